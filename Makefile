@@ -1,0 +1,81 @@
+# Needs python3 (3.11 to 3.13), make and git. `make` lists the targets.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help install demo test lint types unit lock
+
+PY := .venv/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check -qq
+WORKERS ?= 2
+
+# What `make demo` runs; it removes nothing first.
+DEMO := $(PY) tune.py --method erm rwg jtt --dataset colored_digits --trials 8 \
+	--results demo-results
+
+# Exits with 0 where the venv's torch is a CUDA build whose packages are missing.
+define LACKS_CUDA
+import importlib.metadata as metadata
+from packaging.requirements import Requirement
+
+needed = map(Requirement, metadata.requires("torch") or [])
+present = {(d.name or "").lower().replace("_", "-") for d in metadata.distributions()}
+lacking = [
+    need.name
+    for need in needed
+    if (need.marker is None or need.marker.evaluate({"extra": ""}))
+    and need.name.lower().replace("_", "-") not in present
+]
+raise SystemExit(not lacking)
+endef
+export LACKS_CUDA
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+
+install: .venv/.installed ## create .venv with everything a run and the tests need
+
+# A changed lock gives a new environment. A candidate counts only if it runs: a version manager's
+# shim may exist without its Python. The CPU build of torch comes first and is taken where pip finds
+# it; elsewhere torch is the registry's build (tools/lock.py tells why).
+.venv/.installed: requirements-dev.txt requirements-cpu.txt requirements-cuda.txt
+	@for python in python3 python3.13 python3.12 python3.11; do \
+	    if "$$python" -c 'import sys, ensurepip, venv; \
+	        sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then \
+	        found="$$python"; break; \
+	    fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "evenhand needs Python 3.11, 3.12 or 3.13 with its venv module" \
+	        "(Debian and Ubuntu: python3-venv); none of python3, python3.13, python3.12 and" \
+	        "python3.11 on PATH is one." >&2; \
+	    exit 1; \
+	fi; \
+	echo "Installing the locked dependencies into .venv ($$("$$found" --version))," \
+	    "which takes about a minute ..."; \
+	"$$found" -m venv --clear .venv
+	@$(PIP) install --no-deps --require-hashes -r requirements-cpu.txt 2>/dev/null || true
+	@$(PIP) install --no-deps --require-hashes -r requirements-dev.txt
+	@if $(PY) -c "$$LACKS_CUDA"; then \
+	    echo "This torch is a CUDA build: installing its packages too (gigabytes) ..."; \
+	    $(PIP) install --no-deps --require-hashes -r requirements-cuda.txt; \
+	fi
+	@$(PY) -m pip check
+	@touch $@
+
+demo: .venv/.installed ## tune three methods on a small data set, on this machine
+	$(DEMO)
+
+test: lint types unit ## run every check: lint, types and unit
+
+lint: .venv/.installed ## check style and format with ruff
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: .venv/.installed ## check types with mypy
+	$(PY) -m mypy
+
+unit: .venv/.installed ## run the tests
+	$(PY) -m pytest -q -n $(WORKERS)
+
+lock: .venv/.installed ## compile pyproject.toml into the requirements files
+	$(PY) tools/lock.py

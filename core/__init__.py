@@ -1,0 +1,1 @@
+"""One training run: recipe, model, rounds, evaluation, state. Knows no Ray and no study."""

@@ -1,0 +1,85 @@
+"""``python -m core``: one training run without Ray, the same numbers as a trial of a study."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+import datasets
+from core import method as methods
+from core.environment import detect
+from core.key import make_key
+from core.run import NotFinite, Row, Run
+from core.settings import pairs
+from datasets.errors import UserError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    found = argparse.ArgumentParser(
+        prog="python -m core",
+        description="Train one model with one method, without Ray: for a look, and for debugging.",
+        epilog="example: python -m core --method dro --dataset colored_digits --set lr=0.01",
+    )
+    add = found.add_argument
+    add("--method", required=True, help=f"one of {', '.join(methods.names())}")
+    add("--dataset", required=True, help=f"one of {', '.join(datasets.names())}")
+    add("--seed", type=int, default=0, help="training seed (0)")
+    add("--epochs", type=int, help="epochs of the last stage (the benchmark's)")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="value of a knob")
+    add("--threads", type=int, default=1, help="CPU threads; a trial has its CPUs' number (1)")
+    add("--deterministic", action="store_true", help="the same bits on CUDA too")
+    add("--data-root", default="data", help="folder of the data sets (data)")
+    add("--test", action="store_true", help="evaluate the test split after the last round")
+    add("--json", action="store_true", help="print each round as one line of JSON, full precision")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run; return 0, or 2 for a user's mistake and 1 for a loss that is not finite."""
+    args = parser().parse_args(arguments)
+    try:
+        _train(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except NotFinite as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _train(args: argparse.Namespace) -> None:
+    config = pairs(args.set)
+    if args.epochs is not None:
+        config["epochs"] = args.epochs
+    if args.threads < 1:
+        raise UserError(f"--threads: received {args.threads}, expected at least 1")
+    method = methods.load(args.method)
+    benchmark = datasets.load(args.dataset, args.data_root)
+    method.check_benchmark(benchmark)
+    environment = detect(threads=args.threads, deterministic=args.deterministic)
+    key = make_key(method, benchmark, config, args.seed, environment)
+    run = Run(key, benchmark)
+    print(json.dumps({"key": key.digest, **key.as_dict()}) if args.json else f"trial {key.digest}")
+    while run.rounds_done < run.total_rounds:
+        row = run.round()
+        print(json.dumps(row) if args.json else _line(row, run.total_rounds), flush=True)
+    if args.test:
+        metrics = run.evaluate("test")[0]
+        print(json.dumps({"test": metrics}) if args.json else f"test   {_metrics(metrics)}")
+
+
+def _line(row: Row, total: int) -> str:
+    losses = "  ".join(f"{name} {value:.4f}" for name, value in row["losses"].items())
+    return f"round {row['round']:>3}/{total}  {losses}  |  {_metrics(row['validation'])}"
+
+
+def _metrics(metrics: dict[str, object]) -> str:
+    return "  ".join(
+        f"{name} {value:.4f}" for name, value in metrics.items() if isinstance(value, float)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

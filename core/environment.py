@@ -1,0 +1,52 @@
+"""Where a run computes: device, precision, threads. Part of a trial's key."""
+
+import contextlib
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a run computes.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        device_class: ``cpu`` or the GPU's name; the same key means the same numbers.
+        precision: ``float32`` or ``bfloat16`` (autocast).
+        threads: Threads of a CPU operation.
+        deterministic: Bit-for-bit the same numbers on CUDA too, at some cost; on CPU always.
+    """
+
+    device: str
+    device_class: str
+    precision: str
+    threads: int
+    deterministic: bool
+
+    def apply(self) -> None:
+        """Set this process's threads and determinism."""
+        torch.set_num_threads(self.threads)
+        torch.use_deterministic_algorithms(self.deterministic or self.device == "cpu")
+        torch.backends.cudnn.benchmark = not self.deterministic
+
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
+        """Return the context in which models compute."""
+        if self.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device, dtype=torch.bfloat16)
+
+
+def detect(gpu: bool | None = None, threads: int = 1, deterministic: bool = False) -> Environment:
+    """Return the environment of this process.
+
+    Args:
+        gpu: Whether to compute on a GPU; None takes one where there is one.
+        threads: Threads of a CPU operation.
+        deterministic: As in :class:`Environment`.
+    """
+    if not (torch.cuda.is_available() if gpu is None else gpu):
+        return Environment("cpu", "cpu", "float32", threads, deterministic)
+    name = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cuda"
+    half = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return Environment("cuda", name, "bfloat16" if half else "float32", threads, deterministic)

@@ -1,0 +1,143 @@
+"""The key of a trial: all that its numbers depend on."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from core.environment import Environment
+from core.method import SETTINGS, Method, check_setting
+from datasets.benchmark import Benchmark
+from datasets.errors import Problems, unknown
+from datasets.knobs import Config, Scalar
+
+VERSION = 1  # raised when the training core computes other numbers from the same key
+
+
+@dataclass(frozen=True)
+class TrialKey:
+    """What a trial is a pure function of.
+
+    Args:
+        dataset: The benchmark's name.
+        version: The benchmark's version.
+        recipe: The recipe filled with values.
+        settings: The training protocol with the trial's values.
+        seed: Seed of weights, sampling and dropout.
+        environment: Device class, precision, threads.
+        core: Version of the training core.
+    """
+
+    dataset: str
+    version: str
+    recipe: dict[str, Any]
+    settings: dict[str, Scalar]
+    seed: int
+    environment: Environment
+    core: int = VERSION
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the key as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "TrialKey":
+        """Return the key that :meth:`as_dict` described."""
+        return cls(**{**data, "environment": Environment(**data["environment"])})
+
+    @property
+    def digest(self) -> str:
+        """The key's name: 16 hexadecimal digits."""
+        text = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def values(method: Method, benchmark: Benchmark, config: Mapping[str, Scalar]) -> Config:
+    """Return every knob's and setting's value: protocol, then defaults, then ``config``.
+
+    A whole number written as 1.0 becomes 1 and a setting's integer 1 stays 1, so that equal
+    configurations have equal keys.
+    """
+    knobs = method.knobs(benchmark)
+    merged: Config = {
+        **benchmark.protocol.settings(),
+        **{name: knob.default for name, knob in knobs.items()},
+        **config,
+    }
+    return {name: _canonical(name, value, benchmark, method) for name, value in merged.items()}
+
+
+def _canonical(name: str, value: Scalar, benchmark: Benchmark, method: Method) -> Scalar:
+    knob = method.knobs(benchmark).get(name)
+    like = (
+        getattr(benchmark.protocol, name) if name in SETTINGS else knob.default if knob else value
+    )
+    if isinstance(like, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(like, int) and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def make_key(
+    method: Method,
+    benchmark: Benchmark,
+    config: Mapping[str, Scalar],
+    seed: int,
+    environment: Environment,
+) -> TrialKey:
+    """Return the key of one training run.
+
+    Args:
+        method: The method.
+        benchmark: The benchmark.
+        config: Values of knobs and settings that differ from the defaults.
+        seed: The training seed.
+        environment: Where it computes.
+
+    Raises:
+        Problems: If ``config`` names what neither has, or a value breaks a rule.
+    """
+    check_config(method, benchmark, config)
+    merged = values(method, benchmark, config)
+    settings = {name: merged[name] for name in benchmark.protocol.settings()}
+    recipe = method.recipe.fill(merged)
+    return TrialKey(benchmark.name, benchmark.version, recipe, settings, seed, environment)
+
+
+def check_config(method: Method, benchmark: Benchmark, config: Mapping[str, Scalar]) -> None:
+    """Refuse wrong names and values, all at once.
+
+    A value outside of a searched range is allowed (published values are); one of the wrong kind
+    is not.
+
+    Raises:
+        Problems: A sentence per mistake.
+    """
+    own = method.knobs(benchmark)
+    known = sorted({*own, *SETTINGS})
+    problems = []
+    for name, value in config.items():
+        where = f"{method.name} on {benchmark.name}: {name}"
+        if name not in known:
+            problems.append(f"{method.name} on {benchmark.name}: {unknown('knob', name, known)}")
+        elif name in SETTINGS:
+            rule = check_setting(name, value)
+            if rule is not None:
+                problems.append(f"{where}: received {value!r}, expected {rule}")
+        elif isinstance(own[name].default, str) and value not in own[name].values:
+            problems.append(f"{where}: received {value!r}, expected one of {own[name].values}")
+        elif not isinstance(own[name].default, str) and not _number_like(own[name].default, value):
+            kind = "a whole number" if isinstance(own[name].default, int) else "a number"
+            problems.append(f"{where}: received {value!r}, expected {kind}")
+    if problems:
+        raise Problems(problems)
+
+
+def _number_like(default: Scalar, value: object) -> bool:
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, int):
+        return isinstance(value, (int, float)) and float(value).is_integer()
+    return isinstance(value, (int, float))

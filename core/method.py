@@ -1,0 +1,262 @@
+"""Methods: one YAML per method in ``search_spaces/``, read and checked whole.
+
+Keys of a file: ``description``, ``paper``, ``needs``, ``recipe`` (:mod:`core.recipe`), ``search``
+(the knobs that the method adds, :mod:`datasets.knobs`), ``datasets`` (other domains of these knobs
+for one benchmark), ``grid`` and ``published`` (published grid and best values per benchmark).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core import recipe as recipes
+from core.recipe import Recipe
+from datasets import knobs as knob_files
+from datasets.benchmark import PROTOCOL_RULES, Benchmark
+from datasets.errors import Problems, UserError, nearest, unknown
+from datasets.knobs import Config, Knob
+
+FOLDER = Path(__file__).resolve().parent.parent / "search_spaces"
+KEYS = ("description", "paper", "needs", "recipe", "search", "datasets", "grid", "published")
+NEEDS = ("train_groups",)
+SETTINGS = (*PROTOCOL_RULES, "model")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method as its file describes it.
+
+    Args:
+        name: The file's name without ``.yaml``.
+        description: One sentence.
+        paper: Where it was published.
+        needs: What a benchmark must provide, such as ``train_groups``.
+        recipe: The recipe.
+        search: The knobs that the method adds.
+        exceptions: Other domains of these knobs, per benchmark.
+        grid: Published grid per benchmark: values per knob.
+        published: Published best values per benchmark.
+    """
+
+    name: str
+    description: str
+    paper: str
+    needs: frozenset[str]
+    recipe: Recipe
+    search: Mapping[str, Knob]
+    exceptions: Mapping[str, Mapping[str, Knob]]
+    grid: Mapping[str, Mapping[str, list[Any]]]
+    published: Mapping[str, Config]
+
+    def knobs(self, benchmark: Benchmark) -> dict[str, Knob]:
+        """Return the knobs that a search on ``benchmark`` turns: the data's, then the method's."""
+        own = {**self.search, **self.exceptions.get(benchmark.name, {})}
+        return {**benchmark.search, **own}
+
+    def check_benchmark(self, benchmark: Benchmark) -> None:
+        """Refuse a benchmark that lacks what the method needs.
+
+        Raises:
+            UserError: If it does.
+        """
+        missing = sorted(self.needs - benchmark.provides)
+        if missing:
+            raise UserError(
+                f"method '{self.name}' needs {', '.join(missing)}, "
+                f"which data set '{benchmark.name}' does not provide"
+            )
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which 1e-3 is a number and a key may stand only once."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+    if twice:
+        raise yaml.MarkedYAMLError(
+            problem=f"key {', '.join(twice)} stands twice", problem_mark=node.start_mark
+        )
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
+
+
+def read_yaml(text: str) -> Any:
+    """Return what a YAML text holds.
+
+    Raises:
+        yaml.YAMLError: If it is malformed.
+    """
+    return yaml.load(text, Loader=_Loader)
+
+
+def names(folder: Path = FOLDER) -> list[str]:
+    """Return the names of all methods, sorted."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def load(name: str, folder: Path = FOLDER) -> Method:
+    """Read a method's file.
+
+    Raises:
+        UserError: If there is no such method.
+        Problems: If the file has mistakes: all of them at once.
+    """
+    path = folder / f"{name}.yaml"
+    if name not in names(folder):
+        raise UserError(unknown("method", name, names(folder)))
+    try:
+        text = read_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Problems(
+            [f"{_short(path)}: malformed YAML: {' '.join(str(error).split())}"]
+        ) from None
+    return parse(path, text)
+
+
+def parse(path: Path, text: Any) -> Method:
+    """Check and return the method that a file's content describes.
+
+    Raises:
+        Problems: If it has mistakes: all of them at once.
+    """
+    where = _short(path)
+    problems: list[str] = []
+    if not isinstance(text, Mapping):
+        raise Problems([f"{where}: received {text!r}, expected a mapping with {', '.join(KEYS)}"])
+    problems += [
+        f"{where}: unknown key '{key}'{nearest(str(key), KEYS)}" for key in text if key not in KEYS
+    ]
+    description = text.get("description", "")
+    if not isinstance(description, str) or not description:
+        problems.append(f"{where}: description: received {description!r}, expected a sentence")
+    search = _knobs(f"{where}: search", text.get("search"), problems)
+    exceptions = {
+        str(dataset): _knobs(f"{where}: datasets.{dataset}", knobs, problems)
+        for dataset, knobs in _mapping(f"{where}: datasets", text.get("datasets"), problems).items()
+    }
+    recipe = recipes.parse(f"{where}: recipe", text.get("recipe"), search, problems)
+    needs = text.get("needs") or []
+    if not isinstance(needs, list) or not all(need in NEEDS for need in needs):
+        problems.append(f"{where}: needs: received {needs!r}, expected a list of {list(NEEDS)}")
+        needs = []
+    grid = _configurations(f"{where}: grid", text.get("grid"), search, True, problems)
+    published = _configurations(
+        f"{where}: published", text.get("published"), search, False, problems
+    )
+    problems += _contradictions(where, search, exceptions, recipe, frozenset(needs))
+    if problems or recipe is None:
+        raise Problems(problems)
+    return Method(
+        path.stem, description, str(text.get("paper", "")), frozenset(needs), recipe, search,
+        exceptions, grid, published,
+    )  # fmt: skip
+
+
+def check_setting(name: str, value: object) -> str | None:
+    """Return which rule a value for a protocol setting breaks, or None."""
+    if name == "model":
+        return None if isinstance(value, str) else "a model's name"
+    return PROTOCOL_RULES[name].broken_rule(value)
+
+
+def _short(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _mapping(where: str, text: object, problems: list[str]) -> Mapping[Any, Any]:
+    if text is None:
+        return {}
+    if not isinstance(text, Mapping):
+        problems.append(f"{where}: received {text!r}, expected a mapping")
+        return {}
+    return text
+
+
+def _knobs(where: str, text: object, problems: list[str]) -> dict[str, Knob]:
+    found = {}
+    for name, domain in _mapping(where, text, problems).items():
+        if name in SETTINGS:
+            problems.append(
+                f"{where}.{name}: belongs to the benchmark; a method holds only the knobs it adds"
+            )
+        knob = knob_files.parse(f"{where}.{name}", domain, problems)
+        if knob is not None:
+            found[str(name)] = knob
+    return found
+
+
+def _configurations(
+    where: str, text: object, search: Mapping[str, Knob], lists: bool, problems: list[str]
+) -> dict[str, Any]:
+    """Read ``grid`` (lists of values) or ``published`` (values), per benchmark."""
+    found: dict[str, Any] = {}
+    for dataset, values in _mapping(where, text, problems).items():
+        config = dict(_mapping(f"{where}.{dataset}", values, problems))
+        for name, value in config.items():
+            key = f"{where}.{dataset}.{name}"
+            if name not in search and name not in SETTINGS:
+                problems.append(f"{key}: {unknown('knob', str(name), (*search, *SETTINGS))}")
+            elif lists and not (isinstance(value, list) and value):
+                problems.append(f"{key}: received {value!r}, expected a list of values")
+            elif name in SETTINGS:
+                rules = {check_setting(name, v) for v in (value if lists else [value])} - {None}
+                problems += [f"{key}: received {value!r}, expected {rule}" for rule in rules]
+            elif not all(_alike(search[name], v) for v in (value if lists else [value])):
+                problems.append(f"{key}: received {value!r}, expected values like the knob's")
+        found[str(dataset)] = config
+    return found
+
+
+def _alike(knob: Knob, value: object) -> bool:
+    """Whether a value has a knob's kind; published values may lie outside of our ranges."""
+    words = isinstance(knob.default, str)
+    return isinstance(value, str) if words else isinstance(value, (int, float))
+
+
+def _contradictions(
+    where: str,
+    search: Mapping[str, Knob],
+    exceptions: Mapping[str, Mapping[str, Knob]],
+    recipe: Recipe | None,
+    needs: frozenset[str],
+) -> list[str]:
+    found = [
+        f"{where}: datasets.{dataset}: {unknown('knob', name, search)}"
+        for dataset, knobs in exceptions.items()
+        for name in knobs
+        if name not in search
+    ]
+    known = (*search, *SETTINGS)
+    for name, knob in search.items():
+        found += [
+            f"{where}: search.{name}.when: {unknown('knob', other, known)}"
+            for other in knob.when
+            if other not in known
+        ]
+    try:
+        knob_files.ordered(search)
+    except ValueError as error:
+        found.append(f"{where}: search: {error}")
+    if recipe is not None:
+        conditions = {other for knob in search.values() for other in knob.when}
+        used = recipe.knobs() | conditions
+        found += [f"{where}: search.{name}: no part of the recipe uses it"
+                  for name in search if name not in used]  # fmt: skip
+        found += [f"{where}: needs: the recipe needs {need}, which is not listed"
+                  for need in sorted(recipe.needs() - needs)]  # fmt: skip
+    return found

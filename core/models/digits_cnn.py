@@ -1,0 +1,33 @@
+"""A small convolutional network for 8x8 digits."""
+
+from torch import Tensor, nn
+
+from core.batch import Output
+
+
+class DigitsCNN(nn.Module):
+    """Two convolutions with pooling, one hidden layer of 64 units: 14 thousand parameters.
+
+    Args:
+        outputs: The number of classes.
+    """
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.Conv2d(2, 16, kernel_size=3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, kernel_size=3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(128, 64),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(64, outputs)
+
+    def forward(self, inputs: Tensor) -> Output:
+        """Return logits ``(b, outputs)`` and hidden layer ``(b, 64)`` of ``(b, 2, 8, 8)``."""
+        hidden = self.trunk(inputs)
+        return Output(self.head(hidden), hidden)

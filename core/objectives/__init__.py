@@ -1,0 +1,1 @@
+"""Objectives: which losses must go down. One per file, found by its name."""

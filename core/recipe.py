@@ -1,0 +1,216 @@
+"""Recipes: the four answers that make a method, with names of knobs where a search may choose.
+
+In YAML a component is its name, or its name with parameters::
+
+    sampler: group_balanced
+    objectives: [end_task, l1]
+    weighting: {fixed: {weights: {l1: reg}}}
+    stages: [train]
+
+A parameter's value is a constant or, as a word, the name of a knob (here ``reg``). The
+vocabulary is closed: samplers of :mod:`core.samplers`, and the files of ``core/objectives``,
+``core/weighting`` and ``core/stages``.
+"""
+
+import inspect
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.objectives.base import Objective
+from core.registry import components
+from core.samplers import NEEDS_GROUPS, SAMPLERS
+from core.stages.base import Stage
+from core.weighting.base import Weighting
+from datasets.errors import unknown
+from datasets.knobs import Knob, Scalar
+
+PARTS = ("sampler", "objectives", "weighting", "stages")
+
+
+@dataclass(frozen=True)
+class Component:
+    """One component of a recipe: its name and parameters (constants or names of knobs)."""
+
+    name: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Sampler, objectives, weighting and stages, not yet filled with values."""
+
+    sampler: str
+    objectives: tuple[Component, ...]
+    weighting: Component
+    stages: tuple[Component, ...]
+
+    def needs(self) -> frozenset[str]:
+        """Return what the recipe needs of a benchmark."""
+        known = vocabulary("objectives")
+        needs = {need for part in self.objectives for need in known[part.name].needs}
+        return frozenset(needs | ({"train_groups"} if self.sampler in NEEDS_GROUPS else set()))
+
+    def knobs(self) -> set[str]:
+        """Return the names of the knobs that the recipe uses."""
+        parts = (*self.objectives, self.weighting, *self.stages)
+        return {name for part in parts for name in _references(part.parameters)}
+
+    def fill(self, values: Mapping[str, Scalar]) -> dict[str, Any]:
+        """Return the recipe as plain data with knobs replaced by values: part of a trial's key."""
+
+        def one(part: Component) -> dict[str, Any]:
+            return {part.name: _filled(part.parameters, values)}
+
+        return {
+            "sampler": self.sampler,
+            "objectives": [one(part) for part in self.objectives],
+            "weighting": one(self.weighting),
+            "stages": [one(part) for part in self.stages],
+        }
+
+
+def vocabulary(part: str) -> dict[str, Any]:
+    """Return the classes that ``part`` (objectives, weighting or stages) may name."""
+    bases: dict[str, type] = {"objectives": Objective, "weighting": Weighting, "stages": Stage}
+    return dict(components(f"core.{part}", bases[part]))
+
+
+def build(part: str, filled: Mapping[str, Any]) -> Any:
+    """Return the instance that a filled component ``{name: parameters}`` describes."""
+    ((name, parameters),) = filled.items()
+    return vocabulary(part)[name](**parameters)
+
+
+def parse(
+    where: str, text: object, knobs: Mapping[str, Knob], problems: list[str]
+) -> Recipe | None:
+    """Read a recipe from its YAML mapping.
+
+    Args:
+        where: The file and key, as error messages name it.
+        text: What the YAML holds there.
+        knobs: The knobs that parameters may name.
+        problems: Receives a sentence per mistake.
+
+    Returns:
+        The recipe, or None where a mistake was found.
+    """
+    before = len(problems)
+    if not isinstance(text, Mapping):
+        problems.append(f"{where}: received {text!r}, expected a mapping with {', '.join(PARTS)}")
+        return None
+    problems.extend(f"{where}: {unknown('part', str(key), PARTS)}" for key in text.keys() - PARTS)
+    problems.extend(f"{where}: no {part}" for part in PARTS if part not in text)
+    sampler = text.get("sampler", "uniform")
+    if sampler not in SAMPLERS:
+        problems.append(f"{where}.sampler: {unknown('sampler', str(sampler), SAMPLERS)}")
+    parsed = {
+        part: _parse_list(f"{where}.{part}", part, text[part], knobs, problems)
+        for part in ("objectives", "stages")
+        if part in text
+    }
+    weighting = None
+    if "weighting" in text:
+        weighting = _parse_one(
+            f"{where}.weighting", "weighting", text["weighting"], knobs, problems
+        )
+    if len(problems) > before or weighting is None:
+        return None
+    return Recipe(sampler, parsed["objectives"], weighting, parsed["stages"])
+
+
+def _parse_list(
+    where: str, part: str, text: object, knobs: Mapping[str, Knob], problems: list[str]
+) -> tuple[Component, ...]:
+    if not isinstance(text, list) or not text:
+        problems.append(f"{where}: received {text!r}, expected a list with at least one name")
+        return ()
+    found = [
+        _parse_one(f"{where}[{i}]", part, item, knobs, problems) for i, item in enumerate(text)
+    ]
+    return tuple(component for component in found if component is not None)
+
+
+def _parse_one(
+    where: str, part: str, text: object, knobs: Mapping[str, Knob], problems: list[str]
+) -> Component | None:
+    if isinstance(text, str):
+        text = {text: {}}
+    if not isinstance(text, Mapping) or len(text) != 1:
+        problems.append(f"{where}: received {text!r}, expected a name or {{name: parameters}}")
+        return None
+    ((name, parameters),) = text.items()
+    known = vocabulary(part)
+    if name not in known:
+        problems.append(f"{where}: {unknown(part.rstrip('s'), str(name), known)}")
+        return None
+    parameters = parameters or {}
+    if not isinstance(parameters, Mapping):
+        problems.append(f"{where}.{name}: received {parameters!r}, expected a mapping")
+        return None
+    allowed = typing.get_type_hints(known[name].__init__)
+    allowed.pop("return", None)
+    for key, value in parameters.items():
+        if key not in allowed:
+            problems.append(f"{where}.{name}: {unknown('parameter', str(key), allowed)}")
+        else:
+            problems += _value_mistakes(f"{where}.{name}.{key}", allowed[key], value, knobs)
+    problems += [
+        f"{where}.{name}: no value for '{parameter.name}'"
+        for parameter in inspect.signature(known[name]).parameters.values()
+        if parameter.default is inspect.Parameter.empty and parameter.name not in parameters
+    ]
+    return Component(name, dict(parameters))
+
+
+def _value_mistakes(
+    where: str, kind: Any, value: object, knobs: Mapping[str, Knob]
+) -> Iterator[str]:
+    """Yield what is wrong with a parameter's value: its kind, or a knob that does not exist."""
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    mapping = next((k for k in options if typing.get_origin(k) is not None), None)
+    if mapping is not None:
+        if not isinstance(value, Mapping):
+            yield f"{where}: received {value!r}, expected a mapping from loss to weight"
+            return
+        for name, inner in value.items():
+            yield from _value_mistakes(f"{where}.{name}", typing.get_args(mapping)[1], inner, knobs)
+        return
+    if isinstance(value, str) and str not in options:
+        if value not in knobs:
+            yield f"{where}: {unknown('knob', value, knobs)}"
+            return
+        knob = knobs[value]
+        whole = knob.integer or (knob.kind == "choice" and all(_is(int, v) for v in knob.values))
+        if int in options and not whole:
+            yield f"{where}: knob '{value}' is not of whole numbers, which this parameter expects"
+        return
+    if not any(_is(option, value) for option in options):
+        names = " or ".join("a whole number" if o is int else o.__name__ for o in options)
+        yield f"{where}: received {value!r}, expected {names} or the name of a knob"
+
+
+def _is(kind: Any, value: object) -> bool:
+    if kind in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _references(parameters: Mapping[str, Any]) -> Iterator[str]:
+    for value in parameters.values():
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from _references(value)
+
+
+def _filled(parameters: Mapping[str, Any], values: Mapping[str, Scalar]) -> dict[str, Any]:
+    return {
+        name: _filled(value, values)
+        if isinstance(value, Mapping)
+        else (values.get(value, value) if isinstance(value, str) else value)
+        for name, value in parameters.items()
+    }

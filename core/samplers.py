@@ -1,0 +1,74 @@
+"""Samplers: which examples a step sees. Each returns the indices of one epoch, drawn at once.
+
+System 1 and BalancingGroups (Idrissi et al., CLeaR 2022) name them ``erm``, ``rwy``, ``rwg``,
+``suby`` and ``subg``.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+
+from datasets.benchmark import Split
+
+# (split, the rows of the epoch with their repetitions, generator of the epoch, generator of the
+# whole run) -> the indices of the epoch in order.
+Sampler = Callable[[Split, Tensor, Generator, Generator], Tensor]
+
+
+def uniform(split: Split, rows: Tensor, epoch: Generator, run: Generator) -> Tensor:
+    """Return every row once, in random order."""
+    return _shuffled(rows, epoch)
+
+
+def class_balanced(split: Split, rows: Tensor, epoch: Generator, run: Generator) -> Tensor:
+    """Return as many rows as there are, drawn with replacement, each class as often."""
+    return _balanced(split.y, rows, epoch)
+
+
+def group_balanced(split: Split, rows: Tensor, epoch: Generator, run: Generator) -> Tensor:
+    """Return as many rows as there are, drawn with replacement, each group as often."""
+    return _balanced(_groups(split), rows, epoch)
+
+
+def subsampled_classes(split: Split, rows: Tensor, epoch: Generator, run: Generator) -> Tensor:
+    """Return a random subset, the same in every epoch, in which classes have equal sizes."""
+    return _shuffled(_subset(split.y, rows, run), epoch)
+
+
+def subsampled_groups(split: Split, rows: Tensor, epoch: Generator, run: Generator) -> Tensor:
+    """Return a random subset, the same in every epoch, in which groups have equal sizes."""
+    return _shuffled(_subset(_groups(split), rows, run), epoch)
+
+
+SAMPLERS: dict[str, Sampler] = {
+    function.__name__: function
+    for function in (uniform, class_balanced, group_balanced, subsampled_classes, subsampled_groups)
+}
+NEEDS_GROUPS = frozenset({"group_balanced", "subsampled_groups"})
+
+
+def _groups(split: Split) -> Tensor:
+    assert split.group is not None  # methods with these samplers need train_groups
+    return split.group
+
+
+def _shuffled(rows: Tensor, generator: Generator) -> Tensor:
+    return rows[torch.randperm(len(rows), generator=generator)]
+
+
+def _balanced(label: Tensor, rows: Tensor, generator: Generator) -> Tensor:
+    label = label[rows]
+    weights = 1.0 / label.bincount().double()[label]
+    return rows[torch.multinomial(weights, len(rows), replacement=True, generator=generator)]
+
+
+def _subset(label: Tensor, rows: Tensor, generator: Generator) -> Tensor:
+    rows = _shuffled(rows, generator)
+    label = label[rows]
+    counts = label.bincount()
+    smallest = int(counts[counts > 0].min())
+    # Rank of each row within its label: position in the stably sorted order less label's start.
+    order = torch.argsort(label, stable=True)
+    rank = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[label[order]]
+    return rows[order[rank < smallest]]

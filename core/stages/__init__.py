@@ -1,0 +1,1 @@
+"""Stages: what happens in turn. One per file, found by its name."""

@@ -1,0 +1,40 @@
+"""Group distributionally robust optimisation."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from core.weighting.base import Weighting
+
+
+class GroupDRO(Weighting):
+    r"""Exponentiated gradient ascent on the weights: the worst losses weigh most.
+
+    Sagawa et al., Distributionally Robust Neural Networks, ICLR 2020, algorithm 1:
+    ``q_k <- q_k exp(step_size * L_k)``, normalised to sum 1; the step descends ``sum_k q_k L_k``.
+    A loss without an example in the batch counts as 0. Kept as logarithms, so that losses of any
+    size leave the weights finite.
+
+    Args:
+        step_size: Step size of the ascent, above 0.
+    """
+
+    log_q: Tensor
+
+    def __init__(self, step_size: float = 0.01) -> None:
+        super().__init__()
+        self.step_size = step_size
+        self.register_buffer("log_q", torch.zeros(0))
+
+    def bind(self, names: Sequence[str]) -> None:
+        """Start from equal weights."""
+        self.log_q = torch.full((len(names),), -torch.log(torch.tensor(float(len(names)))).item())
+
+    def weights(self, losses: Tensor) -> Tensor:
+        """Update and return ``q``, ``(k,)``, positive with sum 1."""
+        if len(self.log_q) != len(losses):
+            self.bind([""] * len(losses))
+        raised = self.log_q.to(losses) + self.step_size * losses
+        self.log_q = raised - torch.logsumexp(raised, dim=0)
+        return self.log_q.exp()

@@ -1,0 +1,38 @@
+"""Weights that stay as they are."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from core.weighting.base import Weighting
+
+
+class Fixed(Weighting):
+    """A weighted sum, ``sum_k w_k L_k``.
+
+    Args:
+        weights: Weight per loss, by name; a loss that is not named weighs 1.
+    """
+
+    _weights: Tensor
+
+    def __init__(self, weights: Mapping[str, float] | None = None) -> None:
+        super().__init__()
+        self._given = dict(weights or {})
+        self.register_buffer("_weights", torch.ones(1), persistent=False)
+
+    def bind(self, names: Sequence[str]) -> None:
+        """Put the weights in the losses' order.
+
+        Raises:
+            ValueError: If a weight names no loss.
+        """
+        strange = sorted(set(self._given) - set(names))
+        if strange:
+            raise ValueError(f"weights of {strange}, which are no losses; losses: {list(names)}")
+        self._weights = torch.tensor([float(self._given.get(name, 1.0)) for name in names])
+
+    def weights(self, losses: Tensor) -> Tensor:
+        """Return the given weights, ``(k,)``."""
+        return self._weights.expand_as(losses)

@@ -1,0 +1,222 @@
+"""Knobs: the hyperparameters that a search may turn, with their domains.
+
+A knob is written in YAML as one domain, a default and, optionally, a condition::
+
+    eta: {log_uniform: [0.001, 0.1], default: 0.01}
+    momentum: {uniform: [0, 0.99], default: 0.9, when: {optimizer: sgd}}
+
+A benchmark brings the knobs that belong to its data (learning rate, batch size), a method those
+that it adds.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from datasets.errors import nearest
+
+Scalar = bool | int | float | str
+Config = dict[str, Scalar]
+
+RANGES = ("uniform", "log_uniform", "integer", "log_integer")
+KINDS = ("choice", *RANGES)
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One hyperparameter's domain.
+
+    Args:
+        kind: ``choice``, ``uniform``, ``log_uniform``, ``integer`` or ``log_integer``.
+        values: The choices, or the bounds ``(low, high)``, both included.
+        default: The value where no search sets the knob.
+        when: The values of other knobs for which this one has a meaning; elsewhere it keeps its
+            default and is not searched.
+    """
+
+    kind: str
+    values: tuple[Scalar, ...]
+    default: Scalar
+    when: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
+
+    @property
+    def integer(self) -> bool:
+        """Whether the domain holds whole numbers only."""
+        return self.kind in ("integer", "log_integer")
+
+    @property
+    def log(self) -> bool:
+        """Whether the domain is even on the logarithmic scale."""
+        return self.kind.startswith("log_")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The bounds ``(low, high)`` of a range."""
+        low, high = self.values
+        return float(low), float(high)
+
+    @property
+    def size(self) -> int | None:
+        """The number of values, or None for a continuous range."""
+        if self.kind == "choice":
+            return len(self.values)
+        low, high = self.bounds
+        return int(high - low) + 1 if self.integer else (1 if low == high else None)
+
+    def broken_rule(self, value: object) -> str | None:
+        """Return which rule ``value`` breaks, or None for a value of the domain."""
+        if self.kind == "choice":
+            known = any(type(v) is type(value) and v == value for v in self.values)
+            return None if known or self._equal_number(value) else f"one of {list(self.values)}"
+        low, high = self.bounds
+        rule = f"{'a whole' if self.integer else 'a'} number from {self.values[0]} to {high:g}"
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return rule
+        if self.integer and not float(value).is_integer():
+            return rule
+        return None if low <= value <= high else rule
+
+    def _equal_number(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return False
+        return any(not isinstance(v, (bool, str)) and v == value for v in self.values)
+
+    def sample(self, rng: np.random.Generator) -> Scalar:
+        """Draw one value."""
+        if self.kind == "choice":
+            return self.values[int(rng.integers(len(self.values)))]
+        return self.at(float(rng.random()))
+
+    def at(self, position: float) -> Scalar:
+        """Return the value of a range at ``position`` in [0, 1) on the domain's own scale."""
+        low, high = self.bounds
+        if self.integer:
+            if self.log:
+                value = math.exp(math.log(low) + position * math.log((high + 1) / low))
+            else:
+                value = low + position * (high - low + 1)
+            return int(min(math.floor(value), high))
+        if self.log:
+            return self.tidy(math.exp(math.log(low) + position * math.log(high / low)))
+        return self.tidy(low + position * (high - low))
+
+    def tidy(self, value: float) -> float:
+        """Round to six digits, so that a value can be read and typed, within the bounds."""
+        low, high = self.bounds
+        return min(max(float(f"{value:.6g}"), low), high)
+
+    def grid(self, points: int = 3) -> list[Scalar]:
+        """Return the choices, or ``points`` values spread evenly over a range, ends included."""
+        if self.kind == "choice":
+            return list(self.values)
+        low, high = self.bounds
+        spread = np.geomspace(low, high, points) if self.log else np.linspace(low, high, points)
+        values = [float(f"{value:.6g}") for value in spread]
+        return sorted({round(v) for v in values}) if self.integer else sorted(set(values))
+
+
+def parse(where: str, text: object, problems: list[str]) -> Knob | None:
+    """Read one knob from its YAML mapping.
+
+    Args:
+        where: The file and key, as error messages name it.
+        text: What the YAML holds there.
+        problems: Receives a sentence per mistake.
+
+    Returns:
+        The knob, or None where a mistake was found.
+    """
+    before = len(problems)
+    problems.extend(f"{where}: {problem}" for problem in _mistakes(text))
+    if len(problems) > before or not isinstance(text, Mapping):
+        return None
+    kind = next(k for k in KINDS if k in text)
+    when = {
+        str(name): tuple(value) if isinstance(value, list) else (value,)
+        for name, value in text.get("when", {}).items()
+    }
+    knob = Knob(kind, tuple(text[kind]), text["default"], when)
+    rule = knob.broken_rule(knob.default)
+    if rule is not None:
+        problems.append(f"{where}: default is {knob.default!r}, expected {rule}")
+        return None
+    return knob
+
+
+def _mistakes(text: object) -> Iterator[str]:
+    if not isinstance(text, Mapping):
+        yield f"received {text!r}, expected a mapping such as {{uniform: [0, 1], default: 0.5}}"
+        return
+    for key in text:
+        if key not in (*KINDS, "default", "when"):
+            yield f"unknown key '{key}'{nearest(str(key), (*KINDS, 'default', 'when'))}"
+    kinds = [kind for kind in KINDS if kind in text]
+    if len(kinds) != 1:
+        yield f"received {kinds or 'no domain'}, expected exactly one of {', '.join(KINDS)}"
+        return
+    if "default" not in text:
+        yield "no default: a run without a search needs one"
+    if not isinstance(text.get("when", {}), Mapping):
+        yield f"when: received {text['when']!r}, expected a mapping from knob to value"
+    yield from _domain_mistakes(kinds[0], text[kinds[0]])
+
+
+def _domain_mistakes(kind: str, values: Any) -> Iterator[str]:
+    if not isinstance(values, list) or not values:
+        yield f"{kind}: received {values!r}, expected a list with at least one value"
+        return
+    if kind == "choice":
+        if not all(isinstance(v, (bool, int, float, str)) for v in values):
+            yield f"choice: received {values!r}, expected numbers, words or booleans"
+        elif len({repr(v) for v in values}) < len(values):
+            yield f"choice: received {values!r}, expected each value once"
+        return
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    if len(values) != 2 or not numbers or not all(math.isfinite(v) for v in values):
+        yield f"{kind}: received {values!r}, expected two numbers [low, high]"
+        return
+    if values[0] > values[1]:
+        yield f"{kind}: received {values!r}, a reversed range; expected low <= high"
+    elif values[0] == values[1]:
+        yield f"{kind}: received {values!r}, an empty range; write a constant in the recipe"
+    if kind.startswith("log_") and min(values) <= 0:
+        yield f"{kind}: received {values!r}, expected bounds above 0"
+    if "integer" in kind and not all(float(v).is_integer() for v in values):
+        yield f"{kind}: received {values!r}, expected whole numbers"
+
+
+def active(knobs: Mapping[str, Knob], config: Mapping[str, Scalar]) -> list[str]:
+    """Return the names of the knobs whose conditions hold under ``config``.
+
+    A knob whose condition names an inactive knob is inactive too.
+    """
+    names: list[str] = []
+    for name in ordered(knobs):
+        conditions = knobs[name].when.items()
+        if all(
+            config.get(other, knobs[other].default if other in knobs else None) in values
+            and (other not in knobs or other in names)
+            for other, values in conditions
+        ):
+            names.append(name)
+    return names
+
+
+def ordered(knobs: Mapping[str, Knob]) -> list[str]:
+    """Return the knobs' names with each after those its condition names.
+
+    Raises:
+        ValueError: If conditions form a circle.
+    """
+    done: list[str] = []
+    waiting = list(knobs)
+    while waiting:
+        free = [n for n in waiting if all(o in done or o not in knobs for o in knobs[n].when)]
+        if not free:
+            raise ValueError(f"the conditions of {', '.join(waiting)} form a circle")
+        done += free
+        waiting = [n for n in waiting if n not in free]
+    return done

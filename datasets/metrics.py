@@ -1,0 +1,78 @@
+"""Metrics of groups. Counts are made on the device and brought to the host in one transfer."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def accuracy_by(label: Tensor, correct: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return accuracy and number of examples per label.
+
+    Args:
+        label: Class or group of each example, ``(n,)`` int64 in ``0..count-1``.
+        correct: Whether each was classified rightly, ``(n,)`` bool.
+        count: The number of labels.
+
+    Returns:
+        Accuracies, ``(count,)`` float64, NaN where a label has no example; counts, ``(count,)``
+        int64.
+    """
+    counts = torch.bincount(label, minlength=count)
+    right = torch.bincount(label[correct], minlength=count)
+    return right.double() / counts.double(), counts
+
+
+def group_metrics(
+    correct: Tensor,
+    y: Tensor,
+    group: Tensor | None,
+    n_classes: int,
+    n_groups: int,
+    training_shares: Tensor | None,
+) -> dict[str, Any]:
+    """Return the accuracies by which group robustness is judged, all in [0, 1].
+
+    Args:
+        correct: Whether each example was classified rightly, ``(n,)`` bool.
+        y: Labels, ``(n,)`` int64.
+        group: Groups, ``(n,)`` int64, or None where unknown.
+        n_classes: The number of classes.
+        n_groups: The number of groups.
+        training_shares: Group shares of the training split, ``(n_groups,)``, for the
+            training-weighted average of Sagawa et al. (2020, app. C.1).
+
+    Returns:
+        ``average_accuracy``, ``worst_class_accuracy``, ``class_accuracy``; with groups also
+        ``worst_group_accuracy``, ``training_weighted_accuracy`` (None where a group of the
+        training split is missing here), ``group_accuracy`` (None where a group is empty; empty
+        groups do not count as worst) and ``group_count``.
+    """
+    by_class, _ = accuracy_by(y, correct, n_classes)
+    classes = by_class.tolist()
+    found: dict[str, Any] = {
+        "average_accuracy": int(correct.sum()) / len(correct),
+        "worst_class_accuracy": _worst(classes),
+        "class_accuracy": _none_for_nan(classes),
+    }
+    if group is None:
+        return found
+    by_group, counts = accuracy_by(group, correct, n_groups)
+    groups = by_group.tolist()
+    found["worst_group_accuracy"] = _worst(groups)
+    found["group_accuracy"] = _none_for_nan(groups)
+    found["group_count"] = counts.tolist()
+    if training_shares is not None:
+        shares = training_shares.tolist()
+        pairs = [(share, value) for share, value in zip(shares, groups, strict=True) if share > 0]
+        defined = all(value == value for _, value in pairs)
+        found["training_weighted_accuracy"] = sum(s * v for s, v in pairs) if defined else None
+    return found
+
+
+def _worst(values: list[float]) -> float:
+    return min(value for value in values if value == value)
+
+
+def _none_for_nan(values: list[float]) -> list[float | None]:
+    return [value if value == value else None for value in values]

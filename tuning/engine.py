@@ -1,0 +1,221 @@
+"""Ray: the one file, with :mod:`tuning.trial`, that drives Ray Tune.
+
+One Tuner carries the whole command: its searcher asks the methods in turn for work, its scheduler
+hands them each round. Ray's own experiment state lives in a temporary folder and is never read.
+"""
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+os.environ |= {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000000",
+}
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from core.environment import Environment, detect
+from tuning.recorded_run import Step
+from tuning.resources import Resources
+from tuning.search import MethodSearch, Tried
+from tuning.selection import Score
+from tuning.trial import Trial
+
+BATCH = 300  # trials per Tuner: the memory of its driver grows with them
+RETRIES = 3  # of a configuration whose process died
+
+
+class Queue:
+    """The work of all methods: what runs, what comes next, what has come of it.
+
+    Args:
+        searches: The methods.
+        slots: How many configurations run at once.
+        work_of: Makes the actor's work of a configuration.
+        stop: Whether to stop now (interrupt or budget).
+        changed: Called after every event.
+    """
+
+    def __init__(
+        self,
+        searches: list[MethodSearch],
+        slots: int,
+        work_of: Callable[[Tried], dict[str, Any]],
+        stop: Callable[[], bool],
+        changed: Callable[[MethodSearch, Tried], None],
+    ) -> None:
+        self.searches = searches
+        self.slots = slots
+        self.work_of = work_of
+        self.stop = stop
+        self.changed = changed
+        self.running: dict[str, tuple[MethodSearch, Tried]] = {}
+        self.started = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give nothing to Ray, which pickles its searchers into a state that nobody reads."""
+        return {}
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to run."""
+        return all(search.done for search in self.searches)
+
+    def next(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next work, ``Searcher.FINISHED``, or None to wait."""
+        if self.stop() or self.done or (self.started >= BATCH and not self.running):
+            return str(Searcher.FINISHED)
+        if len(self.running) >= self.slots or self.started >= BATCH:
+            return None
+        # The method with the fewest running comes first, so that none waits for another.
+        counts = {s.name: sum(m is s for m, _ in self.running.values()) for s in self.searches}
+        for search in sorted(self.searches, key=lambda s: counts[s.name]):
+            tried = search.next_work()
+            if tried is not None:
+                self.running[trial_id] = (search, tried)
+                self.started += 1
+                self.changed(search, tried)
+                return {"work": json.dumps(self.work_of(tried))}
+        return str(Searcher.FINISHED) if self.done else None
+
+    def report(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Take in a round; return whether its configuration goes on."""
+        if trial_id not in self.running or "rows" not in result:
+            return False
+        search, tried = self.running[trial_id]
+        rows = json.loads(result["rows"])
+        found = json.loads(result["score"])
+        score = None if found is None else Score(found[0], found[1], -int(rows[0]["round"]))
+        step = Step(rows, score, result["status"], result["reason"])
+        goes_on = search.report(tried, step)
+        if not goes_on:
+            del self.running[trial_id]
+        self.changed(search, tried)
+        return goes_on
+
+    def lost(self, trial_id: str) -> None:
+        """Take note that a configuration's process died for good."""
+        if trial_id in self.running:
+            search, tried = self.running.pop(trial_id)
+            search.lost(tried, f"its process died {RETRIES + 1} times")
+            self.changed(search, tried)
+
+
+class _QueueSearcher(Searcher):
+    """Hands the queue's work to Tune."""
+
+    def __init__(self, queue: Queue) -> None:
+        super().__init__(metric="score", mode="max")
+        self.queue = queue
+
+    def suggest(self, trial_id: str) -> Any:
+        return self.queue.next(trial_id)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        if error or result is None:
+            self.queue.lost(trial_id)
+        else:  # the last round, which Tune does not show the scheduler
+            self.queue.report(trial_id, result)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Save nothing: the records hold everything."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing: the records hold everything."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Save nothing: the records hold everything."""
+
+
+class _QueueScheduler(FIFOScheduler):
+    """Tells the queue each round and stops what its method stops."""
+
+    def __init__(self, queue: Queue) -> None:
+        super().__init__()
+        self.queue = queue
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        goes_on = self.queue.report(trial.trial_id, result)
+        return FIFOScheduler.CONTINUE if goes_on else FIFOScheduler.STOP
+
+
+class _QueueStopper(Stopper):
+    """Stops all trials when the queue says so; their records are where they were."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.queue.stop()
+
+
+def run(queue: Queue, resources: Resources, reuse_actors: bool = True) -> None:
+    """Work through a queue until it is done or stopped.
+
+    Args:
+        queue: The queue.
+        resources: What a trial takes.
+        reuse_actors: Whether a process serves many trials; off only to measure what that saves.
+    """
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(queue.slots)
+    while not queue.done and not queue.stop():
+        queue.started = 0
+        with tempfile.TemporaryDirectory(prefix="evenhand-") as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Ray; a user can do nothing about them
+            _tuner(queue, resources, folder, reuse_actors).fit()
+        queue.running.clear()
+
+
+def _tuner(queue: Queue, resources: Resources, folder: str, reuse_actors: bool) -> tune.Tuner:
+    needs = tune.PlacementGroupFactory([resources.bundle])
+    return tune.Tuner(
+        tune.with_resources(Trial, needs),
+        tune_config=tune.TuneConfig(
+            search_alg=_QueueSearcher(queue),
+            scheduler=_QueueScheduler(queue),
+            num_samples=-1,
+            reuse_actors=reuse_actors,
+        ),
+        run_config=tune.RunConfig(
+            name="study",
+            storage_path=folder,
+            stop=_QueueStopper(queue),
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            verbose=0,
+        ),
+    )
+
+
+def probe(resources: Resources, deterministic: bool, remote: bool) -> Environment:
+    """Return where a trial with these resources computes.
+
+    Args:
+        resources: What a trial takes.
+        deterministic: Whether CUDA must compute the same bits for the same key.
+        remote: Whether to ask a worker that holds these resources, not this process.
+    """
+    gpu = None if resources.gpus else False
+    if not remote and not resources.gpus:
+        return detect(gpu, resources.cpus, deterministic)
+    ask: Any = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(detect)
+    found: Environment = ray.get(ask.remote(gpu, resources.cpus, deterministic))
+    return found

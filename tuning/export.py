@@ -1,0 +1,255 @@
+"""Exports of one method, made from its records: the winner, its trials, its seeds, a summary."""
+
+import json
+import shlex
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from core.environment import Environment
+from datasets.knobs import Config
+from tuning import selection
+from tuning.options import Options
+from tuning.provenance import provenance
+from tuning.records import RunFolder, replacing, write_json, write_text
+from tuning.resources import Resources
+from tuning.search import MethodSearch, Tried, scores_of
+from tuning.selection import Score
+from tuning.space import used_values
+from tuning.statistics import summarise
+
+
+def export_method(search: MethodSearch, options: Options, resources: Resources) -> None:
+    """Write ``results/<dataset>/<method>/`` anew from the method's records.
+
+    Args:
+        search: The method; its trials and seeds name the records.
+        options: The command.
+        resources: What a trial takes, for device-hours.
+    """
+    folder = options.results / options.dataset / search.name
+    _write_csv(folder / "trials.csv", [_trial_row(search, t, resources) for t in _ordered(search)])
+    winning = search.winning_config()
+    if winning is None:
+        return
+    seeds = [seed for _, seed in sorted(search.seeds.items())]
+    rows = [_seed_row(seed, resources) for seed in seeds]
+    _write_csv(folder / "seeds.csv", rows)
+    write_text(folder / "best_config.yaml", _best_config(search, options, winning))
+    write_json(folder / "summary.json", _summary(search, options, rows, resources))
+    _export_files(search.rule, folder, seeds, options.keep_models)
+
+
+def _ordered(search: MethodSearch) -> list[Tried]:
+    return [trial for _, trial in sorted(search.trials.items())]
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with replacing(path) as new:
+        pd.DataFrame(rows).to_csv(new, index=False)
+
+
+def flatten(prefix: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metrics as columns: ``<prefix>_<metric>``, lists as ``<prefix>_<metric>_<index>``."""
+    columns: dict[str, Any] = {}
+    for name, value in metrics.items():
+        if isinstance(value, list):
+            columns |= {f"{prefix}_{name}_{i}": item for i, item in enumerate(value)}
+        else:
+            columns[f"{prefix}_{name}"] = value
+    return columns
+
+
+def _status(tried: Tried) -> str:
+    return tried.status if tried.finished else "unfinished"
+
+
+def _seconds(folders: list[RunFolder]) -> tuple[int, float]:
+    """Return the rounds and seconds of records, over all training seeds."""
+    rows = [row for folder in folders for row in folder.rows()]
+    return len(rows), sum(float(row["seconds"]) for row in rows)
+
+
+def _trial_row(search: MethodSearch, trial: Tried, resources: Resources) -> dict[str, Any]:
+    scores = scores_of(search.rule, trial.folders)
+    best = max((score for score in scores if score is not None), default=None)
+    rounds, seconds = _seconds(trial.folders)
+    return {
+        "trial": trial.number,
+        "status": _status(trial),
+        "reason": trial.reason,
+        **used_values(search.space, trial.config),
+        "rounds": rounds,
+        "best_round": best.round if best else None,
+        search.rule.name: best.value if best else None,
+        **_validation_at(trial.folders, best),
+        "seconds": seconds,
+        "device_hours": seconds * resources.device_share / 3600,
+        "keys": " ".join(folder.path.name for folder in trial.folders),
+    }
+
+
+def _validation_at(folders: list[RunFolder], best: Score | None) -> dict[str, Any]:
+    """Return the validation metrics at the best round, averaged over training seeds."""
+    if best is None:
+        return {}
+    rows = [
+        flatten("validation", folder.rows()[best.round - 1]["validation"]) for folder in folders
+    ]
+    means: dict[str, Any] = {}
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        means[name] = None if None in values else sum(values) / len(values)
+    return means
+
+
+def _seed_row(seed: Tried, resources: Resources) -> dict[str, Any]:
+    (folder,) = seed.folders
+    end = folder.end or {}
+    rounds, seconds = _seconds(seed.folders)
+    return {
+        "seed": seed.number,
+        "status": _status(seed),
+        "reason": seed.reason,
+        "rounds": rounds,
+        "best_round": end.get("best_round"),
+        **flatten("validation", end.get("validation", {})),
+        **flatten("test", end.get("test", {})),
+        "seconds": seconds,
+        "device_hours": seconds * resources.device_share / 3600,
+        "key": folder.path.name,
+    }
+
+
+def commands(
+    options: Options, method: str, used: Mapping[str, Any], environment: Environment
+) -> tuple[str, str]:
+    """Return the commands that repeat a configuration: with its seeds, and one run without Ray."""
+    sets = [f"--set {shlex.quote(f'{k}={_scalar(v)}')}" for k, v in used.items() if k != "epochs"]
+    common = [f"--method {method} --dataset {options.dataset}"]
+    if "epochs" in used:
+        common.append(f"--epochs {used['epochs']}")
+    if options.data_root != Path("data"):
+        common.append(f"--data-root {shlex.quote(str(options.data_root))}")
+    if options.deterministic:
+        common.append("--deterministic")
+    study = [f"--search published --seeds {options.seeds}"]
+    if options.select:
+        study.append(f"--select {options.select}")
+    if options.audit_test:
+        study.append("--audit-test")
+    if options.gpus_per_trial is not None:
+        study.append(f"--gpus-per-trial {options.gpus_per_trial:g}")
+    if options.cpus_per_trial != 1:
+        study.append(f"--cpus-per-trial {options.cpus_per_trial}")
+    single = [f"--seed 0 --threads {environment.threads}"]
+    return (
+        " ".join(["python tune.py", *common, *study, *sets, "--results repeated"]),
+        " ".join(["python -m core", *common, *single, *sets]),
+    )
+
+
+def _scalar(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, bool) else str(value)
+
+
+def _best_config(search: MethodSearch, options: Options, winning: Config) -> str:
+    benchmark = search.space.benchmark
+    used = used_values(search.space, winning)
+    trial = search.winner() if search.searcher is not None else None
+    best = trial.best if trial else None
+    repeat, single = commands(options, search.name, used, search.environment)
+    description = {
+        "method": search.name,
+        "dataset": benchmark.name,
+        "hyperparameters": used,
+        "selection": {
+            "rule": search.rule.name,
+            "search": options.search,
+            "trial": trial.number if trial else None,
+            "round": best.round if best else None,
+            "value": best.value if best else None,
+        },
+        "command": repeat,
+        "command_of_one_seed": single,
+        "protocol": benchmark.protocol.settings() | {k: v for k, v in used.items()
+                                                     if k in benchmark.protocol.settings()},
+        "provenance": {
+            **provenance(),
+            "dataset_version": benchmark.version,
+            "data_hash": benchmark.data_hash,
+            "environment": asdict(search.environment),
+            "search_keys": [folder.path.name for folder in trial.folders] if trial else [],
+            "seed_keys": [s.folders[0].path.name for _, s in sorted(search.seeds.items())],
+        },
+    }  # fmt: skip
+    text: str = yaml.safe_dump(description, sort_keys=False, allow_unicode=True, width=100)
+    return text
+
+
+def _summary(
+    search: MethodSearch, options: Options, rows: list[dict[str, Any]], resources: Resources
+) -> dict[str, Any]:
+    """Return what tables are made of."""
+    benchmark = search.space.benchmark
+    confirmed = [row for row in rows if row["best_round"] is not None]
+    names = [
+        n for n in (confirmed[0] if confirmed else {}) if n.startswith(("validation_", "test_"))
+    ]
+    metrics = {}
+    for name in names:
+        values = [float(row[name]) for row in confirmed if row[name] is not None]
+        if values:
+            metrics[name] = asdict(summarise(values))
+    winning = search.winning_config() or {}
+    tried = _ordered(search)
+    costs = [_seconds(t.folders) for t in (*tried, *search.seeds.values())]
+    statuses = [_status(trial) for trial in tried]
+    return {
+        "method": search.name,
+        "dataset": benchmark.name,
+        "dataset_version": benchmark.version,
+        "rule": search.rule.name,
+        "oracle": search.rule.oracle,
+        "search": options.search,
+        "needs": sorted(search.space.method.needs),
+        "reported": list(benchmark.reported),
+        "complete": search.done and len(confirmed) == options.seeds,
+        "trials": len(tried),
+        "statuses": {status: statuses.count(status) for status in dict.fromkeys(statuses)},
+        "epochs_per_trial": search.eligible_rounds(),
+        "seeds": len(confirmed),
+        "rounds": sum(rounds for rounds, _ in costs),
+        "device": search.environment.device_class,
+        "device_hours": sum(seconds for _, seconds in costs) * resources.device_share / 3600,
+        "hyperparameters": used_values(search.space, winning),
+        "metrics": metrics,
+        "provenance": provenance(),
+    }
+
+
+def _export_files(
+    rule: selection.Rule, folder: Path, seeds: list[Tried], keep_models: bool
+) -> None:
+    """Copy the seeds' predictions, and the best seed's weights where they are kept."""
+    predictions = folder / "predictions"
+    for seed in seeds:
+        _copy(
+            seed.folders[0].path / "predictions.parquet",
+            predictions / f"seed_{seed.number}.parquet",
+        )
+    best = selection.winner((seed.number, seed.best) for seed in seeds if seed.finished)
+    if keep_models and best is not None:
+        source = next(seed for seed in seeds if seed.number == best).folders[0].path
+        _copy(source / "model.safetensors", folder / "model.safetensors")
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.exists():
+        with replacing(target) as new:
+            shutil.copyfile(source, new)

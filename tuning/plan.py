@@ -1,0 +1,169 @@
+"""``--plan``: what a command would run and what it would cost. Starts and writes nothing."""
+
+import math
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from core.environment import detect
+from core.key import make_key
+from core.run import Run
+from tuning.options import Options
+from tuning.records import MethodRecords
+from tuning.resources import Node, Resources, choose, cluster, cluster_address, local_nodes, slots
+from tuning.search import REDUCTION, RUNGS
+from tuning.space import Space, asked_trials
+from tuning.study import Plan, check
+from tuning.tables import markdown
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one method would cost.
+
+    Args:
+        method: The method.
+        trials: Configurations of the search.
+        rounds: Rounds of a trial that runs to its end, all stages.
+        epochs: Rounds of search and confirmation together, as expected.
+        seconds: Seconds of a round.
+        source: Where that figure comes from.
+        disk: Bytes of the records while all trials run.
+    """
+
+    method: str
+    trials: int
+    rounds: int
+    epochs: float
+    seconds: float
+    source: str
+    disk: int
+
+
+def show(options: Options) -> int:
+    """Print the plan of a command; return 0.
+
+    Raises:
+        UserError: For what would stop the command itself.
+    """
+    plan = check(options)
+    options = plan.options
+    address = cluster_address(options.address)
+    if address is None:
+        nodes = local_nodes()
+    else:
+        with cluster(address) as found:
+            nodes = found
+    resources = choose(nodes, options.cpus_per_trial, options.gpus_per_trial)
+    estimates = [_estimate(plan, space, resources) for space in plan.spaces]
+    _print(plan, estimates, nodes, resources, Console(soft_wrap=True, highlight=False))
+    return 0
+
+
+def expected_rounds(rounds: int, scheduler: str) -> float:
+    """Return the rounds that a trial of the search has on average.
+
+    With ASHA each rung lets one in :data:`tuning.search.REDUCTION` go on.
+    """
+    if scheduler != "asha" or rounds < 2:
+        return rounds
+    total, reached, share = 0.0, 0, 1.0
+    rung = max(1, rounds // RUNGS)
+    while rung <= rounds:
+        total += share * (rung - reached)
+        reached, share, rung = rung, share / REDUCTION, rung * REDUCTION
+    return total + share * (rounds - reached)
+
+
+def _estimate(plan: Plan, space: Space, resources: Resources) -> Estimate:
+    options = plan.options
+    environment = detect(None if resources.gpus else False, resources.cpus, options.deterministic)
+    key = make_key(space.method, space.benchmark, space.complete({}), 0, environment)
+    run = Run(key, space.benchmark)
+    eligible = int(key.settings["epochs"])
+    seconds, source = _recorded_seconds(options, space)
+    if seconds is None:
+        start = time.perf_counter()
+        run.round()
+        seconds, source = time.perf_counter() - start, "a first epoch timed here"
+    trials = asked_trials(space, options)
+    other = run.total_rounds - eligible
+    each = other + expected_rounds(eligible, options.scheduler)
+    searched = trials * options.search_seeds * each
+    with tempfile.TemporaryFile() as file:
+        torch.save(run.state_dict(), file)
+        state = file.tell()
+    return Estimate(
+        space.method.name,
+        trials,
+        run.total_rounds,
+        searched + options.seeds * run.total_rounds,
+        seconds,
+        source,
+        state * (options.search_seeds + 2 * options.seeds),
+    )
+
+
+def _recorded_seconds(options: Options, space: Space) -> tuple[float | None, str]:
+    """Return the mean seconds of a round in earlier records of this study, if there are any."""
+    records = MethodRecords(options.records / options.dataset / space.method.name)
+    seconds = [float(row["seconds"]) for folder in records.folders() for row in folder.rows()]
+    if not seconds:
+        return None, ""
+    return sum(seconds) / len(seconds), f"{len(seconds)} recorded epochs"
+
+
+def _print(
+    plan: Plan, estimates: list[Estimate], nodes: list[Node], resources: Resources, console: Console
+) -> None:
+    options = plan.options
+    count = slots(nodes, resources)
+    rows = [
+        {
+            "method": e.method,
+            "trials": str(e.trials),
+            "epochs of a trial": str(e.rounds),
+            "seeds": str(options.seeds),
+            "epochs, expected": f"{math.ceil(e.epochs)}",
+            "s per epoch": f"{e.seconds:.3g}",
+            "device-hours": f"{e.epochs * e.seconds * resources.device_share / 3600:.2g}",
+            "from": e.source,
+        }
+        for e in estimates
+    ]
+    for line in plan.skipped:
+        console.print(line, markup=False)
+    console.print("\n".join(markdown(rows)), markup=False)
+    for node in nodes:
+        fit = resources.fit(node)
+        console.print(f"node {node}: {fit} trials at once", markup=False)
+    hours = sum(e.epochs * e.seconds for e in estimates) / max(1, count) / 3600
+    kind = "GPU" if resources.gpus else "CPU"
+    console.print(
+        f"each trial takes {resources.cpus} CPUs and {resources.gpus:g} GPUs; "
+        f"about {_hours(hours)} on {count} slots, besides start-up (seconds per node); "
+        f"device-hours are {kind}-hours",
+        markup=False,
+    )
+    disk = sum(e.disk for e in estimates)
+    free = shutil.disk_usage(_existing(options.records)).free
+    console.print(
+        f"disk: states up to {disk / 1e6:.1f} MB in {options.records}, where {free / 1e9:.0f} GB "
+        "are free; nothing was started",
+        markup=False,
+    )
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{max(1, round(hours * 60))} min"
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder

@@ -1,0 +1,144 @@
+"""Progress: one live table on a terminal, plain timed lines elsewhere."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from tuning.search import MethodSearch, Tried
+
+QUIET_SECONDS = 10.0  # between plain lines about rounds; ends of trials are always told
+
+
+class Progress:
+    """Shows how far the methods are.
+
+    Args:
+        searches: The methods.
+        slots: How many trials run at once, for the estimate of what is left.
+        console: Where to print.
+    """
+
+    def __init__(self, searches: list[MethodSearch], slots: int, console: Console) -> None:
+        self.searches = searches
+        self.slots = slots
+        self.console = console
+        self.start = time.monotonic()
+        self._last_line = 0.0
+        self._told: set[tuple[str, str, int]] = {
+            (s.name, t.phase, t.number)
+            for s in searches
+            for t in (*s.trials.values(), *s.seeds.values())
+            if t.finished
+        }
+        self._live: Live | None = None
+
+    @contextmanager
+    def shown(self) -> Iterator[Callable[[MethodSearch, Tried], None]]:
+        """Show progress during the block; gives what to call after every event."""
+        if not self.console.is_terminal:
+            yield self._print
+            return
+        with Live(get_renderable=self.table, console=self.console, refresh_per_second=2) as live:
+            self._live = live
+            yield lambda search, tried: None
+
+    def _print(self, search: MethodSearch, tried: Tried) -> None:
+        """Print a line for the end of a trial, and now and then one for a round."""
+        identity = (search.name, tried.phase, tried.number)
+        now = time.monotonic()
+        if tried.finished:
+            if identity in self._told:
+                return
+            self._told.add(identity)
+            self.console.print(f"{self._clock()} {self._ended(search, tried)}", highlight=False)
+        elif now - self._last_line > QUIET_SECONDS:
+            self.console.print(f"{self._clock()} {self._state(search)}", highlight=False)
+        else:
+            return
+        self._last_line = now
+
+    def _clock(self) -> str:
+        return f"[{_duration(time.monotonic() - self.start)}]".replace("[", "\\[")
+
+    def _ended(self, search: MethodSearch, tried: Tried) -> str:
+        value = f", {search.rule.name} {tried.best.value:.4f}" if tried.best else ""
+        rounds = max((len(curve) for curve in tried.curves), default=0)
+        reason = f": {tried.reason}" if tried.reason else ""
+        status = tried.status.replace("_", " ")
+        return f"{search.name} {tried.name} {status} after {rounds} rounds{value}{reason}"
+
+    def _state(self, search: MethodSearch) -> str:
+        cells = dict(zip(_HEADS, self._cells(search), strict=True))
+        words = [f"{head} {cell}" for head, cell in cells.items() if head != "method"]
+        return f"{search.name}: {', '.join(words)}; left about {self._left()}"
+
+    def _left(self) -> str:
+        """Estimate the time left from the rounds done; nothing to say before the first."""
+        done = self._all()
+        rounds = sum(t.rounds for t in done)
+        if not rounds:
+            return "?"
+        seconds = sum(t.seconds for t in done) / rounds
+        left = sum(_rounds_left(search) for search in self.searches)
+        return _duration(left * seconds / max(1, self.slots))
+
+    def _all(self) -> list[Tried]:
+        return [t for s in self.searches for t in (*s.trials.values(), *s.seeds.values())]
+
+    def _cells(self, search: MethodSearch) -> list[str]:
+        trials = list(search.trials.values())
+        every = [*trials, *search.seeds.values()]
+        finished = [t for t in trials if t.finished]
+        best = search.winner()
+        shown = f"{best.best.value:.4f} (trial {best.number})" if best and best.best else "-"
+        phase = "done" if search.done else "confirm" if search.search_done else "search"
+        return [
+            search.name,
+            phase,
+            str(sum(t.status == "running" for t in every)),
+            f"{len(finished)}/{search.asked}",
+            str(sum(t.status == "pruned" for t in finished)),
+            str(sum(t.status == "failed" for t in every)),
+            f"{sum(t.finished for t in search.seeds.values())}/{search.options.seeds}",
+            shown,
+            str(sum(t.rounds for t in every)),
+        ]
+
+    def table(self) -> Table:
+        """Return the live table."""
+        elapsed = _duration(time.monotonic() - self.start)
+        rule = ", ".join(sorted({search.rule.name for search in self.searches}))
+        table = Table(
+            title=f"{self.searches[0].space.benchmark.name}, best by {rule}",
+            caption=f"elapsed {elapsed}, left about {self._left()}; Ctrl-C stops and keeps all",
+        )
+        for head in _HEADS:
+            table.add_column(head, justify="left" if head in ("method", "phase") else "right")
+        for search in self.searches:
+            table.add_row(*self._cells(search))
+        return table
+
+
+_HEADS = ("method", "phase", "running", "trials", "pruned", "failed", "seeds", "best", "epochs")
+
+
+def _rounds_left(search: MethodSearch) -> float:
+    """Estimate the rounds left: what finished trials took on average, else all rounds."""
+    full = search.eligible_rounds()
+    finished = [t for t in search.trials.values() if t.finished and t.rounds]
+    mean = sum(t.rounds for t in finished) / len(finished) if finished else float(full)
+    trials = (search.asked - len(search.trials)) * mean
+    going = [t for t in (*search.trials.values(), *search.seeds.values()) if not t.finished]
+    seeds = 0 if search.seeds else search.options.seeds
+    return trials + sum(max(0.0, full - t.rounds) for t in going) + seeds * full
+
+
+def _duration(seconds: float) -> str:
+    whole = int(seconds)
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02}"
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

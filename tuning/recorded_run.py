@@ -1,0 +1,241 @@
+"""A training run with a record: replays what its folder holds, goes on from there, ends.
+
+That is the whole of resume, retry and extension. Knows no Ray.
+"""
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+import datasets
+from core.key import TrialKey
+from core.run import Row, Run
+from datasets.benchmark import Split
+from tuning import selection
+from tuning.records import RunFolder, replacing
+from tuning.selection import Score
+
+
+@dataclass(frozen=True)
+class Duty:
+    """What a study wants of a run beyond its key.
+
+    Args:
+        rule: Name of the selection rule.
+        confirm: Whether this is a confirmation seed, which reads the test split once at its end.
+        audit: Whether the test metrics of every round are recorded, for labelled rules.
+        keep_model: Whether a confirmation seed keeps its chosen round's weights.
+        data_root: The folder of the data sets.
+    """
+
+    rule: str
+    confirm: bool
+    audit: bool
+    keep_model: bool
+    data_root: str
+
+
+class RecordedRun:
+    """One training seed of a configuration, with its record.
+
+    Args:
+        folder: The record.
+        key: The run's key.
+        duty: What the study wants of it.
+    """
+
+    def __init__(self, folder: RunFolder, key: TrialKey, duty: Duty) -> None:
+        self.folder = folder
+        self.key = key
+        self.duty = duty
+        self.rule = selection.rule(duty.rule)
+        self.rows: list[Row] = []
+        self.audit: list[dict[str, Any]] = []
+        self.best: Score | None = None
+        self._run: Run | None = None
+        self._state = folder.state("last")
+        done = self._state["rounds_done"] if self._state else 0
+        self._recorded = folder.rows()[:done]
+        self._recorded_audit = folder.audit()[:done]
+
+    @property
+    def run(self) -> Run:
+        """The run itself, made when first needed."""
+        if self._run is None:
+            self._run = Run(self.key, datasets.load(self.key.dataset, self.duty.data_root))
+            if self._state is not None:
+                self._run.load_state_dict(self._state)
+        return self._run
+
+    @property
+    def total_rounds(self) -> int:
+        """The rounds of all stages."""
+        return self.run.total_rounds
+
+    def next_row(self) -> Row:
+        """Return the next round's row, as selection sees it: recorded earlier, or trained now."""
+        index = len(self.rows)
+        if index < len(self._recorded):
+            self.rows.append(self._recorded[index])
+            self.audit += self._recorded_audit[index : index + 1]
+            self._improves()
+            return self.seen(index)
+        row = self.run.round()
+        if self.duty.audit:
+            self.audit.append(self.run.evaluate("test")[0])
+        self.rows.append(row)
+        improved = self._improves()
+        self.folder.write_rows(self.rows, self.audit)
+        state = self.run.state_dict()
+        if improved and self.duty.confirm:
+            self.folder.write_state("best", state)
+        self.folder.write_state("last", state)
+        return self.seen(index)
+
+    def seen(self, index: int) -> Row:
+        """Return a row with its test metrics, where they are audited, under ``test``."""
+        row = self.rows[index]
+        return {**row, "test": self.audit[index]} if self.audit else row
+
+    def _improves(self) -> bool:
+        found = selection.score(self.rule, [self.seen(len(self.rows) - 1)])
+        improved = found is not None and (self.best is None or found > self.best)
+        if improved:
+            self.best = found
+        return improved
+
+    def finish(self, status: str, reason: str = "") -> None:
+        """Write the run's end; a confirmation seed reads the test split now, once."""
+        end: dict[str, Any] = {
+            "status": status,
+            "reason": reason,
+            "host": socket.gethostname(),
+            "rows": self.rows,
+        }
+        if self.duty.confirm and status != "failed" and self.best is not None:
+            end |= self._confirm(self.best)
+        self.folder.write_end(end)
+
+    def _confirm(self, best: Score) -> dict[str, Any]:
+        run = self._at_round(best.round)
+        test, outputs = run.evaluate("test")
+        self._write_predictions(run, outputs)
+        if self.duty.keep_model:
+            weights = {n: t.contiguous().cpu() for n, t in run.model.state_dict().items()}
+            with replacing(self.folder.path / "model.safetensors") as new:
+                save_file(weights, new)
+        validation = self.rows[best.round - 1]["validation"]
+        return {
+            "best_round": best.round,
+            "value": best.value,
+            "validation": validation,
+            "test": test,
+        }
+
+    def _at_round(self, chosen: int) -> Run:
+        """Return a run as it was after the chosen round."""
+        run = Run(self.key, datasets.load(self.key.dataset, self.duty.data_root))
+        state = self.folder.state("best")
+        if state is not None and state["rounds_done"] == chosen:
+            run.load_state_dict(state)
+        while run.rounds_done < chosen:  # no such state, say after a crash: exactness replaces it
+            run.round()
+        return run
+
+    def _write_predictions(self, run: Run, test_outputs: Tensor) -> None:
+        tables = []
+        for name in ("validation", "test"):
+            outputs = test_outputs if name == "test" else run.evaluate(name)[1]
+            tables.append(_predictions(name, run.data[name], outputs.cpu()))
+        with replacing(self.folder.path / "predictions.parquet") as new:
+            pd.concat(tables).to_parquet(new, index=False)
+
+
+def _predictions(name: str, split: Split, outputs: Tensor) -> pd.DataFrame:
+    """Return a row per example: index, label, group, prediction, a logit per class."""
+    columns: dict[str, Any] = {"split": name, "index": torch.arange(len(split)).numpy()}
+    columns["y"] = split.y.numpy()
+    if split.group is not None:
+        columns["group"] = split.group.numpy()
+    columns["prediction"] = outputs.argmax(dim=1).numpy()
+    columns |= {f"logit_{i}": outputs[:, i].numpy() for i in range(outputs.shape[1])}
+    return pd.DataFrame(columns)
+
+
+@dataclass
+class Step:
+    """What a configuration's step tells the study.
+
+    Args:
+        rows: The round's row of each training seed, without test metrics.
+        score: The round's score, averaged over the seeds; None where it is not eligible.
+        status: Empty while the configuration goes on; else how it ended.
+        reason: Why it failed.
+    """
+
+    rows: list[Row]
+    score: Score | None
+    status: str = ""
+    reason: str = ""
+
+
+class Configuration:
+    """All training seeds of one configuration, trained round by round in turn.
+
+    Args:
+        work: ``runs`` (a mapping with ``folder`` and ``key`` for each seed) and the fields of
+            :class:`Duty`.
+    """
+
+    def __init__(self, work: Mapping[str, Any]) -> None:
+        self.duty = Duty(**work["duty"])
+        self.runs = [
+            RecordedRun(RunFolder(Path(run["folder"])), TrialKey.from_dict(run["key"]), self.duty)
+            for run in work["runs"]
+        ]
+        self.rule = selection.rule(self.duty.rule)
+        self.patience = int(self.runs[0].key.settings["patience"])
+        self.best: Score | None = None
+        self.eligible_since_best = 0
+
+    def step(self) -> Step:
+        """Return the next round; ends the configuration after its last one or out of patience.
+
+        Whatever goes wrong in training ends the configuration with its reason, never the study.
+        """
+        try:
+            seen = [run.next_row() for run in self.runs]
+            step = Step([run.rows[-1] for run in self.runs], selection.score(self.rule, seen))
+            step.status = self._status(step.score, bool(seen[0]["eligible"]))
+            if step.status:
+                self._finish(step.status)
+        except Exception as error:  # recorded with its reason; the search goes on
+            reason = f"{type(error).__name__}: {error}"
+            self._finish("failed", reason)
+            rows = [run.rows[-1] for run in self.runs if run.rows]
+            return Step(rows, None, "failed", reason)
+        return step
+
+    def _status(self, score: Score | None, eligible: bool) -> str:
+        if score is not None and (self.best is None or score > self.best):
+            improved = self.best is None or score.value > self.best.value
+            self.best = score
+            self.eligible_since_best = 0 if improved else self.eligible_since_best + 1
+        elif eligible:
+            self.eligible_since_best += 1
+        if len(self.runs[0].rows) >= self.runs[0].total_rounds:
+            return "completed"
+        if self.patience and self.eligible_since_best >= self.patience:
+            return "stopped_early"
+        return ""
+
+    def _finish(self, status: str, reason: str = "") -> None:
+        for run in self.runs:
+            run.finish(status, reason)

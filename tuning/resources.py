@@ -1,0 +1,171 @@
+"""Resources: what a trial takes, what the nodes have, and how many trials fit."""
+
+import logging
+import os
+import socket
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datasets.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine.
+
+    Args:
+        name: Its host name or address.
+        cpus: CPUs that trials may take.
+        gpus: GPUs that trials may take.
+    """
+
+    name: str
+    cpus: float
+    gpus: float
+
+    def __str__(self) -> str:
+        """Return what a message says of it."""
+        return f"{self.name} ({self.cpus:g} CPUs, {self.gpus:g} GPUs)"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a trial takes.
+
+    Args:
+        cpus: CPUs, which are also its threads.
+        gpus: A share of one GPU, or a number of GPUs.
+    """
+
+    cpus: int
+    gpus: float
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        """The resources as Ray names them."""
+        return {"CPU": self.cpus, **({"GPU": self.gpus} if self.gpus else {})}
+
+    @property
+    def device_share(self) -> float:
+        """Devices by which a trial's hours count: GPUs, or CPUs where it has no GPU."""
+        return self.gpus or self.cpus
+
+    def fit(self, node: Node) -> int:
+        """Return how many trials run on a node at once."""
+        by_cpu = int(node.cpus / self.cpus + 1e-9)
+        if not self.gpus:
+            return by_cpu
+        if self.gpus < 1:  # shares do not cross the border between two GPUs
+            return min(by_cpu, int(node.gpus) * int(1 / self.gpus + 1e-9))
+        return min(by_cpu, int(node.gpus / self.gpus + 1e-9))
+
+
+def local_nodes() -> list[Node]:
+    """Return this machine as the only node."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [Node(socket.gethostname(), len(os.sched_getaffinity(0)), gpus)]
+
+
+def choose(nodes: list[Node], cpus: int, gpus: float | None) -> Resources:
+    """Return what a trial takes, checked against the nodes.
+
+    Args:
+        nodes: The nodes.
+        cpus: CPUs as asked.
+        gpus: GPUs as asked; None takes one where a node has one.
+
+    Raises:
+        UserError: If no node can hold a trial; names the largest node.
+    """
+    if gpus is None:
+        gpus = 1.0 if any(node.gpus for node in nodes) else 0.0
+    resources = Resources(cpus, gpus)
+    if not any(resources.fit(node) for node in nodes):
+        largest = max(nodes, key=lambda node: (node.gpus, node.cpus)) if gpus else max(
+            nodes, key=lambda node: node.cpus
+        )  # fmt: skip
+        raise UserError(
+            f"no node can hold a trial of {cpus} CPUs and {gpus:g} GPUs: the largest node is "
+            f"{largest}; lower --cpus-per-trial or --gpus-per-trial"
+        )
+    return resources
+
+
+def slots(nodes: list[Node], resources: Resources) -> int:
+    """Return how many trials run at once on all nodes."""
+    return sum(resources.fit(node) for node in nodes)
+
+
+def cluster_address(asked: str | None) -> str | None:
+    """Return the Ray cluster to join; None for a local one of this command's own.
+
+    ``--address``, then the variable ``RAY_ADDRESS``, then a cluster that ``ray start`` or
+    ``ray up`` left running on this machine.
+    """
+    if asked or os.environ.get("RAY_ADDRESS"):
+        return asked or os.environ["RAY_ADDRESS"]
+    if Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster").exists():
+        return "auto"
+    return None
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[list[Node]]:
+    """Join a Ray cluster, or start a local one that ends with the block; give its nodes.
+
+    Raises:
+        UserError: If there is no cluster at the address.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "60")
+    import ray  # not before the environment is set
+
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    arguments: dict[str, Any] = {"address": address} if address else _local_arguments()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            ray.init(
+                **arguments,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                runtime_env={"env_vars": environment},
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise UserError(f"--address: no Ray cluster at '{address}': {first}") from None
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield [
+            Node(
+                node["NodeManagerHostname"],
+                node["Resources"].get("CPU", 0),
+                node["Resources"].get("GPU", 0),
+            )
+            for node in ray.nodes()
+            if node["Alive"]
+        ]
+    finally:
+        sys.stdout.flush()
+        ray.shutdown()
+
+
+def _local_arguments() -> dict[str, Any]:
+    (node,) = local_nodes()
+    return {
+        "address": "local",
+        "num_cpus": int(node.cpus),
+        "num_gpus": int(node.gpus),
+        "include_dashboard": False,
+    }

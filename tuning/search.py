@@ -1,0 +1,342 @@
+"""One method's way through a study: search, select, confirm. Of Ray it knows ASHA alone.
+
+The engine asks :meth:`MethodSearch.next_work`, hands in each round's :class:`Step` and is told
+whether the configuration goes on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+from ray.tune.schedulers import ASHAScheduler
+
+from core.environment import Environment
+from core.key import make_key
+from core.run import Row
+from datasets.knobs import Config
+from tuning import selection
+from tuning.options import Options
+from tuning.recorded_run import Step
+from tuning.records import MethodRecords, RunFolder
+from tuning.selection import Score
+from tuning.space import Space, asked_trials, make_searcher
+
+SEARCH_SEED = 1000  # training seeds of a search count from here, confirmation seeds from 0
+REDUCTION = 3  # ASHA keeps one in so many configurations at each rung
+RUNGS = 9  # ASHA first looks at this share of the rounds
+
+
+@dataclass
+class Tried:
+    """A configuration of the search, or a confirmation seed.
+
+    Args:
+        phase: ``search`` or ``confirm``.
+        number: The configuration's number, or the seed.
+        config: Values of the knobs, fixed ones included.
+        folders: The record of each training seed.
+        keys: The key of each, as plain data.
+        status: ``waiting``, ``running``, or how it ended.
+        reason: Why it failed.
+        curves: The rows of each training seed so far.
+        scores: The score of each round so far.
+    """
+
+    phase: str
+    number: int
+    config: Config
+    folders: list[RunFolder]
+    keys: list[dict[str, Any]]
+    status: str = "waiting"
+    reason: str = ""
+    curves: list[list[Row]] = field(default_factory=list)
+    scores: list[Score | None] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """What progress calls it."""
+        return f"trial {self.number}" if self.phase == "search" else f"seed {self.number}"
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended."""
+        return self.status not in ("waiting", "running")
+
+    @property
+    def best(self) -> Score | None:
+        """The best round's score so far."""
+        return max((score for score in self.scores if score is not None), default=None)
+
+    @property
+    def seconds(self) -> float:
+        """What its rounds took, over all training seeds."""
+        return sum(float(row["seconds"]) for curve in self.curves for row in curve)
+
+    @property
+    def rounds(self) -> int:
+        """The rounds done, over all training seeds."""
+        return sum(len(curve) for curve in self.curves)
+
+    def take(self, rows: list[Row], score: Score | None) -> None:
+        """Add a round; one that is known already, from a process that died, changes nothing."""
+        self.curves = self.curves or [[] for _ in rows]
+        if int(rows[0]["round"]) <= len(self.curves[0]):
+            return
+        for curve, row in zip(self.curves, rows, strict=True):
+            curve.append(row)
+        self.scores.append(score)
+
+
+class MethodSearch:
+    """The study of one method.
+
+    Args:
+        space: The method, the benchmark, and what is free.
+        options: The command.
+        environment: Where trials compute.
+        records: The method's records, which may hold an earlier session's.
+    """
+
+    def __init__(
+        self, space: Space, options: Options, environment: Environment, records: MethodRecords
+    ) -> None:
+        self.space = space
+        self.options = options
+        self.environment = environment
+        self.records = records
+        self.rule = selection.rule(options.select or space.benchmark.selecting)
+        self.asked = asked_trials(space, options)
+        self.trials: dict[int, Tried] = {}
+        self.seeds: dict[int, Tried] = {}
+        self.exhausted = False
+        self.asha = self._make_asha()
+        earlier = self._recorded_trials()
+        self.searcher = make_searcher(space, options, len(earlier))
+        self._replay(earlier)
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return self.space.method.name
+
+    def eligible_rounds(self) -> int:
+        """The rounds that selection looks at."""
+        return int(self._key(self.space.complete({}), 0)["settings"]["epochs"])
+
+    def _make_asha(self) -> ASHAScheduler | None:
+        """Return this method's own ASHA, whose time is eligible rounds; None where it has none."""
+        rounds = self.eligible_rounds()
+        if self.options.scheduler != "asha" or rounds < 2:
+            return None
+        return ASHAScheduler(
+            time_attr="eligible",
+            metric="value",
+            mode="max",
+            max_t=rounds,
+            grace_period=max(1, rounds // RUNGS),
+            reduction_factor=REDUCTION,
+            stop_last_trials=False,
+        )
+
+    # --- what is asked next ---
+
+    def next_work(self) -> Tried | None:
+        """Return what to run now, or None while running trials decide it, or when all is done."""
+        waiting = next((t for t in self._all() if t.status == "waiting"), None)
+        if waiting is None and not self.search_done:
+            waiting = self._propose()
+        if waiting is None and self.search_done:
+            self._begin_confirmation()
+            waiting = next((t for t in self.seeds.values() if t.status == "waiting"), None)
+        if waiting is not None:
+            waiting.status = "running"
+            if self.asha is not None and waiting.phase == "search":
+                self.asha.on_trial_add(cast(Any, None), cast(Any, _handle(waiting)))
+        return waiting
+
+    def _all(self) -> list[Tried]:
+        return [*self.trials.values(), *self.seeds.values()]
+
+    @property
+    def proposed_all(self) -> bool:
+        """Whether the search has proposed all that it will."""
+        return self.exhausted or len(self.trials) >= self.asked
+
+    @property
+    def search_done(self) -> bool:
+        """Whether every configuration of the search has ended."""
+        return self.proposed_all and all(trial.finished for trial in self.trials.values())
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left: confirmed, or without a configuration worth it."""
+        if not self.search_done:
+            return False
+        if self.winning_config() is None:
+            return True
+        return len(self.seeds) >= self.options.seeds and all(
+            seed.finished for seed in self.seeds.values()
+        )
+
+    def _propose(self) -> Tried | None:
+        if self.proposed_all or self.searcher is None:
+            return None
+        number = len(self.trials)
+        config = self.searcher.propose(number)
+        if config is None:
+            self.exhausted = True
+            return None
+        self.trials[number] = self._tried("search", number, config)
+        return self.trials[number]
+
+    def _key(self, config: Config, seed: int) -> dict[str, Any]:
+        key = make_key(self.space.method, self.space.benchmark, config, seed, self.environment)
+        return {**key.as_dict(), "digest": key.digest}
+
+    def _tried(self, phase: str, number: int, config: Config) -> Tried:
+        """Make the record of a configuration, or of a confirmation seed."""
+        count = self.options.search_seeds if phase == "search" else 1
+        first = SEARCH_SEED if phase == "search" else number
+        keys = [self._key(self.space.complete(config), first + i) for i in range(count)]
+        folders = [self.records.folder(key.pop("digest")) for key in keys]
+        for key, folder in zip(keys, folders, strict=True):
+            folder.begin({"phase": phase, "number": number, "config": config, "key": key})
+        return Tried(phase, number, config, folders, keys)
+
+    def _begin_confirmation(self) -> None:
+        """Once the search is done, prepare the confirmation seeds of the winner."""
+        config = self.winning_config()
+        if config is None or self.seeds:
+            return
+        for seed in range(self.options.seeds):
+            self.seeds[seed] = self._tried("confirm", seed, config)
+            self._restore(self.seeds[seed])
+
+    # --- what has come of it ---
+
+    def report(self, tried: Tried, step: Step) -> bool:
+        """Take in a round; return whether the configuration goes on.
+
+        Args:
+            tried: The configuration.
+            step: The round.
+        """
+        if tried.finished:
+            return False
+        if step.status != "failed":
+            tried.take(step.rows, step.score)
+        if not step.status and self._asha_stops(tried, step.score):
+            step.status = "pruned"
+            for folder, curve in zip(tried.folders, tried.curves, strict=True):
+                folder.write_end({"status": "pruned", "reason": "", "rows": curve})
+        if step.status:
+            self._close(tried, step.status, step.reason)
+        return not step.status
+
+    def lost(self, tried: Tried, reason: str) -> None:
+        """Take note that a configuration's process died for good."""
+        if tried.finished:
+            return
+        for folder, curve in zip(tried.folders, tried.curves or [[]], strict=False):
+            folder.write_end({"status": "failed", "reason": reason, "rows": curve})
+        self._close(tried, "failed", reason)
+
+    def _asha_stops(self, tried: Tried, score: Score | None) -> bool:
+        if self.asha is None or tried.phase != "search" or score is None or tried.best is None:
+            return False
+        handle = cast(Any, _handle(tried))
+        result = {"eligible": _eligible(tried), "value": tried.best.value}
+        return self.asha.on_trial_result(cast(Any, None), handle, result) == ASHAScheduler.STOP
+
+    def _close(self, tried: Tried, status: str, reason: str) -> None:
+        tried.status, tried.reason = status, reason
+        if tried.phase == "search" and self.searcher is not None:
+            self.searcher.tell(tried.number, tried.scores, status)
+
+    # --- what won ---
+
+    def winner(self) -> Tried | None:
+        """The best configuration of the search; None without one, or where none was searched."""
+        ended = [t for t in self.trials.values() if t.finished and t.status != "failed"]
+        number = selection.winner((trial.number, trial.best) for trial in ended)
+        return None if number is None else self.trials[number]
+
+    def winning_config(self) -> Config | None:
+        """The configuration that is confirmed."""
+        if self.searcher is None:
+            return self.space.published()
+        won = self.winner()
+        return None if won is None else won.config
+
+    # --- what an earlier session left ---
+
+    def _recorded_trials(self) -> dict[int, Config]:
+        """Return the configurations of the search that have a record, by number."""
+        found = {}
+        for folder in self.records.folders():
+            description = folder.description
+            if description is not None and description["phase"] == "search":
+                found[int(description["number"])] = dict(description["config"])
+        return dict(sorted(found.items()))
+
+    def _replay(self, earlier: Mapping[int, Config]) -> None:
+        """Take over an earlier session's trials: the finished ones with all that was learned."""
+        for number, config in earlier.items():
+            if self.searcher is None:
+                break
+            trial = self.trials[number] = self._tried("search", number, config)
+            self.searcher.adopt(number, config)
+            if self._restore(trial):
+                self.searcher.tell(number, trial.scores, trial.status)
+                self._replay_asha(trial)
+        self.asked = max(self.asked, len(self.trials))
+
+    def _restore(self, tried: Tried) -> bool:
+        """Fill in a finished configuration's rows and status; return whether it was finished."""
+        ends = [folder.end for folder in tried.folders]
+        if not all(ends):
+            return False
+        tried.status = next((e["status"] for e in ends if e and e["status"] == "failed"),
+                            ends[0]["status"] if ends[0] else "")  # fmt: skip
+        tried.reason = next((e["reason"] for e in ends if e and e["reason"]), "")
+        tried.curves = [end["rows"] for end in ends if end]
+        tried.scores = scores_of(self.rule, tried.folders)
+        return True
+
+    def _replay_asha(self, trial: Tried) -> None:
+        if self.asha is None:
+            return
+        handle = cast(Any, _handle(trial))
+        self.asha.on_trial_add(cast(Any, None), handle)
+        best: float | None = None
+        eligible = 0
+        for score in trial.scores:
+            if score is not None:
+                eligible += 1
+                best = score.value if best is None else max(best, score.value)
+                result = {"eligible": eligible, "value": best}
+                self.asha.on_trial_result(cast(Any, None), handle, result)
+
+
+def scores_of(rule: selection.Rule, folders: list[RunFolder]) -> list[Score | None]:
+    """Return the score of each round that all training seeds' records have.
+
+    Only a rule that reads the test split opens the audited test metrics.
+    """
+    curves = []
+    for folder in folders:
+        rows = folder.rows()
+        if rule.oracle:
+            rows = [{**row, "test": test} for row, test in zip(rows, folder.audit(), strict=False)]
+        curves.append(rows)
+    return [selection.score(rule, list(rows)) for rows in zip(*curves, strict=False)]
+
+
+def _eligible(tried: Tried) -> int:
+    return sum(score is not None for score in tried.scores)
+
+
+def _handle(tried: Tried) -> SimpleNamespace:
+    """What Ray's schedulers need to know of a trial."""
+    return SimpleNamespace(trial_id=str(tried.number))

@@ -1,0 +1,276 @@
+"""Searchers: which configuration to try next. The only file that knows Optuna.
+
+A searcher proposes values for the active knobs (:func:`datasets.knobs.active`); the others keep
+their defaults. It is told each finished configuration.
+"""
+
+import hashlib
+import itertools
+import json
+import math
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from datasets.knobs import Config, Knob, Scalar, active, ordered
+from tuning.selection import Score
+
+ATTEMPTS = 100  # draws for a configuration that was not tried yet, before the space counts as empty
+
+
+def identity(config: Mapping[str, Scalar]) -> str:
+    """Return a text that is equal for equal configurations."""
+    return json.dumps(dict(config), sort_keys=True)
+
+
+def space_size(knobs: Mapping[str, Knob]) -> int | None:
+    """Return how many configurations there are; None if there are endlessly many."""
+    sizes = [knob.size for knob in knobs.values()]
+    if None in sizes:
+        return None
+    if any(knob.when for knob in knobs.values()):
+        return len(grid(knobs, {name: _all_values(knob) for name, knob in knobs.items()}))
+    return math.prod(size for size in sizes if size is not None)
+
+
+def grid(knobs: Mapping[str, Knob], values: Mapping[str, Sequence[Scalar]]) -> list[Config]:
+    """Return all combinations, in the knobs' order.
+
+    Args:
+        knobs: The knobs.
+        values: The values to combine; where a knob has none, its own grid (:meth:`Knob.grid`, all
+            values of a whole-number range of up to 10).
+    """
+    lists = {
+        **{name: _values(knob) for name, knob in knobs.items() if name not in values},
+        **values,
+    }
+    found: dict[str, Config] = {}
+    for combination in itertools.product(*lists.values()):
+        config = dict(zip(lists, combination, strict=True))
+        used = active(knobs, config)
+        config = {n: v for n, v in config.items() if n in used or n not in knobs}
+        found.setdefault(identity(config), config)
+    return list(found.values())
+
+
+def _values(knob: Knob) -> Sequence[Scalar]:
+    return _all_values(knob) if knob.integer and (knob.size or 0) <= 10 else knob.grid()
+
+
+def _all_values(knob: Knob) -> Sequence[Scalar]:
+    if not knob.integer:
+        return knob.grid()
+    low, high = knob.bounds
+    return list(range(int(low), int(high) + 1))
+
+
+class Searcher(ABC):
+    """Proposes configurations of one method, in the order of their numbers from 0."""
+
+    def __init__(self) -> None:
+        self.tried: set[str] = set()
+
+    @abstractmethod
+    def draw(self, number: int) -> Config | None:
+        """Return the configuration of that number, not yet in ``tried``; None if there is none."""
+
+    def propose(self, number: int) -> Config | None:
+        """Return a configuration that was not tried yet, and count it as tried; None if none."""
+        config = self.draw(number)
+        if config is not None:
+            self.tried.add(identity(config))
+        return config
+
+    def adopt(self, number: int, config: Config) -> None:
+        """Take over a configuration that an earlier session proposed."""
+        self.tried.add(identity(config))
+
+    def tell(self, number: int, scores: Sequence[Score | None], status: str) -> None:
+        """Learn how a configuration ended.
+
+        Args:
+            number: Its number.
+            scores: The score of each of its rounds.
+            status: Its status: ``completed``, ``stopped_early``, ``pruned`` or ``failed``.
+        """
+        return
+
+
+class RandomSearcher(Searcher):
+    """Configuration i is a function of (study seed, i): the first new one of a seeded sequence.
+
+    Args:
+        knobs: The knobs.
+        seed: The study's seed.
+        salt: What else tells this search from others, such as the method's name.
+    """
+
+    def __init__(self, knobs: Mapping[str, Knob], seed: int, salt: str) -> None:
+        super().__init__()
+        self.knobs = knobs
+        self.entropy = [seed, int.from_bytes(hashlib.sha256(salt.encode()).digest()[:8], "little")]
+        self.sequence: list[Config] = []
+
+    def draw(self, number: int) -> Config | None:
+        """Return configuration ``number`` of the sequence, whatever was tried elsewhere."""
+        seen = {identity(config) for config in self.sequence}
+        while len(self.sequence) <= number:
+            index = len(self.sequence)
+            generator = np.random.Generator(np.random.PCG64([*self.entropy, index]))
+            for _ in range(ATTEMPTS):
+                config = sample(self.knobs, generator)
+                if identity(config) not in seen:
+                    break
+            else:
+                return None
+            self.sequence.append(config)
+            seen.add(identity(config))
+        return self.sequence[number]
+
+
+def sample(knobs: Mapping[str, Knob], generator: np.random.Generator) -> Config:
+    """Draw a configuration of the active knobs."""
+    drawn = {name: knobs[name].sample(generator) for name in ordered(knobs)}
+    return {name: drawn[name] for name in active(knobs, drawn)}
+
+
+class GridSearcher(Searcher):
+    """All configurations of a list in turn.
+
+    Args:
+        configs: The list.
+    """
+
+    def __init__(self, configs: Sequence[Config]) -> None:
+        super().__init__()
+        self.configs = configs
+
+    def draw(self, number: int) -> Config | None:
+        """Return entry ``number`` of the list."""
+        return self.configs[number] if number < len(self.configs) else None
+
+
+class TPESearcher(Searcher):
+    """Tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011) of Optuna, in memory.
+
+    It learns the running best of the selection value, round by round, and that a pruned trial was
+    pruned. Proposals that were tried already are given to Optuna with their known result and
+    asked again.
+
+    Args:
+        knobs: The knobs.
+        seed: Seed of the sampler.
+    """
+
+    def __init__(self, knobs: Mapping[str, Knob], seed: int) -> None:
+        super().__init__()
+        self.knobs = knobs
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # constant_liar is marked experimental
+            sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        self.study = optuna.create_study(direction="maximize", sampler=sampler)
+        self.fallback = np.random.Generator(np.random.PCG64([seed, 1]))
+        self.asked: dict[int, optuna.trial.Trial] = {}
+        self.adopted: dict[int, Config] = {}
+        self.known: dict[str, float] = {}
+        self.configs: dict[int, Config] = {}
+
+    def draw(self, number: int) -> Config | None:
+        """Ask Optuna; after many known configurations in a row draw at random."""
+        for _ in range(ATTEMPTS):
+            trial = self.study.ask()
+            config: Config = {}
+            for name in ordered(self.knobs):
+                if name in active(self.knobs, config):
+                    config[name] = suggest(trial, name, self.knobs[name])
+            if identity(config) not in self.tried:
+                self.asked[number] = trial
+                self.configs[number] = config
+                return config
+            value = self.known.get(identity(config))
+            if value is None:  # still running
+                self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            else:
+                self.study.tell(trial, value)
+        for _ in range(ATTEMPTS):
+            config = sample(self.knobs, self.fallback)
+            if identity(config) not in self.tried:
+                self.adopt(number, config)
+                return config
+        return None
+
+    def adopt(self, number: int, config: Config) -> None:
+        """Take over a configuration; Optuna gets it with its result, when it is finished."""
+        super().adopt(number, config)
+        self.adopted[number] = config
+        self.configs[number] = config
+
+    def tell(self, number: int, scores: Sequence[Score | None], status: str) -> None:
+        """Give Optuna the running best per eligible round, and whether the trial was pruned."""
+        best = running_best(scores)
+        state = optuna.trial.TrialState.COMPLETE
+        if status == "failed" or not best:
+            state = optuna.trial.TrialState.FAIL
+        elif status == "pruned":
+            state = optuna.trial.TrialState.PRUNED
+        if best and status != "failed":
+            self.known[identity(self.configs[number])] = best[-1]
+        trial = self.asked.pop(number, None)
+        if trial is None:
+            self._add(number, best, state)
+            return
+        for step, value in enumerate(best, start=1):
+            trial.report(value, step)
+        complete = state == optuna.trial.TrialState.COMPLETE
+        self.study.tell(trial, best[-1] if complete else None, state=state)
+
+    def _add(self, number: int, best: list[float], state: Any) -> None:
+        config = self.adopted.pop(number)
+        complete = state == optuna.trial.TrialState.COMPLETE
+        self.study.add_trial(
+            optuna.trial.create_trial(
+                state=state,
+                value=best[-1] if complete else None,
+                params=dict(config),
+                distributions={n: distribution(self.knobs[n]) for n in config if n in self.knobs},
+                intermediate_values=dict(enumerate(best, start=1)),
+            )
+        )
+
+
+def running_best(scores: Iterable[Score | None]) -> list[float]:
+    """Return the best value so far at each round that has a score."""
+    values = [score.value for score in scores if score is not None]
+    return list(itertools.accumulate(values, max))
+
+
+def suggest(trial: optuna.trial.Trial, name: str, knob: Knob) -> Scalar:
+    """Return Optuna's suggestion for a knob."""
+    if knob.kind == "choice":
+        return cast(Scalar, trial.suggest_categorical(name, list(knob.values)))
+    low, high = knob.bounds
+    if knob.integer:
+        return trial.suggest_int(name, int(low), int(high), log=knob.log)
+    return knob.tidy(trial.suggest_float(name, low, high, log=knob.log))
+
+
+def distribution(knob: Knob) -> BaseDistribution:
+    """Return Optuna's form of a knob's domain."""
+    if knob.kind == "choice":
+        return CategoricalDistribution(list(knob.values))
+    low, high = knob.bounds
+    if knob.integer:
+        return IntDistribution(int(low), int(high), log=knob.log)
+    return FloatDistribution(low, high, log=knob.log)

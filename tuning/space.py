@@ -1,0 +1,129 @@
+"""The space that a search walks: the free knobs, once a command has fixed some."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from core.key import check_config, values
+from core.method import Method
+from datasets.benchmark import Benchmark
+from datasets.errors import UserError
+from datasets.knobs import Config, Knob, active
+from tuning.options import Options
+from tuning.searchers import GridSearcher, RandomSearcher, Searcher, TPESearcher, grid, space_size
+
+DEFAULT_TRIALS = 16
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a method's search may choose on a benchmark.
+
+    Args:
+        method: The method.
+        benchmark: The benchmark.
+        fixed: Values that the command fixes.
+        free: The knobs that are left, with conditions among themselves only.
+    """
+
+    method: Method
+    benchmark: Benchmark
+    fixed: Config
+    free: dict[str, Knob]
+
+    def complete(self, config: Config) -> Config:
+        """Return a proposed configuration with the fixed values, as trials' keys are made from."""
+        return {**self.fixed, **config}
+
+    def size(self) -> int | None:
+        """Return the number of configurations; None if there are endlessly many."""
+        return space_size(self.free)
+
+    def published(self) -> Config | None:
+        """Return the published configuration with the fixed values on top; None if there is none.
+
+        Where the command fixes every knob, the configuration is complete without a published one.
+        """
+        given = self.method.published.get(self.benchmark.name)
+        if given is None and self.free:
+            return None
+        return {**(given or {}), **self.fixed}
+
+    def grid(self) -> list[Config]:
+        """Return the published grid, or one made of the knobs' own values, less what is fixed."""
+        given = self.method.grid.get(self.benchmark.name, {})
+        lists = {name: given[name] for name in given if name not in self.fixed}
+        free = self.free
+        if given:  # a published grid names all that it varies; other knobs keep their defaults
+            free = {name: knob for name, knob in free.items() if name in given}
+        return grid(free, lists)
+
+
+def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
+    """Return the space of a method under a command's fixed values.
+
+    Raises:
+        Problems: If a fixed value has a wrong name or kind.
+        UserError: If the benchmark lacks what the method needs.
+    """
+    method.check_benchmark(benchmark)
+    check_config(method, benchmark, options.fixed)
+    fixed = options.fixed
+    knobs = method.knobs(benchmark)
+    base = values(method, benchmark, fixed)
+    free: dict[str, Knob] = {}
+    for name, knob in knobs.items():
+        outside = {k: v for k, v in knob.when.items() if k not in knobs or k in fixed}
+        holds = all(base[other] in allowed for other, allowed in outside.items())
+        if name not in fixed and holds:
+            inside = {k: v for k, v in knob.when.items() if k not in outside}
+            free[name] = replace(knob, when=inside)
+    return Space(method, benchmark, fixed, free)
+
+
+def make_searcher(space: Space, options: Options, finished: int) -> Searcher | None:
+    """Return the searcher of a method; None where nothing is searched (``published``).
+
+    Args:
+        space: The space.
+        options: The command.
+        finished: How many configurations an earlier session tried; a continued TPE search must
+            not repeat that session's first random draws.
+
+    Raises:
+        UserError: If a published configuration is asked for and there is none.
+    """
+    if options.search == "published":
+        if space.published() is None:
+            name = space.method.name
+            known = ", ".join(sorted(space.method.published)) or "no data set"
+            raise UserError(
+                f"--search published: {name} has no published configuration for "
+                f"'{space.benchmark.name}', only for {known}; "
+                f"--set may give all of {', '.join(space.free)}"
+            )
+        return None
+    if options.search == "grid":
+        return GridSearcher(space.grid())
+    if options.search == "random":
+        return RandomSearcher(space.free, options.study_seed, space.method.name)
+    return TPESearcher(space.free, options.study_seed * 1_000_003 + finished)
+
+
+def asked_trials(space: Space, options: Options) -> int:
+    """Return how many configurations the search shall have: as asked, and at most all there are."""
+    if options.search == "published":
+        return 0
+    if options.search == "grid":
+        size = len(space.grid())
+        return size if options.trials is None else min(options.trials, size)
+    asked = DEFAULT_TRIALS if options.trials is None else options.trials
+    size_of_space = space.size()
+    return asked if size_of_space is None else min(asked, size_of_space)
+
+
+def used_values(space: Space, config: Config) -> dict[str, Any]:
+    """Return the values of all knobs and of the settings that a configuration changes."""
+    merged = values(space.method, space.benchmark, space.complete(config))
+    knobs = space.method.knobs(space.benchmark)
+    names = [*(n for n in knobs if n in active(knobs, merged)), *space.fixed]
+    return {name: merged[name] for name in dict.fromkeys(names)}

@@ -1,0 +1,372 @@
+"""The study, from top to bottom: check, search, select, confirm, export."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+import datasets
+from core import method as methods
+from core.environment import Environment
+from core.key import VERSION
+from core.method import Method
+from datasets.benchmark import Benchmark
+from datasets.errors import Problems, UserError, unknown
+from tuning import selection
+from tuning.export import export_method
+from tuning.options import Options
+from tuning.progress import Progress
+from tuning.recorded_run import Duty
+from tuning.records import MethodRecords, check_writable, differences
+from tuning.resources import Node, Resources, choose, cluster, cluster_address, local_nodes, slots
+from tuning.search import MethodSearch, Tried
+from tuning.space import Space, make_searcher, make_space
+from tuning.tables import locked, write_tables
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked command.
+
+    Args:
+        options: The command, with ``all`` replaced by names.
+        benchmark: The benchmark.
+        spaces: The space of each method.
+        skipped: Methods of ``all`` that the benchmark cannot serve, with the reason.
+    """
+
+    options: Options
+    benchmark: Benchmark
+    spaces: list[Space]
+    skipped: list[str]
+
+
+def check(options: Options) -> Plan:
+    """Check all that can be checked before anything starts; write nothing.
+
+    Raises:
+        UserError: At the first mistake that hides others, else with all of them at once.
+    """
+    if options.dataset not in datasets.names():
+        raise UserError(f"--dataset: {unknown('data set', options.dataset, datasets.names())}")
+    benchmark = datasets.load(options.dataset, str(options.data_root))
+    rule = selection.rule(options.select or benchmark.selecting)
+    if rule.oracle and not options.audit_test:
+        raise UserError(
+            f"--select {rule.name} reads the test split: it needs --audit-test, and its results "
+            "are labelled as chosen on the test split"
+        )
+    chosen, skipped = _methods(options, benchmark)
+    options = replace(options, methods=tuple(method.name for method in chosen))
+    problems: list[str] = []
+    spaces: list[Space] = []
+    for method in chosen:
+        try:
+            space = make_space(method, benchmark, options)
+            make_searcher(space, options, 0)
+            spaces.append(space)
+        except Problems as found:
+            problems += found.problems
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise Problems(problems)
+    check_writable("--results", options.results)
+    check_writable("--storage", options.records)
+    if not options.resume:
+        _check_new(options)
+    _ = benchmark.splits  # reads and checks the data
+    return Plan(options, benchmark, spaces, skipped)
+
+
+def _methods(options: Options, benchmark: Benchmark) -> tuple[list[Method], list[str]]:
+    names = list(dict.fromkeys(options.methods))
+    everything = names == ["all"]
+    problems: list[str] = []
+    found: list[Method] = []
+    for name in methods.names() if everything else names:
+        try:
+            found.append(methods.load(name))
+        except Problems as error:
+            problems += error.problems
+        except UserError as error:
+            problems.append(f"--method: {error}")
+    if problems:
+        raise Problems(problems)
+    if not everything:
+        return found, []
+    fitting, skipped = [], []
+    for method in found:
+        try:
+            make_searcher(make_space(method, benchmark, options), options, 0)
+            fitting.append(method)
+        except UserError as error:
+            skipped.append(f"{method.name} is left out: {error}")
+    if not fitting:
+        raise Problems(skipped)
+    return fitting, skipped
+
+
+def _check_new(options: Options) -> None:
+    """Refuse to touch results or records that exist."""
+    for method in options.methods:
+        exported = options.results / options.dataset / method
+        stored = options.records / options.dataset / method
+        existing = next((p for p in (exported, stored) if p.exists() and any(p.iterdir())), None)
+        if existing is not None:
+            raise UserError(
+                f"'{existing}' holds a study of {method} on {options.dataset} already: add "
+                "--resume to go on with it (more --trials or --seeds extend it), or name another "
+                "folder with --results"
+            )
+
+
+def run(options: Options) -> int:
+    """Run a study; return the exit code: 0, or 1 where a method has no result.
+
+    Raises:
+        UserError: For a user's mistake, before anything is started or written.
+    """
+    console = Console(soft_wrap=True)
+    plan = check(options)
+    options = plan.options
+    for line in plan.skipped:
+        console.print(line, highlight=False)
+    address = cluster_address(options.address)
+    if address is None:
+        choose(local_nodes(), options.cpus_per_trial, options.gpus_per_trial)
+    stop = StopSign(options)
+    with ExitStack() as stack:
+        stack.enter_context(stop.listening())
+        nodes = stack.enter_context(cluster(address))
+        resources = choose(nodes, options.cpus_per_trial, options.gpus_per_trial)
+        environment = _environment(options, resources, address)
+        records = [_records(options, space) for space in plan.spaces]
+        for space, record in zip(plan.spaces, records, strict=True):
+            _check_definition(record, definition(options, space, environment))
+        for space, record in zip(plan.spaces, records, strict=True):
+            stack.enter_context(_sole_driver(record))
+            record.define(definition(options, space, environment))
+        searches = [
+            MethodSearch(space, options, environment, record)
+            for space, record in zip(plan.spaces, records, strict=True)
+        ]
+        _search(searches, options, resources, nodes, stop, console)
+        return _report(searches, options, stop, console)
+
+
+def _records(options: Options, space: Space) -> MethodRecords:
+    return MethodRecords(options.records / options.dataset / space.method.name)
+
+
+def definition(options: Options, space: Space, environment: Environment) -> dict[str, Any]:
+    """Return what makes a study the one it is; a resumed one must have the same."""
+    return {
+        "dataset": options.dataset,
+        "dataset_version": space.benchmark.version,
+        "data_hash": space.benchmark.data_hash,
+        "recipe": space.method.recipe.fill({}),
+        "space": {
+            name: {"kind": knob.kind, "values": list(knob.values), "default": knob.default,
+                   "when": {k: list(v) for k, v in knob.when.items()}}
+            for name, knob in space.free.items()
+        },
+        "set": dict(options.pinned),
+        "protocol": space.benchmark.protocol.settings(),
+        "epochs": options.epochs,
+        "search": options.search,
+        "search_seeds": options.search_seeds,
+        "scheduler": options.scheduler,
+        "select": options.select or space.benchmark.selecting,
+        "study_seed": options.study_seed,
+        "audit_test": options.audit_test,
+        "keep_models": options.keep_models,
+        "environment": asdict(environment),
+        "core": VERSION,
+    }  # fmt: skip
+
+
+def _check_definition(records: MethodRecords, asked: dict[str, Any]) -> None:
+    stored = records.definition
+    if stored is None:
+        return
+    different = differences(stored, asked)
+    if different:
+        raise Problems(
+            [
+                f"--resume: the study in '{records.path}' is another one:",
+                *(f"  {line}" for line in different),
+                "give its options again, or name another folder with --results",
+            ]
+        )
+
+
+@contextmanager
+def _sole_driver(records: MethodRecords) -> Iterator[None]:
+    """Hold the study's lock, which ends with this process."""
+    records.path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(records.path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"another command is running the study in '{records.path}'") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _environment(options: Options, resources: Resources, address: str | None) -> Environment:
+    """Return where trials compute, asked on a node that holds one where that is not here."""
+    from tuning.engine import probe
+
+    return probe(resources, options.deterministic, remote=address is not None)
+
+
+class StopSign:
+    """Tells when a study must stop: Ctrl-C, a termination signal, or a spent budget.
+
+    Args:
+        options: The command with its budgets.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.reason = ""
+        self.deadline = (
+            None if options.time_limit is None else time.monotonic() + options.time_limit
+        )
+        self.device_hours: Callable[[], float] = lambda: 0.0
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take signals during the block; a second one ends the process at once."""
+        old = {s: signal.signal(s, self._signalled) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        if self.reason:
+            raise KeyboardInterrupt
+        self.reason = "interrupted"
+
+    def __call__(self) -> bool:
+        """Return whether to stop."""
+        if self.reason:
+            return True
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            self.reason = "--time-limit is reached"
+        budget = self.options.max_device_hours
+        if budget is not None and self.device_hours() >= budget:
+            self.reason = f"--max-device-hours {budget:g} is spent"
+        return bool(self.reason)
+
+
+def _search(
+    searches: list[MethodSearch],
+    options: Options,
+    resources: Resources,
+    nodes: list[Node],
+    stop: StopSign,
+    console: Console,
+) -> None:
+    """Run all methods' trials and seeds in one queue, exporting each method when it is done."""
+    from tuning import engine
+
+    def spent() -> float:
+        tried = [t for s in searches for t in (*s.trials.values(), *s.seeds.values())]
+        return sum(t.seconds for t in tried) * resources.device_share / 3600
+
+    stop.device_hours = spent
+    exported: set[str] = set()
+
+    def export_done() -> None:
+        for search in searches:
+            if search.done and search.name not in exported:
+                exported.add(search.name)
+                _export([search], options, resources)
+
+    count = slots(nodes, resources)
+    progress = Progress(searches, count, console)
+    with progress.shown() as shown:
+
+        def changed(search: MethodSearch, tried: Tried) -> None:
+            shown(search, tried)
+            if tried.finished:
+                export_done()
+
+        def work_of(tried: Tried) -> dict[str, Any]:
+            return _work(tried, options, resources)
+
+        queue = engine.Queue(searches, count, work_of, stop, changed)
+        engine.run(queue, resources)
+    _export(searches, options, resources)
+
+
+def _work(tried: Tried, options: Options, resources: Resources) -> dict[str, Any]:
+    """Return what an actor needs to train a configuration."""
+    benchmark = datasets.load(options.dataset, str(options.data_root))
+    duty = Duty(
+        rule=options.select or benchmark.selecting,
+        confirm=tried.phase == "confirm",
+        audit=options.audit_test,
+        keep_model=options.keep_models,
+        data_root=str(options.data_root.absolute()),
+    )
+    runs = [
+        {"folder": str(folder.path), "key": key}
+        for folder, key in zip(tried.folders, tried.keys, strict=True)
+    ]
+    return {"runs": runs, "duty": asdict(duty), "gpu_share": resources.gpus}
+
+
+def _export(searches: list[MethodSearch], options: Options, resources: Resources) -> None:
+    with locked(options.results):
+        for search in searches:
+            export_method(search, options, resources)
+        write_tables(options.results)
+
+
+def _report(
+    searches: list[MethodSearch], options: Options, stop: StopSign, console: Console
+) -> int:
+    """Print the table and what is left to say; return the exit code."""
+    table = options.results / options.dataset / "table.md"
+    if table.exists():
+        console.print(table.read_text(encoding="utf-8"), highlight=False, markup=False)
+    for search in searches:
+        failed = [t for t in (*search.trials.values(), *search.seeds.values())
+                  if t.status == "failed"]  # fmt: skip
+        for tried in failed[:3]:
+            print(f"{search.name} {tried.name} failed: {tried.reason}", file=sys.stderr)
+        if len(failed) > 3:
+            print(f"{search.name}: {len(failed) - 3} more failed (trials.csv)", file=sys.stderr)
+    console.print(f"results: {Path(options.results, options.dataset)}", highlight=False)
+    if stop.reason:
+        console.print(f"stopped: {stop.reason}; go on with:", highlight=False)
+        console.print(f"  {resume_command()}", highlight=False, markup=False)
+        return 0
+    empty = [s.name for s in searches if not any(t.best and t.status != "failed"
+                                                 for t in s.seeds.values())]  # fmt: skip
+    for name in empty:
+        print(f"{name}: no trial or no confirmation seed succeeded", file=sys.stderr)
+    return 1 if empty else 0
+
+
+def resume_command() -> str:
+    """Return the command that goes on with the study which this process ran."""
+    import shlex
+
+    arguments = [a for a in sys.argv[1:] if a != "--resume"]
+    return shlex.join(["python", "tune.py", *arguments, "--resume"])

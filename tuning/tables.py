@@ -1,0 +1,182 @@
+"""Tables over methods and data sets, made from the methods' summaries under a lock."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock
+
+from tuning.records import read_json, replacing, write_text
+
+
+def locked(results: Path) -> FileLock:
+    """Return the lock under which exports of a results folder are written."""
+    results.mkdir(parents=True, exist_ok=True)
+    return FileLock(results / ".lock")
+
+
+def write_tables(results: Path) -> None:
+    """Write all tables of a results folder anew from what its methods' folders hold.
+
+    Args:
+        results: The folder.
+    """
+    summaries = [
+        summary
+        for path in sorted(results.glob("*/*/summary.json"))
+        if (summary := read_json(path)) is not None
+    ]
+    for dataset in sorted({summary["dataset"] for summary in summaries}):
+        chosen = [summary for summary in summaries if summary["dataset"] == dataset]
+        _write(
+            results / dataset / "table",
+            [_plain(summary) for summary in chosen],
+            [_printed(summary) for summary in chosen],
+            _notes(chosen),
+            f"{dataset}: metrics of the confirmation seeds",
+        )
+    if summaries:
+        _write(
+            results / "best_configs",
+            [_config_row(summary, _mean) for summary in summaries],
+            [_config_row(summary, _percent) for summary in summaries],
+            [],
+            "Best configurations",
+        )
+
+
+def _value(summary: Mapping[str, Any], name: str, what: str) -> float | None:
+    found: float | None = summary["metrics"].get(name, {}).get(what)
+    return found
+
+
+def _plain(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a method's row with raw numbers, for the CSV."""
+    row = {"method": summary["method"], "selection": summary["rule"], "oracle": summary["oracle"]}
+    for metric in summary["reported"]:
+        for split in ("validation", "test"):
+            for what in ("mean", "std", "low", "high"):
+                row[f"{split}_{metric}_{what}"] = _value(summary, f"{split}_{metric}", what)
+    names = ("seeds", "search", "trials", "epochs_per_trial", "rounds", "device", "device_hours")
+    row |= {name: summary[name] for name in names}
+    row["complete"] = summary["complete"]
+    row["needs"] = " ".join(summary["needs"])
+    return row
+
+
+def _percent(figure: Mapping[str, Any] | None) -> str:
+    if not figure:
+        return "-"
+    deviation = "" if figure["std"] is None else f" ± {100 * figure['std']:.1f}"
+    return f"{100 * figure['mean']:.1f}{deviation}"
+
+
+def _mean(figure: Mapping[str, Any] | None) -> float | None:
+    return figure["mean"] if figure else None
+
+
+def _interval(figure: Mapping[str, Any] | None) -> str:
+    if not figure or figure["low"] is None:
+        return "-"
+    return f"[{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
+
+
+def _printed(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Return a method's row as a paper would print it, in percent."""
+    metrics = summary["metrics"]
+    row = {"method": summary["method"], "selection": summary["rule"].replace("_", " ")}
+    for index, metric in enumerate(summary["reported"]):
+        words = metric.replace("_accuracy", "").replace("_", " ")
+        row[f"val. {words}"] = _percent(metrics.get(f"validation_{metric}"))
+        row[f"test {words}"] = _percent(metrics.get(f"test_{metric}"))
+        if index == 0:
+            row["95% interval"] = _interval(metrics.get(f"test_{metric}"))
+    row |= {
+        "seeds": str(summary["seeds"]),
+        "trials": str(summary["trials"]),
+        "epochs": str(summary["rounds"]),
+        "device-hours": f"{summary['device_hours']:.2g}",
+        "train groups": "yes" if "train_groups" in summary["needs"] else "no",
+    }
+    return row
+
+
+def _notes(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
+    notes = [
+        "Mean ± standard deviation over the confirmation seeds, in percent; the interval is "
+        "Student's 95% interval of the mean of the metric before it. Epochs and device-hours are "
+        "those of search and confirmation."
+    ]
+    budgets = {(s["search"], s["trials"], s["epochs_per_trial"]) for s in summaries}
+    if len(budgets) > 1:
+        each = "; ".join(
+            f"{s['method']}: {s['search']}, {s['trials']} trials of {s['epochs_per_trial']} epochs"
+            for s in summaries
+        )
+        notes.append(f"Budgets differ: {each}.")
+    oracles = [s["method"] for s in summaries if s["oracle"]]
+    if oracles:
+        notes.append(
+            f"Chosen on the TEST split, so no honest estimate of new data: {', '.join(oracles)}."
+        )
+    partial = [s["method"] for s in summaries if not s["complete"]]
+    if partial:
+        notes.append(f"Unfinished, or with failed seeds: {', '.join(partial)}.")
+    return notes
+
+
+def _config_row(summary: Mapping[str, Any], show: Callable[[Any], object]) -> dict[str, Any]:
+    metric = summary["reported"][0]
+    figure = summary["metrics"].get(f"test_{metric}")
+    values = ", ".join(f"{name}={_short(v)}" for name, v in summary["hyperparameters"].items())
+    return {
+        "dataset": summary["dataset"],
+        "method": summary["method"],
+        "selection": summary["rule"],
+        f"test {metric.replace('_', ' ')}": show(figure),
+        "hyperparameters": values,
+    }
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _write(
+    path: Path,
+    plain: list[dict[str, Any]],
+    printed: list[dict[str, str]],
+    notes: list[str],
+    title: str,
+) -> None:
+    """Write ``path.csv``, ``path.md`` and ``path.tex``."""
+    with replacing(path.with_suffix(".csv")) as new:
+        pd.DataFrame(plain).to_csv(new, index=False)
+    text = [f"# {title}", "", *markdown(printed), "", *(f"{note}\n" for note in notes)]
+    write_text(path.with_suffix(".md"), "\n".join(text).rstrip() + "\n")
+    frame = pd.DataFrame(printed).map(lambda cell: str(cell).replace("±", "$\\pm$"))
+    frame = frame.map(_tex).rename(columns=_tex)
+    caption = " ".join([f"{title}.", *notes])
+    latex = frame.to_latex(index=False, escape=False, caption=_tex(caption.replace("±", "$\\pm$")))
+    write_text(path.with_suffix(".tex"), latex)
+
+
+def markdown(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the lines of a Markdown table; numbers stand to the right."""
+    heads = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[str(row.get(head, "-")) for head in heads] for row in rows]
+    widths = [max(len(line[i]) for line in [heads, *cells]) for i in range(len(heads))]
+    lines = [heads, ["-" * width for width in widths], *cells]
+    return [
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
+    ]
+
+
+def _tex(text: str) -> str:
+    for character in "%_#&":
+        text = text.replace(character, "\\" + character)
+    return text

@@ -1,0 +1,75 @@
+"""The reusable Ray actor: one process serves many configurations, one after the other."""
+
+import json
+import os
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from tuning.recorded_run import Configuration
+
+GROWTH_LIMIT = 2 * 1024**3  # bytes by which a process may grow before a fresh one takes its place
+
+
+class Trial(tune.Trainable):
+    """Trains configurations; data set, model code and device context stay loaded between them.
+
+    ``config["work"]`` is JSON: what :class:`tuning.recorded_run.Configuration` takes, and
+    ``gpu_share``, the share of the GPU's memory that the process may use.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the first configuration."""
+        self._memory_at_start: int | None = None
+        self._take(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next configuration; a process that has grown too much leaves instead.
+
+        Ray then starts a fresh one for the configuration, whose record is where it was.
+        """
+        now = resident_memory()
+        if self._memory_at_start is None:  # after one trial everything that stays is loaded
+            self._memory_at_start = now
+        if now - self._memory_at_start > GROWTH_LIMIT:
+            ray.actor.exit_actor()
+        self._take(new_config)
+        return True
+
+    def _take(self, config: dict[str, Any]) -> None:
+        work = json.loads(config["work"])
+        share = float(work["gpu_share"])
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            if 0 < share < 1:
+                torch.cuda.set_per_process_memory_fraction(share)
+        self._configuration = Configuration(work)
+
+    def step(self) -> dict[str, Any]:
+        """Train one round; plain data, with the rows as JSON so that Ray does not flatten them."""
+        step = self._configuration.step()
+        score = None if step.score is None else [step.score.value, step.score.average]
+        return {
+            "rows": json.dumps(step.rows),
+            "score": json.dumps(score),
+            "status": step.status,
+            "reason": step.reason,
+            "done": bool(step.status),
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Save nothing: the record holds the state."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Load nothing: the record holds the state."""
+
+
+def resident_memory() -> int:
+    """Return this process's resident memory in bytes; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
