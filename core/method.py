@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from core import models
 from core import recipe as recipes
 from core.recipe import Recipe
 from datasets import knobs as knob_files
@@ -170,7 +171,8 @@ def parse(path: Path, text: Any) -> Method:
 def check_setting(name: str, value: object) -> str | None:
     """Return which rule a value for a protocol setting breaks, or None."""
     if name == "model":
-        return None if isinstance(value, str) else "a model's name"
+        known = models.names()
+        return None if value in known else f"one of {known}"
     return PROTOCOL_RULES[name].broken_rule(value)
 
 

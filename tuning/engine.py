@@ -36,7 +36,6 @@ from tuning.selection import Score
 from tuning.trial import Trial
 
 BATCH = 300  # trials per Tuner: the memory of its driver grows with them
-RETRIES = 3  # of a configuration whose process died
 
 
 class Queue:
@@ -108,10 +107,10 @@ class Queue:
         return goes_on
 
     def lost(self, trial_id: str) -> None:
-        """Take note that a configuration's process died for good."""
+        """Take note that a configuration's process died; it is run again where that can help."""
         if trial_id in self.running:
             search, tried = self.running.pop(trial_id)
-            search.lost(tried, f"its process died {RETRIES + 1} times")
+            search.lost(tried)
             self.changed(search, tried)
 
 
@@ -147,7 +146,7 @@ class _QueueScheduler(FIFOScheduler):
     """Tells the queue each round and stops what its method stops."""
 
     def __init__(self, queue: Queue) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.queue = queue
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -199,7 +198,8 @@ def _tuner(queue: Queue, resources: Resources, folder: str, reuse_actors: bool) 
             name="study",
             storage_path=folder,
             stop=_QueueStopper(queue),
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            # Tune does not try again what died while its process changed over; the queue does.
+            failure_config=tune.FailureConfig(max_failures=0),
             verbose=0,
         ),
     )

@@ -27,7 +27,7 @@ class Progress:
         self.slots = slots
         self.console = console
         self.start = time.monotonic()
-        self._last_line = 0.0
+        self._last_line = self.start
         self._told: set[tuple[str, str, int]] = {
             (s.name, t.phase, t.number)
             for s in searches
@@ -66,10 +66,11 @@ class Progress:
 
     def _ended(self, search: MethodSearch, tried: Tried) -> str:
         value = f", {search.rule.name} {tried.best.value:.4f}" if tried.best else ""
-        rounds = max((len(curve) for curve in tried.curves), default=0)
         reason = f": {tried.reason}" if tried.reason else ""
         status = tried.status.replace("_", " ")
-        return f"{search.name} {tried.name} {status} after {rounds} rounds{value}{reason}"
+        return (
+            f"{search.name} {tried.name} {status} after {len(tried.scores)} rounds{value}{reason}"
+        )
 
     def _state(self, search: MethodSearch) -> str:
         cells = dict(zip(_HEADS, self._cells(search), strict=True))

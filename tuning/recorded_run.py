@@ -3,6 +3,7 @@
 That is the whole of resume, retry and extension. Knows no Ray.
 """
 
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,8 +62,11 @@ class RecordedRun:
         self.best: Score | None = None
         self._run: Run | None = None
         self._state = folder.state("last")
+        self._recorded = folder.rows()
         done = self._state["rounds_done"] if self._state else 0
-        self._recorded = folder.rows()[:done]
+        if folder.end is not None:  # the seed of a configuration whose other seeds have not ended
+            done = len(self._recorded)
+        self._recorded = self._recorded[:done]
         self._recorded_audit = folder.audit()[:done]
 
     @property
@@ -117,6 +121,7 @@ class RecordedRun:
             "status": status,
             "reason": reason,
             "host": socket.gethostname(),
+            "process": os.getpid(),
             "rows": self.rows,
         }
         if self.duty.confirm and status != "failed" and self.best is not None:

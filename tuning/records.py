@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -122,7 +123,7 @@ class RunFolder:
         """Return the state ``last`` or ``best``; None where it is absent or damaged."""
         try:
             found: dict[str, Any] = torch.load(self.path / f"{name}.pt", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError):
+        except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError):
             return None
         return found
 

@@ -24,6 +24,7 @@ from tuning.space import Space, asked_trials, make_searcher
 
 SEARCH_SEED = 1000  # training seeds of a search count from here, confirmation seeds from 0
 REDUCTION = 3  # ASHA keeps one in so many configurations at each rung
+RETRIES = 3  # of a configuration whose process died
 RUNGS = 9  # ASHA first looks at this share of the rounds
 
 
@@ -39,8 +40,9 @@ class Tried:
         keys: The key of each, as plain data.
         status: ``waiting``, ``running``, or how it ended.
         reason: Why it failed.
-        curves: The rows of each training seed so far.
         scores: The score of each round so far.
+        seconds: What its rounds took, over all training seeds.
+        deaths: How often its process died.
     """
 
     phase: str
@@ -50,8 +52,9 @@ class Tried:
     keys: list[dict[str, Any]]
     status: str = "waiting"
     reason: str = ""
-    curves: list[list[Row]] = field(default_factory=list)
     scores: list[Score | None] = field(default_factory=list)
+    seconds: float = 0.0
+    deaths: int = 0
 
     @property
     def name(self) -> str:
@@ -69,23 +72,15 @@ class Tried:
         return max((score for score in self.scores if score is not None), default=None)
 
     @property
-    def seconds(self) -> float:
-        """What its rounds took, over all training seeds."""
-        return sum(float(row["seconds"]) for curve in self.curves for row in curve)
-
-    @property
     def rounds(self) -> int:
         """The rounds done, over all training seeds."""
-        return sum(len(curve) for curve in self.curves)
+        return len(self.scores) * len(self.folders)
 
     def take(self, rows: list[Row], score: Score | None) -> None:
         """Add a round; one that is known already, from a process that died, changes nothing."""
-        self.curves = self.curves or [[] for _ in rows]
-        if int(rows[0]["round"]) <= len(self.curves[0]):
-            return
-        for curve, row in zip(self.curves, rows, strict=True):
-            curve.append(row)
-        self.scores.append(score)
+        if int(rows[0]["round"]) > len(self.scores):
+            self.scores.append(score)
+            self.seconds += sum(float(row["seconds"]) for row in rows)
 
 
 class MethodSearch:
@@ -138,6 +133,10 @@ class MethodSearch:
             reduction_factor=REDUCTION,
             stop_last_trials=False,
         )
+
+    def seconds(self) -> float:
+        """What all rounds took so far."""
+        return sum(tried.seconds for tried in self._all())
 
     # --- what is asked next ---
 
@@ -228,19 +227,35 @@ class MethodSearch:
             tried.take(step.rows, step.score)
         if not step.status and self._asha_stops(tried, step.score):
             step.status = "pruned"
-            for folder, curve in zip(tried.folders, tried.curves, strict=True):
-                folder.write_end({"status": "pruned", "reason": "", "rows": curve})
+            self._write_ends(tried, "pruned")
         if step.status:
             self._close(tried, step.status, step.reason)
         return not step.status
 
-    def lost(self, tried: Tried, reason: str) -> None:
-        """Take note that a configuration's process died for good."""
+    def lost(self, tried: Tried) -> None:
+        """Take note that a configuration's process died.
+
+        Its record tells whether it had ended; else it is run again from there, unless its process
+        dies again and again.
+        """
         if tried.finished:
             return
-        for folder, curve in zip(tried.folders, tried.curves or [[]], strict=False):
-            folder.write_end({"status": "failed", "reason": reason, "rows": curve})
+        if self._restore(tried):
+            self._replay_asha(tried)
+            self._close(tried, tried.status, tried.reason)
+            return
+        tried.deaths += 1
+        if tried.deaths <= RETRIES:
+            tried.status = "waiting"
+            return
+        reason = f"its process died {tried.deaths} times"
+        self._write_ends(tried, "failed", reason)
         self._close(tried, "failed", reason)
+
+    def _write_ends(self, tried: Tried, status: str, reason: str = "") -> None:
+        """End runs from here, whose process will not; what they recorded stays."""
+        for folder in tried.folders:
+            folder.write_end({"status": status, "reason": reason, "rows": folder.rows()})
 
     def _asha_stops(self, tried: Tried, score: Score | None) -> bool:
         if self.asha is None or tried.phase != "search" or score is None or tried.best is None:
@@ -294,18 +309,19 @@ class MethodSearch:
 
     def _restore(self, tried: Tried) -> bool:
         """Fill in a finished configuration's rows and status; return whether it was finished."""
-        ends = [folder.end for folder in tried.folders]
-        if not all(ends):
+        ends = [end for folder in tried.folders if (end := folder.end) is not None]
+        if len(ends) < len(tried.folders):
             return False
-        tried.status = next((e["status"] for e in ends if e and e["status"] == "failed"),
-                            ends[0]["status"] if ends[0] else "")  # fmt: skip
-        tried.reason = next((e["reason"] for e in ends if e and e["reason"]), "")
-        tried.curves = [end["rows"] for end in ends if end]
+        statuses = [end["status"] for end in ends]
+        tried.status = "failed" if "failed" in statuses else statuses[0]
+        tried.reason = next((end["reason"] for end in ends if end["reason"]), "")
         tried.scores = scores_of(self.rule, tried.folders)
+        tried.seconds = sum(float(row["seconds"]) for end in ends for row in end["rows"])
         return True
 
     def _replay_asha(self, trial: Tried) -> None:
-        if self.asha is None:
+        """Put a finished trial's values on ASHA's rungs; those that are there already stay."""
+        if self.asha is None or trial.phase != "search":
             return
         handle = cast(Any, _handle(trial))
         self.asha.on_trial_add(cast(Any, None), handle)

@@ -1,10 +1,11 @@
 """The space that a search walks: the free knobs, once a command has fixed some."""
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
 from core.key import check_config, values
-from core.method import Method
+from core.method import SETTINGS, Method
 from datasets.benchmark import Benchmark
 from datasets.errors import UserError
 from datasets.knobs import Config, Knob, active
@@ -61,14 +62,17 @@ class Space:
 def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
     """Return the space of a method under a command's fixed values.
 
+    A fixed value of a knob that only other methods have is none of this method's business;
+    :func:`tuning.study.check` refuses one that no method has.
+
     Raises:
-        Problems: If a fixed value has a wrong name or kind.
+        Problems: If a fixed value is of the wrong kind.
         UserError: If the benchmark lacks what the method needs.
     """
     method.check_benchmark(benchmark)
-    check_config(method, benchmark, options.fixed)
-    fixed = options.fixed
     knobs = method.knobs(benchmark)
+    fixed = {n: v for n, v in options.fixed.items() if n in knobs or n in SETTINGS}
+    check_config(method, benchmark, fixed)
     base = values(method, benchmark, fixed)
     free: dict[str, Knob] = {}
     for name, knob in knobs.items():
@@ -106,7 +110,8 @@ def make_searcher(space: Space, options: Options, finished: int) -> Searcher | N
         return GridSearcher(space.grid())
     if options.search == "random":
         return RandomSearcher(space.free, options.study_seed, space.method.name)
-    return TPESearcher(space.free, options.study_seed * 1_000_003 + finished)
+    salt = f"{options.study_seed} {space.method.name} {finished}"
+    return TPESearcher(space.free, int(hashlib.sha256(salt.encode()).hexdigest()[:8], 16))
 
 
 def asked_trials(space: Space, options: Options) -> int:

@@ -31,6 +31,8 @@ from tuning.search import MethodSearch, Tried
 from tuning.space import Space, make_searcher, make_space
 from tuning.tables import locked, write_tables
 
+INTERRUPTED = "interrupted"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -66,7 +68,8 @@ def check(options: Options) -> Plan:
         )
     chosen, skipped = _methods(options, benchmark)
     options = replace(options, methods=tuple(method.name for method in chosen))
-    problems: list[str] = []
+    known = {name for method in chosen for name in (*method.knobs(benchmark), *methods.SETTINGS)}
+    problems = [f"--set: {unknown('knob', n, known)}" for n in options.pinned if n not in known]
     spaces: list[Space] = []
     for method in chosen:
         try:
@@ -129,8 +132,12 @@ def _check_new(options: Options) -> None:
             )
 
 
-def run(options: Options) -> int:
-    """Run a study; return the exit code: 0, or 1 where a method has no result.
+def run(options: Options, reuse_actors: bool = True) -> int:
+    """Run a study; return the exit code: 0, 1 where a method has no result, 130 after Ctrl-C.
+
+    Args:
+        options: The command.
+        reuse_actors: Whether a process serves many trials; off only to measure what that saves.
 
     Raises:
         UserError: For a user's mistake, before anything is started or written.
@@ -159,8 +166,24 @@ def run(options: Options) -> int:
             MethodSearch(space, options, environment, record)
             for space, record in zip(plan.spaces, records, strict=True)
         ]
-        _search(searches, options, resources, nodes, stop, console)
+        console.print(_headline(searches, options, nodes, resources), highlight=False)
+        _search(searches, options, resources, nodes, stop, console, reuse_actors)
         return _report(searches, options, stop, console)
+
+
+def _headline(
+    searches: list[MethodSearch], options: Options, nodes: list[Node], resources: Resources
+) -> str:
+    """Return what is about to happen, in a line."""
+    budgets = dict.fromkeys(str(search.asked) for search in searches)
+    kept = sum(t.finished for s in searches for t in (*s.trials.values(), *s.seeds.values()))
+    return (
+        f"{', '.join(search.name for search in searches)} on {options.dataset}: "
+        f"{' or '.join(budgets)} trials each ({options.search}, {options.scheduler}) of "
+        f"{searches[0].eligible_rounds()} epochs, then {options.seeds} fresh seeds; "
+        f"{slots(nodes, resources)} at once on {len(nodes)} nodes"
+        + (f"; {kept} finished already" if kept else "")
+    )
 
 
 def _records(options: Options, space: Space) -> MethodRecords:
@@ -179,7 +202,7 @@ def definition(options: Options, space: Space, environment: Environment) -> dict
                    "when": {k: list(v) for k, v in knob.when.items()}}
             for name, knob in space.free.items()
         },
-        "set": dict(options.pinned),
+        "set": {name: value for name, value in space.fixed.items() if name in options.pinned},
         "protocol": space.benchmark.protocol.settings(),
         "epochs": options.epochs,
         "search": options.search,
@@ -259,7 +282,7 @@ class StopSign:
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         if self.reason:
             raise KeyboardInterrupt
-        self.reason = "interrupted"
+        self.reason = INTERRUPTED
 
     def __call__(self) -> bool:
         """Return whether to stop."""
@@ -280,13 +303,13 @@ def _search(
     nodes: list[Node],
     stop: StopSign,
     console: Console,
+    reuse_actors: bool,
 ) -> None:
     """Run all methods' trials and seeds in one queue, exporting each method when it is done."""
     from tuning import engine
 
     def spent() -> float:
-        tried = [t for s in searches for t in (*s.trials.values(), *s.seeds.values())]
-        return sum(t.seconds for t in tried) * resources.device_share / 3600
+        return sum(search.seconds() for search in searches) * resources.device_share / 3600
 
     stop.device_hours = spent
     exported: set[str] = set()
@@ -310,7 +333,7 @@ def _search(
             return _work(tried, options, resources)
 
         queue = engine.Queue(searches, count, work_of, stop, changed)
-        engine.run(queue, resources)
+        engine.run(queue, resources, reuse_actors)
     _export(searches, options, resources)
 
 
@@ -356,7 +379,7 @@ def _report(
     if stop.reason:
         console.print(f"stopped: {stop.reason}; go on with:", highlight=False)
         console.print(f"  {resume_command()}", highlight=False, markup=False)
-        return 0
+        return 130 if stop.reason == INTERRUPTED else 0
     empty = [s.name for s in searches if not any(t.best and t.status != "failed"
                                                  for t in s.seeds.values())]  # fmt: skip
     for name in empty:

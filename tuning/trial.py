@@ -10,7 +10,8 @@ from ray import tune
 
 from tuning.recorded_run import Configuration
 
-GROWTH_LIMIT = 2 * 1024**3  # bytes by which a process may grow before a fresh one takes its place
+# GiB by which a process may grow after its first configuration before a fresh one takes its place.
+GROWTH_LIMIT = float(os.environ.get("EVENHAND_GROWTH_LIMIT_GIB", "2"))
 
 
 class Trial(tune.Trainable):
@@ -26,15 +27,7 @@ class Trial(tune.Trainable):
         self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next configuration; a process that has grown too much leaves instead.
-
-        Ray then starts a fresh one for the configuration, whose record is where it was.
-        """
-        now = resident_memory()
-        if self._memory_at_start is None:  # after one trial everything that stays is loaded
-            self._memory_at_start = now
-        if now - self._memory_at_start > GROWTH_LIMIT:
-            ray.actor.exit_actor()
+        """Take the next configuration."""
         self._take(new_config)
         return True
 
@@ -48,8 +41,16 @@ class Trial(tune.Trainable):
         self._configuration = Configuration(work)
 
     def step(self) -> dict[str, Any]:
-        """Train one round; plain data, with the rows as JSON so that Ray does not flatten them."""
+        """Train one round; plain data, with the rows as JSON so that Ray does not flatten them.
+
+        A process that has grown too much leaves at the end of its configuration; the study finds
+        the result in the record.
+        """
         step = self._configuration.step()
+        if self._memory_at_start is None:  # after a round everything that stays is loaded
+            self._memory_at_start = resident_memory()
+        if step.status and resident_memory() - self._memory_at_start > GROWTH_LIMIT * 1024**3:
+            ray.actor.exit_actor()
         score = None if step.score is None else [step.score.value, step.score.average]
         return {
             "rows": json.dumps(step.rows),

@@ -6,6 +6,11 @@ from core.registry import components
 from datasets.errors import UserError, unknown
 
 
+def names() -> list[str]:
+    """Return the names of all models, sorted."""
+    return sorted(components("core.models", nn.Module))
+
+
 def build(name: str, outputs: int) -> nn.Module:
     """Return a freshly initialised model; torch's global generator draws the weights.
 

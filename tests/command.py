@@ -1,0 +1,80 @@
+"""Running the real command line, as a user does."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended: exit code and all that it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def tune(arguments: Sequence[object], timeout: float = 240) -> Done:
+    """Run ``python tune.py`` with arguments."""
+    return python("tune.py", arguments, timeout)
+
+
+def core(arguments: Sequence[object], timeout: float = 120) -> Done:
+    """Run ``python -m core`` with arguments."""
+    return python("-m", ["core", *arguments], timeout)
+
+
+def python(first: str, arguments: Sequence[object], timeout: float) -> Done:
+    """Run Python on something of the project."""
+    done = subprocess.run(
+        [sys.executable, first, *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=environment(),
+    )  # fmt: skip
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment without what would lead a study to another cluster."""
+    return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+
+
+def tune_killed(arguments: Sequence[object], after: float) -> bool:
+    """Start ``python tune.py`` and SIGKILL all its processes; return whether it still ran."""
+    process = subprocess.Popen(
+        [sys.executable, "tune.py", *map(str, arguments)],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env=environment(),
+    )  # fmt: skip
+    try:
+        process.wait(timeout=after)
+    except subprocess.TimeoutExpired:
+        for number in descendants(process.pid):
+            try:
+                os.kill(number, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        process.wait()
+        return True
+    return False
+
+
+def descendants(root: int) -> list[int]:
+    """Return a process and all that it started, directly or not."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            parents[int(entry.name)] = int(fields[1])
+    family = [root]
+    for number in family:  # grows while it is walked
+        family += [child for child, parent in parents.items() if parent == number]
+    return family

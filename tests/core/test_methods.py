@@ -1,0 +1,133 @@
+"""Method files: every one is valid, and every mistake is told with file and key, all at once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import datasets
+from core import method as methods
+from core.key import check_config
+from datasets.errors import Problems, UserError
+from tests.conftest import EMBEDDED
+
+GOOD: dict[str, Any] = {
+    "description": "A method.",
+    "recipe": {
+        "sampler": "uniform",
+        "objectives": ["end_task", "l1"],
+        "weighting": {"fixed": {"weights": {"l1": "reg"}}},
+        "stages": ["train"],
+    },
+    "search": {"reg": {"log_uniform": [0.1, 1], "default": 0.5}},
+}
+
+
+def problems_of(tmp_path: Path, text: str) -> list[str]:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(Problems) as found:
+        methods.load("mine", tmp_path)
+    return found.value.problems
+
+
+def changed(path: str, value: Any) -> str:
+    """Return the good file with one entry changed, or removed for None."""
+    text = yaml.safe_load(yaml.safe_dump(GOOD))
+    *parents, last = path.split(".")
+    place = text
+    for parent in parents:
+        place = place[parent]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    dumped: str = yaml.safe_dump(text)
+    return dumped
+
+
+@pytest.mark.parametrize("name", methods.names())
+@pytest.mark.parametrize("dataset", EMBEDDED)
+def test_every_file_is_valid_and_documented(name: str, dataset: str) -> None:
+    method = methods.load(name)
+    assert method.description.endswith(".")
+    assert method.paper
+    check_config(method, datasets.load(dataset), {n: k.default for n, k in method.search.items()})
+
+
+def test_the_good_file_is_good(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(GOOD))
+    method = methods.load("mine", tmp_path)
+    filled = method.recipe.fill({"reg": 0.7})
+    assert filled["weighting"] == {"fixed": {"weights": {"l1": 0.7}}}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("recipe.sampler", "unifrom", ["recipe.sampler", "did you mean 'uniform'"]),
+        ("recipe.objectives", ["end_tusk"], ["recipe.objectives[0]", "did you mean 'end_task'"]),
+        ("recipe.objectives", [], ["recipe.objectives", "at least one"]),
+        ("recipe.weighting", {"dro": {"step": 1}}, ["recipe.weighting.dro", "'step_size'"]),
+        ("recipe.weighting", {"dro": {"step_size": "eta"}}, ["step_size", "unknown knob 'eta'"]),
+        ("recipe.weighting", {"dro": {"step_size": True}}, ["step_size", "True", "float"]),
+        ("recipe.stages", None, ["no stages"]),
+        ("recipe.stages", [{"train": {"epochs": 1.5}}], ["epochs", "1.5", "whole number"]),
+        ("recipe.stages", [{"train": {"epochs": "reg"}}], ["epochs", "'reg'", "whole numbers"]),
+        ("recipe.color", "red", ["unknown part 'color'"]),
+        ("recipe", None, ["recipe", "None", "mapping"]),
+        ("search.reg.log_uniform", [1, 0.1], ["search.reg", "reversed"]),
+        ("search.lr", {"uniform": [0, 1], "default": 0}, ["search.lr", "belongs to the benchmark"]),
+        ("search.idle", {"choice": [1], "default": 1}, ["search.idle", "no part of the recipe"]),
+        ("serach", {}, ["'serach'", "did you mean 'search'"]),
+        ("grid", {"waterbirds": {"rge": [1]}}, ["grid.waterbirds.rge", "did you mean 'reg'"]),
+        ("grid", {"waterbirds": {"reg": 1}}, ["grid.waterbirds.reg", "list"]),
+        ("published", {"waterbirds": {"lr": "x"}}, ["published.waterbirds.lr", "'x'"]),
+        ("needs", ["groups"], ["needs", "train_groups"]),
+        ("datasets", {"waterbirds": {"up": {"choice": [1], "default": 1}}}, ["'up'"]),
+        ("description", "", ["description"]),
+        ("search.reg.when", {"nothing": 1}, ["search.reg.when", "'nothing'"]),
+    ],
+)  # fmt: skip
+def test_mistakes_name_file_and_key(
+    path: str, value: Any, words: list[str], tmp_path: Path
+) -> None:
+    found = problems_of(tmp_path, changed(path, value))
+    assert all(problem.startswith(f"{tmp_path.name}/mine.yaml") for problem in found)
+    assert any(all(word in problem for word in words) for problem in found), found
+
+
+def test_all_mistakes_at_once(tmp_path: Path) -> None:
+    text = yaml.safe_load(changed("recipe.sampler", "unifrom"))
+    text["search"]["reg"] = {"uniform": [2, 1], "default": 1}
+    text["needs"] = ["sunshine"]
+    assert len(problems_of(tmp_path, yaml.safe_dump(text))) >= 3
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("recipe: [", "malformed"),
+        ("recipe: {}\nrecipe: {}", "stands twice"),
+        ("just words", "mapping"),
+        ("", "mapping"),
+        ("a: !!python/object/apply:os.system [ls]", "malformed"),
+    ],
+)
+def test_malformed_files(text: str, word: str, tmp_path: Path) -> None:
+    assert word in problems_of(tmp_path, text)[0]
+
+
+def test_recipe_that_needs_groups_must_say_so(tmp_path: Path) -> None:
+    found = problems_of(tmp_path, changed("recipe.sampler", "group_balanced"))
+    assert "train_groups" in found[0]
+
+
+def test_numbers_without_a_point_are_numbers() -> None:
+    assert methods.read_yaml("[1e-3, 1E5, -2e+1, 1.5e-2]") == [1e-3, 1e5, -20.0, 0.015]
+    assert methods.read_yaml("1e") == "1e"
+
+
+def test_unknown_method_gets_the_nearest_name() -> None:
+    with pytest.raises(UserError, match="did you mean 'erm_l1'"):
+        methods.load("erm_l2")

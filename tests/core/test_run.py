@@ -1,0 +1,195 @@
+"""Every method on every embedded benchmark: trains, reports, checkpoints, goes on exactly."""
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+import datasets
+from core import method as methods
+from core.environment import detect
+from core.key import TrialKey, make_key
+from core.run import NotFinite, Row, Run
+from datasets.errors import Problems
+from datasets.knobs import Config
+from tests.conftest import EMBEDDED
+
+METRICS = {
+    "worst_group_accuracy", "average_accuracy", "worst_class_accuracy", "class_accuracy",
+    "training_weighted_accuracy", "group_accuracy", "group_count",
+}  # fmt: skip
+EVERY = [(method, dataset) for method in methods.names() for dataset in EMBEDDED]
+SMALL: dict[str, Config] = {"jtt": {"T": 1, "up": 4}}
+
+
+def start(method: str, dataset: str, seed: int = 0, **config: Any) -> Run:
+    benchmark = datasets.load(dataset)
+    key = make_key(
+        methods.load(method), benchmark, {**SMALL.get(method, {}), **config}, seed, detect()
+    )
+    return Run(key, benchmark)
+
+
+def rows(run: Run) -> Iterator[Row]:
+    """Train to the end; yield the rows without what the clock says."""
+    while run.rounds_done < run.total_rounds:
+        yield {name: value for name, value in run.round().items() if name != "seconds"}
+
+
+@pytest.mark.parametrize(("method", "dataset"), EVERY)
+def test_reports_every_promised_metric(method: str, dataset: str) -> None:
+    run = start(method, dataset, epochs=1)
+    found = list(rows(run))
+    assert len(found) == run.total_rounds
+    assert [row["round"] for row in found] == list(range(1, len(found) + 1))
+    assert sum(row["eligible"] for row in found) == 1
+    for row in found:
+        assert set(row["validation"]) >= METRICS
+        assert set(row["losses"]) == set(run.names)
+        json.dumps(row)
+    assert set(run.evaluate("test")[0]) >= METRICS
+
+
+@pytest.mark.parametrize(("method", "dataset"), EVERY)
+def test_goes_on_exactly_from_any_round(method: str, dataset: str) -> None:
+    whole = list(rows(start(method, dataset, epochs=2)))
+    for done in range(1, len(whole)):
+        first = start(method, dataset, epochs=2)
+        for _ in range(done):
+            first.round()
+        file = io.BytesIO()
+        torch.save(first.state_dict(), file)
+        file.seek(0)
+        second = start(method, dataset, epochs=2)
+        second.load_state_dict(torch.load(file, weights_only=True))
+        assert list(rows(second)) == whole[done:]
+
+
+def test_runs_in_turn_in_one_process_do_not_touch_each_other() -> None:
+    alone = list(rows(start("erm", "colored_digits", epochs=2)))
+    one, other = (start("erm", "colored_digits", seed, epochs=2) for seed in (0, 1))
+    mixed = [(next(rows(one)), next(rows(other)))[0] for _ in range(2)]
+    assert mixed == alone
+
+
+def test_seeds_differ() -> None:
+    found = [next(rows(start("erm", "colored_digits", seed, epochs=1))) for seed in (0, 1)]
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine_with_restarts", "constant"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_schedules_and_optimisers_go_on_exactly(schedule: str, optimizer: str) -> None:
+    config: dict[str, Any] = {
+        "schedule": schedule,
+        "optimizer": optimizer,
+        "warmup": 0.3,
+        "clip_norm": 1.0,
+    }
+    whole = list(rows(start("erm", "colored_digits", epochs=3, **config)))
+    first = start("erm", "colored_digits", epochs=3, **config)
+    first.round()
+    second = start("erm", "colored_digits", epochs=3, **config)
+    second.load_state_dict(first.state_dict())
+    assert list(rows(second)) == whole[1:]
+
+
+def test_biases_are_not_decayed() -> None:
+    run = start("erm", "colored_digits", weight_decay=0.1)
+    groups = run.optimiser.param_groups
+    assert {p.ndim > 1 for p in groups[0]["params"]} == {True}
+    assert {p.ndim > 1 for p in groups[1]["params"]} == {False}
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
+
+
+def test_infinite_loss_stops_the_run() -> None:
+    run = start("erm", "colored_digits", lr=1000.0)
+    with pytest.raises(NotFinite, match="round 1: end_task"):
+        list(rows(run))
+
+
+def test_jtt_repeats_the_errors_of_its_first_stage() -> None:
+    run = start("jtt", "colored_digits", epochs=1, T=2, up=7)
+    run.round()
+    before = [parameter.clone() for parameter in run.model.parameters()]
+    reference = start("jtt", "colored_digits", epochs=1, T=2, up=7)
+    reference.load_state_dict(run.state_dict())
+    reference._train(reference._draw(0, 1))  # the second epoch, without the end of its stage
+    row = run.round()
+    assert not row["eligible"]
+    outputs = reference.evaluate("train")[1]
+    wrong = [int(o.argmax()) != int(y) for o, y in zip(outputs, run.data["train"].y, strict=True)]
+    assert run.repetitions.tolist() == [7 if w else 1 for w in wrong]
+    assert 0 < sum(wrong) < len(wrong)
+    assert len(run._draw(1, 0)) == len(wrong) + 6 * sum(wrong)
+    changed = [not torch.equal(a, b) for a, b in zip(before, run.model.parameters(), strict=True)]
+    assert all(changed)  # the second stage starts from other weights
+    assert run.round()["eligible"]
+
+
+def test_jtt_without_errors_in_its_second_stage_is_a_fresh_erm() -> None:
+    run = start("jtt", "colored_digits", epochs=2, T=1, up=1)
+    assert [row["eligible"] for row in rows(run)] == [False, True, True]
+
+
+def test_dro_follows_the_exponentiated_gradient() -> None:
+    run = start("dro", "colored_digits", eta=0.1)
+    q = [0.25] * 4
+    original, seen = run.weighting.weights, []
+
+    def watched(losses: torch.Tensor) -> torch.Tensor:
+        found = original(losses)
+        seen.append((losses.tolist(), found.tolist()))
+        return found
+
+    run.weighting.weights = watched  # type: ignore[method-assign]
+    run.round()
+    for losses, weights in seen:
+        q = [w * torch.tensor(0.1 * loss, dtype=torch.float64).exp().item()
+             for w, loss in zip(q, losses, strict=True)]  # fmt: skip
+        q = [w / sum(q) for w in q]
+        assert weights == pytest.approx(q, rel=1e-4)
+
+
+def test_erm_fails_the_minority_and_group_balance_helps() -> None:
+    accuracy = {"erm": torch.zeros(4), "rwg": torch.zeros(4)}
+    for method, mean in accuracy.items():
+        for seed in range(3):
+            run = start(method, "colored_digits", seed, epochs=12)
+            list(rows(run))
+            mean += torch.tensor(run.evaluate("test")[0]["group_accuracy"]) / 3
+    assert min(accuracy["erm"][group] for group in (0, 3)) > 0.95
+    assert max(accuracy["erm"][group] for group in (1, 2)) < 0.75
+    assert accuracy["rwg"].min() > accuracy["erm"].min() + 0.05
+
+
+def test_key_is_stable_and_tells_what_matters() -> None:
+    benchmark, method = datasets.load("colored_digits"), methods.load("rwg")
+    key = make_key(method, benchmark, {"lr": 0.01}, 3, detect())
+    assert key == TrialKey.from_dict(json.loads(json.dumps(key.as_dict())))
+    assert key.digest == make_key(method, benchmark, {"lr": 0.01}, 3, detect()).digest
+    others = [
+        make_key(method, benchmark, {"lr": 0.02}, 3, detect()),
+        make_key(method, benchmark, {"lr": 0.01}, 4, detect()),
+        make_key(methods.load("rwy"), benchmark, {"lr": 0.01}, 3, detect()),
+        make_key(method, benchmark, {"lr": 0.01}, 3, detect(threads=2)),
+    ]
+    assert len({key.digest, *(other.digest for other in others)}) == 5
+
+
+def test_equal_configurations_have_equal_keys() -> None:
+    benchmark, method = datasets.load("colored_digits"), methods.load("jtt")
+    a = make_key(method, benchmark, {"T": 5.0, "lr": 1, "batch_size": 32.0}, 0, detect())
+    b = make_key(method, benchmark, {"T": 5, "lr": 1.0, "batch_size": 32}, 0, detect())
+    assert a.digest == b.digest
+
+
+def test_wrong_values_are_told_all_at_once() -> None:
+    benchmark, method = datasets.load("colored_digits"), methods.load("jtt")
+    config: Config = {"T": 1.5, "up": "many", "learning_rate": 1, "optimizer": "adam"}
+    with pytest.raises(Problems) as found:
+        make_key(method, benchmark, config, 0, detect())
+    assert len(found.value.problems) == 4

@@ -1,0 +1,99 @@
+"""What holds for every benchmark that runs everywhere, and what is special to each."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+import datasets
+from core.method import SETTINGS
+from datasets.benchmark import SPLITS, GroupBenchmark, Split
+from datasets.colored_digits import ColoredDigits
+from datasets.errors import UserError
+from tests.conftest import EMBEDDED
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_contract(name: str) -> None:
+    benchmark = datasets.load(name)
+    assert benchmark.name == name
+    assert set(benchmark.splits) == set(SPLITS)
+    assert all(len(split) > 0 for split in benchmark.splits.values())
+    assert set(benchmark.search) <= set(SETTINGS)
+    for knob_name, knob in benchmark.search.items():
+        assert knob.broken_rule(knob.default) is None
+        assert benchmark.protocol.settings()[knob_name] == knob.default
+    assert benchmark.version
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_perfect_and_useless_predictions(name: str) -> None:
+    benchmark = datasets.load(name)
+    assert isinstance(benchmark, GroupBenchmark)
+    for split, data in benchmark.splits.items():
+        right = torch.nn.functional.one_hot(data.y, len(benchmark.groups.classes)).float()
+        found = benchmark.evaluate(split, right)
+        assert found["worst_group_accuracy"] == 1
+        assert sum(found["group_count"]) == len(data)
+        assert benchmark.evaluate(split, -right)["average_accuracy"] == 0
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_data_are_the_same_in_another_process(name: str) -> None:
+    code = f"import datasets; print(datasets.load('{name}').data_hash)"
+    other = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert other.stdout.strip() == datasets.load(name).data_hash
+
+
+def test_all_digits_are_used_once() -> None:
+    splits = datasets.load("colored_digits").splits
+    seen = torch.cat([split.inputs.sum(dim=1).flatten(1) for split in splits.values()])
+    images = torch.from_numpy(load_digits().data.astype(np.float32) / 16)
+    assert len(seen) == len(images) == 1797
+    assert torch.equal(seen.sort(dim=0).values, images.sort(dim=0).values)
+
+
+def test_colour_agrees_as_documented() -> None:
+    splits = datasets.load("colored_digits").splits
+    for name, share in (("train", 0.95), ("validation", 0.5), ("test", 0.5)):
+        split = splits[name]
+        assert split.group is not None
+        channel = split.group % 2
+        assert torch.equal(split.group // 2, split.y)
+        for label in (0, 1):
+            members = split.y == label
+            assert (channel[members] == label).double().mean().item() == pytest.approx(
+                share, abs=0.01
+            )
+        empty = split.inputs[torch.arange(len(split)), 1 - channel]
+        assert not empty.any()
+
+
+def test_data_hash_is_pinned() -> None:
+    # A changed hash means other data: raise the benchmark's version with it.
+    benchmark = datasets.load("colored_digits")
+    assert (benchmark.version, benchmark.data_hash) == ("1", "271e962c18f33f86")
+
+
+def test_group_that_validation_lacks_is_refused(tmp_path: pytest.TempPathFactory) -> None:
+    class Lacking(ColoredDigits):
+        def load(self) -> dict[str, Split]:
+            splits = super().load()
+            data = splits["validation"]
+            assert data.group is not None
+            kept = data.group != 1
+            splits["validation"] = Split(data.inputs[kept], data.y[kept], data.group[kept])
+            return splits
+
+    with pytest.raises(UserError, match=r"digit < 5, channel 1.*worst-group accuracy"):
+        _ = Lacking(tmp_path).splits  # type: ignore[arg-type]
+
+
+def test_unknown_benchmark_gets_the_nearest_name() -> None:
+    with pytest.raises(UserError, match="did you mean 'colored_digits'"):
+        datasets.load("coloured_digits")

@@ -1,0 +1,135 @@
+"""The command line: its options are pinned, and mistakes get one clear message."""
+
+from pathlib import Path
+
+import pytest
+
+from tuning.cli import main, parser
+
+OPTIONS = {
+    "--method", "--dataset", "--data-root", "--epochs", "--set", "--search", "--trials",
+    "--search-seeds", "--scheduler", "--select", "--seeds", "--study-seed", "--audit-test",
+    "--deterministic", "--gpus-per-trial", "--cpus-per-trial", "--max-device-hours",
+    "--time-limit", "--address", "--results", "--storage", "--resume", "--keep-models", "--plan",
+    "--help",
+}  # fmt: skip
+
+
+def test_options_are_pinned() -> None:
+    found = {o for action in parser()._actions for o in action.option_strings if o.startswith("--")}
+    assert found == OPTIONS
+
+
+def refused(arguments: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that must be refused; return its message. Nothing may be written."""
+    if "--results" not in arguments:
+        arguments = [*arguments, "--results", str(folder / "results")]
+    try:
+        code = main(arguments)
+    except SystemExit as end:  # argparse
+        code = int(end.code or 0)
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.err.startswith("error: ")
+    assert "Traceback" not in captured.err
+    assert not list(folder.iterdir())
+    return captured.err
+
+
+GOOD = ["--method", "erm", "--dataset", "colored_digits"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--method", "ermm", "--dataset", "colored_digits"], ["'ermm'", "did you mean 'erm'"]),
+        (["--method", "erm", "--dataset", "colored_digit"], ["did you mean 'colored_digits'"]),
+        ([*GOOD, "--trails", "3"], ["--trails", "did you mean '--trials'"]),
+        ([*GOOD, "--set", "lrr=0.1"], ["unknown knob 'lrr'", "did you mean 'lr'"]),
+        ([*GOOD, "--set", "lr=fast"], ["lr", "'fast'", "a number"]),
+        ([*GOOD, "--set", "batch_size=1.5"], ["batch_size", "1.5", "whole number"]),
+        ([*GOOD, "--set", "batch_size=0"], ["batch_size", "0", "from 1"]),
+        ([*GOOD, "--set", "lr"], ["'lr'", "key=value"]),
+        ([*GOOD, "--set", "lr=1", "--set", "lr=2"], ["lr stands twice"]),
+        ([*GOOD, "--set", "model=resnet"], ["model", "'resnet'", "digits_cnn"]),
+        ([*GOOD, "--set", "epochs=3", "--epochs", "4"], ["epochs"]),
+        ([*GOOD, "--trials", "0"], ["--trials", "'0'", "from 1"]),
+        ([*GOOD, "--seeds", "0"], ["--seeds", "'0'", "from 1"]),
+        ([*GOOD, "--trials", "many"], ["--trials", "'many'", "whole number"]),
+        ([*GOOD, "--search", "bayes"], ["--search", "bayes", "tpe"]),
+        ([*GOOD, "--select", "validation_worst_group"], ["mean 'validation_worst_group_acc"]),
+        ([*GOOD, "--select", "oracle_test_worst_group_accuracy"], ["--audit-test"]),
+        ([*GOOD, "--search", "published", "--dataset", "colored_digits"], ["no published", "erm"]),
+        ([*GOOD, "--gpus-per-trial", "1.5"], ["--gpus-per-trial", "1.5", "share"]),
+        ([*GOOD, "--time-limit", "soon"], ["--time-limit", "soon", "30m"]),
+        ([*GOOD, "--results", "/proc/nowhere/results"], ["--results", "cannot write"]),
+        ([*GOOD, "--cpus-per-trial", "100000"], ["no node", "largest node", "100000 CPUs"]),
+        ([*GOOD, "--gpus-per-trial", "64"], ["no node", "largest node", "64 GPUs"]),
+    ],
+)  # fmt: skip
+def test_mistakes_get_one_clear_message(
+    arguments: list[str], words: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refused(arguments, folder, capsys)
+    for word in words:
+        assert word in message
+
+
+def test_several_mistakes_are_told_at_once(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        "--method",
+        "erm",
+        "--dataset",
+        "colored_digits",
+        "--set",
+        "lrr=1",
+        "--set",
+        "lr=x",
+    ]
+    message = refused(arguments, folder, capsys)
+    assert "lrr" in message
+    assert "lr: received 'x'" in message
+
+
+def test_existing_study_is_not_overwritten(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = folder / "results" / "colored_digits" / "erm" / "best_config.yaml"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("mine")
+    code = main([*GOOD, "--results", str(folder / "results")])
+    message = capsys.readouterr().err
+    assert code == 2
+    assert "--resume" in message
+    assert "--results" in message
+    assert kept.read_text() == "mine"
+
+
+def test_file_in_the_place_of_results(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "file").write_text("mine")
+    code = main([*GOOD, "--results", str(folder / "file" / "results")])
+    assert code == 2
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert "examples:" in text
+    assert "erm_l1" in text
+    assert "colored_digits" in text
+
+
+def test_plan_starts_and_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = str(folder / "results")
+    assert (
+        main(["--method", "all", "--dataset", "colored_digits", "--plan", "--results", results])
+        == 0
+    )
+    text = capsys.readouterr().out
+    for word in ("jtt", "trials at once", "device-hours", "disk", "nothing was started"):
+        assert word in text
+    assert not list(folder.iterdir())

@@ -1,0 +1,191 @@
+"""A configuration with a record: replay, exactness after a crash, patience, failures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import datasets
+from core import method as methods
+from core.environment import detect
+from core.key import make_key
+from core.run import Run
+from tuning.recorded_run import Configuration, Step
+from tuning.records import RunFolder
+
+
+def work(
+    folder: Path, seeds: tuple[int, ...] = (0,), method: str = "erm", **changes: Any
+) -> dict[str, Any]:
+    config = {"epochs": 3, **changes.pop("config", {})}
+    benchmark = datasets.load("colored_digits")
+    keys = [make_key(methods.load(method), benchmark, config, seed, detect()) for seed in seeds]
+    duty = {
+        "rule": "validation_worst_group_accuracy", "confirm": False, "audit": False,
+        "keep_model": False, "data_root": "data", **changes,
+    }  # fmt: skip
+    runs = [{"folder": str(folder / key.digest), "key": key.as_dict()} for key in keys]
+    return {"runs": runs, "duty": duty}
+
+
+def finish(configuration: Configuration) -> list[Step]:
+    steps = [configuration.step()]
+    while not steps[-1].status:
+        steps.append(configuration.step())
+    return steps
+
+
+def numbers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def folders(given: dict[str, Any]) -> list[RunFolder]:
+    return [RunFolder(Path(run["folder"])) for run in given["runs"]]
+
+
+def test_killed_after_any_round_goes_on_to_the_same_rows(tmp_path: Path) -> None:
+    whole = work(tmp_path / "whole", method="jtt", config={"T": 1, "up": 4})
+    finish(Configuration(whole))
+    (expected,) = folders(whole)
+    for done in range(4):
+        broken = work(tmp_path / f"broken{done}", method="jtt", config={"T": 1, "up": 4})
+        first = Configuration(broken)
+        for _ in range(done):
+            first.step()
+        (folder,) = folders(broken)
+        before = folder.rows()
+        finish(Configuration(broken))  # another process would read the same files
+        assert numbers(folder.rows()) == numbers(expected.rows())
+        assert folder.rows()[:done] == before  # replayed, not trained again: same seconds
+
+
+def test_killed_between_row_and_state_repeats_that_round_only(tmp_path: Path) -> None:
+    given = work(tmp_path)
+    configuration = Configuration(given)
+    configuration.step()
+    (folder,) = folders(given)
+    state = (folder.path / "last.pt").read_bytes()
+    configuration.step()
+    (folder.path / "last.pt").write_bytes(state)  # as if the second round's state was not written
+    second = folder.rows()[1]
+    finish(Configuration(given))
+    rows = folder.rows()
+    assert numbers([rows[1]]) == numbers([second])
+    assert rows[1]["seconds"] != second["seconds"]
+    assert len(rows) == 3
+
+
+def test_confirmation_reads_the_chosen_round_even_if_its_state_is_lost(tmp_path: Path) -> None:
+    ends = []
+    for name in ("kept", "lost"):
+        given = work(tmp_path / name, confirm=True)
+        configuration = Configuration(given)
+        for _ in range(2):
+            configuration.step()
+        (folder,) = folders(given)
+        if name == "lost":
+            (folder.path / "best.pt").unlink(missing_ok=True)
+        finish(configuration)
+        assert folder.end is not None
+        ends.append(folder.end)
+    for name in ("best_round", "value", "test", "validation"):
+        assert ends[0][name] == ends[1][name]
+
+
+def test_test_metrics_are_those_of_the_chosen_round(tmp_path: Path) -> None:
+    given = work(tmp_path, confirm=True)
+    finish(Configuration(given))
+    (folder,) = folders(given)
+    assert folder.end is not None
+    chosen = folder.end["best_round"]
+    values = [row["validation"]["worst_group_accuracy"] for row in folder.rows()]
+    assert values[chosen - 1] == max(values)
+    key = make_key(methods.load("erm"), datasets.load("colored_digits"), {"epochs": 3}, 0, detect())
+    run = Run(key, datasets.load("colored_digits"))
+    for _ in range(chosen):
+        run.round()
+    assert run.evaluate("test")[0] == folder.end["test"]
+
+
+def test_search_trials_never_read_the_test_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    original = Run.evaluate
+
+    def watched(self: Run, split: str) -> tuple[dict[str, Any], torch.Tensor]:
+        looked.append(split)
+        return original(self, split)
+
+    monkeypatch.setattr(Run, "evaluate", watched)
+    finish(Configuration(work(tmp_path / "search")))
+    assert set(looked) == {"validation"}
+    looked.clear()
+    finish(Configuration(work(tmp_path / "confirm", confirm=True)))
+    assert looked.count("test") == 1
+
+
+def test_audit_lies_in_a_file_of_its_own(tmp_path: Path) -> None:
+    given = work(tmp_path, audit=True, rule="oracle_test_worst_group_accuracy")
+    steps = finish(Configuration(given))
+    (folder,) = folders(given)
+    assert len(folder.audit()) == 3
+    assert "test" not in folder.rows()[0]
+    scores = [step.score.value for step in steps if step.score]
+    assert scores == [metrics["worst_group_accuracy"] for metrics in folder.audit()]
+
+
+def test_several_seeds_are_averaged_and_each_is_its_own_run(tmp_path: Path) -> None:
+    both = work(tmp_path / "both", seeds=(1000, 1001))
+    steps = finish(Configuration(both))
+    alone = work(tmp_path / "alone", seeds=(1001,))
+    finish(Configuration(alone))
+    assert numbers(folders(both)[1].rows()) == numbers(folders(alone)[0].rows())
+    for step in steps:
+        values = [row["validation"]["worst_group_accuracy"] for row in step.rows]
+        assert step.score is not None
+        assert step.score.value == pytest.approx(sum(values) / 2)
+
+
+def test_patience_counts_eligible_rounds_without_a_better_value(tmp_path: Path) -> None:
+    given = work(tmp_path, config={"epochs": 30, "patience": 2, "lr": 1e-6})
+    steps = finish(Configuration(given))
+    values = [step.score.value for step in steps if step.score]
+    assert steps[-1].status == "stopped_early"
+    assert max(values[:-2]) >= max(values[-2:])
+    assert len(steps) < 30
+    assert folders(given)[0].end is not None
+
+
+def test_infinite_loss_ends_the_configuration_with_its_reason(tmp_path: Path) -> None:
+    given = work(tmp_path, config={"lr": 1000.0})
+    step = finish(Configuration(given))[-1]
+    assert step.status == "failed"
+    assert "loss not finite in round" in step.reason
+    (folder,) = folders(given)
+    assert folder.end is not None
+    assert folder.end["reason"] == step.reason
+
+
+def test_work_is_plain_data(tmp_path: Path) -> None:
+    given = work(tmp_path)
+    assert json.loads(json.dumps(given)) == given
+
+
+def test_predictions_and_weights_are_kept(tmp_path: Path) -> None:
+    import pandas as pd
+    from safetensors.torch import load_file
+
+    given = work(tmp_path, confirm=True, keep_model=True)
+    finish(Configuration(given))
+    (folder,) = folders(given)
+    table = pd.read_parquet(folder.path / "predictions.parquet")
+    assert folder.end is not None
+    for split in ("validation", "test"):
+        part = table[table["split"] == split]
+        by_group = (part.prediction == part.y).groupby(part.group).mean()
+        assert by_group.min() == folder.end[split]["worst_group_accuracy"]
+    weights = load_file(folder.path / "model.safetensors")
+    assert set(weights) >= {"head.weight", "head.bias"}

@@ -1,0 +1,176 @@
+"""Searchers: valid, repeatable, without repeats; TPE knows what is to be known."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import optuna
+import pytest
+
+import datasets
+from core import method as methods
+from datasets.knobs import Config, Knob, active
+from tests.conftest import EMBEDDED
+from tuning.options import Options
+from tuning.searchers import (
+    GridSearcher,
+    RandomSearcher,
+    Searcher,
+    TPESearcher,
+    grid,
+    identity,
+    running_best,
+    space_size,
+)
+from tuning.selection import Score
+from tuning.space import asked_trials, make_searcher, make_space
+
+KNOBS = {
+    "optimizer": Knob("choice", ("sgd", "adamw"), "sgd"),
+    "momentum": Knob("uniform", (0.0, 0.9), 0.5, {"optimizer": ("sgd",)}),
+    "layers": Knob("integer", (1, 3), 1),
+}
+EVERY = [(method, dataset) for method in methods.names() for dataset in EMBEDDED]
+
+
+def options(**changes: object) -> Options:
+    return replace(Options(methods=("erm",), dataset="colored_digits"), **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("method", "dataset"), EVERY)
+@pytest.mark.parametrize("search", ["random", "tpe"])
+def test_every_space_gives_200_valid_configurations(method: str, dataset: str, search: str) -> None:
+    space = make_space(methods.load(method), datasets.load(dataset), options(search=search))
+    searcher = make_searcher(space, options(search=search), 0)
+    assert searcher is not None
+    seen = set()
+    for number in range(200 if search == "random" else 30):
+        config = searcher.propose(number)
+        assert config is not None
+        assert list(config) == active(space.free, config)
+        assert all(space.free[name].broken_rule(value) is None for name, value in config.items())
+        searcher.tell(number, [Score(0.5, 0.5, -1)], "completed")
+        seen.add(identity(config))
+    assert len(seen) == number + 1
+
+
+def test_conditional_knobs_appear_only_where_they_mean_something() -> None:
+    searchers: list[Searcher] = [RandomSearcher(KNOBS, 0, "x"), TPESearcher(KNOBS, 0)]
+    for searcher in searchers:
+        configs = [searcher.propose(number) for number in range(20)]
+        assert {c["optimizer"] for c in configs if c} == {"sgd", "adamw"}
+        for config in configs:
+            assert config is not None
+            assert ("momentum" in config) == (config["optimizer"] == "sgd")
+
+
+def test_random_configuration_is_a_function_of_seed_and_number() -> None:
+    order = [RandomSearcher(KNOBS, 3, "erm").draw(number) for number in (4, 0, 2)]
+    one = RandomSearcher(KNOBS, 3, "erm")
+    assert [one.draw(number) for number in (4, 0, 2)] == order
+    assert RandomSearcher(KNOBS, 4, "erm").draw(4) != order[0]
+    assert RandomSearcher(KNOBS, 3, "rwg").draw(4) != order[0]
+
+
+@pytest.mark.parametrize("searcher", ["RandomSearcher(K, 1, 'x')", "TPESearcher(K, 1)"])
+def test_sequence_is_the_same_under_another_hash_seed(searcher: str) -> None:
+    code = (
+        "from tests.tuning.test_searchers import *; K = KNOBS; "
+        f"s = {searcher}; print([s.propose(i) for i in range(12)])"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True,
+            check=True, timeout=120, env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(outputs) == 1
+
+
+def test_small_spaces_end_when_all_was_tried() -> None:
+    knobs = {"a": Knob("choice", (1, 2), 1), "b": Knob("integer", (1, 3), 1)}
+    assert space_size(knobs) == 6
+    searchers: list[Searcher] = [RandomSearcher(knobs, 0, "x"), TPESearcher(knobs, 0)]
+    for searcher in searchers:
+        found: list[str] = []
+        while (config := searcher.propose(len(found))) is not None:
+            searcher.tell(len(found), [Score(0.5, 0.5, -1)], "completed")
+            found.append(identity(config))
+        assert len(found) == len(set(found)) == 6
+
+
+def test_tpe_learns_the_running_best_and_what_was_pruned() -> None:
+    searcher = TPESearcher(KNOBS, 0)
+    for number in range(3):
+        searcher.propose(number)
+    numbers = [searcher.asked[number].number for number in range(3)]
+    scores = [Score(0.2, 0, -1), Score(0.9, 0, -2), None, Score(0.3, 0, -4)]
+    searcher.tell(0, scores, "completed")
+    searcher.tell(1, scores[:1], "pruned")
+    searcher.tell(2, [], "failed")
+    first, second, third = (searcher.study.trials[number] for number in numbers)
+    assert (first.value, first.intermediate_values) == (0.9, {1: 0.2, 2: 0.9, 3: 0.9})
+    assert second.state == optuna.trial.TrialState.PRUNED
+    assert second.intermediate_values == {1: 0.2}
+    assert third.state == optuna.trial.TrialState.FAIL
+
+
+def test_tpe_takes_over_an_earlier_session() -> None:
+    searcher = TPESearcher(KNOBS, 0)
+    config: Config = {"optimizer": "adamw", "layers": 2}
+    searcher.adopt(0, config)
+    searcher.tell(0, [Score(0.7, 0, -1)], "completed")
+    (trial,) = searcher.study.trials
+    assert (trial.params, trial.value) == (config, 0.7)
+    assert identity(config) in searcher.tried
+
+
+def test_tpe_finds_the_better_half() -> None:
+    knobs = {"x": Knob("uniform", (0.0, 1.0), 0.5)}
+    searcher = TPESearcher(knobs, 0)
+    drawn = []
+    for number in range(40):
+        config = searcher.propose(number)
+        assert config is not None
+        drawn.append(float(config["x"]))
+        searcher.tell(number, [Score(1 - abs(drawn[-1] - 0.9), 0, -1)], "completed")
+    assert sum(abs(x - 0.9) < 0.2 for x in drawn[20:]) > 12
+
+
+def test_grid_combines_all_and_leaves_out_what_has_no_meaning() -> None:
+    found = grid(KNOBS, {"momentum": [0.0, 0.9]})
+    assert len(found) == 3 * 2 + 3
+    assert len({identity(config) for config in found}) == len(found)
+    assert GridSearcher(found).draw(len(found)) is None
+
+
+def test_running_best() -> None:
+    assert running_best([None, Score(0.2, 0, -2), Score(0.1, 0, -3)]) == [0.2, 0.2]
+
+
+def test_fixed_values_leave_the_search() -> None:
+    fixed = options(pinned={"lr": 0.1, "batch_size": 16}, epochs=3)
+    space = make_space(methods.load("erm"), datasets.load("colored_digits"), fixed)
+    assert set(space.free) == {"weight_decay"}
+    assert space.complete({"weight_decay": 0.1}) == {
+        "lr": 0.1, "batch_size": 16, "epochs": 3, "weight_decay": 0.1,
+    }  # fmt: skip
+
+
+def test_as_many_trials_as_the_space_holds() -> None:
+    fixed = options(pinned={"lr": 0.1, "weight_decay": 0.1}, trials=10)
+    space = make_space(methods.load("erm"), datasets.load("colored_digits"), fixed)
+    assert asked_trials(space, fixed) == 3
+    assert asked_trials(space, options(search="grid", pinned=fixed.pinned)) == 3
+
+
+def test_published_grid_is_taken_as_published() -> None:
+    method = methods.load("jtt")
+    benchmark = datasets.load("colored_digits")
+    space = make_space(method, benchmark, options(pinned={"T": 2}))
+    named = replace(
+        space, method=replace(method, grid={"colored_digits": {"lr": [0.1, 0.2], "up": [4]}})
+    )
+    assert named.grid() == [{"lr": 0.1, "up": 4}, {"lr": 0.2, "up": 4}]

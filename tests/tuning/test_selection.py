@@ -1,0 +1,81 @@
+"""Selection: the rule, then the ties, in the order that the design gives."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasets.errors import UserError
+from tuning.selection import RULES, best_round, rule, score, winner
+
+WORST = RULES["validation_worst_group_accuracy"]
+
+
+def row(
+    number: int, worst: float | None, average: float = 0.5, eligible: bool = True
+) -> dict[str, Any]:
+    validation = {"worst_group_accuracy": worst, "average_accuracy": average}
+    return {"round": number, "eligible": eligible, "validation": validation}
+
+
+def curve(*values: tuple[float | None, float]) -> list[dict[str, Any]]:
+    return [row(i, worst, average) for i, (worst, average) in enumerate(values, start=1)]
+
+
+def test_highest_value_wins_over_the_last() -> None:
+    best = best_round(WORST, [curve((0.2, 0.5), (0.9, 0.5), (0.3, 0.9))])
+    assert best is not None
+    assert (best.round, best.value) == (2, 0.9)
+
+
+def test_ties_go_to_the_higher_average_then_to_the_earlier_round() -> None:
+    best = best_round(WORST, [curve((0.9, 0.5), (0.9, 0.6), (0.9, 0.6))])
+    assert best is not None
+    assert best.round == 2
+
+
+def test_ties_between_trials_go_to_the_lower_number_only_at_last() -> None:
+    a = best_round(WORST, [curve((0.9, 0.5))])
+    b = best_round(WORST, [curve((0.9, 0.6))])
+    later = best_round(WORST, [curve((0.1, 0.1), (0.9, 0.6))])
+    assert winner([(0, a), (1, b), (2, b)]) == 1
+    assert winner([(0, later), (1, b)]) == 1
+    assert winner([(5, b), (3, b)]) == 3
+
+
+def test_rounds_that_are_not_eligible_never_win() -> None:
+    rows = [row(1, 0.9, eligible=False), row(2, 0.1)]
+    best = best_round(WORST, [rows])
+    assert best is not None
+    assert best.round == 2
+    assert best_round(WORST, [[row(1, 0.9, eligible=False)]]) is None
+
+
+def test_undefined_values_never_win() -> None:
+    assert best_round(WORST, [curve((None, 0.9))]) is None
+    assert winner([(0, None)]) is None
+
+
+def test_training_seeds_are_averaged() -> None:
+    found = score(WORST, [row(1, 0.2, 0.4), row(1, 0.6, 0.6)])
+    assert found is not None
+    assert (found.value, found.average) == (0.4, 0.5)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=8))
+def test_agrees_with_a_slow_reference(values: list[tuple[int, int]]) -> None:
+    best = best_round(WORST, [curve(*((w / 4, a / 4) for w, a in values))])
+    expected = sorted(range(len(values)), key=lambda i: (-values[i][0], -values[i][1], i))[0]
+    assert best is not None
+    assert best.round == expected + 1
+
+
+def test_rules_that_read_the_test_split_are_named_so() -> None:
+    for name, found in RULES.items():
+        assert found.oracle == name.startswith(("oracle_", "published_"))
+
+
+def test_unknown_rule_gets_the_nearest_name() -> None:
+    with pytest.raises(UserError, match="did you mean 'validation_average_accuracy'"):
+        rule("validation_average_accuracies")

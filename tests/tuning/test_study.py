@@ -1,0 +1,380 @@
+"""Whole studies through the real command line, on real images."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.command import ROOT, core, descendants, environment, tune
+
+TIMES = ["seconds", "device_hours"]
+QUICK = ["--dataset", "colored_digits", "--trials", "3", "--seeds", "2", "--epochs", "4"]
+
+
+def read(results: Path, method: str, name: str) -> pd.DataFrame:
+    return pd.read_csv(results / "colored_digits" / method / name)
+
+
+def best_config(results: Path, method: str) -> dict[str, Any]:
+    path = results / "colored_digits" / method / "best_config.yaml"
+    found: dict[str, Any] = yaml.safe_load(path.read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of a study with all that can be kept."""
+    results = tmp_path_factory.mktemp("study") / "results"
+    done = tune(["--method", "erm", "rwg", *QUICK, "--keep-models", "--results", results])
+    assert done.code == 0, done.err
+    assert done.err == ""
+    assert not re.search(r"warn|ray|deprecat|traceback", done.out, re.IGNORECASE), done.out
+    assert "test worst group" in done.out
+    return results
+
+
+def test_exports_are_complete(study: Path) -> None:
+    for name in ("table", "../best_configs"):
+        for suffix in ("csv", "md", "tex"):
+            assert (study / "colored_digits" / f"{name}.{suffix}").stat().st_size > 0
+    for method in ("erm", "rwg"):
+        folder = study / "colored_digits" / method
+        trials, seeds = read(study, method, "trials.csv"), read(study, method, "seeds.csv")
+        assert list(trials.trial) == [0, 1, 2]
+        assert set(trials.status) <= {"completed", "pruned"}
+        assert list(seeds.seed) == [0, 1]
+        assert set(seeds.status) == {"completed"}
+        assert {"test_worst_group_accuracy", "test_group_accuracy_3", "test_group_count_0",
+                "validation_average_accuracy"} <= set(seeds)  # fmt: skip
+        assert not any(str(column).startswith("test") for column in trials)
+        assert (folder / "model.safetensors").exists()
+        assert len(list((folder / "predictions").glob("seed_*.parquet"))) == 2
+        summary = json.loads((folder / "summary.json").read_text())
+        assert summary["complete"]
+        assert summary["metrics"]["test_worst_group_accuracy"]["mean"] == pytest.approx(
+            seeds.test_worst_group_accuracy.mean()
+        )
+        assert summary["provenance"]["packages"]["ray"]
+    table = pd.read_csv(study / "colored_digits" / "table.csv")
+    assert list(table.method) == ["erm", "rwg"]
+    assert list(table.needs.fillna("")) == ["", "train_groups"]
+
+
+def test_winner_is_the_highest_validation_value(study: Path) -> None:
+    for method in ("erm", "rwg"):
+        trials = read(study, method, "trials.csv")
+        values = trials.validation_worst_group_accuracy
+        chosen = best_config(study, method)
+        winner = trials[trials.trial == chosen["selection"]["trial"]].iloc[0]
+        assert winner.validation_worst_group_accuracy == values.max()
+        assert chosen["selection"]["value"] == values.max()
+        assert chosen["selection"]["rule"] == "validation_worst_group_accuracy"
+        for name in ("lr", "weight_decay", "batch_size"):
+            assert chosen["hyperparameters"][name] == winner[name]
+
+
+def test_without_ray_the_numbers_are_the_same(study: Path) -> None:
+    for method in ("erm", "rwg"):
+        command = best_config(study, method)["command_of_one_seed"].split()
+        assert command[:3] == ["python", "-m", "core"]
+        done = core([*command[3:], "--json"])
+        assert done.code == 0, done.err
+        key, *rows = [json.loads(line) for line in done.out.splitlines()]
+        end = json.loads(
+            next(
+                (study.parent / "results.records").glob(f"*/*/runs/{key['key']}/end.json")
+            ).read_text()
+        )
+        for mine, recorded in zip(rows, end["rows"], strict=True):
+            mine.pop("seconds")
+            recorded.pop("seconds")
+            assert mine == recorded
+
+
+def test_the_written_command_repeats_the_seeds(study: Path, tmp_path: Path) -> None:
+    command = best_config(study, "rwg")["command"].split()
+    command[command.index("--results") + 1] = str(tmp_path / "again")
+    done = tune(command[2:])
+    assert done.code == 0, done.err
+    one, other = read(study, "rwg", "seeds.csv"), read(tmp_path / "again", "rwg", "seeds.csv")
+    pd.testing.assert_frame_equal(one.drop(columns=TIMES), other.drop(columns=TIMES))
+
+
+def test_resume_of_a_finished_study_runs_nothing_again(study: Path) -> None:
+    records = study.parent / "results.records"
+    before = {path: path.stat().st_mtime_ns for path in records.rglob("end.json")}
+    table = (study / "colored_digits" / "table.csv").read_text()
+    arguments = ["--method", "erm", "rwg", *QUICK, "--keep-models", "--results", study]
+    done = tune([*arguments, "--resume"])
+    assert done.code == 0, done.err
+    assert before == {path: path.stat().st_mtime_ns for path in records.rglob("end.json")}
+    assert (study / "colored_digits" / "table.csv").read_text() == table
+
+
+def test_resume_of_another_study_is_refused_and_says_what_differs(study: Path) -> None:
+    arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "3", "--seeds", "2"]
+    done = tune([*arguments, "--epochs", "5", "--keep-models", "--results", study, "--resume"])
+    assert done.code == 2
+    assert "epochs: the study has 4, this command asks for 5" in done.err
+
+
+def test_more_trials_and_seeds_extend_a_finished_search(tmp_path: Path) -> None:
+    """With TPE and ASHA: the asked number of trials, all known to searcher and scheduler."""
+    results = tmp_path / "results"
+    arguments = [
+        "--method",
+        "erm",
+        "--dataset",
+        "colored_digits",
+        "--epochs",
+        "6",
+        "--results",
+        results,
+    ]
+    assert tune([*arguments, "--trials", "3", "--seeds", "1"]).code == 0
+    ends = {p: p.read_text() for p in (tmp_path / "results.records").rglob("end.json")}
+    done = tune([*arguments, "--trials", "6", "--seeds", "2", "--resume"])
+    assert done.code == 0, done.err
+    assert list(read(results, "erm", "trials.csv").trial) == list(range(6))
+    assert list(read(results, "erm", "seeds.csv").seed) == [0, 1]
+    assert all(path.read_text() == text for path, text in ends.items())
+    configs = read(results, "erm", "trials.csv")[["lr", "weight_decay", "batch_size"]]
+    assert not configs.duplicated().any()
+
+
+def test_published_searches_nothing(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    done = tune(
+        ["--method", "jtt", *QUICK, "--search", "published", "--results", results,
+         "--set", "T=1", "--set", "up=6", "--set", "lr=0.05", "--set", "weight_decay=0.001",
+         "--set", "batch_size=32"]
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert list(read(results, "jtt", "seeds.csv").seed) == [0, 1]
+    assert best_config(results, "jtt")["hyperparameters"]["up"] == 6
+    assert json.loads((results / "colored_digits/jtt/summary.json").read_text())["trials"] == 0
+
+
+def test_grid_tries_all(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    done = tune(
+        ["--method", "suby", "--dataset", "colored_digits", "--search", "grid", "--epochs", "2",
+         "--seeds", "1", "--set", "lr=0.05", "--set", "weight_decay=0.001", "--results", results]
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert sorted(read(results, "suby", "trials.csv").batch_size) == [16, 32, 64]
+
+
+def test_oracle_is_labelled_and_its_metrics_lie_apart(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    done = tune(
+        ["--method", "erm", *QUICK, "--audit-test", "--select", "oracle_test_worst_group_accuracy",
+         "--search-seeds", "2", "--results", results]
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "Chosen on the TEST split" in (results / "colored_digits/table.md").read_text()
+    trials = read(results, "erm", "trials.csv")
+    winner = trials.iloc[int(trials.oracle_test_worst_group_accuracy.argmax())]
+    audits = [
+        json.loads(
+            (tmp_path / "results.records/colored_digits/erm/runs" / key / "audit.json").read_text()
+        )
+        for key in winner["keys"].split()
+    ]
+    assert len(audits) == 2
+    means = [
+        sum(m["worst_group_accuracy"] for m in metrics) / 2 for metrics in zip(*audits, strict=True)
+    ]
+    assert max(means) == pytest.approx(winner.oracle_test_worst_group_accuracy)
+
+
+def test_failed_trials_are_recorded_and_a_study_of_failures_exits_1(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    done = tune(["--method", "erm", "rwg", *QUICK, "--set", "lr=1000", "--results", results])
+    assert done.code == 1
+    assert "Traceback" not in done.err
+    assert "erm: no trial or no confirmation seed succeeded" in done.err
+    trials = read(results, "erm", "trials.csv")
+    assert set(trials.status) == {"failed"}
+    assert trials.reason.str.contains("loss not finite in round 1").all()
+
+
+def test_some_failed_trials_do_not_stop_the_search(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    project = copied_project(tmp_path / "project")
+    space = project / "search_spaces" / "erm.yaml"
+    text = space.read_text().split("grid:")[0]
+    space.write_text(text + "grid:\n  colored_digits: {lr: [0.05, 1000.0]}\n")
+    arguments = ["--method", "erm", "--dataset", "colored_digits", "--search", "grid",
+                 "--epochs", "2", "--seeds", "1", "--results", results]  # fmt: skip
+    done = tune_in(project, arguments)
+    assert done.returncode == 0, done.stderr
+    assert list(read(results, "erm", "trials.csv").status) == ["completed", "failed"]
+
+
+def test_budgets_stop_export_and_say_how_to_go_on(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "200",
+                 "--results", results]  # fmt: skip
+    done = tune([*arguments, "--max-device-hours", "0.0005"])
+    assert done.code == 0, done.err
+    assert "--max-device-hours 0.0005 is spent; go on with:" in done.out
+    assert "--resume" in done.out
+    trials = read(results, "erm", "trials.csv")
+    assert 0 < len(trials) < 200
+    assert trials.seconds.sum() >= 0.0005 * 3600
+
+
+def test_two_studies_at_once_write_the_tables_of_one_after_the_other(tmp_path: Path) -> None:
+    def arguments(method: str, results: Path) -> list[str]:
+        return ["--method", method, *QUICK, "--search", "random", "--results", str(results)]
+
+    together = [
+        subprocess.Popen(
+            [sys.executable, "tune.py", *arguments(method, tmp_path / "together")],
+            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment(),
+        )
+        for method in ("erm", "subg")
+    ]  # fmt: skip
+    for process in together:
+        _, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+    for method in ("erm", "subg"):
+        assert tune(arguments(method, tmp_path / "in_turn")).code == 0
+    drop = ["device_hours"]
+    one, other = (
+        pd.read_csv(tmp_path / name / "colored_digits/table.csv").drop(columns=drop)
+        for name in ("together", "in_turn")
+    )
+    pd.testing.assert_frame_equal(one, other)
+    best = [(tmp_path / name / "best_configs.md").read_text() for name in ("together", "in_turn")]
+    assert best[0] == best[1]
+
+
+def test_a_grown_process_is_replaced_without_a_trace_in_the_numbers(tmp_path: Path) -> None:
+    numbers, processes = [], []
+    for limit in ("100", "-100"):
+        results = tmp_path / limit / "results"
+        done = subprocess.run(
+            [sys.executable, "tune.py", "--method", "erm", *QUICK, "--search", "random",
+             "--scheduler", "none", "--set", "batch_size=64", "--results", str(results)],
+            cwd=ROOT, capture_output=True, text=True, timeout=240,
+            env=environment() | {"EVENHAND_GROWTH_LIMIT_GIB": limit},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        numbers.append(read(results, "erm", "trials.csv").drop(columns=TIMES))
+        ends = (tmp_path / limit).rglob("end.json")
+        processes.append({json.loads(path.read_text())["process"] for path in ends})
+    pd.testing.assert_frame_equal(numbers[0], numbers[1])
+    assert len(processes[0]) <= 2  # slots
+    assert len(processes[1]) == 5  # three trials, two seeds
+
+
+def copied_project(target: Path) -> Path:
+    """Copy what a study needs of the project, to be changed by a test."""
+    import shutil
+
+    target.mkdir()
+    for name in ("core", "datasets", "tuning", "search_spaces"):
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "tune.py", target)
+    return target
+
+
+def tune_in(project: Path, arguments: list[Any]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "tune.py", *map(str, arguments)],
+        cwd=project, capture_output=True, text=True, timeout=240, env=environment(),
+    )  # fmt: skip
+
+
+NEW_METHOD = """
+description: GroupDRO and L1 together, which nobody has written a file for.
+paper: none
+needs: [train_groups]
+recipe:
+  sampler: class_balanced
+  objectives: [group_losses, l1]
+  weighting: {fixed: {weights: {l1: reg}}}
+  stages: [{identify_errors: {epochs: 1, upweight: 3}}, train]
+search:
+  reg: {log_uniform: [0.01, 1], default: 0.1}
+"""
+
+NEW_BENCHMARK = '''
+"""Points in the plane."""
+import torch
+from datasets.benchmark import GroupBenchmark, Groups, Protocol, Split
+from datasets.knobs import Knob
+
+class Moved(GroupBenchmark):
+    name = "moved"
+    version = "1"
+    groups = Groups(("no", "yes"), ("left", "right"))
+    protocol = Protocol(model="digits_cnn", epochs=2, lr=0.05, weight_decay=0.0, batch_size=16)
+    search = {"lr": Knob("log_uniform", (0.01, 0.1), 0.05)}
+
+    def load(self):
+        random = torch.Generator().manual_seed(0)
+        splits = {}
+        for name in ("train", "validation", "test"):
+            group = torch.arange(80) % 4
+            inputs = torch.randn(80, 2, 8, 8, generator=random) + group[:, None, None, None]
+            splits[name] = Split(inputs, group // 2, group)
+        return splits
+'''
+
+
+def test_a_method_is_one_yaml_and_a_benchmark_one_file(tmp_path: Path) -> None:
+    project = copied_project(tmp_path / "project")
+    (project / "search_spaces" / "sparse_groups.yaml").write_text(NEW_METHOD)
+    (project / "datasets" / "moved.py").write_text(NEW_BENCHMARK)
+    done = tune_in(project, ["--method", "sparse_groups", "dro", "--dataset", "moved", "--trials",
+                             "2", "--seeds", "1", "--results", tmp_path / "results"])  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "results" / "moved" / "table.csv")
+    assert list(table.method) == ["dro", "sparse_groups"]
+    assert table.test_worst_group_accuracy_mean.notna().all()
+
+
+@pytest.mark.slow
+def test_a_killed_process_costs_nothing_but_its_round(tmp_path: Path) -> None:
+    """The worker processes of a running study are killed; the numbers stay the same."""
+    import os
+    import signal
+    import time
+
+    arguments = ["--method", "jtt", *QUICK, "--search", "random", "--scheduler", "none",
+                 "--set", "T=5", "--set", "up=20"]  # fmt: skip
+    assert tune([*arguments, "--results", tmp_path / "quiet"]).code == 0
+    results = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "tune.py", *arguments, "--results", str(results)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), text=True,
+    )  # fmt: skip
+    killed = 0
+    while process.poll() is None and killed < 2:
+        time.sleep(0.2)
+        if not list((tmp_path / "killed.records").rglob("last.pt")):
+            continue
+        for child in descendants(process.pid):
+            if b"Trainable" in (Path("/proc") / str(child) / "cmdline").read_bytes():
+                os.kill(child, signal.SIGKILL)
+                killed += 1
+                time.sleep(3)
+                break
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert killed
+    for name in ("trials.csv", "seeds.csv"):
+        one, other = (
+            read(tmp_path / folder, "jtt", name).drop(columns=TIMES)
+            for folder in ("quiet", "killed")
+        )
+        pd.testing.assert_frame_equal(one, other)
