@@ -40,7 +40,9 @@ def main() -> None:
     for name, column in values.items():
         if name != "erm":
             found = summarise((100 * (column - values["erm"])).tolist())
-            print(f"{name:8} {found.mean:+6.1f}  95% interval [{found.low:+.1f}, {found.high:+.1f}]")
+            print(
+                f"{name:8} {found.mean:+6.1f}  95% interval [{found.low:+.1f}, {found.high:+.1f}]"
+            )
 
 
 if __name__ == "__main__":

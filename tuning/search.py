@@ -109,6 +109,8 @@ class MethodSearch:
         earlier = self._recorded_trials()
         self.searcher = make_searcher(space, options, len(earlier))
         self._replay(earlier)
+        if self.search_done:
+            self._begin_confirmation()
 
     @property
     def name(self) -> str:
@@ -225,7 +227,8 @@ class MethodSearch:
             return False
         if step.status != "failed":
             tried.take(step.rows, step.score)
-        if not step.status and self._asha_stops(tried, step.score):
+        lags = self._asha_stops(tried, step.score)  # the last round too goes on its rung
+        if lags and not step.status:
             step.status = "pruned"
             self._write_ends(tried, "pruned")
         if step.status:

@@ -181,7 +181,7 @@ def _headline(
         f"{', '.join(search.name for search in searches)} on {options.dataset}: "
         f"{' or '.join(budgets)} trials each ({options.search}, {options.scheduler}) of "
         f"{searches[0].eligible_rounds()} epochs, then {options.seeds} fresh seeds; "
-        f"{slots(nodes, resources)} at once on {len(nodes)} nodes"
+        f"{slots(nodes, resources)} at once on {len(nodes)} node(s)"
         + (f"; {kept} finished already" if kept else "")
     )
 

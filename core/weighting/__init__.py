@@ -3,8 +3,22 @@
 from typing import Any
 
 from core.registry import components
-from core.weighting.base import Weighting
+from core.weighting.alpha_fair_device import DeviceSolution, alpha_fair_on_device
+from core.weighting.alpha_fair_solver import AlphaFairSolution, alpha_fair
+from core.weighting.base import GradientWeighting, GramWeighting, LossWeighting, Weighting
 from datasets.errors import UserError, unknown
+
+__all__ = [
+    "AlphaFairSolution",
+    "DeviceSolution",
+    "GradientWeighting",
+    "GramWeighting",
+    "LossWeighting",
+    "Weighting",
+    "alpha_fair",
+    "alpha_fair_on_device",
+    "load",
+]
 
 
 def load(name: str, **parameters: Any) -> Weighting:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from core.weighting.base import Weighting
+from core.weighting.base import LossWeighting
 
 
-class GroupDRO(Weighting):
+class GroupDRO(LossWeighting):
     r"""Exponentiated gradient ascent on the weights: the worst losses weigh most.
 
     Sagawa et al., Distributionally Robust Neural Networks, ICLR 2020, algorithm 1:
@@ -16,14 +16,19 @@ class GroupDRO(Weighting):
     A loss without an example in the batch counts as 0. Kept as logarithms, so that losses of any
     size leave the weights finite.
 
+    Properties: positive, sum 1, permutation equivariant; adding a constant to all losses changes
+    nothing. The memory fades slowly: a loss that was bad for long stays heavy for long.
+
     Args:
-        step_size: Step size of the ascent, above 0.
+        step_size: Step size of the ascent, above 0, in 1 / loss.
+        losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
     """
 
+    properties = frozenset({"positive", "simplex", "equivariant"})
     log_q: Tensor
 
-    def __init__(self, step_size: float = 0.01) -> None:
-        super().__init__()
+    def __init__(self, step_size: float = 0.01, losses: float | str = "plain") -> None:
+        super().__init__(losses)
         self.step_size = step_size
         self.register_buffer("log_q", torch.zeros(0))
 
@@ -33,8 +38,7 @@ class GroupDRO(Weighting):
 
     def weights(self, losses: Tensor) -> Tensor:
         """Update and return ``q``, ``(k,)``, positive with sum 1."""
-        if len(self.log_q) != len(losses):
-            self.bind([""] * len(losses))
+        self._bind_unnamed(self.log_q, len(losses))
         raised = self.log_q.to(losses) + self.step_size * losses
         self.log_q = raised - torch.logsumexp(raised, dim=0)
         return self.log_q.exp()

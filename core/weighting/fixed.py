@@ -5,20 +5,25 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from core.weighting.base import Weighting
+from core.weighting.base import LossWeighting
 
 
-class Fixed(Weighting):
+class Fixed(LossWeighting):
     """A weighted sum, ``sum_k w_k L_k``.
+
+    Properties: the weights are the given ones, whatever the losses.
 
     Args:
         weights: Weight per loss, by name; a loss that is not named weighs 1.
+        losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
     """
 
     _weights: Tensor
 
-    def __init__(self, weights: Mapping[str, float] | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self, weights: Mapping[str, float] | None = None, losses: float | str = "plain"
+    ) -> None:
+        super().__init__(losses)
         self._given = dict(weights or {})
         self.register_buffer("_weights", torch.ones(1), persistent=False)
 
@@ -35,4 +40,4 @@ class Fixed(Weighting):
 
     def weights(self, losses: Tensor) -> Tensor:
         """Return the given weights, ``(k,)``."""
-        return self._weights.expand_as(losses)
+        return self._weights.to(losses).expand_as(losses)

@@ -378,3 +378,29 @@ def test_a_killed_process_costs_nothing_but_its_round(tmp_path: Path) -> None:
             for folder in ("quiet", "killed")
         )
         pd.testing.assert_frame_equal(one, other)
+
+
+def test_ctrl_c_keeps_all_and_says_how_to_go_on(tmp_path: Path) -> None:
+    import signal
+    import time
+
+    results = tmp_path / "results"
+    arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "100",
+                 "--seeds", "1", "--search", "random", "--results", str(results)]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "tune.py", *arguments], cwd=ROOT, env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 100
+    while not list(tmp_path.rglob("end.json")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert err == ""
+    assert f"python tune.py {' '.join(arguments)} --resume" in out
+    trials = read(results, "erm", "trials.csv")
+    assert "completed" in set(trials.status) | {"pruned"}
+    done = tune([*arguments[:4], "--trials", str(len(trials)), *arguments[6:], "--resume"])
+    assert done.code == 0, done.err
+    assert len(read(results, "erm", "trials.csv")) == len(trials)

@@ -1,0 +1,122 @@
+"""Conflict-averse gradient descent."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.weighting.active_set import Vector, nearest_to_zero
+from core.weighting.base import GramWeighting
+from core.weighting.host import like, on_host
+
+SEARCH = 60  # bound; 3 to 6 steps are usual
+STATIONARY = 1e-6  # length of g_w relative to the shortest gradient's that counts as 0
+
+
+class CAGrad(GramWeighting):
+    r"""The direction near the mean gradient that serves the worst task best.
+
+    ``max_d min_k g_k d`` over ``|d - g_0| <= c |g_0|``, ``g_0`` the mean gradient: with ``g_w``
+    ``= sum_k w_k g_k`` minimising ``g_w g_0 + c |g_0| |g_w|`` on the simplex, it is
+    ``d = g_0 + (c |g_0| / |g_w|) g_w``. Liu, Liu, Jin, Stone & Liu, Conflict-Averse Gradient
+    Descent for Multi-task Learning, NeurIPS 2021. The published code minimises by SLSQP with
+    absolute tolerances, which fails for small gradients; it also multiplies ``d`` by K.
+
+    Exact here: ``w`` is the shortest vector in the hull of ``g_k + t g_0`` for the ``t`` with
+    ``|g_w| = c |g_0| t``. On one active set ``w`` is linear in ``t``, so that ``t`` solves a
+    quadratic equation; a few active sets lead to the right one.
+
+    Properties: unchanged when the matrix is scaled; permutation equivariant where the weights are
+    unique, which the direction always is; non-negative unless 0 is in the hull. The direction's
+    worst inner product with a gradient is at least that of ``g_0``. Gradients that are 0 count for
+    ``g_0`` only, as no direction serves them.
+
+    Args:
+        c: Radius around the mean gradient relative to its length, at least 0; 0 is the mean, and
+            below 1 the average loss still falls.
+        rescale: Divisor of ``d``: 0 for none, 1 for ``1 + c^2`` (published), 2 for ``1 + c``.
+        losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
+    """
+
+    properties = frozenset({"equivariant", "scale_free"})
+
+    def __init__(self, c: float = 0.4, rescale: int = 1, losses: float | str = "plain") -> None:
+        super().__init__(losses)
+        if c < 0 or rescale not in (0, 1, 2):
+            raise ValueError(f"c is {c}, rescale {rescale}; expected c >= 0, rescale 0, 1 or 2")
+        self.c = c
+        self.divisor = (1.0, 1 + c**2, 1 + c)[rescale]
+
+    def solve(self, gram: Tensor) -> Tensor:
+        """Return the weights, ``(k,)``."""
+        matrix = on_host(gram)
+        square = matrix.mean()  # of the mean gradient's length
+        kept = np.flatnonzero(matrix.diagonal() > 0)
+        added = np.zeros(len(matrix))
+        # A mean that is rounding compared with the gradients leaves no ball to search.
+        if self.c and square > 1e-14 * matrix.diagonal().max():
+            towards = matrix.mean(1)[kept] / square
+            added[kept] = _correction(matrix[np.ix_(kept, kept)] / square, towards, self.c)
+        return like((1 / len(matrix) + added) / self.divisor, gram)
+
+
+def _correction(gram: Vector, towards: Vector, c: float) -> Vector:
+    """Return ``(c / |g_w|) w``, ``(k,)``.
+
+    Args:
+        gram: Inner products of gradients that are not 0, ``(k, k)``, relative to ``|g_0|^2``.
+        towards: Their inner products with ``g_0``, likewise, ``(k,)``.
+        c: The radius.
+    """
+    squares = gram.diagonal()
+    nothing = STATIONARY * math.sqrt(squares.min()) / c
+    low, high = 0.0, math.sqrt(squares.max()) / c
+    t = min(1 / c, high)
+    for _ in range(SEARCH):
+        moved = gram + t * (towards + towards[:, None]) + t * t
+        at_rest, slope = _line(gram, towards, np.flatnonzero(nearest_to_zero(moved)))
+        root = _root(gram, at_rest, slope, c)
+        weights = at_rest + t * slope
+        if weights @ gram @ weights > (c * t) ** 2:
+            low = t
+        elif t <= nothing:  # g_w is 0, and only its slope still counts
+            return slope
+        else:
+            high = t
+        if abs(root - t) <= 1e-12 * t:
+            break
+        t = max(root if low < root < high else (low + high) / 2 if low else high / 1000, nothing)
+    return at_rest / t + slope
+
+
+def _line(gram: Vector, towards: Vector, active: NDArray[np.intp]) -> tuple[Vector, Vector]:
+    """Return ``a`` and ``b``: ``w = a + t b`` is stationary on the active set.
+
+    ``G w + t towards`` is constant there, and the weights sum to 1. Solved for unit gradients.
+    """
+    size = len(active)
+    lengths = np.sqrt(gram.diagonal()[active])
+    relative = lengths.min() / lengths
+    system = np.zeros((size + 1, size + 1))
+    system[:size, :size] = gram[np.ix_(active, active)] / lengths / lengths[:, None]
+    system[:size, size] = system[size, :size] = relative
+    right = np.zeros((size + 1, 2))
+    right[size, 0] = lengths.min()
+    right[:size, 1] = -towards[active] / lengths
+    found = np.linalg.lstsq(system, right)[0][:size] / lengths[:, None]
+    lines = np.zeros((2, len(gram)))
+    lines[:, active] = found.T
+    return lines[0], lines[1]
+
+
+def _root(gram: Vector, at_rest: Vector, slope: Vector, c: float) -> float:
+    """Return the least positive ``t`` with ``|g_(a + t b)| = c t``, 0 if there is none."""
+    square = float(slope @ gram @ slope) - c * c
+    mixed = float(at_rest @ gram @ slope)
+    rest = max(float(at_rest @ gram @ at_rest), 0.0)
+    inside = mixed * mixed - square * rest
+    if inside < 0 or square == 0:
+        return 0.0
+    roots = ((-mixed + sign * math.sqrt(inside)) / square for sign in (1, -1))
+    return min((root for root in roots if root > 0), default=0.0)

@@ -1,0 +1,78 @@
+"""Fast adaptive multitask optimisation."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from core.weighting.base import LossWeighting
+
+FLOOR = 1e-8
+MOMENTUM, SQUARES, EPSILON = 0.9, 0.999, 1e-8  # of Adam
+
+
+class FAMO(LossWeighting):
+    r"""Lets all losses fall at the same rate, by looking at them again after the step.
+
+    ``w_k = (z_k / L_k) / sum_j (z_j / L_j)`` with ``z = softmax(xi)``. After the step, with
+    ``delta_k = log L_k - log L_k'``, Adam (as in the published code) descends ``xi`` along
+    ``J' delta + gamma xi``, where ``J`` is the derivative of the softmax: losses that fell less
+    than others gain weight. Liu, Feng, Stone & Liu, FAMO: Fast Adaptive Multitask Optimization,
+    NeurIPS 2023.
+
+    Properties: positive, sum 1, permutation equivariant; the step's direction is unchanged when a
+    loss is scaled for good. Losses of 0 are taken as absent: weight 0, and they move nothing.
+
+    Args:
+        gamma: Decay of the logits, at least 0; published values are 0.001 and 0.01.
+        step_size: Adam's step size for the logits, above 0.
+    """
+
+    properties = frozenset({"positive", "simplex", "equivariant"})
+    second_look: ClassVar[bool] = True
+    logits: Tensor  # (k,)
+    before: Tensor  # (k,), the logarithms of the losses before the step, NaN where absent
+    momentum: Tensor  # (k,)
+    squares: Tensor  # (k,)
+    updates: Tensor  # (), int64
+
+    def __init__(self, gamma: float = 0.01, step_size: float = 0.025) -> None:
+        super().__init__()
+        if gamma < 0 or step_size <= 0:
+            raise ValueError(f"gamma is {gamma}, step_size {step_size}; expected >= 0, > 0")
+        self.gamma = gamma
+        self.step_size = step_size
+        for name in ("logits", "before", "momentum", "squares"):
+            self.register_buffer(name, torch.zeros(0))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    def bind(self, names: Sequence[str]) -> None:
+        """Start from equal logits."""
+        for name in ("logits", "before", "momentum", "squares"):
+            setattr(self, name, torch.zeros(len(names)))
+
+    def weights(self, losses: Tensor) -> Tensor:
+        """Return the weights, ``(k,)``, and take note of the losses."""
+        self._bind_unnamed(self.logits, len(losses))
+        self.before = _logarithms(losses)
+        raised = self.logits.to(losses).softmax(0).log() - self.before
+        return raised.nan_to_num(-torch.inf).softmax(0).nan_to_num(1 / len(losses))
+
+    def after_step(self, losses: Tensor) -> None:
+        """Move the logits by how much each loss fell in the step."""
+        fall = (self.before.to(losses) - _logarithms(losses)).nan_to_num(0.0)
+        logits = self.logits.to(losses)
+        share = logits.softmax(0)
+        gradient = share * (fall - share @ fall) + self.gamma * logits
+        self.updates = self.updates + 1
+        self.momentum = torch.lerp(gradient, self.momentum.to(losses), MOMENTUM)
+        self.squares = torch.lerp(gradient.square(), self.squares.to(losses), SQUARES)
+        updates = self.updates.to(losses)
+        mean = self.momentum / (1 - MOMENTUM**updates)
+        spread = (self.squares / (1 - SQUARES**updates)).sqrt() + EPSILON
+        self.logits = logits - self.step_size * mean / spread
+
+
+def _logarithms(losses: Tensor) -> Tensor:
+    return torch.where(losses == 0, torch.nan, losses + FLOOR).log()

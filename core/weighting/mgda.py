@@ -1,0 +1,42 @@
+"""The multiple-gradient descent algorithm."""
+
+import numpy as np
+from torch import Tensor
+
+from core.weighting.active_set import nearest_to_zero
+from core.weighting.base import GramWeighting
+from core.weighting.host import like, on_host
+
+
+class MGDA(GramWeighting):
+    r"""The shortest vector in the hull of the gradients: ``min |sum_k w_k g_k|`` on the simplex.
+
+    Désidéri, Multiple-gradient descent algorithm for multiobjective optimization, C. R. Math. 2012;
+    Sener & Koltun, Multi-Task Learning as Multi-Objective Optimization, NeurIPS 2018, whose
+    Frank-Wolfe search stops early; here an active set finds the minimum up to rounding. (The
+    published multi-task code multiplies the weights by K.)
+
+    Properties: non-negative, sum 1, unchanged when the matrix is scaled; the direction has no
+    negative inner product with a gradient, and is 0 where 0 is in the hull. Permutation equivariant
+    where the weights are unique, which the direction always is. A zero gradient gets all weight.
+
+    Args:
+        normalise: Look at unit gradients, as the "l2" variant of the published code; the weights
+            still multiply the gradients as they are.
+        losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
+    """
+
+    properties = frozenset({"positive", "simplex", "equivariant", "scale_free", "conflict_free"})
+
+    def __init__(self, normalise: bool = False, losses: float | str = "plain") -> None:
+        super().__init__(losses)
+        self.normalise = normalise
+
+    def solve(self, gram: Tensor) -> Tensor:
+        """Return the weights, ``(k,)``."""
+        matrix = on_host(gram)
+        if self.normalise:
+            lengths = matrix.diagonal() ** 0.5
+            lengths = np.where(lengths > 0, lengths, 1)
+            matrix = matrix / lengths / lengths[:, None]
+        return like(nearest_to_zero(matrix), gram)

@@ -1,0 +1,29 @@
+"""Random loss weighting."""
+
+import torch
+from torch import Tensor
+
+from core.weighting.base import LossWeighting
+
+
+class RandomLossWeighting(LossWeighting):
+    """Weights drawn afresh in every step, ``softmax(z)`` with ``z`` standard normal.
+
+    Lin et al., Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task Learning,
+    TMLR 2022. Drawn from torch's global generator.
+
+    Properties: positive, sum 1; permutation equivariant in distribution; the weights do not depend
+    on the losses.
+
+    Args:
+        losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
+    """
+
+    properties = frozenset({"positive", "simplex"})
+
+    def __init__(self, losses: float | str = "plain") -> None:
+        super().__init__(losses)
+
+    def weights(self, losses: Tensor) -> Tensor:
+        """Return this step's draw, ``(k,)``."""
+        return torch.randn_like(losses).softmax(0)

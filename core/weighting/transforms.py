@@ -1,0 +1,46 @@
+"""What a weighting's losses are before they are weighed: plain, logarithms, or alpha-fair."""
+
+import math
+
+import torch
+from torch import Tensor
+
+FLOOR = 1e-8  # losses up to this count as reached: the published code adds it inside its logarithms
+
+
+def fairness(losses: float | str) -> float:
+    """Return the alpha of the ``losses`` parameter that weightings share.
+
+    Args:
+        losses: ``"plain"`` (0), ``"log"`` (1), or alpha itself, a number of at least 0.
+
+    Raises:
+        ValueError: If it is none of these.
+    """
+    if losses in ("plain", "log"):
+        return float(losses == "log")
+    if isinstance(losses, str) or not (math.isfinite(losses) and losses >= 0):
+        raise ValueError(f"losses is {losses!r}, expected 'plain', 'log' or a number from 0")
+    return float(losses)
+
+
+def alpha_fair_loss(losses: Tensor, alpha: float) -> Tensor:
+    """Return alpha-fair losses, ``L^(1 - alpha) / (1 - alpha)``, at alpha = 1 ``log L``.
+
+    Their gradients are ``L^-alpha`` times those of the losses: alpha = 0 leaves the losses as they
+    are, alpha = 1 makes gradients independent of a loss's unit, larger alphas favour small losses.
+    Ban & Ji, Fair Resource Allocation in Multi-Task Learning, ICML 2024, who put them into LS, RLW,
+    DWA, UW, MGDA, PCGrad and others; alpha = 1 gives the "log" variants of their code.
+
+    Args:
+        losses: Losses, ``(k,)``, of at least 0. One of at most 1e-8 (a perfect fit, or a loss
+            without an example) becomes a constant without a gradient, a negative one NaN.
+        alpha: The fairness, of at least 0.
+
+    Returns:
+        The transformed losses, ``(k,)``, increasing in the losses; negative for alpha above 1.
+    """
+    if alpha == 0:
+        return losses
+    held = torch.where(losses.abs() <= FLOOR, FLOOR, losses)
+    return held.log() if alpha == 1 else held.pow(1 - alpha) / (1 - alpha)

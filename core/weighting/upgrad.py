@@ -1,0 +1,49 @@
+"""UPGrad."""
+
+import numpy as np
+from torch import Tensor
+
+from core.weighting.active_set import Vector, nonnegative
+from core.weighting.base import GramWeighting
+from core.weighting.host import like, on_host
+
+
+class UPGrad(GramWeighting):
+    r"""The mean of the gradients, each projected onto the directions that conflict with none.
+
+    ``w = (1 / K) sum_i v_i`` with ``v_i`` the minimum of ``v G v`` over ``v >= e_i``: the dual of
+    projecting ``g_i`` onto the cone of all ``d`` with ``d g_j >= 0`` for all ``j``. Quinton & Rey,
+    Jacobian Descent for Multi-Objective Optimization, 2024. Exact, by an active set.
+
+    Properties: weights of at least 1/K; unchanged when the matrix is scaled; the direction has no
+    negative inner product with a gradient. Permutation equivariant where the weights are unique,
+    which the direction always is.
+
+    Args:
+        losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
+    """
+
+    properties = frozenset({"positive", "equivariant", "scale_free", "conflict_free"})
+
+    def __init__(self, losses: float | str = "plain") -> None:
+        super().__init__(losses)
+
+    def solve(self, gram: Tensor) -> Tensor:
+        """Return the weights, ``(k,)``."""
+        matrix = on_host(gram)
+        lengths = np.sqrt(np.maximum(matrix.diagonal(), 0))
+        lengths = np.where(lengths > 0, lengths, np.inf)  # a zero gradient meets no other
+        unit = matrix / lengths / lengths[:, None]
+        np.fill_diagonal(unit, 1)
+        total = np.ones(len(unit)) + sum(
+            lengths[i] * _lift(unit, row) / lengths for i, row in enumerate(unit) if row.min() < 0
+        )
+        return like(total / len(unit), gram)
+
+
+def _lift(unit: Vector, row: Vector) -> Vector:
+    """Return what to add to a unit gradient, in units of the others, so that it meets no conflict.
+
+    The minimum over ``z >= 0`` of the length of ``u_i + sum_j z_j u_j``.
+    """
+    return nonnegative(unit, -row)

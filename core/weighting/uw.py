@@ -1,0 +1,52 @@
+"""Uncertainty weighting."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from core.weighting.base import LossWeighting
+
+
+class UncertaintyWeighting(LossWeighting):
+    """Weights learned as the losses' noise: the step descends ``sum_k (exp(-s_k) L_k + s_k) / 2``.
+
+    Kendall, Gal & Cipolla, Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry
+    and Semantics, CVPR 2018; ``s_k`` is the logarithm of the variance, 0 at first, and learned by
+    the optimiser, which must be given :meth:`parameters` after :meth:`bind`. The published CelebA
+    code forgets that, so that its weights never move.
+
+    Properties: positive, permutation equivariant; with ``s`` at its optimum ``log L`` for every
+    loss, the step is unchanged when a loss is scaled. Losses must stay positive (alpha-fair losses
+    up to alpha below 1): a negative one would have ``s`` fall for ever.
+
+    Args:
+        losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
+    """
+
+    properties = frozenset({"positive", "equivariant"})
+    log_variance: nn.Parameter  # (k,)
+
+    def __init__(self, losses: float | str = "plain") -> None:
+        super().__init__(losses)
+        self.log_variance = nn.Parameter(torch.zeros(0))
+
+    def bind(self, names: Sequence[str]) -> None:
+        """Make the parameters that the optimiser learns."""
+        self.log_variance = nn.Parameter(torch.zeros(len(names)))
+
+    def weights(self, losses: Tensor) -> Tensor:
+        """Return ``exp(-s) / 2``, ``(k,)``, without a gradient."""
+        return self._weights(losses).detach()
+
+    def objective(self, losses: Tensor) -> Tensor:
+        """Return the sum that model and weights descend together, ``()``."""
+        return (self._weights(losses) * losses).sum() + self.log_variance.sum() / 2
+
+    def _weights(self, losses: Tensor) -> Tensor:
+        if len(self.log_variance) != len(losses):
+            raise RuntimeError(
+                f"uw is bound to {len(self.log_variance)} losses and got {len(losses)}: "
+                "call bind with the losses' names before making the optimiser"
+            )
+        return (-self.log_variance).exp().to(losses) / 2

@@ -1,0 +1,326 @@
+"""What holds for every weighting, found by its file; a new one is tested by existing."""
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from core.registry import components
+from core.weighting import (
+    GradientWeighting,
+    GramWeighting,
+    LossWeighting,
+    Weighting,
+    load,
+)
+from core.weighting.base import equal_lengths
+from datasets.errors import UserError
+from tests.core.weighting.gradients import DEVICE, DOUBLE, DTYPE, Array, Case, array, cases, tensor
+
+KNOWN = components("core.weighting", Weighting)
+PROPERTIES = {"positive", "simplex", "equivariant", "scale_free", "conflict_free"}
+NEAR = 1e-6 if DOUBLE else 5e-3
+CASES = [c for c in cases() if DOUBLE or not re.search("near|1e-5", c.name)]
+SOLVABLE = [c for c in CASES if not c.opposed]
+
+
+def names(needs: str, claims: str | None = None) -> list[str]:
+    return [
+        name
+        for name, kind in KNOWN.items()
+        if load(name).needs == needs and (claims is None or claims in kind.properties)
+    ]
+
+
+def gram_weighting(name: str) -> GramWeighting:
+    found = load(name)
+    assert isinstance(found, GramWeighting)
+    return found.to(DEVICE)
+
+
+def bound(name: str, losses: int) -> LossWeighting:
+    found = load(name)
+    assert isinstance(found, LossWeighting)
+    found.bind([f"task{i}" for i in range(losses)])
+    return found.to(DEVICE)
+
+
+def direction(gradients: Array, weights: Tensor) -> Array:
+    """Return the unit vector of the step; 0 where rounding is all there is."""
+    found = array(weights) @ gradients
+    length = np.linalg.norm(found)
+    largest = np.abs(array(weights)) @ np.linalg.norm(gradients, axis=1)
+    return found / length if length > 1e-9 * largest else found * 0
+
+
+def loss_sequence(losses: int, steps: int = 7) -> Array:
+    rng = np.random.default_rng(losses)
+    return rng.uniform(0.1, 3, size=(steps, losses)) * np.linspace(1, 0.3, steps)[:, None]
+
+
+def drive(weighting: LossWeighting, sequence: Sequence[Array]) -> list[Array]:
+    """Return the weights of several steps in rounds of two."""
+    found = []
+    for step, losses in enumerate(sequence):
+        found.append(array(weighting.weights(tensor(losses))))
+        weighting.after_step(tensor(losses * np.linspace(0.8, 1.1, len(losses))))
+        if step % 2:
+            weighting.end_round()
+    return found
+
+
+def test_the_vocabulary_is_complete() -> None:
+    wanted = (
+        "ls si rlw dwa uw famo dro fixed mgda pcgrad graddrop cagrad imtl nashmtl fairgrad upgrad "
+        "aligned_mtl sdmgrad moco alpha_fair_loss"
+    )
+    assert set(wanted.split()) <= set(KNOWN)
+
+
+def test_an_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean 'fairgrad'"):
+        load("fairgrat")
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_file_documents_itself(name: str) -> None:
+    kind = KNOWN[name]
+    text = inspect.getdoc(kind) or ""
+    parameters = list(inspect.signature(kind).parameters)
+    assert "Properties:" in text
+    assert re.search(r"\d{4}|baseline|weighted sum", text), "no paper"
+    for parameter in parameters:
+        assert re.search(rf"^ +{parameter}: ", text, re.MULTILINE), f"{parameter} not documented"
+    assert kind.properties <= PROPERTIES
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_every_parameter_has_a_default_and_a_plain_type(name: str) -> None:
+    for parameter in inspect.signature(KNOWN[name]).parameters.values():
+        assert parameter.default is not inspect.Parameter.empty
+        assert parameter.annotation is not inspect.Parameter.empty
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_family_says_what_a_step_needs(name: str) -> None:
+    kind = KNOWN[name]
+    families = (LossWeighting, GramWeighting, GradientWeighting)
+    assert sum(issubclass(kind, family) for family in families) == 1
+    assert load(name).needs in ("losses", "gram", "gradients")
+
+
+@pytest.mark.parametrize("name", names("gram"))
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_gram_weights_are_finite_everywhere(name: str, case: Case) -> None:
+    weights = gram_weighting(name).weights(case.gram)
+    assert weights.shape == (len(case.gradients),)
+    assert (weights.dtype, weights.device.type) == (DTYPE, DEVICE.type)
+    assert torch.isfinite(weights).all()
+
+
+@pytest.mark.parametrize("name", names("gram"))
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_what_is_not_finite_is_flagged(name: str, wrong: float) -> None:
+    weighting = gram_weighting(name)
+    gram = torch.eye(3, dtype=DTYPE, device=DEVICE)
+    gram[0, 1] = gram[1, 0] = wrong
+    torch.testing.assert_close(weighting.weights(gram), equal_lengths(gram))
+    assert int(weighting.flagged) == 1
+    assert int(weighting.state_dict()["flagged"]) == 1
+
+
+@pytest.mark.parametrize("name", names("gram"))
+def test_well_posed_steps_are_not_flagged(name: str) -> None:
+    weighting = gram_weighting(name)
+    for case in SOLVABLE:
+        if re.search("related|scale|lengths|duplicates", case.name):
+            weighting.weights(case.gram)
+    assert int(weighting.flagged) == 0
+
+
+@pytest.mark.parametrize("name", names("gram"))
+def test_one_task_is_descended(name: str) -> None:
+    weights = gram_weighting(name).weights(torch.full((1, 1), 4.0, dtype=DTYPE, device=DEVICE))
+    assert weights[0] > 0
+
+
+@pytest.mark.parametrize("name", names("gram", "positive"))
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_no_weight_is_negative(name: str, case: Case) -> None:
+    assert (gram_weighting(name).weights(case.gram) >= 0).all()
+
+
+@pytest.mark.parametrize("name", names("gram", "simplex"))
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_weights_sum_to_one(name: str, case: Case) -> None:
+    assert float(gram_weighting(name).weights(case.gram).sum()) == pytest.approx(1, abs=NEAR)
+
+
+@pytest.mark.parametrize("name", names("gram", "equivariant"))
+@pytest.mark.parametrize("case", SOLVABLE, ids=str)
+def test_the_order_of_tasks_does_not_matter(name: str, case: Case) -> None:
+    order = np.random.default_rng(0).permutation(len(case.gradients))
+    permuted = case.gradients[order]
+    moved = gram_weighting(name).weights(tensor(permuted @ permuted.T))
+    stayed = gram_weighting(name).weights(case.gram)
+    np.testing.assert_allclose(
+        direction(permuted, moved), direction(case.gradients, stayed), atol=1e-3
+    )
+    if case.name == "related":  # where weights are unique
+        np.testing.assert_allclose(array(moved), array(stayed)[order], rtol=1e3 * NEAR, atol=NEAR)
+
+
+@pytest.mark.parametrize("name", names("gram", "scale_free"))
+@pytest.mark.parametrize("scale", [1e-8, 1e8])
+def test_the_scale_of_all_gradients_does_not_matter(name: str, scale: float) -> None:
+    for case in SOLVABLE:
+        torch.manual_seed(0)
+        base = gram_weighting(name).weights(case.gram)
+        torch.manual_seed(0)
+        scaled = gram_weighting(name).weights(case.gram * scale)
+        np.testing.assert_allclose(
+            direction(case.gradients, scaled),
+            direction(case.gradients, base),
+            atol=1e-3,
+            err_msg=case.name,
+        )
+
+
+@pytest.mark.parametrize("name", names("gram", "conflict_free"))
+@pytest.mark.parametrize("case", SOLVABLE, ids=str)
+def test_no_gradient_is_opposed(name: str, case: Case) -> None:
+    weights = gram_weighting(name).weights(case.gram)
+    towards = case.gradients @ direction(case.gradients, weights)
+    assert (towards >= -NEAR * np.linalg.norm(case.gradients, axis=1)).all()
+
+
+@pytest.mark.parametrize("name", names("gradients"))
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_combinations_are_finite_everywhere(name: str, case: Case) -> None:
+    weighting = load(name)
+    assert isinstance(weighting, GradientWeighting)
+    combined = weighting.to(DEVICE).combine(tensor(case.gradients))
+    assert combined.shape == (case.gradients.shape[1],)
+    assert combined.dtype == DTYPE
+    assert torch.isfinite(combined).all()
+
+
+@pytest.mark.parametrize("name", names("gradients"))
+def test_combinations_do_not_depend_on_the_order(name: str) -> None:
+    for case in SOLVABLE:
+        found = []
+        for gradients in (case.gradients, case.gradients[::-1].copy()):
+            torch.manual_seed(0)
+            weighting = load(name)
+            assert isinstance(weighting, GradientWeighting)
+            found.append(array(weighting.to(DEVICE).combine(tensor(gradients))))
+        size = np.abs(case.gradients).max()
+        np.testing.assert_allclose(found[0], found[1], atol=NEAR * size, rtol=0)
+
+
+@pytest.mark.parametrize("name", names("gradients", "scale_free"))
+def test_combinations_scale_with_the_gradients(name: str) -> None:
+    for case in SOLVABLE:
+        found = []
+        for scale in (1.0, 1024.0):  # a power of 2 changes no rounding
+            torch.manual_seed(0)
+            weighting = load(name)
+            assert isinstance(weighting, GradientWeighting)
+            found.append(array(weighting.to(DEVICE).combine(tensor(case.gradients * scale))))
+        np.testing.assert_array_equal(found[0] * 1024, found[1])
+
+
+@pytest.mark.parametrize("name", names("losses"))
+@pytest.mark.parametrize("losses", [1, 3, 8])
+def test_loss_weights_are_finite_over_several_steps(name: str, losses: int) -> None:
+    sequence = loss_sequence(losses)
+    sequence[2, 0] = 0  # a loss without an example
+    found = np.array(drive(bound(name, losses), list(sequence)))
+    assert found.shape == sequence.shape
+    assert np.isfinite(found).all()
+    if "positive" in KNOWN[name].properties:
+        assert (found >= 0).all()
+    if "simplex" in KNOWN[name].properties:
+        np.testing.assert_allclose(found.sum(1), 1, atol=NEAR)
+
+
+@pytest.mark.parametrize("name", names("losses", "equivariant"))
+def test_the_order_of_losses_does_not_matter(name: str) -> None:
+    sequence = loss_sequence(5)
+    order = np.random.default_rng(0).permutation(5)
+    stayed, moved = bound(name, 5), bound(name, 5)
+    for losses in sequence:
+        kept, permuted = tensor(losses), tensor(losses[order])
+        np.testing.assert_allclose(
+            array(moved.weights(permuted)), array(stayed.weights(kept))[order], rtol=1e-4
+        )
+        for weighting, seen in ((stayed, kept), (moved, permuted)):
+            weighting.after_step(seen.square())
+            weighting.end_round()
+
+
+@pytest.mark.parametrize("name", names("losses"))
+def test_the_objective_is_the_weighted_sum(name: str) -> None:
+    losses = tensor(loss_sequence(4)[0]).requires_grad_()
+    torch.manual_seed(0)
+    weights = bound(name, 4).weights(losses.detach())
+    torch.manual_seed(0)
+    (gradient,) = torch.autograd.grad(bound(name, 4).objective(losses), losses)
+    torch.testing.assert_close(gradient, weights)
+    assert not weights.requires_grad
+
+
+def steps_of(name: str) -> tuple[Callable[[Any, int], Array], Callable[[], Weighting]]:
+    """Return how to take the i-th step with a weighting of any family, and how to make it."""
+    rng = np.random.default_rng(5)
+    gradients = rng.normal(size=(6, 4, 30))
+    losses = loss_sequence(4)
+
+    def step(weighting: Any, number: int) -> Array:
+        torch.manual_seed(number)
+        given = tensor(gradients[number])
+        if isinstance(weighting, GramWeighting):
+            standing = weighting.standing()
+            return array(weighting.weights(given @ given.T) if standing is None else standing)
+        if isinstance(weighting, GradientWeighting):
+            return array(weighting.combine(given))
+        found = array(weighting.weights(tensor(losses[number])))
+        weighting.after_step(tensor(losses[number + 1]))
+        weighting.end_round()
+        return found
+
+    def make() -> Weighting:
+        weighting = load(name)
+        weighting.bind(["a", "b", "c", "d"])
+        return weighting.to(DEVICE)
+
+    return step, make
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_checkpoint_goes_on_with_the_same_numbers(name: str) -> None:
+    step, make = steps_of(name)
+    straight = make()
+    expected = [step(straight, number) for number in range(6)]
+    first = make()
+    for number in range(3):
+        step(first, number)
+    resumed = make()
+    resumed.load_state_dict(first.state_dict())
+    for number in range(3, 6):
+        np.testing.assert_array_equal(step(resumed, number), expected[number])
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_seed_repeats(name: str) -> None:
+    step, make = steps_of(name)
+    runs = []
+    for _ in range(2):
+        weighting = make()
+        runs.append([step(weighting, number) for number in range(6)])
+    np.testing.assert_array_equal(runs[0], runs[1])

@@ -1,0 +1,54 @@
+"""Weightings in recipes: what a YAML may say about them."""
+
+from typing import Any
+
+import pytest
+
+from core.recipe import build, parse
+from core.weighting import Weighting
+from core.weighting.fairgrad import FairGrad
+from datasets.knobs import Knob
+
+KNOBS = {"fairness": Knob("uniform", (0.5, 5.0), 2.0)}
+
+
+def weighting_of(text: object, problems: list[str]) -> Weighting | None:
+    recipe = parse(
+        "method.yaml: recipe",
+        {
+            "sampler": "uniform",
+            "objectives": ["end_task"],
+            "weighting": text,
+            "stages": ["train"],
+        },
+        KNOBS,
+        problems,
+    )
+    if recipe is None:
+        return None
+    found: Weighting = build("weighting", recipe.fill({"fairness": 3.0})["weighting"])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "alpha", "loss_alpha"),
+    [
+        ({"fairgrad": {"alpha": "fairness", "losses": "log"}}, 3.0, 1.0),
+        ({"fairgrad": {"alpha": 1, "losses": 0.5}}, 1.0, 0.5),
+        ({"fairgrad": {"losses": "fairness"}}, 2.0, 3.0),
+        ("fairgrad", 2.0, 0.0),
+    ],
+)
+def test_a_recipe_may_transform_the_losses(text: Any, alpha: float, loss_alpha: float) -> None:
+    problems: list[str] = []
+    weighting = weighting_of(text, problems)
+    assert problems == []
+    assert weighting is not None
+    assert isinstance(weighting, FairGrad)
+    assert (weighting.alpha, weighting.loss_alpha) == (alpha, loss_alpha)
+
+
+def test_a_misspelt_parameter_is_refused() -> None:
+    problems: list[str] = []
+    assert weighting_of({"cagrad": {"radius": 0.4}}, problems) is None
+    assert "unknown parameter 'radius'" in problems[0]

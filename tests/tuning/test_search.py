@@ -1,0 +1,173 @@
+"""One method's way through a study, driven by hand, without Ray."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+import datasets
+from core import method as methods
+from core.environment import detect
+from core.key import TrialKey
+from tuning import selection
+from tuning.options import Options
+from tuning.recorded_run import Configuration
+from tuning.records import MethodRecords
+from tuning.resources import Resources
+from tuning.search import MethodSearch, Tried
+from tuning.searchers import TPESearcher
+from tuning.space import make_space
+from tuning.study import _work
+
+BASE = Options(methods=("erm",), dataset="colored_digits", trials=6, seeds=2, epochs=9)
+
+
+def search_of(folder: Path, method: str = "erm", **changes: Any) -> MethodSearch:
+    options = replace(BASE, methods=(method,), **changes)
+    space = make_space(methods.load(method), datasets.load("colored_digits"), options)
+    return MethodSearch(space, options, detect(), MethodRecords(folder))
+
+
+def train(search: MethodSearch, tried: Tried, rounds: int = 1000) -> None:
+    """Train a configuration to its end, or for some rounds, as an actor does."""
+    configuration = Configuration(_work(tried, search.options, Resources(1, 0)))
+    for _ in range(rounds):
+        if not search.report(tried, configuration.step()):
+            return
+
+
+def drive(search: MethodSearch, configurations: int = 1000) -> None:
+    """Run a method to its end, or some configurations of it."""
+    for _ in range(configurations):
+        tried = search.next_work()
+        if tried is None:
+            return
+        train(search, tried)
+
+
+def rungs(search: MethodSearch) -> list[dict[str, float]]:
+    assert search.asha is not None
+    return [recorded for _, recorded in search.asha._brackets[0]._rungs]
+
+
+def test_resumed_search_has_the_asked_trials_and_knows_all(tmp_path: Path) -> None:
+    first = search_of(tmp_path)
+    drive(first, 4)
+    unfinished = first.next_work()
+    assert unfinished is not None
+    train(first, unfinished, rounds=1)
+
+    second = search_of(tmp_path)
+    assert [t.status for t in second.trials.values()][:4] == [
+        t.status for t in first.trials.values()
+    ][:4]
+    assert second.trials[4].status == "waiting"
+    assert isinstance(second.searcher, TPESearcher)
+    finished = optuna.trial.TrialState
+    states = [trial.state for trial in second.searcher.study.trials]
+    assert len(states) == 4
+    assert set(states) <= {finished.COMPLETE, finished.PRUNED}
+    for mine, theirs in zip(rungs(second), rungs(first), strict=True):
+        assert mine == {number: v for number, v in theirs.items() if number in "0123"}
+
+    drive(second)
+    assert sorted(second.trials) == list(range(6))
+    assert second.done
+    assert len({str(trial.config) for trial in second.trials.values()}) == 6
+    assert [seed.status for seed in second.seeds.values()] == ["completed", "completed"]
+
+
+def test_asha_stops_what_lags_and_only_eligible_rounds_are_its_time(tmp_path: Path) -> None:
+    search = search_of(tmp_path, "jtt", trials=8, pinned={"T": 3, "up": 6})
+    drive(search)
+    pruned = [trial for trial in search.trials.values() if trial.status == "pruned"]
+    assert pruned
+    for trial in pruned:
+        eligible = sum(score is not None for score in trial.scores)
+        assert eligible in (1, 3, 9)
+        assert len(trial.scores) == eligible + 3
+        (folder,) = trial.folders
+        assert folder.end is not None
+        assert folder.end["status"] == "pruned"
+        assert len(folder.rows()) == len(trial.scores)
+
+
+def test_search_and_confirmation_seeds_are_disjoint(tmp_path: Path) -> None:
+    search = search_of(tmp_path, trials=2, search_seeds=2, epochs=1, seeds=3)
+    drive(search)
+
+    def seeds_of(tried: list[Tried]) -> set[int]:
+        return {TrialKey.from_dict(key).seed for t in tried for key in t.keys}
+
+    assert seeds_of(list(search.seeds.values())) == {0, 1, 2}
+    assert seeds_of(list(search.trials.values())) == {1000, 1001}
+
+
+def test_the_winner_is_confirmed(tmp_path: Path) -> None:
+    search = search_of(tmp_path, trials=3, epochs=2, scheduler="none")
+    drive(search)
+    best = max(
+        search.trials.values(), key=lambda t: (t.best.value, t.best.average) if t.best else (0, 0)
+    )
+    assert search.winner() is best
+    assert all(seed.config == best.config for seed in search.seeds.values())
+    assert search.rule is selection.RULES["validation_worst_group_accuracy"]
+
+
+def test_a_process_that_dies_again_and_again_fails_its_trial(tmp_path: Path) -> None:
+    search = search_of(tmp_path, trials=1)
+    for _ in range(4):
+        tried = search.next_work()
+        assert tried is not None
+        train(search, tried, rounds=1)
+        search.lost(tried)
+    assert search.trials[0].status == "failed"
+    assert "died 4 times" in search.trials[0].reason
+    assert search.done
+    assert search.winning_config() is None
+
+
+def test_a_process_that_dies_after_its_end_costs_nothing(tmp_path: Path) -> None:
+    search = search_of(tmp_path, trials=1, epochs=2)
+    tried = search.next_work()
+    assert tried is not None
+    configuration = Configuration(_work(tried, search.options, Resources(1, 0)))
+    search.report(tried, configuration.step())
+    configuration.step()  # ends, and dies before the study hears of it
+    search.lost(tried)
+    assert tried.status == "completed"
+    assert len(tried.scores) == 2
+
+
+def test_rounds_that_a_new_process_replays_are_counted_once(tmp_path: Path) -> None:
+    search = search_of(tmp_path, trials=1, epochs=3, scheduler="none")
+    tried = search.next_work()
+    assert tried is not None
+    train(search, tried, rounds=2)
+    search.lost(tried)
+    seconds = tried.seconds
+    again = search.next_work()
+    assert again is tried
+    train(search, tried, rounds=2)
+    assert (len(tried.scores), tried.seconds) == (2, seconds)
+    train(search, tried)
+    assert len(tried.scores) == 3
+
+
+def test_repeated_configurations_are_not_run_twice(tmp_path: Path) -> None:
+    pinned = {"lr": 0.05, "weight_decay": 0.001}
+    search = search_of(tmp_path, trials=10, epochs=1, pinned=pinned)
+    drive(search)
+    assert sorted(trial.config["batch_size"] for trial in search.trials.values()) == [16, 32, 64]
+    assert search.done
+
+
+@pytest.mark.parametrize("changed", [{"trials": 8}, {"seeds": 3}])
+def test_extension_keeps_what_is_there(changed: dict[str, int], tmp_path: Path) -> None:
+    drive(search_of(tmp_path, trials=4, epochs=3))
+    ends = {path: path.read_text() for path in tmp_path.rglob("end.json")}
+    drive(search_of(tmp_path, **{"trials": 4, "epochs": 3, **changed}))
+    assert all(path.read_text() == text for path, text in ends.items())
+    assert len(list(tmp_path.rglob("end.json"))) > len(ends)
