@@ -17,7 +17,7 @@ from core.optimisers import optimiser, schedule
 from core.recipe import build
 from core.samplers import SAMPLERS
 from core.stages.base import Stage
-from core.weighting.base import Weighting
+from core.weighting.base import LossWeighting, Weighting
 from datasets.benchmark import Benchmark, GroupBenchmark
 
 Row = dict[str, Any]
@@ -183,7 +183,8 @@ class Run:
         counts = torch.cat([part.counts for part in parts])
         detached = values.detach()
         self.optimiser.zero_grad(set_to_none=True)
-        (self.weighting.weights(detached) * values).sum().backward()
+        assert isinstance(self.weighting, LossWeighting)
+        self.weighting.objective(self.weighting.transform(values)).backward()
         clip_norm = float(self.key.settings["clip_norm"])
         if clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm)

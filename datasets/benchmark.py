@@ -57,14 +57,14 @@ class Protocol:
 # What a value given for a protocol field must obey: its kind, and the lowest and highest value.
 PROTOCOL_RULES: Mapping[str, Knob] = {
     "epochs": Knob("integer", (1, 1_000_000), 1),
-    "lr": Knob("uniform", (0.0, 1e3), 0.0),
-    "weight_decay": Knob("uniform", (0.0, 1e3), 0.0),
+    "lr": Knob("uniform", (0.0, 1e30), 0.0),
+    "weight_decay": Knob("uniform", (0.0, 1e30), 0.0),
     "batch_size": Knob("integer", (1, 1_000_000), 1),
     "optimizer": Knob("choice", ("sgd", "adamw"), "sgd"),
     "momentum": Knob("uniform", (0.0, 1.0), 0.0),
     "schedule": Knob("choice", ("constant", "linear", "cosine_with_restarts"), "constant"),
     "warmup": Knob("uniform", (0.0, 1.0), 0.0),
-    "clip_norm": Knob("uniform", (0.0, 1e9), 0.0),
+    "clip_norm": Knob("uniform", (0.0, 1e30), 0.0),
     "patience": Knob("integer", (0, 1_000_000), 0),
 }
 

@@ -28,12 +28,12 @@ class ColoredDigits(GroupBenchmark):
     name = "colored_digits"
     version = "1"
     groups = Groups(classes=("digit < 5", "digit >= 5"), attributes=("channel 0", "channel 1"))
-    # Stronger weight decay than that of the range makes the small network collapse.
+    # Higher rates, or stronger weight decay, make the small network collapse on some seeds.
     protocol = Protocol(
-        model="digits_cnn", epochs=20, lr=0.1, weight_decay=1e-3, batch_size=32, clip_norm=1.0
+        model="digits_cnn", epochs=20, lr=0.05, weight_decay=1e-3, batch_size=32, optimizer="sgd"
     )
     search: ClassVar = {
-        "lr": Knob("log_uniform", (1e-2, 2e-1), 0.1),
+        "lr": Knob("log_uniform", (1e-2, 1e-1), 0.05),
         "weight_decay": Knob("log_uniform", (1e-5, 3e-3), 1e-3),
         "batch_size": Knob("choice", (16, 32, 64), 32),
     }

@@ -13,6 +13,7 @@ from core import method as methods
 from core.environment import detect
 from core.key import TrialKey, make_key
 from core.run import NotFinite, Row, Run
+from core.weighting.dro import GroupDRO
 from datasets.errors import Problems
 from datasets.knobs import Config
 from tests.conftest import EMBEDDED
@@ -135,17 +136,20 @@ def test_jtt_without_errors_in_its_second_stage_is_a_fresh_erm() -> None:
     assert [row["eligible"] for row in rows(run)] == [False, True, True]
 
 
-def test_dro_follows_the_exponentiated_gradient() -> None:
+def test_dro_follows_the_exponentiated_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     run = start("dro", "colored_digits", eta=0.1)
+    weighting = run.weighting
+    assert isinstance(weighting, GroupDRO)
     q = [0.25] * 4
-    original, seen = run.weighting.weights, []
+    original = weighting.weights
+    seen: list[tuple[list[float], list[float]]] = []
 
     def watched(losses: torch.Tensor) -> torch.Tensor:
         found = original(losses)
         seen.append((losses.tolist(), found.tolist()))
         return found
 
-    run.weighting.weights = watched  # type: ignore[method-assign]
+    monkeypatch.setattr(weighting, "weights", watched)
     run.round()
     for losses, weights in seen:
         q = [w * torch.tensor(0.1 * loss, dtype=torch.float64).exp().item()

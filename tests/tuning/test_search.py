@@ -168,6 +168,7 @@ def test_repeated_configurations_are_not_run_twice(tmp_path: Path) -> None:
 def test_extension_keeps_what_is_there(changed: dict[str, int], tmp_path: Path) -> None:
     drive(search_of(tmp_path, trials=4, epochs=3))
     ends = {path: path.read_text() for path in tmp_path.rglob("end.json")}
-    drive(search_of(tmp_path, **{"trials": 4, "epochs": 3, **changed}))
+    again: dict[str, Any] = {"trials": 4, "epochs": 3, **changed}
+    drive(search_of(tmp_path, **again))
     assert all(path.read_text() == text for path, text in ends.items())
     assert len(list(tmp_path.rglob("end.json"))) > len(ends)
