@@ -98,7 +98,7 @@ class Knob:
                 value = math.exp(math.log(low) + position * math.log((high + 1) / low))
             else:
                 value = low + position * (high - low + 1)
-            return int(min(math.floor(value), high))
+            return int(min(max(math.floor(value), low), high))  # exp(log(5)) is below 5
         if self.log:
             return self.tidy(math.exp(math.log(low) + position * math.log(high / low)))
         return self.tidy(low + position * (high - low))
