@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 
 from datasets.errors import UserError
@@ -72,7 +73,9 @@ class Resources:
 def local_nodes() -> list[Node]:
     """Return this machine as the only node."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return [Node(socket.gethostname(), len(os.sched_getaffinity(0)), gpus)]
+    allowed = getattr(os, "sched_getaffinity", None)  # not everywhere, but it knows containers
+    cpus = len(allowed(0)) if allowed else os.cpu_count() or 1
+    return [Node(socket.gethostname(), cpus, gpus)]
 
 
 def choose(nodes: list[Node], cpus: int, gpus: float | None) -> Resources:
@@ -125,11 +128,8 @@ def cluster(address: str | None) -> Iterator[list[Node]]:
     Raises:
         UserError: If there is no cluster at the address.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "60")
-    import ray  # not before the environment is set
-
+    if address is not None:
+        _knock(address)
     environment = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
     arguments: dict[str, Any] = {"address": address} if address else _local_arguments()
     with warnings.catch_warnings():
@@ -159,6 +159,18 @@ def cluster(address: str | None) -> Iterator[list[Node]]:
     finally:
         sys.stdout.flush()
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Refuse an address where nothing listens, at once; Ray would try for half a minute."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UserError(f"--address: no Ray cluster at '{address}': {reason}") from None
 
 
 def _local_arguments() -> dict[str, Any]:

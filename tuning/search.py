@@ -17,6 +17,7 @@ from core.run import Row
 from datasets.knobs import Config
 from tuning import selection
 from tuning.options import Options
+from tuning.provenance import provenance
 from tuning.recorded_run import Step
 from tuning.records import MethodRecords, RunFolder
 from tuning.selection import Score
@@ -202,7 +203,8 @@ class MethodSearch:
         keys = [self._key(self.space.complete(config), first + i) for i in range(count)]
         folders = [self.records.folder(key.pop("digest")) for key in keys]
         for key, folder in zip(keys, folders, strict=True):
-            folder.begin({"phase": phase, "number": number, "config": config, "key": key})
+            description = {"phase": phase, "number": number, "config": config, "key": key}
+            folder.begin(description | {"commit": provenance()["commit"]})
         return Tried(phase, number, config, folders, keys)
 
     def _begin_confirmation(self) -> None:

@@ -1,0 +1,112 @@
+"""Resources: how many trials fit, and who is told what when none does."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from datasets.errors import UserError
+from tests.command import environment, tune
+from tuning.resources import Node, Resources, choose, slots
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "node", "expected"),
+    [
+        (1, 0, Node("a", 8, 0), 8),
+        (3, 0, Node("a", 8, 0), 2),
+        (1, 0.25, Node("a", 8, 1), 4),
+        (1, 0.25, Node("a", 3, 1), 3),
+        (1, 0.4, Node("a", 8, 2), 4),  # two to a GPU: a share does not cross to the next one
+        (1, 1, Node("a", 8, 2), 2),
+        (1, 2, Node("a", 8, 3), 1),
+        (1, 0.1, Node("a", 32, 1), 10),
+        (1, 1, Node("a", 8, 0), 0),
+        (16, 0, Node("a", 8, 0), 0),
+    ],
+)
+def test_fit(cpus: int, gpus: float, node: Node, expected: int) -> None:
+    assert Resources(cpus, gpus).fit(node) == expected
+
+
+def test_slots_add_up_and_one_gpu_is_the_default_where_there_is_one() -> None:
+    nodes = [Node("head", 4, 0), Node("worker", 8, 2)]
+    chosen = choose(nodes, 1, None)
+    assert chosen.gpus == 1
+    assert slots(nodes, chosen) == 2
+    assert choose([Node("head", 4, 0)], 1, None).gpus == 0
+
+
+def test_the_largest_node_is_named() -> None:
+    nodes = [Node("small", 2, 0), Node("big", 16, 0), Node("gpu", 4, 1)]
+    with pytest.raises(UserError, match=r"largest node is big \(16 CPUs"):
+        choose(nodes, 32, 0)
+    with pytest.raises(UserError, match=r"largest node is gpu \(4 CPUs, 1 GPUs"):
+        choose(nodes, 1, 2)
+
+
+@pytest.fixture(scope="module")
+def declared_gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Ray cluster on loopback with a GPU that is only declared; gives its address."""
+    folder = Path("/tmp") / f"evenhand-{os.getpid()}"  # Ray's sockets need a short path
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ray = str(Path(sys.executable).with_name("ray"))
+    process = subprocess.Popen(
+        [ray, "start", "--head", f"--port={port}", "--num-cpus=4", "--num-gpus=1", "--block",
+         "--node-ip-address=127.0.0.1", "--include-dashboard=false", f"--temp-dir={folder}",
+         "--disable-usage-stats"],
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "--block" in line:  # the cluster is up and this command now waits
+            break
+    yield f"127.0.0.1:{port}"
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=60)
+    subprocess.run(["rm", "-rf", str(folder)], check=True)
+
+
+@pytest.mark.cluster
+def test_four_trials_share_a_declared_gpu(declared_gpu: str, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    done = tune(
+        ["--method", "erm", "--dataset", "colored_digits", "--trials", "8", "--seeds", "1",
+         "--epochs", "6", "--scheduler", "none", "--gpus-per-trial", "0.25",
+         "--address", declared_gpu, "--results", results]
+    )  # fmt: skip
+    assert done.code == 0, done.out + done.err
+    assert "; 4 at once on 1 node(s)" in done.out
+    ends = [json.loads(path.read_text()) for path in tmp_path.rglob("end.json")]
+    assert len({end["process"] for end in ends}) == 4
+
+
+@pytest.mark.cluster
+def test_a_request_that_no_node_can_hold_writes_nothing(declared_gpu: str, folder: Path) -> None:
+    done = tune(
+        ["--method", "erm", "--dataset", "colored_digits", "--gpus-per-trial", "2",
+         "--address", declared_gpu, "--results", folder / "results"]
+    )  # fmt: skip
+    assert done.code == 2
+    assert "largest node" in done.err
+    assert "1 GPUs" in done.err
+    assert not list(folder.iterdir())
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once(folder: Path) -> None:
+    done = tune(
+        ["--method", "erm", "--dataset", "colored_digits", "--address", "127.0.0.1:9",
+         "--results", folder / "results"]
+    )  # fmt: skip
+    assert done.code == 2
+    assert done.err == "error: --address: no Ray cluster at '127.0.0.1:9': Connection refused\n"
+    assert not list(folder.iterdir())
