@@ -59,7 +59,6 @@ GOOD = ["--method", "erm", "--dataset", "colored_digits"]
         ([*GOOD, "--search", "bayes"], ["--search", "bayes", "tpe"]),
         ([*GOOD, "--select", "validation_worst_group"], ["mean 'validation_worst_group_acc"]),
         ([*GOOD, "--select", "oracle_test_worst_group_accuracy"], ["--audit-test"]),
-        ([*GOOD, "--search", "published", "--dataset", "colored_digits"], ["no published", "erm"]),
         ([*GOOD, "--gpus-per-trial", "1.5"], ["--gpus-per-trial", "1.5", "share"]),
         ([*GOOD, "--time-limit", "soon"], ["--time-limit", "soon", "30m"]),
         ([*GOOD, "--results", "/proc/nowhere/results"], ["--results", "cannot write"]),

@@ -4,6 +4,7 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
@@ -245,31 +246,10 @@ def options(args: argparse.Namespace) -> Options:
     pinned = pairs(args.set)
     if args.epochs is not None and "epochs" in pinned:
         raise UserError("--set epochs=...: --epochs is given too; give one of them")
-    return Options(
-        methods=tuple(args.method),
-        dataset=args.dataset,
-        trials=args.trials,
-        epochs=args.epochs,
-        search=args.search,
-        search_seeds=args.search_seeds,
-        scheduler=args.scheduler,
-        select=args.select,
-        seeds=args.seeds,
-        study_seed=args.study_seed,
-        pinned=pinned,
-        gpus_per_trial=args.gpus_per_trial,
-        cpus_per_trial=args.cpus_per_trial,
-        max_device_hours=args.max_device_hours,
-        time_limit=args.time_limit,
-        address=args.address,
-        storage=args.storage,
-        data_root=args.data_root,
-        results=args.results,
-        resume=args.resume,
-        audit_test=args.audit_test,
-        deterministic=args.deterministic,
-        keep_models=args.keep_models,
-    )
+    same = {
+        field.name: getattr(args, field.name) for field in fields(Options) if field.name in args
+    }
+    return Options(**{**same, "methods": tuple(args.method), "pinned": pinned})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

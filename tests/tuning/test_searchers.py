@@ -10,6 +10,7 @@ import pytest
 
 import datasets
 from core import method as methods
+from datasets.errors import UserError
 from datasets.knobs import Config, Knob, active
 from tests.conftest import EMBEDDED
 from tuning.options import Options
@@ -164,6 +165,23 @@ def test_as_many_trials_as_the_space_holds() -> None:
     space = make_space(methods.load("erm"), datasets.load("colored_digits"), fixed)
     assert asked_trials(space, fixed) == 3
     assert asked_trials(space, options(search="grid", pinned=fixed.pinned)) == 3
+
+
+def test_without_a_published_configuration_all_knobs_must_be_fixed() -> None:
+    asked = options(search="published")
+    space = make_space(methods.load("erm"), datasets.load("colored_digits"), asked)
+    bare = replace(space, method=replace(space.method, published={"waterbirds": {"lr": 0.1}}))
+    with pytest.raises(UserError, match=r"no published configuration.*only for waterbirds"):
+        make_searcher(bare, asked, 0)
+    assert replace(bare, free={}, fixed={"lr": 0.2}).published() == {"lr": 0.2}
+
+
+@pytest.mark.parametrize(("method", "dataset"), EVERY)
+def test_every_method_has_a_published_configuration_of_ours(method: str, dataset: str) -> None:
+    asked = options(search="published")
+    space = make_space(methods.load(method), datasets.load(dataset), asked)
+    assert make_searcher(space, asked, 0) is None
+    assert set(space.published() or {}) == set(space.free)
 
 
 def test_published_grid_is_taken_as_published() -> None:
