@@ -1,5 +1,6 @@
 """The study, from top to bottom: check, search, select, confirm, export."""
 
+import shlex
 import signal
 import sys
 import time
@@ -20,7 +21,7 @@ from core.key import VERSION
 from core.method import Method
 from datasets.benchmark import Benchmark
 from datasets.errors import Problems, UserError, unknown
-from tuning import selection
+from tuning import engine, selection
 from tuning.export import export_method
 from tuning.options import Options
 from tuning.progress import Progress
@@ -155,7 +156,7 @@ def run(options: Options, reuse_actors: bool = True) -> int:
         stack.enter_context(stop.listening())
         nodes = stack.enter_context(cluster(address))
         resources = choose(nodes, options.cpus_per_trial, options.gpus_per_trial)
-        environment = _environment(options, resources, address)
+        environment = engine.probe(resources, options.deterministic, remote=address is not None)
         records = [_records(options, space) for space in plan.spaces]
         for space, record in zip(plan.spaces, records, strict=True):
             _check_definition(record, definition(options, space, environment))
@@ -247,13 +248,6 @@ def _sole_driver(records: MethodRecords) -> Iterator[None]:
         lock.release()
 
 
-def _environment(options: Options, resources: Resources, address: str | None) -> Environment:
-    """Return where trials compute, asked on a node that holds one where that is not here."""
-    from tuning.engine import probe
-
-    return probe(resources, options.deterministic, remote=address is not None)
-
-
 class StopSign:
     """Tells when a study must stop: Ctrl-C, a termination signal, or a spent budget.
 
@@ -306,7 +300,6 @@ def _search(
     reuse_actors: bool,
 ) -> None:
     """Run all methods' trials and seeds in one queue, exporting each method when it is done."""
-    from tuning import engine
 
     def spent() -> float:
         return sum(search.seconds() for search in searches) * resources.device_share / 3600
@@ -389,7 +382,5 @@ def _report(
 
 def resume_command() -> str:
     """Return the command that goes on with the study which this process ran."""
-    import shlex
-
     arguments = [a for a in sys.argv[1:] if a != "--resume"]
     return shlex.join(["python", "tune.py", *arguments, "--resume"])

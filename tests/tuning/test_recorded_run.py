@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import datasets
 from core import method as methods
@@ -175,9 +177,6 @@ def test_work_is_plain_data(tmp_path: Path) -> None:
 
 
 def test_predictions_and_weights_are_kept(tmp_path: Path) -> None:
-    import pandas as pd
-    from safetensors.torch import load_file
-
     given = work(tmp_path, confirm=True, keep_model=True)
     finish(Configuration(given))
     (folder,) = folders(given)

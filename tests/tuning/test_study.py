@@ -1,9 +1,13 @@
 """Whole studies through the real command line, on real images."""
 
 import json
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -278,8 +282,6 @@ def test_a_grown_process_is_replaced_without_a_trace_in_the_numbers(tmp_path: Pa
 
 def copied_project(target: Path) -> Path:
     """Copy what a study needs of the project, to be changed by a test."""
-    import shutil
-
     target.mkdir()
     for name in ("core", "datasets", "tuning", "search_spaces"):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -346,10 +348,6 @@ def test_a_method_is_one_yaml_and_a_benchmark_one_file(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_process_costs_nothing_but_its_round(tmp_path: Path) -> None:
     """The worker processes of a running study are killed; the numbers stay the same."""
-    import os
-    import signal
-    import time
-
     arguments = ["--method", "jtt", *QUICK, "--search", "random", "--scheduler", "none",
                  "--set", "T=5", "--set", "up=20"]  # fmt: skip
     assert tune([*arguments, "--results", tmp_path / "quiet"]).code == 0
@@ -381,9 +379,6 @@ def test_a_killed_process_costs_nothing_but_its_round(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_keeps_all_and_says_how_to_go_on(tmp_path: Path) -> None:
-    import signal
-    import time
-
     results = tmp_path / "results"
     arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "100",
                  "--seeds", "1", "--search", "random", "--results", str(results)]  # fmt: skip
