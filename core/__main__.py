@@ -2,21 +2,24 @@
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 
+import torch
+
 import datasets
 from core import method as methods
+from core.arguments import Parser, check_epochs, pairs
 from core.environment import detect
 from core.key import make_key
 from core.run import NotFinite, Row, Run
-from core.settings import pairs
 from datasets.errors import UserError
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    found = argparse.ArgumentParser(
+    found = Parser(
         prog="python -m core",
         description="Train one model with one method, without Ray: for a look, and for debugging.",
         epilog="example: python -m core --method dro --dataset colored_digits --set lr=0.01",
@@ -28,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     add("--epochs", type=int, help="epochs of the last stage (the benchmark's)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="value of a knob")
     add("--threads", type=int, default=1, help="CPU threads; a trial has its CPUs' number (1)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train (auto)")
     add("--deterministic", action="store_true", help="the same bits on CUDA too")
     add("--data-root", default="data", help="folder of the data sets (data)")
     add("--test", action="store_true", help="evaluate the test split after the last round")
@@ -37,6 +41,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run; return 0, or 2 for a user's mistake and 1 for a loss that is not finite."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it quietly
     args = parser().parse_args(arguments)
     try:
         _train(args)
@@ -51,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train(args: argparse.Namespace) -> None:
     config = pairs(args.set)
+    check_epochs(config, args.epochs)
     if args.epochs is not None:
         config["epochs"] = args.epochs
     if args.threads < 1:
@@ -58,7 +65,10 @@ def _train(args: argparse.Namespace) -> None:
     method = methods.load(args.method)
     benchmark = datasets.load(args.dataset, args.data_root)
     method.check_benchmark(benchmark)
-    environment = detect(threads=args.threads, deterministic=args.deterministic)
+    gpu = {"auto": None, "cpu": False, "cuda": True}[args.device]
+    if gpu and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no GPU here")
+    environment = detect(gpu, args.threads, args.deterministic)
     key = make_key(method, benchmark, config, args.seed, environment)
     run = Run(key, benchmark)
     print(json.dumps({"key": key.digest, **key.as_dict()}) if args.json else f"trial {key.digest}")

@@ -1,6 +1,7 @@
 """Where a run computes: device, precision, threads. Part of a trial's key."""
 
 import contextlib
+import os
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,8 @@ class Environment:
 
     def apply(self) -> None:
         """Set this process's threads and determinism."""
+        if self.deterministic:  # which CUDA's matrix products demand
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.set_num_threads(self.threads)
         torch.use_deterministic_algorithms(self.deterministic or self.device == "cpu")
         torch.backends.cudnn.benchmark = not self.deterministic

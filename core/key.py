@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from core.environment import Environment
 from core.method import SETTINGS, Method, check_setting
+from core.recipe import check_recipe
 from datasets.benchmark import Benchmark
 from datasets.errors import Problems, unknown
-from datasets.knobs import Config, Scalar
+from datasets.knobs import Config, Knob, Scalar
 
 VERSION = 1  # raised when the training core computes other numbers from the same key
 
@@ -65,19 +67,16 @@ def values(method: Method, benchmark: Benchmark, config: Mapping[str, Scalar]) -
         **{name: knob.default for name, knob in knobs.items()},
         **config,
     }
-    return {name: _canonical(name, value, benchmark, method) for name, value in merged.items()}
+    protocol = benchmark.protocol.settings()
+    return {n: _canonical(v, knobs.get(n), protocol.get(n)) for n, v in merged.items()}
 
 
-def _canonical(name: str, value: Scalar, benchmark: Benchmark, method: Method) -> Scalar:
-    knob = method.knobs(benchmark).get(name)
-    like = (
-        getattr(benchmark.protocol, name) if name in SETTINGS else knob.default if knob else value
-    )
-    if isinstance(like, float) and isinstance(value, int) and not isinstance(value, bool):
+def _canonical(value: Scalar, knob: Knob | None, setting: Scalar | None) -> Scalar:
+    if knob is not None:
+        return knob.canonical(value)
+    if isinstance(setting, float) and not isinstance(value, (str, bool)):
         return float(value)
-    if isinstance(like, int) and isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
+    return int(value) if isinstance(value, float) and isinstance(setting, int) else value
 
 
 def make_key(
@@ -97,12 +96,17 @@ def make_key(
         environment: Where it computes.
 
     Raises:
-        Problems: If ``config`` names what neither has, or a value breaks a rule.
+        Problems: If ``config`` names what neither has, or a value breaks a rule or makes no sense
+            in the recipe.
     """
     check_config(method, benchmark, config)
     merged = values(method, benchmark, config)
-    settings = {name: merged[name] for name in benchmark.protocol.settings()}
     recipe = method.recipe.fill(merged)
+    try:
+        check_recipe(recipe, benchmark)
+    except ValueError as error:
+        raise Problems([f"{method.name} on {benchmark.name}: {error}"]) from None
+    settings = {name: merged[name] for name in benchmark.protocol.settings()}
     return TrialKey(benchmark.name, benchmark.version, recipe, settings, seed, environment)
 
 
@@ -126,18 +130,18 @@ def check_config(method: Method, benchmark: Benchmark, config: Mapping[str, Scal
             rule = check_setting(name, value)
             if rule is not None:
                 problems.append(f"{where}: received {value!r}, expected {rule}")
-        elif isinstance(own[name].default, str) and value not in own[name].values:
-            problems.append(f"{where}: received {value!r}, expected one of {own[name].values}")
-        elif not isinstance(own[name].default, str) and not _number_like(own[name].default, value):
-            kind = "a whole number" if isinstance(own[name].default, int) else "a number"
-            problems.append(f"{where}: received {value!r}, expected {kind}")
+        elif (rule := _kind_rule(own[name], value)) is not None:
+            problems.append(f"{where}: received {value!r}, expected {rule}")
     if problems:
         raise Problems(problems)
 
 
-def _number_like(default: Scalar, value: object) -> bool:
-    if isinstance(default, bool) or isinstance(value, bool):
-        return isinstance(default, bool) and isinstance(value, bool)
-    if isinstance(default, int):
-        return isinstance(value, (int, float)) and float(value).is_integer()
-    return isinstance(value, (int, float))
+def _kind_rule(knob: Knob, value: object) -> str | None:
+    """Return what kind of value a knob takes, if ``value`` is of another."""
+    if knob.words:
+        return knob.broken_rule(value)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(cast(float, value)):
+        return "a whole number" if knob.whole else "a number"
+    whole = float(cast(float, value)).is_integer()
+    return "a whole number" if knob.whole and not whole else None

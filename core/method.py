@@ -5,6 +5,7 @@ Keys of a file: ``description``, ``paper``, ``needs``, ``recipe`` (:mod:`core.re
 for one benchmark), ``grid`` and ``published`` (published grid and best values per benchmark).
 """
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 import yaml
 
+import datasets
 from core import models
 from core import recipe as recipes
 from core.recipe import Recipe
@@ -24,6 +26,7 @@ from datasets.knobs import Config, Knob
 FOLDER = Path(__file__).resolve().parent.parent / "search_spaces"
 KEYS = ("description", "paper", "needs", "recipe", "search", "datasets", "grid", "published")
 NEEDS = ("train_groups",)
+_ANY = Knob("integer", (0, 1), 0)
 SETTINGS = (*PROTOCOL_RULES, "model")
 
 
@@ -107,7 +110,8 @@ def read_yaml(text: str) -> Any:
 
 def names(folder: Path = FOLDER) -> list[str]:
     """Return the names of all methods, sorted."""
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    found = (path for path in folder.glob("*.yaml") if path.is_file())
+    return sorted(path.stem for path in found if not path.name.startswith("."))
 
 
 def load(name: str, folder: Path = FOLDER) -> Method:
@@ -122,7 +126,7 @@ def load(name: str, folder: Path = FOLDER) -> Method:
         raise UserError(unknown("method", name, names(folder)))
     try:
         text = read_yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
         raise Problems(
             [f"{_short(path)}: malformed YAML: {' '.join(str(error).split())}"]
         ) from None
@@ -150,7 +154,9 @@ def parse(path: Path, text: Any) -> Method:
         str(dataset): _knobs(f"{where}: datasets.{dataset}", knobs, problems)
         for dataset, knobs in _mapping(f"{where}: datasets", text.get("datasets"), problems).items()
     }
-    recipe = recipes.parse(f"{where}: recipe", text.get("recipe"), search, problems)
+    written = _mapping("", text.get("search"), [])  # a knob with a mistake has a name all the same
+    known = {str(name): search.get(str(name), _ANY) for name in written}
+    recipe = recipes.parse(f"{where}: recipe", text.get("recipe"), known, problems)
     needs = text.get("needs") or []
     if not isinstance(needs, list) or not all(need in NEEDS for need in needs):
         problems.append(f"{where}: needs: received {needs!r}, expected a list of {list(NEEDS)}")
@@ -160,6 +166,9 @@ def parse(path: Path, text: Any) -> Method:
         f"{where}: published", text.get("published"), search, False, problems
     )
     problems += _contradictions(where, search, exceptions, recipe, frozenset(needs))
+    for dataset in sorted({*exceptions, *grid, *published} - set(datasets.names())):
+        close = difflib.get_close_matches(dataset, datasets.names(), n=1, cutoff=0.8)
+        problems += [f"{where}: unknown data set '{dataset}' (did you mean '{c}'?)" for c in close]
     if problems or recipe is None:
         raise Problems(problems)
     return Method(
@@ -250,6 +259,13 @@ def _contradictions(
             for other in knob.when
             if other not in known
         ]
+        for other, values in knob.when.items():
+            rules = [search[other].broken_rule(v) for v in values] if other in search else []
+            found += [
+                f"{where}: search.{name}.when.{other}: received {list(values)}, expected {rule}"
+                for rule in rules
+                if rule is not None
+            ]
     try:
         knob_files.ordered(search)
     except ValueError as error:

@@ -24,6 +24,7 @@ from core.registry import components
 from core.samplers import NEEDS_GROUPS, SAMPLERS
 from core.stages.base import Stage
 from core.weighting.base import Weighting
+from datasets.benchmark import Benchmark
 from datasets.errors import unknown
 from datasets.knobs import Knob, Scalar
 
@@ -84,6 +85,35 @@ def build(part: str, filled: Mapping[str, Any]) -> Any:
     return vocabulary(part)[name](**parameters)
 
 
+def check_recipe(filled: Mapping[str, Any], benchmark: Benchmark) -> None:
+    """Refuse a filled recipe that cannot work on a benchmark.
+
+    Raises:
+        ValueError: If a parameter makes no sense, a loss stands twice, a weight names no loss, or
+            no stage is eligible for selection.
+    """
+    names = [
+        name for part in filled["objectives"] for name in build("objectives", part).names(benchmark)
+    ]
+    if len(set(names)) < len(names):
+        raise ValueError(f"a loss stands twice among {names}")
+    build("weighting", filled["weighting"]).bind(names)
+    if not any(build("stages", part).eligible for part in filled["stages"]):
+        raise ValueError("no stage is eligible for selection")
+
+
+def stage_rounds(filled: Mapping[str, Any], epochs: int) -> tuple[int, int]:
+    """Return the rounds of the stages that selection looks at, and of all stages.
+
+    Args:
+        filled: The recipe with values.
+        epochs: The protocol's epochs, for stages that name none.
+    """
+    stages = [build("stages", part) for part in filled["stages"]]
+    rounds = [(epochs if s.epochs is None else s.epochs, s.eligible) for s in stages]
+    return sum(n for n, eligible in rounds if eligible), sum(n for n, _ in rounds)
+
+
 def parse(
     where: str, text: object, knobs: Mapping[str, Knob], problems: list[str]
 ) -> Recipe | None:
@@ -102,10 +132,10 @@ def parse(
     if not isinstance(text, Mapping):
         problems.append(f"{where}: received {text!r}, expected a mapping with {', '.join(PARTS)}")
         return None
-    problems.extend(f"{where}: {unknown('part', str(key), PARTS)}" for key in text.keys() - PARTS)
+    problems += [f"{where}: {unknown('part', str(k), PARTS)}" for k in text if k not in PARTS]
     problems.extend(f"{where}: no {part}" for part in PARTS if part not in text)
     sampler = text.get("sampler", "uniform")
-    if sampler not in SAMPLERS:
+    if not isinstance(sampler, str) or sampler not in SAMPLERS:
         problems.append(f"{where}.sampler: {unknown('sampler', str(sampler), SAMPLERS)}")
     parsed = {
         part: _parse_list(f"{where}.{part}", part, text[part], knobs, problems)
@@ -184,8 +214,9 @@ def _value_mistakes(
             yield f"{where}: {unknown('knob', value, knobs)}"
             return
         knob = knobs[value]
-        whole = knob.integer or (knob.kind == "choice" and all(_is(int, v) for v in knob.values))
-        if int in options and not whole:
+        if knob.words:
+            yield f"{where}: knob '{value}' is not of numbers, which this parameter expects"
+        elif int in options and not knob.whole:
             yield f"{where}: knob '{value}' is not of whole numbers, which this parameter expects"
         return
     if not any(_is(option, value) for option in options):

@@ -113,8 +113,8 @@ class Run:
 
         Returns:
             ``round`` (from 1), ``stage``, ``epoch`` (both from 0), ``eligible``, ``losses`` (mean
-            over the round's examples, by name), ``lr``, ``steps``, ``validation`` (the
-            benchmark's metrics) and ``seconds``.
+            over the round's examples, by name), ``lr`` (at its start), ``steps``, ``validation``
+            (the benchmark's metrics) and ``seconds``.
 
         Raises:
             NotFinite: If a loss is NaN or infinite.
@@ -126,13 +126,14 @@ class Run:
         place = self._place(self.rounds_done)
         stage = self.stages[place.stage]
         torch.manual_seed(self._generator("round", place.stage, place.epoch).initial_seed())
+        lr = self.optimiser.param_groups[0]["lr"]
         row: Row = {
             "round": self.rounds_done + 1,
             "stage": place.stage,
             "epoch": place.epoch,
             "eligible": stage.eligible,
             "losses": self._train(self._draw(place.stage, place.epoch)),
-            "lr": self.optimiser.param_groups[0]["lr"],
+            "lr": lr,
             "steps": self.steps_per_epoch,
             "validation": self.evaluate("validation")[0],
         }

@@ -48,6 +48,25 @@ class Knob:
         return self.kind in ("integer", "log_integer")
 
     @property
+    def words(self) -> bool:
+        """Whether the values are words or booleans, not numbers."""
+        return any(isinstance(value, (str, bool)) for value in self.values)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every value is a whole number."""
+        numbers = self.kind == "choice" and not self.words
+        return self.integer or (numbers and all(isinstance(v, int) for v in self.values))
+
+    def canonical(self, value: Scalar) -> Scalar:
+        """Return the value in the domain's own type, so that 1 and 1.0 are the same."""
+        if self.words or isinstance(value, (str, bool)):
+            return value
+        if not self.whole:
+            return float(value)
+        return int(value) if float(value).is_integer() else value
+
+    @property
     def log(self) -> bool:
         """Whether the domain is even on the logarithmic scale."""
         return self.kind.startswith("log_")
@@ -171,7 +190,7 @@ def _domain_mistakes(kind: str, values: Any) -> Iterator[str]:
     if kind == "choice":
         if not all(isinstance(v, (bool, int, float, str)) for v in values):
             yield f"choice: received {values!r}, expected numbers, words or booleans"
-        elif len({repr(v) for v in values}) < len(values):
+        elif len({(isinstance(v, bool), v) for v in values}) < len(values):
             yield f"choice: received {values!r}, expected each value once"
         return
     numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)

@@ -53,6 +53,15 @@ GOOD = ["--method", "erm", "--dataset", "colored_digits"]
         ([*GOOD, "--set", "lr=1", "--set", "lr=2"], ["lr stands twice"]),
         ([*GOOD, "--set", "model=resnet"], ["model", "'resnet'", "digits_cnn"]),
         ([*GOOD, "--set", "epochs=3", "--epochs", "4"], ["epochs"]),
+        (["--method", "jtt", *GOOD[2:], "--set", "T=0"], ["jtt", "0 epochs", "at least 1"]),
+        (["--method", "jtt", *GOOD[2:], "--set", "up=-1"], ["upweighted -1", "at least 1"]),
+        (["--method", "dro", *GOOD[2:], "--set", "eta=-1"], ["step size", "above 0"]),
+        (["--method", "dro", *GOOD[2:], "--set", "eta=.nan"], ["eta", "nan", "a number"]),
+        ([*GOOD, "--set", "lr=2020-13-45"], ["lr=2020-13-45", "key=value"]),
+        (["--method", "all", "erm", *GOOD[2:]], ["'all' stands alone"]),
+        (["--method", "all", *GOOD[2:], "--set", "T=abc"], ["T", "'abc'", "a whole number"]),
+        ([*GOOD, "rwg"], ["unknown argument 'rwg'"]),
+        ([*GOOD, "--seeds", "2000"], ["--seeds", "2000", "at most 1000"]),
         ([*GOOD, "--trials", "0"], ["--trials", "'0'", "from 1"]),
         ([*GOOD, "--seeds", "0"], ["--seeds", "'0'", "from 1"]),
         ([*GOOD, "--trials", "many"], ["--trials", "'many'", "whole number"]),
@@ -104,6 +113,18 @@ def test_existing_study_is_not_overwritten(
     assert "--resume" in message
     assert "--results" in message
     assert kept.read_text() == "mine"
+
+
+def test_odd_folders_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "link").symlink_to(folder / "nowhere")
+    (folder / "results" / "colored_digits").mkdir(parents=True)
+    (folder / "results" / "colored_digits" / "erm").touch()
+    for name in ("link", "results"):
+        assert main([*GOOD, "--results", str(folder / name)]) == 2
+        assert "cannot write" in capsys.readouterr().err
+    same = str(folder / "one")
+    assert main([*GOOD, "--results", same, "--storage", same]) == 2
+    assert "--storage" in capsys.readouterr().err
 
 
 def test_file_in_the_place_of_results(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

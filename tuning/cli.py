@@ -6,12 +6,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import NoReturn
 
 import datasets
 from core import method as methods
-from core.settings import pairs
-from datasets.errors import UserError, nearest
+from core.arguments import Parser, check_epochs, pairs
+from datasets.errors import UserError
 from tuning.options import Options
 from tuning.selection import RULES
 from tuning.space import DEFAULT_TRIALS
@@ -31,19 +30,6 @@ fresh seeds, and only these read the test split, once. results/<dataset>/table.m
 methods, results/<dataset>/<method>/best_config.yaml holds the winner and the command that
 repeats it.
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors name the nearest right option."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print one line and exit with code 2."""
-        found = re.match(r"unrecognized arguments: (\S+)", message)
-        if found:
-            given = found.group(1).split("=")[0]
-            known = [option for action in self._actions for option in action.option_strings]
-            message = f"unknown option '{given}'{nearest(given, known)}"
-        self.exit(2, f"error: {message}\n")
 
 
 def _at_least(lowest: float, whole: bool) -> type:
@@ -87,7 +73,7 @@ def _duration(text: str) -> float:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
-    found = _Parser(
+    found = Parser(
         prog="python tune.py",
         description="Find the hyperparameters with which a method serves its worst group or task "
         "best, confirm them on fresh seeds, export tables.",
@@ -244,8 +230,7 @@ def options(args: argparse.Namespace) -> Options:
         UserError: If ``--set`` is malformed or contradicts ``--epochs``.
     """
     pinned = pairs(args.set)
-    if args.epochs is not None and "epochs" in pinned:
-        raise UserError("--set epochs=...: --epochs is given too; give one of them")
+    check_epochs(pinned, args.epochs)
     same = {
         field.name: getattr(args, field.name) for field in fields(Options) if field.name in args
     }

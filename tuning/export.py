@@ -37,7 +37,7 @@ def export_method(search: MethodSearch, options: Options, resources: Resources) 
     winning = search.winning_config()
     if winning is None:
         return
-    seeds = [seed for _, seed in sorted(search.seeds.items())]
+    seeds = list(search.confirmed().values())
     rows = [_seed_row(seed, resources) for seed in seeds]
     _write_csv(folder / "seeds.csv", rows)
     write_text(folder / "best_config.yaml", _best_config(search, options, winning))
@@ -51,7 +51,8 @@ def _ordered(search: MethodSearch) -> list[Tried]:
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     with replacing(path) as new:
-        pd.DataFrame(rows).to_csv(new, index=False)
+        columns = None if rows else ["status", "reason", "rounds", "best_round"]
+        pd.DataFrame(rows, columns=columns).to_csv(new, index=False)
 
 
 def flatten(prefix: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,7 +105,8 @@ def _validation_at(folders: list[RunFolder], best: Score | None) -> dict[str, An
     means: dict[str, Any] = {}
     for name in rows[0]:
         values = [row[name] for row in rows]
-        means[name] = None if None in values else sum(values) / len(values)
+        same = len(set(values)) == 1  # such as a group's count, which is to stay whole
+        means[name] = values[0] if same else None if None in values else sum(values) / len(values)
     return means
 
 
@@ -147,9 +149,9 @@ def commands(
         study.append(f"--gpus-per-trial {options.gpus_per_trial:g}")
     if options.cpus_per_trial != 1:
         study.append(f"--cpus-per-trial {options.cpus_per_trial}")
-    single = [f"--seed 0 --threads {environment.threads}"]
+    single = [f"--seed 0 --threads {environment.threads} --device {environment.device}"]
     return (
-        " ".join(["python tune.py", *common, *study, *sets, "--results repeated"]),
+        " ".join(["python tune.py", *common, *study, *sets, "--results results-repeated"]),
         " ".join(["python -m core", *common, *single, *sets]),
     )
 
@@ -185,10 +187,10 @@ def _best_config(search: MethodSearch, options: Options, winning: Config) -> str
             "data_hash": benchmark.data_hash,
             "environment": asdict(search.environment),
             "search_keys": [folder.path.name for folder in trial.folders] if trial else [],
-            "seed_keys": [s.folders[0].path.name for _, s in sorted(search.seeds.items())],
+            "seed_keys": [s.folders[0].path.name for s in search.confirmed().values()],
         },
     }  # fmt: skip
-    text: str = yaml.safe_dump(description, sort_keys=False, allow_unicode=True, width=100)
+    text: str = yaml.safe_dump(description, sort_keys=False, allow_unicode=True, width=10**6)
     return text
 
 
@@ -208,7 +210,7 @@ def _summary(
             metrics[name] = asdict(summarise(values))
     winning = search.winning_config() or {}
     tried = _ordered(search)
-    costs = [_seconds(t.folders) for t in (*tried, *search.seeds.values())]
+    costs = [_seconds(t.folders) for t in (*tried, *search.confirmed().values())]
     statuses = [_status(trial) for trial in tried]
     return {
         "method": search.name,
@@ -217,12 +219,14 @@ def _summary(
         "rule": search.rule.name,
         "oracle": search.rule.oracle,
         "search": options.search,
+        "scheduler": options.scheduler,
+        "search_seeds": options.search_seeds,
         "needs": sorted(search.space.method.needs),
         "reported": list(benchmark.reported),
         "complete": search.done and len(confirmed) == options.seeds,
         "trials": len(tried),
         "statuses": {status: statuses.count(status) for status in dict.fromkeys(statuses)},
-        "epochs_per_trial": search.eligible_rounds(),
+        "epochs_per_trial": search.rounds()[0],
         "seeds": len(confirmed),
         "rounds": sum(rounds for rounds, _ in costs),
         "device": search.environment.device_class,
@@ -238,6 +242,10 @@ def _export_files(
 ) -> None:
     """Copy the seeds' predictions, and the best seed's weights where they are kept."""
     predictions = folder / "predictions"
+    kept = {f"seed_{seed.number}.parquet" for seed in seeds}
+    for path in (*predictions.glob("seed_*.parquet"), folder / "model.safetensors"):
+        if path.name not in kept:  # of an earlier winner, or of more seeds
+            path.unlink(missing_ok=True)
     for seed in seeds:
         _copy(
             seed.folders[0].path / "predictions.parquet",

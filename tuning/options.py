@@ -1,5 +1,6 @@
 """What a command asks for, checked."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,10 +65,9 @@ class Options:
     @property
     def records(self) -> Path:
         """The folder of the records, absolute, because workers have another working directory."""
-        given = self.storage
-        if given is None:
-            given = self.results.with_name(f"{self.results.absolute().name}.records")
-        return given.absolute()
+        results = Path(os.path.abspath(self.results))
+        given = results.parent / f"{results.name}.records" if self.storage is None else self.storage
+        return Path(os.path.abspath(given))
 
     @property
     def fixed(self) -> Config:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from core.environment import detect
 from core.key import make_key
+from core.recipe import stage_rounds
 from core.run import Run
 from tuning.options import Options
 from tuning.records import MethodRecords
@@ -28,16 +29,18 @@ class Estimate:
 
     Args:
         method: The method.
-        trials: Configurations of the search.
+        trials: Configurations of the search that are left to run.
+        seeds: Confirmation seeds that are left, if the winner stays.
         rounds: Rounds of a trial that runs to its end, all stages.
         epochs: Rounds of search and confirmation together, as expected.
         seconds: Seconds of a round.
         source: Where that figure comes from.
-        disk: Bytes of the records while all trials run.
+        disk: Bytes of the states of a trial or seed while it runs; they go at its end.
     """
 
     method: str
     trials: int
+    seeds: int
     rounds: int
     epochs: float
     seconds: float
@@ -61,7 +64,9 @@ def show(options: Options) -> int:
             nodes = found
     resources = choose(nodes, options.cpus_per_trial, options.gpus_per_trial)
     estimates = [_estimate(plan, space, resources) for space in plan.spaces]
-    _print(plan, estimates, nodes, resources, Console(soft_wrap=True, highlight=False))
+    _print(
+        plan, estimates, nodes, resources, Console(soft_wrap=True, highlight=False, markup=False)
+    )
     return 0
 
 
@@ -85,13 +90,15 @@ def _estimate(plan: Plan, space: Space, resources: Resources) -> Estimate:
     environment = detect(None if resources.gpus else False, resources.cpus, options.deterministic)
     key = make_key(space.method, space.benchmark, space.complete({}), 0, environment)
     run = Run(key, space.benchmark)
-    eligible = int(key.settings["epochs"])
+    eligible, _ = stage_rounds(key.recipe, int(key.settings["epochs"]))
     seconds, source = _recorded_seconds(options, space)
     if seconds is None:
         start = time.perf_counter()
         run.round()
         seconds, source = time.perf_counter() - start, "a first epoch timed here"
-    trials = asked_trials(space, options)
+    asked = asked_trials(space, options)
+    trials = max(0, asked - _finished(options, space, "search"))
+    seeds = max(0, options.seeds - _finished(options, space, "confirm"))
     other = run.total_rounds - eligible
     each = other + expected_rounds(eligible, options.scheduler)
     searched = trials * options.search_seeds * each
@@ -101,12 +108,20 @@ def _estimate(plan: Plan, space: Space, resources: Resources) -> Estimate:
     return Estimate(
         space.method.name,
         trials,
+        seeds,
         run.total_rounds,
-        searched + options.seeds * run.total_rounds,
+        searched + seeds * run.total_rounds,
         seconds,
         source,
-        state * (options.search_seeds + 2 * options.seeds),
+        state * (options.search_seeds + 2),
     )
+
+
+def _finished(options: Options, space: Space, phase: str) -> int:
+    """Return how many configurations of a phase have ended in earlier records."""
+    folders = MethodRecords(options.records / options.dataset / space.method.name).folders()
+    ended = [f.description for f in folders if f.end is not None]
+    return len({d["number"] for d in ended if d is not None and d["phase"] == phase})
 
 
 def _recorded_seconds(options: Options, space: Space) -> tuple[float | None, str]:
@@ -128,7 +143,7 @@ def _print(
             "method": e.method,
             "trials": str(e.trials),
             "epochs of a trial": str(e.rounds),
-            "seeds": str(options.seeds),
+            "seeds": str(e.seeds),
             "epochs, expected": f"{math.ceil(e.epochs)}",
             "s per epoch": f"{e.seconds:.3g}",
             "device-hours": f"{e.epochs * e.seconds * resources.device_share / 3600:.2g}",
@@ -137,25 +152,23 @@ def _print(
         for e in estimates
     ]
     for line in plan.skipped:
-        console.print(line, markup=False)
-    console.print("\n".join(markdown(rows)), markup=False)
+        console.print(line)
+    console.print("\n".join(markdown(rows)))
     for node in nodes:
         fit = resources.fit(node)
-        console.print(f"node {node}: {fit} trials at once", markup=False)
+        console.print(f"node {node}: {fit} trials at once")
     hours = sum(e.epochs * e.seconds for e in estimates) / max(1, count) / 3600
     kind = "GPU" if resources.gpus else "CPU"
     console.print(
         f"each trial takes {resources.cpus} CPUs and {resources.gpus:g} GPUs; "
         f"about {_hours(hours)} on {count} slots, besides start-up (seconds per node); "
         f"device-hours are {kind}-hours",
-        markup=False,
     )
-    disk = sum(e.disk for e in estimates)
+    disk = max(e.disk for e in estimates) * count
     free = shutil.disk_usage(_existing(options.records)).free
     console.print(
         f"disk: states up to {disk / 1e6:.1f} MB in {options.records}, where {free / 1e9:.0f} GB "
         "are free; nothing was started",
-        markup=False,
     )
 
 

@@ -54,15 +54,15 @@ class Progress:
             if identity in self._told:
                 return
             self._told.add(identity)
-            self.console.print(f"{self._clock()} {self._ended(search, tried)}", highlight=False)
+            self.console.print(f"{self._clock()} {self._ended(search, tried)}")
         elif now - self._last_line > QUIET_SECONDS:
-            self.console.print(f"{self._clock()} {self._state(search)}", highlight=False)
+            self.console.print(f"{self._clock()} {self._state(search)}")
         else:
             return
         self._last_line = now
 
     def _clock(self) -> str:
-        return f"[{_duration(time.monotonic() - self.start)}]".replace("[", "\\[")
+        return f"[{_duration(time.monotonic() - self.start)}]"
 
     def _ended(self, search: MethodSearch, tried: Tried) -> str:
         value = f", {search.rule.name} {tried.best.value:.4f}" if tried.best else ""
@@ -88,11 +88,13 @@ class Progress:
         return _duration(left * seconds / max(1, self.slots))
 
     def _all(self) -> list[Tried]:
-        return [t for s in self.searches for t in (*s.trials.values(), *s.seeds.values())]
+        return [
+            t for s in self.searches for t in (*list(s.trials.values()), *list(s.seeds.values()))
+        ]
 
     def _cells(self, search: MethodSearch) -> list[str]:
-        trials = list(search.trials.values())
-        every = [*trials, *search.seeds.values()]
+        trials, seeds = list(search.trials.values()), list(search.seeds.values())
+        every = [*trials, *seeds]
         finished = [t for t in trials if t.finished]
         best = search.winner()
         shown = f"{best.best.value:.4f} (trial {best.number})" if best and best.best else "-"
@@ -104,7 +106,7 @@ class Progress:
             f"{len(finished)}/{search.asked}",
             str(sum(t.status == "pruned" for t in finished)),
             str(sum(t.status == "failed" for t in every)),
-            f"{sum(t.finished for t in search.seeds.values())}/{search.options.seeds}",
+            f"{sum(t.finished for t in seeds)}/{search.options.seeds}",
             shown,
             str(sum(t.rounds for t in every)),
         ]
@@ -129,13 +131,15 @@ _HEADS = ("method", "phase", "running", "trials", "pruned", "failed", "seeds", "
 
 def _rounds_left(search: MethodSearch) -> float:
     """Estimate the rounds left: what finished trials took on average, else all rounds."""
-    full = search.eligible_rounds()
-    finished = [t for t in search.trials.values() if t.finished and t.rounds]
-    mean = sum(t.rounds for t in finished) / len(finished) if finished else float(full)
-    trials = (search.asked - len(search.trials)) * mean
-    going = [t for t in (*search.trials.values(), *search.seeds.values()) if not t.finished]
-    seeds = 0 if search.seeds else search.options.seeds
-    return trials + sum(max(0.0, full - t.rounds) for t in going) + seeds * full
+    _, full = search.rounds()
+    whole = full * search.options.search_seeds
+    trials, seeds = list(search.trials.values()), list(search.seeds.values())
+    finished = [t.rounds for t in trials if t.finished and t.rounds]
+    mean = sum(finished) / len(finished) if finished else whole
+    going = sum(max(0, whole - t.rounds) for t in trials if not t.finished)
+    confirming = sum(max(0, full - t.rounds) for t in seeds if not t.finished)
+    later = 0 if seeds else search.options.seeds * full
+    return (search.asked - len(trials)) * mean + going + confirming + later
 
 
 def _duration(seconds: float) -> str:

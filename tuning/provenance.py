@@ -10,7 +10,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("ray", "torch", "torchvision", "transformers", "optuna", "numpy", "pandas", "scipy")
-CODE = ("*.py", "*.yaml", "requirements*.txt")
+CODE = ("tune.py", "core", "datasets", "tuning", "search_spaces", "requirements*.txt")
 
 
 @cache

@@ -61,21 +61,19 @@ class RecordedRun:
         self.audit: list[dict[str, Any]] = []
         self.best: Score | None = None
         self._run: Run | None = None
-        self._state = folder.state("last")
         self._recorded = folder.rows()
-        done = self._state["rounds_done"] if self._state else 0
-        if folder.end is not None:  # the seed of a configuration whose other seeds have not ended
-            done = len(self._recorded)
-        self._recorded = self._recorded[:done]
-        self._recorded_audit = folder.audit()[:done]
+        self._recorded_audit = folder.audit()
+        if duty.audit:
+            self._recorded = self._recorded[: len(self._recorded_audit)]
 
     @property
     def run(self) -> Run:
-        """The run itself, made when first needed."""
+        """The run itself, made when first needed, from its last state where that is of use."""
         if self._run is None:
             self._run = Run(self.key, datasets.load(self.key.dataset, self.duty.data_root))
-            if self._state is not None:
-                self._run.load_state_dict(self._state)
+            state = self.folder.state("last")
+            if state is not None and state["rounds_done"] <= len(self._recorded):
+                self._run.load_state_dict(state)
         return self._run
 
     @property
@@ -91,6 +89,8 @@ class RecordedRun:
             self.audit += self._recorded_audit[index : index + 1]
             self._improves()
             return self.seen(index)
+        while self.run.rounds_done < index:  # the state is behind the rows: exactness catches up
+            self.run.round()
         row = self.run.round()
         if self.duty.audit:
             self.audit.append(self.run.evaluate("test")[0])
@@ -150,7 +150,7 @@ class RecordedRun:
         state = self.folder.state("best")
         if state is not None and state["rounds_done"] == chosen:
             run.load_state_dict(state)
-        while run.rounds_done < chosen:  # no such state, say after a crash: exactness replaces it
+        while run.rounds_done < chosen:  # no such state, say after a crash
             run.round()
         return run
 

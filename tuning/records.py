@@ -18,6 +18,7 @@ written once, so that a late copy cannot shorten them.
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,9 @@ from typing import Any
 import torch
 
 from datasets.errors import UserError
+
+# What a state holds; one of another version of the project counts as absent.
+STATE = {"rounds_done", "model", "optimiser", "schedule", "weighting", "repetitions"}
 
 
 @contextmanager
@@ -64,6 +68,18 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def _mapping(path: Path, keys: set[str]) -> dict[str, Any] | None:
+    """Return a JSON mapping with at least these keys; None where it is absent or damaged."""
+    found = read_json(path)
+    return found if isinstance(found, dict) and keys <= set(found) else None
+
+
+def _list(path: Path) -> list[dict[str, Any]]:
+    """Return a JSON list; empty where it is absent or damaged."""
+    found = read_json(path)
+    return found if isinstance(found, list) else []
+
+
 class RunFolder:
     """The record of one training run.
 
@@ -76,30 +92,27 @@ class RunFolder:
 
     def begin(self, description: Mapping[str, Any]) -> None:
         """Write ``run.json`` unless it is there."""
-        if read_json(self.path / "run.json") is None:
+        if self.description is None:
             write_json(self.path / "run.json", description)
 
     @property
     def description(self) -> dict[str, Any] | None:
         """What ``run.json`` holds; None where it is absent or damaged."""
-        found: dict[str, Any] | None = read_json(self.path / "run.json")
-        return found
+        return _mapping(self.path / "run.json", {"phase", "number", "config", "key"})
 
     @property
     def end(self) -> dict[str, Any] | None:
         """How the run ended; None while it has not."""
-        found: dict[str, Any] | None = read_json(self.path / "end.json")
-        return found
+        return _mapping(self.path / "end.json", {"status", "reason", "rows"})
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the finished rounds' rows."""
         end = self.end
-        rows = end["rows"] if end else read_json(self.path / "rows.json")
-        return list(rows or [])
+        return list(end["rows"]) if end else _list(self.path / "rows.json")
 
     def audit(self) -> list[dict[str, Any]]:
         """Return the test metrics of each round. Only rules that are labelled so may look."""
-        return list(read_json(self.path / "audit.json") or [])
+        return _list(self.path / "audit.json")
 
     def write_rows(self, rows: list[dict[str, Any]], audit: list[dict[str, Any]]) -> None:
         """Write the rows, and the test metrics where there are any."""
@@ -121,11 +134,15 @@ class RunFolder:
 
     def state(self, name: str) -> dict[str, Any] | None:
         """Return the state ``last`` or ``best``; None where it is absent or damaged."""
+        path = self.path / f"{name}.pt"
         try:
-            found: dict[str, Any] = torch.load(self.path / f"{name}.pt", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError):
+            with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums
+                if archive.testzip() is not None:
+                    return None
+            found: dict[str, Any] = torch.load(path, weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError, zipfile.BadZipFile):
             return None
-        return found
+        return found if isinstance(found, dict) and set(found) >= STATE else None
 
 
 class MethodRecords:
@@ -140,9 +157,20 @@ class MethodRecords:
 
     @property
     def definition(self) -> dict[str, Any] | None:
-        """What the study was started with; None where there is none."""
-        found: dict[str, Any] | None = read_json(self.path / "study.json")
-        return found
+        """What the study was started with; None where that is absent or damaged."""
+        return _mapping(self.path / "study.json", {"dataset", "search"})
+
+    def check_readable(self) -> None:
+        """Refuse records whose definition cannot be read.
+
+        Raises:
+            UserError: If there are runs without it: they may be of another study.
+        """
+        if self.definition is None and self.folders():
+            raise UserError(
+                f"'{self.path / 'study.json'}' is missing or damaged, so nobody knows which study "
+                "its runs belong to: name another folder with --results"
+            )
 
     def define(self, definition: Mapping[str, Any]) -> None:
         """Write what the study is."""
@@ -174,8 +202,8 @@ def check_writable(option: str, folder: Path) -> None:
     Raises:
         UserError: If a file cannot be made in it or in its nearest existing parent.
     """
-    place = folder.absolute()
-    while not place.exists() and place != place.parent:
+    place = Path(os.path.abspath(folder))
+    while not os.path.lexists(place) and place != place.parent:
         place = place.parent
     try:
         with tempfile.TemporaryFile(dir=place):

@@ -113,12 +113,31 @@ def cluster_address(asked: str | None) -> str | None:
 
     ``--address``, then the variable ``RAY_ADDRESS``, then a cluster that ``ray start`` or
     ``ray up`` left running on this machine.
+
+    Raises:
+        UserError: If nothing listens at the address that was asked for.
     """
-    if asked or os.environ.get("RAY_ADDRESS"):
-        return asked or os.environ["RAY_ADDRESS"]
-    if Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster").exists():
-        return "auto"
-    return None
+    for source, address in (("--address", asked), ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS"))):
+        if address:
+            reason = _silent(address)
+            if reason:
+                raise UserError(f"{source}: no Ray cluster at '{address}': {reason}")
+            return address
+    noted = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
+    address = noted.read_text().strip() if noted.exists() else ""
+    return address if address and not _silent(address) else None
+
+
+def _silent(address: str) -> str:
+    """Return why nothing listens at an address, or nothing; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return ""
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        return error.strerror or str(error) or type(error).__name__
+    return ""
 
 
 @contextmanager
@@ -128,8 +147,6 @@ def cluster(address: str | None) -> Iterator[list[Node]]:
     Raises:
         UserError: If there is no cluster at the address.
     """
-    if address is not None:
-        _knock(address)
     environment = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
     arguments: dict[str, Any] = {"address": address} if address else _local_arguments()
     with warnings.catch_warnings():
@@ -143,7 +160,8 @@ def cluster(address: str | None) -> Iterator[list[Node]]:
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
             first = str(error).strip().splitlines()[0]
-            raise UserError(f"--address: no Ray cluster at '{address}': {first}") from None
+            where = f"at '{address}'" if address else "could be started here"
+            raise UserError(f"no Ray cluster {where}: {first}") from None
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
@@ -159,18 +177,6 @@ def cluster(address: str | None) -> Iterator[list[Node]]:
     finally:
         sys.stdout.flush()
         ray.shutdown()
-
-
-def _knock(address: str) -> None:
-    """Refuse an address where nothing listens, at once; Ray would try for half a minute."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdigit():
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise UserError(f"--address: no Ray cluster at '{address}': {reason}") from None
 
 
 def _local_arguments() -> dict[str, Any]:

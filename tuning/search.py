@@ -4,6 +4,7 @@ The engine asks :meth:`MethodSearch.next_work`, hands in each round's :class:`St
 whether the configuration goes on.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 from core.environment import Environment
 from core.key import make_key
+from core.recipe import stage_rounds
 from core.run import Row
 from datasets.knobs import Config
 from tuning import selection
@@ -44,6 +46,7 @@ class Tried:
         scores: The score of each round so far.
         seconds: What its rounds took, over all training seeds.
         deaths: How often its process died.
+        recorded: Rounds that its record held when it was taken up, which its process replays.
     """
 
     phase: str
@@ -56,6 +59,7 @@ class Tried:
     scores: list[Score | None] = field(default_factory=list)
     seconds: float = 0.0
     deaths: int = 0
+    recorded: int = 0
 
     @property
     def name(self) -> str:
@@ -118,13 +122,14 @@ class MethodSearch:
         """The method's name."""
         return self.space.method.name
 
-    def eligible_rounds(self) -> int:
-        """The rounds that selection looks at."""
-        return int(self._key(self.space.complete({}), 0)["settings"]["epochs"])
+    def rounds(self) -> tuple[int, int]:
+        """The rounds that selection looks at, and all rounds, under the knobs' defaults."""
+        key = self._key(self.space.complete({}), 0)
+        return stage_rounds(key["recipe"], int(key["settings"]["epochs"]))
 
     def _make_asha(self) -> ASHAScheduler | None:
         """Return this method's own ASHA, whose time is eligible rounds; None where it has none."""
-        rounds = self.eligible_rounds()
+        rounds, _ = self.rounds()
         if self.options.scheduler != "asha" or rounds < 2:
             return None
         return ASHAScheduler(
@@ -153,6 +158,7 @@ class MethodSearch:
             waiting = next((t for t in self.seeds.values() if t.status == "waiting"), None)
         if waiting is not None:
             waiting.status = "running"
+            waiting.recorded = min(len(folder.rows()) for folder in waiting.folders)
             if self.asha is not None and waiting.phase == "search":
                 self.asha.on_trial_add(cast(Any, None), cast(Any, _handle(waiting)))
         return waiting
@@ -184,7 +190,7 @@ class MethodSearch:
     def _propose(self) -> Tried | None:
         if self.proposed_all or self.searcher is None:
             return None
-        number = len(self.trials)
+        number = next(i for i in itertools.count() if i not in self.trials)
         config = self.searcher.propose(number)
         if config is None:
             self.exhausted = True
@@ -196,25 +202,36 @@ class MethodSearch:
         key = make_key(self.space.method, self.space.benchmark, config, seed, self.environment)
         return {**key.as_dict(), "digest": key.digest}
 
-    def _tried(self, phase: str, number: int, config: Config) -> Tried:
-        """Make the record of a configuration, or of a confirmation seed."""
+    def _tried(self, phase: str, number: int, config: Config, begin: bool = True) -> Tried:
+        """Return a configuration, or a confirmation seed; ``begin`` makes its records."""
         count = self.options.search_seeds if phase == "search" else 1
         first = SEARCH_SEED if phase == "search" else number
         keys = [self._key(self.space.complete(config), first + i) for i in range(count)]
         folders = [self.records.folder(key.pop("digest")) for key in keys]
-        for key, folder in zip(keys, folders, strict=True):
+        for key, folder in zip(keys, folders, strict=True) if begin else ():
             description = {"phase": phase, "number": number, "config": config, "key": key}
             folder.begin(description | {"commit": provenance()["commit"]})
         return Tried(phase, number, config, folders, keys)
 
     def _begin_confirmation(self) -> None:
         """Once the search is done, prepare the confirmation seeds of the winner."""
+        if not self.seeds:
+            self.seeds = self._confirmation(begin=True)
+
+    def confirmed(self) -> dict[int, Tried]:
+        """Return the winner's seeds so far; while the search goes on, those recorded earlier."""
+        found = self.seeds or self._confirmation(begin=False)
+        return {
+            number: seed for number, seed in sorted(found.items()) if self.seeds or seed.finished
+        }
+
+    def _confirmation(self, begin: bool) -> dict[int, Tried]:
         config = self.winning_config()
-        if config is None or self.seeds:
-            return
-        for seed in range(self.options.seeds):
-            self.seeds[seed] = self._tried("confirm", seed, config)
-            self._restore(self.seeds[seed])
+        found: dict[int, Tried] = {}
+        for number in range(0 if config is None else self.options.seeds):
+            found[number] = self._tried("confirm", number, cast(Config, config), begin)
+            self._restore(found[number])
+        return found
 
     # --- what has come of it ---
 
@@ -229,8 +246,9 @@ class MethodSearch:
             return False
         if step.status != "failed":
             tried.take(step.rows, step.score)
-        lags = self._asha_stops(tried, step.score)  # the last round too goes on its rung
-        if lags and not step.status:
+        # The last round too goes on its rung; what was decided in an earlier session stays so.
+        lags = self._asha_stops(tried, step.score)
+        if lags and not step.status and len(tried.scores) > tried.recorded:
             step.status = "pruned"
             self._write_ends(tried, "pruned")
         if step.status:
@@ -278,7 +296,7 @@ class MethodSearch:
 
     def winner(self) -> Tried | None:
         """The best configuration of the search; None without one, or where none was searched."""
-        ended = [t for t in self.trials.values() if t.finished and t.status != "failed"]
+        ended = [t for t in list(self.trials.values()) if t.finished and t.status != "failed"]
         number = selection.winner((trial.number, trial.best) for trial in ended)
         return None if number is None else self.trials[number]
 

@@ -27,6 +27,8 @@ from tuning.selection import Score
 
 ATTEMPTS = 100  # draws for a configuration that was not tried yet, before the space counts as empty
 
+MANY = 10_000  # configurations from which on a space counts as endless
+
 
 def identity(config: Mapping[str, Scalar]) -> str:
     """Return a text that is equal for equal configurations."""
@@ -34,13 +36,17 @@ def identity(config: Mapping[str, Scalar]) -> str:
 
 
 def space_size(knobs: Mapping[str, Knob]) -> int | None:
-    """Return how many configurations there are; None if there are endlessly many."""
+    """Return how many configurations there are; None if there are more than :data:`MANY`."""
+    found = everything(knobs)
+    return None if found is None else len(found)
+
+
+def everything(knobs: Mapping[str, Knob]) -> list[Config] | None:
+    """Return all configurations; None where there are more than :data:`MANY`."""
     sizes = [knob.size for knob in knobs.values()]
-    if None in sizes:
+    if None in sizes or math.prod(size for size in sizes if size is not None) > MANY:
         return None
-    if any(knob.when for knob in knobs.values()):
-        return len(grid(knobs, {name: _all_values(knob) for name, knob in knobs.items()}))
-    return math.prod(size for size in sizes if size is not None)
+    return grid(knobs, {name: _all_values(knob) for name, knob in knobs.items()})
 
 
 def grid(knobs: Mapping[str, Knob], values: Mapping[str, Sequence[Scalar]]) -> list[Config]:
@@ -128,11 +134,8 @@ class RandomSearcher(Searcher):
         while len(self.sequence) <= number:
             index = len(self.sequence)
             generator = np.random.Generator(np.random.PCG64([*self.entropy, index]))
-            for _ in range(ATTEMPTS):
-                config = sample(self.knobs, generator)
-                if identity(config) not in seen:
-                    break
-            else:
+            config = sample_new(self.knobs, generator, seen)
+            if config is None:
                 return None
             self.sequence.append(config)
             seen.add(identity(config))
@@ -143,6 +146,18 @@ def sample(knobs: Mapping[str, Knob], generator: np.random.Generator) -> Config:
     """Draw a configuration of the active knobs."""
     drawn = {name: knobs[name].sample(generator) for name in ordered(knobs)}
     return {name: drawn[name] for name in active(knobs, drawn)}
+
+
+def sample_new(
+    knobs: Mapping[str, Knob], generator: np.random.Generator, known: set[str]
+) -> Config | None:
+    """Draw a configuration that is not known yet; None if there is none."""
+    for _ in range(ATTEMPTS):
+        config = sample(knobs, generator)
+        if identity(config) not in known:
+            return config
+    rest = [config for config in everything(knobs) or [] if identity(config) not in known]
+    return rest[int(generator.integers(len(rest)))] if rest else None
 
 
 class GridSearcher(Searcher):
@@ -204,12 +219,10 @@ class TPESearcher(Searcher):
                 self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
             else:
                 self.study.tell(trial, value)
-        for _ in range(ATTEMPTS):
-            config = sample(self.knobs, self.fallback)
-            if identity(config) not in self.tried:
-                self.adopt(number, config)
-                return config
-        return None
+        found = sample_new(self.knobs, self.fallback, self.tried)
+        if found is not None:
+            self.adopt(number, found)
+        return found
 
     def adopt(self, number: int, config: Config) -> None:
         """Take over a configuration; Optuna gets it with its result, when it is finished."""

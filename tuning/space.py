@@ -4,11 +4,12 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from core.key import check_config, values
+from core.environment import detect
+from core.key import check_config, make_key, values
 from core.method import SETTINGS, Method
 from datasets.benchmark import Benchmark
-from datasets.errors import UserError
-from datasets.knobs import Config, Knob, active
+from datasets.errors import Problems, UserError
+from datasets.knobs import Config, Knob, active, ordered
 from tuning.options import Options
 from tuning.searchers import GridSearcher, RandomSearcher, Searcher, TPESearcher, grid, space_size
 
@@ -49,6 +50,10 @@ class Space:
             return None
         return {**(given or {}), **self.fixed}
 
+    def method_grid(self) -> list[Config]:
+        """Return the method's grid for this data set; none where its file has none."""
+        return self.grid() if self.benchmark.name in self.method.grid else []
+
     def grid(self) -> list[Config]:
         """Return the published grid, or one made of the knobs' own values, less what is fixed."""
         given = self.method.grid.get(self.benchmark.name, {})
@@ -75,13 +80,34 @@ def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
     check_config(method, benchmark, fixed)
     base = values(method, benchmark, fixed)
     free: dict[str, Knob] = {}
-    for name, knob in knobs.items():
-        outside = {k: v for k, v in knob.when.items() if k not in knobs or k in fixed}
-        holds = all(base[other] in allowed for other, allowed in outside.items())
+    for name in ordered(knobs):
+        knob = knobs[name]
+        inside = {other: v for other, v in knob.when.items() if other in free}
+        outside = {other: v for other, v in knob.when.items() if other not in free}
+        # A knob that is neither free nor fixed has been dropped, and so drops those below it.
+        settled = all(other in fixed or other not in knobs for other in outside)
+        holds = settled and all(base[other] in allowed for other, allowed in outside.items())
         if name not in fixed and holds:
-            inside = {k: v for k, v in knob.when.items() if k not in outside}
             free[name] = replace(knob, when=inside)
-    return Space(method, benchmark, fixed, free)
+    space = Space(method, benchmark, fixed, {name: free[name] for name in knobs if name in free})
+    _check_ends(space)
+    return space
+
+
+def _check_ends(space: Space) -> None:
+    """Try every knob's choices, or the ends of its range, so that no trial fails on its value."""
+    environment = detect(gpu=False)
+    configs: list[Config] = [{}, *space.method_grid()]
+    for name, knob in space.free.items():
+        configs += [{name: value} for value in knob.values]
+    problems: dict[str, None] = {}
+    for config in configs:
+        try:
+            make_key(space.method, space.benchmark, space.complete(config), 0, environment)
+        except Problems as found:
+            problems |= dict.fromkeys(found.problems)
+    if problems:
+        raise Problems(list(problems))
 
 
 def make_searcher(space: Space, options: Options, finished: int) -> Searcher | None:

@@ -1,5 +1,7 @@
 """The study, from top to bottom: check, search, select, confirm, export."""
 
+import contextlib
+import os
 import shlex
 import signal
 import sys
@@ -28,11 +30,12 @@ from tuning.progress import Progress
 from tuning.recorded_run import Duty
 from tuning.records import MethodRecords, check_writable, differences
 from tuning.resources import Node, Resources, choose, cluster, cluster_address, local_nodes, slots
-from tuning.search import MethodSearch, Tried
+from tuning.search import SEARCH_SEED, MethodSearch, Tried
 from tuning.space import Space, make_searcher, make_space
 from tuning.tables import locked, write_tables
 
 INTERRUPTED = "interrupted"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,12 @@ def check(options: Options) -> Plan:
             problems.append(str(error))
     if problems:
         raise Problems(problems)
-    check_writable("--results", options.results)
-    check_writable("--storage", options.records)
+    if options.seeds > SEARCH_SEED:
+        raise UserError(
+            f"--seeds: received {options.seeds}, expected at most {SEARCH_SEED}: "
+            "the seeds from there on are the search's"
+        )
+    _check_folders(options)
     if not options.resume:
         _check_new(options)
     _ = benchmark.splits  # reads and checks the data
@@ -94,6 +101,8 @@ def check(options: Options) -> Plan:
 def _methods(options: Options, benchmark: Benchmark) -> tuple[list[Method], list[str]]:
     names = list(dict.fromkeys(options.methods))
     everything = names == ["all"]
+    if "all" in names and not everything:
+        raise UserError("--method: 'all' stands alone, without other names")
     problems: list[str] = []
     found: list[Method] = []
     for name in methods.names() if everything else names:
@@ -109,14 +118,26 @@ def _methods(options: Options, benchmark: Benchmark) -> tuple[list[Method], list
         return found, []
     fitting, skipped = [], []
     for method in found:
-        try:
-            make_searcher(make_space(method, benchmark, options), options, 0)
+        missing = sorted(method.needs - benchmark.provides)
+        unpublished = options.search == "published" and benchmark.name not in method.published
+        if missing:
+            skipped.append(f"{method.name} is left out: it needs {', '.join(missing)}")
+        elif unpublished:
+            skipped.append(f"{method.name} is left out: nothing is published for {benchmark.name}")
+        else:
             fitting.append(method)
-        except UserError as error:
-            skipped.append(f"{method.name} is left out: {error}")
     if not fitting:
         raise Problems(skipped)
     return fitting, skipped
+
+
+def _check_folders(options: Options) -> None:
+    """Refuse folders that cannot be written or that would mix."""
+    if Path(os.path.abspath(options.results)) == options.records:
+        raise UserError("--storage: records need another folder than --results")
+    for method in options.methods:
+        check_writable("--results", options.results / options.dataset / method)
+        check_writable("--storage", options.records / options.dataset / method)
 
 
 def _check_new(options: Options) -> None:
@@ -124,13 +145,17 @@ def _check_new(options: Options) -> None:
     for method in options.methods:
         exported = options.results / options.dataset / method
         stored = options.records / options.dataset / method
-        existing = next((p for p in (exported, stored) if p.exists() and any(p.iterdir())), None)
+        existing = next((p for p in (exported, stored) if _holds_something(p)), None)
         if existing is not None:
             raise UserError(
                 f"'{existing}' holds a study of {method} on {options.dataset} already: add "
                 "--resume to go on with it (more --trials or --seeds extend it), or name another "
                 "folder with --results"
             )
+
+
+def _holds_something(folder: Path) -> bool:
+    return folder.is_dir() and any(path.name != LOCK for path in folder.iterdir())
 
 
 def run(options: Options, reuse_actors: bool = True) -> int:
@@ -143,11 +168,11 @@ def run(options: Options, reuse_actors: bool = True) -> int:
     Raises:
         UserError: For a user's mistake, before anything is started or written.
     """
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, markup=False, highlight=False)
     plan = check(options)
     options = plan.options
     for line in plan.skipped:
-        console.print(line, highlight=False)
+        console.print(line)
     address = cluster_address(options.address)
     if address is None:
         choose(local_nodes(), options.cpus_per_trial, options.gpus_per_trial)
@@ -157,17 +182,25 @@ def run(options: Options, reuse_actors: bool = True) -> int:
         nodes = stack.enter_context(cluster(address))
         resources = choose(nodes, options.cpus_per_trial, options.gpus_per_trial)
         environment = engine.probe(resources, options.deterministic, remote=address is not None)
+        stack.enter_context(stop.listening())  # again: Ray has put its own handlers in between
         records = [_records(options, space) for space in plan.spaces]
-        for space, record in zip(plan.spaces, records, strict=True):
-            _check_definition(record, definition(options, space, environment))
-        for space, record in zip(plan.spaces, records, strict=True):
+        for record in records:
             stack.enter_context(_sole_driver(record))
-            record.define(definition(options, space, environment))
+        if not options.resume:
+            _check_new(options)  # again: nobody else can come in between now
+        asked = [definition(options, space, environment) for space in plan.spaces]
+        if options.resume and all(record.definition is None for record in records):
+            console.print(f"nothing to go on with in {options.records}: a new study begins")
+        for record, defined in zip(records, asked, strict=True):
+            record.check_readable()
+            _check_definition(record, defined)
+        for record, defined in zip(records, asked, strict=True):
+            record.define(defined)
         searches = [
             MethodSearch(space, options, environment, record)
             for space, record in zip(plan.spaces, records, strict=True)
         ]
-        console.print(_headline(searches, options, nodes, resources), highlight=False)
+        console.print(_headline(searches, options, nodes, resources))
         _search(searches, options, resources, nodes, stop, console, reuse_actors)
         return _report(searches, options, stop, console)
 
@@ -181,7 +214,7 @@ def _headline(
     return (
         f"{', '.join(search.name for search in searches)} on {options.dataset}: "
         f"{' or '.join(budgets)} trials each ({options.search}, {options.scheduler}) of "
-        f"{searches[0].eligible_rounds()} epochs, then {options.seeds} fresh seeds; "
+        f"{searches[0].rounds()[0]} epochs, then {options.seeds} fresh seeds; "
         f"{slots(nodes, resources)} at once on {len(nodes)} node(s)"
         + (f"; {kept} finished already" if kept else "")
     )
@@ -237,7 +270,7 @@ def _check_definition(records: MethodRecords, asked: dict[str, Any]) -> None:
 def _sole_driver(records: MethodRecords) -> Iterator[None]:
     """Hold the study's lock, which ends with this process."""
     records.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(records.path / ".lock")
+    lock = FileLock(records.path / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -246,6 +279,11 @@ def _sole_driver(records: MethodRecords) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        if not _holds_something(records.path):  # refused before it began: leave nothing
+            (records.path / LOCK).unlink(missing_ok=True)
+            for folder in (records.path, records.path.parent, records.path.parent.parent):
+                with contextlib.suppress(OSError):  # not empty: somebody else's
+                    folder.rmdir()
 
 
 class StopSign:
@@ -360,7 +398,7 @@ def _report(
     """Print the table and what is left to say; return the exit code."""
     table = options.results / options.dataset / "table.md"
     if table.exists():
-        console.print(table.read_text(encoding="utf-8"), highlight=False, markup=False)
+        console.print(table.read_text(encoding="utf-8"))
     for search in searches:
         failed = [t for t in (*search.trials.values(), *search.seeds.values())
                   if t.status == "failed"]  # fmt: skip
@@ -368,10 +406,10 @@ def _report(
             print(f"{search.name} {tried.name} failed: {tried.reason}", file=sys.stderr)
         if len(failed) > 3:
             print(f"{search.name}: {len(failed) - 3} more failed (trials.csv)", file=sys.stderr)
-    console.print(f"results: {Path(options.results, options.dataset)}", highlight=False)
+    console.print(f"results: {Path(options.results, options.dataset)}")
     if stop.reason:
-        console.print(f"stopped: {stop.reason}; go on with:", highlight=False)
-        console.print(f"  {resume_command()}", highlight=False, markup=False)
+        console.print(f"stopped: {stop.reason}; go on with:")
+        console.print(f"  {resume_command()}")
         return 130 if stop.reason == INTERRUPTED else 0
     empty = [s.name for s in searches if not any(t.best and t.status != "failed"
                                                  for t in s.seeds.values())]  # fmt: skip
@@ -381,6 +419,13 @@ def _report(
 
 
 def resume_command() -> str:
-    """Return the command that goes on with the study which this process ran."""
-    arguments = [a for a in sys.argv[1:] if a != "--resume"]
+    """Return the command that goes on with the study which this process ran.
+
+    A budget of device-hours counts all sessions, so a spent one is left out.
+    """
+    arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
+    for index, argument in enumerate(arguments):
+        if argument.startswith("--max-device-hours"):
+            del arguments[index : index + (1 if "=" in argument else 2)]
+            break
     return shlex.join(["python", "tune.py", *arguments, "--resume"])

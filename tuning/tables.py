@@ -108,12 +108,8 @@ def _notes(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
         "Student's 95% interval of the mean of the metric before it. Epochs and device-hours are "
         "those of search and confirmation."
     ]
-    budgets = {(s["search"], s["trials"], s["epochs_per_trial"]) for s in summaries}
-    if len(budgets) > 1:
-        each = "; ".join(
-            f"{s['method']}: {s['search']}, {s['trials']} trials of {s['epochs_per_trial']} epochs"
-            for s in summaries
-        )
+    if len({_budget(summary) for summary in summaries}) > 1:
+        each = "; ".join(f"{summary['method']}: {_budget(summary)}" for summary in summaries)
         notes.append(f"Budgets differ: {each}.")
     oracles = [s["method"] for s in summaries if s["oracle"]]
     if oracles:
@@ -124,6 +120,14 @@ def _notes(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
     if partial:
         notes.append(f"Unfinished, or with failed seeds: {', '.join(partial)}.")
     return notes
+
+
+def _budget(summary: Mapping[str, Any]) -> str:
+    return (
+        f"{summary['search']} and {summary['scheduler']}, {summary['trials']} trials of "
+        f"{summary['epochs_per_trial']} epochs on {summary['search_seeds']} training seeds, "
+        f"{summary['seeds']} confirmation seeds"
+    )
 
 
 def _config_row(summary: Mapping[str, Any], show: Callable[[Any], object]) -> dict[str, Any]:

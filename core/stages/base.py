@@ -19,6 +19,15 @@ class Stage:
 
     epochs: int | None = None
 
+    def __post_init__(self) -> None:
+        """Check the parameters.
+
+        Raises:
+            ValueError: If one makes no sense.
+        """
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"a stage of {self.epochs} epochs; expected at least 1")
+
     def repetitions(self, correct: Callable[[], Tensor]) -> Tensor | None:
         """Return how often later stages repeat each training example, ``(n,)`` int64.
 

@@ -26,6 +26,16 @@ class IdentifyErrors(Stage):
 
     upweight: int = 1
 
+    def __post_init__(self) -> None:
+        """Check the parameters.
+
+        Raises:
+            ValueError: If one makes no sense.
+        """
+        super().__post_init__()
+        if self.upweight < 1:
+            raise ValueError(f"errors upweighted {self.upweight} times; expected at least 1")
+
     def repetitions(self, correct: Callable[[], Tensor]) -> Tensor:
         """Return ``upweight`` for the errors and 1 for the others, ``(n,)`` int64."""
         right = correct()

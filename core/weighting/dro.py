@@ -29,6 +29,8 @@ class GroupDRO(LossWeighting):
 
     def __init__(self, step_size: float = 0.01, losses: float | str = "plain") -> None:
         super().__init__(losses)
+        if not step_size > 0:
+            raise ValueError(f"a step size of {step_size}; expected a number above 0")
         self.step_size = step_size
         self.register_buffer("log_q", torch.zeros(0))
 

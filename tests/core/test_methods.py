@@ -8,7 +8,8 @@ import yaml
 
 import datasets
 from core import method as methods
-from core.key import check_config
+from core.environment import detect
+from core.key import check_config, make_key
 from datasets.errors import Problems, UserError
 from tests.conftest import EMBEDDED
 
@@ -86,6 +87,10 @@ def test_the_good_file_is_good(tmp_path: Path) -> None:
         ("needs", ["groups"], ["needs", "train_groups"]),
         ("datasets", {"waterbirds": {"up": {"choice": [1], "default": 1}}}, ["'up'"]),
         ("description", "", ["description"]),
+        ("recipe.sampler", ["uniform"], ["recipe.sampler", "unknown sampler"]),
+        ("search.reg", {"choice": ["small", "big"], "default": "big"}, ["l1", "not of numbers"]),
+        ("grid", {"colored_digitz": {"lr": [0.1]}}, ["did you mean 'colored_digits'"]),
+        ("search.reg", {"choice": [1, 1.0], "default": 1}, ["search.reg", "once"]),
         ("search.reg.when", {"nothing": 1}, ["search.reg.when", "'nothing'"]),
     ],
 )  # fmt: skip
@@ -111,11 +116,49 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         ("recipe: {}\nrecipe: {}", "stands twice"),
         ("just words", "mapping"),
         ("", "mapping"),
+        ("description: 2020-13-45", "malformed"),
+        ("[" * 3000, "malformed"),
         ("a: !!python/object/apply:os.system [ls]", "malformed"),
     ],
 )
 def test_malformed_files(text: str, word: str, tmp_path: Path) -> None:
     assert word in problems_of(tmp_path, text)[0]
+
+
+def test_files_that_are_no_methods_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / ".#erm.yaml").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(GOOD))
+    assert methods.names(tmp_path) == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "word"),
+    [
+        ("recipe.weighting", {"fixed": {"weights": {"l2": "reg"}}}, "no losses"),
+        ("recipe.objectives", ["end_task", "end_task", "l1"], "stands twice"),
+        ("recipe.stages", [{"identify_errors": {"epochs": 1}}], "eligible"),
+        ("recipe.stages", [{"train": {"epochs": 0}}], "0 epochs"),
+    ],
+)
+def test_recipes_that_make_no_sense_are_refused_before_anything_starts(
+    path: str, value: Any, word: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(changed(path, value))
+    method = methods.load("mine", tmp_path)
+    with pytest.raises(Problems, match=word):
+        make_key(method, datasets.load("colored_digits"), {}, 0, detect())
+
+
+@pytest.mark.parametrize("default", [1, 1.0])
+def test_a_float_knob_may_have_a_whole_default(default: float, tmp_path: Path) -> None:
+    domain = {"log_uniform": [0.1, 10], "default": default}
+    (tmp_path / "mine.yaml").write_text(changed("search.reg", domain))
+    method, benchmark = methods.load("mine", tmp_path), datasets.load("colored_digits")
+    key = make_key(method, benchmark, {"reg": 0.5}, 0, detect())
+    assert key.recipe["weighting"] == {"fixed": {"weights": {"l1": 0.5}}}
+    ones = [make_key(method, benchmark, {"reg": value}, 0, detect()) for value in (1, 1.0)]
+    assert ones[0].digest == ones[1].digest
 
 
 def test_recipe_that_needs_groups_must_say_so(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_killed_after_any_round_goes_on_to_the_same_rows(tmp_path: Path) -> None
         assert folder.rows()[:done] == before  # replayed, not trained again: same seconds
 
 
-def test_killed_between_row_and_state_repeats_that_round_only(tmp_path: Path) -> None:
+def test_killed_between_row_and_state_keeps_the_row(tmp_path: Path) -> None:
     given = work(tmp_path)
     configuration = Configuration(given)
     configuration.step()
@@ -74,9 +74,49 @@ def test_killed_between_row_and_state_repeats_that_round_only(tmp_path: Path) ->
     second = folder.rows()[1]
     finish(Configuration(given))
     rows = folder.rows()
-    assert numbers([rows[1]]) == numbers([second])
-    assert rows[1]["seconds"] != second["seconds"]
+    assert rows[1] == second  # trained once more to catch up, but recorded once
     assert len(rows) == 3
+    whole = work(tmp_path / "whole")
+    finish(Configuration(whole))
+    assert numbers(rows) == numbers(folders(whole)[0].rows())
+
+
+@pytest.mark.parametrize("lost", ["last.pt", "rows.json", "audit.json", "best.pt"])
+@pytest.mark.parametrize("damage", [None, b"", b"[]"])
+def test_any_lost_or_damaged_file_costs_time_only(
+    lost: str, damage: bytes | None, tmp_path: Path
+) -> None:
+    duty: dict[str, Any] = {"audit": True, "confirm": True}
+    whole = work(tmp_path / "whole", **duty)
+    finish(Configuration(whole))
+    broken = work(tmp_path / "broken", **duty)
+    first = Configuration(broken)
+    for _ in range(2):
+        first.step()
+    (folder,) = folders(broken)
+    path = folder.path / lost
+    if damage is None:
+        path.unlink(missing_ok=True)
+    else:
+        path.write_bytes(damage)
+    steps = finish(Configuration(broken))
+    assert steps[-1].status == "completed", steps[-1].reason
+    (expected,) = folders(whole)
+    assert numbers(folder.rows()) == numbers(expected.rows())
+    assert folder.audit() == expected.audit()
+    assert folder.end is not None
+    assert expected.end is not None
+    assert folder.end["test"] == expected.end["test"]
+
+
+def test_seeds_of_a_configuration_stay_in_step_when_one_has_ended(tmp_path: Path) -> None:
+    given = work(tmp_path, seeds=(1000, 1001))
+    configuration = Configuration(given)
+    configuration.step()
+    one = folders(given)[0]
+    one.write_end({"status": "pruned", "reason": "", "rows": one.rows()})
+    steps = finish(Configuration(given))
+    assert [[row["round"] for row in step.rows] for step in steps] == [[1, 1], [2, 2], [3, 3]]
 
 
 def test_confirmation_reads_the_chosen_round_even_if_its_state_is_lost(tmp_path: Path) -> None:

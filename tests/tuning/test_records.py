@@ -1,12 +1,14 @@
 """Records: whole files only, and damage is nothing worse than absence."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from datasets.errors import UserError
 from tuning.records import (
+    STATE,
     MethodRecords,
     RunFolder,
     check_writable,
@@ -17,6 +19,12 @@ from tuning.records import (
 )
 
 ROWS = [{"round": 1}, {"round": 2}]
+COMPLETED = {"status": "completed", "reason": "", "rows": ROWS}
+RUN = {"phase": "search", "number": 0, "config": {}, "key": {}}
+
+
+def state(rounds_done: int) -> dict[str, Any]:
+    return {**dict.fromkeys(STATE), "rounds_done": rounds_done, "model": {"w": torch.arange(4.0)}}
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -39,9 +47,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
 def test_end_is_written_once_and_a_late_writer_cannot_shorten_it(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.write_rows(ROWS, [])
-    folder.write_state("last", {"rounds_done": 2})
-    folder.write_end({"status": "completed", "rows": ROWS})
-    folder.write_end({"status": "failed", "rows": []})
+    folder.write_state("last", state(2))
+    folder.write_end(COMPLETED)
+    folder.write_end({**COMPLETED, "status": "failed", "rows": []})
     folder.write_rows(ROWS[:1], [])
     assert folder.end is not None
     assert folder.end["status"] == "completed"
@@ -49,39 +57,60 @@ def test_end_is_written_once_and_a_late_writer_cannot_shorten_it(tmp_path: Path)
     assert folder.state("last") is None
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"\xff\xfe", b"PK\x03\x04 not a state"])
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"{}", b"[]", b"7", b"\xff\xfe", b"PK\x03\x04 not a state"]
+)
 def test_damaged_files_count_as_absent(damage: bytes, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    folder.write_state("last", {"rounds_done": 1, "x": torch.ones(3)})
-    folder.write_rows(ROWS, [])
-    (folder.path / "last.pt").write_bytes(damage)
-    (folder.path / "rows.json").write_bytes(damage)
-    (folder.path / "end.json").write_bytes(damage)
+    folder.write_state("last", state(1))
+    for name in ("last.pt", "rows.json", "audit.json", "end.json", "run.json"):
+        (folder.path / name).write_bytes(damage)
     assert folder.state("last") is None
     assert folder.rows() == []
+    assert folder.audit() == []
     assert folder.end is None
+    assert folder.description is None
+
+
+def test_a_state_with_a_flipped_bit_counts_as_absent(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_state("last", state(1))
+    data = bytearray((tmp_path / "last.pt").read_bytes())
+    place = data.index(torch.arange(4.0).numpy().tobytes())
+    data[place + 5] ^= 1
+    (tmp_path / "last.pt").write_bytes(data)
+    assert folder.state("last") is None
 
 
 def test_states_of_others_are_not_unpickled(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    torch.save({"code": Path}, tmp_path / "last.pt")
+    torch.save({**state(1), "code": Path}, tmp_path / "last.pt")
     assert folder.state("last") is None
 
 
 def test_states_come_back_as_they_were(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.write_state("last", {"rounds_done": 3, "w": torch.arange(4.0)})
-    state = folder.state("last")
-    assert state is not None
-    assert state["rounds_done"] == 3
-    assert torch.equal(state["w"], torch.arange(4.0))
+    folder.write_state("last", state(3))
+    found = folder.state("last")
+    assert found is not None
+    assert found["rounds_done"] == 3
+    assert torch.equal(found["model"]["w"], torch.arange(4.0))
+
+
+def test_runs_without_their_definition_are_refused(tmp_path: Path) -> None:
+    records = MethodRecords(tmp_path)
+    records.check_readable()
+    records.folder("a").begin(RUN)
+    (tmp_path / "study.json").write_text("{")
+    with pytest.raises(UserError, match=r"study\.json.*missing or damaged"):
+        records.check_readable()
 
 
 def test_only_readable_runs_are_listed(tmp_path: Path) -> None:
     records = MethodRecords(tmp_path)
     assert records.folders() == []
-    records.folder("b").begin({"number": 1})
-    records.folder("a").begin({"number": 0})
+    records.folder("b").begin({**RUN, "number": 1})
+    records.folder("a").begin(RUN)
     (tmp_path / "runs" / "c").mkdir()
     assert [folder.path.name for folder in records.folders()] == ["a", "b"]
 

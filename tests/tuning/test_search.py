@@ -94,6 +94,52 @@ def test_asha_stops_what_lags_and_only_eligible_rounds_are_its_time(tmp_path: Pa
         assert len(folder.rows()) == len(trial.scores)
 
 
+def test_what_an_earlier_session_let_go_on_is_not_pruned_when_replayed(tmp_path: Path) -> None:
+    first = search_of(tmp_path, trials=2)
+    slow = first.next_work()
+    assert slow is not None
+    train(first, slow, rounds=5)
+    other = first.next_work()
+    assert other is not None
+    train(first, other)
+
+    second = search_of(tmp_path, trials=2)
+    assert second.asha is not None
+    for _, recorded in second.asha._brackets[0]._rungs:
+        recorded.update({f"strong {i}": 1.0 for i in range(9)})  # what would stop it now
+    again = second.next_work()
+    assert again is not None
+    assert (again.number, again.recorded) == (0, 5)
+    train(second, again, rounds=5)
+    assert again.status == "running"
+    train(second, again)
+    assert again.status in ("pruned", "completed")
+    (folder,) = again.folders
+    assert len(folder.rows()) == len(again.scores) > 5
+
+
+def test_a_damaged_description_frees_its_number(tmp_path: Path) -> None:
+    first = search_of(tmp_path, trials=3, search="random", epochs=1)
+    drive(first)
+    (folder,) = first.trials[1].folders
+    (folder.path / "run.json").write_text("{")
+    second = search_of(tmp_path, trials=3, search="random", epochs=1)
+    assert sorted(second.trials) == [0, 2]
+    drive(second)
+    assert second.done
+    assert [t.config for _, t in sorted(second.trials.items())] == [
+        t.config for _, t in sorted(first.trials.items())
+    ]
+
+
+def test_confirmed_seeds_are_known_while_an_extended_search_goes_on(tmp_path: Path) -> None:
+    drive(search_of(tmp_path, trials=2, epochs=1))
+    longer = search_of(tmp_path, trials=4, epochs=1)
+    assert not longer.search_done
+    assert sorted(longer.confirmed()) == [0, 1]
+    assert not longer.seeds
+
+
 def test_search_and_confirmation_seeds_are_disjoint(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=2, search_seeds=2, epochs=1, seeds=3)
     drive(search)

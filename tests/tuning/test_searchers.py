@@ -46,7 +46,7 @@ def test_every_space_gives_200_valid_configurations(method: str, dataset: str, s
     searcher = make_searcher(space, options(search=search), 0)
     assert searcher is not None
     seen = set()
-    for number in range(200 if search == "random" else 30):
+    for number in range(200):
         config = searcher.propose(number)
         assert config is not None
         assert list(config) == active(space.free, config)
@@ -100,6 +100,31 @@ def test_small_spaces_end_when_all_was_tried() -> None:
             searcher.tell(len(found), [Score(0.5, 0.5, -1)], "completed")
             found.append(identity(config))
         assert len(found) == len(set(found)) == 6
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_search_finds_the_last_configuration_of_a_finite_space(seed: int) -> None:
+    knobs = {"a": Knob("integer", (1, 10), 1), "b": Knob("choice", (1, 2, 3, 4, 5, 6), 1)}
+    searcher = RandomSearcher(knobs, seed, "x")
+    assert len({identity(searcher.draw(n) or {}) for n in range(60)}) == 60
+    assert searcher.draw(60) is None
+
+
+def test_a_large_conditional_space_is_not_enumerated() -> None:
+    knobs = {"a": Knob("integer", (1, 2_000_000), 1, {"b": (1,)}), "b": Knob("choice", (1, 2), 1)}
+    assert space_size(knobs) is None
+
+
+def test_what_hangs_on_a_dropped_knob_is_dropped() -> None:
+    chain = {
+        "a": Knob("choice", ("on", "off"), "on"),
+        "b": Knob("choice", (1, 2), 1, {"a": ("on",)}),
+        "c": Knob("choice", (1, 2), 1, {"b": (1,)}),
+    }
+    method = replace(methods.load("erm"), search=chain)
+    for value, left in (("off", set()), ("on", {"b", "c"})):
+        space = make_space(method, datasets.load("colored_digits"), options(pinned={"a": value}))
+        assert set(space.free) - {"lr", "weight_decay", "batch_size"} == left
 
 
 def test_tpe_learns_the_running_best_and_what_was_pruned() -> None:

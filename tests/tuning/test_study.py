@@ -129,7 +129,7 @@ def test_resume_of_another_study_is_refused_and_says_what_differs(study: Path) -
 
 
 def test_more_trials_and_seeds_extend_a_finished_search(tmp_path: Path) -> None:
-    """With TPE and ASHA: the asked number of trials, all known to searcher and scheduler."""
+    """With TPE and ASHA; what searcher and scheduler then know is tested in test_search."""
     results = tmp_path / "results"
     arguments = [
         "--method",
@@ -229,7 +229,9 @@ def test_budgets_stop_export_and_say_how_to_go_on(tmp_path: Path) -> None:
     done = tune([*arguments, "--max-device-hours", "0.0005"])
     assert done.code == 0, done.err
     assert "--max-device-hours 0.0005 is spent; go on with:" in done.out
-    assert "--resume" in done.out
+    go_on = done.out.splitlines()[-1].split()
+    assert "--resume" in go_on
+    assert "--max-device-hours" not in go_on  # which would stop at once
     trials = read(results, "erm", "trials.csv")
     assert 0 < len(trials) < 200
     assert trials.seconds.sum() >= 0.0005 * 3600
@@ -378,7 +380,8 @@ def test_a_killed_process_costs_nothing_but_its_round(tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(one, other)
 
 
-def test_ctrl_c_keeps_all_and_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_keep_all_and_say_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
     results = tmp_path / "results"
     arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "100",
                  "--seeds", "1", "--search", "random", "--results", str(results)]  # fmt: skip
@@ -389,13 +392,13 @@ def test_ctrl_c_keeps_all_and_says_how_to_go_on(tmp_path: Path) -> None:
     deadline = time.monotonic() + 100
     while not list(tmp_path.rglob("end.json")) and time.monotonic() < deadline:
         time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
     assert err == ""
     assert f"python tune.py {' '.join(arguments)} --resume" in out
     trials = read(results, "erm", "trials.csv")
-    assert "completed" in set(trials.status) | {"pruned"}
+    assert set(trials.status) & {"completed", "pruned"}
     done = tune([*arguments[:4], "--trials", str(len(trials)), *arguments[6:], "--resume"])
     assert done.code == 0, done.err
     assert len(read(results, "erm", "trials.csv")) == len(trials)
