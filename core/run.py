@@ -17,7 +17,7 @@ from core.optimisers import optimiser, schedule
 from core.recipe import build
 from core.samplers import SAMPLERS
 from core.stages.base import Stage
-from core.weighting.base import LossWeighting, Weighting
+from core.weighting import GramWeighting, LossWeighting, Weighting, backward
 from datasets.benchmark import Benchmark, GroupBenchmark
 
 Row = dict[str, Any]
@@ -114,7 +114,8 @@ class Run:
         Returns:
             ``round`` (from 1), ``stage``, ``epoch`` (both from 0), ``eligible``, ``losses`` (mean
             over the round's examples, by name), ``lr`` (at its start), ``steps``, ``validation``
-            (the benchmark's metrics) and ``seconds``.
+            (the benchmark's metrics) and ``seconds``; for a weighting by Gram matrix ``flagged``,
+            the steps so far for which its equation had no answer.
 
         Raises:
             NotFinite: If a loss is NaN or infinite.
@@ -137,6 +138,8 @@ class Run:
             "steps": self.steps_per_epoch,
             "validation": self.evaluate("validation")[0],
         }
+        if isinstance(self.weighting, GramWeighting):
+            row["flagged"] = int(self.weighting.flagged)
         self.rounds_done += 1
         if place.epoch + 1 == self._epochs(stage):
             self._end_stage(place.stage)
@@ -177,22 +180,32 @@ class Run:
 
     def _step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Take one step; return the losses and how many examples each averages, ``(k,)``."""
-        with self.key.environment.autocast():
-            output: Output = self.model(batch.inputs)
-            parts = [objective.losses(batch, output) for objective in self.objectives]
-        values = torch.cat([part.values.float() for part in parts])
-        counts = torch.cat([part.counts for part in parts])
-        detached = values.detach()
+        values, counts = self._losses(batch)
+        detached = torch.cat(values).detach()
         self.optimiser.zero_grad(set_to_none=True)
-        assert isinstance(self.weighting, LossWeighting)
-        self.weighting.objective(self.weighting.transform(values)).backward()
+        if isinstance(self.weighting, LossWeighting):
+            self.weighting.objective(self.weighting.transform(torch.cat(values))).backward()
+        else:  # the losses are of one output, so all parameters are shared
+            shared = list(self.model.parameters())
+            backward(values, self.weighting, shared=shared, present=(counts > 0).cpu())
         clip_norm = float(self.key.settings["clip_norm"])
         if clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm)
         self.optimiser.step()
         if self.schedule is not None:
             self.schedule.step()
+        if self.weighting.second_look:
+            with torch.no_grad():
+                again = torch.cat(self._losses(batch)[0])
+                self.weighting.after_step(self.weighting.transform(again))
         return detached, counts
+
+    def _losses(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        """Return each objective's losses, and how many examples each loss averages, ``(k,)``."""
+        with self.key.environment.autocast():
+            output: Output = self.model(batch.inputs)
+            parts = [objective.losses(batch, output) for objective in self.objectives]
+        return [part.values.float() for part in parts], torch.cat([part.counts for part in parts])
 
     @torch.no_grad()
     def evaluate(self, split: str) -> tuple[dict[str, Any], Tensor]:

@@ -6,6 +6,7 @@ from core.registry import components
 from core.weighting.alpha_fair_device import DeviceSolution, alpha_fair_on_device
 from core.weighting.alpha_fair_solver import AlphaFairSolution, alpha_fair
 from core.weighting.base import GradientWeighting, GramWeighting, LossWeighting, Weighting
+from core.weighting.engine import Step, backward
 from datasets.errors import UserError, unknown
 
 __all__ = [
@@ -14,9 +15,11 @@ __all__ = [
     "GradientWeighting",
     "GramWeighting",
     "LossWeighting",
+    "Step",
     "Weighting",
     "alpha_fair",
     "alpha_fair_on_device",
+    "backward",
     "load",
 ]
 

@@ -1,6 +1,7 @@
 """FairGrad."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,6 +38,21 @@ class FairGrad(GramWeighting):
         if not 0 < alpha < math.inf:
             raise ValueError(f"alpha is {alpha}, expected a number above 0")
         self.alpha = alpha
+        self.products = 0  # of the last matrix-free step; 0 before the first
+        self.waited = 0  # exact steps that "auto" took since
+        self.fallbacks = 0  # matrix-free steps that did not converge and were made exact
+
+    def solved_elsewhere(self, weights: Tensor) -> None:
+        """Take note of weights, ``(k,)``, that were found without the Gram matrix."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        """Return what the choice of the way to the gradients depends on."""
+        return {"products": self.products, "waited": self.waited, "fallbacks": self.fallbacks}
+
+    def set_extra_state(self, state: Any) -> None:
+        """Go on from :meth:`get_extra_state`."""
+        self.products, self.waited = int(state["products"]), int(state["waited"])
+        self.fallbacks = int(state["fallbacks"])
 
     def solve(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""

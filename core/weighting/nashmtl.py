@@ -48,10 +48,16 @@ class NashMTL(FairGrad):
         self._kept = 0
         return self.previous
 
+    def solved_elsewhere(self, weights: Tensor) -> None:
+        """Let weights, ``(k,)``, stand as :meth:`solve` would."""
+        self.previous = weights
+        self._kept = 0
+
     def get_extra_state(self) -> dict[str, int]:
-        """Return the steps since the last solution."""
-        return {"kept": self._kept}
+        """Return the steps since the last solution, and the state of FairGrad."""
+        return {"kept": self._kept, **super().get_extra_state()}
 
     def set_extra_state(self, state: Any) -> None:
         """Go on from :meth:`get_extra_state`."""
+        super().set_extra_state(state)
         self._kept = int(state["kept"])

@@ -1,8 +1,10 @@
 """Every method on every embedded benchmark: trains, reports, checkpoints, goes on exactly."""
 
+import copy
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import datasets
 from core import method as methods
 from core.environment import detect
 from core.key import TrialKey, make_key
+from core.recipe import vocabulary
 from core.run import NotFinite, Row, Run
 from core.weighting.dro import GroupDRO
 from datasets.errors import Problems
@@ -67,6 +70,30 @@ def test_goes_on_exactly_from_any_round(method: str, dataset: str) -> None:
         second = start(method, dataset, epochs=2)
         second.load_state_dict(torch.load(file, weights_only=True))
         assert list(rows(second)) == whole[done:]
+
+
+@pytest.mark.parametrize("name", sorted(vocabulary("weighting")))
+def test_every_weighting_trains_groups_and_goes_on_exactly(name: str) -> None:
+    text = {
+        "description": "Groups as tasks.",
+        "needs": ["train_groups"],
+        "recipe": {
+            "sampler": "group_balanced", "objectives": ["group_losses"], "weighting": name,
+            "stages": ["train"],
+        },
+    }  # fmt: skip
+    method, benchmark = (
+        methods.parse(Path("search_spaces/x.yaml"), text),
+        datasets.load("colored_digits"),
+    )
+    config: Config = {"epochs": 2, "clip_norm": 1.0, "batch_size": 64, "lr": 0.02}
+    key = make_key(method, benchmark, config, 0, detect())
+    run = Run(key, benchmark)
+    run.round()
+    again = Run(key, benchmark)
+    again.load_state_dict(copy.deepcopy(run.state_dict()))  # optimisers share what they load
+    second = next(rows(run))
+    assert next(rows(again)) == second
 
 
 def test_runs_in_turn_in_one_process_do_not_touch_each_other() -> None:

@@ -1,0 +1,175 @@
+"""The networks of :mod:`benchmarks.weighting_step`, on made-up data."""
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Losses = Callable[[Tensor, nn.ModuleList], list[Tensor]]
+
+
+class Problem:
+    """A trunk, a head per task, and one batch.
+
+    Args:
+        trunk: From inputs to features.
+        heads: From features to predictions, one per task.
+        inputs: The batch.
+        targets: One tensor per task.
+        loss: Of a prediction and its targets.
+    """
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        heads: nn.ModuleList,
+        inputs: Tensor,
+        targets: list[Tensor],
+        loss: Callable[[Tensor, Tensor], Tensor],
+    ) -> None:
+        self.trunk, self.heads, self.inputs, self.targets = trunk, heads, inputs, targets
+        self.loss = loss
+        self.tasks = len(heads)
+
+    def to(self, device: str) -> "Problem":
+        self.trunk.to(device)
+        self.heads.to(device)
+        self.inputs = self.inputs.to(device)
+        self.targets = [target.to(device) for target in self.targets]
+        return self
+
+    def forward(self) -> tuple[Tensor, list[Tensor]]:
+        """Return the features and the losses."""
+        features = self.trunk(self.inputs)
+        return features, [
+            self.loss(head(features), target)
+            for head, target in zip(self.heads, self.targets, strict=True)
+        ]
+
+    def clear(self) -> None:
+        for parameter in (*self.trunk.parameters(), *self.heads.parameters()):
+            parameter.grad = None
+            if hasattr(parameter, "jac"):  # TorchJD's
+                del parameter.jac
+
+
+def _block(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+class SegNet(nn.Module):
+    """Five stages down with max pooling and five up again by the pooling's places."""
+
+    def __init__(self, width: float) -> None:
+        super().__init__()
+        sizes = [max(4, int(width * size)) for size in (64, 128, 256, 512, 512)]
+        self.down = nn.ModuleList(
+            nn.Sequential(*_block(before, size), *_block(size, size))
+            for before, size in zip([3, *sizes], sizes, strict=False)
+        )
+        self.up = nn.ModuleList(
+            nn.Sequential(*_block(size, size), *_block(size, after))
+            for size, after in zip(sizes[::-1], [*sizes[-2::-1], sizes[0]], strict=True)
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        places = []
+        for stage in self.down:
+            inputs, place = F.max_pool2d(stage(inputs), 2, return_indices=True)
+            places.append(place)
+        for stage in self.up:
+            inputs = stage(F.max_unpool2d(inputs, places.pop(), [2, 2]))
+        return inputs
+
+
+def segnet(tasks: int, width: float, batch: int) -> Problem:
+    channels = max(4, int(64 * width))
+    heads = nn.ModuleList(
+        nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.Conv2d(channels, out, 1))
+        for out in (13, 1, 3)[:tasks]
+    )
+    side = (64, 128)
+    inputs = torch.randn(max(2, batch // 8), 3, *side)
+    targets = [torch.randn(len(inputs), out, *side) for out in (13, 1, 3)[:tasks]]
+    return Problem(SegNet(width), heads, inputs, targets, F.l1_loss)
+
+
+def celeba(tasks: int, width: float, batch: int) -> Problem:
+    """System 2's network for 64 x 64 images: seven convolutions, two linear layers, 40 heads."""
+    layers: list[nn.Module] = []
+    before = 3
+    for i, size in enumerate((64, 64, 128, 128, 256, 256, 512)):
+        after = max(4, int(size * width))
+        layers += _block(before, after)
+        if i % 2:
+            layers.append(nn.MaxPool2d(2))
+        before = after
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 512), nn.ReLU()]
+    layers += [nn.Linear(512, 512), nn.ReLU()]
+    inputs = F.interpolate(torch.randn(batch, 3, 8, 8), size=64, mode="bilinear")
+    return _attributes(nn.Sequential(*layers), 512, tasks, inputs)
+
+
+def _attributes(trunk: nn.Module, size: int, tasks: int, inputs: Tensor) -> Problem:
+    """Binary attributes: linear functions of the inputs, more or less frequent."""
+    flat = inputs.flatten(1)
+    scores = flat @ torch.randn(flat.shape[1], tasks) / flat.shape[1] ** 0.5
+    targets = (scores > torch.randn(tasks)).float()
+    heads = nn.ModuleList(nn.Linear(size, 1) for _ in range(tasks))
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(output[:, 0], target)
+
+    return Problem(trunk, heads, inputs, list(targets.T), loss)
+
+
+class Residual(nn.Module):
+    """Two convolutions beside a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        stride = 1 if inputs == outputs else 2
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.shortcut = (
+            nn.Identity() if stride == 1 else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = (self.body(inputs) + self.shortcut(inputs)).relu()
+        return found
+
+
+def resnet(width: float, batch: int) -> Problem:
+    """A ResNet-18 for 64 x 64 images with 11 tasks."""
+    sizes = [max(4, int(width * size)) for size in (64, 64, 64, 128, 128, 256, 256, 512, 512)]
+    blocks = [Residual(a, b) for a, b in pairwise(sizes)]
+    trunk = nn.Sequential(*_block(3, sizes[0]), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return _attributes(trunk, sizes[-1], 11, torch.randn(batch, 3, 64, 64))
+
+
+def mlp(tasks: int, width: float, batch: int) -> Problem:
+    size = int(2048 * width)
+    layers: list[nn.Module] = []
+    for before in (128, size, size):
+        layers += [nn.Linear(before, size), nn.ReLU()]
+    return _attributes(nn.Sequential(*layers), size, tasks, torch.randn(8 * batch, 128))
+
+
+NETWORKS: dict[str, Callable[[float, int], Problem]] = {
+    "segnet-2": partial(segnet, 2),
+    "segnet-3": partial(segnet, 3),
+    "celeba-10": partial(celeba, 10),
+    "celeba": partial(celeba, 40),
+    "resnet": resnet,
+    "mlp-11": partial(mlp, 11),
+    "mlp-40": partial(mlp, 40),
+}

@@ -1,0 +1,170 @@
+"""Gradients of K losses by parameters: their Gram matrix, their weighted sum, and ``.grad``."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+SMALL = 1 << 14  # entries of a parameter
+ENTRIES = 1 << 18  # that are held in float64 at a time: what fits a cache
+
+
+class Flat:
+    """Parameters that require a gradient, each once, and the gradients of K losses by them.
+
+    Gradients stay as the passes made them: memory grows by one gradient a pass, and what comes
+    after looks at them piece by piece. Those of small parameters are joined, to be handled at once.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
+        unique = {id(parameter): parameter for parameter in parameters}
+        self.parameters = [found for found in unique.values() if found.requires_grad]
+        self.sizes = [parameter.numel() for parameter in self.parameters]
+        self.size = sum(self.sizes)
+        small = [i for i, size in enumerate(self.sizes) if size < SMALL]
+        large = [[i] for i, size in enumerate(self.sizes) if size >= SMALL]
+        self._groups = [small, *large] if small else large
+        self._rows: list[list[Tensor | None]] = []  # of each loss by group
+        self._reached = [False] * len(self.parameters)  # by a loss: others' .grad stays as it is
+
+    def add(self, gradients: Sequence[Tensor | None]) -> None:
+        """Take note of a loss's gradients, one per parameter; None counts as 0."""
+        flat: list[Tensor | None] = []
+        for i, gradient in enumerate(gradients):
+            if gradient is None:
+                flat.append(None)
+                continue
+            self._reached[i] = True
+            flat.append((gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1))
+        self._rows.append([self._joined(group, flat) for group in self._groups])
+
+    def _joined(self, group: Sequence[int], flat: Sequence[Tensor | None]) -> Tensor | None:
+        if len(group) == 1:
+            return flat[group[0]]
+        parts = [flat[i] for i in group]
+        first = next((part for part in parts if part is not None), None)
+        if first is None:
+            return None
+        return torch.cat(
+            [
+                first.new_zeros(self.sizes[i]) if part is None else part.to(first.device)
+                for i, part in zip(group, parts, strict=True)
+            ]
+        )
+
+    def gram(self) -> Tensor:
+        """Return the inner products of the gradients, ``(k, k)`` float64."""
+        count = len(self._rows)
+        found = self.parameters[0].new_zeros(count, count, dtype=torch.float64)
+        for place in range(len(self._groups)):
+            for part in self._parts(place, ENTRIES):
+                found += gram_of(part).to(found.device)
+        return found
+
+    def matrix(self) -> Tensor:
+        """Return the gradients, ``(k, size)``, in the order of :meth:`accumulate_vector`."""
+        parts = [torch.cat(list(self._parts(i, 1 << 62)), 1) for i in range(len(self._groups))]
+        self._rows.clear()
+        return torch.cat([part.to(self.parameters[0].device) for part in parts], dim=1)
+
+    def _parts(self, place: int, entries: int) -> Iterator[Tensor]:
+        """Yield a group's gradients in pieces, ``(k, n)`` of at most so many entries."""
+        column = [row[place] for row in self._rows]
+        size = sum(self.sizes[i] for i in self._groups[place])
+        first = next((row for row in column if row is not None), self.parameters[0])
+        zeros = first.new_zeros(1).expand(size)
+        rows = [zeros if row is None else row for row in column]
+        step = max(1, entries // len(rows))
+        for start in range(0, size, step):
+            yield torch.stack([row[start : start + step] for row in rows])
+
+    def accumulate(self, weights: Tensor) -> None:
+        """Add the weighted sum of the gradients, weights ``(k,)``, to ``.grad``."""
+        for place, group in enumerate(self._groups):
+            sums = [weights.to(part) @ part for part in self._parts(place, 4 * ENTRIES)]
+            for row in self._rows:
+                row[place] = None
+            self._write(group, sums[0] if len(sums) == 1 else torch.cat(sums))
+
+    def accumulate_vector(self, direction: Tensor) -> None:
+        """Add a vector, ``(size,)``, to ``.grad``."""
+        sizes = [sum(self.sizes[i] for i in group) for group in self._groups]
+        for group, piece in zip(self._groups, direction.split(sizes), strict=True):
+            self._write(group, piece)
+
+    def _write(self, group: Sequence[int], direction: Tensor) -> None:
+        pieces = direction.split([self.sizes[i] for i in group])
+        for i, piece in zip(group, pieces, strict=True):
+            if self._reached[i]:
+                accumulate(self.parameters[i], piece.view(self.parameters[i].shape))
+
+
+def gram_of(rows: Tensor) -> Tensor:
+    """Return the inner products of rows, ``(k, n)``, in float64, ``(k, k)``."""
+    found = rows.new_zeros(len(rows), len(rows), dtype=torch.float64)
+    for columns in rows.split(max(1, ENTRIES // len(rows)), dim=1):
+        wide = columns.to(torch.float64)
+        found.addmm_(wide, wide.T)
+    return found
+
+
+def accumulate(parameter: Tensor, gradient: Tensor) -> None:
+    """Add to ``.grad`` as ``Tensor.backward`` does; the gradient must be nobody else's."""
+    if parameter.grad is not None:
+        parameter.grad.add_(gradient.to(parameter.grad))
+    elif gradient.stride() == parameter.stride() and gradient.dtype == parameter.dtype:
+        parameter.grad = gradient.to(parameter.device)
+    else:  # the layout of the parameter, as optimisers expect
+        parameter.grad = torch.empty_like(parameter).copy_(gradient)
+
+
+def accumulate_all(
+    parameters: Sequence[Tensor], gradients: Sequence[Tensor | None], factor: float = 1.0
+) -> None:
+    """Add gradients times a factor to ``.grad``; None is left out.
+
+    Autograd may return one tensor for two parameters, as for two biases that are added.
+    """
+    taken: set[int] = set()
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is None:
+            continue
+        shared = gradient.untyped_storage().data_ptr() in taken
+        taken.add(gradient.untyped_storage().data_ptr())
+        if factor != 1.0:
+            accumulate(parameter, gradient * factor)
+        else:
+            accumulate(parameter, gradient.clone() if shared else gradient)
+
+
+class Heads:
+    """Gradients of the parameters that belong to one or several losses.
+
+    Args:
+        parameters: The parameters.
+        weighted: Whether each loss's share is multiplied by its weight.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], weighted: bool) -> None:
+        unique = {id(parameter): parameter for parameter in parameters}
+        self.parameters = [found for found in unique.values() if found.requires_grad]
+        self.weighted = weighted
+        self._shares: list[dict[int | None, Tensor]] = [{} for _ in self.parameters]  # by loss
+
+    def add(self, loss: int, gradients: Sequence[Tensor | None]) -> None:
+        """Take note of the gradients of one loss, one per parameter."""
+        of = loss if self.weighted else None  # what is not weighted is summed at once
+        for shares, gradient in zip(self._shares, gradients, strict=True):
+            if gradient is not None:
+                shares[of] = shares[of] + gradient if of in shares else gradient
+
+    def accumulate(self, weights: Tensor | None) -> None:
+        """Add to ``.grad``, with weights, ``(k,)``, where they count."""
+        sums: list[Tensor | None] = []
+        for shares in self._shares:
+            parts = [
+                part if loss is None or weights is None else part * weights[loss].to(part)
+                for loss, part in shares.items()
+            ]
+            sums.append(torch.stack(parts).sum(0) if len(parts) > 1 else next(iter(parts), None))
+        accumulate_all(self.parameters, sums)

@@ -1,0 +1,135 @@
+"""One training step's gradients: ``core.weighting.backward``."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from core.weighting.base import GramWeighting, LossWeighting, Weighting
+from core.weighting.engine.features import Features
+from core.weighting.engine.flat import Flat, Heads
+from core.weighting.engine.losses import Losses
+from core.weighting.engine.ways import (
+    Problem,
+    Step,
+    exact,
+    matrix_free,
+    plain,
+    representation,
+    standing,
+)
+from core.weighting.fairgrad import FairGrad
+from datasets.errors import UserError, unknown
+
+WAYS = ("exact", "matrix_free", "representation", "auto")
+
+# Passes through the trunk that a product with the Gram matrix costs, and steps after which "auto"
+# looks again whether matrix-free has become cheaper. No clock decides, so that a run that is
+# repeated or goes on from a checkpoint takes the same steps.
+PRODUCT, LOOK_AGAIN = 2.2, 100
+FEWEST = 3  # products of the easiest searches
+
+
+def backward(
+    losses: Tensor | Sequence[Tensor],
+    weighting: Weighting,
+    *,
+    shared: Iterable[Tensor],
+    heads: Iterable[Tensor] = (),
+    features: Tensor | Sequence[Tensor] | None = None,
+    present: Tensor | None = None,
+    gradients: str = "exact",
+    weighted_heads: bool = False,
+) -> Step:
+    """Accumulate one step's gradients in ``.grad``, as ``Tensor.backward`` would; frees the graph.
+
+    Frozen parameters and those that no loss depends on are left as they are. Clip gradients after
+    it. Hooks on tensors run once per pass; those of ``DistributedDataParallel`` do not run.
+
+    Args:
+        losses: The losses, ``(k,)``, or a sequence of them, with a graph, before the weighting's
+            own ``transform``. Scalars, in a sequence or stacked, cost least.
+        weighting: Any weighting. A loss weighting takes one plain backward pass of its objective,
+            in which every parameter takes part, the weighting's own too: ``heads`` are weighted,
+            and the arguments after it do not matter.
+        shared: The parameters whose gradients are combined.
+        heads: The other parameters, of one or several losses. They get the sum of the losses'
+            gradients.
+        features: The tensors between shared parameters and heads: all that the losses know of the
+            shared parameters.
+        present: Which losses have examples in this batch, ``(k,)`` bool, best on the host. Others
+            take no part: they are left out of the Gram matrix and weigh 0.
+        gradients: Which way the tasks' gradients are had (see ``docs/weighting.md``).
+        weighted_heads: Whether the heads' gradients are weighted too. The published methods do not.
+
+    Raises:
+        UserError: If the arguments do not fit each other.
+    """
+    if gradients not in WAYS:
+        raise UserError(unknown("way to the gradients", gradients, WAYS))
+    given = Losses(losses, present)
+    if isinstance(weighting, LossWeighting):
+        return plain(given, weighting)
+    flat = Flat(shared)
+    if not flat.size:
+        raise UserError("no shared parameter requires a gradient: there is nothing to weigh")
+    between = None if features is None else Features(features)
+    problem = Problem(given, flat, Heads(heads, weighted_heads), between)
+    given.transform(weighting.transform)
+    if not given.present.any():
+        return Step(torch.zeros_like(given.values), None, "plain")
+    if isinstance(weighting, GramWeighting):
+        weights = weighting.standing()
+        if weights is not None and len(weights) == len(given.values):
+            return standing(problem, weights)
+    way = _way(gradients, problem, weighting)
+    if way == "exact":
+        return exact(problem, weighting)
+    assert isinstance(weighting, GramWeighting)
+    if way == "representation":
+        return representation(problem, weighting)
+    assert isinstance(weighting, FairGrad)
+    return matrix_free(problem, weighting)
+
+
+def _way(gradients: str, problem: Problem, weighting: Weighting) -> str:
+    """Return ``exact``, ``matrix_free`` or ``representation``.
+
+    Raises:
+        UserError: If the way does not fit the problem or the weighting.
+    """
+    features = problem.features
+    if gradients == "exact":
+        return "exact"
+    if gradients == "auto":
+        if features is None or not isinstance(weighting, FairGrad):
+            return "exact"
+        tasks = int(problem.losses.present.sum())
+        leaks = features.passes_by(problem.losses, problem.flat.parameters)
+        return "exact" if leaks or not _pays(weighting, tasks) else "matrix_free"
+    if features is None:
+        raise UserError(f"gradients={gradients!r} needs features; without, take 'exact' or 'auto'")
+    if not isinstance(weighting, FairGrad) and gradients == "matrix_free":
+        raise UserError(
+            "gradients='matrix_free' solves the equation of alpha-fair weights: it works for "
+            "fairgrad, nashmtl; take 'exact'"
+        )
+    if not isinstance(weighting, GramWeighting):
+        raise UserError(f"gradients={gradients!r} is for weightings by Gram matrix; take 'exact'")
+    if features.passes_by(problem.losses, problem.flat.parameters):
+        raise UserError(
+            f"gradients={gradients!r}: a loss depends on shared parameters by another way than the "
+            "features; name all that is between them, or take 'exact'"
+        )
+    return gradients
+
+
+def _pays(weighting: FairGrad, tasks: int) -> bool:
+    """Return whether matrix-free costs less than so many passes, by the last such step."""
+    if tasks > PRODUCT * max(weighting.products, FEWEST):
+        return True
+    weighting.waited += 1
+    if weighting.waited < LOOK_AGAIN or tasks <= PRODUCT * FEWEST:
+        return False
+    weighting.waited = 0
+    return True

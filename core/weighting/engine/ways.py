@@ -1,0 +1,158 @@
+"""The ways from losses to gradients, between which a step chooses."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from core.weighting.base import GradientWeighting, GramWeighting, LossWeighting, Weighting
+from core.weighting.engine.features import Features
+from core.weighting.engine.flat import Flat, Heads, accumulate_all, gram_of
+from core.weighting.engine.losses import Losses
+from core.weighting.engine.matrix_free import PRODUCTS, search
+from core.weighting.fairgrad import FairGrad
+
+
+class Step(NamedTuple):
+    """What :func:`backward` did.
+
+    Args:
+        weights: The weights of the losses' gradients, ``(k,)``, 0 for absent losses; None for
+            weightings that combine the gradients otherwise.
+        gram: The inner products by which they were chosen, of the present losses' gradients,
+            float64; None where none were needed. For ``matrix_free`` a model of them.
+        way: ``plain`` (one backward pass of the weighted sum), ``exact``, ``matrix_free`` or
+            ``representation``.
+        residual: The measured error of matrix-free weights, ``max |(G w - b) / b|`` with
+            ``b = w^(-1/alpha)``, at most 0.01; NaN for other ways.
+        products: Products with the Gram matrix that were made: where this is not 0 and the way
+            ``exact``, the matrix-free search did not converge.
+    """
+
+    weights: Tensor | None
+    gram: Tensor | None
+    way: str
+    residual: float = math.nan
+    products: int = 0
+
+
+class Problem(NamedTuple):
+    """Losses, the parameters they depend on, and what is between them."""
+
+    losses: Losses
+    flat: Flat
+    heads: Heads
+    features: Features | None
+
+
+def plain(losses: Losses, weighting: LossWeighting) -> Step:
+    """Descend the weighting's objective; its state moves once."""
+    with torch.enable_grad():
+        leaf = torch.where(losses.present.to(losses.values.device), losses.values, 0)
+        leaf.requires_grad_()
+        transformed = weighting.transform(leaf)
+        transformed.retain_grad()
+        weighting.objective(transformed).backward()
+    assert leaf.grad is not None
+    assert transformed.grad is not None
+    losses.backward(leaf.grad)
+    return Step(transformed.grad.detach(), None, "plain")
+
+
+def standing(problem: Problem, weights: Tensor) -> Step:
+    """Take weights, ``(k,)``, that are known beforehand: one pass."""
+    losses, heads = problem.losses, problem.heads
+    weights = losses.expand(weights[losses.present.to(weights.device)])
+    if heads.parameters:
+        own = weights if heads.weighted else losses.present.to(weights)
+        losses.backward(own, heads.parameters, keep=True)
+    losses.backward(weights, problem.flat.parameters)
+    return Step(weights, None, "plain")
+
+
+def exact(problem: Problem, weighting: Weighting, by_features: Tensor | None = None) -> Step:
+    """Hold all gradients of the shared parameters.
+
+    Args:
+        problem: The losses and parameters.
+        weighting: A Gram or gradient weighting.
+        by_features: The gradients by the features, ``(k, n)``, where they are known; the heads
+            have theirs then.
+    """
+    flat, heads = problem.flat, problem.heads
+    _passes(problem, by_features)
+    if isinstance(weighting, GramWeighting):
+        gram = flat.gram()
+        weights = weighting.weights(gram)
+        flat.accumulate(weights)
+        return _ended(problem, weights, gram, "exact")
+    assert isinstance(weighting, GradientWeighting)
+    flat.accumulate_vector(weighting.combine(flat.matrix()))
+    heads.accumulate(None)
+    return Step(None, None, "exact")
+
+
+def _passes(problem: Problem, by_features: Tensor | None) -> None:
+    """Note the gradients of the present losses by the shared parameters, and by the heads."""
+    losses, flat, heads, features = problem
+    present = losses.present.nonzero().flatten().tolist()
+    if features is not None and by_features is None:
+        # No loss meets the other losses' heads K times, and the heads' activations are let go.
+        by_features = (
+            None
+            if features.passes_by(losses, flat.parameters)
+            else features.gradients(losses, heads)
+        )
+    shared, inputs = flat.parameters, [*flat.parameters, *heads.parameters]
+    for i, loss in enumerate(present):
+        keep = loss != present[-1]
+        if features is not None and by_features is not None:
+            flat.add(features.pull(by_features[i], shared, keep))
+        else:
+            found = losses.gradients_of(loss, inputs, keep)
+            flat.add(found[: len(shared)])
+            heads.add(loss, found[len(shared) :])
+            del found
+
+
+def representation(problem: Problem, weighting: GramWeighting) -> Step:
+    """Weigh by the gradients of the features in place of the parameters': an approximation."""
+    losses, flat, heads, features = problem
+    assert features is not None
+    rows = features.gradients(losses, heads)
+    gram = gram_of(rows)
+    weights = weighting.weights(gram)
+    start = weights.to(rows) @ rows
+    del rows
+    accumulate_all(flat.parameters, features.pull(start, flat.parameters, keep=False))
+    return _ended(problem, weights, gram, "representation")
+
+
+def matrix_free(problem: Problem, weighting: FairGrad) -> Step:
+    """Solve by products with the Gram matrix; exactly where that does not converge."""
+    losses, flat, heads, features = problem
+    assert features is not None
+    rows = features.gradients(losses, heads)
+    try:
+        found = search(rows, features, flat.parameters, weighting.alpha)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, NotImplementedError):  # an operation without a second derivative
+        found = None
+    weighting.waited = 0
+    if found is None:
+        weighting.products = PRODUCTS
+        weighting.fallbacks += 1
+        return exact(problem, weighting, rows)._replace(products=PRODUCTS)
+    weighting.products = found.products
+    weighting.solved_elsewhere(found.weights.to(rows.device))
+    accumulate_all(flat.parameters, found.gradients, found.factor)
+    step = _ended(problem, found.weights, found.model, "matrix_free")
+    return step._replace(residual=found.residual, products=found.products)
+
+
+def _ended(problem: Problem, weights: Tensor, gram: Tensor, way: str) -> Step:
+    weights = problem.losses.expand(weights)
+    problem.heads.accumulate(weights)
+    return Step(weights, gram, way)
