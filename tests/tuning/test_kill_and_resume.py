@@ -71,7 +71,7 @@ def test_killed_study_exports_the_same(
     results = tmp_path / "results"
     records = tmp_path / "results.records"
     expected, duration = undisturbed
-    moment = random.Random(number).uniform(0.35, 1) * duration  # the first third is start-up
+    moment = random.Random(number).uniform(0.5, 0.9) * duration  # the first half is start-up
     killed = tune_killed([*STUDY, "--results", results], after=moment)
     before = recorded(records)
     done: Done = tune([*STUDY, "--results", results, "--resume"])
