@@ -239,7 +239,8 @@ def test_budgets_stop_export_and_say_how_to_go_on(tmp_path: Path) -> None:
 
 def test_two_studies_at_once_write_the_tables_of_one_after_the_other(tmp_path: Path) -> None:
     def arguments(method: str, results: Path) -> list[str]:
-        return ["--method", method, *QUICK, "--search", "random", "--results", str(results)]
+        return ["--method", method, *QUICK, "--search", "random", "--scheduler", "none",
+                "--results", str(results)]  # fmt: skip
 
     together = [
         subprocess.Popen(
