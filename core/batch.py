@@ -1,31 +1,47 @@
 """What goes into a model and what comes out."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from datasets.benchmark import Outputs
+
 
 class Batch(NamedTuple):
-    """The examples of one step.
+    """The examples of one step, on the device.
 
     Args:
-        inputs: Model inputs, ``(b, ...)``.
-        y: Labels, ``(b,)`` int64.
+        inputs: Model inputs: ``(b, ...)``, or a named tuple of tensors for images and texts.
+        targets: What is to be predicted, by task, ``(b, ...)``.
         group: Groups, ``(b,)`` int64, or None where the benchmark has none.
     """
 
-    inputs: Tensor
-    y: Tensor
+    inputs: Any
+    targets: Mapping[str, Tensor]
     group: Tensor | None
+
+    @property
+    def y(self) -> Tensor:
+        """The labels of classification, ``(b,)`` int64."""
+        return self.targets["y"]
+
+    @property
+    def size(self) -> int:
+        """The number of examples."""
+        return len(next(iter(self.targets.values())))
 
 
 class Output(NamedTuple):
     """What a model returns.
 
     Args:
-        outputs: Predictions, such as logits ``(b, classes)``.
+        outputs: Predictions: logits ``(b, classes)``, or by task.
         representation: The last hidden representation, ``(b, ...)``.
+        features: The tensors between shared parameters and task heads, all that the outputs know
+            of the shared parameters; None where there are no such tensors, or no heads.
     """
 
-    outputs: Tensor
+    outputs: Outputs
     representation: Tensor
+    features: tuple[Tensor, ...] | None = None

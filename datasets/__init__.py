@@ -2,33 +2,37 @@
 
 import importlib
 import inspect
-import pkgutil
 from functools import cache
 from pathlib import Path
 
 from datasets.benchmark import Benchmark
 from datasets.errors import UserError, unknown
 
-_PARTS = {"benchmark", "errors", "knobs", "metrics"}  # files that hold no benchmark
-
 
 @cache
 def names() -> tuple[str, ...]:
-    """Return the names of all benchmarks, sorted."""
-    found = (module.name for module in pkgutil.iter_modules(__path__))
-    return tuple(sorted(name for name in found if name not in _PARTS))
+    """Return the names of all benchmarks, sorted: the files that define a class of their name."""
+    return tuple(
+        sorted(
+            path.stem
+            for path in Path(__file__).parent.glob("*.py")
+            if f'\n    name = "{path.stem}"\n' in path.read_text(encoding="utf-8")
+        )
+    )
 
 
 @cache
-def load(name: str, data_root: str | Path = "data") -> Benchmark:
+def load(name: str, data_root: str | Path = "data", baseline: str = "") -> Benchmark:
     """Return a benchmark; its splits are read when first used and then stay in the process.
 
     Args:
         name: A name of :func:`names`.
         data_root: The folder that holds the data sets.
+        baseline: The text of a baseline file in place of the benchmark's own
+            (:class:`datasets.tasks.Baseline`); empty for the own one.
 
     Raises:
-        UserError: If there is no such benchmark.
+        UserError: If there is no such benchmark, or it takes no baseline.
     """
     if name not in names():
         raise UserError(unknown("data set", name, names()))
@@ -41,4 +45,6 @@ def load(name: str, data_root: str | Path = "data") -> Benchmark:
     if len(classes) != 1 or classes[0].name != name:
         raise TypeError(f"datasets/{name}.py must define one Benchmark with name = '{name}'")
     benchmark: Benchmark = classes[0](Path(data_root))
+    if baseline:
+        benchmark.use_baseline(baseline)
     return benchmark

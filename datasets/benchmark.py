@@ -1,38 +1,54 @@
-"""What a benchmark is: splits, groups, metrics, and how it is trained by default."""
+"""What a benchmark is: splits, metrics, and how it is trained by default.
+
+Two kinds lie below: :mod:`datasets.groups` (classification judged by its worst group) and
+:mod:`datasets.tasks` (several tasks judged against single-task models).
+"""
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
 
-from datasets import metrics
+from datasets.card import Card
 from datasets.errors import UserError
 from datasets.knobs import Knob, Scalar
 
 SPLITS = ("train", "validation", "test")
 
+Outputs = Tensor | Mapping[str, Tensor]  # of a model: logits, or an entry per task
+
 
 @dataclass(frozen=True)
-class Protocol:
+class Training:
     """How a benchmark is trained unless told otherwise; every field can be set as a knob.
 
     Args:
-        model: A name of :mod:`core.models`.
+        model: A name of :mod:`core.models`, a public name of a pretrained model, or its folder.
         epochs: Epochs of the stage that selection looks at.
         lr: Learning rate.
         weight_decay: Decay of weights; biases and norms are not decayed.
         batch_size: Examples per step.
-        optimizer: ``sgd`` or ``adamw``.
+        optimizer: ``sgd``, ``adam`` or ``adamw``.
         momentum: Momentum of SGD.
-        schedule: A schedule of :func:`transformers.get_scheduler` stepped per batch.
+        schedule: A schedule of :func:`transformers.get_scheduler` stepped per batch; ``step``
+            (half the rate every 100 epochs) and ``plateau`` (0.7 of the rate after 5 rounds
+            without a better selection value, not below 1e-5) are stepped per round.
         warmup: Share of a stage's steps in which the learning rate rises from 0.
         clip_norm: Largest norm of the gradient; 0 does not clip.
+        clip: Whether ``all`` parameters are clipped together, or the ``shared`` ones only.
+        gradients: The way to the gradients of weightings by gradients (docs/weighting.md).
+        weighted_heads: Whether these weightings weight the gradients of task heads too.
+        augmentation: A name of :mod:`core.augmentations`, for training batches.
+        microbatch: Examples per forward pass, where the recipe is exact when a batch is split; 0
+            does not split.
+        checkpointing: Whether activations are computed again in the backward pass.
+        compile: Whether :func:`torch.compile` compiles the model.
         patience: Eligible rounds without a better selection value after which a trial stops; 0
             trains all of them.
     """
@@ -47,6 +63,13 @@ class Protocol:
     schedule: str = "constant"
     warmup: float = 0.0
     clip_norm: float = 0.0
+    clip: str = "all"
+    gradients: str = "exact"
+    weighted_heads: bool = False
+    augmentation: str = "none"
+    microbatch: int = 0
+    checkpointing: bool = False
+    compile: bool = False
     patience: int = 0
 
     def settings(self) -> dict[str, Scalar]:
@@ -54,43 +77,109 @@ class Protocol:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
+_SWITCH = Knob("choice", (False, True), False)
+
 # What a value given for a protocol field must obey: its kind, and the lowest and highest value.
+# The model and the augmentation are checked where their names are known, in core.
 PROTOCOL_RULES: Mapping[str, Knob] = {
     "epochs": Knob("integer", (1, 1_000_000), 1),
     "lr": Knob("uniform", (0.0, 1e30), 0.0),
     "weight_decay": Knob("uniform", (0.0, 1e30), 0.0),
     "batch_size": Knob("integer", (1, 1_000_000), 1),
-    "optimizer": Knob("choice", ("sgd", "adamw"), "sgd"),
+    "optimizer": Knob("choice", ("sgd", "adam", "adamw"), "sgd"),
     "momentum": Knob("uniform", (0.0, 1.0), 0.0),
-    "schedule": Knob("choice", ("constant", "linear", "cosine_with_restarts"), "constant"),
+    "schedule": Knob(
+        "choice", ("constant", "linear", "cosine_with_restarts", "step", "plateau"), "constant"
+    ),
     "warmup": Knob("uniform", (0.0, 1.0), 0.0),
     "clip_norm": Knob("uniform", (0.0, 1e30), 0.0),
+    "clip": Knob("choice", ("all", "shared"), "all"),
+    "gradients": Knob("choice", ("exact", "matrix_free", "representation", "auto"), "exact"),
+    "weighted_heads": _SWITCH,
+    "microbatch": Knob("integer", (0, 1_000_000), 0),
+    "checkpointing": _SWITCH,
+    "compile": _SWITCH,
     "patience": Knob("integer", (0, 1_000_000), 0),
 }
 
 
-@dataclass(frozen=True)
-class Split:
-    """One split, as tensors with an entry per example.
-
-    Args:
-        inputs: Model inputs, ``(n, ...)``.
-        y: Labels, ``(n,)`` int64.
-        group: Group numbers ``n_attributes * y + a``, ``(n,)`` int64; None where unknown.
-    """
-
-    inputs: Tensor
-    y: Tensor
-    group: Tensor | None
+class Inputs(Protocol):
+    """The inputs of a split: a tensor, or a store that makes batches (:mod:`datasets.stores`)."""
 
     def __len__(self) -> int:
         """Return the number of examples."""
-        return len(self.y)
+        ...
+
+    def __getitem__(self, index: Tensor) -> Any:
+        """Return the inputs of the examples ``index``, ``(b,)`` int64, as one batch."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that all inputs take."""
+        ...
+
+    def to(self, device: torch.device) -> Self:
+        """Return the inputs on a device."""
+        ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split.
+
+    Args:
+        inputs: Model inputs, an entry per example.
+        targets: What is to be predicted, by task: tensors ``(n, ...)``. Classification has one,
+            ``y``, ``(n,)`` int64.
+        group: Group numbers ``n_attributes * y + a``, ``(n,)`` int64; None where unknown.
+    """
+
+    inputs: Inputs
+    targets: Mapping[str, Tensor]
+    group: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(next(iter(self.targets.values())))
+
+    @property
+    def y(self) -> Tensor:
+        """The labels of classification, ``(n,)`` int64."""
+        return self.targets["y"]
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that inputs and targets take."""
+        return self.inputs.nbytes + sum(target.nbytes for target in self.targets.values())
 
     def to(self, device: torch.device) -> "Split":
-        """Return the split with its tensors on ``device``."""
+        """Return the split with everything on ``device``."""
         group = None if self.group is None else self.group.to(device)
-        return Split(self.inputs.to(device), self.y.to(device), group)
+        targets = {name: target.to(device) for name, target in self.targets.items()}
+        return Split(self.inputs.to(device), targets, group)
+
+
+class Meter(ABC):
+    """Gathers what metrics are made of, batch by batch."""
+
+    @abstractmethod
+    def add(self, index: Tensor, outputs: Outputs, targets: Mapping[str, Tensor]) -> None:
+        """Take in a batch of outputs.
+
+        Args:
+            index: Which examples of the split these are, ``(b,)`` int64 on the host.
+            outputs: The model's outputs for them, float32.
+            targets: Their targets, on the same device.
+        """
+
+    @abstractmethod
+    def metrics(self) -> dict[str, Any]:
+        """Return the metrics of the whole split."""
+
+    @abstractmethod
+    def predictions(self) -> dict[str, Tensor]:
+        """Return columns with an entry per example, in order, on the host: what is exported."""
 
 
 class Benchmark(ABC):
@@ -98,22 +187,42 @@ class Benchmark(ABC):
 
     name: ClassVar[str]
     version: ClassVar[str]  # raised whenever splits, labels or metrics change
-    protocol: ClassVar[Protocol]
+    protocol: ClassVar[Training]
     search: ClassVar[Mapping[str, Knob]]  # of what belongs to the data
     selecting: ClassVar[str]  # the selection rule used by default
     reported: ClassVar[tuple[str, ...]]  # the metrics of a table, the most telling one first
     provides: ClassVar[frozenset[str]]  # what methods may need, e.g. "train_groups"
+    card: ClassVar[Card]  # what a reader should know of the data
+    encoder: ClassVar[str | None] = None  # the default model of methods that need hidden states
 
     def __init__(self, data_root: Path) -> None:
         self.data_root = data_root
+
+    @property
+    def key_version(self) -> str:
+        """What a trial's key holds of the benchmark beyond its name."""
+        return self.version
 
     @abstractmethod
     def load(self) -> dict[str, Split]:
         """Read all splits, by the names in :data:`SPLITS`."""
 
     @abstractmethod
-    def evaluate(self, split: str, outputs: Tensor) -> dict[str, Any]:
-        """Return the metrics of ``split`` from the model's outputs for all its examples."""
+    def meter(self, split: str) -> Meter:
+        """Return a meter for one evaluation of ``split``."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> Mapping[str, int]:
+        """The number of outputs by task: classes of classification (task ``y``), or channels."""
+
+    def use_baseline(self, text: str) -> None:
+        """Judge tasks against another baseline (:class:`datasets.tasks.Baseline`).
+
+        Raises:
+            UserError: If the benchmark has no baseline, or the text is none.
+        """
+        raise UserError(f"data set '{self.name}' is not judged against a baseline")
 
     @cached_property
     def splits(self) -> dict[str, Split]:
@@ -126,87 +235,10 @@ class Benchmark(ABC):
         digest = hashlib.sha256()
         for name in SPLITS:
             split = self.splits[name]
-            for tensor in (split.inputs, split.y, split.group):
-                if tensor is not None:
+            for tensor in (split.inputs, *split.targets.values(), split.group):
+                if isinstance(tensor, Tensor):
                     digest.update(str((name, tuple(tensor.shape), tensor.dtype)).encode())
                     digest.update(tensor.contiguous().numpy().tobytes())
+                elif tensor is not None:
+                    raise TypeError(f"{self.name}: inputs in a store need a data_hash of their own")
         return digest.hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Classes and attributes, and the groups that they make: ``n_attributes * y + a``."""
-
-    classes: tuple[str, ...]
-    attributes: tuple[str, ...]
-    names: tuple[str, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Name the groups."""
-        names = tuple(f"{y}, {a}" for y in self.classes for a in self.attributes)
-        object.__setattr__(self, "names", names)
-
-    def __len__(self) -> int:
-        """Return the number of groups."""
-        return len(self.names)
-
-
-class GroupBenchmark(Benchmark):
-    """Classification that is judged by its worst group."""
-
-    groups: ClassVar[Groups]
-    selecting = "validation_worst_group_accuracy"
-    reported = ("worst_group_accuracy", "average_accuracy")
-    provides = frozenset({"train_groups", "validation_groups"})
-
-    @property
-    def outputs(self) -> int:
-        """The number of the model's outputs: one logit per class."""
-        return len(self.groups.classes)
-
-    @cached_property
-    def splits(self) -> dict[str, Split]:
-        """The splits, read once per process and checked.
-
-        Raises:
-            UserError: If a group that training or test has is missing in validation.
-        """
-        splits = self.load()
-        present = {
-            name: set() if split.group is None else set(split.group.unique().tolist())
-            for name, split in splits.items()
-        }
-        if splits["validation"].group is not None:
-            missing = sorted((present["train"] | present["test"]) - present["validation"])
-            if missing:
-                names = "; ".join(self.groups.names[group] for group in missing)
-                raise UserError(
-                    f"{self.name}: validation has no example of group {names}, which training or "
-                    "test has: the worst-group accuracy that selects would be undefined"
-                )
-        return splits
-
-    @cached_property
-    def training_shares(self) -> Tensor | None:
-        """The groups' shares of the training split, ``(groups,)`` float64; None if unknown."""
-        group = self.splits["train"].group
-        if group is None:
-            return None
-        return torch.bincount(group, minlength=len(self.groups)).double() / len(group)
-
-    def evaluate(self, split: str, outputs: Tensor) -> dict[str, Any]:
-        """Return group metrics.
-
-        Args:
-            split: The split's name.
-            outputs: Logits, ``(n, classes)``, for all its examples in order.
-
-        Returns:
-            The mapping of :func:`datasets.metrics.group_metrics`.
-        """
-        data = self.splits[split].to(outputs.device)
-        correct = outputs.argmax(dim=1) == data.y
-        return metrics.group_metrics(
-            correct, data.y, data.group, len(self.groups.classes), len(self.groups),
-            self.training_shares,
-        )  # fmt: skip

@@ -1,18 +1,21 @@
 """A small convolutional network for 8x8 digits."""
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from core.batch import Output
+from core.models.base import Model
 
 
-class DigitsCNN(nn.Module):
+class DigitsCNN(Model):
     """Two convolutions with pooling, one hidden layer of 64 units: 14 thousand parameters.
 
     Args:
-        outputs: The number of classes.
+        outputs: The number of classes, by the only task.
     """
 
-    def __init__(self, outputs: int) -> None:
+    def __init__(self, outputs: Mapping[str, int]) -> None:
         super().__init__()
         self.trunk = nn.Sequential(
             nn.Conv2d(2, 16, kernel_size=3, padding=1),
@@ -25,9 +28,13 @@ class DigitsCNN(nn.Module):
             nn.Linear(128, 64),
             nn.ReLU(),
         )
-        self.head = nn.Linear(64, outputs)
+        self.head = nn.Linear(64, outputs["y"])
 
     def forward(self, inputs: Tensor) -> Output:
         """Return logits ``(b, outputs)`` and hidden layer ``(b, 64)`` of ``(b, 2, 8, 8)``."""
         hidden = self.trunk(inputs)
         return Output(self.head(hidden), hidden)
+
+    def last_layer(self) -> nn.Linear:
+        """Return the layer from the hidden layer to the logits."""
+        return self.head

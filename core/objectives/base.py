@@ -1,11 +1,14 @@
 """What every objective is."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
 from core.batch import Batch, Output
+from core.models.base import Model
 from datasets.benchmark import Benchmark
 
 
@@ -13,23 +16,56 @@ class Losses(NamedTuple):
     """The losses of one step.
 
     Args:
-        values: One entry per loss, ``(k,)``; 0 where a loss has no example in the batch.
+        values: One entry per loss, ``(k,)``, or scalars, which is best where a weighting needs
+            gradients one by one; 0 where a loss has no example in the batch.
         counts: How many examples each averages, ``(k,)``; 0 where there is none.
     """
 
-    values: Tensor
+    values: Tensor | list[Tensor]
     counts: Tensor
 
 
-class Objective(ABC):
-    """One or several losses of a batch."""
+@dataclass
+class Step:
+    """What objectives see of one step.
 
-    needs: ClassVar[frozenset[str]] = frozenset()  # of the benchmark, such as "train_groups"
+    Args:
+        model: The model.
+        batch: The batch of the end task.
+        output: The model's output for it, computed when first asked for.
+        draw: Draws the next batch of so many training examples, for objectives with examples of
+            their own, as the benchmark gives them (images not yet cropped).
+        hidden: The representations of this step's forward passes so far.
+    """
+
+    model: Model
+    batch: Batch
+    forward: Callable[[], Output]
+    draw: Callable[[int], Batch]
+    hidden: list[Tensor] = field(default_factory=list)
+    _output: Output | None = None
+
+    @property
+    def output(self) -> Output:
+        """The model's output for the batch of the end task."""
+        if self._output is None:
+            self._output = self.forward()
+            self.hidden.append(self._output.representation)
+        return self._output
+
+
+class Objective(ABC):
+    """One or several losses of a step."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()  # of benchmark and model, such as "train_groups"
+    auxiliary: ClassVar[bool] = False  # whether it needs no labels, and can be pretrained on
+    last: ClassVar[bool] = False  # whether it looks at what the others computed
+    splits: ClassVar[bool] = False  # whether the mean over parts of a batch is the batch's value
 
     @abstractmethod
     def names(self, benchmark: Benchmark) -> list[str]:
         """Return the names of the losses, which are the same in every step."""
 
     @abstractmethod
-    def losses(self, batch: Batch, output: Output) -> Losses:
-        """Return the losses of a batch, in the order of :meth:`names`."""
+    def losses(self, step: Step) -> Losses:
+        """Return the losses of a step, in the order of :meth:`names`."""

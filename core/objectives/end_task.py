@@ -1,12 +1,13 @@
 """The task itself."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from core.batch import Batch, Output
-from core.objectives.base import Losses, Objective
+from core.objectives.base import Losses, Objective, Step
 from datasets.benchmark import Benchmark
 
 
@@ -14,11 +15,15 @@ from datasets.benchmark import Benchmark
 class EndTask(Objective):
     """Mean cross-entropy of the batch: one loss, ``end_task``."""
 
+    splits: ClassVar[bool] = True
+
     def names(self, benchmark: Benchmark) -> list[str]:
         """Return ``["end_task"]``."""
         return ["end_task"]
 
-    def losses(self, batch: Batch, output: Output) -> Losses:
+    def losses(self, step: Step) -> Losses:
         """Return the mean cross-entropy, ``(1,)``."""
-        value = cross_entropy(output.outputs, batch.y)
-        return Losses(value[None], torch.full_like(value, len(batch.y))[None])
+        logits = step.output.outputs
+        assert isinstance(logits, Tensor)
+        value = cross_entropy(logits, step.batch.y)
+        return Losses(value[None], torch.full_like(value, step.batch.size)[None])

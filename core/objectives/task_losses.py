@@ -1,0 +1,82 @@
+"""A loss per task."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from core.objectives.base import Losses, Objective, Step
+from datasets.benchmark import Benchmark
+from datasets.tasks import TaskBenchmark
+
+
+def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean over labels other than -1; logits ``(b, classes, ...)``, labels ``(b, ...)``.
+
+    0 where there is no label.
+    """
+    total = functional.cross_entropy(output, target.long(), ignore_index=-1, reduction="sum")
+    return total / (target != -1).sum().clamp(min=1)
+
+
+def masked_l1(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean absolute error over pixels whose target is not 0, ``(b, 1, h, w)``.
+
+    0 where there is no such pixel.
+    """
+    mask = target != 0
+    return ((output - target).abs() * mask).sum() / mask.sum().clamp(min=1)
+
+
+def cosine(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean of 1 - cosine over pixels whose target is not 0, ``(b, 3, h, w)``."""
+    mask = (target != 0).any(dim=1)
+    similarity = functional.cosine_similarity(output, target, dim=1)
+    return ((1 - similarity) * mask).sum() / mask.sum().clamp(min=1)
+
+
+def binary_cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean binary cross-entropy of logits, ``(b,)``; labels 0 or 1."""
+    return functional.binary_cross_entropy_with_logits(output, target.to(output.dtype))
+
+
+def squared_error(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared error, ``(b,)``."""
+    return functional.mse_loss(output, target)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    function.__name__: function
+    for function in (cross_entropy, masked_l1, cosine, binary_cross_entropy, squared_error)
+}
+
+
+@dataclass
+class TaskLosses(Objective):
+    """The loss of each task of the benchmark, by the task's name."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"tasks"})
+
+    def names(self, benchmark: Benchmark) -> list[str]:
+        """Return the names of the tasks.
+
+        Raises:
+            ValueError: If the benchmark has no tasks.
+        """
+        if not isinstance(benchmark, TaskBenchmark):
+            raise ValueError(f"{benchmark.name} has no tasks")
+        self._losses = {task.name: LOSSES[task.loss] for task in benchmark.tasks}
+        return list(self._losses)
+
+    def losses(self, step: Step) -> Losses:
+        """Return the tasks' losses, as scalars."""
+        outputs, targets = step.output.outputs, step.batch.targets
+        assert not isinstance(outputs, Tensor)
+        values = [
+            loss(outputs[name].float(), targets[name]) for name, loss in self._losses.items()
+        ]
+        counts = torch.full((len(values),), step.batch.size, device=values[0].device)
+        return Losses(values, counts)

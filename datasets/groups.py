@@ -1,0 +1,146 @@
+"""Benchmarks that are judged by their worst group."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from datasets import metrics
+from datasets.benchmark import Benchmark, Meter, Outputs, Split
+from datasets.errors import UserError
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Classes and attributes, and the groups that they make: ``n_attributes * y + a``."""
+
+    classes: tuple[str, ...]
+    attributes: tuple[str, ...]
+    names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Name the groups."""
+        names = tuple(f"{y}, {a}" for y in self.classes for a in self.attributes)
+        object.__setattr__(self, "names", names)
+
+    def __len__(self) -> int:
+        """Return the number of groups."""
+        return len(self.names)
+
+
+class GroupBenchmark(Benchmark):
+    """Classification that is judged by its worst group.
+
+    Training may have other groups than evaluation (CivilComments: 4 and 16): then a benchmark sets
+    ``training_groups`` too.
+    """
+
+    groups: Groups  # of validation and test
+    training_groups: Groups | None = None  # of training, where they are others
+    selecting = "validation_worst_group_accuracy"
+    reported = ("worst_group_accuracy", "average_accuracy")
+    provides = frozenset({"train_groups", "validation_groups"})
+
+    @property
+    def outputs(self) -> dict[str, int]:
+        """One logit per class."""
+        return {"y": len(self.groups.classes)}
+
+    @property
+    def train_groups(self) -> Groups:
+        """The groups of training."""
+        return self.training_groups or self.groups
+
+    @cached_property
+    def splits(self) -> dict[str, Split]:
+        """The splits, read once per process and checked.
+
+        Raises:
+            UserError: If a group that training or test has is missing in validation.
+        """
+        splits = self.load()
+        present = {
+            name: set() if split.group is None else set(split.group.unique().tolist())
+            for name, split in splits.items()
+        }
+        if splits["validation"].group is not None:
+            needed = present["test"] | (set() if self.training_groups else present["train"])
+            missing = sorted(needed - present["validation"])
+            if missing:
+                names = "; ".join(self.groups.names[group] for group in missing)
+                raise UserError(
+                    f"{self.name}: validation has no example of group {names}, which training or "
+                    "test has: the worst-group accuracy that selects would be undefined"
+                )
+        return splits
+
+    @cached_property
+    def training_shares(self) -> Tensor | None:
+        """The groups' shares of the training split, ``(groups,)`` float64; None if undefined."""
+        group = self.splits["train"].group
+        if group is None or self.training_groups is not None:
+            return None
+        return torch.bincount(group, minlength=len(self.groups)).double() / len(group)
+
+    def meter(self, split: str) -> "GroupMeter":
+        """Return a meter of group metrics (:func:`datasets.metrics.group_metrics`)."""
+        return GroupMeter(self, split)
+
+
+class GroupMeter(Meter):
+    """Keeps the logits of a split's examples."""
+
+    def __init__(self, benchmark: GroupBenchmark, split: str) -> None:
+        self.benchmark = benchmark
+        self.split = split
+        self._index: list[Tensor] = []
+        self._logits: list[Tensor] = []
+
+    def add(self, index: Tensor, outputs: Outputs, targets: Mapping[str, Tensor]) -> None:
+        """Take in logits, ``(b, classes)``."""
+        assert isinstance(outputs, Tensor)
+        self._index.append(index)
+        self._logits.append(outputs)
+
+    @property
+    def rows(self) -> Tensor:
+        """The examples that were taken in, ascending, ``(n,)`` int64 on the host."""
+        return torch.cat(self._index).sort().values
+
+    @property
+    def logits(self) -> Tensor:
+        """Their logits in that order, ``(n, classes)``."""
+        logits = torch.cat(self._logits)
+        return logits[torch.cat(self._index).argsort().to(logits.device)]
+
+    def correct(self) -> Tensor:
+        """Return whether each example is classified rightly, ``(n,)`` bool."""
+        logits = self.logits
+        y = self.benchmark.splits[self.split].y[self.rows].to(logits.device)
+        return logits.argmax(dim=1) == y
+
+    def metrics(self) -> dict[str, Any]:
+        """Return group metrics of the examples that were taken in."""
+        data, rows = self.benchmark.splits[self.split], self.rows
+        correct = self.correct()
+        device = correct.device
+        groups = self.benchmark.groups
+        shares = self.benchmark.training_shares
+        if self.split == "train":
+            groups = self.benchmark.train_groups
+        group = None if data.group is None else data.group[rows].to(device)
+        return metrics.group_metrics(
+            correct, data.y[rows].to(device), group, len(groups.classes), len(groups), shares
+        )
+
+    def predictions(self) -> dict[str, Tensor]:
+        """Return label, group, prediction and a logit per class."""
+        data, rows, logits = self.benchmark.splits[self.split], self.rows, self.logits.cpu()
+        columns = {"index": rows, "y": data.y[rows]}
+        if data.group is not None:
+            columns["group"] = data.group[rows]
+        columns["prediction"] = logits.argmax(dim=1)
+        return columns | {f"logit_{i}": logits[:, i] for i in range(logits.shape[1])}

@@ -1,0 +1,160 @@
+"""Benchmarks with several tasks, judged against a model of its own for each (delta-m)."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from datasets.benchmark import Benchmark
+from datasets.errors import UserError
+
+BASELINES = Path(__file__).parent / "baselines"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task.
+
+    Args:
+        name: The name of its target and of the model's outputs for it.
+        loss: Its loss: a name of :mod:`core.objectives.task_losses`.
+        outputs: The model's outputs for it: channels, classes, or 1.
+        metrics: The metrics that judge it, by name: whether higher is better.
+    """
+
+    name: str
+    loss: str
+    outputs: int
+    metrics: Mapping[str, bool]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What single-task models reach: what delta-m compares with.
+
+    As a file: JSON with the keys of this class.
+
+    Args:
+        name: The name that results carry.
+        dataset: The benchmark.
+        version: Raised whenever its values change.
+        source: Where the values come from.
+        metrics: Value by metric.
+        batch_averaged: Whether the values are means over batches of the published code's size.
+    """
+
+    name: str
+    dataset: str
+    version: str
+    source: str
+    metrics: Mapping[str, float]
+    batch_averaged: bool = False
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> Self:
+        """Return the baseline that a file's text holds.
+
+        Raises:
+            UserError: If it is malformed.
+        """
+        try:
+            data = json.loads(text)
+            found = cls(**data)
+            numbers = {name: float(value) for name, value in found.metrics.items()}
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{where}: no baseline file: {error}") from None
+        zero = sorted(name for name, value in numbers.items() if value == 0)
+        if zero:
+            raise UserError(f"{where}: {', '.join(zero)}: 0, so delta-m is undefined")
+        return found
+
+    @property
+    def digest(self) -> str:
+        """Its content's name, 8 hexadecimal digits."""
+        text = json.dumps([sorted(self.metrics.items()), self.version])
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def task_deltas(
+    values: Mapping[str, float], baseline: Mapping[str, float], tasks: tuple[Task, ...]
+) -> dict[str, float]:
+    """Return each metric's change against the baseline, in percent; below 0 is better.
+
+    ``(-1)^[higher is better] (M - B) / B x 100`` (Maninis et al., CVPR 2019).
+    """
+    return {
+        metric: (-1 if higher else 1) * (values[metric] - baseline[metric]) / baseline[metric] * 100
+        for task in tasks
+        for metric, higher in task.metrics.items()
+    }
+
+
+def delta_m(
+    values: Mapping[str, float], baseline: Mapping[str, float], tasks: tuple[Task, ...]
+) -> float:
+    """Return the mean over all metrics of :func:`task_deltas`, in percent; below 0 is better."""
+    deltas = task_deltas(values, baseline, tasks)
+    return sum(deltas.values()) / len(deltas)
+
+
+class TaskBenchmark(Benchmark):
+    """Several tasks on the same inputs.
+
+    Metrics of a split are the tasks' own by name, ``delta_m`` and ``worst_task_delta`` (the
+    largest mean change of a task's metrics), both in percent of the baseline.
+    """
+
+    tasks: ClassVar[tuple[Task, ...]]
+    selecting = "validation_delta_m"
+    reported = ("delta_m", "worst_task_delta")
+    provides = frozenset({"tasks"})
+
+    @property
+    def outputs(self) -> dict[str, int]:
+        """The number of outputs by task."""
+        return {task.name: task.outputs for task in self.tasks}
+
+    @property
+    def metric_names(self) -> dict[str, bool]:
+        """All metrics, and whether higher is better."""
+        return {name: up for task in self.tasks for name, up in task.metrics.items()}
+
+    @cached_property
+    def baseline(self) -> Baseline:
+        """What delta-m compares with: the file of this benchmark's name, or the given one."""
+        path = BASELINES / f"{self.name}.json"
+        return self._checked(Baseline.parse(path.read_text(encoding="utf-8"), path.name))
+
+    def use_baseline(self, text: str) -> None:
+        """Compare with the baseline that a file's text holds.
+
+        Raises:
+            UserError: If it is malformed, or of another benchmark.
+        """
+        self.__dict__["baseline"] = self._checked(Baseline.parse(text, "--baseline"))
+
+    def _checked(self, baseline: Baseline) -> Baseline:
+        if baseline.dataset != self.name:
+            raise UserError(f"baseline '{baseline.name}' is of data set '{baseline.dataset}'")
+        missing = sorted(set(self.metric_names) - set(baseline.metrics))
+        if missing:
+            raise UserError(f"baseline '{baseline.name}' lacks {', '.join(missing)}")
+        return baseline
+
+    @property
+    def key_version(self) -> str:
+        """Version and baseline: delta-m selects, and may steer the learning rate."""
+        return f"{self.version}, baseline {self.baseline.digest}"
+
+    def judged(self, values: Mapping[str, float]) -> dict[str, Any]:
+        """Return metrics with ``delta_m`` and ``worst_task_delta`` added."""
+        deltas = task_deltas(values, self.baseline.metrics, self.tasks)
+        by_task = [
+            sum(deltas[metric] for metric in task.metrics) / len(task.metrics)
+            for task in self.tasks
+        ]
+        mean = sum(deltas.values()) / len(deltas)
+        return {"delta_m": mean, "worst_task_delta": max(by_task), **values}
