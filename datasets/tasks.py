@@ -2,13 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from datasets.benchmark import Benchmark
+import torch
+from torch import Tensor
+
+from datasets.benchmark import Benchmark, Meter, Outputs
 from datasets.errors import UserError
 
 BASELINES = Path(__file__).parent / "baselines"
@@ -108,6 +112,7 @@ class TaskBenchmark(Benchmark):
     """
 
     tasks: ClassVar[tuple[Task, ...]]
+    published_batch: ClassVar[int | None] = None  # of the published evaluation
     selecting = "validation_delta_m"
     reported = ("delta_m", "worst_task_delta")
     provides = frozenset({"tasks"})
@@ -158,3 +163,91 @@ class TaskBenchmark(Benchmark):
         ]
         mean = sum(deltas.values()) / len(deltas)
         return {"delta_m": mean, "worst_task_delta": max(by_task), **values}
+
+    @abstractmethod
+    def accumulators(self) -> "dict[str, Accumulator]":
+        """Return an accumulator of metrics for each task, by its name."""
+
+    def meter(self, split: str, batch_averaged: bool = False) -> "TaskMeter":
+        """Return a meter of all tasks' metrics.
+
+        Args:
+            split: The split's name.
+            batch_averaged: Whether depth and normal metrics are means over batches of
+                :attr:`published_batch` examples, as in the published code, in place of metrics of
+                the whole split.
+        """
+        size = self.published_batch if batch_averaged else None
+        return TaskMeter(self, self.accumulators, size)
+
+
+class Accumulator(ABC):
+    """Gathers what one task's metrics are made of."""
+
+    batch_averaged: ClassVar[bool] = False  # whether the published code averages it over batches
+
+    @abstractmethod
+    def add(self, output: Tensor, target: Tensor) -> Tensor:
+        """Take in a batch, ``(b, ...)``; return each example's error, ``(b,)``, lower is better."""
+
+    @abstractmethod
+    def values(self) -> dict[str, float]:
+        """Return the metrics of all that was taken in."""
+
+
+class TaskMeter(Meter):
+    """The metrics of all tasks.
+
+    Args:
+        benchmark: The benchmark, which judges them.
+        make: Makes fresh accumulators by task.
+        batch: The size of the batches over which metrics are averaged where the published code
+            does; None averages nothing.
+    """
+
+    def __init__(
+        self,
+        benchmark: TaskBenchmark,
+        make: Callable[[], dict[str, Accumulator]],
+        batch: int | None = None,
+    ) -> None:
+        self.benchmark = benchmark
+        self._make = make
+        self._batch = batch
+        self._accumulators = make()
+        self._index: list[Tensor] = []
+        self._errors: dict[str, list[Tensor]] = {name: [] for name in self._accumulators}
+        self._by_batch: list[dict[str, float]] = []
+
+    def add(self, index: Tensor, outputs: Outputs, targets: Mapping[str, Tensor]) -> None:
+        """Take in a batch."""
+        assert not isinstance(outputs, Tensor)
+        self._index.append(index)
+        for name, accumulator in self._accumulators.items():
+            self._errors[name].append(accumulator.add(outputs[name], targets[name]).float())
+        if self._batch is None:
+            return
+        for rows in torch.arange(len(index)).split(self._batch):
+            values: dict[str, float] = {}
+            for name, part in self._make().items():
+                if part.batch_averaged:
+                    part.add(outputs[name][rows], targets[name][rows])
+                    values |= part.values()
+            self._by_batch.append(values)
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the tasks' metrics, ``delta_m`` and ``worst_task_delta``."""
+        values: dict[str, float] = {}
+        for accumulator in self._accumulators.values():
+            values |= accumulator.values()
+        if self._by_batch:
+            for name in self._by_batch[0]:
+                values[name] = sum(batch[name] for batch in self._by_batch) / len(self._by_batch)
+        return self.benchmark.judged(values)
+
+    def predictions(self) -> dict[str, Tensor]:
+        """Return each example's error by task."""
+        index = torch.cat(self._index)
+        order = index.argsort()
+        errors = {name: torch.cat(parts).cpu()[order] for name, parts in self._errors.items()}
+        return {"index": index[order], **{f"error_{name}": e for name, e in errors.items()}}
