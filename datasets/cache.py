@@ -1,0 +1,285 @@
+"""Arrays made once per node from files, and shared by all processes through the page cache.
+
+A cache lies in ``$EVENHAND_CACHE``, or ``<data root>/.cache``, as ``<name>/<digest>/``: one
+``.npy`` file per array and ``manifest.json``. The digest is of the settings and of each source's
+path, size and time of change, so other sources or settings make another cache. One process builds
+it, under a lock and in a temporary folder that is renamed at the end, while the others wait.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from datasets.errors import Problems, UserError
+
+MANIFEST = "manifest.json"
+FORMAT = 1  # raised whenever the layout of a cache changes
+SHOWN = 10  # how many sentences an error of many files has
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Cached:
+    """The arrays of a cache.
+
+    Args:
+        arrays: Memory-mapped tensors by name. What is written into them stays in the process.
+        hash: Content hash of all arrays, 16 hexadecimal digits.
+    """
+
+    arrays: Mapping[str, Tensor]
+    hash: str
+
+
+class Writer:
+    """Takes the arrays of a cache that is being built.
+
+    Args:
+        folder: Where the files go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._arrays: dict[str, np.ndarray] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """Return a new array of zeros on disk, to be filled.
+
+        Raises:
+            OSError: If the disk is full: before the first write, since a write into a mapped file
+                without room would kill the process.
+        """
+        if name in self._arrays or not name.replace("_", "").isalnum():
+            raise ValueError(f"array {name!r}: a new name of letters, digits and _ is expected")
+        path, dtype = self._folder / f"{name}.npy", np.dtype(dtype)
+        header = {"descr": dtype.str, "fortran_order": False, "shape": tuple(map(int, shape))}
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_2_0(file, header)
+            start, size = file.tell(), int(np.prod(shape)) * dtype.itemsize
+            file.flush()
+            if size and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), start, size)
+            else:
+                file.truncate(start + size)
+        self._arrays[name] = _open(path, "r+")
+        return self._arrays[name]
+
+    def save(self, name: str, values: np.ndarray) -> None:
+        """Write an array."""
+        values = np.ascontiguousarray(values)
+        if values.dtype.hasobject:
+            raise TypeError(f"array {name!r} holds objects")
+        self.array(name, values.shape, values.dtype)[...] = values
+
+    def finish(self) -> None:
+        """Write the manifest."""
+        entries = {}
+        for name, array in sorted(self._arrays.items()):
+            if isinstance(array, np.memmap):
+                array.flush()
+            path = self._folder / f"{name}.npy"
+            entries[name] = {
+                "shape": list(array.shape),
+                "dtype": array.dtype.str,
+                "bytes": path.stat().st_size,
+                "sha256": sha256(path),
+            }
+        content = json.dumps([[n, e["shape"], e["dtype"], e["sha256"]] for n, e in entries.items()])
+        manifest = {
+            "format": FORMAT,
+            "hash": hashlib.sha256(content.encode()).hexdigest()[:16],
+            "arrays": entries,
+        }
+        write_atomic(self._folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+
+
+def cached(
+    name: str,
+    data_root: Path,
+    sources: Iterable[Path],
+    settings: Mapping[str, Any],
+    build: Callable[[Writer], None],
+) -> Cached:
+    """Return a cache's arrays; builds it when there is none, or when it is damaged.
+
+    Args:
+        name: The folder of the caches of this benchmark.
+        data_root: The folder that holds the data sets.
+        sources: The files from which the arrays are made.
+        settings: What else the arrays depend on, as JSON.
+        build: Fills a :class:`Writer`.
+
+    Raises:
+        UserError: If a source is missing, the disk is full or the folder cannot be written.
+        Problems: What ``build`` finds in the sources.
+    """
+    folder = folder_of(name, data_root)
+    target = folder / _digest(data_root, sources, settings)
+    if not damage(target):
+        return _read(target)
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / f"{target.name}.lock", f"{name}: another process prepares it"):
+            if damage(target):
+                _build(folder, target, build)
+    return _read(target)
+
+
+def folder_of(name: str, data_root: Path) -> Path:
+    """Return the folder that holds the caches of a benchmark."""
+    return Path(os.environ.get("EVENHAND_CACHE") or data_root / ".cache") / name
+
+
+def damage(folder: Path, full: bool = False) -> list[str]:
+    """Return what is wrong with a cache, a sentence each; empty when nothing is.
+
+    Args:
+        folder: The cache's own folder.
+        full: Whether to read all files and compare checksums too.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            return [f"{folder}: format {manifest['format']}, expected {FORMAT}"]
+        entries = [(f"{n}.npy", e["bytes"], e["sha256"]) for n, e in manifest["arrays"].items()]
+        str(manifest["hash"])
+    except FileNotFoundError:
+        return [f"{folder / MANIFEST}: missing"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return [f"{folder / MANIFEST}: unreadable ({error})"]
+    found = []
+    for file, size, checksum in entries:
+        path = folder / file
+        if not path.is_file():
+            found.append(f"{path}: missing")
+        elif path.stat().st_size != size:
+            found.append(f"{path}: {path.stat().st_size} bytes, expected {size}")
+        elif full and sha256(path) != checksum:
+            found.append(f"{path}: checksum differs")
+    return found
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a text file so that it is there whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def shortened(problems: list[str]) -> Problems:
+    """Return an error that tells the first few problems and how many more there are."""
+    more = len(problems) - SHOWN
+    return Problems(problems[:SHOWN] + ([f"... and {more} more of this kind"] if more > 0 else []))
+
+
+@contextmanager
+def locked(path: Path, waiting: str) -> Iterator[None]:
+    """Hold a lock on a file; after a second of waiting, say so on stderr."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        print(f"{waiting}; waiting for it ({path})", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn a full disk and a folder that cannot be written into errors of one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise UserError(
+                f"{folder}: the disk is full; nothing half-written was left. Free some room, or "
+                "set EVENHAND_CACHE to a folder on another disk"
+            ) from None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise UserError(
+                f"{folder}: cannot be written ({error.strerror}); set EVENHAND_CACHE to a folder "
+                "that can"
+            ) from None
+        raise
+
+
+def _digest(data_root: Path, sources: Iterable[Path], settings: Mapping[str, Any]) -> str:
+    """Return the name of the cache of these sources and settings."""
+    digest = hashlib.sha256(json.dumps([FORMAT, dict(settings)], sort_keys=True).encode())
+    root, missing = os.path.abspath(data_root), []
+    for source in sorted({os.path.abspath(path) for path in sources}):
+        try:
+            state = os.stat(source)
+        except FileNotFoundError:
+            missing.append(f"{source}: missing")
+            continue
+        place = os.path.relpath(source, root)
+        digest.update(f"{place}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    if missing:
+        raise shortened(missing)
+    return digest.hexdigest()[:16]
+
+
+def _build(folder: Path, target: Path, build: Callable[[Writer], None]) -> None:
+    """Build a cache beside its place, then put it there; the lock is held."""
+    for left in folder.glob(f".{target.name}.*"):  # of a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    temporary = folder / f".{target.name}.{os.getpid()}"
+    temporary.mkdir()
+    try:
+        writer = Writer(temporary)
+        build(writer)
+        writer.finish()
+        if target.exists():
+            shutil.rmtree(target)
+        temporary.replace(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _read(folder: Path) -> Cached:
+    """Return the arrays of a whole cache."""
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    # Mapped copy-on-write: torch warns of arrays that cannot be written.
+    arrays = {name: torch.from_numpy(_open(folder / f"{name}.npy", "c"))
+              for name in manifest["arrays"]}  # fmt: skip
+    return Cached(arrays, str(manifest["hash"]))
+
+
+def _open(path: Path, mode: Literal["r+", "c"]) -> np.ndarray:
+    """Return an array that is mapped from a file; empty ones cannot be mapped and are read."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape = np.lib.format.read_array_header_2_0(file)[0]
+    if 0 in shape:
+        return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
+    return np.load(path, mmap_mode=mode, allow_pickle=False)  # type: ignore[no-any-return]

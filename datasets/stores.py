@@ -1,0 +1,150 @@
+"""Stores of images and texts of many sizes: flat bytes and where each example starts.
+
+A batch is made by gathering, with no loop over examples, on whichever device the bytes lie.
+"""
+
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+
+class ImageBatch(NamedTuple):
+    """Images of different sizes.
+
+    Args:
+        pixels: ``(b, 3, H, W)`` uint8, padded with 0 at the right and the bottom to the batch's
+            largest height and width.
+        sizes: Height and width of each in pixels, ``(b, 2)`` int64.
+    """
+
+    pixels: Tensor
+    sizes: Tensor
+
+
+class TextBatch(NamedTuple):
+    """Texts of different lengths.
+
+    Args:
+        ids: Token numbers, ``(b, L)`` int64, padded with 0 to the batch's longest text.
+        attention: Which of them are tokens, ``(b, L)`` bool.
+        segments: 1 in the second text of a pair, else 0, ``(b, L)`` int64.
+    """
+
+    ids: Tensor
+    attention: Tensor
+    segments: Tensor
+
+
+class Images:
+    """Colour images at their native sizes.
+
+    Args:
+        flat: All pixels, ``(total,)`` uint8: an image's rows one after another, each a row of
+            (red, green, blue). May be memory-mapped.
+        starts: Where each example starts in ``flat``, ``(n,)`` int64; examples may share pixels.
+        sizes: Height and width of each, ``(n, 2)`` int64.
+    """
+
+    def __init__(self, flat: Tensor, starts: Tensor, sizes: Tensor) -> None:
+        self.flat = flat
+        self.sizes = sizes.cpu()  # a batch's largest size is found without asking the device
+        self._starts = starts.to(flat.device)
+        self._sizes = sizes.to(flat.device)
+        area = self.sizes.prod(dim=1) * 3
+        # Images of one size that lie side by side are rows of a matrix.
+        self._even = len(area) > 0 and bool(
+            (self.sizes == self.sizes[0]).all()
+            and area[0] > 0
+            and (starts % area[0] == 0).all()
+            and len(flat) % int(area[0]) == 0
+        )
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.sizes)
+
+    def __getitem__(self, index: Tensor) -> ImageBatch:
+        """Return the images ``index``, ``(b,)`` int64; an index on the host needs no waiting."""
+        host = self.sizes[index.cpu()]
+        index = index.to(self.flat.device)
+        sizes = self._sizes[index]
+        if not len(index):
+            return ImageBatch(self.flat.new_zeros((0, 3, 0, 0)), sizes)
+        height, width = host.amax(dim=0).tolist()
+        if self._even:
+            rows = self._starts[index] // (3 * height * width)
+            pixels = self.flat.view(-1, height, width, 3)[rows]
+        else:
+            pixels = self._gather(self._starts[index], sizes, height, width)
+        return ImageBatch(pixels.permute(0, 3, 1, 2), sizes)
+
+    def _gather(self, starts: Tensor, sizes: Tensor, height: int, width: int) -> Tensor:
+        """Return padded pixels, ``(b, height, width, 3)``."""
+        device = self.flat.device
+        row = torch.arange(height, device=device).view(1, -1, 1)
+        column = torch.arange(width, device=device).view(1, 1, -1)
+        heights, widths = sizes[:, 0].view(-1, 1, 1), sizes[:, 1].view(-1, 1, 1)
+        inside = (row < heights) & (column < widths)
+        # Every image starts at a multiple of 3 bytes, so a pixel is a row of a matrix.
+        place = starts.view(-1, 1, 1) // 3 + row * widths + column
+        place = place.masked_fill_(~inside, 0)
+        pixels = self.flat.view(-1, 3).index_select(0, place.flatten())
+        return pixels.view(*place.shape, 3).mul_(inside.unsqueeze(-1))
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that pixels and places take."""
+        return self.flat.nbytes + self._starts.nbytes + self._sizes.nbytes
+
+    def to(self, device: torch.device) -> Self:
+        """Return the store with everything on ``device``."""
+        return type(self)(self.flat.to(device), self._starts.to(device), self.sizes)
+
+
+class Texts:
+    """Tokenised texts, or pairs of texts, of different lengths.
+
+    Args:
+        flat: All token numbers, ``(total,)`` of an integer type. May be memory-mapped.
+        starts: Where each example starts in ``flat``, ``(n,)`` int64; examples may share tokens.
+        lengths: The number of tokens of each, ``(n,)`` int64.
+        seconds: At which of its tokens the second text of a pair starts, ``(n,)`` int64; for
+            single texts their length.
+    """
+
+    def __init__(self, flat: Tensor, starts: Tensor, lengths: Tensor, seconds: Tensor) -> None:
+        self.flat = flat
+        self.lengths = lengths.cpu()
+        self._starts = starts.to(flat.device)
+        self._lengths = lengths.to(flat.device)
+        self._seconds = seconds.to(flat.device)
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return len(self.lengths)
+
+    def __getitem__(self, index: Tensor) -> TextBatch:
+        """Return the texts ``index``, ``(b,)`` int64; an index on the host needs no waiting."""
+        host = self.lengths[index.cpu()]
+        index = index.to(self.flat.device)
+        longest = int(host.max()) if len(host) else 0
+        position = torch.arange(longest, device=self.flat.device)
+        attention = position < self._lengths[index].unsqueeze(1)
+        place = (self._starts[index].unsqueeze(1) + position).masked_fill_(~attention, 0)
+        ids = torch.zeros_like(place)
+        if longest:
+            ids = self.flat[place].long().masked_fill_(~attention, 0)
+        segments = ((position >= self._seconds[index].unsqueeze(1)) & attention).long()
+        return TextBatch(ids, attention, segments)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that tokens and places take."""
+        places = (self._starts, self._lengths, self._seconds)
+        return self.flat.nbytes + sum(tensor.nbytes for tensor in places)
+
+    def to(self, device: torch.device) -> Self:
+        """Return the store with everything on ``device``, but ``lengths``."""
+        flat, starts = self.flat.to(device), self._starts.to(device)
+        return type(self)(flat, starts, self.lengths, self._seconds.to(device))
