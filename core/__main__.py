@@ -10,7 +10,7 @@ import torch
 
 import datasets
 from core import method as methods
-from core.arguments import Parser, check_epochs, pairs
+from core.arguments import Parser, check_epochs, pairs, read_baseline
 from core.environment import detect
 from core.key import make_key
 from core.run import NotFinite, Row, Run
@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     add("--threads", type=int, default=1, help="CPU threads; a trial has its CPUs' number (1)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train (auto)")
     add("--deterministic", action="store_true", help="the same bits on CUDA too")
+    add("--baseline", help="baseline file of delta-m (the data set's own)")
     add("--data-root", default="data", help="folder of the data sets (data)")
     add("--test", action="store_true", help="evaluate the test split after the last round")
     add("--json", action="store_true", help="print each round as one line of JSON, full precision")
@@ -63,7 +64,7 @@ def _train(args: argparse.Namespace) -> None:
     if args.threads < 1:
         raise UserError(f"--threads: received {args.threads}, expected at least 1")
     method = methods.load(args.method)
-    benchmark = datasets.load(args.dataset, args.data_root)
+    benchmark = datasets.load(args.dataset, args.data_root, read_baseline(args.baseline))
     method.check_benchmark(benchmark)
     gpu = {"auto": None, "cpu": False, "cuda": True}[args.device]
     if gpu and not torch.cuda.is_available():
@@ -76,7 +77,7 @@ def _train(args: argparse.Namespace) -> None:
         row = run.round()
         print(json.dumps(row) if args.json else _line(row, run.total_rounds), flush=True)
     if args.test:
-        metrics = run.evaluate("test")[0]
+        metrics = run.evaluate("test").metrics()
         print(json.dumps({"test": metrics}) if args.json else f"test   {_metrics(metrics)}")
 
 

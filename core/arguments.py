@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import yaml
@@ -34,6 +35,20 @@ def check_epochs(config: Config, epochs: int | None) -> None:
     """
     if epochs is not None and "epochs" in config:
         raise UserError("--set epochs=...: --epochs is given too; give one of them")
+
+
+def read_baseline(path: str | None) -> str:
+    """Return the text of a baseline file; empty if none is given.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
+    if path is None:
+        return ""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--baseline: cannot read '{path}': {error}") from None
 
 
 def pairs(texts: Sequence[str]) -> Config:

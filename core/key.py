@@ -14,7 +14,7 @@ from datasets.benchmark import Benchmark
 from datasets.errors import Problems, unknown
 from datasets.knobs import Config, Knob, Scalar
 
-VERSION = 1  # raised when the training core computes other numbers from the same key
+VERSION = 2  # raised when the training core computes other numbers from the same key
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class TrialKey:
 
     Args:
         dataset: The benchmark's name.
-        version: The benchmark's version.
+        version: The benchmark's version, and its baseline where it has one.
         recipe: The recipe filled with values.
         settings: The training protocol with the trial's values.
         seed: Seed of weights, sampling and dropout.
@@ -55,15 +55,26 @@ class TrialKey:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def defaults(method: Method, benchmark: Benchmark) -> Config:
+    """Return the settings unless told otherwise: the benchmark's protocol, then the method's.
+
+    A method that needs hidden states gets the benchmark's encoder in place of its model.
+    """
+    found = benchmark.protocol.settings()
+    if "encoder" in method.needs and benchmark.encoder is not None:
+        found["model"] = benchmark.encoder
+    return found | method.settings
+
+
 def values(method: Method, benchmark: Benchmark, config: Mapping[str, Scalar]) -> Config:
-    """Return every knob's and setting's value: protocol, then defaults, then ``config``.
+    """Return every knob's and setting's value: :func:`defaults`, knobs' defaults, ``config``.
 
     A whole number written as 1.0 becomes 1 and a setting's integer 1 stays 1, so that equal
     configurations have equal keys.
     """
     knobs = method.knobs(benchmark)
     merged: Config = {
-        **benchmark.protocol.settings(),
+        **defaults(method, benchmark),
         **{name: knob.default for name, knob in knobs.items()},
         **config,
     }
@@ -103,11 +114,11 @@ def make_key(
     merged = values(method, benchmark, config)
     recipe = method.recipe.fill(merged)
     try:
-        check_recipe(recipe, benchmark)
+        check_recipe(recipe, benchmark, str(merged["gradients"]))
     except ValueError as error:
         raise Problems([f"{method.name} on {benchmark.name}: {error}"]) from None
     settings = {name: merged[name] for name in benchmark.protocol.settings()}
-    return TrialKey(benchmark.name, benchmark.version, recipe, settings, seed, environment)
+    return TrialKey(benchmark.name, benchmark.key_version, recipe, settings, seed, environment)
 
 
 def check_config(method: Method, benchmark: Benchmark, config: Mapping[str, Scalar]) -> None:

@@ -1,8 +1,9 @@
 """Methods: one YAML per method in ``search_spaces/``, read and checked whole.
 
-Keys of a file: ``description``, ``paper``, ``needs``, ``recipe`` (:mod:`core.recipe`), ``search``
-(the knobs that the method adds, :mod:`datasets.knobs`), ``datasets`` (other domains of these knobs
-for one benchmark), ``grid`` and ``published`` (published grid and best values per benchmark).
+Keys of a file: ``description``, ``paper``, ``needs``, ``recipe`` (:mod:`core.recipe`),
+``settings`` (of the training protocol, where the method has its own), ``search`` (the knobs that
+the method adds, :mod:`datasets.knobs`), ``datasets`` (other domains of these knobs for one
+benchmark), ``grid`` and ``published`` (published grid and best values per benchmark).
 """
 
 import difflib
@@ -24,10 +25,12 @@ from datasets.errors import Problems, UserError, nearest, unknown
 from datasets.knobs import Config, Knob
 
 FOLDER = Path(__file__).resolve().parent.parent / "search_spaces"
-KEYS = ("description", "paper", "needs", "recipe", "search", "datasets", "grid", "published")
-NEEDS = ("train_groups",)
+KEYS = (
+    "description", "paper", "needs", "recipe", "settings", "search", "datasets", "grid", "published"
+)  # fmt: skip
+NEEDS = ("train_groups", "validation_groups", "tasks", "encoder", "images", "text")
 _ANY = Knob("integer", (0, 1), 0)
-SETTINGS = (*PROTOCOL_RULES, "model")
+SETTINGS = (*PROTOCOL_RULES, "model", "augmentation")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Method:
         paper: Where it was published.
         needs: What a benchmark must provide, such as ``train_groups``.
         recipe: The recipe.
+        settings: Protocol settings that the method changes, such as ``clip_norm``.
         search: The knobs that the method adds.
         exceptions: Other domains of these knobs, per benchmark.
         grid: Published grid per benchmark: values per knob.
@@ -51,6 +55,7 @@ class Method:
     paper: str
     needs: frozenset[str]
     recipe: Recipe
+    settings: Config
     search: Mapping[str, Knob]
     exceptions: Mapping[str, Mapping[str, Knob]]
     grid: Mapping[str, Mapping[str, list[Any]]]
@@ -161,6 +166,12 @@ def parse(path: Path, text: Any) -> Method:
     if not isinstance(needs, list) or not all(need in NEEDS for need in needs):
         problems.append(f"{where}: needs: received {needs!r}, expected a list of {list(NEEDS)}")
         needs = []
+    settings: Config = {}
+    for name, value in _mapping(f"{where}: settings", text.get("settings"), problems).items():
+        rule = f"one of {list(SETTINGS)}" if name not in SETTINGS else check_setting(name, value)
+        if rule is not None:
+            problems.append(f"{where}: settings.{name}: received {value!r}, expected {rule}")
+        settings[str(name)] = value
     grid = _configurations(f"{where}: grid", text.get("grid"), search, True, problems)
     published = _configurations(
         f"{where}: published", text.get("published"), search, False, problems
@@ -172,15 +183,17 @@ def parse(path: Path, text: Any) -> Method:
     if problems or recipe is None:
         raise Problems(problems)
     return Method(
-        path.stem, description, str(text.get("paper", "")), frozenset(needs), recipe, search,
-        exceptions, grid, published,
+        path.stem, description, str(text.get("paper", "")), frozenset(needs), recipe, settings,
+        search, exceptions, grid, published,
     )  # fmt: skip
 
 
 def check_setting(name: str, value: object) -> str | None:
     """Return which rule a value for a protocol setting breaks, or None."""
     if name == "model":
-        known = models.names()
+        return models.check(str(value))
+    if name == "augmentation":
+        known = sorted(recipes.vocabulary("augmentations"))
         return None if value in known else f"one of {known}"
     return PROTOCOL_RULES[name].broken_rule(value)
 

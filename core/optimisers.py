@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, StepLR
 
 from core.weighting.base import Weighting
 
@@ -29,16 +29,23 @@ def optimiser(model: nn.Module, weighting: Weighting, settings: Mapping[str, Any
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         {"params": list(weighting.parameters()), "weight_decay": 0.0},
     ]
+    if weighting.lr is not None:
+        groups[-1]["lr"] = weighting.lr
     groups = [group for group in groups if group["params"]]
     if settings["optimizer"] == "sgd":
         return torch.optim.SGD(groups, lr=settings["lr"], momentum=settings["momentum"])
+    if settings["optimizer"] == "adam":
+        return torch.optim.Adam(groups, lr=settings["lr"])
     return torch.optim.AdamW(groups, lr=settings["lr"])
 
 
 def schedule(
     optimizer: Optimizer, settings: Mapping[str, Any], total_steps: int
 ) -> LRScheduler | None:
-    """Return the schedule, stepped after every batch; None for a constant rate.
+    """Return the schedule; None for a constant rate.
+
+    ``step`` (half the rate every 100 epochs) and ``plateau`` (:class:`ReduceLROnPlateau` as in
+    System 2's QM9) are stepped after every round, the others after every batch.
 
     Args:
         optimizer: The optimiser.
@@ -47,9 +54,13 @@ def schedule(
     """
     if settings["schedule"] == "constant" and not settings["warmup"]:
         return None
+    name = settings["schedule"]
+    if name == "step":
+        return StepLR(optimizer, step_size=100, gamma=0.5)
+    if name == "plateau":
+        return ReduceLROnPlateau(optimizer, factor=0.7, patience=5, min_lr=1e-5)
     from transformers.optimization import get_scheduler  # costs a second to import
 
-    name = settings["schedule"]
     if name == "constant":
         name = "constant_with_warmup"
     warmup = round(settings["warmup"] * total_steps)

@@ -15,15 +15,17 @@ vocabulary is closed: samplers of :mod:`core.samplers`, and the files of ``core/
 import inspect
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core.augmentations.base import Augmentation
 from core.objectives.base import Objective
 from core.registry import components
 from core.samplers import NEEDS_GROUPS, SAMPLERS
 from core.stages.base import Stage
-from core.weighting.base import Weighting
+from core.weighting.base import GramWeighting, Weighting
+from core.weighting.fairgrad import FairGrad
 from datasets.benchmark import Benchmark
 from datasets.errors import unknown
 from datasets.knobs import Knob, Scalar
@@ -74,8 +76,13 @@ class Recipe:
 
 
 def vocabulary(part: str) -> dict[str, Any]:
-    """Return the classes that ``part`` (objectives, weighting or stages) may name."""
-    bases: dict[str, type] = {"objectives": Objective, "weighting": Weighting, "stages": Stage}
+    """Return the classes that ``part`` may name: a folder of ``core`` with components."""
+    bases: dict[str, type] = {
+        "objectives": Objective,
+        "weighting": Weighting,
+        "stages": Stage,
+        "augmentations": Augmentation,
+    }
     return dict(components(f"core.{part}", bases[part]))
 
 
@@ -85,19 +92,34 @@ def build(part: str, filled: Mapping[str, Any]) -> Any:
     return vocabulary(part)[name](**parameters)
 
 
-def check_recipe(filled: Mapping[str, Any], benchmark: Benchmark) -> None:
+def model_parts(objectives: Iterable[Objective]) -> frozenset[str]:
+    """Return the parts beyond encoder and classifier that the objectives need of a model."""
+    return frozenset(part for objective in objectives for part in objective.parts)
+
+
+def check_recipe(filled: Mapping[str, Any], benchmark: Benchmark, gradients: str) -> None:
     """Refuse a filled recipe that cannot work on a benchmark.
 
+    Args:
+        filled: The recipe with values.
+        benchmark: The benchmark.
+        gradients: The way to the gradients.
+
     Raises:
-        ValueError: If a parameter makes no sense, a loss stands twice, a weight names no loss, or
-            no stage is eligible for selection.
+        ValueError: If a parameter makes no sense, a loss stands twice, a weight names no loss, no
+            stage is eligible for selection, or the weighting cannot take that way.
     """
     names = [
         name for part in filled["objectives"] for name in build("objectives", part).names(benchmark)
     ]
     if len(set(names)) < len(names):
         raise ValueError(f"a loss stands twice among {names}")
-    build("weighting", filled["weighting"]).bind(names)
+    weighting: Weighting = build("weighting", filled["weighting"])
+    weighting.bind(names)
+    if gradients == "representation" and not isinstance(weighting, GramWeighting):
+        raise ValueError("gradients=representation is for weightings by Gram matrix")
+    if gradients == "matrix_free" and not isinstance(weighting, FairGrad):
+        raise ValueError("gradients=matrix_free is for the weightings fairgrad and nashmtl")
     if not any(build("stages", part).eligible for part in filled["stages"]):
         raise ValueError("no stage is eligible for selection")
 

@@ -3,25 +3,36 @@
 import hashlib
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from core import models
-from core.batch import Batch, Output
+from core.augmentations.base import Augmentation
+from core.batch import Batch
+from core.data import Feed, in_batches, lengths_of
 from core.key import TrialKey
+from core.models.base import Model
 from core.objectives.base import Objective
 from core.optimisers import optimiser, schedule
-from core.recipe import build
+from core.recipe import build, model_parts
 from core.samplers import SAMPLERS
-from core.stages.base import Stage
-from core.weighting import GramWeighting, LossWeighting, Weighting, backward
-from datasets.benchmark import Benchmark, GroupBenchmark
+from core.single_tasks import SingleTasks
+from core.stages.base import Features, Stage, halved
+from core.trainer import Trainer
+from core.weighting import GramWeighting, Weighting
+from datasets.benchmark import Benchmark, Meter
+from datasets.groups import GroupMeter
+from datasets.tasks import TaskBenchmark
 
 Row = dict[str, Any]
-EVALUATION_BATCH = 1024
+EVALUATION = 8  # evaluation batches are so many times larger, and a multiple of this
+LARGEST = 1024
 
 
 class NotFinite(ArithmeticError):
@@ -49,8 +60,6 @@ class Run:
     """
 
     def __init__(self, key: TrialKey, benchmark: Benchmark) -> None:
-        if not isinstance(benchmark, GroupBenchmark):
-            raise TypeError(f"{benchmark.name}: only group benchmarks can be trained")
         key.environment.apply()
         self.key = key
         self.benchmark = benchmark
@@ -60,10 +69,15 @@ class Run:
         ]
         self.names = [name for part in self.objectives for name in part.names(benchmark)]
         self.stages: list[Stage] = [build("stages", part) for part in key.recipe["stages"]]
+        self.augmentation: Augmentation = build(
+            "augmentations", {str(key.settings["augmentation"]): {}}
+        )
         self.data = benchmark.splits
-        self.on_device = {name: split.to(self.device) for name, split in self.data.items()}
+        self.feed = Feed(benchmark, self.device)
         self.repetitions = torch.ones(len(self.data["train"]), dtype=torch.int64)
         self.rounds_done = 0
+        self.microbatch = int(key.settings["microbatch"])
+        self._fitting, self._selecting = self._halves()
         self._begin_stage(0)
 
     @property
@@ -87,19 +101,40 @@ class Run:
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
         return Generator().manual_seed(seed)
 
-    def _begin_stage(self, stage: int) -> None:
-        """Make model, weighting, optimiser and schedule afresh."""
-        settings = self.key.settings
-        torch.manual_seed(self._generator("model", stage).initial_seed())
-        self.model: nn.Module = models.build(str(settings["model"]), self.benchmark.outputs)
-        self.model.to(self.device)
+    def _halves(self) -> tuple[Tensor | None, Tensor | None]:
+        """Return the validation rows that fit and those that select; None where all select."""
+        group = self.data["validation"].group
+        if group is None or not any(stage.halves for stage in self.stages):
+            return None, None
+        return halved(group, self._generator("halves", 0))
+
+    def _begin_stage(self, index: int) -> None:
+        """Make model, weighting, optimiser and schedule; the model afresh unless it is kept."""
+        stage, settings = self.stages[index], self.key.settings
+        torch.manual_seed(self._generator("model", index).initial_seed())
+        if index == 0 or stage.fresh:
+            self.model: Model = self._new_model(stage).to(self.device)
         self.weighting: Weighting = build("weighting", self.key.recipe["weighting"])
         self.weighting.bind(self.names)
         self.weighting.to(self.device)
         self.optimiser = optimiser(self.model, self.weighting, settings)
-        self.steps_per_epoch = math.ceil(len(self._draw(stage, 0)) / int(settings["batch_size"]))
-        steps = self.steps_per_epoch * self._epochs(self.stages[stage])
+        self.steps_per_epoch = math.ceil(len(self._draw(index, 0)) / int(settings["batch_size"]))
+        steps = self.steps_per_epoch * self._epochs(stage)
         self.schedule = schedule(self.optimiser, settings, steps)
+
+    def _new_model(self, stage: Stage) -> Model:
+        settings = self.key.settings
+        make = partial(
+            models.build,
+            str(settings["model"]),
+            parts=model_parts(self.objectives),
+            checkpointing=bool(settings["checkpointing"]),
+            compiled=bool(settings["compile"]),
+        )
+        if stage.separate:
+            assert isinstance(self.benchmark, TaskBenchmark)  # such methods need tasks
+            return SingleTasks(self.benchmark, lambda outputs: make(outputs=outputs))
+        return make(outputs=self.benchmark.outputs)
 
     def _draw(self, stage: int, epoch: int) -> Tensor:
         """Return the indices of an epoch in order, ``(examples,)`` int64."""
@@ -113,9 +148,10 @@ class Run:
 
         Returns:
             ``round`` (from 1), ``stage``, ``epoch`` (both from 0), ``eligible``, ``losses`` (mean
-            over the round's examples, by name), ``lr`` (at its start), ``steps``, ``validation``
-            (the benchmark's metrics) and ``seconds``; for a weighting by Gram matrix ``flagged``,
-            the steps so far for which its equation had no answer.
+            over the round's examples, by name, of the stage's objectives), ``lr`` (at its start),
+            ``steps``, ``validation`` (the benchmark's metrics) and ``seconds``; for a weighting by
+            Gram matrix ``flagged``, the steps so far for which its equation had no answer;
+            ``microbatch`` where batches are split.
 
         Raises:
             NotFinite: If a loss is NaN or infinite.
@@ -128,23 +164,38 @@ class Run:
         stage = self.stages[place.stage]
         torch.manual_seed(self._generator("round", place.stage, place.epoch).initial_seed())
         lr = self.optimiser.param_groups[0]["lr"]
+        fitted = stage.fit(_Fitting(self, place)) if stage.halves else False
+        losses = {} if fitted else self._train(place)
         row: Row = {
             "round": self.rounds_done + 1,
             "stage": place.stage,
             "epoch": place.epoch,
             "eligible": stage.eligible,
-            "losses": self._train(self._draw(place.stage, place.epoch)),
+            "losses": losses,
             "lr": lr,
-            "steps": self.steps_per_epoch,
-            "validation": self.evaluate("validation")[0],
+            "steps": 0 if fitted else self.steps_per_epoch,
+            "validation": self._validate(),
         }
         if isinstance(self.weighting, GramWeighting):
             row["flagged"] = int(self.weighting.flagged)
+        if self.microbatch:
+            row["microbatch"] = self.microbatch
+        self._end_round(row["validation"])
         self.rounds_done += 1
         if place.epoch + 1 == self._epochs(stage):
             self._end_stage(place.stage)
         row["seconds"] = time.perf_counter() - start
         return row
+
+    def _end_round(self, validation: Mapping[str, Any]) -> None:
+        name = self.key.settings["schedule"]
+        if isinstance(self.schedule, ReduceLROnPlateau):
+            tasks = "delta_m" in validation
+            self.schedule.step(
+                validation["delta_m"] if tasks else -validation["worst_group_accuracy"]
+            )
+        elif self.schedule is not None and name == "step":
+            self.schedule.step()
 
     def _end_stage(self, index: int) -> None:
         if index + 1 == len(self.stages):
@@ -155,69 +206,78 @@ class Run:
         self._begin_stage(index + 1)
 
     def _correct_on_train(self) -> Tensor:
-        outputs = self.evaluate("train")[1]
-        return outputs.argmax(dim=1) == self.on_device["train"].y
+        meter = self.evaluate("train")
+        assert isinstance(meter, GroupMeter)
+        return meter.correct()
 
-    def _train(self, order: Tensor) -> dict[str, float]:
+    def _train(self, place: _Place) -> dict[str, float]:
         """Take the steps of one epoch; return the mean of each loss."""
+        trainer = Trainer(self, self.stages[place.stage])
+        lengths = lengths_of(self.data["train"])
+        size = int(self.key.settings["batch_size"])
+        windows = self._generator("windows", place.stage, place.epoch)
+        parts = in_batches(self._draw(place.stage, place.epoch), size, lengths, windows)
+        trainer.others = self._others(place)
         self.model.train()
-        train = self.on_device["train"]
-        total = torch.zeros(len(self.names), dtype=torch.float64, device=self.device)
-        seen = torch.zeros_like(total)
-        for index in order.to(self.device).split(int(self.key.settings["batch_size"])):
-            group = None if train.group is None else train.group[index]
-            values, counts = self._step(Batch(train.inputs[index], train.y[index], group))
-            total += values * counts
-            seen += counts
+        for rows, batch in self.feed.batches("train", parts):
+            trainer.step(rows, batch)
         self.weighting.end_round()
-        means = (total / seen.clamp(min=1)).tolist()  # the round's only transfer of losses
-        losses = dict(zip(self.names, means, strict=True))
-        if not all(math.isfinite(value) for value in means):
+        losses = trainer.means()
+        if not all(math.isfinite(value) for value in losses.values()):
             wrong = ", ".join(f"{name} is {value}" for name, value in losses.items()
                               if not math.isfinite(value))  # fmt: skip
             raise NotFinite(f"loss not finite in round {self.rounds_done + 1}: {wrong}")
         return losses
 
-    def _step(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Take one step; return the losses and how many examples each averages, ``(k,)``."""
-        values, counts = self._losses(batch)
-        detached = torch.cat(values).detach()
-        self.optimiser.zero_grad(set_to_none=True)
-        if isinstance(self.weighting, LossWeighting):
-            self.weighting.objective(self.weighting.transform(torch.cat(values))).backward()
-        else:  # the losses are of one output, so all parameters are shared
-            shared = list(self.model.parameters())
-            backward(values, self.weighting, shared=shared, present=(counts > 0).cpu())
-        clip_norm = float(self.key.settings["clip_norm"])
-        if clip_norm:
-            nn.utils.clip_grad_norm_(self.model.parameters(), clip_norm)
-        self.optimiser.step()
-        if self.schedule is not None:
-            self.schedule.step()
-        if self.weighting.second_look:
-            with torch.no_grad():
-                again = torch.cat(self._losses(batch)[0])
-                self.weighting.after_step(self.weighting.transform(again))
-        return detached, counts
+    def _others(self, place: _Place) -> "_Others":
+        """Return the source of examples that objectives draw for themselves."""
+        return _Others(self.feed, self._generator("auxiliary", place.stage, place.epoch))
 
-    def _losses(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
-        """Return each objective's losses, and how many examples each loss averages, ``(k,)``."""
-        with self.key.environment.autocast():
-            output: Output = self.model(batch.inputs)
-            parts = [objective.losses(batch, output) for objective in self.objectives]
-        return [part.values.float() for part in parts], torch.cat([part.counts for part in parts])
+    def _validate(self) -> dict[str, Any]:
+        if not isinstance(self.model, SingleTasks):
+            return self.evaluate("validation").metrics()
+        self.model.judging = True
+        values = self.evaluate("validation").metrics()
+        self.model.judging = False
+        return self.model.keep_best(values)
 
-    @torch.no_grad()
-    def evaluate(self, split: str) -> tuple[dict[str, Any], Tensor]:
-        """Return a split's metrics and the model's outputs for all its examples, ``(n, ...)``."""
+    def evaluate(self, split: str, batch_averaged: bool = False) -> Meter:
+        """Return a meter that has seen the model's outputs for a split.
+
+        Where a stage fits on half of the validation split, that split is its other half.
+
+        Args:
+            split: The split's name.
+            batch_averaged: As in :meth:`datasets.tasks.TaskBenchmark.meter`.
+        """
+        selecting = self._selecting if split == "validation" else None
+        rows = torch.arange(len(self.data[split])) if selecting is None else selecting
+        meter = (
+            self.benchmark.meter(split, batch_averaged=True)
+            if batch_averaged and isinstance(self.benchmark, TaskBenchmark)
+            else self.benchmark.meter(split)
+        )
         self.model.eval()
-        with self.key.environment.autocast():
-            parts = [
-                self.model(inputs).outputs
-                for inputs in self.on_device[split].inputs.split(EVALUATION_BATCH)
-            ]
-        outputs = torch.cat(parts).float()
-        return self.benchmark.evaluate(split, outputs), outputs
+        with torch.no_grad():
+            for part, batch in self._evaluation_batches(split, rows):
+                with self.key.environment.autocast():
+                    output = self.model(self.augmentation.evaluation(batch.inputs, self.image))
+                outputs = output.outputs
+                if isinstance(outputs, Tensor):
+                    meter.add(part, outputs.float(), batch.targets)
+                else:
+                    meter.add(part, {n: t.float() for n, t in outputs.items()}, batch.targets)
+        return meter
+
+    def _evaluation_batches(self, split: str, rows: Tensor) -> Any:
+        size = min(LARGEST, EVALUATION * max(1, int(self.key.settings["batch_size"])))
+        parts = in_batches(rows, size, lengths_of(self.data[split]))
+        return self.feed.batches(split, parts)
+
+    @property
+    def image(self) -> Any:
+        """The images that the model takes; None where it takes the inputs as they are."""
+        return self.model.image
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next rounds depend on, as tensors and plain data."""
@@ -228,15 +288,72 @@ class Run:
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "weighting": self.weighting.state_dict(),
             "repetitions": self.repetitions,
+            "microbatch": self.microbatch,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where :meth:`state_dict` was taken."""
         self.rounds_done = state["rounds_done"]
         self.repetitions = state["repetitions"]
+        self.microbatch = state["microbatch"]
         self._begin_stage(self._place(self.rounds_done).stage)
         self.model.load_state_dict(state["model"])
         self.weighting.load_state_dict(state["weighting"])
         self.optimiser.load_state_dict(state["optimiser"])
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
+
+
+class _Others:
+    """Training examples that objectives draw for themselves, every one once before any twice.
+
+    Args:
+        feed: Where the examples come from.
+        generator: Draws their order.
+    """
+
+    def __init__(self, feed: Feed, generator: Generator) -> None:
+        self.feed = feed
+        self.generator = generator
+        self.size = len(feed.splits["train"])
+        self.queue = torch.empty(0, dtype=torch.int64)
+
+    def draw(self, count: int) -> Batch:
+        """Return the next ``count`` examples."""
+        while len(self.queue) < count:
+            order = torch.randperm(self.size, generator=self.generator)
+            self.queue = torch.cat([self.queue, order])
+        rows, self.queue = self.queue[:count], self.queue[count:]
+        return self.feed.batch("train", rows)
+
+
+class _Fitting:
+    """What a stage that fits the last layer by itself is given."""
+
+    def __init__(self, run: Run, place: _Place) -> None:
+        self.run = run
+        self.layer: nn.Linear = run.model.last_layer()
+        self.generator = run._generator("refit", place.stage, place.epoch)
+
+    def features(self) -> Features:
+        """Return the features of the validation examples that do not select."""
+        run, seen = self.run, []
+        rows = run._fitting
+        split = run.data["validation"]
+        assert rows is not None
+        assert split.group is not None
+        hook = self.layer.register_forward_pre_hook(
+            lambda _, given: seen.append(given[0].detach().float().cpu())
+        )
+        run.model.eval()
+        order = []
+        with torch.no_grad():
+            for part, batch in run._evaluation_batches("validation", rows):
+                order.append(part)
+                with run.key.environment.autocast():
+                    run.model(run.augmentation.evaluation(batch.inputs, run.image))
+        hook.remove()
+        back = torch.cat(order).argsort()
+        return Features(torch.cat(seen)[back], split.y[rows], split.group[rows])
+
+

@@ -193,6 +193,7 @@ class Benchmark(ABC):
     reported: ClassVar[tuple[str, ...]]  # the metrics of a table, the most telling one first
     provides: ClassVar[frozenset[str]]  # what methods may need, e.g. "train_groups"
     card: ClassVar[Card]  # what a reader should know of the data
+    modality: ClassVar[str] = ""  # "images" or "text", where augmentations may differ
     encoder: ClassVar[str | None] = None  # the default model of methods that need hidden states
 
     def __init__(self, data_root: Path) -> None:

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from datasets.benchmark import GroupBenchmark, Groups, Protocol, Split
+from datasets.benchmark import Split, Training
+from datasets.card import Card
+from datasets.groups import GroupBenchmark, Groups
 from datasets.knobs import Knob
 
 SIZES = {"train": 1079, "validation": 359, "test": 359}
@@ -27,9 +29,20 @@ class ColoredDigits(GroupBenchmark):
 
     name = "colored_digits"
     version = "1"
+    card = Card(
+        title="Real handwritten digits whose colour nearly gives the label away in training.",
+        source="scikit-learn's digits (UCI ML Repository), in the package; nothing is downloaded",
+        licence="CC BY 4.0",
+        paper="Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998",
+        notes=("The colour agrees with the label for 95% of each class in training, for half "
+               "of it in validation and test.",),
+    )  # fmt: skip
+    provides = GroupBenchmark.provides | {"encoder", "images"}
+    encoder = "digits_vit"
+    modality = "images"
     groups = Groups(classes=("digit < 5", "digit >= 5"), attributes=("channel 0", "channel 1"))
     # Higher rates, or stronger weight decay, make the small network collapse on some seeds.
-    protocol = Protocol(
+    protocol = Training(
         model="digits_cnn", epochs=20, lr=0.05, weight_decay=1e-3, batch_size=32, optimizer="sgd"
     )
     search: ClassVar = {
@@ -53,7 +66,7 @@ class ColoredDigits(GroupBenchmark):
             inputs = np.zeros((size, 2, 8, 8), dtype=np.float32)
             inputs[np.arange(size), a] = pixels
             group = torch.from_numpy(2 * y + a)
-            splits[name] = Split(torch.from_numpy(inputs), torch.from_numpy(y), group)
+            splits[name] = Split(torch.from_numpy(inputs), {"y": torch.from_numpy(y)}, group)
         return splits
 
 

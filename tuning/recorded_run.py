@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 import datasets
 from core.key import TrialKey
 from core.run import Row, Run
-from datasets.benchmark import Split
+from datasets.benchmark import Meter
 from tuning import selection
 from tuning.records import RunFolder, replacing
 from tuning.selection import Score
@@ -34,6 +32,7 @@ class Duty:
         audit: Whether the test metrics of every round are recorded, for labelled rules.
         keep_model: Whether a confirmation seed keeps its chosen round's weights.
         data_root: The folder of the data sets.
+        baseline: The text of a baseline file; empty for the data set's own.
     """
 
     rule: str
@@ -41,6 +40,7 @@ class Duty:
     audit: bool
     keep_model: bool
     data_root: str
+    baseline: str = ""
 
 
 class RecordedRun:
@@ -70,7 +70,7 @@ class RecordedRun:
     def run(self) -> Run:
         """The run itself, made when first needed, from its last state where that is of use."""
         if self._run is None:
-            self._run = Run(self.key, datasets.load(self.key.dataset, self.duty.data_root))
+            self._run = Run(self.key, datasets.load(self.key.dataset, self.duty.data_root, self.duty.baseline))
             state = self.folder.state("last")
             if state is not None and state["rounds_done"] <= len(self._recorded):
                 self._run.load_state_dict(state)
@@ -93,7 +93,7 @@ class RecordedRun:
             self.run.round()
         row = self.run.round()
         if self.duty.audit:
-            self.audit.append(self.run.evaluate("test")[0])
+            self.audit.append(self.run.evaluate("test", batch_averaged=True).metrics())
         self.rows.append(row)
         improved = self._improves()
         self.folder.write_rows(self.rows, self.audit)
@@ -130,8 +130,8 @@ class RecordedRun:
 
     def _confirm(self, best: Score) -> dict[str, Any]:
         run = self._at_round(best.round)
-        test, outputs = run.evaluate("test")
-        self._write_predictions(run, outputs)
+        test = run.evaluate("test")
+        self._write_predictions(run, test)
         if self.duty.keep_model:
             weights = {n: t.contiguous().cpu() for n, t in run.model.state_dict().items()}
             with replacing(self.folder.path / "model.safetensors") as new:
@@ -141,12 +141,12 @@ class RecordedRun:
             "best_round": best.round,
             "value": best.value,
             "validation": validation,
-            "test": test,
+            "test": test.metrics(),
         }
 
     def _at_round(self, chosen: int) -> Run:
         """Return a run as it was after the chosen round."""
-        run = Run(self.key, datasets.load(self.key.dataset, self.duty.data_root))
+        run = Run(self.key, datasets.load(self.key.dataset, self.duty.data_root, self.duty.baseline))
         state = self.folder.state("best")
         if state is not None and state["rounds_done"] == chosen:
             run.load_state_dict(state)
@@ -154,24 +154,14 @@ class RecordedRun:
             run.round()
         return run
 
-    def _write_predictions(self, run: Run, test_outputs: Tensor) -> None:
+    def _write_predictions(self, run: Run, test: Meter) -> None:
+        meters = {"validation": run.evaluate("validation"), "test": test}
         tables = []
-        for name in ("validation", "test"):
-            outputs = test_outputs if name == "test" else run.evaluate(name)[1]
-            tables.append(_predictions(name, run.data[name], outputs.cpu()))
+        for name, meter in meters.items():
+            columns = {column: tensor.numpy() for column, tensor in meter.predictions().items()}
+            tables.append(pd.DataFrame({"split": name, **columns}))
         with replacing(self.folder.path / "predictions.parquet") as new:
             pd.concat(tables).to_parquet(new, index=False)
-
-
-def _predictions(name: str, split: Split, outputs: Tensor) -> pd.DataFrame:
-    """Return a row per example: index, label, group, prediction, a logit per class."""
-    columns: dict[str, Any] = {"split": name, "index": torch.arange(len(split)).numpy()}
-    columns["y"] = split.y.numpy()
-    if split.group is not None:
-        columns["group"] = split.group.numpy()
-    columns["prediction"] = outputs.argmax(dim=1).numpy()
-    columns |= {f"logit_{i}": outputs[:, i].numpy() for i in range(outputs.shape[1])}
-    return pd.DataFrame(columns)
 
 
 @dataclass

@@ -30,7 +30,9 @@ import torch
 from datasets.errors import UserError
 
 # What a state holds; one of another version of the project counts as absent.
-STATE = {"rounds_done", "model", "optimiser", "schedule", "weighting", "repetitions"}
+STATE = {
+    "rounds_done", "model", "optimiser", "schedule", "weighting", "repetitions", "microbatch"
+}  # fmt: skip
 
 
 @contextmanager

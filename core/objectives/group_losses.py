@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from core.objectives.base import Losses, Objective, Step
-from datasets.benchmark import Benchmark
+from datasets.benchmark import Benchmark, Split
 from datasets.groups import GroupBenchmark
 
 
@@ -16,6 +16,7 @@ class GroupLosses(Objective):
     """Mean cross-entropy of each group's examples: one loss per training group."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"train_groups"})
+    shares_head: ClassVar[bool] = True
 
     def names(self, benchmark: Benchmark) -> list[str]:
         """Return ``["group_0", ...]``.
@@ -27,6 +28,11 @@ class GroupLosses(Objective):
             raise ValueError(f"{benchmark.name} has no groups")
         self._groups = len(benchmark.train_groups)
         return [f"group_{group}" for group in range(self._groups)]
+
+    def present(self, train: Split, rows: Tensor) -> Tensor:
+        """Return which groups are among the examples, ``(groups,)`` bool."""
+        assert train.group is not None
+        return train.group[rows].bincount(minlength=self._groups) > 0
 
     def losses(self, step: Step) -> Losses:
         """Return the groups' mean cross-entropies, ``(groups,)``; 0 for an absent group."""

@@ -2,20 +2,51 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple, Protocol
 
-from torch import Tensor
+import torch
+from torch import Generator, Tensor, nn
+
+from core.objectives.base import Objective
+
+
+class Features(NamedTuple):
+    """What a last layer sees of some examples.
+
+    Args:
+        inputs: Its inputs, ``(n, d)`` float32.
+        y: Labels, ``(n,)``.
+        group: Groups, ``(n,)``.
+    """
+
+    inputs: Tensor
+    y: Tensor
+    group: Tensor
+
+
+class Fitting(Protocol):
+    """What a stage that fits a layer by itself is given."""
+
+    layer: nn.Linear
+    generator: Generator
+
+    def features(self) -> Features:
+        """Return the features of the validation examples that do not select."""
+        ...
 
 
 @dataclass
 class Stage:
-    """Rounds of training from fresh weights.
+    """Rounds of training.
 
     Args:
         epochs: Epochs; None takes the protocol's.
     """
 
     eligible: ClassVar[bool] = True  # whether selection may choose a round of this stage
+    fresh: ClassVar[bool] = True  # whether it begins with fresh weights
+    separate: ClassVar[bool] = False  # whether each task has a model of its own
+    halves: ClassVar[bool] = False  # whether half of the validation split trains, half selects
 
     epochs: int | None = None
 
@@ -27,6 +58,10 @@ class Stage:
         """
         if self.epochs is not None and self.epochs < 1:
             raise ValueError(f"a stage of {self.epochs} epochs; expected at least 1")
+
+    def uses(self, objective: Objective) -> bool:
+        """Return whether the stage descends an objective of the recipe."""
+        return True
 
     def repetitions(self, correct: Callable[[], Tensor]) -> Tensor | None:
         """Return how often later stages repeat each training example, ``(n,)`` int64.
@@ -40,3 +75,21 @@ class Stage:
             The repetitions, or None to leave them as they are.
         """
         return None
+
+    def fit(self, fitting: Fitting) -> bool:
+        """Do the round's work without gradient steps; return whether it did."""
+        return False
+
+
+def halved(group: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Return two halves of the examples, each with half of every group, as rows ascending.
+
+    Args:
+        group: Groups, ``(n,)`` int64.
+        generator: Draws who is in which.
+    """
+    order = torch.randperm(len(group), generator=generator)
+    order = order[torch.argsort(group[order], stable=True)]
+    first = torch.zeros(len(group), dtype=torch.bool)
+    first[order[::2]] = True
+    return first.nonzero().flatten(), (~first).nonzero().flatten()

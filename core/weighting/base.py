@@ -30,6 +30,7 @@ class Weighting(nn.Module, ABC):
     """
 
     second_look: ClassVar[bool] = False  # whether after_step does anything
+    lr: float | None = None  # learning rate of what it learns; None takes the model's
     # What holds for any losses or gradients, and is tested for every weighting that claims it:
     # positive       no weight is negative
     # simplex        and they sum to 1

@@ -22,13 +22,15 @@ class UncertaintyWeighting(LossWeighting):
 
     Args:
         losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
+        lr: Learning rate of ``s``; None takes the model's.
     """
 
     properties = frozenset({"positive", "equivariant"})
     log_variance: nn.Parameter  # (k,)
 
-    def __init__(self, losses: float | str = "plain") -> None:
+    def __init__(self, losses: float | str = "plain", lr: float | None = None) -> None:
         super().__init__(losses)
+        self.lr = lr
         self.log_variance = nn.Parameter(torch.zeros(0))
 
     def bind(self, names: Sequence[str]) -> None:

@@ -7,18 +7,22 @@ import torch
 
 import datasets
 from core.batch import Batch, Output
+from core.models.digits_cnn import DigitsCNN
+from core.objectives.base import Step
 from core.objectives.end_task import EndTask
 from core.objectives.group_losses import GroupLosses
 from core.objectives.l1 import L1
 
 
 @pytest.fixture
-def data() -> tuple[Batch, Output]:
+def data() -> tuple[Batch, Output, Step]:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(30, 2, generator=generator, dtype=torch.float64)
     hidden = torch.randn(30, 5, generator=generator, dtype=torch.float64)
     group = torch.randint(0, 3, (30,), generator=generator)  # group 3 is absent
-    return Batch(torch.zeros(30, 1), group // 2, group), Output(logits, hidden)
+    batch, output = Batch(torch.zeros(30, 1), {"y": group // 2}, group), Output(logits, hidden)
+    step = Step(DigitsCNN({"y": 2}), batch, lambda: output, lambda _: batch)
+    return batch, output, step
 
 
 def loss(logits: torch.Tensor, label: int) -> float:
@@ -26,20 +30,24 @@ def loss(logits: torch.Tensor, label: int) -> float:
     return math.log(sum(math.exp(v) for v in values)) - values[label]
 
 
-def test_end_task(data: tuple[Batch, Output]) -> None:
-    batch, output = data
+def test_end_task(data: tuple[Batch, Output, Step]) -> None:
+    batch, output, step = data
+    assert isinstance(output.outputs, torch.Tensor)
     each = [loss(o, int(y)) for o, y in zip(output.outputs, batch.y, strict=True)]
-    found = EndTask().losses(batch, output)
+    found = EndTask().losses(step)
+    assert isinstance(found.values, torch.Tensor)
     assert found.values.tolist() == pytest.approx([sum(each) / 30])
     assert found.counts.tolist() == [30]
 
 
-def test_group_losses(data: tuple[Batch, Output]) -> None:
-    batch, output = data
+def test_group_losses(data: tuple[Batch, Output, Step]) -> None:
+    batch, output, step = data
     assert batch.group is not None
     objective = GroupLosses()
     names = objective.names(datasets.load("colored_digits"))
-    found = objective.losses(batch, output)
+    found = objective.losses(step)
+    assert isinstance(found.values, torch.Tensor)
+    assert isinstance(output.outputs, torch.Tensor)
     assert len(found.values) == len(names) == 4
     for group in range(4):
         members = (batch.group == group).nonzero().flatten().tolist()
@@ -49,7 +57,21 @@ def test_group_losses(data: tuple[Batch, Output]) -> None:
         assert found.values[group].item() == pytest.approx(expected)
 
 
-def test_l1_is_normalised_by_its_size(data: tuple[Batch, Output]) -> None:
-    batch, output = data
+def test_l1_is_normalised_by_its_size(data: tuple[Batch, Output, Step]) -> None:
+    _, output, step = data
+    assert step.output is output
     expected = sum(abs(v) for row in output.representation.tolist() for v in row) / (30 * 5)
-    assert L1().losses(batch, output).values.tolist() == pytest.approx([expected])
+    found = L1().losses(step).values
+    assert isinstance(found, torch.Tensor)
+    assert found.tolist() == pytest.approx([expected])
+
+
+def test_l1_covers_the_streams_of_all_objectives(data: tuple[Batch, Output, Step]) -> None:
+    _, output, step = data
+    assert step.output is output
+    other = torch.full((4, 7), -2.0, dtype=torch.float64)
+    step.hidden.append(other)
+    alone = output.representation.abs().mean().item()
+    found = L1().losses(step).values
+    assert isinstance(found, torch.Tensor)
+    assert found.tolist() == pytest.approx([alone + 2.0])

@@ -18,6 +18,7 @@ from core.recipe import vocabulary
 from core.run import NotFinite, Row, Run
 from core.weighting.dro import GroupDRO
 from datasets.errors import Problems
+from datasets.groups import GroupMeter
 from datasets.knobs import Config
 from tests.conftest import EMBEDDED
 
@@ -54,7 +55,7 @@ def test_reports_every_promised_metric(method: str, dataset: str) -> None:
         assert set(row["validation"]) >= METRICS
         assert set(row["losses"]) == set(run.names)
         json.dumps(row)
-    assert set(run.evaluate("test")[0]) >= METRICS
+    assert set(run.evaluate("test").metrics()) >= METRICS
 
 
 @pytest.mark.parametrize(("method", "dataset"), EVERY)
@@ -145,10 +146,12 @@ def test_jtt_repeats_the_errors_of_its_first_stage() -> None:
     before = [parameter.clone() for parameter in run.model.parameters()]
     reference = start("jtt", "colored_digits", epochs=1, T=2, up=7)
     reference.load_state_dict(run.state_dict())
-    reference._train(reference._draw(0, 1))  # the second epoch, without the end of its stage
+    reference._train(reference._place(1))  # the second epoch, without the end of its stage
     row = run.round()
     assert not row["eligible"]
-    outputs = reference.evaluate("train")[1]
+    meter = reference.evaluate("train")
+    assert isinstance(meter, GroupMeter)
+    outputs = meter.logits
     wrong = [int(o.argmax()) != int(y) for o, y in zip(outputs, run.data["train"].y, strict=True)]
     assert run.repetitions.tolist() == [7 if w else 1 for w in wrong]
     assert 0 < sum(wrong) < len(wrong)
@@ -191,7 +194,7 @@ def test_erm_fails_the_minority_and_group_balance_helps() -> None:
         for seed in range(3):
             run = start(method, "colored_digits", seed, epochs=12)
             list(rows(run))
-            mean += torch.tensor(run.evaluate("test")[0]["group_accuracy"]) / 3
+            mean += torch.tensor(run.evaluate("test").metrics()["group_accuracy"]) / 3
     assert min(accuracy["erm"][group] for group in (0, 3)) > 0.95
     assert max(accuracy["erm"][group] for group in (1, 2)) < 0.75
     assert accuracy["rwg"].min() > accuracy["erm"].min() + 0.05
@@ -220,7 +223,7 @@ def test_equal_configurations_have_equal_keys() -> None:
 
 def test_wrong_values_are_told_all_at_once() -> None:
     benchmark, method = datasets.load("colored_digits"), methods.load("jtt")
-    config: Config = {"T": 1.5, "up": "many", "learning_rate": 1, "optimizer": "adam"}
+    config: Config = {"T": 1.5, "up": "many", "learning_rate": 1, "optimizer": "rmsprop"}
     with pytest.raises(Problems) as found:
         make_key(method, benchmark, config, 0, detect())
     assert len(found.value.problems) == 4

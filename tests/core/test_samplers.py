@@ -14,7 +14,7 @@ groups = st.lists(st.integers(0, 3), min_size=4, max_size=200).filter(lambda g: 
 
 def split_of(group: list[int]) -> Split:
     labels = torch.tensor(group)
-    return Split(torch.zeros(len(group), 1), labels // 2, labels)
+    return Split(torch.zeros(len(group), 1), {"y": labels // 2}, labels)
 
 
 def draw(name: str, split: Split, rows: Tensor, epoch: int = 0) -> Tensor:

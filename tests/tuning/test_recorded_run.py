@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import torch
 from safetensors.torch import load_file
 
 import datasets
@@ -14,6 +13,7 @@ from core import method as methods
 from core.environment import detect
 from core.key import make_key
 from core.run import Run
+from datasets.benchmark import Meter
 from tuning.recorded_run import Configuration, Step
 from tuning.records import RunFolder
 
@@ -148,7 +148,7 @@ def test_test_metrics_are_those_of_the_chosen_round(tmp_path: Path) -> None:
     run = Run(key, datasets.load("colored_digits"))
     for _ in range(chosen):
         run.round()
-    assert run.evaluate("test")[0] == folder.end["test"]
+    assert run.evaluate("test").metrics() == folder.end["test"]
 
 
 def test_search_trials_never_read_the_test_split(
@@ -157,9 +157,9 @@ def test_search_trials_never_read_the_test_split(
     looked: list[str] = []
     original = Run.evaluate
 
-    def watched(self: Run, split: str) -> tuple[dict[str, Any], torch.Tensor]:
+    def watched(self: Run, split: str, batch_averaged: bool = False) -> Meter:
         looked.append(split)
-        return original(self, split)
+        return original(self, split, batch_averaged)
 
     monkeypatch.setattr(Run, "evaluate", watched)
     finish(Configuration(work(tmp_path / "search")))

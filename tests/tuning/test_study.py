@@ -315,14 +315,15 @@ search:
 NEW_BENCHMARK = '''
 """Points in the plane."""
 import torch
-from datasets.benchmark import GroupBenchmark, Groups, Protocol, Split
+from datasets.benchmark import Split, Training
+from datasets.groups import GroupBenchmark, Groups
 from datasets.knobs import Knob
 
 class Moved(GroupBenchmark):
     name = "moved"
     version = "1"
     groups = Groups(("no", "yes"), ("left", "right"))
-    protocol = Protocol(model="digits_cnn", epochs=2, lr=0.05, weight_decay=0.0, batch_size=16)
+    protocol = Training(model="digits_cnn", epochs=2, lr=0.05, weight_decay=0.0, batch_size=16)
     search = {"lr": Knob("log_uniform", (0.01, 0.1), 0.05)}
 
     def load(self):
@@ -331,7 +332,7 @@ class Moved(GroupBenchmark):
         for name in ("train", "validation", "test"):
             group = torch.arange(80) % 4
             inputs = torch.randn(80, 2, 8, 8, generator=random) + group[:, None, None, None]
-            splits[name] = Split(inputs, group // 2, group)
+            splits[name] = Split(inputs, {"y": group // 2}, group)
         return splits
 '''
 

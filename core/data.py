@@ -1,0 +1,111 @@
+"""From a benchmark's splits to batches on the device."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.utils import _pytree as pytree
+
+from core.batch import Batch
+from datasets.benchmark import Benchmark, Split
+
+# Splits are copied to a GPU where they take at most this share of what the process may use there.
+RESIDENT_SHARE = 0.3
+WINDOW = 50  # batches of texts that are sorted by length together
+
+
+class Feed:
+    """Batches of a benchmark's examples on a device.
+
+    Args:
+        benchmark: The benchmark.
+        device: Where models compute.
+    """
+
+    def __init__(self, benchmark: Benchmark, device: torch.device) -> None:
+        self.splits = benchmark.splits
+        self.device = device
+        self.resident = device.type == "cpu" or _fits(benchmark, device)
+        self._placed = _on_device(benchmark, device) if self.resident else self.splits
+
+    def split(self, name: str) -> Split:
+        """Return a split on the device, or on the host where it does not fit."""
+        return self._placed[name]
+
+    def batch(self, name: str, rows: Tensor) -> Batch:
+        """Return the examples ``rows``, ``(b,)`` int64 on the host, of a split."""
+        split = self._placed[name]
+        index = rows.to(self.device) if self.resident else rows
+        group = None if split.group is None else split.group[index]
+        targets = {task: target[index] for task, target in split.targets.items()}
+        batch = Batch(split.inputs[index], targets, group)
+        return batch if self.resident else self._moved(batch)
+
+    def _moved(self, batch: Batch) -> Batch:
+        def move(tensor: Any) -> Any:
+            if not isinstance(tensor, Tensor):
+                return tensor
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+
+        moved: Batch = pytree.tree_map(move, batch)
+        return moved
+
+    def batches(self, name: str, parts: Iterable[Tensor]) -> Iterator[tuple[Tensor, Batch]]:
+        """Yield the rows and the batch of each part; from the host, one is fetched ahead."""
+        if self.resident:
+            for rows in parts:
+                yield rows, self.batch(name, rows)
+            return
+        with ThreadPoolExecutor(1) as pool:
+            waiting: list[Any] = []
+            for rows in parts:
+                waiting.append((rows, pool.submit(self.batch, name, rows)))
+                if len(waiting) > 1:
+                    first, batch = waiting.pop(0)
+                    yield first, batch.result()
+            for first, batch in waiting:
+                yield first, batch.result()
+
+
+def in_batches(
+    order: Tensor, size: int, lengths: Tensor | None, generator: Generator | None = None
+) -> list[Tensor]:
+    """Cut rows into batches.
+
+    Texts are sorted by length within windows of :data:`WINDOW` batches, so that each batch is
+    padded little; the batches then come in random order.
+
+    Args:
+        order: Rows in the order in which they were drawn, ``(n,)`` int64.
+        size: Examples per batch.
+        lengths: Length of each example of the split, ``(examples,)``; None where all are equal.
+        generator: Draws the order of the batches of texts; None leaves them sorted.
+    """
+    if lengths is None:
+        return list(order.split(size))
+    batches: list[Tensor] = []
+    for window in order.split(WINDOW * size):
+        batches += window[lengths[window].argsort(stable=True)].split(size)
+    if generator is None:
+        return batches
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def lengths_of(split: Split) -> Tensor | None:
+    """Return the lengths of a split's texts, ``(n,)``; None for other inputs."""
+    return getattr(split.inputs, "lengths", None)
+
+
+def _fits(benchmark: Benchmark, device: torch.device) -> bool:
+    total = torch.cuda.mem_get_info(device)[1]
+    share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)(device)
+    needed = sum(split.nbytes for split in benchmark.splits.values())
+    return needed <= RESIDENT_SHARE * share * total
+
+
+@lru_cache(maxsize=1)  # one copy per process, shared by all its runs
+def _on_device(benchmark: Benchmark, device: torch.device) -> dict[str, Split]:
+    return {name: split.to(device) for name, split in benchmark.splits.items()}

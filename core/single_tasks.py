@@ -1,0 +1,69 @@
+"""A model of its own for each task, and the best of each so far."""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.batch import Output
+from core.models.base import Model
+from datasets.tasks import TaskBenchmark, task_deltas
+
+
+class SingleTasks(Model):
+    """One model per task.
+
+    Args:
+        benchmark: The tasks.
+        make: Makes a model with the given outputs.
+    """
+
+    best_metrics: Tensor  # (metrics,) float64; NaN before the first round
+
+    def __init__(
+        self, benchmark: TaskBenchmark, make: Callable[[Mapping[str, int]], Model]
+    ) -> None:
+        super().__init__()
+        self.benchmark = benchmark
+        self.current = nn.ModuleDict(
+            {task.name: make({task.name: task.outputs}) for task in benchmark.tasks}
+        )
+        self.best = copy.deepcopy(self.current)
+        self.best.requires_grad_(False)
+        nans = torch.full((len(benchmark.metric_names),), torch.nan, dtype=torch.float64)
+        self.register_buffer("best_metrics", nans)
+        self.image = next(iter(self.current.values())).image  # type: ignore[assignment]
+        self.judging = False
+
+    def forward(self, inputs: Any) -> Output:
+        """Return every task's outputs; in evaluation those of the best models, unless judging."""
+        models = self.current if self.training or self.judging else self.best
+        outputs: dict[str, Tensor] = {}
+        hidden = []
+        for model in models.values():
+            found: Output = model(inputs)
+            assert not isinstance(found.outputs, Tensor)
+            outputs |= found.outputs
+            hidden.append(found.representation)
+        return Output(outputs, hidden[0])
+
+    def keep_best(self, values: Mapping[str, float]) -> dict[str, Any]:
+        """Keep the models of the tasks that became better; return the best models' metrics.
+
+        Args:
+            values: The metrics of the current models.
+        """
+        names = list(self.benchmark.metric_names)
+        kept = dict(zip(names, self.best_metrics.tolist(), strict=True))
+        baseline = self.benchmark.baseline.metrics
+        for task in self.benchmark.tasks:
+            new = {name: values[name] for name in task.metrics}
+            old = {name: kept[name] for name in task.metrics}
+            deltas = [sum(task_deltas(v, baseline, (task,)).values()) for v in (new, old)]
+            if not deltas[0] >= deltas[1]:  # the old one may be NaN
+                kept |= new
+                self.best[task.name].load_state_dict(self.current[task.name].state_dict())
+        self.best_metrics.copy_(torch.tensor([kept[name] for name in names]))
+        return self.benchmark.judged(kept)

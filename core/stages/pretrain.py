@@ -1,0 +1,21 @@
+"""Pretraining on what needs no labels."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from core.objectives.base import Objective
+from core.stages.base import Stage
+
+
+@dataclass
+class Pretrain(Stage):
+    """Descends the recipe's auxiliary objectives only; none of its rounds is eligible.
+
+    Task-adaptive pretraining: Gururangan et al., Don't Stop Pretraining, ACL 2020.
+    """
+
+    eligible: ClassVar[bool] = False
+
+    def uses(self, objective: Objective) -> bool:
+        """Return whether the objective needs no labels."""
+        return objective.auxiliary

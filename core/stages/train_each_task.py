@@ -1,0 +1,17 @@
+"""One model per task."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from core.stages.base import Stage
+
+
+@dataclass
+class TrainEachTask(Stage):
+    """Trains a model of its own for each task, within one run.
+
+    Each task keeps the weights of the round at which its own validation metrics were best, so the
+    metrics of a round are those of the best models so far.
+    """
+
+    separate: ClassVar[bool] = True
