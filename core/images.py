@@ -1,0 +1,219 @@
+"""Images of many sizes as batches on the device: crops, resizing, colours, blur, patch masks.
+
+Every operation is one computation for the whole batch, with parameters of its own for each image.
+Resizing and blurring are products with a matrix per image and axis. Random numbers come from
+torch's global CPU generator, so that they do not depend on the device.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from core.models.base import ImageSpec
+from datasets.stores import ImageBatch
+
+_GRAY = (0.2989, 0.587, 0.114)  # ITU-R BT.601, the weights that torchvision uses
+
+
+def uniform(*shape: int, device: torch.device) -> Tensor:
+    """Return numbers in [0, 1), float64, drawn on the host and moved to ``device``."""
+    return torch.rand(shape, dtype=torch.float64).to(device, non_blocking=True)
+
+
+def whole(batch: ImageBatch) -> Tensor:
+    """Return the boxes that hold the whole images, ``(b, 4)``: top, left, height, width."""
+    return torch.cat([torch.zeros_like(batch.sizes), batch.sizes], dim=1).double()
+
+
+def random_boxes(sizes: Tensor, scale: tuple[float, float], ratio: tuple[float, float]) -> Tensor:
+    """Return the boxes of ``torchvision.transforms.RandomResizedCrop``.
+
+    Of ten draws of area and aspect ratio the first that fits into the image is taken, at a random
+    place; where none fits, the largest centred box whose aspect ratio lies within ``ratio``.
+
+    Args:
+        sizes: Height and width of each image, ``(b, 2)`` int64.
+        scale: Lowest and highest share of the image's area.
+        ratio: Lowest and highest width over height.
+
+    Returns:
+        Top, left, height, width: ``(b, 4)`` float64, whole numbers.
+    """
+    draws = uniform(len(sizes), 22, device=sizes.device)
+    height, width = sizes.double().unbind(1)
+    area = (scale[0] + (scale[1] - scale[0]) * draws[:, :10]) * (height * width).unsqueeze(1)
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = torch.exp(low + (high - low) * draws[:, 10:20])
+    w, h = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+    fits = (w > 0) & (h > 0) & (w <= width.unsqueeze(1)) & (h <= height.unsqueeze(1))
+    first = fits.int().argmax(dim=1, keepdim=True)
+    w, h = w.gather(1, first).squeeze(1), h.gather(1, first).squeeze(1)
+    top = (draws[:, 20] * (height - h + 1)).floor()
+    left = (draws[:, 21] * (width - w + 1)).floor()
+    chosen = torch.stack([top, left, h, w], dim=1)
+    w, h = torch.minimum(width, (height * ratio[1]).round()), height
+    h = torch.where(width / height < ratio[0], (width / ratio[0]).round(), h)
+    top, left = ((height - h) / 2).floor(), ((width - w) / 2).floor()
+    fallback = torch.stack([top, left, h, w], dim=1)
+    return torch.where(fits.any(dim=1, keepdim=True), chosen, fallback)
+
+
+def crop_resize(batch: ImageBatch, boxes: Tensor, size: int, flip: Tensor | None = None) -> Tensor:
+    """Cut a box out of each image and resize it, antialiased and bilinear.
+
+    The same as ``torchvision.transforms.v2.functional.resized_crop(..., antialias=True)`` of the
+    float image: a triangle filter as wide as the downscaling factor, at least one pixel.
+
+    Args:
+        batch: The images.
+        boxes: Top, left, height, width of each box: ``(b, 4)``, whole numbers.
+        size: Height and width of the result.
+        flip: Which results are mirrored left to right, ``(b,)`` bool.
+
+    Returns:
+        ``(b, 3, size, size)`` float32 in [0, 1].
+    """
+    b, channels, height, width = batch.pixels.shape
+    top, left, h, w = boxes.double().unbind(1)
+    with torch.autocast(batch.pixels.device.type, enabled=False):
+        rows = _resampling(top, h, size, height, None) / 255.0
+        columns = _resampling(left, w, size, width, flip)
+        # Stores keep the channels last; as rows of (width x channels) they need no copy.
+        pixels = batch.pixels.permute(0, 2, 3, 1).reshape(b, height, width * channels).float()
+        narrow = (rows @ pixels).view(b, size, width, channels).permute(0, 3, 1, 2)
+        return narrow @ columns.transpose(1, 2).unsqueeze(1)
+
+
+def _resampling(
+    start: Tensor, length: Tensor, size: int, pixels: int, flip: Tensor | None
+) -> Tensor:
+    """Return how much each of ``pixels`` weighs in each result, ``(b, size, pixels)`` float32."""
+    device = start.device
+    place = torch.arange(size, device=device, dtype=torch.float64).expand(len(start), size)
+    if flip is not None:
+        place = torch.where(flip.unsqueeze(1), size - 1 - place, place)
+    step = (length / size).unsqueeze(1)
+    centre = start.unsqueeze(1) + (place + 0.5) * step
+    # Whole pixels and the rest apart: float32 would lose digits of the sum in large images.
+    whole_pixels = centre.floor()
+    rest = (centre - whole_pixels - 0.5).float().unsqueeze(2)
+    pixel = torch.arange(pixels, device=device, dtype=torch.float32)
+    distance = (pixel - whole_pixels.float().unsqueeze(2) - rest).abs_()
+    weight = distance.div_(-step.clamp(min=1).float().unsqueeze(2)).add_(1).clamp_(min=0)
+    first, last = start.float().view(-1, 1, 1), (start + length).float().view(-1, 1, 1)
+    weight.mul_((pixel >= first) & (pixel < last))
+    return weight.div_(weight.sum(dim=2, keepdim=True))
+
+
+def normalise(images: Tensor, spec: ImageSpec) -> Tensor:
+    """Return ``(images - mean) / std`` by channel, of ``(b, c, h, w)``."""
+    mean, std = _moments(spec, images.device, images.dtype)
+    return (images - mean) / std
+
+
+@cache  # else every batch would wait for six numbers to reach the device
+def _moments(spec: ImageSpec, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    mean = torch.tensor(spec.mean, dtype=dtype, device=device).view(-1, 1, 1)
+    return mean, torch.tensor(spec.std, dtype=dtype, device=device).view(-1, 1, 1)
+
+
+def grayscale(images: Tensor) -> Tensor:
+    """Return the brightness of colour images ``(b, 3, h, w)``, ``(b, 1, h, w)``."""
+    red, green, blue = images.unbind(1)
+    return (_GRAY[0] * red + _GRAY[1] * green + _GRAY[2] * blue).unsqueeze(1)
+
+
+def color_jitter(images: Tensor, factors: Tensor, order: Sequence[int]) -> Tensor:
+    """Change brightness, contrast, saturation and hue as torchvision's functions do.
+
+    Args:
+        images: ``(b, 3, h, w)`` in [0, 1].
+        factors: The four factors of each image, ``(b, 4)``; (1, 1, 1, 0) changes nothing.
+        order: The order of the four changes, the same for the whole batch.
+    """
+    factors = factors.to(images.dtype).view(-1, 4, 1, 1, 1)
+    for change in order:
+        factor = factors[:, change]
+        if change == 3:
+            images = _turn_hue(images, factor.squeeze(1))
+            continue
+        other = torch.zeros_like(images[:, :1])
+        if change == 1:
+            other = grayscale(images).mean(dim=(1, 2, 3), keepdim=True)
+        elif change == 2:
+            other = grayscale(images)
+        images = (factor * images + (1 - factor) * other).clamp(0, 1)
+    return images
+
+
+def _turn_hue(images: Tensor, turn: Tensor) -> Tensor:
+    """Add ``turn`` (b, 1, 1), in turns of the colour circle, to the hue of HSV."""
+    value, low = images.amax(dim=1), images.amin(dim=1)
+    chroma = value - low
+    divisor = torch.where(chroma == 0, 1.0, chroma)
+    red, green, blue = images.unbind(1)
+    sextant = torch.where(
+        value == red,
+        (green - blue) / divisor,
+        torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
+    )
+    sextant = sextant + 6 * turn
+    shifts = torch.tensor([5.0, 3.0, 1.0], dtype=images.dtype).to(images.device, non_blocking=True)
+    k = (shifts.view(1, 3, 1, 1) + sextant.unsqueeze(1)) % 6
+    share = torch.minimum(k, 4 - k).clamp(0, 1)
+    return value.unsqueeze(1) - chroma.unsqueeze(1) * share
+
+
+def gaussian_blur(images: Tensor, kernel: int, sigma: Tensor) -> Tensor:
+    """Blur each image with a width of its own; borders are reflected.
+
+    Args:
+        images: ``(b, c, n, n)``.
+        kernel: Pixels of the filter, odd, less than ``2 n``.
+        sigma: Standard deviations in pixels, ``(b,)``.
+
+    Raises:
+        ValueError: If the kernel is even or too large: it would have no centre, or no reflection.
+    """
+    n = images.shape[-1]
+    if kernel % 2 == 0 or kernel >= 2 * n:
+        raise ValueError(f"blur kernel {kernel}: expected an odd number below {2 * n}")
+    sigma = sigma.to(images.dtype).view(-1, 1, 1)
+    i = torch.arange(n, device=images.device)
+    away, together = (i.unsqueeze(1) - i).abs(), i.unsqueeze(1) + i
+
+    def weight(distance: Tensor) -> Tensor:
+        return torch.exp(-0.5 * (distance / sigma) ** 2) * (distance <= kernel // 2)
+
+    # A pixel counts once at its place, and again where the borders mirror it.
+    matrix = weight(away) + weight(together) * (i > 0)
+    matrix = matrix + weight(2 * (n - 1) - together) * (i < n - 1)
+    matrix = matrix / matrix.sum(dim=2, keepdim=True)
+    with torch.autocast(images.device.type, enabled=False):
+        return matrix.unsqueeze(1) @ images @ matrix.transpose(1, 2).unsqueeze(1)
+
+
+def patch_masks(count: int, grid: int, block: int, share: float, device: torch.device) -> Tensor:
+    """Return random masks of patches, hidden block by block as in SimMIM.
+
+    Args:
+        count: The number of masks.
+        grid: Patches along each side.
+        block: Patches along each side of a block; where it does not divide ``grid``, blocks are
+            single patches.
+        share: The share of blocks that each mask hides, rounded up to whole blocks.
+        device: Where the masks are wanted.
+
+    Returns:
+        ``(count, grid ** 2)`` bool, row by row; True is hidden.
+    """
+    if grid % block:
+        block = 1
+    side = grid // block
+    hidden = math.ceil(share * side**2)
+    rank = uniform(count, side**2, device=device).argsort(dim=1).argsort(dim=1)
+    mask = (rank < hidden).view(count, side, side)
+    return mask.repeat_interleave(block, 1).repeat_interleave(block, 2).flatten(1)
