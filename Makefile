@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install demo test lint types unit lock
+.PHONY: help install demo test lint types unit test-cluster lock
 
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
@@ -30,7 +30,7 @@ endef
 export LACKS_CUDA
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 
 install: .venv/.installed ## create .venv with everything a run and the tests need
 
@@ -76,6 +76,9 @@ types: .venv/.installed ## check types with mypy
 
 unit: .venv/.installed ## run the tests
 	$(PY) -m pytest -q -n $(WORKERS)
+
+test-cluster: .venv/.installed ## run a study over hosts that fail (root; Debian: openssh-server iproute2 rsync)
+	$(PY) -m pytest -q -s tests/cluster
 
 lock: .venv/.installed ## compile pyproject.toml into the requirements files
 	$(PY) tools/lock.py

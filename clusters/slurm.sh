@@ -1,0 +1,98 @@
+#!/bin/bash
+#SBATCH --job-name=evenhand
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=8
+#SBATCH --gpus-per-node=1
+#SBATCH --time=12:00:00
+#SBATCH --signal=B:TERM@180
+#
+# A study inside a Slurm allocation: Ray is started over its nodes, the study runs, Ray ends.
+#
+#   sbatch [--nodes=4 ...] clusters/slurm.sh --method erm rwg --dataset colored_digits --trials 64 \
+#       --storage $HOME/records --results $HOME/results
+#
+# from the project's folder, which all nodes see at the same place, with .venv made (`make install`).
+# Three minutes before the allocation ends the study stops, exports what there is and prints how it
+# goes on: the same sbatch with --resume.
+set -euo pipefail
+
+project=${SLURM_SUBMIT_DIR:-$PWD}
+cd "$project"
+export PATH=$project/.venv/bin:$PATH
+job=${SLURM_JOB_ID:?not inside a Slurm allocation: use sbatch}
+cpus=${SLURM_CPUS_PER_TASK:-1}
+gpus=${SLURM_GPUS_ON_NODE:-0}
+port=$((20000 + job % 10000))  # of several jobs on one node each has its own
+
+# Only who can read this file can use the cluster; other users of the nodes cannot.
+private=$(mktemp -d "$project/.ray-$job.XXXXXX")
+chmod 700 "$private"
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$private/token RAY_USAGE_STATS_ENABLED=0
+(umask 077 && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' > "$RAY_AUTH_TOKEN_PATH")
+export RAY_TMPDIR=/tmp/ray-$job
+
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+on() {  # on NODE COMMAND...: becomes a step there; call it in a subshell or the background
+    local node=$1
+    shift
+    exec srun --nodes=1 --ntasks=1 --nodelist="$node" --overlap "$@"
+}
+head=${nodes[0]}
+read -r address _ < <(on "$head" hostname --ip-address)
+
+steps=()
+finish() {
+    trap - EXIT TERM INT
+    for step in "${steps[@]}"; do kill -TERM "$step" 2>/dev/null || true; done
+    wait
+    rm -rf "$private"
+}
+trap finish EXIT
+
+on "$head" ray start --head --block --node-ip-address="$address" --port="$port" \
+    --num-cpus="$cpus" --num-gpus="$gpus" --include-dashboard=false --temp-dir="$RAY_TMPDIR" \
+    > "$private/head.log" 2>&1 &
+steps+=($!)
+for _ in $(seq 120); do
+    (exec 3<> "/dev/tcp/$address/$port") 2>/dev/null && break
+    kill -0 "${steps[0]}" 2>/dev/null || { cat "$private/head.log" >&2; exit 1; }
+    sleep 0.5
+done
+for node in "${nodes[@]:1}"; do
+    on "$node" ray start --block --address="$address:$port" --num-cpus="$cpus" \
+        --num-gpus="$gpus" > "$private/$node.log" 2>&1 &
+    steps+=($!)
+done
+
+# A study counts on the nodes that are there; wait for all, but not for ever.
+if ! python - "${#nodes[@]}" "$address:$port" <<'PYTHON'
+import sys
+import time
+
+import ray
+
+wanted, address = int(sys.argv[1]), sys.argv[2]
+ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+for _ in range(240):
+    alive = sum(node["Alive"] for node in ray.nodes())
+    if alive >= wanted:
+        sys.exit(0)
+    time.sleep(0.5)
+sys.exit(f"only {alive} of {wanted} nodes joined within two minutes")
+PYTHON
+then
+    tail -n 5 "$private"/*.log >&2
+    exit 1
+fi
+
+python tune.py "$@" --address "$address:$port" &
+study=$!
+trap 'kill -TERM "$study" 2>/dev/null' TERM INT  # the study stops as after Ctrl-C
+code=0
+wait "$study" || code=$?
+while kill -0 "$study" 2>/dev/null; do  # a signal ends wait, not the study
+    code=0
+    wait "$study" || code=$?
+done
+exit "$code"

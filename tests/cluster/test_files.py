@@ -1,0 +1,313 @@
+"""The cluster files as far as they can be checked without their clouds."""
+
+import importlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RAY = str(Path(sys.executable).with_name("ray"))
+LAUNCHED = [ROOT / "cluster.yaml", ROOT / "clusters/onprem.yaml", ROOT / "clusters/gcp.yaml"]
+
+# Keys of a provider that Ray 2.60 reads; its own schema lets any other pass.
+PROVIDER = {
+    "aws": {"type", "region", "availability_zone", "cache_stopped_nodes", "use_internal_ips"},
+    "gcp": {"type", "region", "availability_zone", "project_id"},
+    "local": {"type", "head_ip", "worker_ips"},
+}
+DEMANDED = {
+    "aws": {"type", "region"},
+    "gcp": {"type", "region", "availability_zone", "project_id"},
+    "local": {"type", "head_ip", "worker_ips"},
+}
+
+
+def load(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(path.read_text())
+    return found
+
+
+def mistakes(config: dict[str, Any]) -> list[str]:
+    """What Ray's schema does not see."""
+    provider, auth = config["provider"], config.get("auth", {})
+    kind = provider["type"]
+    found = [f"provider: unknown key {key}" for key in set(provider) - PROVIDER[kind]]
+    found += [f"provider: {key} is missing" for key in DEMANDED[kind] - set(provider)]
+    if "ssh_user" not in auth or (kind == "local" and "ssh_private_key" not in auth):
+        found.append("auth: no way in")
+    head, worker = ("\n".join(config[f"{role}_start_ray_commands"]) for role in ("head", "worker"))
+    for role, commands in (("head", head), ("worker", worker)):
+        if not re.search(r"RAY_AUTH_MODE=token.*ray start", commands, re.DOTALL):
+            found.append(f"{role}: no token is asked for")
+        if "--disable-usage-stats" not in commands:
+            found.append(f"{role}: usage statistics are sent")
+    if "--dashboard-host=127.0.0.1" not in head:
+        found.append("head: the dashboard listens to the world")
+    if kind == "local" and "RAY_enable_autoscaler_v2=0" not in head:
+        found.append("head: the second autoscaler knows no machines of one's own")
+    for name, node in config.get("available_node_types", {}).items():
+        if node.get("max_workers", 0) > config["max_workers"]:
+            found.append(f"{name}: more workers than max_workers")
+    return found
+
+
+def validate(config: dict[str, Any]) -> None:
+    util: Any = importlib.import_module("ray.autoscaler._private.util")
+    util.validate_config(util.prepare_config(config))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("path", LAUNCHED, ids=lambda path: path.stem)
+def test_file_is_what_ray_expects(path: Path) -> None:
+    config = load(path)
+    validate(config)
+    assert not mistakes(config)
+    names = config.get("available_node_types", {})
+    assert not names or config["head_node_type"] in names
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("path", LAUNCHED, ids=lambda path: path.stem)
+def test_a_damaged_file_is_noticed(path: Path) -> None:
+    sound = load(path)
+    damages: tuple[dict[str, Any], ...] = (
+        {"auth": {}},
+        {"provider": {**sound["provider"], "regoin": "us-east-1"}},
+        {"provider": {"type": sound["provider"]["type"]}},
+        {"head_start_ray_commands": ["ray start --head --dashboard-host=0.0.0.0"]},
+    )
+    for damage in damages:
+        assert mistakes({**sound, **damage})
+
+
+def test_cloud_workers_are_bounded_spot_machines_and_the_head_holds_no_trials() -> None:
+    for path in (ROOT / "cluster.yaml", ROOT / "clusters/gcp.yaml"):
+        config = load(path)
+        nodes = config["available_node_types"]
+        assert nodes["head"]["resources"]["CPU"] == 0
+        assert 1 <= nodes["gpu"]["min_workers"] <= nodes["gpu"]["max_workers"]
+        assert config["idle_timeout_minutes"] <= 15
+        assert "SPOT" in str(nodes["gpu"]["node_config"]).upper()
+        assert "SPOT" not in str(nodes["head"]["node_config"]).upper()
+        text = path.read_text()
+        assert "/mnt/shared" in text
+        assert "make install" in text
+    spot = load(ROOT / "cluster.yaml")["available_node_types"]["gpu"]["node_config"]
+    assert float(spot["InstanceMarketOptions"]["SpotOptions"]["MaxPrice"]) < 2
+
+
+def pods(cluster: dict[str, Any]) -> list[dict[str, Any]]:
+    groups = [cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]]
+    return [group["template"]["spec"] for group in groups]
+
+
+def test_kuberay_manifest_uses_the_fields_that_its_kind_has() -> None:
+    claim, cluster = yaml.safe_load_all((ROOT / "clusters/kuberay.yaml").read_text())
+    assert (cluster["apiVersion"], cluster["kind"]) == ("ray.io/v1", "RayCluster")
+    spec = cluster["spec"]
+    assert set(spec) == {
+        "rayVersion", "authOptions", "enableInTreeAutoscaling", "autoscalerOptions",
+        "headGroupSpec", "workerGroupSpecs",
+    }  # fmt: skip
+    assert spec["authOptions"] == {"mode": "token"}
+    assert set(spec["autoscalerOptions"]) <= {"version", "idleTimeoutSeconds", "upscalingMode"}
+    assert set(spec["headGroupSpec"]) == {"serviceType", "rayStartParams", "template"}
+    for group in spec["workerGroupSpecs"]:
+        assert set(group) == {
+            "groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template",
+        }  # fmt: skip
+        assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+    for pod in pods(cluster):
+        assert pod["restartPolicy"] == "Never"
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        claimed = volumes["shared"]["persistentVolumeClaim"]["claimName"]
+        assert claimed == claim["metadata"]["name"]
+        (container,) = pod["containers"]
+        assert {mount["name"] for mount in container["volumeMounts"]} == set(volumes)
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    import ray
+
+    assert spec["rayVersion"] == ray.__version__
+
+
+def test_versions_of_ray_agree() -> None:
+    import ray
+
+    for path in (*LAUNCHED, ROOT / "clusters/Dockerfile"):
+        for version in re.findall(r"ray\[default\]==([\d.]+)", path.read_text()):
+            assert version == ray.__version__
+
+
+# --- the real `ray up` against a stand-in for AWS on loopback ---
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Environment of a user of a moto server: an AWS that starts no machines."""
+    pytest.importorskip("boto3", reason="needs boto3")
+    pytest.importorskip("moto", reason="needs moto[server]")
+    home = tmp_path_factory.mktemp("home")
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(home),
+        "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
+        "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+        "RAY_USAGE_STATS_ENABLED": "0", "NO_PROXY": "*",
+    }  # fmt: skip
+    code = (
+        "import signal, sys; from moto.server import ThreadedMotoServer as S; "
+        "s = S('127.0.0.1', 0, verbose=False); s.start(); "
+        "print(*s.get_host_and_port(), flush=True); sys.stdin.read(); s.stop()"
+    )
+    server = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdin=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert server.stdout is not None
+    host, port = server.stdout.readline().split()
+    yield {**environment, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}
+    server.communicate(timeout=30)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_ray_up_takes_the_file_as_far_as_the_machines(aws: dict[str, str], tmp_path: Path) -> None:
+    boto3 = importlib.import_module("boto3")
+    where = {"region_name": "us-east-1", "endpoint_url": aws["AWS_ENDPOINT_URL"],
+             "aws_access_key_id": "test", "aws_secret_access_key": "test"}  # fmt: skip
+    ec2: Any = boto3.client("ec2", **where)
+    image = ec2.describe_images(Filters=[{"Name": "architecture", "Values": ["x86_64"]}])
+    chosen = image["Images"][0]["ImageId"]
+    text = (ROOT / "cluster.yaml").read_text().replace("ami-FILL", chosen)
+    (tmp_path / "cluster.yaml").write_text(text)
+    token = subprocess.run([RAY, "get-auth-token", "--generate"], env=aws, capture_output=True)
+    assert token.returncode == 0, token.stderr
+    log = (tmp_path / "log").open("wb")
+    process = subprocess.Popen(
+        [RAY, "up", "-y", "--no-config-cache", "cluster.yaml"], cwd=tmp_path, env=aws,
+        stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        machines: list[Any] = []
+        for _ in range(240):
+            found = ec2.describe_instances()["Reservations"]
+            machines = [i for reservation in found for i in reservation["Instances"]]
+            if machines or process.poll() is not None:
+                break
+            time.sleep(0.5)
+        assert machines, (tmp_path / "log").read_text()
+    finally:  # what would follow is SSH, to a machine that does not exist
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        log.close()
+    (head,) = machines
+    assert head["InstanceType"] == "m6i.large"
+    assert head["ImageId"] == chosen
+    assert head.get("InstanceLifecycle") != "spot"
+    assert "IamInstanceProfile" in head  # with which the head starts workers
+    (group,) = ec2.describe_security_groups(GroupIds=[head["SecurityGroups"][0]["GroupId"]])[
+        "SecurityGroups"
+    ]
+    world = [rule for rule in group["IpPermissions"] if rule.get("IpRanges")]
+    assert {(rule["FromPort"], rule["ToPort"]) for rule in world} == {(22, 22)}
+    started = subprocess.run(
+        [sys.executable, "-c", WORKER, "cluster.yaml"], cwd=tmp_path, env=aws, timeout=120,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert started.returncode == 0, started.stderr
+    every = [i for r in ec2.describe_instances()["Reservations"] for i in r["Instances"]]
+    (worker,) = [i for i in every if i["InstanceType"] == "g5.2xlarge"]
+    assert worker["InstanceLifecycle"] == "spot"
+    assert worker["ImageId"] == chosen
+
+
+# What the head's autoscaler does for a worker.
+WORKER = """
+import sys, yaml
+from ray.autoscaler._private.aws.config import bootstrap_aws
+from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+from ray.autoscaler._private.util import prepare_config
+config = bootstrap_aws(prepare_config(yaml.safe_load(open(sys.argv[1]))))
+provider = AWSNodeProvider(config["provider"], config["cluster_name"])
+tags = {"ray-node-type": "worker", "ray-user-node-type": "gpu"}
+provider.create_node(config["available_node_types"]["gpu"]["node_config"], tags, 1)
+"""
+
+
+# --- the Slurm script, with stand-ins for Slurm's commands ---
+
+SRUN = """#!/bin/bash
+# Runs a step here: all "nodes" are this machine, which `hostname` calls by loopback.
+while [[ $1 == --* ]]; do shift; done
+if [ "$1" = hostname ]; then echo 127.0.0.1; exit; fi
+exec "$@"
+"""
+
+
+def running(mark: str) -> list[str]:
+    """Command lines of processes that mention something."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if mark in words:
+            found.append(words)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_slurm_script_runs_a_study_over_its_allocation(tmp_path: Path) -> None:
+    stand_ins = tmp_path / "bin"
+    stand_ins.mkdir()
+    for name, text in (("srun", SRUN), ("scontrol", "#!/bin/bash\necho n1; echo n2\n")):
+        (stand_ins / name).write_text(text)
+        (stand_ins / name).chmod(0o755)
+    number = os.getpid()
+    environment = {
+        "PATH": f"{stand_ins}:{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path),
+        "SLURM_JOB_ID": str(number), "SLURM_SUBMIT_DIR": str(ROOT), "SLURM_JOB_NODELIST": "n[1-2]",
+        "SLURM_CPUS_PER_TASK": "1", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    script = shutil.copy(ROOT / "clusters/slurm.sh", tmp_path / "slurm_script")
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            ["bash", script, "--method", "erm", "--dataset", "colored_digits", "--trials", "3",
+             "--seeds", "1", "--epochs", "2", "--scheduler", "none", "--search", "random",
+             "--results", tmp_path / "results"],
+            env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=out,
+            stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    try:
+        code = process.wait(timeout=180)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    said = log.read_text()
+    assert code == 0, said
+    assert "2 at once on 2 node(s)" in said
+    assert (tmp_path / "results/colored_digits/table.md").exists()
+    assert not list(ROOT.glob(f".ray-{number}.*"))  # the token is gone
+    for _ in range(50):
+        if not running(f"/tmp/ray-{number}"):
+            break
+        time.sleep(0.2)
+    left = running(f"/tmp/ray-{number}")
+    shutil.rmtree(f"/tmp/ray-{number}", ignore_errors=True)
+    assert not left  # processes of Ray
