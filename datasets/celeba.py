@@ -1,0 +1,80 @@
+"""``celeba``: blond hair against gender on faces of celebrities (Liu et al., ICCV 2015)."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from datasets.benchmark import Training
+from datasets.card import Card
+from datasets.celeba_files import locate, read_both
+from datasets.errors import UserError, nearest
+from datasets.group_tables import ImageBenchmark
+from datasets.groups import Groups
+from datasets.knobs import Knob
+
+
+class CelebA(ImageBenchmark):
+    """Hair colour, judged by the worst of four groups: few men are blond."""
+
+    name = "celeba"
+    version = "1"
+    folder_name = "celeba"
+    groups = Groups(("not blond", "blond"), ("female", "male"))
+    published_counts: ClassVar = {"train": (71629, 66874, 22880, 1387)}
+    # System 1 warms up for 500 steps; set warmup to 500 / (epochs x batches per epoch) for that.
+    protocol = Training(
+        model="google/vit-base-patch16-224-in21k",
+        epochs=50,
+        lr=1e-3,
+        weight_decay=1e-2,
+        batch_size=16,
+        optimizer="sgd",
+        momentum=0.9,
+        schedule="cosine_with_restarts",
+        warmup=0.0,
+        augmentation="random_resized_crop",
+        patience=9,
+    )
+    search: ClassVar = {
+        "lr": Knob("log_uniform", (1e-5, 1e-2), 1e-3),
+        "weight_decay": Knob("log_uniform", (1e-4, 1.0), 1e-2),
+        "batch_size": Knob("choice", (4, 8, 16, 32, 64), 16),
+    }
+    card = Card(
+        title="Faces of celebrities: is the hair blond? The attribute is the annotated gender.",
+        source="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (aligned and cropped images)",
+        licence="non-commercial research only; the images may not be passed on",
+        paper="Liu et al., Deep Learning Face Attributes in the Wild, ICCV 2015",
+        notes=(
+            "Groups as in Sagawa et al., ICLR 2020.",
+            "Both the flat layout and that of the release (Img, Anno, Eval) are read.",
+        ),
+    )
+
+    @property
+    def image_folder(self) -> Path:
+        """The folder of the aligned images."""
+        return locate(self.folder).images
+
+    def make_table(self) -> pd.DataFrame:
+        """Return the common table of Blond_Hair and Male."""
+        files = locate(self.folder)
+        attributes, splits = read_both(files)
+        return pd.DataFrame(
+            {
+                "id": range(1, len(splits) + 1),
+                "filename": splits.index,
+                "split": splits.to_numpy(),
+                "y": _column(attributes, "Blond_Hair", files.attributes),
+                "a": _column(attributes, "Male", files.attributes),
+            }
+        )
+
+
+def _column(attributes: pd.DataFrame, name: str, path: Path) -> np.ndarray:
+    if name not in attributes.columns:
+        near = nearest(name, map(str, attributes.columns))
+        raise UserError(f"{path}: line 2: no attribute {name}{near}")
+    return attributes[name].to_numpy()

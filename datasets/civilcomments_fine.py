@@ -1,0 +1,12 @@
+"""``civilcomments_fine``: CivilComments with the 16 groups of evaluation in training too."""
+
+from datasets.civilcomments import CivilComments
+
+
+class CivilCommentsFine(CivilComments):
+    """Toxicity, judged by the worst of 16 groups, which training has too."""
+
+    name = "civilcomments_fine"
+    version = "1"
+    grouping = "fine"
+    training_groups = None

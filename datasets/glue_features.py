@@ -1,0 +1,120 @@
+"""Reads the feature files that GLUE's old example scripts left: lists of ``InputFeatures``.
+
+They are pickles. Nothing but that one plain class, lists, numbers and texts is admitted: a file
+that names any other class or function is refused before anything of it is called.
+"""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from pickle import Unpickler, UnpicklingError
+from typing import IO, Any
+
+import numpy as np
+
+from datasets.errors import UserError
+from datasets.texts import Tokens
+
+FIELDS = ("input_ids", "input_mask", "segment_ids", "label_id")
+# What torch.save of old wrote before the object: a magic number, then a version, then the sizes
+# of integers on that machine.
+MAGIC = 0x1950A86A20F9469CFC6C
+
+
+class Feature:
+    """Stands for ``InputFeatures``: takes no arguments and holds what the file says."""
+
+    input_ids: Sequence[int]
+    input_mask: Sequence[int]
+    segment_ids: Sequence[int]
+    label_id: int
+
+
+class _Plain(Unpickler):
+    """Admits ``InputFeatures`` of any module, and no other class or function."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return the stand-in."""
+        if name == "InputFeatures":
+            return Feature
+        raise UnpicklingError(f"it names {module}.{name}, which is not admitted")
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Refuse what lies outside the pickle, such as tensors."""
+        raise UnpicklingError("it holds tensors, expected plain numbers")
+
+
+def read_features(path: Path) -> tuple[Tokens, np.ndarray]:
+    """Return the tokens without padding, and the labels, ``(n,)`` int64.
+
+    Raises:
+        UserError: If the file is missing, damaged, or holds anything but such features.
+    """
+    try:
+        with path.open("rb") as file:
+            features = _zipped(file) if zipfile.is_zipfile(file) else _legacy(file)
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    except Exception as error:  # a damaged pickle raises nearly anything
+        reason = str(error) or type(error).__name__
+        raise UserError(f"{path}: no list of features: {reason}") from None
+    if not isinstance(features, list) or not features:
+        raise UserError(f"{path}: no list of features, but {type(features).__name__}")
+    return _tokens(path, features)
+
+
+def _legacy(file: IO[bytes]) -> Any:
+    """Return what ``torch.save`` wrote before its version 1.6: pickles one after another."""
+    file.seek(0)
+    if _Plain(file).load() != MAGIC:
+        raise UnpicklingError("not written by torch.save")
+    _Plain(file).load()
+    _Plain(file).load()
+    return _Plain(file).load()
+
+
+def _zipped(file: IO[bytes]) -> Any:
+    """Return what ``torch.save`` writes since its version 1.6."""
+    with zipfile.ZipFile(file) as archive:
+        names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        if len(names) != 1:
+            raise UnpicklingError("not written by torch.save")
+        with archive.open(names[0]) as part:
+            return _Plain(part).load()
+
+
+def _tokens(path: Path, features: list[Any]) -> tuple[Tokens, np.ndarray]:
+    """Return the tokens that the masks show."""
+    for row, feature in enumerate(features):
+        lacking = [name for name in FIELDS if name not in getattr(feature, "__dict__", {})]
+        if not isinstance(feature, Feature) or lacking:
+            raise UserError(f"{path}: feature {row}: without {', '.join(lacking)}")
+    try:
+        ids, mask, segments = (
+            _whole([getattr(feature, name) for feature in features]) for name in FIELDS[:3]
+        )
+        labels = _whole([feature.label_id for feature in features])
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"{path}: features of different lengths, or no numbers: {error}") from None
+    if not (ids.ndim == 2 and ids.shape == mask.shape == segments.shape and labels.ndim == 1):
+        raise UserError(f"{path}: features are not lists of whole numbers of one length")
+    lengths = mask.sum(axis=1)
+    shown = np.arange(ids.shape[1]) < lengths[:, None]
+    seconds = lengths - (segments * shown).sum(axis=1)
+    if not ((mask == shown).all() and (segments * shown == _after(seconds, shown)).all()):
+        raise UserError(f"{path}: padding or second texts do not stand at the end")
+    tokens = Tokens(ids[shown].astype(np.int32), lengths.astype(np.int64), seconds.astype(np.int64))
+    return tokens, labels.astype(np.int64)
+
+
+def _whole(values: list[Any]) -> np.ndarray:
+    array = np.array(values)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{array.dtype} received, whole numbers expected")
+    return array.astype(np.int32)  # half the memory, of hundreds of thousands of features
+
+
+def _after(seconds: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    return (np.arange(shown.shape[1]) >= seconds[:, None]) & shown  # type: ignore[no-any-return]

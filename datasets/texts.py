@@ -1,0 +1,162 @@
+"""Texts tokenised once: word pieces of BERT's vocabulary, or another tokenizer's of its kind."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from huggingface_hub import try_to_load_from_cache
+from tokenizers import BertWordPieceTokenizer, Tokenizer
+from torch import Tensor
+
+from datasets.cache import Writer
+from datasets.errors import UserError
+from datasets.progress import Counter
+from datasets.stores import Texts
+
+CHUNK = 2000  # texts that are tokenised together
+FILES = ("tokenizer.json", "vocab.txt")
+
+
+class NoTokenizer(UserError):
+    """The files of a tokenizer are not on this machine."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token numbers of many texts.
+
+    Args:
+        flat: All token numbers, ``(total,)`` int32.
+        lengths: The number of tokens of each text, ``(n,)`` int64.
+        seconds: At which of its tokens the second text of a pair starts, ``(n,)`` int64; for
+            single texts their length.
+    """
+
+    flat: np.ndarray
+    lengths: np.ndarray
+    seconds: np.ndarray
+
+    def rows(self, rows: np.ndarray) -> "Tokens":
+        """Return some of the texts, one after another."""
+        starts = self.lengths.cumsum() - self.lengths
+        lengths = self.lengths[rows]
+        ends = lengths.cumsum()
+        # Token t of text i lies at starts[rows[i]] + t; ends - lengths is where it goes.
+        place = np.repeat(starts[rows] - (ends - lengths), lengths) + np.arange(lengths.sum())
+        return Tokens(self.flat[place], lengths, self.seconds[rows])
+
+
+def find_tokenizer(name: str, data_root: Path, folder: Path) -> Path:
+    """Return the file that defines a tokenizer.
+
+    A folder ``tokenizer`` inside the data set's folder wins, then ``<data root>/<name>``, then
+    the cache of the Hugging Face Hub; nothing is downloaded.
+
+    Raises:
+        NoTokenizer: If it is in none of them.
+    """
+    places = [folder / "tokenizer", data_root / name]
+    for place in places:
+        for file in FILES:
+            if (place / file).is_file():
+                return place / file
+        if place == places[0] and place.is_dir():
+            raise NoTokenizer(f"{place}: neither {' nor '.join(FILES)} is there")
+    for file in reversed(FILES):
+        for repository in (name, f"google-{name}" if "/" in name else f"google-bert/{name}"):
+            found = try_to_load_from_cache(repository, file)
+            if isinstance(found, str):
+                return Path(found)
+    raise NoTokenizer(
+        f"{places[1] / 'vocab.txt'}: missing. Texts are tokenised with the vocabulary of '{name}': "
+        f"download the file vocab.txt of that model and put it there (or set HF_HOME to a cache "
+        f"of the Hugging Face Hub that holds it)"
+    )
+
+
+def fingerprint(file: Path) -> str:
+    """Return what tokens depend on: the content of the tokenizer's files."""
+    digest = hashlib.sha256(file.read_bytes())
+    digest.update(str(_lowercase(file)).encode())
+    return digest.hexdigest()[:16]
+
+
+def tokenise(
+    file: Path, first: Sequence[str], second: Sequence[str] | None, longest: int, what: str
+) -> Tokens:
+    """Return the tokens of texts or pairs, with the marks at start and end, not padded.
+
+    Args:
+        file: What :func:`find_tokenizer` found.
+        first: The texts.
+        second: The second texts of pairs.
+        longest: The number of tokens to which each is cut, the longer text of a pair first.
+        what: What is being done, for the progress.
+    """
+    tokenizer = _open(file)
+    tokenizer.enable_truncation(longest)
+    flat: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
+    lengths: list[int] = []
+    seconds: list[int] = []
+    with Counter(what, len(first)) as counter:
+        for start in range(0, len(first), CHUNK):
+            chosen = slice(start, start + CHUNK)
+            texts = first[chosen] if second is None else zip(first[chosen], second[chosen])  # noqa: B905
+            encodings = tokenizer.encode_batch(list(texts))
+            for encoding in encodings:
+                flat.append(np.asarray(encoding.ids, dtype=np.int32))
+                lengths.append(len(encoding.ids))
+                seconds.append(len(encoding.ids) - sum(encoding.type_ids))
+            counter.add(len(encodings))
+    return Tokens(
+        np.concatenate(flat), np.asarray(lengths, np.int64), np.asarray(seconds, np.int64)
+    )
+
+
+def write_texts(writer: Writer, prefix: str, tokens: Tokens, rows: np.ndarray) -> None:
+    """Write texts into ``<prefix>_tokens``, ``_starts``, ``_lengths`` and ``_seconds``.
+
+    Args:
+        writer: Takes the arrays.
+        prefix: The beginning of their names.
+        tokens: Different texts.
+        rows: Which of them each example is, ``(n,)``; a text is written once.
+    """
+    different, place = np.unique(rows, return_inverse=True)
+    kept = tokens.rows(different)
+    starts = kept.lengths.cumsum() - kept.lengths
+    writer.save(f"{prefix}_tokens", kept.flat)
+    writer.save(f"{prefix}_starts", starts[place])
+    writer.save(f"{prefix}_lengths", kept.lengths[place])
+    writer.save(f"{prefix}_seconds", kept.seconds[place])
+
+
+def read_texts(arrays: Mapping[str, Tensor], prefix: str) -> Texts:
+    """Return the store that :func:`write_texts` wrote."""
+    names = (f"{prefix}_{part}" for part in ("tokens", "starts", "lengths", "seconds"))
+    return Texts(*(arrays[name] for name in names))
+
+
+def _open(file: Path) -> Tokenizer | BertWordPieceTokenizer:
+    try:
+        if file.name == "tokenizer.json":
+            tokenizer = Tokenizer.from_file(str(file))
+            tokenizer.no_padding()
+            return tokenizer
+        return BertWordPieceTokenizer(str(file), lowercase=_lowercase(file))
+    except Exception as error:  # the library raises bare exceptions
+        raise UserError(f"{file}: no tokenizer: {error}") from None
+
+
+def _lowercase(file: Path) -> bool:
+    """Return whether texts are lowered first: what the model's folder says, or its name."""
+    config = file.parent / "tokenizer_config.json"
+    if config.is_file():
+        try:
+            return bool(json.loads(config.read_text(encoding="utf-8")).get("do_lower_case", True))
+        except (ValueError, AttributeError) as error:
+            raise UserError(f"{config}: no configuration of a tokenizer: {error}") from None
+    return "-cased" not in str(file)
