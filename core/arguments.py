@@ -37,7 +37,7 @@ def check_epochs(config: Config, epochs: int | None) -> None:
         raise UserError("--set epochs=...: --epochs is given too; give one of them")
 
 
-def read_baseline(path: str | None) -> str:
+def read_baseline(path: str | Path | None) -> str:
     """Return the text of a baseline file; empty if none is given.
 
     Raises:

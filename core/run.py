@@ -147,10 +147,10 @@ class Run:
         """Train the next round and validate.
 
         Returns:
-            ``round`` (from 1), ``stage``, ``epoch`` (both from 0), ``eligible``, ``losses`` (mean
-            over the round's examples, by name, of the stage's objectives), ``lr`` (at its start),
-            ``steps``, ``validation`` (the benchmark's metrics) and ``seconds``; for a weighting by
-            Gram matrix ``flagged``, the steps so far for which its equation had no answer;
+            ``round`` (from 1), ``stage``, ``epoch`` (both from 0), ``eligible``, ``final`` (whether
+            it is the last), ``losses`` (mean over the round's examples, by name, of the stage's
+            objectives), ``lr`` (at its start), ``steps``, ``validation`` (the benchmark's metrics)
+            and ``seconds``; for a weighting by Gram matrix ``flagged``, the steps so far for which its equation had no answer;
             ``microbatch`` where batches are split.
 
         Raises:
@@ -171,6 +171,7 @@ class Run:
             "stage": place.stage,
             "epoch": place.epoch,
             "eligible": stage.eligible,
+            "final": self.rounds_done + 1 == self.total_rounds,
             "losses": losses,
             "lr": lr,
             "steps": 0 if fitted else self.steps_per_epoch,
@@ -355,5 +356,3 @@ class _Fitting:
         hook.remove()
         back = torch.cat(order).argsort()
         return Features(torch.cat(seen)[back], split.y[rows], split.group[rows])
-
-

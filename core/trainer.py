@@ -213,5 +213,3 @@ def _part(batch: Batch, rows: Tensor) -> Batch:
         inputs = take(inputs)
     targets = {name: take(target) for name, target in batch.targets.items()}
     return Batch(inputs, targets, None if batch.group is None else take(batch.group))
-
-

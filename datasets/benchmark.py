@@ -191,6 +191,8 @@ class Benchmark(ABC):
     search: ClassVar[Mapping[str, Knob]]  # of what belongs to the data
     selecting: ClassVar[str]  # the selection rule used by default
     reported: ClassVar[tuple[str, ...]]  # the metrics of a table, the most telling one first
+    directions: Mapping[str, bool]  # of the metrics that rules may name: whether higher is better
+    percent: ClassVar[bool] = False  # whether metrics are shares that tables print in percent
     provides: ClassVar[frozenset[str]]  # what methods may need, e.g. "train_groups"
     card: ClassVar[Card]  # what a reader should know of the data
     modality: ClassVar[str] = ""  # "images" or "text", where augmentations may differ

@@ -42,6 +42,11 @@ class GroupBenchmark(Benchmark):
     training_groups: Groups | None = None  # of training, where they are others
     selecting = "validation_worst_group_accuracy"
     reported = ("worst_group_accuracy", "average_accuracy")
+    directions = dict.fromkeys(
+        ("worst_group_accuracy", "average_accuracy", "worst_class_accuracy",
+         "training_weighted_accuracy"), True,
+    )  # fmt: skip
+    percent = True
     provides = frozenset({"train_groups", "validation_groups"})
 
     @property

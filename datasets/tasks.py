@@ -123,14 +123,27 @@ class TaskBenchmark(Benchmark):
         return {task.name: task.outputs for task in self.tasks}
 
     @property
+    def directions(self) -> dict[str, bool]:  # type: ignore[override]
+        """Delta-m, the worst task's, and all tasks' metrics: whether higher is better."""
+        return {"delta_m": False, "worst_task_delta": False, **self.metric_names}
+
+    @property
     def metric_names(self) -> dict[str, bool]:
         """All metrics, and whether higher is better."""
         return {name: up for task in self.tasks for name, up in task.metrics.items()}
 
     @cached_property
     def baseline(self) -> Baseline:
-        """What delta-m compares with: the file of this benchmark's name, or the given one."""
+        """What delta-m compares with: the file of this benchmark's name, or the given one.
+
+        Without a file every metric is compared with 1, which is enough for the method ``stl`` to
+        make one: it chooses per task.
+        """
         path = BASELINES / f"{self.name}.json"
+        if not path.exists():
+            ones = dict.fromkeys(self.metric_names, 1.0)
+            source = "no baseline file: every metric is compared with 1; make one by the method stl"
+            return Baseline("none", self.name, "0", source, ones)
         return self._checked(Baseline.parse(path.read_text(encoding="utf-8"), path.name))
 
     def use_baseline(self, text: str) -> None:

@@ -29,6 +29,8 @@ Each method is searched on the training and validation splits; the winner is tra
 fresh seeds, and only these read the test split, once. results/<dataset>/table.md compares the
 methods, results/<dataset>/<method>/best_config.yaml holds the winner and the command that
 repeats it.
+
+python tune.py export --help: tables written anew, single-task baselines for delta-m.
 """
 
 
@@ -98,6 +100,12 @@ def parser() -> argparse.ArgumentParser:
         default=Path("data"),
         metavar="DIR",
         help="folder of the data sets (data)",
+    )
+    what.add_argument(
+        "--baseline",
+        type=Path,
+        metavar="FILE",
+        help="single-task baseline of delta-m (the data set's own; see python tune.py export)",
     )
     what.add_argument(
         "--epochs", type=_at_least(1, True), metavar="N", help="epochs of a trial (the data set's)"
@@ -239,8 +247,13 @@ def options(args: argparse.Namespace) -> Options:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 2 for a user's mistake, told in one message."""
-    args = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        if given[:1] == ["export"]:
+            from tuning.baselines import export
+
+            return export(given[1:])
+        args = parser().parse_args(given)
         asked = options(args)
         if args.plan:
             from tuning.plan import show

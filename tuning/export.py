@@ -12,7 +12,9 @@ import pandas as pd
 import yaml
 
 from core.environment import Environment
+from datasets.benchmark import Benchmark
 from datasets.knobs import Config
+from datasets.tasks import TaskBenchmark
 from tuning import selection
 from tuning.options import Options
 from tuning.provenance import provenance
@@ -87,7 +89,7 @@ def _trial_row(search: MethodSearch, trial: Tried, resources: Resources) -> dict
         **used_values(search.space, trial.config),
         "rounds": rounds,
         "best_round": best.round if best else None,
-        search.rule.name: best.value if best else None,
+        search.rule.name: search.rule.shown(best),
         **_validation_at(trial.folders, best),
         "seconds": seconds,
         "device_hours": seconds * resources.device_share / 3600,
@@ -138,6 +140,8 @@ def commands(
         common.append(f"--epochs {used['epochs']}")
     if options.data_root != Path("data"):
         common.append(f"--data-root {shlex.quote(str(options.data_root))}")
+    if options.baseline is not None:
+        common.append(f"--baseline {shlex.quote(str(options.baseline))}")
     if options.deterministic:
         common.append("--deterministic")
     study = [f"--search published --seeds {options.seeds}"]
@@ -175,7 +179,7 @@ def _best_config(search: MethodSearch, options: Options, winning: Config) -> str
             "search": options.search,
             "trial": trial.number if trial else None,
             "round": best.round if best else None,
-            "value": best.value if best else None,
+            "value": search.rule.shown(best),
         },
         "command": repeat,
         "command_of_one_seed": single,
@@ -184,6 +188,7 @@ def _best_config(search: MethodSearch, options: Options, winning: Config) -> str
         "provenance": {
             **provenance(),
             "dataset_version": benchmark.version,
+            "baseline": _baseline(benchmark),
             "data_hash": benchmark.data_hash,
             "environment": asdict(search.environment),
             "search_keys": [folder.path.name for folder in trial.folders] if trial else [],
@@ -192,6 +197,14 @@ def _best_config(search: MethodSearch, options: Options, winning: Config) -> str
     }  # fmt: skip
     text: str = yaml.safe_dump(description, sort_keys=False, allow_unicode=True, width=10**6)
     return text
+
+
+def _baseline(benchmark: Benchmark) -> dict[str, str] | None:
+    """Return which single-task models delta-m compares with."""
+    if not isinstance(benchmark, TaskBenchmark):
+        return None
+    found = benchmark.baseline
+    return {"name": found.name, "version": found.version, "source": found.source}
 
 
 def _summary(
@@ -216,6 +229,10 @@ def _summary(
         "method": search.name,
         "dataset": benchmark.name,
         "dataset_version": benchmark.version,
+        "baseline": _baseline(benchmark),
+        "percent": benchmark.percent,
+        "higher_is_better": dict(benchmark.directions),
+        "gradients": search.key_settings()["gradients"],
         "rule": search.rule.name,
         "oracle": search.rule.oracle,
         "search": options.search,

@@ -31,6 +31,7 @@ class Options:
         address: Ray cluster; None for the running one or a local one.
         storage: Folder of the records; None for ``<results>.records``.
         data_root: Folder of the data sets.
+        baseline: Baseline file of delta-m; None for the data set's own.
         results: Folder of the exports.
         resume: Whether to go on with a study that exists.
         audit_test: Whether to record test metrics of every round, for labelled rules.
@@ -56,6 +57,7 @@ class Options:
     address: str | None = None
     storage: Path | None = None
     data_root: Path = Path("data")
+    baseline: Path | None = None
     results: Path = Path("results")
     resume: bool = False
     audit_test: bool = False

@@ -65,7 +65,7 @@ class Progress:
         return f"[{_duration(time.monotonic() - self.start)}]"
 
     def _ended(self, search: MethodSearch, tried: Tried) -> str:
-        value = f", {search.rule.name} {tried.best.value:.4f}" if tried.best else ""
+        value = f", {search.rule.name} {search.rule.shown(tried.best):.4f}" if tried.best else ""
         reason = f": {tried.reason}" if tried.reason else ""
         status = tried.status.replace("_", " ")
         return (
@@ -97,7 +97,8 @@ class Progress:
         every = [*trials, *seeds]
         finished = [t for t in trials if t.finished]
         best = search.winner()
-        shown = f"{best.best.value:.4f} (trial {best.number})" if best and best.best else "-"
+        value = search.rule.shown(best.best if best else None)
+        shown = "-" if best is None or value is None else f"{value:.4f} (trial {best.number})"
         phase = "done" if search.done else "confirm" if search.search_done else "search"
         return [
             search.name,

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 import datasets
 from core.key import TrialKey
 from core.run import Row, Run
-from datasets.benchmark import Meter
+from datasets.benchmark import Benchmark, Meter
 from tuning import selection
 from tuning.records import RunFolder, replacing
 from tuning.selection import Score
@@ -70,11 +70,14 @@ class RecordedRun:
     def run(self) -> Run:
         """The run itself, made when first needed, from its last state where that is of use."""
         if self._run is None:
-            self._run = Run(self.key, datasets.load(self.key.dataset, self.duty.data_root, self.duty.baseline))
+            self._run = Run(self.key, self._benchmark())
             state = self.folder.state("last")
             if state is not None and state["rounds_done"] <= len(self._recorded):
                 self._run.load_state_dict(state)
         return self._run
+
+    def _benchmark(self) -> Benchmark:
+        return datasets.load(self.key.dataset, self.duty.data_root, self.duty.baseline)
 
     @property
     def total_rounds(self) -> int:
@@ -105,8 +108,9 @@ class RecordedRun:
 
     def seen(self, index: int) -> Row:
         """Return a row with its test metrics, where they are audited, under ``test``."""
-        row = self.rows[index]
-        return {**row, "test": self.audit[index]} if self.audit else row
+        if not self.audit:
+            return self.rows[index]
+        return selection.audited(self.rule, self.rows, self.audit)[index]
 
     def _improves(self) -> bool:
         found = selection.score(self.rule, [self.seen(len(self.rows) - 1)])
@@ -139,14 +143,14 @@ class RecordedRun:
         validation = self.rows[best.round - 1]["validation"]
         return {
             "best_round": best.round,
-            "value": best.value,
+            "value": self.rule.shown(best),
             "validation": validation,
-            "test": test.metrics(),
+            "test": self.seen(best.round - 1)["test"] if self.rule.window else test.metrics(),
         }
 
     def _at_round(self, chosen: int) -> Run:
         """Return a run as it was after the chosen round."""
-        run = Run(self.key, datasets.load(self.key.dataset, self.duty.data_root, self.duty.baseline))
+        run = Run(self.key, self._benchmark())
         state = self.folder.state("best")
         if state is not None and state["rounds_done"] == chosen:
             run.load_state_dict(state)

@@ -127,6 +127,11 @@ class MethodSearch:
         key = self._key(self.space.complete({}), 0)
         return stage_rounds(key["recipe"], int(key["settings"]["epochs"]))
 
+    def key_settings(self) -> dict[str, Any]:
+        """The protocol of a trial, under the knobs' defaults."""
+        settings: dict[str, Any] = self._key(self.space.complete({}), 0)["settings"]
+        return settings
+
     def _make_asha(self) -> ASHAScheduler | None:
         """Return this method's own ASHA, whose time is eligible rounds; None where it has none."""
         rounds, _ = self.rounds()
@@ -367,7 +372,7 @@ def scores_of(rule: selection.Rule, folders: list[RunFolder]) -> list[Score | No
     for folder in folders:
         rows = folder.rows()
         if rule.oracle:
-            rows = [{**row, "test": test} for row, test in zip(rows, folder.audit(), strict=False)]
+            rows = selection.audited(rule, rows, folder.audit())
         curves.append(rows)
     return [selection.score(rule, list(rows)) for rows in zip(*curves, strict=False)]
 

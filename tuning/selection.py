@@ -11,20 +11,31 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Rule:
-    """What makes a round better than another; higher is better.
+    """What makes a round better than another.
 
-    Ties go to the higher average accuracy, then to the earlier round, then to the lower trial
-    number.
+    Ties go to the higher average accuracy (for tasks, the lower worst-task delta), then to the
+    earlier round, then to the lower trial number.
 
     Args:
         name: The name that options and tables use.
         split: ``validation``, or ``test`` for a rule that needs ``--audit-test``.
         metric: The metric of that split.
+        lower: Whether lower is better.
+        window: Over how many last rounds metrics are averaged, without any choice of a round; 0
+            chooses the best round.
     """
 
     name: str
     split: str
     metric: str
+    lower: bool = False
+    window: int = 0
+
+    def shown(self, found: "Score | None") -> float | None:
+        """Return the metric itself of a score, whose value is greater where it is better."""
+        if found is None:
+            return None
+        return -found.value if self.lower else found.value
 
     @property
     def oracle(self) -> bool:
@@ -40,6 +51,10 @@ RULES = {
         Rule("validation_worst_class_accuracy", "validation", "worst_class_accuracy"),
         Rule("validation_training_weighted_accuracy", "validation", "training_weighted_accuracy"),
         Rule("oracle_test_worst_group_accuracy", "test", "worst_group_accuracy"),
+        Rule("validation_delta_m", "validation", "delta_m", lower=True),
+        Rule("validation_worst_task_delta", "validation", "worst_task_delta", lower=True),
+        Rule("oracle_test_delta_m", "test", "delta_m", lower=True),
+        Rule("published_last10", "test", "delta_m", lower=True, window=10),
     )
 }
 
@@ -60,8 +75,8 @@ class Score:
     """A round's standing: greater is better.
 
     Args:
-        value: The rule's metric.
-        average: Average accuracy of the same split, which breaks ties.
+        value: The rule's metric, negated where lower is better.
+        average: What breaks ties: average accuracy of the same split, or the like.
         earliness: Minus the round's number.
     """
 
@@ -88,11 +103,34 @@ def score(chosen: Rule, rows: Sequence[Row]) -> Score | None:
     """
     if not rows or not all(row["eligible"] for row in rows):
         return None
+    if chosen.window and not all(row["final"] for row in rows):
+        return None
     values = [row[chosen.split].get(chosen.metric) for row in rows]
     if any(value is None for value in values):
         return None
-    averages = [row[chosen.split]["average_accuracy"] for row in rows]
-    return Score(sum(values) / len(rows), sum(averages) / len(rows), -int(rows[0]["round"]))
+    value = (-1 if chosen.lower else 1) * sum(values) / len(rows)
+    averages = [_tie(row[chosen.split]) for row in rows]
+    return Score(value, sum(averages) / len(rows), -int(rows[0]["round"]))
+
+
+def _tie(metrics: Mapping[str, Any]) -> float:
+    if "worst_task_delta" in metrics:
+        return -float(metrics["worst_task_delta"])
+    return float(metrics.get("average_accuracy", 0.0))
+
+
+def audited(chosen: Rule, rows: Sequence[Row], audit: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return rows with their test metrics under ``test``, averaged over the rule's window."""
+    found = []
+    for index, (row, test) in enumerate(zip(rows, audit, strict=False)):
+        last = audit[max(0, index + 1 - chosen.window) : index + 1] if chosen.window else [test]
+        found.append({**row, "test": _mean(last) if len(last) > 1 else test})
+    return found
+
+
+def _mean(metrics: Sequence[Row]) -> dict[str, Any]:
+    numbers = [name for name, value in metrics[0].items() if isinstance(value, (int, float))]
+    return {name: sum(m[name] for m in metrics) / len(metrics) for name in numbers}
 
 
 def best_round(chosen: Rule, curves: Sequence[Sequence[Row]]) -> Score | None:

@@ -14,8 +14,9 @@ from rich.console import Console
 
 import datasets
 from core import method as methods
+from core.arguments import read_baseline
 from core.environment import Environment
-from core.key import VERSION
+from core.key import VERSION, defaults
 from core.method import Method
 from datasets.benchmark import Benchmark
 from datasets.errors import Problems, UserError, unknown
@@ -59,8 +60,14 @@ def check(options: Options) -> Plan:
     """
     if options.dataset not in datasets.names():
         raise UserError(f"--dataset: {unknown('data set', options.dataset, datasets.names())}")
-    benchmark = datasets.load(options.dataset, str(options.data_root))
+    benchmark = load_benchmark(options)
     rule = selection.rule(options.select or benchmark.selecting)
+    if rule.metric not in benchmark.directions:
+        fitting = [name for name, r in selection.RULES.items() if r.metric in benchmark.directions]
+        raise UserError(
+            f"--select {rule.name}: data set '{benchmark.name}' has no {rule.metric}; "
+            f"rules for it: {', '.join(fitting)}"
+        )
     if rule.oracle and not options.audit_test:
         raise UserError(
             f"--select {rule.name} reads the test split: it needs --audit-test, and its results "
@@ -92,6 +99,11 @@ def check(options: Options) -> Plan:
         _check_new(options)
     _ = benchmark.splits  # reads and checks the data
     return Plan(options, benchmark, spaces, skipped)
+
+
+def load_benchmark(options: Options) -> Benchmark:
+    """Return the benchmark of a command, with its baseline."""
+    return datasets.load(options.dataset, str(options.data_root), read_baseline(options.baseline))
 
 
 def _methods(options: Options, benchmark: Benchmark) -> tuple[list[Method], list[str]]:
@@ -224,7 +236,7 @@ def definition(options: Options, space: Space, environment: Environment) -> dict
     """Return what makes a study the one it is; a resumed one must have the same."""
     return {
         "dataset": options.dataset,
-        "dataset_version": space.benchmark.version,
+        "dataset_version": space.benchmark.key_version,
         "data_hash": space.benchmark.data_hash,
         "recipe": space.method.recipe.fill({}),
         "space": {
@@ -233,7 +245,7 @@ def definition(options: Options, space: Space, environment: Environment) -> dict
             for name, knob in space.free.items()
         },
         "set": {name: value for name, value in space.fixed.items() if name in options.pinned},
-        "protocol": space.benchmark.protocol.settings(),
+        "protocol": defaults(space.method, space.benchmark),
         "epochs": options.epochs,
         "search": options.search,
         "search_seeds": options.search_seeds,
@@ -324,13 +336,14 @@ def _search(
 
 def _work(tried: Tried, options: Options, resources: Resources) -> dict[str, Any]:
     """Return what an actor needs to train a configuration."""
-    benchmark = datasets.load(options.dataset, str(options.data_root))
+    benchmark = load_benchmark(options)
     duty = Duty(
         rule=options.select or benchmark.selecting,
         confirm=tried.phase == "confirm",
         audit=options.audit_test,
         keep_model=options.keep_models,
         data_root=str(options.data_root.absolute()),
+        baseline=read_baseline(options.baseline),
     )
     runs = [
         {"folder": str(folder.path), "key": key}

@@ -1,13 +1,17 @@
 """Tables over methods and data sets, made from the methods' summaries under a lock."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from filelock import FileLock
 
+from datasets.ranks import mean_ranks
 from tuning.records import read_json, replacing, write_text
+
+COLUMNS = 13  # a printed table shows at most so many metrics; the CSV shows all
 
 
 def locked(results: Path) -> FileLock:
@@ -31,8 +35,8 @@ def write_tables(results: Path) -> None:
         chosen = [summary for summary in summaries if summary["dataset"] == dataset]
         _write(
             results / dataset / "table",
-            [_plain(summary) for summary in chosen],
-            [_printed(summary) for summary in chosen],
+            _ranked([_plain(summary) for summary in chosen], chosen, lambda rank: rank),
+            _ranked([_printed(s) for s in chosen], chosen, lambda rank: f"{rank:.2f}"),
             _notes(chosen),
             f"{dataset}: metrics of the confirmation seeds",
         )
@@ -40,7 +44,7 @@ def write_tables(results: Path) -> None:
         _write(
             results / "best_configs",
             [_config_row(summary, _mean) for summary in summaries],
-            [_config_row(summary, _percent) for summary in summaries],
+            [_config_row(s, partial(_figure, summary=s)) for s in summaries],
             [],
             "Best configurations",
         )
@@ -54,64 +58,120 @@ def _value(summary: Mapping[str, Any], name: str, what: str) -> float | None:
 def _plain(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return a method's row with raw numbers, for the CSV."""
     row = {"method": summary["method"], "selection": summary["rule"], "oracle": summary["oracle"]}
-    for metric in summary["reported"]:
+    for metric in dict.fromkeys([*summary["reported"], *summary["higher_is_better"]]):
         for split in ("validation", "test"):
             for what in ("mean", "std", "low", "high"):
                 row[f"{split}_{metric}_{what}"] = _value(summary, f"{split}_{metric}", what)
     names = ("seeds", "search", "trials", "epochs_per_trial", "rounds", "device", "device_hours")
     row |= {name: summary[name] for name in names}
+    row["baseline"] = (summary["baseline"] or {}).get("name")
+    row["gradients"] = summary["gradients"]
     row["complete"] = summary["complete"]
     row["needs"] = " ".join(summary["needs"])
     return row
 
 
-def _percent(figure: Mapping[str, Any] | None) -> str:
+def _ranked(
+    rows: list[dict[str, Any]],
+    summaries: Sequence[Mapping[str, Any]],
+    show: Callable[[float], Any],
+) -> list[dict[str, Any]]:
+    """Add the mean rank over the tasks' test metrics to the rows of a data set with tasks."""
+    if summaries[0]["percent"]:
+        return rows
+    own = ("delta_m", "worst_task_delta")
+    higher = {n: up for n, up in summaries[0]["higher_is_better"].items() if n not in own}
+    metrics = {
+        s["method"]: {name: s["metrics"][f"test_{name}"]["mean"] for name in higher}
+        for s in summaries
+        if all(f"test_{name}" in s["metrics"] for name in higher)
+    }
+    ranks = mean_ranks(metrics, higher)
+    for row in rows:
+        rank = ranks.get(row["method"])
+        row["mean rank"] = "-" if rank is None else show(rank)
+    return rows
+
+
+def _number(value: float, percent: bool) -> str:
+    return f"{100 * value:.1f}" if percent else f"{value:.4g}"
+
+
+def _figure(figure: Mapping[str, Any] | None, summary: Mapping[str, Any]) -> str:
     if not figure:
         return "-"
-    deviation = "" if figure["std"] is None else f" ± {100 * figure['std']:.1f}"
-    return f"{100 * figure['mean']:.1f}{deviation}"
+    percent = summary["percent"]
+    deviation = "" if figure["std"] is None else f" ± {_number(figure['std'], percent)}"
+    return _number(figure["mean"], percent) + deviation
 
 
 def _mean(figure: Mapping[str, Any] | None) -> float | None:
     return figure["mean"] if figure else None
 
 
-def _interval(figure: Mapping[str, Any] | None) -> str:
+def _interval(figure: Mapping[str, Any] | None, summary: Mapping[str, Any]) -> str:
     if not figure or figure["low"] is None:
         return "-"
-    return f"[{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
+    ends = [_number(figure[end], summary["percent"]) for end in ("low", "high")]
+    return f"[{ends[0]}, {ends[1]}]"
 
 
 def _printed(summary: Mapping[str, Any]) -> dict[str, str]:
-    """Return a method's row as a paper would print it, in percent."""
+    """Return a method's row as a paper would print it."""
     metrics = summary["metrics"]
     row = {"method": summary["method"], "selection": summary["rule"].replace("_", " ")}
     for index, metric in enumerate(summary["reported"]):
         words = metric.replace("_accuracy", "").replace("_", " ")
-        row[f"val. {words}"] = _percent(metrics.get(f"validation_{metric}"))
-        row[f"test {words}"] = _percent(metrics.get(f"test_{metric}"))
+        row[f"val. {words}"] = _figure(metrics.get(f"validation_{metric}"), summary)
+        row[f"test {words}"] = _figure(metrics.get(f"test_{metric}"), summary)
         if index == 0:
-            row["95% interval"] = _interval(metrics.get(f"test_{metric}"))
+            row["95% interval"] = _interval(metrics.get(f"test_{metric}"), summary)
+    if not summary["percent"] and len(summary["higher_is_better"]) <= COLUMNS:
+        for metric in summary["higher_is_better"]:
+            if metric not in summary["reported"]:
+                words = metric.replace("_", " ")
+                row[f"test {words}"] = _figure(metrics.get(f"test_{metric}"), summary)
     row |= {
         "seeds": str(summary["seeds"]),
         "trials": str(summary["trials"]),
         "epochs": str(summary["rounds"]),
         "device-hours": f"{summary['device_hours']:.2g}",
-        "train groups": "yes" if "train_groups" in summary["needs"] else "no",
     }
+    if summary["percent"]:
+        row["train groups"] = "yes" if "train_groups" in summary["needs"] else "no"
     return row
 
 
 def _notes(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
+    percent = summaries[0]["percent"]
     notes = [
-        "Mean ± standard deviation over the confirmation seeds, in percent; the interval is "
+        f"Mean ± standard deviation over the confirmation seeds{', in percent' * percent}; the "
+        "interval is "
         "Student's 95% interval of the mean of the metric before it. Epochs and device-hours are "
         "those of search and confirmation."
     ]
+    baselines = {str(s["baseline"]): s["baseline"] for s in summaries if s["baseline"]}
+    notes += [
+        f"Delta m: mean change in percent against the single-task baseline '{found['name']}', "
+        f"version {found['version']} ({found['source']}); below 0 is better. The mean rank is "
+        "among the methods of this table, over all test metrics."
+        for found in baselines.values()
+    ]
+    if len(baselines) > 1:
+        notes.append("Rows with different baselines do not compare.")
+    published = [s["method"] for s in summaries if s["rule"].startswith("published_")]
+    if published:
+        notes.append(
+            "Mean over the last ten epochs' TEST metrics, averaged over batches as in the "
+            f"published code, without selection: {', '.join(published)}."
+        )
+    rough = [s["method"] for s in summaries if s["gradients"] == "representation"]
+    if rough:
+        notes.append(f"Approximate gradients (representation): {', '.join(rough)}.")
     if len({_budget(summary) for summary in summaries}) > 1:
         each = "; ".join(f"{summary['method']}: {_budget(summary)}" for summary in summaries)
         notes.append(f"Budgets differ: {each}.")
-    oracles = [s["method"] for s in summaries if s["oracle"]]
+    oracles = [s["method"] for s in summaries if s["oracle"] and s["method"] not in published]
     if oracles:
         notes.append(
             f"Chosen on the TEST split, so no honest estimate of new data: {', '.join(oracles)}."

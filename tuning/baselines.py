@@ -1,0 +1,85 @@
+"""``python tune.py export``: tables written anew, and single-task baselines for delta-m."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import datasets
+from core.arguments import Parser
+from datasets.errors import UserError, unknown
+from datasets.tasks import Baseline, TaskBenchmark
+from tuning.records import read_json, write_text
+from tuning.tables import locked, write_tables
+
+METHOD = "stl"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    found = Parser(
+        prog="python tune.py export",
+        description="Write the tables of a results folder anew from what its methods exported; "
+        "with --baseline also the single-task baseline of a data set, for delta-m.",
+        epilog="example: python tune.py --method stl --dataset two_digits && "
+        "python tune.py export --baseline --dataset two_digits",
+    )
+    add = found.add_argument
+    add("--results", type=Path, default=Path("results"), metavar="DIR", help="folder (results)")
+    add("--baseline", action="store_true", help="write <results>/<dataset>/stl/baseline.json")
+    add("--dataset", metavar="D", help="whose baseline")
+    return found
+
+
+def export(arguments: Sequence[str]) -> int:
+    """Run the command; return 0.
+
+    Raises:
+        UserError: If there is nothing to export.
+    """
+    args = parser().parse_args(arguments)
+    if not args.results.is_dir():
+        raise UserError(f"--results: there is no folder '{args.results}'")
+    if args.baseline and args.dataset is None:
+        raise UserError("--baseline: --dataset says whose")
+    with locked(args.results):
+        write_tables(args.results)
+        print(f"tables: {args.results}")
+        if args.baseline:
+            print(f"baseline: {write_baseline(args.results, args.dataset)}")
+    return 0
+
+
+def write_baseline(results: Path, dataset: str) -> Path:
+    """Write a data set's baseline file from what the method ``stl`` exported; return its path.
+
+    Raises:
+        UserError: If ``stl`` has no complete result.
+    """
+    if dataset not in datasets.names():
+        raise UserError(f"--dataset: {unknown('data set', dataset, datasets.names())}")
+    benchmark = datasets.load(dataset)
+    if not isinstance(benchmark, TaskBenchmark):
+        raise UserError(f"--baseline: data set '{dataset}' has no tasks")
+    folder = results / dataset / METHOD
+    summary = read_json(folder / "summary.json")
+    if summary is None:
+        raise UserError(
+            f"'{folder}' has no result: run python tune.py --method stl --dataset {dataset} first"
+        )
+    if not summary["complete"]:
+        raise UserError(f"'{folder}': the study is unfinished, go on with it by --resume")
+    means = {name: summary["metrics"][f"test_{name}"]["mean"] for name in benchmark.metric_names}
+    found = Baseline(
+        name=f"{dataset}-stl",
+        dataset=dataset,
+        version=f"{summary['dataset_version']}, {summary['provenance']['commit'] or 'no commit'}",
+        source=f"our method stl: mean test metrics of {summary['seeds']} seeds, {summary['trials']}"
+        f" trials of {summary['epochs_per_trial']} epochs, selected by {summary['rule']}",
+        metrics=means,
+        batch_averaged=summary["rule"].startswith("published_"),
+    )
+    path = folder / "baseline.json"
+    write_text(path, json.dumps(asdict(found), indent=1) + "\n")
+    return path
