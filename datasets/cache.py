@@ -29,6 +29,7 @@ MANIFEST = "manifest.json"
 FORMAT = 1  # raised whenever the layout of a cache changes
 SHOWN = 10  # how many sentences an error of many files has
 
+ELSEWHERE = "set EVENHAND_CACHE to a folder on a disk with room that can be written"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -213,20 +214,23 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
 
 
 @contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """Turn a full disk and a folder that cannot be written into errors of one line."""
+def explained(folder: Path, hint: str = ELSEWHERE) -> Iterator[None]:
+    """Turn a full disk and a folder that cannot be written into errors of one line.
+
+    Args:
+        folder: What is written.
+        hint: What the user can do.
+    """
     try:
         yield
     except OSError as error:
         if error.errno in FULL:
             raise UserError(
-                f"{folder}: the disk is full; nothing half-written was left. Free some room, or "
-                "set EVENHAND_CACHE to a folder on another disk"
+                f"{folder}: the disk is full; nothing half-written was left; {hint}"
             ) from None
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise UserError(
-                f"{folder}: cannot be written ({error.strerror}); set EVENHAND_CACHE to a folder "
-                "that can"
+                f"{folder}: cannot be written ({error.strerror}: {error.filename}); {hint}"
             ) from None
         raise
 

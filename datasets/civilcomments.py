@@ -6,7 +6,7 @@ comment stands once for each of eight identities that it mentions, and not at al
 """
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from datasets.benchmark import Training
 from datasets.cache import explained, locked, shortened
 from datasets.card import Card
 from datasets.errors import UserError
-from datasets.group_tables import TextBenchmark
+from datasets.group_tables import WRITABLE, TextBenchmark
 from datasets.groups import Groups
 from datasets.knobs import Knob
 from datasets.multinli import whole
@@ -88,25 +88,41 @@ class CivilComments(TextBenchmark):
         return self.folder / ORIGINAL
 
     def organise(self) -> None:
-        """Write table and texts of this grouping, unless they are there."""
+        """Write table and texts of this grouping, each unless it is there."""
         if self.table_path.is_file() and self.text_path.is_file():
             return
-        if not self.original.is_file():
-            self._refuse()
-        with explained(self.folder), locked(self.folder / ".prepare.lock", f"{self.name}: in use"):
-            if self.table_path.is_file() and self.text_path.is_file():
-                return
-            table = expand(self.original, self.grouping)
-            tables.write_table(self.text_path, table[[TEXT]])
-            tables.write_table(self.table_path, table[list(tables.COLUMNS)])
+        with (
+            explained(self.folder, WRITABLE),
+            locked(self.folder / ".prepare.lock", f"{self.name}: in use"),
+        ):
+            rows = self._expanded()
+            own = rows[list(tables.COLUMNS)]
+            if not self.text_path.is_file():
+                if self.table_path.is_file():
+                    self._refuse_another(own)
+                tables.write_table(self.text_path, rows[[TEXT]])
+            if not self.table_path.is_file():
+                tables.write_table(self.table_path, own)
 
     def make_table(self) -> pd.DataFrame:
         """Return the common table of the file of WILDS."""
+        return self._expanded()[list(tables.COLUMNS)]
+
+    def _expanded(self) -> pd.DataFrame:
         if not self.original.is_file():
             self._refuse()
-        return expand(self.original, self.grouping)[list(tables.COLUMNS)]
+        return expand(self.original, self.grouping)
 
-    def _refuse(self) -> None:
+    def _refuse_another(self, own: pd.DataFrame) -> None:
+        """Refuse to make texts for a table whose rows are not those of the file of WILDS."""
+        table = tables.read_table(self.table_path)[["split", "y", "a"]]
+        if not np.array_equal(table.to_numpy(), own[["split", "y", "a"]].to_numpy()):
+            raise UserError(
+                f"{self.text_path}: missing, and the rows of {self.table_path.name} are not those "
+                f"of {self.original.name}, of which it could be made"
+            )
+
+    def _refuse(self) -> NoReturn:
         missing = [str(path) for path in (self.table_path, self.text_path) if not path.is_file()]
         raise UserError(
             f"{' and '.join(missing)}: missing, and so is {self.original}, of which they are made"
@@ -121,7 +137,9 @@ class CivilComments(TextBenchmark):
     def file_problems(self) -> list[str]:
         """Return which rows of the table have no text."""
         try:
-            texts = tables.read_csv(self.sources()[0], [TEXT])[TEXT]
+            if not self.text_path.is_file():  # it can be made, as the table was
+                return [] if self.original.is_file() else self._refuse()
+            texts = tables.read_csv(self.text_path, [TEXT])[TEXT]
             rows = whole(self.table_path, self.table["filename"])
         except UserError as error:
             return [str(error)]
@@ -164,7 +182,7 @@ def expand(path: Path, grouping: str) -> pd.DataFrame:
     parts: list[tuple[np.ndarray, int, np.ndarray]] = []
     if grouping == "coarse":
         rows = np.flatnonzero(data["split"] == "train")
-        alone: np.ndarray = ~mentioned[rows].any(axis=1)
+        alone = np.asarray(~mentioned[rows].any(axis=1))
         parts.append((rows, 0, alone.astype(np.int64)))
     for split, number in SPLITS.items():
         if grouping == "coarse" and split == "train":

@@ -1,6 +1,7 @@
 """``civilcomments_small``: the part of CivilComments on which System 1 reports its results."""
 
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, NoReturn
 
 from datasets.card import Card
 from datasets.civilcomments import CivilComments
@@ -32,7 +33,12 @@ class CivilCommentsSmall(CivilComments):
         ),
     )
 
-    def _refuse(self) -> None:
+    @property
+    def original(self) -> Path:
+        """Nothing: which rows of WILDS' file these are is not published."""
+        return self.folder / "none"
+
+    def _refuse(self) -> NoReturn:
         missing = [str(path) for path in (self.table_path, self.text_path) if not path.is_file()]
         raise UserError(
             f"{' and '.join(missing)}: missing; tables are in "

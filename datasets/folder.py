@@ -82,10 +82,7 @@ class Folder(TextBenchmark):
         """The table with numbers, and a column ``group``; checked."""
         path = self.table_path
         if not self.folder.is_dir():
-            raise UserError(
-                f"{self.folder}: missing; put a table with the columns "
-                f"{','.join(tables.COLUMNS)} and the images or texts there"
-            )
+            raise shortened(self.problems())
         table = tables.read_table(path)
         found = tables.missing_splits(path, table) + outside(path, table["filename"])
         found += tables.contiguous(path, table, "y", 2) + tables.contiguous(path, table, "a", 1)
@@ -140,6 +137,15 @@ class Folder(TextBenchmark):
         if self.modality == "images":
             return {"table": tables.digest(self.table)}
         return super().settings()
+
+    def problems(self) -> list[str]:
+        """Return what is missing or malformed, file by file."""
+        if not self.folder.is_dir():
+            return [
+                f"{self.folder}: missing; put a table metadata.csv with the columns "
+                f"{','.join(tables.COLUMNS)} and the images or texts there"
+            ]
+        return super().problems()
 
     def file_problems(self) -> list[str]:
         """Return what is missing, and the texts that are empty or not UTF-8."""

@@ -26,6 +26,8 @@ from datasets.texts import (
     write_texts,
 )
 
+WRITABLE = "tables are written beside the data: make room, or the folder writable"
+
 
 class TableBenchmark(OnDisk, GroupBenchmark):
     """A group benchmark on a common table (:mod:`datasets.tables`).
@@ -64,7 +66,10 @@ class TableBenchmark(OnDisk, GroupBenchmark):
         """Write the common table, unless it is there."""
         if self.table_path.is_file():
             return
-        with explained(self.folder), locked(self.folder / ".prepare.lock", f"{self.name}: in use"):
+        with (
+            explained(self.folder, WRITABLE),
+            locked(self.folder / ".prepare.lock", f"{self.name}: in use"),
+        ):
             if not self.table_path.is_file():
                 tables.write_table(self.table_path, self.make_table())
 
@@ -76,9 +81,6 @@ class TableBenchmark(OnDisk, GroupBenchmark):
             UserError: What is missing or wrong in it, by row.
         """
         path = self.table_path
-        if not path.is_file() and self.folder.is_dir():
-            with suppress(UserError):  # a folder that cannot be written is no reason to stop
-                self.organise()
         table = tables.read_table(path) if path.is_file() else _numbers(self.make_table())
         found = self.table_problems(path, table)
         if found:
@@ -142,6 +144,9 @@ class TableBenchmark(OnDisk, GroupBenchmark):
 
     def load(self) -> dict[str, Split]:
         """Return the splits from the cache."""
+        if self.folder.is_dir():
+            with suppress(UserError):  # a folder that cannot be written is no reason to stop
+                self.organise()
         arrays = self.cache.arrays
         return {
             name: Split(

@@ -91,6 +91,9 @@ def each(work: Callable[[int], None], paths: Sequence[Path], what: str) -> None:
         raise shortened(found)
 
 
+_each = each
+
+
 def _failures(work: Callable[[int], None], paths: Sequence[Path], what: str) -> list[str]:
     """Do work for each row in threads (Pillow decodes without the interpreter's lock)."""
 

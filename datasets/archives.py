@@ -1,0 +1,179 @@
+"""Extraction of archives from elsewhere: nothing leaves the folder, nothing grows without bound."""
+
+import errno
+import lzma
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from datasets.errors import UserError
+from datasets.progress import Counter
+
+PIECE = 1 << 20
+DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    UnicodeError,
+)
+SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an archive may hold.
+
+    Args:
+        members: Files and folders.
+        size: Bytes of all files together.
+        ratio: Bytes of all files together per byte of the archive...
+        free: ... where they are more than this many bytes.
+    """
+
+    members: int = 2_000_000
+    size: int = 200 * 10**9
+    ratio: float = 200.0
+    free: int = 100 * 10**6
+
+
+@dataclass(frozen=True)
+class _Member:
+    name: str
+    folder: bool
+    open: Callable[[], IO[bytes] | None]
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a file's name is that of an archive."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def extract(archive: Path, target: Path, limits: Limits | None = None) -> None:
+    """Extract an archive into a folder: all of it, or nothing.
+
+    Files are written into a temporary folder beside ``target`` first and moved at the end.
+
+    Args:
+        archive: A ``.tar.gz``, ``.tgz``, ``.tar`` or ``.zip`` file.
+        target: The folder; its other files stay.
+        limits: What the archive may hold.
+
+    Raises:
+        UserError: If a member would lie outside the folder, is a link or a device, or the archive
+            is damaged or beyond the limits.
+    """
+    limits = limits or Limits()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".{target.name}.{os.getpid()}.extracting"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        with archive.open("rb") as file:
+            _extract(archive, file, temporary, limits)
+        merge(temporary, target)
+    except DAMAGED as error:
+        raise UserError(f"{archive}: damaged archive ({error})") from None
+    except OSError as error:
+        # gzip's own errors carry no number; the others come of names that cannot all be files.
+        if error.errno in (None, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
+            raise UserError(f"{archive}: damaged archive ({error})") from None
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def merge(source: Path, target: Path) -> None:
+    """Move all files of a folder into another one on the same disk, over what is there."""
+    if not target.exists():
+        source.rename(target)
+        return
+    for path in sorted(source.iterdir()):
+        place = target / path.name
+        if path.is_dir() and place.is_dir():
+            merge(path, place)
+        else:
+            path.replace(place)
+
+
+def _extract(archive: Path, file: IO[bytes], folder: Path, limits: Limits) -> None:
+    packed = os.fstat(file.fileno()).st_size
+    most = min(limits.size, max(limits.free, int(limits.ratio * packed)))
+    names: set[str] = set()
+    size = 0
+    with Counter(f"extracting {archive.name}", None, size=True) as counter:
+        for number, member in enumerate(_members(archive, file), start=1):
+            if number > limits.members:
+                raise UserError(f"{archive}: more than {limits.members:,} members; refused")
+            place = folder / _inside(archive, member.name)
+            if member.folder:
+                place.mkdir(parents=True, exist_ok=True)
+                continue
+            if member.name in names or place == folder:
+                raise UserError(f"{archive}: member '{member.name}' stands twice, or has no name")
+            names.add(member.name)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            part = member.open()
+            if part is None:
+                raise UserError(f"{archive}: member '{member.name}' has no content")
+            with part, place.open("xb") as out:
+                # What is counted is what comes out, not what the archive says of itself.
+                while piece := part.read(PIECE):
+                    size += len(piece)
+                    if size > most:
+                        raise UserError(
+                            f"{archive}: unpacks to more than {most:,} bytes from {packed:,}; "
+                            "refused as an archive bomb"
+                        )
+                    out.write(piece)
+                    counter.add(len(piece))
+
+
+def _inside(archive: Path, name: str) -> PurePosixPath:
+    """Return a member's path; refuses every way out of the folder."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    drive = len(name) > 1 and name[1] == ":"
+    if path.is_absolute() or ".." in path.parts or drive or "\0" in name:
+        raise UserError(f"{archive}: member '{name}' would lie outside the folder; refused")
+    return path
+
+
+def _members(archive: Path, file: IO[bytes]) -> Iterator[_Member]:
+    if zipfile.is_zipfile(file):
+        yield from _zipped(archive, file)
+        return
+    file.seek(0)
+    try:
+        opened = tarfile.open(fileobj=file, mode="r:*")  # noqa: SIM115
+    except tarfile.ReadError:
+        raise UserError(f"{archive}: neither a tar nor a zip archive, or damaged") from None
+    with opened as tar:
+        for member in tar:
+            if not (member.isfile() or member.isdir()):
+                kind = "link" if member.issym() or member.islnk() else "device or special file"
+                raise UserError(f"{archive}: member '{member.name}' is a {kind}; refused")
+            yield _Member(member.name, member.isdir(), partial(tar.extractfile, member))
+
+
+def _zipped(archive: Path, file: IO[bytes]) -> Iterator[_Member]:
+    with zipfile.ZipFile(file) as opened:
+        for member in opened.infolist():
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                what = "link" if kind == stat.S_IFLNK else "device or special file"
+                raise UserError(f"{archive}: member '{member.filename}' is a {what}; refused")
+            if member.flag_bits & 1:
+                raise UserError(f"{archive}: member '{member.filename}' is encrypted; refused")
+            # zipfile itself would cut a name at a null byte; this is the name as written.
+            name = member.orig_filename
+            yield _Member(name, member.is_dir(), partial(opened.open, member))

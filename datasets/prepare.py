@@ -1,0 +1,201 @@
+"""``python -m datasets.prepare NAME ...``: fetches, organises, checks and caches data sets."""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import datasets
+from datasets.archives import extract, is_archive
+from datasets.cache import damage, explained, folder_of, locked
+from datasets.disk import OnDisk
+from datasets.download import download
+from datasets.errors import UserError, nearest, unknown
+from datasets.sources import SOURCES, Source, mirrored, read_sources
+from datasets.texts import NoTokenizer
+
+SHOWN = 50  # problems of a data set that are printed one by one
+
+EPILOG = """\
+Without --download the files are expected to lie in their folders already, as the original
+projects have them (docs/data_sets.md). Every step is skipped where it is done: the command may be
+repeated, and goes on where it was stopped.
+
+exit status: 0 all is well; 1 something is missing or damaged; 2 the command itself went wrong
+
+examples:
+  python -m datasets.prepare waterbirds celeba --data-root data --download
+  python -m datasets.prepare civilcomments --data-root data --check
+  python -m datasets.prepare waterbirds --data-root data --download --source http://mirror/birds/
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line and exit with code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line, with the nearest right option."""
+        given = message.removeprefix("unrecognized arguments: ").split()[0]
+        if given != message.split()[0]:
+            known = [name for action in self._actions for name in action.option_strings]
+            message = f"unknown option '{given}'{nearest(given, known)}"
+        self.exit(2, f"error: {message}\n")
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    found = Parser(
+        prog="python -m datasets.prepare",
+        description="Prepare data sets: download and extract them, make their tables of groups, "
+        "verify them, and decode or tokenise them into the cache that all trials of a machine "
+        "share.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    found.add_argument("names", nargs="+", metavar="NAME", help="a data set, or several")
+    found.add_argument(
+        "--data-root", type=Path, default=Path("data"), help="the folder of all data sets (data)"
+    )
+    found.add_argument("--download", action="store_true", help="fetch what is missing")
+    found.add_argument(
+        "--check",
+        action="store_true",
+        help="only verify, file by file, and say what is missing or damaged; changes nothing",
+    )
+    found.add_argument(
+        "--source",
+        metavar="URL",
+        help="fetch from here instead: a folder on a server with the files of sources.yaml under "
+        "their names, or one archive with all of the data set's folder; its checksums are not "
+        "known and not compared",
+    )
+    found.add_argument(
+        "--sources",
+        metavar="FILE",
+        type=Path,
+        default=SOURCES,
+        help="addresses and checksums, in the form of datasets/sources.yaml",
+    )
+    found.add_argument(
+        "--no-cache", action="store_true", help="do not decode or tokenise now, but when first used"
+    )
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    options = parser().parse_args(arguments)
+    code = 0
+    try:
+        for name in options.names:
+            if name not in datasets.names():
+                raise UserError(unknown("data set", name, datasets.names()))
+        if options.source and len(options.names) > 1:
+            raise UserError("--source is of one data set; several names: give --sources a file")
+        if (options.source or options.sources != SOURCES) and not options.download:
+            raise UserError("--source and --sources say where to download from: add --download")
+        if options.check and options.download:
+            raise UserError("--check changes nothing and --download does: give one of them")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for name in dict.fromkeys(options.names):
+        code = max(code, _run(name, options))
+    return code
+
+
+def _run(name: str, options: argparse.Namespace) -> int:
+    """Prepare or check one data set; return its exit status."""
+    try:
+        benchmark = datasets.load(name, options.data_root)
+        if not isinstance(benchmark, OnDisk):
+            print(f"{name}: nothing to prepare: its data come with the installed packages")
+            return 0
+        found = check(benchmark) if options.check else prepare(benchmark, options)
+    except UserError as error:
+        print(f"error: {name}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {name}: {error}", file=sys.stderr)
+        return 2
+    for sentence in found[:SHOWN]:
+        print(f"{name}: {sentence}", file=sys.stderr)
+    if len(found) > SHOWN:
+        print(f"{name}: ... and {len(found) - SHOWN:,} more", file=sys.stderr)
+    if found:
+        print(f"{name}: not complete: {len(found):,} missing or damaged", file=sys.stderr)
+        return 1
+    print(f"{name}: complete ({benchmark.folder})")
+    return 0
+
+
+def check(benchmark: OnDisk) -> list[str]:
+    """Return all that is missing or damaged in a data set's files and in its caches."""
+    found = benchmark.problems() or benchmark.damage()
+    for folder in sorted(folder_of(benchmark.cache_name, benchmark.data_root).glob("*")):
+        if folder.is_dir() and not folder.name.startswith("."):
+            damaged = damage(folder, full=True)
+            found += [f"{sentence}; delete {folder}, it is built again" for sentence in damaged]
+    return found
+
+
+def prepare(benchmark: OnDisk, options: argparse.Namespace) -> list[str]:
+    """Fetch, organise and cache a data set; return what is missing or damaged then."""
+    root = benchmark.data_root
+    hint = "free some room, and give the same command again"
+    with explained(root, hint):
+        root.mkdir(parents=True, exist_ok=True)
+        lock = root / f".{benchmark.folder.name}.prepare.lock"
+        with locked(lock, f"{benchmark.name}: another process prepares it"):
+            if options.download and benchmark.problems():
+                fetch(benchmark, sources(benchmark, options))
+                benchmark = type(benchmark)(root)  # forgets what it read before
+            if benchmark.folder.is_dir():
+                benchmark.organise()
+            found = benchmark.problems()
+    if not found and not options.no_cache:
+        try:
+            benchmark.warm()
+        except NoTokenizer as error:
+            print(f"{benchmark.name}: not tokenised yet: {error}", file=sys.stderr)
+    return found
+
+
+def sources(benchmark: OnDisk, options: argparse.Namespace) -> list[Source]:
+    """Return what to download.
+
+    Raises:
+        UserError: If no address is known.
+    """
+    found = read_sources(options.sources).get(benchmark.folder_name, [])
+    if options.source:
+        found = mirrored(options.source, found)
+    if not found:
+        raise UserError(
+            f"no address to download from; put the files into {benchmark.folder} "
+            f"({benchmark.card.source})"
+        )
+    return found
+
+
+def fetch(benchmark: OnDisk, parts: Sequence[Source]) -> None:
+    """Download and extract the files of a data set; what was downloaded is then deleted."""
+    kept = benchmark.data_root / ".downloads" / benchmark.folder.name
+    for part in parts:
+        path = kept / part.file
+        print(f"{benchmark.name}: fetching {part.url}")
+        download(part.url, path, part.sha256)
+        target = benchmark.folder / part.to
+        if is_archive(path):
+            extract(path, target)
+        else:
+            target.mkdir(parents=True, exist_ok=True)
+            path.replace(target / part.file)
+    shutil.rmtree(kept, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

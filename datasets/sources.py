@@ -1,0 +1,86 @@
+"""Where data sets are downloaded from: ``sources.yaml``, a file of its form, or a mirror."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from datasets.archives import is_archive
+from datasets.errors import UserError, nearest
+from datasets.tables import read_text
+
+SOURCES = Path(__file__).parent / "sources.yaml"
+KEYS = ("url", "file", "to", "sha256")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of a data set.
+
+    Args:
+        url: Its address.
+        file: The name under which it is kept.
+        to: Where it goes, or is extracted, inside the data set's folder.
+        sha256: Its checksum, hexadecimal, or None where it is not known.
+    """
+
+    url: str
+    file: str
+    to: str = "."
+    sha256: str | None = None
+
+
+def read_sources(path: Path = SOURCES) -> dict[str, list[Source]]:
+    """Return the sources by folder of the data set.
+
+    Raises:
+        UserError: If the file is malformed: the entry is named.
+    """
+    try:
+        data = yaml.safe_load(read_text(path)) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict) or not all(isinstance(part, list) for part in data.values()):
+        raise UserError(f"{path}: expected a list of files under the name of each data set")
+    return {
+        str(name): [_source(f"{path}: {name}, entry {i}", part) for i, part in enumerate(parts, 1)]
+        for name, parts in data.items()
+    }
+
+
+def mirrored(url: str, sources: list[Source]) -> list[Source]:
+    """Return the sources at another address.
+
+    Args:
+        url: An archive that holds the whole folder of the data set, or the folder on a server
+            that holds the files of ``sources`` under their names. Checksums are not compared:
+            they are of the originals.
+        sources: The files at their own addresses.
+    """
+    name = url.split("?")[0].rstrip("/").rsplit("/", 1)[-1]
+    if is_archive(Path(name)) and not any(source.file == name for source in sources[1:]):
+        to = sources[0].to if [source.file for source in sources] == [name] else "."
+        return [Source(url, name, to)]
+    return [Source(f"{url.rstrip('/')}/{part.file}", part.file, part.to) for part in sources]
+
+
+def _source(where: str, data: Any) -> Source:
+    if not isinstance(data, dict):
+        raise UserError(f"{where}: received {data!r}, expected the keys {', '.join(KEYS)}")
+    for key in data:
+        if key not in KEYS:
+            raise UserError(f"{where}: unknown key '{key}'{nearest(str(key), KEYS)}")
+    for key in ("url", "file"):
+        if not isinstance(data.get(key), str) or not data[key]:
+            raise UserError(f"{where}: {key}: received {data.get(key)!r}, expected a text")
+    for key in ("file", "to"):
+        text = str(data.get(key, "."))
+        if text.startswith("/") or ".." in Path(text).parts or (key == "file" and "/" in text):
+            raise UserError(f"{where}: {key}: received '{text}', expected a name inside the folder")
+    checksum = data.get("sha256")
+    if checksum is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", str(checksum)):
+        raise UserError(f"{where}: sha256: received {checksum!r}, expected 64 hexadecimal digits")
+    lowered = None if checksum is None else str(checksum).lower()
+    return Source(data["url"], data["file"], str(data.get("to", ".")), lowered)
