@@ -37,8 +37,10 @@ class Feed:
 
     def batch(self, name: str, rows: Tensor) -> Batch:
         """Return the examples ``rows``, ``(b,)`` int64 on the host, of a split."""
+        return self._gathered(name, rows.to(self.device) if self.resident else rows)
+
+    def _gathered(self, name: str, index: Tensor) -> Batch:
         split = self._placed[name]
-        index = rows.to(self.device) if self.resident else rows
         group = None if split.group is None else split.group[index]
         targets = {task: target[index] for task, target in split.targets.items()}
         batch = Batch(split.inputs[index], targets, group)
@@ -48,16 +50,23 @@ class Feed:
         def move(tensor: Any) -> Any:
             if not isinstance(tensor, Tensor):
                 return tensor
-            return tensor.pin_memory().to(self.device, non_blocking=True)
+            pinned = tensor.pin_memory() if self.device.type == "cuda" else tensor
+            return pinned.to(self.device, non_blocking=True)
 
         moved: Batch = pytree.tree_map(move, batch)
         return moved
 
     def batches(self, name: str, parts: Iterable[Tensor]) -> Iterator[tuple[Tensor, Batch]]:
-        """Yield the rows and the batch of each part; from the host, one is fetched ahead."""
+        """Yield the rows and the batch of each part.
+
+        Of data on the device, only the rows' numbers come from the host, once. From the host, one
+        batch is fetched ahead.
+        """
+        parts = list(parts)
         if self.resident:
-            for rows in parts:
-                yield rows, self.batch(name, rows)
+            placed = torch.cat(parts).to(self.device).split([len(part) for part in parts])
+            for rows, index in zip(parts, placed, strict=True):
+                yield rows, self._gathered(name, index)
             return
         with ThreadPoolExecutor(1) as pool:
             waiting: list[Any] = []

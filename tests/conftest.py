@@ -5,10 +5,24 @@ from pathlib import Path
 
 import pytest
 
+import datasets
+from core import method as methods
+from datasets.disk import OnDisk
+
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 # Benchmarks whose data are in the project or its dependencies, so that they run everywhere.
-EMBEDDED = ("colored_digits",)
+EMBEDDED = tuple(n for n in datasets.names() if not isinstance(datasets.load(n), OnDisk))
+
+
+def fitting(methods_: list[str], benchmarks: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return all pairs of a method and a benchmark that has what the method needs."""
+    return [
+        (method, name)
+        for method in methods_
+        for name in benchmarks
+        if methods.load(method).needs <= datasets.load(name).provides
+    ]
 
 
 @pytest.fixture

@@ -93,15 +93,15 @@ def _ranked(
     return rows
 
 
-def _number(value: float, percent: bool) -> str:
-    return f"{100 * value:.1f}" if percent else f"{value:.4g}"
+def _number(value: float, percent: bool, digits: int = 4) -> str:
+    return f"{100 * value:.1f}" if percent else f"{value:.{digits}g}"
 
 
 def _figure(figure: Mapping[str, Any] | None, summary: Mapping[str, Any]) -> str:
     if not figure:
         return "-"
     percent = summary["percent"]
-    deviation = "" if figure["std"] is None else f" ± {_number(figure['std'], percent)}"
+    deviation = "" if figure["std"] is None else f" ± {_number(figure['std'], percent, 2)}"
     return _number(figure["mean"], percent) + deviation
 
 

@@ -11,7 +11,7 @@ from core import method as methods
 from core.environment import detect
 from core.key import check_config, make_key
 from datasets.errors import Problems, UserError
-from tests.conftest import EMBEDDED
+from tests.conftest import EMBEDDED, fitting
 
 GOOD: dict[str, Any] = {
     "description": "A method.",
@@ -47,8 +47,7 @@ def changed(path: str, value: Any) -> str:
     return dumped
 
 
-@pytest.mark.parametrize("name", methods.names())
-@pytest.mark.parametrize("dataset", EMBEDDED)
+@pytest.mark.parametrize(("name", "dataset"), fitting(methods.names(), EMBEDDED))
 def test_every_file_is_valid_and_documented(name: str, dataset: str) -> None:
     method = methods.load(name)
     assert method.description.endswith(".")

@@ -12,7 +12,7 @@ import datasets
 from core import method as methods
 from datasets.errors import UserError
 from datasets.knobs import Config, Knob, active
-from tests.conftest import EMBEDDED
+from tests.conftest import EMBEDDED, fitting
 from tuning.options import Options
 from tuning.searchers import (
     GridSearcher,
@@ -32,7 +32,7 @@ KNOBS = {
     "momentum": Knob("uniform", (0.0, 0.9), 0.5, {"optimizer": ("sgd",)}),
     "layers": Knob("integer", (1, 3), 1),
 }
-EVERY = [(method, dataset) for method in methods.names() for dataset in EMBEDDED]
+EVERY = fitting(methods.names(), EMBEDDED)
 
 
 def options(**changes: object) -> Options:

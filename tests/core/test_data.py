@@ -1,0 +1,71 @@
+"""From splits to batches."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import datasets
+from core import data
+from core.data import WINDOW, Feed, in_batches
+
+CPU = torch.device("cpu")
+
+
+@given(
+    lengths=st.lists(st.integers(1, 200), min_size=1, max_size=400),
+    size=st.integers(1, 9),
+    seed=st.integers(0, 5),
+)
+def test_batches_of_texts_hold_every_row_once_and_are_padded_less(
+    lengths: list[int], size: int, seed: int
+) -> None:
+    order = torch.randperm(len(lengths), generator=torch.Generator().manual_seed(seed))
+    given_lengths = torch.tensor(lengths)
+    found = in_batches(order, size, given_lengths, torch.Generator().manual_seed(seed))
+    assert sorted(torch.cat(found).tolist()) == list(range(len(lengths)))
+    plain = in_batches(order, size, None)
+
+    def positions(batches: list[torch.Tensor]) -> int:
+        return sum(int(given_lengths[rows].max()) * len(rows) for rows in batches)
+
+    if len(lengths) <= WINDOW * size:
+        assert positions(found) <= positions(plain)
+    assert all(len(rows) == size for rows in plain[:-1])
+
+
+def test_texts_are_sorted_within_windows_only() -> None:
+    lengths = torch.arange(1000)
+    order = torch.arange(1000).flip(0)
+    found = in_batches(order, 2, lengths)
+    first = torch.cat(found[:WINDOW])
+    assert set(first.tolist()) == set(order[: WINDOW * 2].tolist())
+
+
+def test_the_same_order_twice_from_one_seed() -> None:
+    lengths = torch.randint(1, 99, (500,))
+    order = torch.randperm(500)
+    one, two = (in_batches(order, 8, lengths, torch.Generator().manual_seed(1)) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("name", ["colored_digits", "two_digits"])
+def test_batches_are_the_rows(name: str, resident: bool) -> None:
+    benchmark = datasets.load(name)
+    feed = Feed(benchmark, CPU)
+    feed.resident = resident  # from the host, as where a GPU has no room
+    split = benchmark.splits["train"]
+    parts = list(torch.randperm(len(split)).split(100))
+    for rows, (given_rows, batch) in zip(parts, feed.batches("train", parts), strict=True):
+        assert torch.equal(rows, given_rows)
+        assert torch.equal(batch.inputs, split.inputs[rows])
+        for task, target in split.targets.items():
+            assert torch.equal(batch.targets[task], target[rows])
+
+
+def test_two_runs_of_a_process_share_the_data() -> None:
+    benchmark = datasets.load("colored_digits")
+    one, two = (Feed(benchmark, CPU).split("train") for _ in range(2))
+    assert one.targets["y"].data_ptr() == two.targets["y"].data_ptr()
+    assert data._on_device.cache_info().currsize <= 1

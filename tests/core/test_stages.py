@@ -1,0 +1,155 @@
+"""Stages that keep weights, fit a layer, or train a model per task."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import datasets
+from core.run import Run
+from core.single_tasks import SingleTasks
+from core.stages.base import halved
+from datasets.groups import GroupMeter
+from datasets.tasks import TaskBenchmark
+from tests.core.test_run import rows, start
+
+
+def test_halves_share_every_group_and_nothing_else() -> None:
+    group = torch.tensor([0] * 11 + [1] * 4 + [3] * 2)
+    first, second = halved(group, torch.Generator().manual_seed(0))
+    assert sorted([*first.tolist(), *second.tolist()]) == list(range(17))
+    for g in (0, 1, 3):
+        sizes = [int((group[half] == g).sum()) for half in (first, second)]
+        assert abs(sizes[0] - sizes[1]) <= 1
+    other, _ = halved(group, torch.Generator().manual_seed(1))
+    assert first.tolist() != other.tolist()
+
+
+def test_dfr_refits_on_one_half_and_selects_on_the_other() -> None:
+    run = start("dfr", "colored_digits", epochs=3, c=1.0)
+    for _ in range(3):
+        assert not run.round()["eligible"]
+    before = copy.deepcopy(run.model.state_dict())
+    row = run.round()
+    assert row["eligible"]
+    assert row["steps"] == 0
+    after = run.model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"head.weight", "head.bias"}
+    validation = run.data["validation"]
+    assert validation.group is not None
+    assert sum(row["validation"]["group_count"]) == len(validation) // 2
+    meter = run.evaluate("validation")
+    assert isinstance(meter, GroupMeter)
+    assert run._fitting is not None
+    assert not set(meter.rows.tolist()) & set(run._fitting.tolist())
+
+
+def test_dfr_is_near_a_plain_logistic_regression_on_balanced_features() -> None:
+    run = start("dfr", "colored_digits", epochs=8, c=1.0)
+    for _ in range(8):
+        run.round()
+    features: list[torch.Tensor] = []
+    hook = run.model.last_layer().register_forward_pre_hook(
+        lambda _, given: features.append(given[0])
+    )
+    split = run.data["validation"]
+    assert run._fitting is not None
+    assert split.group is not None
+    chosen = run._fitting
+    with torch.no_grad():
+        run.model.eval()
+        run.model(split.inputs[chosen])
+    hook.remove()
+    weights = 1.0 / split.group[chosen].bincount()[split.group[chosen]].double()
+    plain = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=2000)).fit(
+        features[0].numpy(), split.y[chosen].numpy(),
+        logisticregression__sample_weight=weights.numpy(),
+    )  # fmt: skip
+    before = run.evaluate("test").metrics()["worst_group_accuracy"]
+    run.round()
+    test = run.evaluate("test")
+    assert isinstance(test, GroupMeter)
+    with torch.no_grad():
+        features.clear()
+        hook = run.model.last_layer().register_forward_pre_hook(
+            lambda _, given: features.append(given[0])
+        )
+        run.model(run.data["test"].inputs)
+        hook.remove()
+    agreement = plain.predict(features[0].numpy()) == test.logits.argmax(dim=1).numpy()
+    assert agreement.mean() > 0.8
+    assert test.metrics()["worst_group_accuracy"] > before
+
+
+def test_stl_trains_each_task_as_if_it_were_alone() -> None:
+    run = start("stl", "two_digits", epochs=2, lr=3e-3)
+    found = list(rows(run))
+    model = run.model
+    assert isinstance(model, SingleTasks)
+    benchmark = run.benchmark
+    assert isinstance(benchmark, TaskBenchmark)
+    shared = {id(p) for p in model.current["left"].parameters()}
+    assert not shared & {id(p) for p in model.current["sum"].parameters()}
+    # A step of one task is the step that a model trained on it alone takes.
+    alone = start("stl", "two_digits", epochs=2, lr=3e-3)
+    single = alone.model
+    assert isinstance(single, SingleTasks)
+    for name in ("left", "right"):
+        for parameter in single.current[name].parameters():
+            parameter.requires_grad_(False)
+    alone._train(alone._place(0))
+    again = start("stl", "two_digits", epochs=2, lr=3e-3)
+    again._train(again._place(0))
+    assert isinstance(again.model, SingleTasks)
+    for a, b in zip(
+        single.current["sum"].parameters(), again.model.current["sum"].parameters(), strict=True
+    ):
+        assert torch.equal(a, b)
+    assert found[-1]["validation"]["sum_mae"] <= found[0]["validation"]["sum_mae"]
+
+
+def test_stl_keeps_each_task_at_its_own_best_round() -> None:
+    run = start("stl", "two_digits", epochs=6, lr=0.05)  # so high that tasks get worse again
+    current: list[dict[str, float]] = []
+    reported: list[dict[str, Any]] = []
+    for _ in range(6):
+        reported.append(run.round()["validation"])
+        assert isinstance(run.model, SingleTasks)
+        run.model.judging = True
+        current.append(run.evaluate("validation").metrics())
+        run.model.judging = False
+    for name, best in (("left_accuracy", max), ("right_accuracy", max), ("sum_mae", min)):
+        for i in range(6):
+            assert reported[i][name] == best(values[name] for values in current[: i + 1])
+    seen = run.evaluate("validation").metrics()
+    assert seen["left_accuracy"] == reported[-1]["left_accuracy"]
+
+
+def test_tapt_descends_reconstruction_first_and_keeps_its_weights() -> None:
+    run = start("tapt", "colored_digits", epochs=1, pretrain_epochs=2)
+    first, second = run.round(), run.round()
+    assert set(first["losses"]) == {"reconstruction"}
+    assert second["losses"]["reconstruction"] < first["losses"]["reconstruction"]
+    assert not first["eligible"]
+    before = {name: p.clone() for name, p in run.model.named_parameters()}
+    reference = Run(run.key, run.benchmark)
+    assert not all(
+        torch.equal(p, before[name]) for name, p in reference.model.named_parameters()
+    )
+    assert all(torch.equal(p, before[n]) for n, p in run.model.named_parameters())
+    last = run.round()
+    assert set(last["losses"]) == {"end_task"}
+    assert last["eligible"]
+
+
+def test_methods_say_what_they_need() -> None:
+    for name in ("stl", "fairgrad"):
+        with pytest.raises(Exception, match="needs tasks"):
+            from core import method as methods
+
+            methods.load(name).check_benchmark(datasets.load("colored_digits"))

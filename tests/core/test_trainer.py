@@ -1,0 +1,101 @@
+"""Batches that are split, and batches that must not be."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from core.run import Run
+from core.trainer import DoesNotFit
+from tests.core.test_run import rows, start
+
+
+def close(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
+    for a, b in zip(one, other, strict=True):
+        assert a["losses"] == pytest.approx(b["losses"], rel=2e-3)
+
+
+@pytest.mark.parametrize("method", ["erm", "erm_l1", "rwg"])
+def test_a_split_batch_is_the_same_step(method: str) -> None:
+    whole = list(rows(start(method, "colored_digits", epochs=2)))
+    split = list(rows(start(method, "colored_digits", epochs=2, microbatch=7)))
+    close(whole, split)
+    assert all(row["microbatch"] == 7 for row in split)
+    assert "microbatch" not in whole[0]
+
+
+@pytest.mark.parametrize("method", ["dro", "fairgrad_groups"])
+def test_what_looks_at_the_whole_batch_is_not_split(method: str) -> None:
+    run = start(method, "colored_digits", epochs=1, microbatch=7)
+    with pytest.raises(DoesNotFit, match="whole batch"):
+        run.round()
+
+
+def limited(run: Run, most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let the model run out of memory above ``most`` examples; return the sizes it was given."""
+    forward, sizes = run.model.forward, []
+
+    def guarded(inputs: torch.Tensor) -> Any:
+        sizes.append(len(inputs))
+        if run.model.training and len(inputs) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return forward(inputs)
+
+    monkeypatch.setattr(run.model, "forward", guarded)
+    return sizes
+
+
+def test_a_batch_that_does_not_fit_is_split_and_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = list(rows(start("erm", "colored_digits", epochs=1)))
+    run = start("erm", "colored_digits", epochs=1)
+    sizes = limited(run, 10, monkeypatch)
+    row = run.round()
+    assert row["microbatch"] == 8  # 32, 16, 8
+    assert max(size for size in sizes[3:] if size <= 8) == 8
+    close(whole, [row])
+    assert run.state_dict()["microbatch"] == 8
+
+
+def test_a_batch_that_must_stay_whole_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start("dro", "colored_digits", epochs=1)
+    limited(run, 10, monkeypatch)
+    with pytest.raises(DoesNotFit, match=r"32 examples.*smaller batch_size"):
+        run.round()
+
+
+def test_published_clipping_is_of_the_shared_parameters() -> None:
+    run = start("fairgrad", "two_digits", epochs=1, lr=1e-9, batch_size=4000)
+    assert run.key.settings["clip"] == "shared"
+    run.round()
+    heads = {id(p) for module in run.model.heads().values() for p in module.parameters()}
+    shared = [p for p in run.model.parameters() if id(p) not in heads and p.grad is not None]
+    norm = torch.stack([p.grad.norm() for p in shared if p.grad is not None]).norm().item()
+    assert norm == pytest.approx(1.0, rel=1e-3)
+    assert start("nashmtl", "two_digits").key.settings["clip_norm"] == 0
+
+
+@pytest.mark.parametrize("way", ["exact", "matrix_free", "auto", "representation"])
+def test_every_way_to_the_gradients_trains(way: str) -> None:
+    run = start("fairgrad", "two_digits", epochs=1, gradients=way, batch_size=256)
+    exact = start("fairgrad", "two_digits", epochs=1, batch_size=256)
+    found, reference = run.round(), exact.round()
+    assert run.key.settings["gradients"] == way
+    for name, value in found["losses"].items():
+        assert value == pytest.approx(reference["losses"][name], rel=0.2)
+
+
+def test_ways_that_do_not_fit_are_refused_before_anything_starts() -> None:
+    with pytest.raises(Exception, match="matrix_free is for the weightings fairgrad"):
+        start("cagrad", "two_digits", gradients="matrix_free")
+    with pytest.raises(Exception, match="by Gram matrix"):
+        start("ls", "two_digits", gradients="representation")
+
+
+def test_heads_are_weighted_only_where_asked() -> None:
+    norms = []
+    for weighted in (False, True):
+        run = start("fairgrad", "two_digits", epochs=1, batch_size=4000, weighted_heads=weighted)
+        run.round()
+        head = run.model.heads()["sum"]
+        norms.append(sum(float(p.grad.norm()) for p in head.parameters() if p.grad is not None))
+    assert norms[0] != pytest.approx(norms[1], rel=1e-3)
