@@ -1,0 +1,67 @@
+"""The convolutional network of the 40 attributes of CelebA (FAMO, Liu et al., NeurIPS 2023)."""
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core.batch import Output
+from core.models.base import Model
+
+
+class CelebACNN(Model):
+    """Seven convolutions, two hidden layers, a linear unit per attribute.
+
+    All but the heads have a batch norm in place of a bias. Pixels of type uint8 are scaled to
+    [0, 1], as ToTensor does.
+
+    Args:
+        outputs: The attributes; each has one output.
+    """
+
+    widths: ClassVar[tuple[int, ...]] = (64, 128, 256, 512)  # by resolution, finest first
+
+    def __init__(self, outputs: Mapping[str, int]) -> None:
+        super().__init__()
+        width = self.widths[-1]
+        self.convolutions = nn.Sequential(*_convolutions(self.widths))
+        self.hidden = nn.Sequential(*_linear(width), *_linear(width))
+        self._heads = nn.ModuleDict({task: nn.Linear(width, n) for task, n in outputs.items()})
+
+    def forward(self, inputs: Tensor) -> Output:
+        """Return a logit per example and attribute, ``(b,)``, for images ``(b, 3, 64, 64)``."""
+        if inputs.dtype == torch.uint8:
+            inputs = inputs.to(self._weights()[0].dtype) / 255
+        # The mean is the original's adaptive pooling to 1x1.
+        hidden = self.hidden(self.convolutions(inputs).mean(dim=(2, 3)))
+        weight, bias = self._weights()
+        logits = functional.linear(hidden, weight, bias).unbind(dim=1)  # one product for all heads
+        return Output(dict(zip(self._heads, logits, strict=True)), hidden, (hidden,))
+
+    def _weights(self) -> tuple[Tensor, Tensor]:
+        heads = list(self._heads.values())
+        weight = torch.cat([head.weight for head in heads])  # type: ignore[misc]
+        return weight, torch.cat([head.bias for head in heads])  # type: ignore[misc]
+
+    def heads(self) -> Mapping[str, nn.Module]:
+        """Return the linear heads by attribute."""
+        return dict(self._heads.items())
+
+
+def _convolutions(widths: tuple[int, ...]) -> Iterator[nn.Module]:
+    """Yield one convolution at the finest resolution, two at the others, pooling in between."""
+    before = 3
+    for resolution, width in enumerate(widths):
+        if resolution:
+            yield nn.MaxPool2d(2)
+        for _ in range(2 if resolution else 1):
+            yield nn.Conv2d(before, width, kernel_size=3, padding=1, bias=False)
+            yield nn.BatchNorm2d(width)
+            yield nn.ReLU(inplace=True)
+            before = width
+
+
+def _linear(width: int) -> tuple[nn.Module, ...]:
+    return nn.Linear(width, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)

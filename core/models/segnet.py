@@ -1,0 +1,29 @@
+"""SegNet with one shared decoder."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from core.batch import Output
+from core.models.segnet_base import SegNetBase
+
+
+class SegNet(SegNetBase):
+    """All tasks are predicted from the same last map of the decoder.
+
+    Args:
+        outputs: Channels by task. The task ``normals`` is scaled to unit length.
+    """
+
+    def __init__(self, outputs: Mapping[str, int]) -> None:
+        super().__init__(outputs)
+        self.initialise()
+
+    def forward(self, inputs: Tensor) -> Output:
+        """Return predictions ``(b, channels, h, w)`` by task for images ``(b, 3, h, w)``.
+
+        Segmentation is logits. Representation and features are the decoder's last map,
+        ``(b, filters[0], h, w)``.
+        """
+        last = self.maps(inputs).decoded[-1]
+        return Output(self.predict(dict.fromkeys(self.pred, last)), last, (last,))

@@ -1,0 +1,128 @@
+"""What SegNet and its variants with task attention share: the encoder and decoder, and the heads.
+
+SegNet (Badrinarayanan et al., TPAMI 2017) in the form of MTAN's code (Liu et al., CVPR 2019), in
+which Nash-MTL, FAMO and FairGrad were measured.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core.models.base import Model
+from datasets.errors import UserError
+
+
+class Maps(NamedTuple):
+    """The feature maps of encoder and decoder.
+
+    Args:
+        first: After the first block of each encoder stage, finest stage first.
+        last: After the last block of each encoder stage, finest stage first.
+        unpooled: What each decoder stage starts from, coarsest stage first.
+        decoded: What each decoder stage ends with, coarsest stage first.
+    """
+
+    first: list[Tensor]
+    last: list[Tensor]
+    unpooled: list[Tensor]
+    decoded: list[Tensor]
+
+
+class SegNetBase(Model):
+    """Five encoder stages with max pooling, and five decoder stages that undo it by its indices.
+
+    Parameters whose name has ``pred`` in it are the task heads' own; all others are shared. Images
+    are taken as the benchmark gives them, of any size from 32x32 on.
+
+    Args:
+        outputs: Channels by task. The task ``normals`` is scaled to unit length.
+    """
+
+    filters: ClassVar[tuple[int, ...]] = (64, 128, 256, 512, 512)  # by stage, finest first
+
+    def __init__(self, outputs: Mapping[str, int]) -> None:
+        super().__init__()
+        wide, before = self.filters, (3, *self.filters[:-1])
+        narrow = (wide[0], *wide[:-1])  # decoder stage s goes from wide[s] to narrow[s] channels
+        self.encoder_first = nn.ModuleList(conv(a, b) for a, b in zip(before, wide, strict=True))
+        self.encoder_rest = nn.ModuleList(_rest(width, i >= 2) for i, width in enumerate(wide))
+        self.decoder_first = nn.ModuleList(conv(a, b) for a, b in zip(wide, narrow, strict=True))
+        self.decoder_rest = nn.ModuleList(_rest(width, i >= 2) for i, width in enumerate(narrow))
+        self.pred = nn.ModuleDict({task: _head(wide[0], n) for task, n in outputs.items()})
+
+    def heads(self) -> Mapping[str, nn.Module]:
+        """Return the prediction layers by task."""
+        return dict(self.pred.items())
+
+    def maps(self, images: Tensor) -> Maps:
+        """Return the feature maps for images ``(b, 3, h, w)``.
+
+        Raises:
+            UserError: If the images are smaller than 32x32.
+        """
+        if min(images.shape[-2:]) < 2 ** len(self.filters):
+            height, width = images.shape[-2:]
+            raise UserError(
+                f"SegNet halves images {len(self.filters)} times: {height}x{width} pixels, "
+                "expected at least 32x32"
+            )
+        maps, x = Maps([], [], [], []), images
+        pooled: list[tuple[Tensor, torch.Size]] = []
+        for first, rest in zip(self.encoder_first, self.encoder_rest, strict=True):
+            maps.first.append(first(x))
+            maps.last.append(rest(maps.first[-1]))
+            x, index = functional.max_pool2d(maps.last[-1], 2, return_indices=True)
+            pooled.append((index, maps.last[-1].shape))
+        for stage in reversed(range(len(self.filters))):
+            maps.unpooled.append(unpool(x, *pooled[stage]))
+            x = self.decoder_rest[stage](self.decoder_first[stage](maps.unpooled[-1]))
+            maps.decoded.append(x)
+        return maps
+
+    def predict(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the predictions ``(b, channels, h, w)`` from each task's own features."""
+        outputs = {task: head(features[task]) for task, head in self.pred.items()}
+        if "normals" in outputs:
+            outputs["normals"] = functional.normalize(outputs["normals"], dim=1)
+        return outputs
+
+    def initialise(self) -> None:
+        """Draw all weights of convolutions as in the published code: Xavier's normal, no biases."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.xavier_normal_(module.weight)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # all have one
+
+
+def conv(inputs: int, outputs: int) -> nn.Sequential:
+    """Return a 3x3 convolution with batch norm and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel_size=3, padding=1),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+def unpool(x: Tensor, index: Tensor, shape: torch.Size) -> Tensor:
+    """Return zeros of a shape with the entries of ``x`` where max pooling found them.
+
+    The same as :func:`torch.nn.functional.max_unpool2d`, which has no deterministic version on
+    GPUs although windows that do not overlap cannot collide.
+    """
+    zeros = x.new_zeros(shape).flatten(2)
+    return zeros.scatter(2, index.flatten(2), x.flatten(2)).view(shape)
+
+
+def _rest(width: int, two: bool) -> nn.Sequential:
+    """Return a stage's further blocks: one at the two finest stages, two at the others."""
+    return nn.Sequential(*(conv(width, width) for _ in range(2 if two else 1)))
+
+
+def _head(width: int, outputs: int) -> nn.Sequential:
+    """Return a prediction layer: 3x3 and 1x1 convolution, with nothing in between."""
+    return nn.Sequential(
+        nn.Conv2d(width, width, kernel_size=3, padding=1), nn.Conv2d(width, outputs, kernel_size=1)
+    )

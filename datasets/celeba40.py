@@ -1,0 +1,161 @@
+"""``celeba40``: the 40 attributes of CelebA's faces as 40 tasks.
+
+The protocol of FAMO (Liu et al., NeurIPS 2023) and FairGrad (Ban & Ji, ICML 2024): aligned images
+at 64x64 pixels, the official partition, F1 per attribute.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from datasets.benchmark import SPLITS, Split, Training
+from datasets.cache import Writer, shortened
+from datasets.card import Card
+from datasets.celeba_files import CelebAFiles, locate, read_both
+from datasets.disk import OnDisk
+from datasets.errors import Problems, UserError, nearest
+from datasets.group_tables import outside
+from datasets.images import _each as each
+from datasets.images import damaged_images, missing_files
+from datasets.knobs import Knob
+from datasets.label_metrics import F1
+from datasets.tasks import Accumulator, Task, TaskBenchmark
+
+SIDE = 64  # pixels
+ATTRIBUTES = tuple(
+    """
+    5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose
+    Black_Hair Blond_Hair Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee
+    Gray_Hair Heavy_Makeup High_Cheekbones Male Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard
+    Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks Sideburns Smiling Straight_Hair
+    Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young
+    """.split()  # noqa: SIM905
+)
+
+
+class CelebA40(OnDisk, TaskBenchmark):
+    """Forty binary attributes of a face."""
+
+    name = "celeba40"
+    version = "1"
+    folder_name = "celeba"
+    tasks = tuple(
+        Task(attribute, "binary_cross_entropy", 1, {f"f1_{attribute}": True})
+        for attribute in ATTRIBUTES
+    )
+    protocol = Training(
+        model="celeba_cnn",
+        epochs=15,
+        lr=3e-4,
+        weight_decay=0.0,
+        batch_size=256,
+        optimizer="adam",
+    )
+    search: ClassVar = {
+        "lr": Knob("log_uniform", (3e-5, 3e-3), 3e-4),
+        "batch_size": Knob("choice", (128, 256, 512), 256),
+    }
+    card = Card(
+        title="Forty binary attributes of the faces of celebrities, judged by F1.",
+        source="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (aligned and cropped images)",
+        licence="non-commercial research only; the images may not be passed on",
+        paper="Liu et al., Deep Learning Face Attributes in the Wild, ICCV 2015",
+        notes=(
+            "162,770 training, 19,867 validation and 19,962 test images of the official partition, "
+            "resized to 64x64.",
+            "Both the flat layout and that of the release (Img, Anno, Eval) are read.",
+        ),
+    )
+
+    @property
+    def files(self) -> CelebAFiles:
+        """Where images and lists lie."""
+        return locate(self.folder)
+
+    @cached_property
+    def _lists(self) -> "tuple[pd.DataFrame, pd.Series[int]]":
+        attributes, splits = read_both(self.files)
+        columns = [str(name) for name in attributes.columns]
+        found = [
+            f"{self.files.attributes}: line 2: no attribute {name}{nearest(name, columns)}"
+            for name in ATTRIBUTES
+            if name not in columns
+        ]
+        found += [
+            f"{self.files.partition}: no image of split {number} ({split})"
+            for number, split in enumerate(SPLITS)
+            if not (splits == number).any()
+        ]
+        found += outside(self.files.partition, splits.index.to_series().reset_index(drop=True))
+        if found:
+            raise shortened(found)
+        return attributes[list(ATTRIBUTES)], splits
+
+    def problems(self) -> list[str]:
+        """Return what is missing or malformed, file by file."""
+        files = self.files
+        missing = [f"{files.images}: no such folder"] if not files.images.is_dir() else []
+        lists = (files.attributes, files.partition)
+        missing += [f"{path}: missing" for path in lists if not path.is_file()]
+        if missing:
+            return missing
+        try:
+            names = self._lists[1].index
+        except Problems as error:
+            return error.problems
+        except UserError as error:
+            return [str(error)]
+        return missing_files(files.images / name for name in names)
+
+    def damage(self) -> list[str]:
+        """Return images that cannot be decoded; decodes all."""
+        if self.problems():
+            return []
+        paths = [self.files.images / name for name in self._lists[1].index]
+        return damaged_images(paths, self.name)
+
+    def sources(self) -> list[Path]:
+        """Return the lists and all images that they name."""
+        files = self.files
+        problems = self.problems()
+        if problems:
+            raise shortened(problems)
+        names = self._lists[1].index
+        return [files.attributes, files.partition, *(files.images / name for name in names)]
+
+    def build(self, writer: Writer) -> None:
+        """Write the images at 64x64 pixels, and the labels attribute by attribute."""
+        attributes, splits = self._lists
+        for number, split in enumerate(SPLITS):
+            chosen = splits == number
+            paths = [self.files.images / name for name in splits.index[chosen]]
+            images = writer.array(f"{split}_images", (len(paths), 3, SIDE, SIDE), np.uint8)
+
+            def write(row: int, paths: list[Path] = paths, images: np.ndarray = images) -> None:
+                # As torchvision's Resize does with an image of Pillow's: antialiased, and rounded.
+                with Image.open(paths[row]) as image:
+                    small = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+                images[row] = np.asarray(small).transpose(2, 0, 1)
+
+            each(write, paths, f"{self.name}: resizing the images of {split}")
+            labels = attributes[chosen.to_numpy()].to_numpy().T
+            writer.save(f"{split}_labels", labels.astype(np.uint8))
+
+    def load(self) -> dict[str, Split]:
+        """Read the splits: images ``(n, 3, 64, 64)`` uint8, and 0 or 1 per attribute, ``(n,)``."""
+        arrays = self.cache.arrays
+        return {
+            split: Split(
+                arrays[f"{split}_images"],
+                dict(zip(ATTRIBUTES, arrays[f"{split}_labels"].unbind(), strict=True)),
+            )
+            for split in SPLITS
+        }
+
+    def accumulators(self) -> dict[str, Accumulator]:
+        """Return the F1 of each attribute."""
+        return {attribute: F1(f"f1_{attribute}") for attribute in ATTRIBUTES}

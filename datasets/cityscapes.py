@@ -1,0 +1,56 @@
+"""``cityscapes``: street scenes: segmentation into 7 classes, and depth.
+
+Cityscapes (Cordts et al., CVPR 2016) as prepared for MTAN (Liu et al., CVPR 2019), in the protocol
+of FairGrad (Ban & Ji, ICML 2024).
+"""
+
+from typing import ClassVar
+
+from datasets.benchmark import Training
+from datasets.card import Card
+from datasets.dense import DenseBenchmark
+from datasets.dense_metrics import DEPTH, SEGMENTATION
+from datasets.knobs import Knob
+from datasets.tasks import Task
+
+
+class Cityscapes(DenseBenchmark):
+    """Two tasks on street scenes of 128x256 pixels."""
+
+    name = "cityscapes"
+    version = "1"
+    folder_name = "cityscapes"
+    label_folder = "label_7"
+    tasks = (
+        Task("segmentation", "cross_entropy", 7, SEGMENTATION),
+        Task("depth", "masked_l1", 1, DEPTH),
+    )
+    published_batch = 8
+    protocol = Training(
+        model="segnet_mtan",
+        epochs=200,
+        lr=1e-4,
+        weight_decay=0.0,
+        batch_size=8,
+        optimizer="adam",
+        schedule="step",
+        augmentation="scale_crop_flip",
+    )
+    search: ClassVar = {
+        "lr": Knob("log_uniform", (1e-5, 1e-3), 1e-4),
+        "batch_size": Knob("choice", (8, 16, 32), 8),
+    }
+    card = Card(
+        title="Street scenes with 7 classes and inverse depth for every pixel.",
+        source="Cityscapes as prepared for MTAN, https://github.com/lorenmt/mtan",
+        licence="the terms of Cityscapes: non-commercial",
+        paper="Cordts et al., The Cityscapes Dataset for Semantic Urban Scene Understanding, "
+        "CVPR 2016",
+        notes=(
+            "2,975 training and 500 test frames; a fixed tenth of the training frames is held out "
+            "for validation, since the published protocol selects on the test frames.",
+            "Depths are inverse, so far pixels are near 0 and relative errors are large: "
+            "27.77 is a ratio, not in percent. The published results average depth metrics over "
+            "batches of 8.",
+        ),
+    )

@@ -1,0 +1,243 @@
+"""Dense prediction from the ``.npy`` files of MTAN (Liu et al., CVPR 2019): NYUv2 and Cityscapes.
+
+``<folder>/{train,val}/{image,label,depth,normal}/<i>.npy`` with ``i`` from 0 on. Images, depths and
+normals are height x width x channels, labels height x width with -1 where undefined; a depth or
+normal of 0 is missing. As in the published protocols ``val`` is the test split. They have no
+validation split: here a random tenth of ``train`` is held out for it, the same in every run.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from datasets.benchmark import Split
+from datasets.cache import Writer, shortened
+from datasets.dense_metrics import Depth, Normals, Segmentation
+from datasets.disk import OnDisk
+from datasets.tasks import Accumulator, Task, TaskBenchmark
+
+FOLDERS = ("train", "val")
+HELD_OUT = 10  # one of so many training frames is for validation
+# RandomState, unlike numpy's newer generators, promises the same stream for ever.
+SPLIT_SEED = 0
+
+
+class Part(NamedTuple):
+    """What a frame has one file of.
+
+    Args:
+        name: ``image`` or the task.
+        folder: The folder's name.
+        channels: The length of the last axis; 0 where there is none.
+        classes: The number of classes; 0 for real numbers.
+    """
+
+    name: str
+    folder: str
+    channels: int
+    classes: int = 0
+
+
+class DenseBenchmark(OnDisk, TaskBenchmark):
+    """Segmentation, depth and normals of images that all have one size."""
+
+    label_folder: ClassVar[str]
+
+    @property
+    def parts(self) -> list[Part]:
+        """The files of a frame."""
+        return [Part("image", "image", 3), *(self._part(task) for task in self.tasks)]
+
+    def _part(self, task: Task) -> Part:
+        if task.name == "segmentation":
+            return Part(task.name, self.label_folder, 0, task.outputs)
+        folder = {"depth": "depth", "normals": "normal"}[task.name]
+        return Part(task.name, folder, task.outputs)
+
+    @cached_property
+    def frames(self) -> dict[str, int]:
+        """The number of frames by folder: of ``.npy`` files of images."""
+        return {name: _count(self.folder / name / "image") for name in FOLDERS}
+
+    def path(self, folder: str, part: Part, frame: int) -> Path:
+        """Return the file of one part of a frame."""
+        return self.folder / folder / part.folder / f"{frame}.npy"
+
+    def _files(self) -> Iterator[tuple[str, Part, int]]:
+        for folder in FOLDERS:
+            for frame in range(self.frames[folder]):
+                for part in self.parts:
+                    yield folder, part, frame
+
+    def sources(self) -> list[Path]:
+        """Return all files of all frames."""
+        return [self.path(*file) for file in self._files()]
+
+    def held_out(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the frames of ``train`` that train, and those that validate, ascending."""
+        frames = self.frames["train"]
+        order = np.random.RandomState(SPLIT_SEED).permutation(frames)
+        count = max(1, frames // HELD_OUT)
+        return np.sort(order[count:]), np.sort(order[:count])
+
+    def problems(self) -> list[str]:
+        """Return missing folders and files, and files of another shape or type."""
+        folders = [self.folder / name / part.folder for name in FOLDERS for part in self.parts]
+        missing = [f"{folder}: no such folder" for folder in folders if not folder.is_dir()]
+        if missing:
+            return missing
+        few = [
+            f"{self.folder / name / 'image'}: {self.frames[name]} files, expected 0.npy, 1.npy, "
+            f"...: at least {least}"
+            for name, least in zip(FOLDERS, (2, 1), strict=True)  # one trains, one validates
+            if self.frames[name] < least
+        ]
+        return few or [*self._unseen(), *self._misshapen()]
+
+    def _unseen(self) -> Iterator[str]:
+        """Yield a sentence for each image that labels or others of a later frame are there for."""
+        for folder in FOLDERS:
+            count = {part: _count(self.folder / folder / part.folder) for part in self.parts}
+            most = max(self.parts, key=lambda part: count[part])  # used at once
+            for frame in range(self.frames[folder], count[most]):
+                path = self.path(folder, self.parts[0], frame)
+                if not path.is_file():
+                    yield f"{path}: missing; {most.folder} has {count[most]} files"
+
+    def _misshapen(self) -> Iterator[str]:
+        """Yield a sentence for each file that cannot be read or does not fit the others."""
+        first: tuple[int, ...] = ()  # the size of the first image, and so of all
+        for folder in FOLDERS:
+            for frame in range(self.frames[folder]):
+                own: tuple[int, ...] = ()  # the size of the frame's image
+                for part in self.parts:
+                    path = self.path(folder, part, frame)
+                    shape, fault = _shape_of(path)
+                    if not fault:
+                        size = (first if part.name == "image" else own) or shape[:2]
+                        fault = _misfit(shape, size, part.channels)
+                    if fault:
+                        yield f"{path}: {fault}"
+                    if part.name == "image":
+                        own = shape[:2]
+                        first = first or own
+
+    def damage(self) -> list[str]:
+        """Return files with values that the tasks do not know; reads all."""
+        return [] if self.problems() else [
+            sentence
+            for folder, part, frame in self._files()
+            for sentence in _faults(part, self.path(folder, part, frame))[1]
+        ]  # fmt: skip
+
+    def build(self, writer: Writer) -> None:
+        """Write images, labels, depths and normals of each split, channels first."""
+        problems: list[str] = []
+        train, validation = self.held_out()
+        test = np.arange(self.frames["val"])
+        for split, folder, frames in (
+            ("train", "train", train),
+            ("validation", "train", validation),
+            ("test", "val", test),
+        ):
+            for part in self.parts:
+                problems += self._write(writer, split, folder, part, frames)
+        if problems:
+            raise shortened(problems)
+
+    def _write(
+        self, writer: Writer, split: str, folder: str, part: Part, frames: np.ndarray
+    ) -> list[str]:
+        """Write one array ``(n, h, w)`` or ``(n, c, h, w)``; return what is wrong."""
+        height, width = np.load(self.path(folder, part, 0), mmap_mode="r").shape[:2]
+        channels = (part.channels,) if part.channels else ()
+        kind = np.int8 if part.classes else np.float32
+        array = writer.array(f"{split}_{part.name}", (len(frames), *channels, height, width), kind)
+        problems = []
+        for row, frame in enumerate(frames):
+            values, faults = _faults(part, self.path(folder, part, int(frame)))
+            problems += faults
+            if not faults:
+                array[row] = np.moveaxis(values, -1, 0) if part.channels else values
+        return problems
+
+    def load(self) -> dict[str, Split]:
+        """Read the splits: images ``(n, 3, h, w)`` float32, and a target per task.
+
+        Targets: ``segmentation`` ``(n, h, w)`` int8, ``depth`` ``(n, 1, h, w)`` and ``normals``
+        ``(n, 3, h, w)`` float32.
+        """
+        arrays = self.cache.arrays
+        return {
+            split: Split(
+                arrays[f"{split}_image"],
+                {task.name: arrays[f"{split}_{task.name}"] for task in self.tasks},
+            )
+            for split in ("train", "validation", "test")
+        }
+
+    def accumulators(self) -> dict[str, Accumulator]:
+        """Return the metrics of :mod:`datasets.dense_metrics`."""
+        return {
+            task.name: Segmentation(task.outputs)
+            if task.name == "segmentation"
+            else {"depth": Depth, "normals": Normals}[task.name]()
+            for task in self.tasks
+        }
+
+
+def _count(folder: Path) -> int:
+    return sum(1 for _ in folder.glob("*.npy"))
+
+
+def _shape_of(path: Path) -> tuple[tuple[int, ...], str]:
+    """Return the shape that a file's header tells, and what is wrong with the file."""
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        return (), "missing"
+    except (OSError, ValueError, EOFError) as error:
+        return (), f"cannot be read as numbers in .npy format ({error})"
+    if not isinstance(found, np.ndarray):
+        found.close()
+        return (), "holds several arrays, expected numbers in .npy format"
+    if found.dtype.kind not in "fiu":
+        return (), f"holds {found.dtype}, expected numbers"
+    return found.shape, ""
+
+
+def _misfit(shape: tuple[int, ...], size: tuple[int, ...], channels: int) -> str:
+    """Return how a shape differs from a height, width and number of channels."""
+    sides: tuple[object, ...] = size if len(size) == 2 else ("height", "width")
+    expected = (*sides, channels) if channels else sides
+    if shape == expected:
+        return ""
+    received = " x ".join(map(str, shape)) or "a single number"
+    return f"{received}, expected {' x '.join(map(str, expected))}"
+
+
+def _faults(part: Part, path: Path) -> tuple[np.ndarray, list[str]]:
+    """Return a file's values and what is wrong with them, a sentence at most."""
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        return np.empty(0), [f"{path}: cannot be read ({error})"]
+    fault = None
+    if not np.isfinite(values).all():
+        fault = f"has {np.count_nonzero(~np.isfinite(values))} values that are NaN or infinite"
+    elif part.classes:
+        wrong = (values != np.round(values)) | (values < -1) | (values >= part.classes)
+        if wrong.any():
+            row, column = map(int, np.argwhere(wrong)[0])
+            fault = (
+                f"label {values[row, column]:g} in row {row}, column {column}, expected whole "
+                f"numbers from 0 to {part.classes - 1}, or -1 where undefined"
+            )
+    elif part.name == "depth" and not values.any():
+        fault = "all depths are 0 (missing)"
+    elif part.name == "image" and (values.min() < -1 or values.max() > 2):
+        fault = f"values from {values.min():g} to {values.max():g}, expected from 0 to 1"
+    return values, [f"{path}: {fault}"] if fault else []

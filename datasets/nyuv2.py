@@ -1,0 +1,56 @@
+"""``nyuv2``: indoor scenes: segmentation into 13 classes, depth, and surface normals.
+
+NYUv2 (Silberman et al., ECCV 2012) as prepared for MTAN (Liu et al., CVPR 2019), in the protocol of
+FairGrad (Ban & Ji, ICML 2024).
+"""
+
+from typing import ClassVar
+
+from datasets.benchmark import Training
+from datasets.card import Card
+from datasets.dense import DenseBenchmark
+from datasets.dense_metrics import DEPTH, NORMALS, SEGMENTATION
+from datasets.knobs import Knob
+from datasets.tasks import Task
+
+
+class NYUv2(DenseBenchmark):
+    """Three tasks on indoor frames of 288x384 pixels."""
+
+    name = "nyuv2"
+    version = "1"
+    folder_name = "nyuv2"
+    label_folder = "label"
+    tasks = (
+        Task("segmentation", "cross_entropy", 13, SEGMENTATION),
+        Task("depth", "masked_l1", 1, DEPTH),
+        Task("normals", "cosine", 3, NORMALS),
+    )
+    published_batch = 2
+    protocol = Training(
+        model="segnet_mtan",
+        epochs=200,
+        lr=1e-4,
+        weight_decay=0.0,
+        batch_size=2,
+        optimizer="adam",
+        schedule="step",
+        augmentation="scale_crop_flip",
+    )
+    search: ClassVar = {
+        "lr": Knob("log_uniform", (1e-5, 1e-3), 1e-4),
+        "batch_size": Knob("choice", (2, 4, 8), 2),
+    }
+    card = Card(
+        title="Indoor scenes with 13 classes, depth and surface normals for every pixel.",
+        source="NYUv2 as prepared for MTAN, https://github.com/lorenmt/mtan",
+        licence="no licence is stated; treat as for non-commercial research",
+        paper="Silberman et al., Indoor Segmentation and Support Inference from RGBD Images, "
+        "ECCV 2012",
+        notes=(
+            "795 training and 654 test frames; a fixed tenth of the training frames is held out "
+            "for validation, since the published protocol selects on the test frames.",
+            "Depths are metres. The published results average depth and normal metrics over "
+            "batches of 2.",
+        ),
+    )
