@@ -97,7 +97,7 @@ def in_batches(
         return list(order.split(size))
     batches: list[Tensor] = []
     for window in order.split(WINDOW * size):
-        batches += window[lengths[window].argsort(stable=True)].split(size)
+        batches += window[lengths[window].argsort(descending=True, stable=True)].split(size)
     if generator is None:
         return batches
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]

@@ -29,7 +29,7 @@ def test_batches_of_texts_hold_every_row_once_and_are_padded_less(
     def positions(batches: list[torch.Tensor]) -> int:
         return sum(int(given_lengths[rows].max()) * len(rows) for rows in batches)
 
-    if len(lengths) <= WINDOW * size:
+    if len(lengths) <= WINDOW * size and len(lengths) % size == 0:
         assert positions(found) <= positions(plain)
     assert all(len(rows) == size for rows in plain[:-1])
 
