@@ -1,0 +1,168 @@
+"""Text encoders of the BERT kind.
+
+Devlin et al., BERT: Pre-training of Deep Bidirectional Transformers, NAACL 2019.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from core.models.transformer import Transformer, built
+from datasets.errors import UserError
+from datasets.stores import TextBatch
+
+if TYPE_CHECKING:
+    from transformers import BertConfig, BertModel
+
+# Padding, unknown, start, separator and mask in the vocabulary of bert-base-uncased.
+SPECIAL = (0, 100, 101, 102, 103)
+
+
+class Bert(Transformer):
+    """A BERT: pooled class token -> dropout -> linear layer.
+
+    The pooler belongs to the classifier: nothing but the end task uses it.
+
+    Args:
+        outputs: The number of classes, by the only task.
+        parts: ``reconstruction`` or ``projection``: both build the head that predicts tokens, of
+            masked and of causal language modelling.
+        trunk: The transformer, with pooler.
+        predictions: The pretrained token head of transformers; without it the head starts afresh.
+        special: Padding, unknown, start, separator and mask in the vocabulary.
+    """
+
+    modality = "text"
+
+    def __init__(
+        self,
+        outputs: Mapping[str, int],
+        parts: frozenset[str],
+        trunk: "BertModel",
+        predictions: nn.Module | None = None,
+        special: tuple[int, ...] = SPECIAL,
+    ) -> None:
+        config = trunk.config
+        pooler, trunk.pooler = trunk.pooler, None
+        assert pooler is not None
+        rate = getattr(config, "classifier_dropout", None)
+        dropout = nn.Dropout(config.hidden_dropout_prob if rate is None else rate)
+        super().__init__(outputs, trunk, [pooler, dropout], trunk.encoder.layer)
+        self.special = special
+        self.mask_token = special[-1]
+        self.vocabulary = int(config.vocab_size)
+        self.token_head = TokenHead(config) if parts else None
+        if self.token_head is not None and predictions is not None:
+            self.token_head.load(predictions)
+
+    def heads(self) -> dict[str, nn.Module]:
+        """Return the classifier, and the token head where it was built."""
+        found = super().heads()
+        if self.token_head is not None:
+            found["reconstruction"] = self.token_head
+        return found
+
+    def encode(
+        self, inputs: TextBatch, masked: Tensor | None = None, causal: bool = False
+    ) -> Tensor:
+        """Return the last hidden states, ``(b, L, width)``.
+
+        Args:
+            inputs: Tokenised texts.
+            masked: Not of texts, whose masked tokens are replaced in the inputs.
+            causal: Whether a token sees only itself and the tokens before it.
+
+        Raises:
+            UserError: If the texts are longer than the model's positions.
+        """
+        length, limit = inputs.ids.shape[1], int(self.trunk.config.max_position_embeddings)
+        if length > limit:
+            raise UserError(f"a text has {length} tokens; this model takes at most {limit}")
+        hidden: Tensor = self.trunk(
+            input_ids=inputs.ids,
+            attention_mask=visible(inputs.attention, causal),
+            token_type_ids=inputs.segments,
+        ).last_hidden_state
+        return hidden
+
+    def reconstruct(self, hidden: Tensor) -> Tensor:
+        """Return logits over the vocabulary, ``(..., vocabulary)``, of ``(..., width)``.
+
+        Raises:
+            ValueError: If the model was built without this part.
+        """
+        words: Tensor = self.trunk.embeddings.word_embeddings.weight
+        logits: Tensor = built(self.token_head, "reconstruction")(hidden, words)
+        return logits
+
+    def project(self, pooled: Tensor) -> Tensor:
+        """Refuse: texts have no contrastive objective.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("text encoders have no projection")
+
+
+class TokenHead(nn.Module):
+    """BERT's head over the vocabulary; its weight matrix is that of the word embeddings.
+
+    The matrix is given and not kept, so that it counts as the encoder's and not as the head's.
+
+    Args:
+        config: The encoder's configuration.
+    """
+
+    def __init__(self, config: "BertConfig") -> None:
+        super().__init__()
+        import core.compat  # noqa: F401
+
+        # isort: split
+        from transformers.models.bert.modeling_bert import BertPredictionHeadTransform
+
+        self.transform = BertPredictionHeadTransform(config)  # type: ignore[no-untyped-call]
+        nn.init.normal_(self.transform.dense.weight, std=config.initializer_range)
+        nn.init.zeros_(self.transform.dense.bias)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+
+    def load(self, predictions: Any) -> None:
+        """Copy the weights of transformers' ``BertLMPredictionHead``."""
+        self.transform.load_state_dict(predictions.transform.state_dict())
+        with torch.no_grad():
+            self.bias.copy_(predictions.bias)
+
+    def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
+        """Return ``(..., vocabulary)`` of hidden states ``(..., width)`` and word embeddings."""
+        return linear(self.transform(hidden), words, self.bias)
+
+
+def visible(attention: Tensor, causal: bool) -> Tensor:
+    """Return which tokens each token sees, ``(b, 1, 1 or L, L)`` bool.
+
+    Args:
+        attention: Which are tokens and not padding, ``(b, L)`` bool.
+        causal: Whether a token sees only itself and the tokens before it.
+    """
+    seen = attention[:, None, None, :]
+    if not causal:
+        return seen
+    length = attention.shape[1]
+    before = torch.ones(length, length, dtype=torch.bool, device=attention.device).tril()
+    return seen & before
+
+
+def fresh(**config: Any) -> "BertModel":
+    """Return a BERT with random weights.
+
+    Args:
+        config: Fields of :class:`transformers.BertConfig`.
+    """
+    import core.compat  # noqa: F401
+
+    # isort: split
+    from transformers import BertConfig, BertModel
+
+    return BertModel(BertConfig(**config))

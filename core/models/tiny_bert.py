@@ -1,0 +1,20 @@
+"""A text encoder small enough for tests."""
+
+from collections.abc import Mapping
+
+from core.models.bert import Bert, fresh
+
+
+class TinyBert(Bert):
+    """Two blocks of width 32 over the vocabulary of ``bert-base-uncased``; random weights.
+
+    Args:
+        outputs: The number of classes, by the only task.
+        parts: The parts of auxiliary objectives to build.
+    """
+
+    def __init__(self, outputs: Mapping[str, int], parts: frozenset[str] = frozenset()) -> None:
+        trunk = fresh(
+            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4
+        )
+        super().__init__(outputs, parts, trunk)

@@ -1,0 +1,158 @@
+"""Vision transformers.
+
+Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021; masked image modelling as in Xie et
+al., SimMIM, CVPR 2022.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from core.models.base import ImageSpec
+from core.models.transformer import ClassToken, Transformer, built
+
+if TYPE_CHECKING:
+    from transformers import ViTModel
+
+
+class ViT(Transformer):
+    """A vision transformer: class token -> linear layer, no pooler.
+
+    Args:
+        outputs: The number of classes, by the only task.
+        parts: ``reconstruction`` (mask token and decoder to pixels), ``projection``.
+        trunk: The transformer, without pooler.
+        image: The images that it takes, of another size than its positions are for, if need be:
+            these are interpolated (bicubic). None where inputs are tensors of its own size.
+    """
+
+    modality = "images"
+    _resample: Tensor | None
+
+    def __init__(
+        self,
+        outputs: Mapping[str, int],
+        parts: frozenset[str],
+        trunk: "ViTModel",
+        image: ImageSpec | None,
+    ) -> None:
+        super().__init__(outputs, trunk, [ClassToken()], trunk.layers)
+        config: Any = trunk.config
+        self.image = image
+        self.patch = int(config.patch_size)
+        own = int(config.image_size) // self.patch
+        self.grid = own if image is None else image.size // self.patch
+        self.register_buffer(
+            "_resample", None if own == self.grid else _bicubic(own, self.grid), persistent=False
+        )
+        self.decoder = None
+        if "reconstruction" in parts:
+            self.decoder = PixelDecoder(self.width, int(config.num_channels), self.patch)
+        self.projection = None
+        if "projection" in parts:
+            self.projection = nn.Sequential(nn.Linear(self.width, self.width), nn.GELU())
+
+    def heads(self) -> dict[str, nn.Module]:
+        """Return the classifier, and the decoder and the projection where they were built."""
+        found = super().heads()
+        if self.decoder is not None:
+            found["reconstruction"] = self.decoder
+        if self.projection is not None:
+            found["projection"] = self.projection
+        return found
+
+    def encode(self, inputs: Tensor, masked: Tensor | None = None, causal: bool = False) -> Tensor:
+        """Return the last hidden states, ``(b, 1 + patches, width)``.
+
+        Args:
+            inputs: Normalised images, ``(b, c, h, w)``.
+            masked: Which patches are hidden, ``(b, patches)`` bool, row by row.
+            causal: Not of images.
+        """
+        embeddings = self.trunk.embeddings
+        patches = embeddings.patch_embeddings(inputs)
+        if masked is not None:
+            token = built(self.decoder, "reconstruction").mask_token
+            patches = torch.where(masked.unsqueeze(-1), token.to(patches.dtype), patches)
+        first = embeddings.cls_token.expand(len(patches), -1, -1).to(patches.dtype)
+        hidden = embeddings.dropout(torch.cat([first, patches], dim=1) + self._positions())
+        for layer in self.trunk.layers:
+            hidden = layer(hidden, None)
+        normed: Tensor = self.trunk.layernorm(hidden)
+        return normed
+
+    def _positions(self) -> Tensor:
+        """Return the position embeddings of this size of images, ``(1, 1 + patches, width)``."""
+        positions: Tensor = self.trunk.embeddings.position_embeddings
+        if self._resample is None:
+            return positions
+        with torch.autocast(positions.device.type, enabled=False):
+            return torch.cat([positions[:, :1], self._resample @ positions[:, 1:]], dim=1)
+
+    def reconstruct(self, hidden: Tensor) -> Tensor:
+        """Return normalised pixels ``(b, c, h, w)`` of hidden states ``(b, 1 + patches, width)``.
+
+        Raises:
+            ValueError: If the model was built without this part.
+        """
+        decoder = built(self.decoder, "reconstruction")
+        pixels: Tensor = decoder(hidden[:, 1:].transpose(1, 2).unflatten(2, (self.grid, -1)))
+        return pixels
+
+    def project(self, pooled: Tensor) -> Tensor:
+        """Return the projection of class-token states, ``(b, width)``.
+
+        Raises:
+            ValueError: If the model was built without this part.
+        """
+        projected: Tensor = built(self.projection, "projection")(pooled)
+        return projected
+
+
+class PixelDecoder(nn.Module):
+    """A linear map from each patch's hidden state to its pixels, and the token of hidden patches.
+
+    Args:
+        width: Of the hidden states.
+        channels: Of the images.
+        patch: Height and width of a patch in pixels.
+    """
+
+    def __init__(self, width: int, channels: int, patch: int) -> None:
+        super().__init__()
+        self.mask_token = nn.Parameter(torch.zeros(width))
+        self.pixels = nn.Sequential(
+            nn.Conv2d(width, patch**2 * channels, kernel_size=1), nn.PixelShuffle(patch)
+        )
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Return ``(b, c, h, w)`` of ``(b, width, h / patch, w / patch)``."""
+        pixels: Tensor = self.pixels(patches)
+        return pixels
+
+
+def fresh(**config: Any) -> "ViTModel":
+    """Return a vision transformer with random weights.
+
+    Args:
+        config: Fields of :class:`transformers.ViTConfig`.
+    """
+    import core.compat  # noqa: F401
+
+    # isort: split
+    from transformers import ViTConfig, ViTModel
+
+    return ViTModel(ViTConfig(**config), add_pooling_layer=False)
+
+
+def _bicubic(before: int, after: int) -> Tensor:
+    """Return the linear map of a grid's bicubic interpolation, ``(after^2, before^2)``.
+
+    The map as a matrix, because the gradient of :func:`torch.nn.functional.interpolate` is not
+    deterministic on a GPU.
+    """
+    grids = torch.eye(before**2).view(before**2, 1, before, before)
+    return interpolate(grids, size=(after, after), mode="bicubic").flatten(1).T.contiguous()
