@@ -24,38 +24,42 @@ NETWORK = "10.83.7"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHARED = "/mnt/shared"  # where every host sees the shared folder
 
-# What a host mounts before its sshd becomes its process 1. Bound first, then hidden, then put back:
-# what lies below a folder that gets private must survive it.
+STAGE = "/srv"  # where a host keeps what it puts elsewhere
+
+# What a host mounts before its sshd becomes its process 1. All that is needed from outside is bound
+# below the stage first; then what is private takes its place, and what must be seen comes back.
 BOOT = """
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 tmpfs {stage}
-mkdir -p {stage}/tmp {stage}/run/sshd {stage}/mnt/shared
-chmod 1777 {stage}/tmp
+cd {stage}
+mkdir -p tmp run/sshd mnt/shared home
+chmod 1777 tmp
 number=0
 for path in {keep}; do
-    number=$((number + 1)); mkdir -p {stage}/keep/$number
-    mount --bind "$path" {stage}/keep/$number
+    number=$((number + 1)); mkdir -p keep/$number
+    mount --bind "$path" keep/$number
     mount -o remount,bind,ro {stage}/keep/$number
 done
-mount --bind {shared} {stage}/mnt/shared
-install -m 600 {keys}/host {keys}/sshd_config {stage}/run/
-cp {keys}/hosts {stage}/run/hosts
-: > {stage}/run/resolv.conf
-mount --bind {stage}/run/hosts /etc/hosts
-mount --bind {stage}/run/resolv.conf /etc/resolv.conf
-mount --bind {disk} /root
+mount --bind {shared} mnt/shared
+mount --bind {disk} home
+install -m 600 {keys}/host {keys}/sshd_config run/
+cp {keys}/hosts run/hosts
+: > run/resolv.conf
+mount --bind run/hosts /etc/hosts
+mount --bind run/resolv.conf /etc/resolv.conf
 mount -t tmpfs -o mode=755 tmpfs {hidden}
-mount --rbind {stage}/mnt /mnt
 mount -t tmpfs tmpfs /var/tmp
 mount -t tmpfs tmpfs /dev/shm
 mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts /dev/pts
+mount --rbind home /root
+mount --rbind mnt /mnt
+mount --rbind run /run
+mount --rbind tmp /tmp
 number=0
 for path in {keep}; do
-    number=$((number + 1)); mkdir -p "$path"; mount --bind {stage}/keep/$number "$path"
+    number=$((number + 1)); mkdir -p "$path"; mount --bind keep/$number "$path"
 done
-mount --rbind {stage}/run /run
 mount -o remount,bind,ro /
-mount --rbind {stage}/tmp /tmp
 hostname {name}
 cd /root
 exec env -i HOME=/root PATH={path} LANG=C.UTF-8 {sshd} -D -e -f /run/sshd_config
@@ -150,10 +154,9 @@ class Hosts:
     def __init__(self, folder: Path, names: Sequence[str], project: Path) -> None:
         self.folder = folder
         self.project = project
+        self.environment = (project / ".venv").resolve()
         self.shared = folder / "shared"
         self.shared.mkdir(parents=True)
-        self._stage = folder / "stage"
-        self._stage.mkdir()
         self._prefix = f"eh-{os.getpid()}-"
         self._switch = f"{self._prefix}switch"
         self.hosts = {
@@ -207,7 +210,7 @@ class Hosts:
         (host.home / ".bash_profile").write_text("source ~/.bashrc\n")
         environment = host.home / "evenhand" / ".venv"
         environment.mkdir(parents=True)
-        for entry in (self.project / ".venv").iterdir():
+        for entry in self.environment.iterdir():
             (environment / entry.name).symlink_to(entry)
         marker = environment / ".installed"  # as new as can be, so that make has nothing to do
         marker.unlink(missing_ok=True)
@@ -220,9 +223,9 @@ class Hosts:
             RuntimeError: If its sshd does not answer within ten seconds.
         """
         host = self.hosts[name]
-        keep = [self.project / ".venv", Path(sys.base_prefix)]
+        keep = [self.environment, Path(sys.base_prefix)]
         script = BOOT.format(
-            stage=self._stage, shared=self.shared, disk=host.home, keys=host.folder / "keys",
+            stage=STAGE, shared=self.shared, disk=host.home, keys=host.folder / "keys",
             hidden=self.project, keep=" ".join(shlex.quote(str(path)) for path in keep),
             name=name, path=SYSTEM_PATH, sshd=shutil.which("sshd", path=SYSTEM_PATH),
         )  # fmt: skip

@@ -1,0 +1,143 @@
+"""The doctor: what it finds on a real Ray cluster of this machine, and how answers are judged."""
+
+import os
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.command import python
+from tuning import diagnosis
+from tuning.diagnosis import Finding, Patient
+from tuning.node_facts import Facts, Gpu, Holder, Question, code_hash, gpus, look, versions
+
+
+def levels(findings: list[Finding], level: str) -> list[str]:
+    return [str(finding) for finding in findings if finding.level == level]
+
+
+# In a process of its own, because Ray leaves files open, which pytest would hold against the test.
+VISIT = """
+import sys
+from pathlib import Path
+from datasets.errors import Problems
+from tuning import doctor
+from tuning.resources import cluster
+dataset, folder = sys.argv[1], Path(sys.argv[2])
+with cluster(None):
+    print(doctor.report(doctor.examine(dataset="colored_digits", places=[folder / "not" / "made"])))
+    print("---")
+    try:
+        print(doctor.preflight(dataset=dataset, data_root=folder, places=[folder]))
+    except Problems as problems:
+        print("\\n".join(problems.problems))
+"""
+
+
+@pytest.mark.cluster
+def test_on_this_machine(tmp_path: Path) -> None:
+    done = python("-c", [VISIT, "waterbirds", tmp_path], 120)
+    assert done.code == 0, done.err
+    examined, preflight = done.out.split("---\n")
+    assert "0 errors" in examined
+    assert f"ok      {tmp_path} is shared by 1 nodes" in examined
+    assert code_hash() in examined
+    assert not list(tmp_path.iterdir())  # no token is left
+    assert "waterbirds" in preflight
+    assert "; python -m datasets.prepare waterbirds" in preflight  # what mends it
+
+
+# --- how answers are judged ---
+
+HEAD = Patient("a", "head", 0, 0)
+WORKER = Patient("b", "worker", 8, 1)
+FINE = Facts("head", 1000.0, {"python": "3.11.7", "torch": "2.13.0"}, "c0ffee")
+
+
+def judged(facts: Facts, asked: float = 0.25) -> list[Finding]:
+    return diagnosis.alone(WORKER, facts, Question("t", (), "/data"), True, asked, 1000.0, 1.0)
+
+
+def test_other_versions_and_code_are_named_with_their_node() -> None:
+    other = replace(FINE, versions={**FINE.versions, "torch": "2.12.0"}, code="deadbeef")
+    answers, nodes = {"a": FINE, "b": other}, {"a": HEAD, "b": WORKER}
+    (error,) = levels(diagnosis.code(answers, "a", nodes), "error")
+    assert "worker: has other code" in error
+    assert "ray up" in error
+    (error,) = levels(diagnosis.versions(answers, "a", nodes), "error")
+    assert "worker: has torch 2.12.0, the head has 2.13.0" in error
+    assert not levels(diagnosis.versions({"a": FINE, "b": FINE}, "a", nodes), "error")
+
+
+def test_a_place_that_is_not_shared_is_found_both_ways(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    token = here / ".evenhand-token-t-driver"
+    token.touch()
+    for place, word in ((there, "another folder"), (tmp_path / "absent", "does not exist")):
+        question = Question("t", (str(place),), "/data")
+        answers = {"b": look(question, "b", trials=False)}
+        (error,) = diagnosis.shared(question, [WORKER], answers)
+        assert word in error.what
+        assert "--storage" in error.mend
+    question = Question("t", (str(here),), "/data")
+    answers = {"b": look(question, "b", trials=False)}
+    assert diagnosis.shared(question, [WORKER], answers)[0].level == "ok"
+    (here / ".evenhand-token-t-b").unlink()  # the node's own writes do not arrive
+    (error,) = diagnosis.shared(question, [WORKER], answers)
+    assert "not seen on the head" in error.what
+
+
+def test_clock_disk_and_gpus() -> None:
+    assert not levels(judged(replace(FINE, clock=1000.9), 0), "error")
+    assert "3 s off" in str(levels(judged(replace(FINE, clock=1004.0)), "warning"))
+    (error,) = levels(judged(replace(FINE, free={"/mnt/shared": 0.1})), "error")
+    assert "/mnt/shared has 0.1 GiB" in error
+    assert "Ray counts 1 GPUs, NVIDIA's driver 0" in str(levels(judged(FINE), "warning"))
+    full = Gpu("A10G", 24.0, 2.0, ())
+    assert "may take 6.0 GiB and 2.0 are free" in str(judged(replace(FINE, gpus=(full,))))
+    assert "may take" not in str(judged(replace(FINE, gpus=(full,)), 0.05))
+    orphan = Gpu("A10G", 24.0, 2.0, (Holder(4711, "ray::Trial", True, 22.0),))
+    (error,) = levels(judged(replace(FINE, gpus=(orphan,))), "error")
+    assert "kill -9 4711" in error
+
+
+def test_orphans_are_found_by_their_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for NVIDIA's program that lists a process which lost its parent."""
+    number = tmp_path / "number"
+    inner = f"echo $$ > {number}; exec -a ray::Trial sleep 60"
+    subprocess.run(
+        ["bash", "-c", f"setsid bash -c '{inner}' > /dev/null 2>&1 &"], check=True, timeout=10
+    )
+    for _ in range(100):
+        if number.exists() and number.read_text().strip():
+            break
+        time.sleep(0.05)
+    process = int(number.read_text())
+    while Path(f"/proc/{process}/comm").read_text().strip() != "sleep":
+        time.sleep(0.05)
+    nvidia = tmp_path / "nvidia-smi"
+    nvidia.write_text(
+        "#!/bin/bash\ncase $1 in\n"
+        "*query-gpu*) echo 'GPU-1, NVIDIA A10G, 24576, 12288';;\n"
+        f"*) echo 'GPU-1, {process}, 12288'; echo 'GPU-1, {os.getpid()}, [N/A]';;\nesac\n"
+    )
+    nvidia.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    try:
+        (gpu,) = gpus()
+    finally:
+        os.kill(process, 9)
+    assert (gpu.name, gpu.gib, gpu.free) == ("NVIDIA A10G", 24, 12)
+    dead, alive = gpu.holders
+    assert (dead.process, dead.orphan, dead.gib) == (process, True, 12)
+    assert not alive.orphan
+    assert alive.gib == 0
+
+
+def test_versions_tell_what_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuning.node_facts.PACKAGES", ("numpy", "no-such-package"))
+    assert versions()["no-such-package"] == "absent"

@@ -1,0 +1,193 @@
+"""What a cluster's nodes answered, judged: findings, and the command that mends each."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuning.node_facts import MARK, Facts, Gpu, Question
+
+SHARES = (1.0, 0.5, 0.25, 0.125)  # of a GPU, for the report
+SKEW = 2.0  # seconds by which a clock may differ
+LITTLE = 5.0  # GiB of free disk that deserve a warning
+NOTHING = 0.5  # GiB of free disk with which no study gets far
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something the doctor found.
+
+    Args:
+        level: ``ok``, ``warning``, or ``error`` for what makes a study fail.
+        node: Where; empty where it concerns all.
+        what: What is so.
+        mend: The command that mends it, or what to do.
+    """
+
+    level: str
+    node: str
+    what: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        """Return a line, and a second with what mends it."""
+        where = f"{self.node}: " if self.node else ""
+        return f"{self.level:8}{where}{self.what}" + (
+            f"\n        -> {self.mend}" if self.mend else ""
+        )
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A node to examine: Ray's name of it, its host name, its CPUs and GPUs as Ray counts them."""
+
+    node: str
+    host: str
+    cpus: float
+    gpus: float
+
+
+def shared(
+    question: Question, nodes: Sequence[Patient], answers: dict[str, Facts]
+) -> list[Finding]:
+    """Return which nodes do not share a place with the head, by tokens written both ways."""
+    found = []
+    for place in question.places:
+        good = True
+        for node in (n for n in nodes if n.node in answers):
+            why = answers[node.node].unseen.get(place, "")
+            if not why and not (Path(place) / f"{MARK}{question.token}-{node.node}").exists():
+                why = "what it writes is not seen on the head"
+            if why:
+                good = False
+                found.append(
+                    Finding(
+                        "error", node.host, f"does not share {place} with the head: {why}",
+                        "mount the same file system on all nodes and name it with --storage",
+                    )
+                )  # fmt: skip
+        if good:
+            found.append(Finding("ok", "", f"{place} is shared by {len(answers)} nodes"))
+    return found
+
+
+def code(answers: dict[str, Facts], own: str, nodes: dict[str, Patient]) -> list[Finding]:
+    """Return which nodes have other code than the head."""
+    return _same(answers, own, nodes, lambda facts: facts.code, "code", _code_differs)
+
+
+def _code_differs(mine: str, other: str) -> tuple[str, str]:
+    return (
+        f"has other code of the project ({other}; the head has {mine})",
+        "ray up --no-config-cache FILE, which copies it again",
+    )
+
+
+def _same(
+    answers: dict[str, Facts],
+    own: str,
+    nodes: dict[str, Patient],
+    value: Callable[[Facts], str],
+    name: str,
+    told: Callable[[str, str], tuple[str, str]],
+) -> list[Finding]:
+    """Compare a value of all nodes with the head's."""
+    if own not in answers:
+        return []
+    mine = value(answers[own])
+    others = {node: value(facts) for node, facts in answers.items() if value(facts) != mine}
+    if not others:
+        return [Finding("ok", "", f"{name}: {mine} on all {len(answers)} nodes")]
+    return [
+        Finding("error", nodes[node].host, *told(mine, other)) for node, other in others.items()
+    ]
+
+
+def versions(answers: dict[str, Facts], own: str, nodes: dict[str, Patient]) -> list[Finding]:
+    """Return which nodes have other versions than the head."""
+    names = answers[own].versions if own in answers else {}
+    found = []
+    for name in names:
+
+        def told(mine: str, other: str, name: str = name) -> tuple[str, str]:
+            mend = "on it: cd ~/evenhand && rm -rf .venv && make install"
+            return f"has {name} {other}, the head has {mine}", mend
+
+        def value(facts: Facts, name: str = name) -> str:
+            return facts.versions[name]
+
+        found += _same(answers, own, nodes, value, name, told)
+    good = [f for f in found if f.level == "ok"]
+    bad = [f for f in found if f.level != "ok"]
+    told_once = ", ".join(finding.what.partition(" on all")[0].replace(":", "") for finding in good)
+    return [*bad, Finding("ok", "", f"{told_once} on all {len(answers)} nodes")]
+
+
+def alone(
+    node: Patient,
+    facts: Facts,
+    question: Question,
+    trials: bool,
+    gpus: float,
+    start: float,
+    spent: float,
+) -> list[Finding]:
+    """Return what a node's own answer shows."""
+    host = facts.host
+    found = [Finding("error", host, problem, "python -m datasets.prepare "
+                     f"{question.dataset} --data-root {question.data_root} --download")
+             for problem in facts.data]  # fmt: skip
+    found += [Finding("error", host, problem) for problem in facts.models]
+    if facts.cached is False:
+        found.append(
+            Finding(
+                "warning", host, f"{question.dataset} is not prepared: a first trial does it",
+                f"python -m datasets.prepare {question.dataset} --data-root {question.data_root}",
+            )
+        )  # fmt: skip
+    ahead = max(facts.clock - (start + spent), start - facts.clock, 0.0)
+    if ahead > SKEW:
+        found.append(
+            Finding("warning", host, f"its clock is {ahead:.0f} s off",
+                    "on it: sudo timedatectl set-ntp true")
+        )  # fmt: skip
+    for place, free in facts.free.items():
+        if free < LITTLE:
+            level = "error" if free < NOTHING else "warning"
+            mend = "delete what nobody needs, such as old *.records or Ray's folders in /tmp/ray"
+            found.append(Finding(level, host, f"{place} has {free:.1f} GiB left", mend))
+    if node.gpus > len(facts.gpus):
+        level = "warning" if not facts.gpus else "error"
+        what = f"Ray counts {node.gpus:g} GPUs, NVIDIA's driver {len(facts.gpus)}"
+        mend = "on it: nvidia-smi; where there is no GPU, trials run on its CPU"
+        found.append(Finding(level, host, what, mend))
+    for index, gpu in enumerate(facts.gpus):
+        found += _gpu(host, index, gpu, gpus)
+    if not [f for f in found if f.level != "ok"]:
+        role = f"{node.cpus:g} CPUs, {node.gpus:g} GPUs" if trials else "no trials"
+        found.append(Finding("ok", host, f"answers, in {spent:.1f} s with the others; {role}"))
+    return found
+
+
+def _gpu(host: str, index: int, gpu: Gpu, asked: float) -> list[Finding]:
+    shares = ", ".join(f"{s:g}: {int(1 / s)} of {gpu.gib * s:.1f} GiB" for s in SHARES)
+    what = f"GPU {index} {gpu.name}: {gpu.free:.1f} of {gpu.gib:.1f} GiB free"
+    found = [Finding("ok", host, f"{what}; trials by --gpus-per-trial {shares}")]
+    for holder in gpu.holders:
+        held = f"GPU {index}: {holder.gib:.1f} GiB held by process {holder.process}"
+        if holder.orphan:
+            found.append(
+                Finding("error", host, f"{held}, which a dead Ray left ({holder.command})",
+                        f"on it: kill -9 {holder.process}")
+            )  # fmt: skip
+        elif not holder.command.startswith("ray::"):
+            found.append(
+                Finding("warning", host, f"{held} ({holder.command})",
+                        f"if it is yours and forgotten, on it: kill {holder.process}")
+            )  # fmt: skip
+    share = min(asked, 1.0) * gpu.gib
+    if 0 < gpu.free < share:
+        found.append(
+            Finding("warning", host, f"GPU {index}: a trial may take {share:.1f} GiB and "
+                    f"{gpu.free:.1f} are free", "lower --gpus-per-trial, or free the GPU")
+        )  # fmt: skip
+    return found

@@ -1,0 +1,223 @@
+"""What one node of a cluster is and has, as a task on it finds out; Ray and torch stay outside."""
+
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from tuning.provenance import PACKAGES, ROOT
+
+MARK = ".evenhand-token-"  # what a node writes to show that others see it
+SOURCES = ("core", "datasets", "tuning", "search_spaces")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of every node.
+
+    Args:
+        token: A word of this examination's own.
+        places: Folders that all nodes must share.
+        data_root: The folder of the data sets.
+        dataset: The benchmark; empty asks nothing about data.
+        models: Names of models whose weights trials need.
+    """
+
+    token: str
+    places: tuple[str, ...]
+    data_root: str
+    dataset: str = ""
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that holds memory of a GPU.
+
+    Args:
+        process: Its number.
+        command: Its command line.
+        orphan: Whether it is a worker of Ray whose node process is gone.
+        gib: What it holds.
+    """
+
+    process: int
+    command: str
+    orphan: bool
+    gib: float
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU: its name, its memory and what of it is free in GiB, and who holds the rest."""
+
+    name: str
+    gib: float
+    free: float
+    holders: tuple[Holder, ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a node answers.
+
+    Args:
+        host: Its host name.
+        clock: Its time in seconds since 1970.
+        versions: Of Python and the packages that decide numbers.
+        code: Hash of the project's code there.
+        gpus: Its GPUs, as its driver tells.
+        free: Free GiB of each place, and of the folder for temporary files.
+        unseen: Why it does not see or cannot write a place.
+        data: What is wrong with the data set.
+        cached: Whether the data set's arrays lie ready; None where there is nothing to prepare.
+        models: Why models' weights are not to be had.
+    """
+
+    host: str
+    clock: float
+    versions: dict[str, str]
+    code: str
+    gpus: tuple[Gpu, ...] = ()
+    free: dict[str, float] = field(default_factory=dict)
+    unseen: dict[str, str] = field(default_factory=dict)
+    data: tuple[str, ...] = ()
+    cached: bool | None = None
+    models: tuple[str, ...] = ()
+
+
+def look(question: Question, node: str, trials: bool) -> Facts:
+    """Return what this node is and has.
+
+    Args:
+        question: What is asked.
+        node: A name of the node's own, for its token.
+        trials: Whether the node can hold trials, so that data and models matter.
+    """
+    data, cached = _data(question) if trials and question.dataset else ((), None)
+    return Facts(
+        host=socket.gethostname(),
+        clock=time.time(),
+        versions=versions(),
+        code=code_hash(),
+        gpus=gpus(),
+        free={place: _free(place) for place in (*question.places, "/tmp") if os.path.isdir(place)},
+        unseen={p: why for p in question.places if (why := _unseen(Path(p), question, node))},
+        data=data,
+        cached=cached,
+        models=_models(question.models) if trials else (),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide numbers."""
+    found = {"python": sys.version.split()[0]}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def code_hash() -> str:
+    """Return a hash of the project's code, wherever it lies."""
+    found = hashlib.sha256()
+    files = [path for name in SOURCES for path in (ROOT / name).rglob("*")]
+    for path in sorted(path for path in files if path.suffix in (".py", ".yaml")):
+        found.update(path.relative_to(ROOT).as_posix().encode())
+        found.update(path.read_bytes())
+    return found.hexdigest()[:12]
+
+
+def _free(place: str) -> float:
+    return shutil.disk_usage(place).free / 1024**3
+
+
+def _unseen(place: Path, question: Question, node: str) -> str:
+    """Leave this node's token at a place; return why the driver's is not seen or that cannot be."""
+    if not place.is_dir():
+        return "the folder does not exist there"
+    if not (place / f"{MARK}{question.token}-driver").exists():
+        return "it is another folder there: what the head writes is not seen"
+    try:
+        (place / f"{MARK}{question.token}-{node}").write_text(node, encoding="utf-8")
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return ""
+
+
+def _data(question: Question) -> tuple[tuple[str, ...], bool | None]:
+    import datasets
+    from datasets.cache import damage, folder_of
+    from datasets.disk import OnDisk
+    from datasets.errors import UserError
+
+    try:
+        benchmark = datasets.load(question.dataset, question.data_root)
+        if not isinstance(benchmark, OnDisk):
+            return (), None
+        problems = benchmark.problems()
+        if problems:
+            more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
+            return (problems[0] + more,), None
+        caches = folder_of(benchmark.cache_name, benchmark.data_root).glob("*")
+        return (), any(path.is_dir() and not damage(path) for path in caches)
+    except UserError as error:
+        return (str(error),), None
+
+
+def _models(names: Sequence[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    from core.models import unavailable
+
+    return tuple(problem for name in names if (problem := unavailable(name)))
+
+
+def gpus() -> tuple[Gpu, ...]:
+    """Return this node's GPUs as NVIDIA's driver tells; none where there is no driver."""
+    listed = _ask("--query-gpu=uuid,name,memory.total,memory.used")
+    held = _ask("--query-compute-apps=gpu_uuid,pid,used_memory")
+    found = []
+    for uuid, name, total, used in (row for row in listed if len(row) == 4):
+        mine = [row for row in held if len(row) == 3 and row[0] == uuid]
+        holders = tuple(_holder(int(pid), _gib(memory)) for _, pid, memory in mine)
+        found.append(Gpu(name, _gib(total), _gib(total) - _gib(used), holders))
+    return tuple(found)
+
+
+def _ask(query: str) -> list[list[str]]:
+    command = ["nvidia-smi", query, "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines() if line]
+
+
+def _gib(mebibytes: str) -> float:
+    """Return GiB of the driver's MiB; 0 where it does not tell ("[N/A]")."""
+    try:
+        return float(mebibytes) / 1024
+    except ValueError:
+        return 0.0
+
+
+def _holder(process: int, gib: float) -> Holder:
+    """Return who holds memory: a worker of Ray is an orphan where its parent is no raylet."""
+    try:
+        words = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ")
+        parent = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1]
+        leads = Path(f"/proc/{parent}/comm").read_text().strip()
+    except OSError:
+        return Holder(process, "?", False, gib)
+    command = words.decode(errors="replace").strip()
+    return Holder(process, command[:80], command.startswith("ray::") and leads != "raylet", gib)
