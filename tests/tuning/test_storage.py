@@ -1,0 +1,166 @@
+"""Places for records: one contract, held by a folder and by a bucket of a stand-in for S3."""
+
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from datasets.errors import UserError
+from tuning.storage import Place, check_usable, place
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """A moto server on loopback: an S3 that lives as long as the tests; gives its address."""
+    pytest.importorskip("moto", reason="needs moto[server]")
+    pytest.importorskip("flask", reason="needs moto[server]")
+    code = (
+        "import sys; from moto.server import ThreadedMotoServer as S; "
+        "s = S('127.0.0.1', 0, verbose=False); s.start(); "
+        "print(*s.get_host_and_port(), flush=True); sys.stdin.read(); s.stop()"
+    )
+    server = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert server.stdout is not None
+    host, port = server.stdout.readline().split()
+    yield f"{host}:{port}"
+    server.communicate(timeout=30)
+
+
+def bucket(address: str, monkeypatch: pytest.MonkeyPatch, name: str) -> Place:
+    for variable, value in (
+        ("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ):  # fmt: skip
+        monkeypatch.setenv(variable, value)
+    options = f"scheme=http&endpoint_override={address}&region=us-east-1"
+    return place(f"s3://records/{name}?{options}&allow_bucket_creation=true")
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def somewhere(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Place:
+    """An empty place of each kind."""
+    if request.param == "folder":
+        return place(tmp_path / "records")
+    address = request.getfixturevalue("s3")
+    found = bucket(address, monkeypatch, tmp_path.name)
+    found.store.create_dir("records")  # type: ignore[attr-defined]  # the bucket itself
+    return found
+
+
+def test_what_is_written_is_read(somewhere: Place) -> None:
+    assert somewhere.read("a") is None
+    assert not somewhere.exists("a")
+    somewhere.write("a", b"1")
+    somewhere.write("a", b"2")
+    somewhere.write("deep/er/b", b"")
+    assert somewhere.read("a") == b"2"
+    assert somewhere.exists("deep/er/b")
+    assert (somewhere / "deep" / "er").read("b") == b""
+    assert somewhere.read("deep") is None
+    assert somewhere.read("a/b") is None
+
+
+def test_names_are_the_first_parts(somewhere: Place) -> None:
+    assert somewhere.names() == []
+    for name in ("b", "runs/2/end.json", "runs/1/run.json", "runs/1/end.json"):
+        somewhere.write(name, b"{}")
+    assert somewhere.names() == ["b", "runs"]
+    assert (somewhere / "runs").names() == ["1", "2"]
+    assert (somewhere / "runs/1").names() == ["end.json", "run.json"]
+
+
+def test_deleting(somewhere: Place) -> None:
+    somewhere.delete("absent")
+    somewhere.write("x/a", b"1")
+    somewhere.write("x/b", b"1")
+    (somewhere / "x").delete("a")
+    assert (somewhere / "x").names() == ["b"]
+    somewhere.delete("x/b/c")
+
+
+@settings(
+    deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.binary(max_size=3000), name=st.from_regex(r"[A-Za-z0-9_.-]{1,30}", fullmatch=True))
+def test_any_bytes_under_any_key(somewhere: Place, data: bytes, name: str) -> None:
+    if name.strip(".") and not name.startswith(".new-"):
+        (somewhere / "any").write(name, data)
+        assert (somewhere / "any").read(name) == data
+
+
+def test_a_state_goes_and_comes_back_by_memory_alone(somewhere: Place) -> None:
+    """As records would store it: no file between, nothing unpickled."""
+    state = {"rounds_done": 3, "model": {"w": torch.arange(6.0).reshape(2, 3)}}
+    written = io.BytesIO()
+    torch.save(state, written)
+    somewhere.write("last.pt", written.getvalue())
+    back = somewhere.read("last.pt")
+    assert back is not None
+    found = torch.load(io.BytesIO(back), weights_only=True)
+    assert torch.equal(found["model"]["w"], state["model"]["w"])  # type: ignore[index]
+
+
+def test_a_reader_never_sees_half(somewhere: Place) -> None:
+    versions = [json.dumps({"rows": [number] * 20_000}).encode() for number in range(4)]
+    somewhere.write("rows.json", versions[0])
+
+    def write(number: int) -> None:
+        for _ in range(5):
+            somewhere.write("rows.json", versions[number])
+
+    with ThreadPoolExecutor(2) as pool:
+        writers = [pool.submit(write, number) for number in (1, 2)]
+        seen = set()
+        while not all(writer.done() for writer in writers):
+            seen.add(somewhere.read("rows.json"))
+        for writer in writers:
+            writer.result()
+    assert seen <= set(versions)
+
+
+def test_it_travels_to_another_process(somewhere: Place) -> None:
+    somewhere.write("a", b"1")
+    assert pickle.loads(pickle.dumps(somewhere)).read("a") == b"1"
+
+
+def test_a_usable_place_is_left_as_it_was(somewhere: Place) -> None:
+    check_usable(somewhere)
+    assert somewhere.names() == []
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    where = place(tmp_path)
+    where.write("a", b"old")
+    with pytest.raises(TypeError):
+        where.write("a", "text")  # type: ignore[arg-type]
+    assert where.read("a") == b"old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_place_that_cannot_be_used_is_refused(
+    tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="begins with s3:// or gs://"):
+        place("ftp://somewhere/records")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write in"):
+        check_usable(place(tmp_path / "file"))
+    absent = bucket(s3, monkeypatch, "x")
+    absent.path = "no-such-bucket/x"  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="cannot write in 's3://no-such-bucket/x'"):
+        check_usable(absent)

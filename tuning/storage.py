@@ -1,0 +1,209 @@
+"""A place for records: a folder, or a prefix in an object store (``s3://``, ``gs://``).
+
+The few things that records need, the same for both. What is written appears as a whole or not at
+all: a folder's file takes its name when it is complete, and an object exists once it is uploaded.
+"""
+
+import contextlib
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pyarrow import fs
+
+from datasets.errors import UserError
+
+SCHEMES = ("s3", "gs")
+TEMPORARY = ".new-"  # how a folder's file begins that is not complete
+
+
+class Place(ABC):
+    """Named bytes; a name may have parts, separated by ``/``."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes | None:
+        """Return what is stored under a name; None where nothing is."""
+
+    @abstractmethod
+    def write(self, name: str, data: bytes) -> None:
+        """Store bytes under a name, in place of what was there, as a whole."""
+
+    @abstractmethod
+    def delete(self, name: str) -> None:
+        """Remove a name, if it is there."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Return the first parts of all names, sorted: a folder's files and folders."""
+
+    @abstractmethod
+    def __truediv__(self, name: str) -> "Place":
+        """Return the place below a name, as ``pathlib`` does."""
+
+    def exists(self, name: str) -> bool:
+        """Return whether something is stored under a name."""
+        return self.read(name) is not None
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """Return where it is, as a message says it and :func:`place` takes it."""
+
+
+def place(where: str | Path) -> Place:
+    """Return the place that a path or URL names.
+
+    Raises:
+        UserError: If the URL is of another kind, or its object store cannot be reached.
+    """
+    text = str(where)
+    scheme, separator, _ = text.partition("://")
+    if not separator:
+        return Folder(Path(os.path.abspath(text)))
+    if scheme not in SCHEMES:
+        raise UserError(
+            f"--storage: received '{text}', expected a folder, or a URL that begins with "
+            f"{' or '.join(f'{known}://' for known in SCHEMES)}"
+        )
+    try:
+        store, path = fs.FileSystem.from_uri(text)
+        return Bucket(store, path, scheme)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--storage: '{text}': {_reason(error)}") from None
+
+
+def check_usable(where: Place) -> None:
+    """Refuse a place in which nothing can be written, read and removed.
+
+    Raises:
+        UserError: With the reason.
+    """
+    name = f"{TEMPORARY}check-{os.getpid()}"
+    try:
+        where.write(name, b"evenhand")
+        back = where.read(name)
+        where.delete(name)
+    except OSError as error:
+        raise UserError(f"--storage: cannot write in '{where}': {_reason(error)}") from None
+    if back != b"evenhand":
+        raise UserError(f"--storage: '{where}' does not give back what was written")
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error of the system or of an object store."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+class Folder(Place):
+    """A folder of a file system.
+
+    Args:
+        path: Its path; the folder need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file's content; None where there is no such file."""
+        try:
+            return (self.path / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file beside the old one, which it then replaces."""
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, new = tempfile.mkstemp(dir=target.parent, prefix=TEMPORARY)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            Path(new).chmod(0o644)
+            Path(new).replace(target)
+        except BaseException:
+            Path(new).unlink(missing_ok=True)
+            raise
+
+    def delete(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with contextlib.suppress(NotADirectoryError):
+            (self.path / name).unlink(missing_ok=True)
+
+    def names(self) -> list[str]:
+        """Return the names of files and folders, without files that are being written."""
+        try:
+            return sorted(n for n in os.listdir(self.path) if not n.startswith(TEMPORARY))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is such a file."""
+        return (self.path / name).is_file()
+
+    def __truediv__(self, name: str) -> "Folder":
+        """Return a folder in this one."""
+        return Folder(self.path / name)
+
+    def __str__(self) -> str:
+        """Return the path."""
+        return str(self.path)
+
+
+class Bucket(Place):
+    """A prefix in an object store.
+
+    Args:
+        store: The store, as pyarrow reaches it.
+        path: Bucket and prefix.
+        scheme: What a URL of it begins with.
+    """
+
+    def __init__(self, store: Any, path: str, scheme: str) -> None:
+        self.store = store
+        self.path = path.rstrip("/")
+        self.scheme = scheme
+
+    def _of(self, name: str) -> str:
+        return str(PurePosixPath(self.path) / name)
+
+    def read(self, name: str) -> bytes | None:
+        """Return an object; None where there is no such object."""
+        try:
+            with self.store.open_input_file(self._of(name)) as file:
+                data: bytes = file.read()
+                return data
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Upload an object, which replaces the old one when it is complete."""
+        with self.store.open_output_stream(self._of(name), buffer_size=0) as file:
+            file.write(data)
+
+    def delete(self, name: str) -> None:
+        """Remove an object, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            self.store.delete_file(self._of(name))
+
+    def names(self) -> list[str]:
+        """Return the first parts of the names of all objects."""
+        chosen = fs.FileSelector(self.path, recursive=False, allow_not_found=True)
+        return sorted(info.base_name for info in self.store.get_file_info(chosen))
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is such an object."""
+        found = self.store.get_file_info(self._of(name))
+        return bool(found.type == fs.FileType.File)
+
+    def __truediv__(self, name: str) -> "Bucket":
+        """Return a longer prefix."""
+        return Bucket(self.store, self._of(name), self.scheme)
+
+    def __str__(self) -> str:
+        """Return the URL."""
+        return f"{self.scheme}://{self.path}"
