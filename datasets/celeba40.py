@@ -97,6 +97,8 @@ class CelebA40(OnDisk, TaskBenchmark):
 
     def problems(self) -> list[str]:
         """Return what is missing or malformed, file by file."""
+        if not self.folder.is_dir():
+            return [f"{self.folder}: missing; put the data there (source: {self.card.source})"]
         files = self.files
         missing = [f"{files.images}: no such folder"] if not files.images.is_dir() else []
         lists = (files.attributes, files.partition)

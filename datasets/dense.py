@@ -85,6 +85,12 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
 
     def problems(self) -> list[str]:
         """Return missing folders and files, and files of another shape or type."""
+        if not self.folder.is_dir():
+            parts = ", ".join(part.folder for part in self.parts)
+            return [
+                f"{self.folder}: missing; put the folders train and val there, each with {parts} "
+                f"(source: {self.card.source})"
+            ]
         folders = [self.folder / name / part.folder for name in FOLDERS for part in self.parts]
         missing = [f"{folder}: no such folder" for folder in folders if not folder.is_dir()]
         if missing:

@@ -157,6 +157,9 @@ def test_bad_files_are_refused_by_name(how: str, tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"celeba: missing; put .*mmlab"):
+        _ = load(tmp_path).splits
+    shutil.rmtree(write_celeba(tmp_path)[0])
     with pytest.raises(UserError, match="img_align_celeba: no such folder"):
         _ = load(tmp_path).splits
 

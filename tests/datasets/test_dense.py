@@ -173,7 +173,8 @@ def test_bad_files_are_refused_by_name(name: str, part: str, how: str, tmp_path:
 
 
 def test_what_is_missing_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="image: no such folder"):
+    told = r"nyuv2: missing; put .* train and val .* image, label, depth, normal .*mtan"
+    with pytest.raises(UserError, match=told):
         _ = load("nyuv2", tmp_path).splits
     folder = write_dense(tmp_path, "cityscapes")
     shutil.rmtree(folder / "val" / "depth")
@@ -294,6 +295,40 @@ def test_real_nyuv2_frames(tmp_path: Path) -> None:
     assert 0.5 < float((test.targets["depth"] != 0).float().mean()) < 0.8
     lengths = test.targets["normals"].norm(dim=1)
     assert torch.minimum(lengths, (lengths - 1).abs()).max() < 1e-3
+
+
+@pytest.mark.real_data
+def test_metrics_of_a_real_frame(tmp_path: Path) -> None:
+    """A real frame at full size, against numpy: what predicting one value everywhere reaches."""
+    folder = link_real(tmp_path, "nyuv2", {"train": 2, "val": 1})
+    benchmark = load("nyuv2", tmp_path)
+    shape = (1, 1, 288, 384)
+    logits = torch.zeros(1, 13, 288, 384)
+    logits[:, 4] = 1
+    outputs = {"segmentation": logits, "depth": torch.full(shape, 2.5)}
+    outputs["normals"] = torch.tensor([0.0, 0.6, 0.8]).view(1, 3, 1, 1).expand(1, 3, 288, 384)
+    meter = benchmark.meter("test")
+    meter.add(torch.tensor([0]), outputs, benchmark.splits["test"].targets)
+    found = meter.metrics()
+    label, depth, normal = (
+        as_stored(folder, "val", part, 0).double().numpy() for part in ("label", "depth", "normal")
+    )
+    share = (label == 4).sum() / (label >= 0).sum()
+    valid = depth[depth != 0]
+    normal = normal[:, (normal != 0).any(axis=0)]
+    angles = np.degrees(np.arccos(np.clip(0.6 * normal[1] + 0.8 * normal[2], -1, 1)))
+    expected = {
+        "segmentation_pixel_accuracy": share,
+        "segmentation_miou": share / len(np.unique(label[label >= 0])),
+        "depth_absolute_error": np.abs(valid - 2.5).mean(),
+        "depth_relative_error": (np.abs(valid - 2.5) / valid).mean(),
+        "normals_mean_angle": angles.mean(),
+        "normals_median_angle": np.median(angles),
+        "normals_within_11": (angles < 11.25).mean(),
+        "normals_within_22": (angles < 22.5).mean(),
+        "normals_within_30": (angles < 30).mean(),
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.real_data

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,10 @@ from torch.nn import functional
 from core.batch import Output
 from core.models import build
 from core.models.base import Model
+from core.objectives.task_losses import cosine, cross_entropy, masked_l1
+from datasets.dense_metrics import Depth, Normals, Segmentation
 from datasets.errors import UserError
+from tests.datasets.dense_files import frame
 
 NYUV2 = {"segmentation": 13, "depth": 1, "normals": 3}
 CITYSCAPES = {"segmentation": 7, "depth": 1}
@@ -196,6 +200,15 @@ def test_normals_have_unit_length(name: str) -> None:
     torch.testing.assert_close(normals.norm(dim=1), torch.ones(2, 32, 32, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_normals_have_unit_length_in_half_precision_too(name: str) -> None:
+    torch.manual_seed(0)
+    model = build(name, NYUV2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        normals = model(torch.rand(2, 3, 64, 64)).outputs["normals"]
+    torch.testing.assert_close(normals.norm(dim=1), torch.ones(2, 64, 64))
+
+
 def test_plain_segnet_predicts_from_its_features() -> None:
     model = made("segnet_small")
     found: Output = model(torch.rand(2, 3, 32, 32, dtype=torch.float64))
@@ -227,6 +240,33 @@ def test_every_parameter_learns_from_its_tasks(name: str) -> None:
             assert (gradient is None) == foreign, parameter
     sum(losses.values()).backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_learns_what_can_be_read_off_the_image(name: str) -> None:
+    frames = [frame("nyuv2", (32, 48), seed) for seed in range(2)]
+    stacked = {part: torch.from_numpy(np.stack([f[part] for f in frames])) for part in frames[0]}
+    images = stacked["image"].movedim(3, 1)
+    targets = {"segmentation": stacked["label"].to(torch.int8)}
+    targets |= {"depth": stacked["depth"].movedim(3, 1), "normals": stacked["normal"].movedim(3, 1)}
+    losses = {"segmentation": cross_entropy, "depth": masked_l1, "normals": cosine}
+    torch.manual_seed(0)
+    model = build(name, NYUV2)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(30):
+        outputs = model(images).outputs
+        optimiser.zero_grad()
+        values = [loss(outputs[task], targets[task]) for task, loss in losses.items()]
+        torch.stack(values).sum().backward()
+        optimiser.step()
+    found: dict[str, float] = {}
+    for task, metric in (("segmentation", Segmentation(13)), ("depth", Depth()),
+                         ("normals", Normals())):  # fmt: skip
+        metric.add(outputs[task].detach(), targets[task])
+        found |= metric.values()
+    assert found["segmentation_pixel_accuracy"] > 0.5
+    assert found["depth_absolute_error"] < 0.5
+    assert found["normals_mean_angle"] < 12
 
 
 def test_too_small_images_are_refused() -> None:
