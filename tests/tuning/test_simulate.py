@@ -1,0 +1,88 @@
+"""Simulated searches over made-up records whose right answer is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.errors import UserError
+from datasets.knobs import Knob
+from tuning.records import MethodRecords
+from tuning.searchers import GridSearcher
+from tuning.simulate import distance, make, read, search, simulate
+
+ROUNDS = 9
+
+
+def write(folder: Path, count: int, status: str = "completed") -> None:
+    """Records of a study in which a learning rate near 0.1 is best and every round takes 2 s."""
+    records = MethodRecords(folder)
+    space = {"lr": {"kind": "log_uniform", "values": [0.001, 1.0], "default": 0.1, "when": {}}}
+    records.define(
+        {"dataset": "d", "search": "random", "space": space,
+         "select": "validation_worst_group_accuracy"}
+    )  # fmt: skip
+    for number, lr in enumerate(np.logspace(-3, 0, count)):
+        peak = 0.9 - 0.2 * abs(np.log10(lr) + 1)
+        rows = [
+            {"round": i, "eligible": True, "seconds": 2.0,
+             "validation": {"worst_group_accuracy": peak * i / ROUNDS, "average_accuracy": 0.9}}
+            for i in range(1, ROUNDS + 1)
+        ]  # fmt: skip
+        run = records.folder(f"run{number:03d}")
+        run.begin({"phase": "search", "number": number, "config": {"lr": float(lr)}, "key": {}})
+        run.write_end({"status": status, "reason": "", "rows": rows})
+
+
+def test_times_add_up_without_a_scheduler(tmp_path: Path) -> None:
+    write(tmp_path / "d" / "m", 12)
+    table = read(tmp_path / "d" / "m")
+    found = search(table, make("random", table, 0), "none", trials=10, slots=4)
+    assert found.device_hours == pytest.approx(10 * ROUNDS * 2 / 3600)
+    assert found.hours == pytest.approx(3 * ROUNDS * 2 / 3600)  # ten trials, four at once
+    assert found.pruned == 0
+
+
+def test_a_grid_of_what_is_recorded_finds_the_best(tmp_path: Path) -> None:
+    write(tmp_path / "d" / "m", 12)
+    table = read(tmp_path / "d" / "m")
+    configs = [curve.config for curve in table.curves]
+    found = search(table, GridSearcher(configs), "none", trials=12, slots=3)
+    assert found.value == max(curve.best for curve in table.curves)
+
+
+def test_asha_saves_time_and_is_repeatable(tmp_path: Path) -> None:
+    write(tmp_path / "d" / "m", 30)
+    table = read(tmp_path / "d" / "m")
+    for name in ("random", "tpe"):
+        full = search(table, make(name, table, 1), "none", 30, 4)
+        short = search(table, make(name, table, 1), "asha", 30, 4)
+        assert short.pruned > 0
+        assert short.device_hours < 0.8 * full.device_hours
+        assert short == search(table, make(name, table, 1), "asha", 30, 4)
+
+
+def test_the_table_and_what_is_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "d" / "m", 8)
+    records = MethodRecords(tmp_path / "d" / "m")
+    run = records.folder("run999")
+    run.begin({"phase": "search", "number": 99, "config": {"lr": 0.5}, "key": {}})
+    run.write_end({"status": "pruned", "reason": "", "rows": []})
+    said = simulate(tmp_path / "d" / "m", repeats=2)
+    assert "8 recorded configurations (1 pruned" in said
+    assert said.count("\n| random") == said.count("\n| tpe") == 2
+    write(tmp_path / "d" / "few", 3)
+    with pytest.raises(UserError, match="expected at least 5"):
+        read(tmp_path / "d" / "few")
+    with pytest.raises(UserError, match="holds no study"):
+        read(tmp_path)
+
+
+def test_distance_is_on_the_knobs_own_scale() -> None:
+    knobs = {
+        "lr": Knob("log_uniform", (0.001, 1.0), 0.1),
+        "size": Knob("choice", (16, 32), 16),
+    }
+    assert distance(knobs, {"lr": 0.01}, {"lr": 0.1}) == pytest.approx(1 / 9)
+    assert distance(knobs, {"lr": 0.01, "size": 32}, {"lr": 0.01}) == 1
+    assert distance(knobs, {}, {"lr": 0.1, "size": 16}) == 0

@@ -1,0 +1,270 @@
+"""Which searcher and scheduler would have served an earlier study best: its records, replayed.
+
+``simulate(FOLDER)`` takes one method's records, trains nothing and answers in seconds. A proposed
+configuration trains as its nearest recorded one did, round by round, in the recorded time; slots
+work in parallel, and ASHA stops whom it stops. That is a surrogate: it tells how searchers and
+schedulers spend time on such curves, not what a new search would find between them.
+"""
+
+import heapq
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from types import SimpleNamespace
+from typing import Any, cast
+
+from ray.tune.schedulers import ASHAScheduler
+
+from datasets.errors import UserError
+from datasets.knobs import Config, Knob
+from tuning import selection
+from tuning.records import MethodRecords, RunFolder
+from tuning.search import REDUCTION, RUNGS, scores_of
+from tuning.searchers import RandomSearcher, Searcher, TPESearcher
+from tuning.selection import Rule, Score
+
+SEARCHES = ("random", "tpe")
+SCHEDULERS = ("none", "asha")
+LEAST = 5  # configurations with a full curve, below which a comparison tells nothing
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a recorded configuration did.
+
+    Args:
+        config: Its values.
+        scores: Of each round; None where the round was not eligible.
+        seconds: Of each round.
+    """
+
+    config: Config
+    scores: tuple[Score | None, ...]
+    seconds: tuple[float, ...]
+
+    @property
+    def best(self) -> float:
+        """The best round's value."""
+        return max(score.value for score in self.scores if score is not None)
+
+
+@dataclass(frozen=True)
+class Table:
+    """An earlier study of one method.
+
+    Args:
+        name: Data set and method.
+        knobs: What it searched.
+        rule: How it selected.
+        curves: Its configurations that trained to their end.
+        left_out: How many did not.
+    """
+
+    name: str
+    knobs: dict[str, Knob]
+    rule: Rule
+    curves: list[Curve]
+    left_out: int
+
+    def nearest(self, config: Mapping[str, Any]) -> Curve:
+        """Return the recorded configuration nearest to a proposed one."""
+        return min(self.curves, key=lambda curve: distance(self.knobs, curve.config, config))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a simulated search came to.
+
+    Args:
+        value: The winner's value.
+        device_hours: What all rounds took.
+        hours: What passed meanwhile.
+        pruned: How many configurations were stopped early.
+    """
+
+    value: float
+    device_hours: float
+    hours: float
+    pruned: int
+
+
+def distance(knobs: Mapping[str, Knob], one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    """Return how far apart two configurations are: squared, each knob's range counting as one."""
+    total = 0.0
+    for name, knob in knobs.items():
+        a, b = one.get(name, knob.default), other.get(name, knob.default)
+        if knob.kind == "choice":
+            total += a != b
+        else:
+            low, high = knob.bounds
+            if knob.log:
+                low, high, a, b = (math.log(float(value)) for value in (low, high, a, b))
+            total += ((float(a) - float(b)) / (high - low)) ** 2 if high > low else 0.0
+    return total
+
+
+def read(folder: Path) -> Table:
+    """Return the study that a method's records hold.
+
+    Args:
+        folder: ``<storage>/<dataset>/<method>``.
+
+    Raises:
+        UserError: If there is none, or too little of one.
+    """
+    definition = MethodRecords(folder).definition
+    if definition is None:
+        raise UserError(
+            f"--simulate: '{folder}' holds no study: expected one method's records, "
+            "<storage>/<dataset>/<method>, with its study.json"
+        )
+    knobs = {
+        name: Knob(
+            knob["kind"], tuple(knob["values"]), knob["default"],
+            {other: tuple(values) for other, values in knob["when"].items()},
+        )
+        for name, knob in definition["space"].items()
+    }  # fmt: skip
+    rule = selection.rule(definition["select"])
+    runs: dict[int, list[RunFolder]] = {}
+    for run in MethodRecords(folder).folders():
+        description = run.description
+        if description is not None and description["phase"] == "search":
+            runs.setdefault(int(description["number"]), []).append(run)
+    whole = [curve for _, seeds in sorted(runs.items()) if (curve := _curve(rule, seeds))]
+    if len(whole) < LEAST:
+        raise UserError(
+            f"--simulate: '{folder}' holds {len(whole)} configurations that trained to their end, "
+            f"expected at least {LEAST}: a study with --search random --scheduler none has many"
+        )
+    name = f"{folder.parent.name}/{folder.name}"
+    return Table(name, knobs, rule, whole, len(runs) - len(whole))
+
+
+def _curve(rule: Rule, seeds: Sequence[RunFolder]) -> Curve | None:
+    """Return a configuration's curve; None where it was pruned, failed or is not finished."""
+    ends = [run.end for run in seeds]
+    if any(end is None or end["status"] not in ("completed", "stopped_early") for end in ends):
+        return None
+    scores = scores_of(rule, list(seeds))
+    if not any(score is not None for score in scores):
+        return None
+    rows = [run.rows() for run in seeds]
+    seconds = tuple(sum(float(row["seconds"]) for row in same) for same in zip(*rows, strict=False))
+    description = cast(Mapping[str, Any], seeds[0].description)
+    return Curve(dict(description["config"]), tuple(scores), seconds)
+
+
+def search(table: Table, searcher: Searcher, scheduler: str, trials: int, slots: int) -> Outcome:
+    """Simulate one search: trials in parallel, each round at the time at which it would end."""
+    asha = _asha(table) if scheduler == "asha" else None
+    best: dict[int, float] = {}
+    events: list[tuple[float, int, int]] = []  # when, which trial, which round ends then
+    curves: dict[int, Curve] = {}
+    now = spent = 0.0
+    pruned = 0
+
+    def begin(number: int) -> None:
+        config = searcher.propose(number) if number < trials else None
+        if config is None:
+            return
+        curves[number] = table.nearest(config)
+        if asha is not None:
+            asha.on_trial_add(cast(Any, None), _handle(number))
+        heapq.heappush(events, (now + curves[number].seconds[0], number, 0))
+
+    for number in range(slots):
+        begin(number)
+    while events:
+        now, number, index = heapq.heappop(events)
+        curve = curves[number]
+        spent += curve.seconds[index]
+        score = curve.scores[index]
+        stop = False
+        if score is not None:
+            best[number] = max(best.get(number, -math.inf), score.value)
+            eligible = sum(s is not None for s in curve.scores[: index + 1])
+            result = {"eligible": eligible, "value": best[number]}
+            stop = asha is not None and (
+                asha.on_trial_result(cast(Any, None), _handle(number), result) == asha.STOP
+            )
+        last = index + 1 == len(curve.scores)
+        if not last and not stop:
+            heapq.heappush(events, (now + curve.seconds[index + 1], number, index + 1))
+            continue
+        pruned += not last
+        searcher.tell(number, curve.scores[: index + 1], "completed" if last else "pruned")
+        begin(len(curves))
+    return Outcome(max(best.values(), default=-math.inf), spent / 3600, now / 3600, pruned)
+
+
+def _asha(table: Table) -> ASHAScheduler:
+    """Return ASHA as a study would set it."""
+    rounds = max(sum(score is not None for score in curve.scores) for curve in table.curves)
+    return ASHAScheduler(
+        time_attr="eligible", metric="value", mode="max", max_t=rounds,
+        grace_period=max(1, rounds // RUNGS), reduction_factor=REDUCTION, stop_last_trials=False,
+    )  # fmt: skip
+
+
+def _handle(number: int) -> Any:
+    return SimpleNamespace(trial_id=str(number))
+
+
+def make(name: str, table: Table, seed: int) -> Searcher:
+    """Return a searcher of that name."""
+    if name == "tpe":
+        return TPESearcher(table.knobs, seed)
+    return RandomSearcher(table.knobs, seed, table.name)
+
+
+def simulate(folder: Path, trials: int | None = None, slots: int = 4, repeats: int = 10) -> str:
+    """Compare searchers and schedulers over an earlier study's records; return a table.
+
+    Args:
+        folder: One method's records.
+        trials: Configurations of each simulated search; None for as many as are recorded.
+        slots: How many run at once.
+        repeats: Simulated searches of each kind, which differ in the seed.
+
+    Raises:
+        UserError: If the folder holds no study, or too little of one.
+    """
+    table = read(folder)
+    count = trials or len(table.curves)
+    shown = table.rule.name
+    lines = [
+        f"{table.name}: {len(table.curves)} recorded configurations"
+        + (
+            f" ({table.left_out} pruned, failed or unfinished ones left out)"
+            if table.left_out
+            else ""
+        )
+        + f"; {count} trials, {slots} at once, mean ± standard deviation of {repeats} searches",
+        "",
+        f"| search | scheduler | {shown} | device-hours | hours | pruned |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in SEARCHES:
+        for scheduler in SCHEDULERS:
+            found = [
+                search(table, make(name, table, seed), scheduler, count, slots)
+                for seed in range(repeats)
+            ]
+            values = [-o.value if table.rule.lower else o.value for o in found]
+            lines.append(
+                f"| {name} | {scheduler} | {_with_deviation(values)} "
+                f"| {fmean(o.device_hours for o in found):.3g} "
+                f"| {fmean(o.hours for o in found):.3g} "
+                f"| {fmean(o.pruned for o in found) / count:.0%} |"
+            )
+    best = max(curve.best for curve in table.curves)
+    lines += ["", f"best recorded: {-best if table.rule.lower else best:.4f}"]
+    return "\n".join(lines)
+
+
+def _with_deviation(values: Sequence[float]) -> str:
+    deviation = stdev(values) if len(values) > 1 else 0.0
+    return f"{fmean(values):.4f} ± {deviation:.4f}"
