@@ -190,7 +190,11 @@ def fetch(benchmark: OnDisk, parts: Sequence[Source]) -> None:
         download(part.url, path, part.sha256)
         target = benchmark.folder / part.to
         if is_archive(path):
-            extract(path, target)
+            try:
+                extract(path, target)
+            except UserError:
+                path.unlink()  # so that the next call fetches it anew
+                raise
         else:
             target.mkdir(parents=True, exist_ok=True)
             path.replace(target / part.file)

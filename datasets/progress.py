@@ -70,4 +70,5 @@ class Counter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        if self._bar.live.is_started:  # stopping prints a line even where nothing was shown
+            self._bar.stop()

@@ -1,0 +1,249 @@
+"""Your own folder, and what is refused in any common table."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import datasets
+from datasets.errors import UserError
+from datasets.stores import Images, Texts
+from datasets.tables import SPLIT_NUMBERS, read_table
+from tests.datasets import real_data
+
+
+def load(root: Path) -> Any:
+    return datasets.load.__wrapped__("folder", root)
+
+
+def rows(name: Callable[[int], str], count: int = 24) -> pd.DataFrame:
+    numbers = range(count)
+    return pd.DataFrame(
+        {
+            "id": [f"x{i}" for i in numbers],
+            "filename": [name(i) for i in numbers],
+            "split": [i // 4 % 3 for i in numbers],
+            "y": [i % 2 for i in numbers],
+            "a": [i // 2 % 2 for i in numbers],
+        }
+    )
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "folder"
+    (folder / "pictures").mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    table = rows(lambda i: f"pictures/{i}.png")
+    for i, name in enumerate(table["filename"]):
+        pixels = generator.integers(0, 256, (5 + i % 3, 4 + i % 5, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    Image.open(folder / "pictures/0.png").convert("L").save(folder / "pictures/0.png")
+    table.to_csv(folder / "metadata.csv", index=False)
+    return tmp_path
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    real_data.vocabulary(tmp_path)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    table = rows(str)
+    table["text"] = [f"NA, {'word ' * i}the \u00e9nd\u2028{i}" for i in range(len(table))]
+    table.to_csv(folder / "mine.csv", index=False)
+    return tmp_path
+
+
+def change(root: Path, edit: Callable[[pd.DataFrame], Any], folder: str = "folder") -> None:
+    """Edit the table, in place or by what ``edit`` returns."""
+    path = next((root / folder).glob("*.csv"))
+    table = pd.read_csv(path, dtype=str, na_filter=False)
+    edited = edit(table)
+    (table if edited is None else edited).to_csv(path, index=False)
+
+
+def test_images(images: Path) -> None:
+    benchmark = load(images)
+    assert benchmark.modality == "images"
+    assert benchmark.provides == {"train_groups", "validation_groups", "images"}
+    assert benchmark.groups.names == tuple(f"y = {y}, a = {a}" for y in (0, 1) for a in (0, 1))
+    assert "vit" in benchmark.protocol.model
+    for number, name in enumerate(("train", "validation", "test")):
+        table = rows(lambda i: f"pictures/{i}.png")
+        table = table[table["split"] == number]
+        split = benchmark.splits[name]
+        assert split.group.tolist() == (2 * table["y"] + table["a"]).tolist()
+        assert isinstance(split.inputs, Images)
+        for i, file in enumerate(table["filename"]):
+            expected = np.asarray(Image.open(images / "folder" / file).convert("RGB"))
+            found = split.inputs[torch.tensor([i])].pixels[0].permute(1, 2, 0).numpy()
+            assert np.array_equal(found, expected)
+
+
+@pytest.mark.real_data
+def test_texts_in_the_table(texts: Path) -> None:
+    change(texts, lambda t: t.insert(5, "y_name", t["y"].map({"0": "calm", "1": "angry"})))
+    benchmark = load(texts)
+    assert benchmark.modality == "text"
+    assert "text" in benchmark.provides
+    assert benchmark.groups.classes == ("calm", "angry")
+    assert benchmark.protocol.model == "bert-base-uncased"
+    store = benchmark.splits["train"].inputs
+    assert isinstance(store, Texts)
+    words = (texts / "bert-base-uncased/vocab.txt").read_text(encoding="utf-8").split("\n")
+    batch = store[torch.tensor([1])]
+    pieces = [words[i] for i in batch.ids[0].tolist()]
+    assert pieces == ["[CLS]", "na", ",", "word", "the", "end", "1", "[SEP]"]
+    assert not batch.segments.any()
+
+
+@pytest.mark.real_data
+def test_texts_in_files(texts: Path) -> None:
+    expected = load(texts).splits["test"].inputs
+    folder = texts / "folder"
+    table = pd.read_csv(folder / "mine.csv", dtype=str, na_filter=False)
+    for i, text in enumerate(table.pop("text")):
+        (folder / f"{i}.txt").write_text(text, encoding="utf-8")
+    table["filename"] += ".txt"
+    table.to_csv(folder / "mine.csv", index=False)
+    found = load(texts).splits["test"].inputs
+    assert torch.equal(found.flat, expected.flat)
+    assert torch.equal(found.lengths, expected.lengths)
+    (folder / "3.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(UserError, match=r"3.txt: line 1: not UTF-8 \(byte 0xe9\)"):
+        _ = load(texts).splits
+    (folder / "3.txt").write_text(" \n")
+    with pytest.raises(UserError, match="row 4: empty text"):
+        _ = load(texts).splits
+
+
+@pytest.mark.real_data
+def test_another_tokenizer(texts: Path) -> None:
+    (texts / "folder" / "tokenizer").mkdir()
+    marks = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nword\nthe\n"
+    (texts / "folder" / "tokenizer" / "vocab.txt").write_text(marks)
+    ids = load(texts).splits["train"].inputs[torch.tensor([2])].ids[0].tolist()
+    assert ids == [2, 1, 1, 5, 5, 6, 1, 1, 3]
+
+
+def test_a_missing_vocabulary_says_what_to_do(texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (texts / "bert-base-uncased" / "vocab.txt").unlink()
+    monkeypatch.setattr("datasets.texts.try_to_load_from_cache", lambda *_: None)
+    with pytest.raises(UserError, match=r"vocab.txt: missing.*download the file vocab.txt"):
+        _ = load(texts).splits
+
+
+def test_the_name_of_the_folder(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (images / "folder").rename(images / "birds")
+    with pytest.raises(UserError, match=r"folder: missing; put a table metadata.csv"):
+        _ = load(images).splits
+    monkeypatch.setenv("EVENHAND_FOLDER", "birds")
+    before = load(images).key_version
+    assert len(load(images).splits["train"]) == 8
+    change(images, lambda t: t.loc.__setitem__((0, "a"), "1"), "birds")
+    assert load(images).key_version != before
+
+
+def test_a_damaged_image_is_named_and_mended(images: Path) -> None:
+    path = images / "folder" / "pictures" / "5.png"
+    whole = path.read_bytes()
+    benchmark = load(images)
+    for content, reason in (
+        (whole[: len(whole) // 2], "damaged image"),
+        (b"", "no image"),
+        (b"text", "no image"),
+        (None, "missing"),
+    ):
+        path.unlink()
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(UserError, match=f"pictures/5.png: {reason}"):
+            _ = load(images).splits
+        assert any("5.png" in line for line in load(images).problems() + load(images).damage())
+    path.write_bytes(whole)
+    assert benchmark.problems() == []
+    assert len(benchmark.splits["train"]) == 8
+
+
+def test_a_changed_image_is_read_anew(images: Path) -> None:
+    first = load(images).data_hash
+    assert load(images).data_hash == first
+    Image.new("RGB", (3, 3), "red").save(images / "folder" / "pictures" / "1.png")
+    assert load(images).data_hash != first
+
+
+def put(column: str, row: int, value: str) -> Callable[[pd.DataFrame], object]:
+    return lambda table: table.loc.__setitem__((row, column), value)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda t: t.drop(columns="a"), r"missing column a; the file has id, file"),
+        (lambda t: t.rename(columns={"y": "label"}), "missing column y"),
+        (put("split", 2, "3"), r"row 3 \(id x2\): split: received '3', expected 0, 1 or 2"),
+        (put("split", 2, ""), "split: received ''"),
+        (put("y", 1, "-1"), r"row 2 \(id x1\): y: received '-1'"),
+        (put("y", 1, "cat"), "y: received 'cat', expected a number from 0 up"),
+        (put("y", 1, "1.5"), "y: received '1.5'"),
+        (put("y", 1, "7"), r"column y: received 0, 1, 7; expected 0 to k - 1"),
+        (put("a", 1, "3"), r"column a: received 0, 1, 3; expected 0 to k - 1"),
+        (put("id", 1, "x0"), r"row 2 \(id x0\): id: received 'x0', expected ids that stand once"),
+        (put("filename", 1, "../../secret.png"), r"row 2: filename: received '../../secret.png'"),
+        (put("filename", 1, "/etc/passwd"), "expected a name inside"),
+        (put("filename", 1, "nowhere.png"), "nowhere.png: missing"),
+        (lambda t: t.drop(t.index[t["split"] == "1"]), r"no row of split 1"),
+        (lambda t: t.drop(t.index), "no rows"),
+        (
+            lambda t: t.drop(t.index[(t["split"] == "1") & (t["a"] == "1")]),
+            r"validation has no example of group y = 0, a = 1; y = 1, a = 1",
+        ),
+        (
+            lambda t: t.insert(5, "a_name", [str(i % 3) for i in range(len(t))]),
+            r"a '0' goes with a_name '0', '1', '2'|a \S+ goes with a_name",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_table_is_named(
+    images: Path, edit: Callable[[pd.DataFrame], Any], message: str
+) -> None:
+    change(images, edit)
+    with pytest.raises(UserError, match=message):
+        _ = load(images).splits
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "metadata.csv: empty, expected the columns id, filename, split, y, a"),
+        (b"\xff\xfe\x00", "not UTF-8"),
+        (b"id,filename,split,y,a\n1,b,0,0,0\n2,c\xe9,1,0,0\n", "line 3: not UTF-8"),
+        (b'id,filename,split,y,a\n1,"b,0,0,0\n', "metadata.csv: "),
+        (b"id,filename,split,y,a\n1,b,0,0,0,9,9\n", "metadata.csv: "),
+        (b"id,filename,split,y,a\n1,b\n", "metadata.csv: row 1"),
+    ],
+)
+def test_what_is_no_table(images: Path, content: bytes, message: str) -> None:
+    (images / "folder" / "metadata.csv").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        _ = load(images).splits
+
+
+def test_two_tables(images: Path) -> None:
+    folder = images / "folder"
+    (folder / "metadata.csv").rename(folder / "one.csv")
+    (folder / "two.csv").write_text("a")
+    with pytest.raises(UserError, match=r"one.csv, two.csv: which one"):
+        _ = load(images).splits
+
+
+def test_names_of_splits_and_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    lines = [f"{i},f,{name},{i % 2},0" for i, name in enumerate(SPLIT_NUMBERS)]
+    path.write_bytes(b"\xef\xbb\xbfid, filename,split,y,a\r\n" + "\r\n".join(lines).encode())
+    assert read_table(path)["split"].tolist() == list(SPLIT_NUMBERS.values())

@@ -1,0 +1,293 @@
+"""``python -m datasets.prepare`` and ``describe``, with a server on loopback."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import datasets
+from datasets import describe, prepare
+from datasets.cache import locked
+from datasets.disk import OnDisk
+from datasets.sources import SOURCES, mirrored, read_sources
+from tests.datasets import real_data
+from tests.datasets.loopback import Server, serving
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def www(tmp_path: Path) -> Iterator[tuple[Path, Server]]:
+    (tmp_path / "www").mkdir()
+    with serving(tmp_path / "www") as server:
+        yield tmp_path / "www", server
+
+
+def pack(folder: Path, archive: Path) -> None:
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive, "w") as opened:
+            for path in sorted(folder.rglob("*")):
+                opened.write(path, str(path.relative_to(folder.parent)))
+        return
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, folder.name)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    capsys.readouterr()
+    try:
+        code = prepare.main([str(argument) for argument in arguments])
+    except SystemExit as error:
+        code = int(str(error.code))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+NAME = "waterbird_complete95_forest2water2.tar.gz"
+
+
+@pytest.mark.real_data
+def test_waterbirds_from_a_server(
+    tmp_path: Path, www: tuple[Path, Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, server = www
+    real_data.waterbirds(tmp_path / "made")
+    pack(tmp_path / "made" / "waterbirds" / NAME.removesuffix(".tar.gz"), folder / NAME)
+    root = tmp_path / "data"
+    server.break_after = 100_000
+    arguments = ("waterbirds", "--data-root", root, "--download", "--source", server.address)
+    code, out, err = run(capsys, *arguments)
+    assert (code, err) == (0, "")
+    assert f"waterbirds: complete ({root / 'waterbirds'})" in out
+    assert [asked[1] for asked in server.asked] == ["", "bytes=100000-"]
+    assert (root / "waterbirds" / "metadata_waterbirds.csv").is_file()
+    assert not (root / ".downloads" / "waterbirds").exists()
+    state = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.suffix != ".lock"}
+    assert run(capsys, *arguments)[0] == 0  # nothing is left to do
+    assert run(capsys, "waterbirds", "--data-root", root, "--check")[0] == 0
+    assert state == {
+        path: path.stat().st_mtime_ns for path in root.rglob("*") if path.suffix != ".lock"
+    }
+    assert len(server.asked) == 2
+
+    images = sorted((root / "waterbirds").rglob("*.jpg"))
+    images[0].unlink()
+    images[1].write_bytes(images[1].read_bytes()[:2000])
+    code, _, err = run(capsys, "waterbirds", "--data-root", root, "--check")
+    assert code == 1
+    assert f"{images[0]}: missing" in err
+    code, _, err = run(capsys, *arguments)
+    assert code == 0, err
+    images[1].write_bytes(images[1].read_bytes()[:2000])
+    code, _, err = run(capsys, "waterbirds", "--data-root", root, "--check")
+    assert code == 1
+    assert f"{images[1]}: damaged image" in err
+    assert "1 missing or damaged" in err
+
+
+@pytest.mark.real_data
+def test_several_at_once_of_a_file_of_sources(
+    tmp_path: Path, www: tuple[Path, Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, server = www
+    made = tmp_path / "made" / "celeba"
+    real_data.celeba(made)
+    pack(made / "img_align_celeba", folder / "img_align_celeba.zip")
+    for name in ("list_eval_partition.txt", "list_attr_celeba.txt"):
+        (made / name).rename(folder / name)
+    real_data.comments().iloc[::9].reset_index(drop=True).to_csv(
+        folder / "all_data_with_identities.csv"
+    )
+    digest = hashlib.sha256((folder / "img_align_celeba.zip").read_bytes()).hexdigest()
+    entries: dict[str, list[dict[str, Any]]] = {
+        "celeba": [
+            {"url": f"{server.address}/{path.name}", "file": path.name, "sha256": digest}
+            if path.suffix == ".zip"
+            else {"url": f"{server.address}/{path.name}", "file": path.name, "sha256": None}
+            for path in sorted(folder.glob("*"))
+            if "celeba" in path.name or "partition" in path.name
+        ],
+        "civilcomments": [
+            {
+                "url": f"{server.address}/all_data_with_identities.csv",
+                "file": "all_data_with_identities.csv",
+            }
+        ],
+    }
+    sources = tmp_path / "sources.yaml"
+    sources.write_text(yaml.safe_dump(entries))
+    root = tmp_path / "data"
+    real_data.vocabulary(root)
+    names = ("celeba", "civilcomments", "civilcomments_fine")
+    code, out, err = run(capsys, *names, "--data-root", root, "--download", "--sources", sources)
+    assert code == 0, err
+    for name in names:
+        assert f"{name}: complete" in out
+        assert (root / ".cache" / name).is_dir()
+    assert len(server.asked) == 4
+    caches = [path.parent for path in (root / ".cache").rglob("manifest.json")]
+    assert len(caches) == 3
+    assert run(capsys, *names, "--data-root", root, "--check")[0] == 0
+    assert describe.main([*names, "--data-root", str(root)]) == 0
+    printed = capsys.readouterr().out
+    assert "Caution: train differs from the published groups" in printed  # it is a small piece
+    assert "the smallest validation group is" in printed
+
+    for entry in entries["celeba"]:
+        entry["sha256"] = "0" * 64
+    sources.write_text(yaml.safe_dump(entries))
+    code, _, err = run(
+        capsys, "celeba", "--data-root", tmp_path / "two", "--download", "--sources", sources
+    )
+    assert code == 2
+    assert "wrong checksum" in err
+    assert not list((tmp_path / "two").rglob("*.part"))
+
+
+def test_one_archive_of_the_whole_folder(
+    tmp_path: Path, www: tuple[Path, Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, server = www
+    table = "id,filename,split,y,a\n" + "".join(
+        f"{i},{i}.txt,{i // 4},{i % 2},{i // 2 % 2}\n" for i in range(12)
+    )
+    with zipfile.ZipFile(folder / "own.zip", "w") as archive:
+        archive.writestr("metadata.csv", table)
+        for i in range(12):
+            archive.writestr(f"{i}.txt", f"text {i}")
+    root = tmp_path / "data"
+    address = f"{server.address}/own.zip"
+    arguments = ("folder", "--data-root", root, "--download", "--source", address)
+    code, _, err = run(capsys, *arguments)
+    assert code == 0, err
+    assert "not tokenised yet" in err  # no vocabulary there, which the message names
+    made = datasets.load.__wrapped__("folder", root)
+    assert isinstance(made, OnDisk)
+    assert made.problems() == []
+
+
+def test_an_archive_that_escapes_is_refused_and_leaves_nothing(
+    tmp_path: Path, www: tuple[Path, Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, server = www
+    with zipfile.ZipFile(folder / "own.zip", "w") as archive:
+        archive.writestr("../../evil.txt", "evil")
+    root = tmp_path / "deep" / "data"
+    address = f"{server.address}/own.zip"
+    code, _, err = run(capsys, "folder", "--data-root", root, "--download", "--source", address)
+    assert code == 2
+    assert err.startswith("error: folder: ")
+    assert "member '../../evil.txt' would lie outside" in err
+    assert not list(tmp_path.rglob("evil.txt"))
+    assert not (root / "folder").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: NAME"),
+        (["waterbrids"], "unknown data set 'waterbrids' (did you mean 'waterbirds'?)"),
+        (["waterbirds", "--chek"], "unknown option '--chek' (did you mean '--check'?)"),
+        (["waterbirds", "--check", "--download"], "give one of them"),
+        (["waterbirds", "--source", "http://x"], "add --download"),
+        (["waterbirds", "celeba", "--download", "--source", "http://x"], "--source is of one"),
+        (["folder", "--download"], "no address to download from; put the files into"),
+        (["waterbirds", "--download", "--sources", "nowhere.yaml"], "nowhere.yaml: missing"),
+    ],
+)
+def test_mistakes_get_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert message in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+def test_check_of_nothing_says_what_is_missing_and_makes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "waterbirds", "colored_digits", "--data-root", tmp_path, "--check")
+    assert code == 1
+    assert f"{tmp_path / 'waterbirds'}: missing" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_process_says_that_it_waits(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "datasets.prepare", "waterbirds", "--data-root", str(tmp_path)]
+    with (
+        locked(tmp_path / ".waterbirds.prepare.lock", "this test"),
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        ) as process,
+    ):
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        process.kill()
+    assert "another process prepares it; waiting for it" in said
+
+
+def test_the_sources_in_use_are_well_formed() -> None:
+    for name, sources in read_sources(SOURCES).items():
+        for source in sources:
+            assert source.url.startswith("https://"), name
+            assert mirrored("http://h/x", [source])[0].url == f"http://h/x/{source.file}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "no YAML"),
+        ("a: 3", "expected a list"),
+        ("a: [{url: u}]", "a, entry 1: file: received None"),
+        ("a: [{url: u, file: ../x}]", "file: received '../x'"),
+        ("a: [{url: u, file: x, to: /etc}]", "to: received '/etc'"),
+        ("a: [{url: u, file: x, sha256: abc}]", "sha256: received 'abc'"),
+        ("a: [{url: u, file: x, shasum: abc}]", "unknown key 'shasum' (did you mean 'sha256'?)"),
+    ],
+)
+def test_malformed_sources_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
+) -> None:
+    (tmp_path / "s.yaml").write_text(text)
+    code, _, err = run(
+        capsys,
+        *("waterbirds", "--data-root", tmp_path, "--download", "--sources", tmp_path / "s.yaml"),
+    )
+    assert code == 2
+    assert message in err
+
+
+def test_cards(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for name in datasets.names():
+        card = datasets.load.__wrapped__(name, tmp_path).card
+        assert all((card.title, card.source, card.licence, card.paper)), name
+    assert describe.main(["colored_digits", "two_digits", "waterbirds"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1 digit < 5 channel 1 27 (2.5%) 90 (25.1%) 90 (25.1%)" in printed
+    # sqrt(0.8 x 0.2 / 89) = 4.24%
+    assert "with 89 examples: there, an accuracy of 80% has a standard error of 4.2" in printed
+    assert "left_accuracy" in printed
+    assert "not complete" in printed
+    assert describe.main(["waterbrids"]) == 2
+    assert "did you mean 'waterbirds'" in capsys.readouterr().err

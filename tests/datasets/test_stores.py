@@ -1,0 +1,98 @@
+"""Gathering from stores agrees with a slow loop."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datasets.stores import Images, Texts
+from datasets.texts import Tokens
+
+SIZES = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=6)
+
+
+@st.composite
+def some_images(draw: st.DrawFn) -> tuple[list[torch.Tensor], Images]:
+    sizes = draw(SIZES)
+    if draw(st.booleans()):
+        sizes = [sizes[0]] * len(sizes)  # stores of one size gather in another way
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
+    single = [
+        torch.randint(1, 256, (h, w, 3), dtype=torch.uint8, generator=generator) for h, w in sizes
+    ]
+    lengths = torch.tensor([image.numel() for image in single])
+    flat = torch.cat([image.flatten() for image in single])
+    return single, Images(flat, lengths.cumsum(0) - lengths, torch.tensor(sizes))
+
+
+@settings(deadline=None)
+@given(some_images(), st.data())
+def test_images_are_padded_at_right_and_bottom(
+    made: tuple[list[torch.Tensor], Images], data: st.DataObject
+) -> None:
+    single, store = made
+    assert len(store) == len(single)
+    index = data.draw(st.lists(st.integers(0, len(single) - 1), min_size=1, max_size=7))
+    batch = store[torch.tensor(index)]
+    height = max(single[i].shape[0] for i in index)
+    width = max(single[i].shape[1] for i in index)
+    expected = torch.zeros((len(index), 3, height, width), dtype=torch.uint8)
+    for place, i in enumerate(index):
+        for row in range(single[i].shape[0]):
+            for column in range(single[i].shape[1]):
+                expected[place, :, row, column] = single[i][row, column]
+    assert torch.equal(batch.pixels, expected)
+    assert batch.pixels.dtype == torch.uint8
+    assert batch.sizes.tolist() == [list(single[i].shape[:2]) for i in index]
+    assert store.nbytes >= sum(image.numel() for image in single)
+    again = store.to(torch.device("cpu"))[torch.tensor(index)]
+    assert torch.equal(again.pixels, batch.pixels)
+
+
+TEXTS = st.lists(
+    st.lists(st.integers(1, 30521), min_size=1, max_size=8).flatmap(
+        lambda ids: st.tuples(st.just(ids), st.integers(0, len(ids)))
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(deadline=None)
+@given(TEXTS, st.data())
+def test_texts_are_padded_to_the_longest_of_the_batch(
+    texts: list[tuple[list[int], int]], data: st.DataObject
+) -> None:
+    lengths = torch.tensor([len(ids) for ids, _ in texts])
+    flat = torch.tensor([i for ids, _ in texts for i in ids], dtype=torch.int32)
+    seconds = torch.tensor([second for _, second in texts])
+    store = Texts(flat, lengths.cumsum(0) - lengths, lengths, seconds)
+    index = data.draw(st.lists(st.integers(0, len(texts) - 1), min_size=1, max_size=7))
+    batch = store[torch.tensor(index)]
+    longest = max(len(texts[i][0]) for i in index)
+    for place, i in enumerate(index):
+        ids, second = texts[i]
+        padding = [0] * (longest - len(ids))
+        assert batch.ids[place].tolist() == ids + padding
+        assert batch.attention[place].tolist() == [True] * len(ids) + [False] * len(padding)
+        segments = [int(position >= second) for position in range(len(ids))]
+        assert batch.segments[place].tolist() == segments + padding
+    assert batch.ids.dtype == batch.segments.dtype == torch.int64
+    assert torch.equal(store.lengths, lengths)
+
+
+@given(st.lists(st.lists(st.integers(0, 99), max_size=5), min_size=1, max_size=6), st.data())
+def test_rows_of_tokens(texts: list[list[int]], data: st.DataObject) -> None:
+    lengths = np.array([len(text) for text in texts])
+    flat = np.array([i for text in texts for i in text], dtype=np.int32)
+    rows = data.draw(st.lists(st.integers(0, len(texts) - 1), max_size=8))
+    kept = Tokens(flat, lengths, lengths).rows(np.array(rows, dtype=np.int64))
+    assert kept.flat.tolist() == [i for row in rows for i in texts[row]]
+    assert kept.lengths.tolist() == [len(texts[row]) for row in rows]
+
+
+def test_an_empty_batch() -> None:
+    store = Images(torch.zeros(12, dtype=torch.uint8), torch.tensor([0]), torch.tensor([[2, 2]]))
+    assert len(store[torch.zeros(0, dtype=torch.int64)].pixels) == 0
+    texts = Texts(torch.ones(2), torch.tensor([0]), torch.tensor([2]), torch.tensor([2]))
+    assert len(texts[torch.zeros(0, dtype=torch.int64)].ids) == 0
