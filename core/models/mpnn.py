@@ -1,0 +1,155 @@
+"""A message passing network on molecules as complete graphs."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core.batch import Output
+from core.models.base import Model
+from datasets.molecules import EDGE_FEATURES, FEATURES, MoleculeBatch
+
+ROUNDS = 3  # of messages, and of the readout
+
+
+class MPNN(Model):
+    """Messages from edge networks, a GRU per atom, Set2Set and a linear layer: 616,960 parameters.
+
+    Gilmer et al., Neural Message Passing for Quantum Chemistry, ICML 2017, in the form of PyTorch
+    Geometric's example, which Navon et al. (ICML 2022) and others train on QM9; the parameters are
+    the same. Each task adds a linear head of 65 parameters, eleven tasks make 617,675.
+
+    Args:
+        outputs: The tasks; each has one output.
+        width: Of the atoms' states.
+        hidden: Of the edge network.
+    """
+
+    def __init__(self, outputs: Mapping[str, int], width: int = 64, hidden: int = 128) -> None:
+        super().__init__()
+        self.embedding = nn.Linear(FEATURES, width)
+        self.messages = Messages(width, hidden)
+        self.update = nn.GRUCell(width, width)
+        self.readout = Set2Set(width)
+        self.last = nn.Linear(2 * width, width)
+        self._heads = nn.ModuleDict({task: nn.Linear(width, n) for task, n in outputs.items()})
+
+    def forward(self, inputs: MoleculeBatch) -> Output:
+        """Return a number per molecule and task, ``(b,)``, and the last layer, ``(b, width)``."""
+        state = functional.relu(self.embedding(inputs.x))
+        graph = self.messages.graph(inputs)
+        for _ in range(ROUNDS):
+            state = self.update(functional.relu(self.messages(state, graph)), state)
+        hidden = functional.relu(self.last(self.readout(state, graph)))
+        outputs = {task: head(hidden).squeeze(1) for task, head in self._heads.items()}
+        return Output(outputs, hidden, (hidden,))
+
+    def heads(self) -> Mapping[str, nn.Module]:
+        """Return the linear heads by task."""
+        return dict(self._heads.items())
+
+
+class Graph(NamedTuple):
+    """What stays the same over the rounds.
+
+    Args:
+        edges: The edge network's hidden layer and a 1, padded with 0, ``(b, n, hidden + 1, n)``:
+            molecule, target atom, entry, source atom.
+        molecule: Each atom's molecule, ``(atoms,)``.
+        within: Each atom's place in its molecule, ``(atoms,)``.
+        neighbours: The number of each atom's neighbours, at least 1, ``(atoms, 1)``.
+    """
+
+    edges: Tensor
+    molecule: Tensor
+    within: Tensor
+    neighbours: Tensor
+
+    def padded(self, state: Tensor) -> Tensor:
+        """Return the atoms' states, ``(atoms, width)``, by molecule, ``(b, n, width)``."""
+        found = state.new_zeros((len(self.edges), self.edges.shape[1], state.shape[1]))
+        found[self.molecule, self.within] = state
+        return found
+
+
+class Set2Set(nn.Module):
+    """Reads a set of any size by attention, from a query that an LSTM forms of the last reading.
+
+    Vinyals, Bengio & Kudlur, Order Matters: Sequence to sequence for sets, ICLR 2016; parameters
+    and numbers as PyTorch Geometric's, without its sums over scattered atoms, whose order on a GPU
+    changes from run to run.
+
+    Args:
+        width: Of the elements.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTMCell(2 * width, width)
+
+    def forward(self, state: Tensor, graph: Graph) -> Tensor:
+        """Return the last query and reading of each molecule, ``(b, 2 width)``."""
+        elements = graph.padded(state)
+        present = graph.padded(torch.ones_like(state[:, :1])).squeeze(2) > 0
+        query = memory = elements.new_zeros((len(elements), elements.shape[2]))
+        read = query.repeat(1, 2)
+        for _ in range(ROUNDS):
+            query, memory = self.lstm(read, (query, memory))
+            scores = (elements @ query.to(elements.dtype).unsqueeze(2)).squeeze(2)
+            shares = scores.masked_fill(~present, -torch.inf).softmax(dim=1)
+            mean = (shares.unsqueeze(1).to(elements.dtype) @ elements).squeeze(1)
+            read = torch.cat([query, mean.to(query.dtype)], dim=1)
+        return read
+
+
+class Messages(nn.Module):
+    r"""The mean over an atom's neighbours of ``x_j W(e_ij)``, plus ``x_i R + b``.
+
+    ``W(e)`` is a matrix that a network with one hidden layer makes of the edge's features, as in
+    PyTorch Geometric's ``NNConv``, which makes and keeps a matrix per edge. Since the last layer is
+    linear, ``sum_j x_j W(e_ij) = sum_k (sum_j h_k(e_ij) x_j) W_k``, and one matrix product per atom
+    suffices: the same numbers, for molecules of 18 atoms from a thirteenth of the operations.
+
+    Args:
+        width: Of the atoms' states.
+        hidden: Of the edge network.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.edge_hidden = nn.Linear(EDGE_FEATURES, hidden)
+        self.edge_matrix = nn.Linear(hidden, width * width)
+        self.root = nn.Linear(width, width)
+        nn.init.zeros_(self.root.bias)
+
+    def graph(self, inputs: MoleculeBatch) -> Graph:
+        """Return what the rounds share."""
+        atoms = torch.arange(len(inputs.molecule), device=inputs.molecule.device)
+        molecules = torch.arange(inputs.molecules, device=atoms.device)
+        starts = torch.searchsorted(inputs.molecule, molecules)
+        within = atoms - starts[inputs.molecule]
+        sizes = torch.searchsorted(inputs.molecule, molecules, right=True) - starts
+        neighbours = (sizes[inputs.molecule] - 1).clamp(min=1).unsqueeze(1)
+        hidden = functional.relu(self.edge_hidden(inputs.edge_attr))
+        hidden = functional.pad(hidden, (0, 1), value=1.0)  # the last layer's bias
+        source, target = inputs.edge_index
+        most = inputs.largest
+        edges = hidden.new_zeros((inputs.molecules, most, hidden.shape[1], most))
+        place = (inputs.molecule[target], within[target], slice(None), within[source])
+        edges[place] = hidden
+        return Graph(edges, inputs.molecule, within, neighbours)
+
+    def forward(self, state: Tensor, graph: Graph) -> Tensor:
+        """Return the messages, ``(atoms, width)``, of the atoms' states, ``(atoms, width)``."""
+        count, most, hidden, _ = graph.edges.shape
+        width = state.shape[1]
+        products = graph.edges.view(count, most * hidden, most).to(state.dtype) @ graph.padded(
+            state
+        )
+        products = products.view(count, most, hidden * width)[graph.molecule, graph.within]
+        matrix = torch.cat([self.edge_matrix.weight.T, self.edge_matrix.bias.unsqueeze(0)])
+        found = products @ matrix.view(hidden * width, width).to(state.dtype)
+        messages: Tensor = found / graph.neighbours + self.root(state)
+        return messages

@@ -1,0 +1,202 @@
+"""QM9: its files, units, splits and errors, against plain code and PyTorch Geometric."""
+
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.errors import UserError
+from datasets.qm9 import QM9, TARGETS, held_out
+from tests.datasets import molecule_files
+from tests.datasets.real_data import piece
+
+pytest.importorskip("rdkit", reason="rdkit is not installed (requirements-qm9.txt)")
+
+NUMBERS = molecule_files.COLUMNS[1:]
+# The columns of PyTorch Geometric's y that the published code takes, in its order.
+PUBLISHED = [0, 1, 2, 3, 5, 6, 12, 13, 14, 15, 11]
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVENHAND_CACHE", str(tmp_path / "cache"))
+
+
+def plain(benchmark: QM9, numbers: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the targets in the order of the table, computed one by one."""
+    units = {"homo": 27.2113825435, "lumo": 27.2113825435, "zpve": 27.2113825435}
+    units |= dict.fromkeys(("u0_atom", "u298_atom", "h298_atom", "g298_atom"), 0.04336414)
+    columns = ["mu", "alpha", "homo", "lumo", "r2", "zpve"]
+    columns += ["u0_atom", "u298_atom", "h298_atom", "g298_atom", "cv"]
+    return {
+        task.name: numbers[:, NUMBERS.index(column)] * units.get(column, 1.0)
+        for task, column in zip(benchmark.tasks, columns, strict=True)
+    }
+
+
+def test_targets_units_and_skipped_molecules(tmp_path: Path) -> None:
+    skipped = (1, 7, 40)
+    numbers = molecule_files.write(tmp_path, 40, skipped=skipped)
+    benchmark = QM9(tmp_path)
+    splits = benchmark.splits
+    assert {name: len(split) for name, split in splits.items()} == {
+        "train": 31, "validation": 3, "test": 3,
+    }  # fmt: skip
+    kept = np.delete(numbers, [number - 1 for number in skipped], axis=0)
+    order = np.random.RandomState(0).permutation(len(kept))
+    for name, values in plain(benchmark, kept).items():
+        mean, deviation = values[order[6:]].mean(), values[order[6:]].std(ddof=1)
+        for split, rows in (("test", order[:3]), ("validation", order[3:6]), ("train", order[6:])):
+            found = splits[split].targets[name]
+            assert found.dtype == torch.float32
+            np.testing.assert_allclose(found, (values[rows] - mean) / deviation, rtol=2e-6)
+
+
+def test_errors_are_in_published_units(tmp_path: Path) -> None:
+    numbers = molecule_files.write(tmp_path, 60, seed=1)
+    benchmark = QM9(tmp_path)
+    split = benchmark.splits["test"]
+    meter = benchmark.meter("test")
+    outputs = {name: torch.zeros(len(split)) for name in TARGETS}  # the training mean
+    for rows in torch.arange(len(split)).split(4):
+        part = {name: target[rows] for name, target in split.targets.items()}
+        meter.add(rows, {name: values[rows] for name, values in outputs.items()}, part)
+    found = meter.metrics()
+    order = np.random.RandomState(0).permutation(60)
+    for place, (name, values) in enumerate(plain(benchmark, numbers).items()):
+        error = np.abs(values[order[:6]] - values[order[12:]].mean()).mean()
+        error *= 1000 if place in (2, 3, 5, 6, 7, 8, 9) else 1
+        assert found[f"mae_{name}"] == pytest.approx(error, rel=1e-5)
+    assert meter.predictions()["error_homo"].mean().item() == pytest.approx(found["mae_homo"])
+
+
+def test_published_baseline_and_split_sizes() -> None:
+    benchmark = QM9(Path("nowhere"))
+    reached = dict(benchmark.baseline.metrics)
+    assert benchmark.judged(reached)["delta_m"] == 0
+    # FairGrad's published row (Ban & Ji, ICML 2024) and its published delta-m.
+    row = [0.117, 0.253, 87.57, 84.00, 2.15, 5.07, 70.89, 71.17, 71.21, 70.88, 0.095]
+    judged = benchmark.judged(dict(zip(benchmark.metric_names, row, strict=True)))
+    assert judged["delta_m"] == pytest.approx(57.9, abs=0.3)
+    assert [held_out(n) for n in (130_831, 30_000, 29_999, 364, 5)] == [10_000, 10_000, 2999, 36, 1]
+
+
+def test_same_data_in_another_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    molecule_files.write(tmp_path, 30)
+    first = QM9(tmp_path).data_hash
+    monkeypatch.setenv("EVENHAND_CACHE", str(tmp_path / "other"))
+    assert QM9(tmp_path).data_hash == first
+    molecule_files.write(tmp_path / "others", 30, seed=1)
+    assert QM9(tmp_path / "others").data_hash != first
+
+
+def test_missing_files_are_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "qm9" / "raw").mkdir(parents=True)
+    with pytest.raises(UserError) as caught:
+        _ = QM9(tmp_path).splits
+    assert [name in str(caught.value) for name in ("gdb9.sdf:", "gdb9.sdf.csv:", "uncharac")]
+    assert len(QM9(tmp_path).problems()) == 3
+
+
+def edit(root: Path, name: str, old: str, new: str) -> None:
+    path = root / "qm9" / "raw" / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        (
+            "gdb9.sdf",
+            "gdb_5\n     test\n\n",
+            "gdb_5\n     test\n\nxx",
+            r"molecule 5 \('gdb_5', from",
+        ),
+        ("gdb9.sdf", "gdb_9\n", "gdb_99\n", r"molecule 9 is 'gdb_99'.*'gdb_9' in line 10"),
+        ("gdb9.sdf", " C   0", " Si  0", r"molecule \d+ \('gdb_.*atoms Si, expected H, C, N, O, F"),
+        ("gdb9.sdf.csv", "u298_atom", "u298", r"csv.*u298_atom"),
+        ("gdb9.sdf.csv", "\ngdb_3,", "\ngdb_3,0,0,0,oops,", r"csv"),
+        ("uncharacterized.txt", "  4  C1", "  x  C1", r"line 10: received 'x .*20 molecules"),
+        ("uncharacterized.txt", "  4  C1", "  21  C1", r"line 10: received '21 "),
+    ],
+)
+def test_bad_files_are_refused(tmp_path: Path, name: str, old: str, new: str, message: str) -> None:
+    molecule_files.write(tmp_path, 20, skipped=(4,))
+    edit(tmp_path, name, old, new)
+    with pytest.raises(UserError, match=message):
+        _ = QM9(tmp_path).splits
+    cache = tmp_path / "cache" / "qm9"
+    assert not [path for path in cache.iterdir() if path.suffix != ".lock"]
+
+
+def test_line_of_a_bad_molecule_is_right(tmp_path: Path) -> None:
+    molecule_files.write(tmp_path, 12)
+    edit(tmp_path, "gdb9.sdf", "gdb_8\n     test\n\n", "gdb_8\n     test\n\nxx")
+    lines = (tmp_path / "qm9" / "raw" / "gdb9.sdf").read_text().splitlines()
+    with pytest.raises(UserError) as caught:
+        _ = QM9(tmp_path).splits
+    found = re.search(r"from line (\d+)", str(caught.value))
+    assert found is not None
+    assert lines[int(found.group(1)) - 1] == "gdb_8"
+
+
+def test_too_few_or_many_molecules_are_refused(tmp_path: Path) -> None:
+    molecule_files.write(tmp_path, 10)
+    raw = tmp_path / "qm9" / "raw"
+    text = (raw / "gdb9.sdf").read_text()
+    (raw / "gdb9.sdf").write_text("$$$$\n".join(text.split("$$$$\n")[:-2]) + "$$$$\n")
+    with pytest.raises(UserError, match=r"9 molecules, but gdb9.sdf.csv has 10 rows"):
+        _ = QM9(tmp_path).splits
+
+
+@pytest.mark.real_data
+class TestRealMolecules:
+    def test_targets_are_those_of_the_archive(self) -> None:
+        benchmark = QM9(piece("qm9").parent)
+        archive = np.load(piece("qm9", "qm9_subset.npz"), allow_pickle=False)
+        numbers = dict(zip(archive["target_names"].tolist(), archive["targets"].T, strict=True))
+        table = piece("qm9", "raw", "gdb9.sdf.csv").read_text().splitlines()[1:]
+        names = [line.split(",")[0] for line in table]
+        place = {str(name): row for row, name in enumerate(archive["id"].tolist())}
+        rows = [place[name if name in place else name.removeprefix("gdb_")] for name in names]
+        order = np.random.RandomState(0).permutation(len(names))
+        mean, deviation = benchmark.cache.arrays["scales"].numpy()
+        units = [1, 1, 27.2113825435, 27.2113825435, 1, 27.2113825435, *[0.04336414] * 4, 1]
+        for column, (name, (source, _)) in enumerate(TARGETS.items()):
+            expected = numbers[source][rows][order[:36]] * units[column]
+            scaled = benchmark.splits["test"].targets[name].double().numpy()
+            np.testing.assert_allclose(
+                scaled * deviation[column] + mean[column], expected, rtol=1e-6, atol=1e-4
+            )
+
+    @pytest.mark.slow
+    def test_everything_is_as_pytorch_geometric_reads_it(self, tmp_path: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its own use of deprecated functions
+            pytest.importorskip("torch_geometric", reason="torch_geometric is not installed")
+            from torch_geometric import datasets as others
+
+            (tmp_path / "raw").symlink_to(piece("qm9", "raw").resolve())
+            reference = others.QM9(str(tmp_path))
+        benchmark = QM9(piece("qm9").parent)
+        order = np.random.RandomState(0).permutation(len(reference))
+        mean, deviation = benchmark.cache.arrays["scales"]
+        first = 0
+        for name in ("test", "validation", "train"):
+            split = benchmark.splits[name]
+            targets = torch.stack(list(split.targets.values()), dim=1) * deviation + mean
+            for row in range(len(split)):
+                other, found = reference[int(order[first + row])], split.inputs[torch.tensor([row])]
+                expected = other.y[0, PUBLISHED].double()
+                torch.testing.assert_close(targets[row], expected, rtol=1e-6, atol=1e-4)
+                assert torch.equal(found.x, other.x)
+                assert torch.equal(found.positions, other.pos)
+                bonds = torch.zeros(len(other.x), len(other.x), 4)
+                bonds[other.edge_index[0], other.edge_index[1]] = other.edge_attr.float()
+                assert torch.equal(bonds[tuple(found.edge_index)], found.edge_attr[:, :4])
+            first += len(split)
