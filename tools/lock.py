@@ -1,14 +1,16 @@
 """Compiles the dependencies of pyproject.toml into the hashed requirements files.
 
-Run it with ``make lock``. It writes four files, which hold for Linux (x86-64 and aarch64) and
+Run it with ``make lock``. It writes five files, which hold for Linux (x86-64 and aarch64) and
 macOS (arm64) on Python 3.11 to 3.13:
 
 * ``requirements.txt``: what a run needs.
 * ``requirements-dev.txt``: the same, plus the tools of the ``dev`` extra.
+* ``requirements-qm9.txt``: what the data set qm9 needs on top of ``requirements.txt``; it is in
+  ``requirements-dev.txt`` too.
 * ``requirements-cuda.txt``: what the CUDA build of torch needs on top of either file.
 * ``requirements-cpu.txt``: torch's CPU build, for machines whose pip is configured to find one.
 
-The files are complete, so pip installs them with ``--no-deps --require-hashes``. The last two are
+The files are complete, so pip installs them with ``--no-deps --require-hashes``. The CPU and CUDA files are
 apart because the torch wheel of the package registry is a CUDA build on Linux and needs gigabytes
 of further packages, which a machine with a CPU build at hand must not be made to download. Naming
 the CPU build's hash in ``requirements.txt`` is not enough for that: of two wheels whose hashes it
@@ -81,6 +83,7 @@ PURPOSES = {
     "requirements.txt": "What a run of evenhand needs.",
     "requirements-dev.txt": "What a run of evenhand needs, and the tools to develop it.",
     "requirements-cpu.txt": "The CPU build of torch, to install before requirements.txt.",
+    "requirements-qm9.txt": "What the data set qm9 needs besides requirements.txt.",
     "requirements-cuda.txt": "What the CUDA build of torch needs besides requirements.txt.",
 }
 
@@ -183,11 +186,12 @@ def main() -> None:
         if path.exists() and not upgrade
         for pin in parse(path.read_text(encoding="utf-8"))
     ]
-    everything = compile_pins(known, ["--extra", "dev"])
+    everything = compile_pins(known, ["--extra", "dev", "--extra", "qm9"])
     run = compile_pins(everything, [])
+    qm9 = compile_pins(everything, ["--extra", "qm9"])
 
     pinned = {pin.key for pin in everything}
-    if strays := [pin.key for pin in run if pin.key not in pinned]:
+    if strays := [pin.key for pin in (*run, *qm9) if pin.key not in pinned]:
         sys.exit(f"the run's lock and the developer's lock disagree on {', '.join(strays)}")
     if stale := CPU_HASHES.keys() - pinned:
         sys.exit(f"CPU_HASHES names releases that left the lock: {', '.join(sorted(stale))}")
@@ -199,6 +203,8 @@ def main() -> None:
 
     write("requirements.txt", [pin for pin in run if not CUDA.fullmatch(pin.name)])
     write("requirements-dev.txt", [pin for pin in everything if not CUDA.fullmatch(pin.name)])
+    always = {pin.key for pin in run}
+    write("requirements-qm9.txt", [pin for pin in qm9 if pin.key not in always])
     write("requirements-cpu.txt", cpu)
     write("requirements-cuda.txt", [pin for pin in run if CUDA.fullmatch(pin.name)])
 

@@ -1,0 +1,157 @@
+"""Studies of several tasks: rules, tables, baselines, through the real command line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import datasets
+from datasets.errors import UserError
+from datasets.tasks import Baseline, TaskBenchmark, task_deltas
+from tests.command import core, tune
+from tuning import selection
+from tuning.cli import main
+from tuning.selection import RULES, best_round, score
+
+DATASET = "imbalanced_tasks"
+SMALL = ["--epochs", "2", "--trials", "2", "--seeds", "2", "--set", "batch_size=512"]
+
+
+def row(number: int, delta: float, worst: float = 0.0, final: bool = False) -> dict[str, Any]:
+    metrics = {"delta_m": delta, "worst_task_delta": worst}
+    return {"round": number, "eligible": True, "final": final, "validation": metrics}
+
+
+def test_the_lowest_delta_wins_and_ties_go_to_the_milder_worst_task() -> None:
+    rule = RULES["validation_delta_m"]
+    best = best_round(rule, [[row(1, 5.0), row(2, -3.0, 9.0), row(3, -3.0, 4.0), row(4, 1.0)]])
+    assert best is not None
+    assert best.round == 3
+    assert rule.shown(best) == -3.0
+
+
+def test_published_last10_is_the_mean_of_the_last_ten_and_chooses_no_round() -> None:
+    rule = RULES["published_last10"]
+    rows = [row(i, 0.0, final=i == 14) for i in range(1, 15)]
+    audit = [{"delta_m": float(i), "worst_task_delta": 2.0 * i} for i in range(1, 15)]
+    seen = selection.audited(rule, rows, audit)
+    found = [score(rule, [one]) for one in seen]
+    assert found[:-1] == [None] * 13
+    assert rule.shown(found[-1]) == sum(range(5, 15)) / 10
+    assert seen[2]["test"]["delta_m"] == 2.0  # fewer than ten: the mean of what there is
+
+
+def test_delta_m_is_as_its_formula_says() -> None:
+    benchmark = datasets.load("two_digits")
+    assert isinstance(benchmark, TaskBenchmark)
+    baseline = {"left_accuracy": 0.8, "right_accuracy": 0.5, "sum_mae": 2.0}
+    values = {"left_accuracy": 0.6, "right_accuracy": 0.6, "sum_mae": 1.0}
+    deltas = task_deltas(values, baseline, benchmark.tasks)
+    assert deltas == pytest.approx({"left_accuracy": 25, "right_accuracy": -20, "sum_mae": -50})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"dataset": "nyuv2"}, "of data set 'nyuv2'"),
+        ({"metrics": {"left_accuracy": 1.0}}, "lacks right_accuracy, sum_mae"),
+        ({"metrics": {"left_accuracy": 0.0}}, "left_accuracy: 0"),
+        ({"unknown": 1}, "no baseline file"),
+    ],
+)
+def test_a_wrong_baseline_is_refused(change: dict[str, Any], words: str) -> None:
+    text = {"name": "x", "dataset": "two_digits", "version": "1", "source": "y", "metrics": {}}
+    with pytest.raises(UserError, match=words):
+        datasets.load("two_digits", "data", json.dumps(text | change))
+
+
+def test_the_baseline_is_part_of_the_key(tmp_path: Path) -> None:
+    values = dict.fromkeys(("left_accuracy", "right_accuracy", "sum_mae"), 0.5)
+    text = {"name": "x", "dataset": "two_digits", "version": "1", "source": "y", "metrics": values}
+    other = datasets.load("two_digits", "data", json.dumps(text))
+    assert other.key_version != datasets.load("two_digits").key_version
+    path = tmp_path / "baseline.json"
+    path.write_text(json.dumps(text))
+    done = core(["--method", "ls", "--dataset", "two_digits", "--epochs", "1", "--json",
+                 "--baseline", path, "--set", "batch_size=1000"])  # fmt: skip
+    assert done.code == 0, done.err
+    metrics = json.loads(done.out.splitlines()[1])["validation"]
+    left = (0.5 - metrics["left_accuracy"]) / 0.5
+    right = (0.5 - metrics["right_accuracy"]) / 0.5
+    total = (metrics["sum_mae"] - 0.5) / 0.5
+    assert metrics["delta_m"] == pytest.approx(100 * (left + right + total) / 3)
+
+
+def test_a_study_with_its_own_baseline(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    place = ["--dataset", DATASET, "--results", results]
+    done = tune(["--method", "stl", *place, *SMALL])
+    assert done.code == 0, done.err
+    done = tune(["export", "--baseline", *place])
+    assert done.code == 0, done.err
+    path = results / DATASET / "stl" / "baseline.json"
+    baseline = Baseline.parse(path.read_text(), path.name)
+    summary = json.loads((results / DATASET / "stl" / "summary.json").read_text())
+    for metric, value in baseline.metrics.items():
+        assert value == summary["metrics"][f"test_{metric}"]["mean"]
+    other = tmp_path / "other"
+    done = tune(["--method", "ls", "fairgrad", "--dataset", DATASET, "--results", other, *SMALL,
+                 "--baseline", path])  # fmt: skip
+    assert done.code == 0, done.err
+    table = (other / DATASET / "table.md").read_text()
+    assert f"'{baseline.name}', version {baseline.version}" in table
+    assert "mean rank" in table
+    plain = pd.read_csv(other / DATASET / "table.csv")
+    assert sorted(plain["method"]) == ["fairgrad", "ls"]
+    assert sorted(plain["mean rank"]) == sorted(plain["mean rank"], key=float)
+    seeds = pd.read_csv(other / DATASET / "ls" / "seeds.csv")
+    benchmark = datasets.load(DATASET)
+    assert isinstance(benchmark, TaskBenchmark)
+    for _, seed in seeds.iterrows():
+        values = {name: seed[f"test_{name}"] for name in benchmark.metric_names}
+        deltas = task_deltas(values, baseline.metrics, benchmark.tasks)
+        assert seed["test_delta_m"] == pytest.approx(sum(deltas.values()) / len(deltas))
+    predictions = pd.read_parquet(other / DATASET / "ls" / "predictions" / "seed_0.parquet")
+    test = predictions[predictions["split"] == "test"]
+    assert len(test) == len(benchmark.splits["test"])
+    assert {f"error_{task.name}" for task in benchmark.tasks} <= set(test.columns)
+
+
+def test_published_last10_is_labelled_and_needs_the_audit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--method", "ls", "--dataset", DATASET, "--select", "published_last10"]
+    assert main([*given, "--results", str(tmp_path / "x")]) == 2
+    assert "needs --audit-test" in capsys.readouterr().err
+    results = tmp_path / "results"
+    done = tune([*given, "--audit-test", "--results", results, "--epochs", "3", "--trials", "1",
+                 "--seeds", "1", "--set", "batch_size=512"])  # fmt: skip
+    assert done.code == 0, done.err
+    assert "last ten epochs' TEST metrics" in (results / DATASET / "table.md").read_text()
+    (seed,) = pd.read_csv(results / DATASET / "ls" / "seeds.csv").to_dict("records")
+    audit = results.with_name("results.records") / DATASET / "ls" / "runs" / seed["key"]
+    tests = json.loads((audit / "audit.json").read_text())
+    assert seed["best_round"] == len(tests) == 3
+    assert seed["test_delta_m"] == pytest.approx(sum(t["delta_m"] for t in tests) / 3)
+
+
+def test_rules_of_other_data_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--method", "erm", "--dataset", "colored_digits", "--select", "validation_delta_m"]
+    assert main(given) == 2
+    message = capsys.readouterr().err
+    assert "has no delta_m" in message
+    assert "validation_worst_group_accuracy" in message
+
+
+def test_export_tells_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "--results", str(tmp_path / "none")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    given = ["export", "--results", str(tmp_path), "--baseline", "--dataset"]
+    assert main([*given, "two_digit"]) == 2
+    assert "did you mean 'two_digits'" in capsys.readouterr().err
+    assert main([*given, "two_digits"]) == 2
+    assert "--method stl" in capsys.readouterr().err
+    assert main([*given, "colored_digits"]) == 2
+    assert "has no tasks" in capsys.readouterr().err
