@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from datasets.cache import Writer, shortened
 from datasets.progress import Counter
-from datasets.stores import Images
+from datasets.stores import Images, slack_end
 
 CHUNK = 64  # images per piece of work
 LARGEST = 178_956_970  # pixels of one image: above, Pillow refuses it as a decompression bomb
@@ -36,7 +37,8 @@ def write_images(writer: Writer, prefix: str, paths: Sequence[Path], what: str) 
     lengths = sizes.prod(axis=1) * 3
     ends = lengths.cumsum()
     starts = ends - lengths
-    pixels = writer.array(f"{prefix}_pixels", (int(lengths.sum()),), np.uint8)
+    total = max(int(lengths.sum()), slack_end(torch.from_numpy(starts), torch.from_numpy(sizes)))
+    pixels = writer.array(f"{prefix}_pixels", (total,), np.uint8)
 
     def decode(row: int) -> None:
         with Image.open(paths[row]) as image:

@@ -41,24 +41,28 @@ class Images:
 
     Args:
         flat: All pixels, ``(total,)`` uint8: an image's rows one after another, each a row of
-            (red, green, blue). May be memory-mapped.
+            (red, green, blue). May be memory-mapped, and longer: :func:`slack_end`.
         starts: Where each example starts in ``flat``, ``(n,)`` int64; examples may share pixels.
         sizes: Height and width of each, ``(n, 2)`` int64.
     """
 
     def __init__(self, flat: Tensor, starts: Tensor, sizes: Tensor) -> None:
-        self.flat = flat
         self.sizes = sizes.cpu()  # a batch's largest size is found without asking the device
+        area = 3 * self.sizes.prod(dim=1)
+        # Images of one size that lie side by side are rows of a matrix.
+        self._even = (
+            len(area) > 0
+            and bool((self.sizes == self.sizes[0]).all() and area[0] > 0)
+            and bool((starts % int(area[0]) == 0).all())
+        )
+        if self._even:
+            flat = flat[: len(flat) // int(area[0]) * int(area[0])]
+        else:
+            missing = slack_end(starts.cpu(), self.sizes) - len(flat)
+            flat = torch.cat([flat, flat.new_zeros(missing)]) if missing > 0 else flat
+        self.flat = flat
         self._starts = starts.to(flat.device)
         self._sizes = sizes.to(flat.device)
-        area = self.sizes.prod(dim=1) * 3
-        # Images of one size that lie side by side are rows of a matrix.
-        self._even = len(area) > 0 and bool(
-            (self.sizes == self.sizes[0]).all()
-            and area[0] > 0
-            and (starts % area[0] == 0).all()
-            and len(flat) % int(area[0]) == 0
-        )
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -81,16 +85,18 @@ class Images:
 
     def _gather(self, starts: Tensor, sizes: Tensor, height: int, width: int) -> Tensor:
         """Return padded pixels, ``(b, height, width, 3)``."""
-        device = self.flat.device
-        row = torch.arange(height, device=device).view(1, -1, 1)
-        column = torch.arange(width, device=device).view(1, 1, -1)
-        heights, widths = sizes[:, 0].view(-1, 1, 1), sizes[:, 1].view(-1, 1, 1)
-        inside = (row < heights) & (column < widths)
-        # Every image starts at a multiple of 3 bytes, so a pixel is a row of a matrix.
-        place = starts.view(-1, 1, 1) // 3 + row * widths + column
-        place = place.masked_fill_(~inside, 0)
-        pixels = self.flat.view(-1, 3).index_select(0, place.flatten())
-        return pixels.view(*place.shape, 3).mul_(inside.unsqueeze(-1))
+        device, length = self.flat.device, 3 * width
+        row = torch.arange(height, device=device)
+        column = torch.arange(length, device=device)
+        heights, widths = sizes[:, :1], sizes[:, 1:]
+        # Rows of the largest width are copied whole, and what lies beyond an image's own width is
+        # then cleared: on the host many times faster than gathering pixel by pixel.
+        windows = self.flat.as_strided((len(self.flat) - length + 1, length), (1, 1))
+        place = (starts.unsqueeze(1) + 3 * row * widths).clamp_(max=len(windows) - 1)
+        pixels = windows.index_select(0, place.flatten()).view(*place.shape, length)
+        pixels *= (row < heights).to(torch.uint8).unsqueeze(2)
+        pixels *= (column < 3 * widths).to(torch.uint8).unsqueeze(1)
+        return pixels.view(len(starts), height, width, 3)
 
     @property
     def nbytes(self) -> int:
@@ -100,6 +106,18 @@ class Images:
     def to(self, device: torch.device) -> Self:
         """Return the store with everything on ``device``."""
         return type(self)(self.flat.to(device), self._starts.to(device), self.sizes)
+
+
+def slack_end(starts: Tensor, sizes: Tensor) -> int:
+    """Return the length that the bytes of images of many sizes need, so that nothing is copied.
+
+    Where the last row of any image starts, a row of the largest width must fit: a batch is
+    gathered in rows of its largest width.
+    """
+    if not len(sizes):
+        return 0
+    last = starts + 3 * (sizes[:, 0] - 1).clamp(min=0) * sizes[:, 1]
+    return int(last.max()) + 3 * int(sizes[:, 1].max())
 
 
 class Texts:
