@@ -102,7 +102,7 @@ class Folder(TextBenchmark):
     @property
     def provides(self) -> frozenset[str]:  # type: ignore[override]
         """What group benchmarks provide, and the modality."""
-        return GroupBenchmark.provides | {self.modality}
+        return GroupBenchmark.provides | {self.modality, "encoder"}
 
     @property
     def protocol(self) -> Training:  # type: ignore[override]

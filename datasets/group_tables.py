@@ -168,7 +168,7 @@ class ImageBenchmark(TableBenchmark):
     """Images whose files the table names."""
 
     modality = "images"
-    provides = GroupBenchmark.provides | {"images"}
+    provides = GroupBenchmark.provides | {"images", "encoder"}
 
     @property
     def image_folder(self) -> Path:
@@ -211,7 +211,7 @@ class TextBenchmark(TableBenchmark):
     """Texts or pairs of texts, tokenised as the model's vocabulary says."""
 
     modality = "text"
-    provides = GroupBenchmark.provides | {"text"}
+    provides = GroupBenchmark.provides | {"text", "encoder"}
     tokenizer: ClassVar[str] = "bert-base-uncased"
     longest: ClassVar[int]  # tokens to which a text is cut
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 import datasets
 from core import method as methods
+from core import models
 from core.arguments import read_baseline
 from core.environment import Environment
 from core.key import VERSION, defaults
@@ -87,6 +88,7 @@ def check(options: Options) -> Plan:
             problems += found.problems
         except UserError as error:
             problems.append(str(error))
+    problems += _unfit_models(spaces)
     if problems:
         raise Problems(problems)
     if options.seeds > SEARCH_SEED:
@@ -99,6 +101,24 @@ def check(options: Options) -> Plan:
         _check_new(options)
     _ = benchmark.splits  # reads and checks the data
     return Plan(options, benchmark, spaces, skipped)
+
+
+def _unfit_models(spaces: list[Space]) -> list[str]:
+    """Return what is wrong with the models that trials would build, each once."""
+    found: dict[str, None] = {}
+    for space in spaces:
+        method = space.method
+        name = str({**defaults(method, space.benchmark), **space.fixed}["model"])
+        problem = models.unavailable(name)
+        if problem is None and "encoder" in method.needs and models.plain(name):
+            problem = (
+                f"method '{method.name}' needs a model with hidden states per token or patch, and "
+                f"model '{name}' has none; known: {', '.join(models.encoders())}, a transformer's "
+                "public name, or a folder"
+            )
+        if problem is not None:
+            found[problem] = None
+    return list(found)
 
 
 def load_benchmark(options: Options) -> Benchmark:

@@ -37,6 +37,11 @@ def encoders() -> list[str]:
     return sorted(name for name, kind in _known().items() if issubclass(kind, Encoder))
 
 
+def plain(name: str) -> bool:
+    """Return whether a model has no hidden states per token or patch."""
+    return name == "resnet50" or (name in names() and name not in encoders())
+
+
 def check(name: str) -> str | None:
     """Return what a model's name should be and is not, as the end of "expected ...", or None.
 
