@@ -69,6 +69,39 @@ def test_bert_from_a_folder_is_transformers(
     assert model.special == (0, 100, 101, 102, 103)
 
 
+def test_norms_under_their_old_names_are_read(bert_folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = bert_folder / "model.safetensors"  # bert-base-uncased has gamma and beta
+    names = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    old = {}
+    for name, value in load_file(file).items():
+        for new, former in names.items():
+            name = name.replace(new, former)
+        old[name] = value
+    old["bert.embeddings.LayerNorm.gamma"] = torch.full((16,), 7.0)
+    old["cls.predictions.transform.LayerNorm.beta"] = torch.full((16,), 8.0)
+    save_file(old, file, metadata={"format": "pt"})
+    model = models.build(str(bert_folder), {"y": 2}, RECONSTRUCTION)
+    assert isinstance(model, Bert)
+    assert (model.trunk.embeddings.LayerNorm.weight == 7).all()
+    assert model.token_head is not None
+    assert (model.token_head.transform.LayerNorm.bias == 8).all()
+
+
+def test_seed_decides_what_is_not_in_the_files(bert_folder: Path) -> None:
+    without(bert_folder, "cls.")
+
+    def weights(seed: int) -> dict[str, Tensor]:
+        torch.manual_seed(seed)
+        return models.build(str(bert_folder), {"y": 2}, RECONSTRUCTION).state_dict()
+
+    first, again, other = weights(0), weights(0), weights(1)
+    assert all(value.equal(again[name]) for name, value in first.items())
+    differs = {name.split(".")[0] for name, value in first.items() if not value.equal(other[name])}
+    assert differs == {"classifier", "token_head"}
+
+
 @pytest.mark.parametrize("start", ["cls.", "bert.pooler."])
 def test_nothing_is_said_about_heads_that_start_afresh(
     bert_folder: Path, start: str, capfd: pytest.CaptureFixture[str],
