@@ -8,7 +8,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -59,7 +59,9 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def extract(archive: Path, target: Path, limits: Limits | None = None) -> None:
+def extract(
+    archive: Path, target: Path, limits: Limits | None = None, wrapping: Sequence[str] = ()
+) -> None:
     """Extract an archive into a folder: all of it, or nothing.
 
     Files are written into a temporary folder beside ``target`` first and moved at the end.
@@ -68,6 +70,8 @@ def extract(archive: Path, target: Path, limits: Limits | None = None) -> None:
         archive: A ``.tar.gz``, ``.tgz``, ``.tar`` or ``.zip`` file.
         target: The folder; its other files stay.
         limits: What the archive may hold.
+        wrapping: Names of folders: if one of them is all that the archive holds, its content is
+            extracted in its place.
 
     Raises:
         UserError: If a member would lie outside the folder, is a link or a device, or the archive
@@ -81,7 +85,10 @@ def extract(archive: Path, target: Path, limits: Limits | None = None) -> None:
     try:
         with archive.open("rb") as file:
             _extract(archive, file, temporary, limits)
-        merge(temporary, target)
+        shutil.rmtree(temporary / "__MACOSX", ignore_errors=True)  # what that system adds
+        entries = list(temporary.iterdir())
+        wrapped = len(entries) == 1 and entries[0].name in wrapping and entries[0].is_dir()
+        merge(entries[0] if wrapped else temporary, target)
     except DAMAGED as error:
         raise UserError(f"{archive}: damaged archive ({error})") from None
     except OSError as error:

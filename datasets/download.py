@@ -101,7 +101,7 @@ def _fetch(url: str, part: Path) -> None:
         if answer.status == 206 and not resumed:
             _forget(part)
             raise _Broken("the server sent another part than asked for")
-        if answer.headers.get_content_type() == "text/html" and not url.endswith((".html", "/")):
+        if answer.headers.get_content_type() == "text/html" and ".html" not in part.name:
             raise UserError(
                 f"{url}: a web page was received, expected the file; fetch it with a browser and "
                 f"put it at {part.with_suffix('')}"

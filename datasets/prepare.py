@@ -191,7 +191,7 @@ def fetch(benchmark: OnDisk, parts: Sequence[Source]) -> None:
         target = benchmark.folder / part.to
         if is_archive(path):
             try:
-                extract(path, target)
+                extract(path, target, wrapping=_wrapping(benchmark, part))
             except UserError:
                 path.unlink()  # so that the next call fetches it anew
                 raise
@@ -199,6 +199,13 @@ def fetch(benchmark: OnDisk, parts: Sequence[Source]) -> None:
             target.mkdir(parents=True, exist_ok=True)
             path.replace(target / part.file)
     shutil.rmtree(kept, ignore_errors=True)
+
+
+def _wrapping(benchmark: OnDisk, part: Source) -> tuple[str, ...]:
+    """Return the name of the folder in which an archive of a whole data set may be wrapped."""
+    if part.to != ".":
+        return ()
+    return (benchmark.folder.name,)
 
 
 if __name__ == "__main__":

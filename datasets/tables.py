@@ -7,6 +7,7 @@ the attribute, numbered from 0. All texts are UTF-8.
 import csv
 import hashlib
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -38,16 +39,19 @@ def read_csv(path: Path, columns: Sequence[str], separator: str = ",") -> pd.Dat
     """
     quoting: Literal[0, 3] = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
     try:
-        table: pd.DataFrame = pd.read_csv(
-            io.StringIO(read_text(path), newline=""),
-            sep=separator,
-            dtype=str,
-            na_filter=False,
-            quoting=quoting,
-            index_col=False,
-            skip_blank_lines=False,  # a blank line is an empty text, not nothing
-            lineterminator="\n" if separator == "\t" else None,
-        )
+        with warnings.catch_warnings():
+            # Rows that are longer than the header would be cut with a warning.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table: pd.DataFrame = pd.read_csv(
+                io.StringIO(read_text(path), newline=""),
+                sep=separator,
+                dtype=str,
+                na_filter=False,
+                quoting=quoting,
+                index_col=False,
+                skip_blank_lines=False,  # a blank line is an empty text, not nothing
+                lineterminator="\n" if separator == "\t" else None,
+            )
     except pd.errors.EmptyDataError:
         raise UserError(f"{path}: empty, expected the columns {', '.join(columns)}") from None
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:

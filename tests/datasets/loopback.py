@@ -60,7 +60,7 @@ def serving(folder: Path) -> Iterator[Server]:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         state.address = f"http://127.0.0.1:{server.server_address[1]}"
         try:

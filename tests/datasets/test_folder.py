@@ -12,6 +12,7 @@ from PIL import Image
 
 import datasets
 from datasets.errors import UserError
+from datasets.groups import GroupBenchmark
 from datasets.stores import Images, Texts
 from datasets.tables import SPLIT_NUMBERS, read_table
 from tests.datasets import real_data
@@ -70,7 +71,8 @@ def change(root: Path, edit: Callable[[pd.DataFrame], Any], folder: str = "folde
 def test_images(images: Path) -> None:
     benchmark = load(images)
     assert benchmark.modality == "images"
-    assert benchmark.provides == {"train_groups", "validation_groups", "images"}
+    assert benchmark.provides >= GroupBenchmark.provides | {"images"}
+    assert "text" not in benchmark.provides
     assert benchmark.groups.names == tuple(f"y = {y}, a = {a}" for y in (0, 1) for a in (0, 1))
     assert "vit" in benchmark.protocol.model
     for number, name in enumerate(("train", "validation", "test")):
@@ -131,6 +133,7 @@ def test_another_tokenizer(texts: Path) -> None:
     assert ids == [2, 1, 1, 5, 5, 6, 1, 1, 3]
 
 
+@pytest.mark.real_data
 def test_a_missing_vocabulary_says_what_to_do(texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (texts / "bert-base-uncased" / "vocab.txt").unlink()
     monkeypatch.setattr("datasets.texts.try_to_load_from_cache", lambda *_: None)

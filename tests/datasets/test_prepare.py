@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import resource
+import signal
 import subprocess
 import sys
 import tarfile
@@ -152,17 +154,23 @@ def test_several_at_once_of_a_file_of_sources(
     assert not list((tmp_path / "two").rglob("*.part"))
 
 
+@pytest.mark.parametrize("outer", ["", "folder/"])
 def test_one_archive_of_the_whole_folder(
-    tmp_path: Path, www: tuple[Path, Server], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    www: tuple[Path, Server],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    outer: str,
 ) -> None:
+    monkeypatch.setattr("datasets.texts.try_to_load_from_cache", lambda *_: None)
     folder, server = www
     table = "id,filename,split,y,a\n" + "".join(
         f"{i},{i}.txt,{i // 4},{i % 2},{i // 2 % 2}\n" for i in range(12)
     )
     with zipfile.ZipFile(folder / "own.zip", "w") as archive:
-        archive.writestr("metadata.csv", table)
+        archive.writestr(f"{outer}metadata.csv", table)
         for i in range(12):
-            archive.writestr(f"{i}.txt", f"text {i}")
+            archive.writestr(f"{outer}{i}.txt", f"text {i}")
     root = tmp_path / "data"
     address = f"{server.address}/own.zip"
     arguments = ("folder", "--data-root", root, "--download", "--source", address)
@@ -188,6 +196,33 @@ def test_an_archive_that_escapes_is_refused_and_leaves_nothing(
     assert "member '../../evil.txt' would lie outside" in err
     assert not list(tmp_path.rglob("evil.txt"))
     assert not (root / "folder").exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    tmp_path: Path, www: tuple[Path, Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A limit on the size of files stands for the disk: the system call fails in the same way."""
+    folder, server = www
+    with zipfile.ZipFile(folder / "own.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.bin", bytes(3_000_000))
+    (folder / "own.tar").write_bytes(bytes(3_000_000))
+    root = tmp_path / "data"
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for name in ("own.zip", "own.tar"):  # full when extracting, full when downloading
+        arguments = ("folder", "--data-root", root, "--download")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+        try:
+            code, _, err = run(capsys, *arguments, "--source", f"{server.address}/{name}")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert code == 2
+        assert err.startswith("error: folder: ")
+        assert "the disk is full" in err
+        assert err.count("\n") == 1
+    signal.signal(signal.SIGXFSZ, handler)
+    left = {path.name for path in root.rglob("*") if path.is_file()}
+    assert left == {"own.zip", ".folder.prepare.lock"}  # the archive is whole
 
 
 @pytest.mark.parametrize(
