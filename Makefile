@@ -30,7 +30,7 @@ endef
 export LACKS_CUDA
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 
 install: .venv/.installed ## create .venv with everything a run and the tests need
 
