@@ -1,7 +1,7 @@
 """A study over hosts that fail, started and followed as docs/clusters.md says.
 
-``make test-cluster``; some seven minutes on two cores that have nothing else to do. For each event a ledger line tells what was
-repeated and what was lost, from the records alone.
+``make test-cluster``; some seven minutes on two cores that have nothing else to do. For each event
+a ledger line tells what was repeated and what was lost, from the records alone.
 """
 
 import json
