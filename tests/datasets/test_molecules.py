@@ -30,7 +30,8 @@ def molecules(sizes: Sequence[int], seed: int) -> Molecules:
 
 def plain(store: Molecules, chosen: Sequence[int]) -> tuple[list[Tensor], ...]:
     """Return atoms, positions, molecules, edges and their features, made one by one."""
-    x, positions, molecule, edges, features = [], [], [], [], []
+    lists: tuple[list[Tensor], ...] = ([], [], [], [], [])
+    x, positions, molecule, edges, features = lists
     sizes = store.sizes.tolist()
     for place, number in enumerate(chosen):
         first, pairs = sum(sizes[:number]), sum(size**2 for size in sizes[:number])
@@ -48,7 +49,7 @@ def plain(store: Molecules, chosen: Sequence[int]) -> tuple[list[Tensor], ...]:
                 bonded = [float(kind == known) for known in (1, 2, 3, 4)]
                 edges.append(torch.tensor([before + i, before + j]))
                 features.append(torch.tensor([*bonded, float(distance)]))
-    return x, positions, molecule, edges, features
+    return lists
 
 
 def equal(found: Tensor, expected: list[Tensor]) -> None:
@@ -68,7 +69,8 @@ def test_batches_are_complete_graphs(sizes: list[int], picks: list[int], seed: i
     store = molecules(sizes, seed)
     chosen = [pick % len(sizes) for pick in picks]
     batch = store[torch.tensor(chosen, dtype=torch.int64)]
-    x, positions, molecule, edges, features = plain(store, chosen)
+    lists: tuple[list[Tensor], ...] = ([], [], [], [], [])
+    x, positions, molecule, edges, features = lists
     equal(batch.x, x)
     equal(batch.positions, positions)
     equal(batch.molecule, molecule)

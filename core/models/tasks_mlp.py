@@ -1,0 +1,35 @@
+"""A small shared network for several regressions."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from core.batch import Output
+from core.models.base import Model
+
+INPUTS, WIDTH = 8, 16
+
+
+class TasksMLP(Model):
+    """Two hidden layers of 16 units, shared (416 parameters), and a linear head per task (17).
+
+    Args:
+        outputs: The tasks; each has one output.
+    """
+
+    def __init__(self, outputs: Mapping[str, int]) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.Linear(INPUTS, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH), nn.Tanh()
+        )
+        self._heads = nn.ModuleDict({task: nn.Linear(WIDTH, n) for task, n in outputs.items()})
+
+    def forward(self, inputs: Tensor) -> Output:
+        """Return a number per example and task, ``(b,)``, of inputs ``(b, 8)``."""
+        hidden = self.trunk(inputs)
+        outputs = {task: head(hidden).squeeze(1) for task, head in self._heads.items()}
+        return Output(outputs, hidden, (hidden,))
+
+    def heads(self) -> Mapping[str, nn.Module]:
+        """Return the linear heads by task."""
+        return dict(self._heads.items())
