@@ -175,6 +175,8 @@ def _members(archive: Path, file: IO[bytes]) -> Iterator[_Member]:
 def _zipped(archive: Path, file: IO[bytes]) -> Iterator[_Member]:
     with zipfile.ZipFile(file) as opened:
         for member in opened.infolist():
+            if not member.filename:
+                raise UserError(f"{archive}: damaged archive (a member without a name)")
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 what = "link" if kind == stat.S_IFLNK else "device or special file"

@@ -58,7 +58,7 @@ PARTS = st.lists(
     max_size=5,
 )
 NAMES = st.tuples(st.sampled_from(["", "/", "//", "\\", "C:\\", "c:/"]), PARTS).map(
-    lambda parts: parts[0] + "/".join(parts[1])
+    lambda parts: parts[0] + "/".join(parts[1]) or "."
 )
 
 
