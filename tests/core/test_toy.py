@@ -1,5 +1,6 @@
 """The landscape of two objectives, the paths on it, and the figure."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,10 @@ def plain(x1: float, x2: float) -> tuple[float, float]:
     return 0.1 * first, second
 
 
+def one_loss(number: int, point: np.ndarray) -> float:
+    return plain(*point)[number]
+
+
 def test_losses_and_gradients() -> None:
     random = np.random.RandomState(0)
     points = random.uniform(-10, 10, size=(60, 2))
@@ -34,7 +39,7 @@ def test_losses_and_gradients() -> None:
         for loss in (0, 1):
             x = torch.tensor(point, requires_grad=True)
             (gradient,) = torch.autograd.grad(toy.losses(x)[loss], x)
-            slopes = approx_fprime(point, lambda at, k=loss: plain(*at)[k], 1e-7)
+            slopes = approx_fprime(point, partial(one_loss, loss), 1e-7)
             np.testing.assert_allclose(gradient, slopes, rtol=1e-3, atol=1e-4)
     assert (found > 0).all()
 
