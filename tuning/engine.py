@@ -18,6 +18,8 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from core.environment import Environment, detect
+from datasets.errors import UserError
+from tuning.capacity import Capacity
 from tuning.recorded_run import Step
 from tuning.resources import Resources
 from tuning.search import MethodSearch, Tried
@@ -32,7 +34,7 @@ class Queue:
 
     Args:
         searches: The methods.
-        slots: How many configurations run at once.
+        slots: How many configurations run at once; follows :attr:`capacity` once that is set.
         work_of: Makes the actor's work of a configuration.
         stop: Whether to stop now (interrupt or budget).
         changed: Called after every event.
@@ -51,6 +53,7 @@ class Queue:
         self.work_of = work_of
         self.stop = stop
         self.changed = changed
+        self.capacity: Callable[[], int] = lambda: slots  # asked before each proposal
         self.running: dict[str, tuple[MethodSearch, Tried]] = {}
         self.started = 0
 
@@ -67,6 +70,7 @@ class Queue:
         """Return the next work, ``Searcher.FINISHED``, or None to wait."""
         if self.stop() or self.done or (self.started >= BATCH and not self.running):
             return str(Searcher.FINISHED)
+        self.slots = self.capacity()
         if len(self.running) >= self.slots or self.started >= BATCH:
             return None
         # The method with the fewest running comes first, so that none waits for another.
@@ -146,37 +150,73 @@ class _QueueScheduler(FIFOScheduler):
 class _QueueStopper(Stopper):
     """Stops all trials when the queue says so; their records are where they were."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue, capacity: Capacity) -> None:
         self.queue = queue
+        self.capacity = capacity
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self.queue.stop()
+        return self.queue.stop() or self.capacity.lost  # Tune itself would wait for ever
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give nothing to Ray, which pickles its stoppers into a state that nobody reads."""
+        return {}
 
 
-def run(queue: Queue, resources: Resources, reuse_actors: bool = True) -> None:
+def _left(search: MethodSearch) -> int:
+    """Return how many configurations and seeds of a method have not ended."""
+    ended = sum(tried.finished for tried in (*search.trials.values(), *search.seeds.values()))
+    return max(0, search.asked + search.options.seeds - ended)
+
+
+def run(
+    queue: Queue,
+    resources: Resources,
+    reuse_actors: bool = True,
+    trainable: type[tune.Trainable] = Trial,
+) -> None:
     """Work through a queue until it is done or stopped.
 
     Args:
         queue: The queue.
         resources: What a trial takes.
         reuse_actors: Whether a process serves many trials; off only to measure what that saves.
+        trainable: What trains; another one only to measure the engine itself.
+
+    Raises:
+        UserError: If Ray died on this machine.
     """
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(queue.slots)
-    while not queue.done and not queue.stop():
-        queue.started = 0
-        with tempfile.TemporaryDirectory(prefix="evenhand-") as folder, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Ray; a user can do nothing about them
-            _tuner(queue, resources, folder, reuse_actors).fit()
-        queue.running.clear()
+    queue.capacity = capacity = Capacity(resources, lambda: sum(map(_left, queue.searches)))
+    try:
+        while not queue.done and not queue.stop():
+            queue.started = 0
+            temporary = tempfile.TemporaryDirectory(prefix="evenhand-")
+            with temporary as folder, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of Ray; a user can do nothing about them
+                _tuner(queue, capacity, folder, reuse_actors, trainable).fit()
+            queue.running.clear()
+            if capacity.lost:
+                raise UserError(
+                    "Ray's process of this machine (the raylet) died, for want of memory perhaps; "
+                    "what is recorded stays: the same command with --resume goes on"
+                )
+    finally:
+        capacity.release()
 
 
-def _tuner(queue: Queue, resources: Resources, folder: str, reuse_actors: bool) -> tune.Tuner:
-    needs = tune.PlacementGroupFactory([resources.bundle])
+def _tuner(
+    queue: Queue,
+    capacity: Capacity,
+    folder: str,
+    reuse_actors: bool,
+    trainable: type[tune.Trainable],
+) -> tune.Tuner:
+    needs = tune.PlacementGroupFactory([capacity.resources.bundle])
     return tune.Tuner(
-        tune.with_resources(Trial, needs),
+        tune.with_resources(trainable, needs),
         tune_config=tune.TuneConfig(
             search_alg=_QueueSearcher(queue),
             scheduler=_QueueScheduler(queue),
@@ -186,7 +226,7 @@ def _tuner(queue: Queue, resources: Resources, folder: str, reuse_actors: bool) 
         run_config=tune.RunConfig(
             name="study",
             storage_path=folder,
-            stop=_QueueStopper(queue),
+            stop=_QueueStopper(queue, capacity),
             # Tune does not try again what died while its process changed over; the queue does.
             failure_config=tune.FailureConfig(max_failures=0),
             verbose=0,

@@ -165,18 +165,23 @@ def cluster(address: str | None) -> Iterator[list[Node]]:
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        yield [
-            Node(
-                node["NodeManagerHostname"],
-                node["Resources"].get("CPU", 0),
-                node["Resources"].get("GPU", 0),
-            )
-            for node in ray.nodes()
-            if node["Alive"]
-        ]
+        yield alive_nodes()
     finally:
         sys.stdout.flush()
         ray.shutdown()
+
+
+def alive_nodes() -> list[Node]:
+    """Return the nodes that the joined cluster has now."""
+    return [
+        Node(
+            node["NodeManagerHostname"],
+            node["Resources"].get("CPU", 0),
+            node["Resources"].get("GPU", 0),
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
 
 
 def _local_arguments() -> dict[str, Any]:
