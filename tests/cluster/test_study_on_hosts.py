@@ -185,14 +185,7 @@ def furnish(made: Hosts) -> None:
     """Put the project and the user's key on the laptop, and fill in the cluster file."""
     home = made.hosts["laptop"].home
     shutil.copy(made.folder / "user", home / ".ssh" / "id_ed25519")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file():
-            (home / "evenhand" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, home / "evenhand" / name)
+    copy_project(home / "evenhand")
     address = {name: host.address for name, host in made.hosts.items()}
     file = home / "evenhand" / "clusters" / "onprem.yaml"
     text = file.read_text()
@@ -207,6 +200,18 @@ def furnish(made: Hosts) -> None:
         assert old in text
         text = text.replace(old, new)
     file.write_text(text)
+
+
+def copy_project(folder: Path) -> None:
+    """Put the project's files there, with what is not committed yet."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,56 @@
+"""Slots follow an autoscaler: it is told what a study could use, and its nodes are used."""
+
+import json
+
+import pytest
+
+from tests.cluster.hosts import hosts, missing
+from tests.cluster.test_study_on_hosts import ENTER, ROOT, copy_project
+
+# The autoscaler is Ray's real one; the machines that it starts are processes on the same host.
+CLUSTER = {
+    "cluster_name": "scaled", "max_workers": 2, "idle_timeout_minutes": 1, "upscaling_speed": 4.0,
+    "provider": {
+        "type": "fake_multinode", "use_node_id_as_ip": True, "disable_node_updaters": True,
+        "disable_launch_config_check": True,
+    },
+    "available_node_types": {
+        "ray.head.default": {"resources": {"CPU": 1}, "node_config": {}, "max_workers": 0},
+        "worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
+    },
+    "head_node_type": "ray.head.default", "auth": {}, "docker": {}, "file_mounts": {},
+    "cluster_synced_files": [], "initialization_commands": [], "setup_commands": [],
+    "head_setup_commands": [], "worker_setup_commands": [], "head_start_ray_commands": [],
+    "worker_start_ray_commands": [],
+}  # fmt: skip
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+@pytest.mark.skipif(bool(missing()), reason=missing())
+def test_nodes_that_the_autoscaler_brings_are_used() -> None:
+    with hosts(["one"], ROOT) as made:
+        home = made.hosts["one"].home
+        copy_project(home / "evenhand")
+        (home / "cluster.json").write_text(json.dumps(CLUSTER))
+        started = made.sh(
+            "one",
+            f"{ENTER} export AUTOSCALER_UPDATE_INTERVAL_S=1 RAY_FAKE_CLUSTER=1 "
+            "RAY_enable_autoscaler_v2=0 RAY_AUTH_MODE=disabled; ray start --head --port=6379 "
+            "--num-cpus=1 --num-gpus=0 --include-dashboard=false --object-store-memory=100000000 "
+            "--autoscaling-config=$HOME/cluster.json --disable-usage-stats",
+        )
+        assert started.returncode == 0, started.stdout
+        done = made.sh(
+            "one",
+            f"{ENTER} export RAY_AUTH_MODE=disabled; python tune.py --method erm "
+            "--dataset colored_digits --trials 12 --seeds 1 --epochs 20 --search random "
+            "--scheduler none --storage /mnt/shared/records --results /mnt/shared/results",
+            400,
+        )
+        assert done.returncode == 0, done.stdout[-3000:]
+        assert "1 at once on 1 node(s)" in done.stdout  # at the start
+        ends = [json.loads(path.read_text()) for path in made.shared.rglob("end.json")]
+        assert len(ends) == 13
+        # The head's one CPU alone would use one process for all.
+        assert len({end["process"] for end in ends}) > 1
