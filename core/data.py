@@ -37,13 +37,16 @@ class Feed:
 
     def batch(self, name: str, rows: Tensor) -> Batch:
         """Return the examples ``rows``, ``(b,)`` int64 on the host, of a split."""
-        return self._gathered(name, rows.to(self.device) if self.resident else rows)
+        return self._gathered(name, rows, rows.to(self.device) if self.resident else rows)
 
-    def _gathered(self, name: str, index: Tensor) -> Batch:
+    def _gathered(self, name: str, rows: Tensor, index: Tensor) -> Batch:
+        """Return examples by their rows on the host, and the same where the data are."""
         split = self._placed[name]
+        # Stores look their examples up on the host, and would wait for the device to tell which.
+        by = index if isinstance(split.inputs, Tensor) else rows
         group = None if split.group is None else split.group[index]
         targets = {task: target[index] for task, target in split.targets.items()}
-        batch = Batch(split.inputs[index], targets, group)
+        batch = Batch(split.inputs[by], targets, group)
         return batch if self.resident else self._moved(batch)
 
     def _moved(self, batch: Batch) -> Batch:
@@ -66,7 +69,7 @@ class Feed:
         if self.resident:
             placed = torch.cat(parts).to(self.device).split([len(part) for part in parts])
             for rows, index in zip(parts, placed, strict=True):
-                yield rows, self._gathered(name, index)
+                yield rows, self._gathered(name, rows, index)
             return
         with ThreadPoolExecutor(1) as pool:
             waiting: list[Any] = []

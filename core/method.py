@@ -29,6 +29,7 @@ KEYS = (
     "description", "paper", "needs", "recipe", "settings", "search", "datasets", "grid", "published"
 )  # fmt: skip
 NEEDS = ("train_groups", "validation_groups", "tasks", "encoder", "images", "text")
+IMPLIED = frozenset({"classification"})  # needs that a file need not name
 _ANY = Knob("integer", (0, 1), 0)
 SETTINGS = (*PROTOCOL_RULES, "model", "augmentation")
 
@@ -183,8 +184,8 @@ def parse(path: Path, text: Any) -> Method:
     if problems or recipe is None:
         raise Problems(problems)
     return Method(
-        path.stem, description, str(text.get("paper", "")), frozenset(needs), recipe, settings,
-        search, exceptions, grid, published,
+        path.stem, description, str(text.get("paper", "")),
+        frozenset(needs) | (recipe.needs() & IMPLIED), recipe, settings, search, exceptions, grid, published,
     )  # fmt: skip
 
 
@@ -289,5 +290,5 @@ def _contradictions(
         found += [f"{where}: search.{name}: no part of the recipe uses it"
                   for name in search if name not in used]  # fmt: skip
         found += [f"{where}: needs: the recipe needs {need}, which is not listed"
-                  for need in sorted(recipe.needs() - needs)]  # fmt: skip
+                  for need in sorted(recipe.needs() - needs - IMPLIED)]  # fmt: skip
     return found

@@ -17,7 +17,7 @@ positive: some weightings take their logarithms.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +25,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
 from scipy.optimize import minimize
 from torch import Tensor
 
@@ -35,7 +37,8 @@ from datasets.errors import UserError, unknown
 
 STARTS = ((-8.5, 7.5), (0.0, 0.0), (9.0, 9.0), (-7.5, -0.5), (9.0, -1.0))
 SCALES, SHIFT, LOWEST = (0.1, 1.0), 21.0, 5e-6
-STEPS, LR = 6000, 0.01
+# As far as the 35,000 steps of 0.001 of Navon et al. lead, and a little farther.
+STEPS, LR = 4000, 0.01
 NEAR = 0.01  # of the front's extent: what counts as having reached it
 
 Array = NDArray[np.float64]
@@ -134,11 +137,17 @@ def descend(
     paths[:, 0] = x.detach().numpy()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for step in range(steps):
+        for step in _shown(steps):
             _step(x, weightings, optimiser)
             paths[:, step + 1] = x.detach().numpy()
     by_method = paths.reshape(len(methods), len(STARTS), steps + 1, 2)
     return [Descent(*pair, gap(pair[1][:, -1])) for pair in zip(methods, by_method, strict=True)]
+
+
+def _shown(steps: int) -> Iterable[int]:
+    """Return the steps' numbers, with a bar on a terminal."""
+    console = Console(stderr=True)
+    return track(range(steps), "steps", console=console, disable=not console.is_terminal)
 
 
 def _step(x: Tensor, weightings: Sequence[Weighting], optimiser: torch.optim.Optimizer) -> None:

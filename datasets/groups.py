@@ -47,7 +47,7 @@ class GroupBenchmark(Benchmark):
          "training_weighted_accuracy"), True,
     )  # fmt: skip
     percent = True
-    provides = frozenset({"train_groups", "validation_groups"})
+    provides = frozenset({"classification", "train_groups", "validation_groups"})
 
     @property
     def outputs(self) -> dict[str, int]:

@@ -93,7 +93,6 @@ def each(work: Callable[[int], None], paths: Sequence[Path], what: str) -> None:
         raise shortened(found)
 
 
-_each = each
 
 
 def _failures(work: Callable[[int], None], paths: Sequence[Path], what: str) -> list[str]:

@@ -15,6 +15,7 @@ from datasets.benchmark import Benchmark
 class EndTask(Objective):
     """Mean cross-entropy of the batch: one loss, ``end_task``."""
 
+    needs: ClassVar[frozenset[str]] = frozenset({"classification"})
     splits: ClassVar[bool] = True
 
     def names(self, benchmark: Benchmark) -> list[str]:
