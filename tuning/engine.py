@@ -26,7 +26,9 @@ from tuning.search import MethodSearch, Tried
 from tuning.selection import Score
 from tuning.trial import Trial
 
-BATCH = 300  # trials per Tuner: the memory of its driver grows with them
+# Trials per Tuner: its driver keeps some 31 kB of each (benchmarks/scale.py, up to here without
+# growth of the time per report), and at the end of a batch slots stand idle.
+BATCH = 1000
 
 
 class Queue:
