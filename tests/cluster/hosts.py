@@ -99,7 +99,7 @@ def _call(*arguments: str, check: bool = True) -> None:
         raise RuntimeError(f"{shlex.join(arguments)}: {done.stderr.strip()}")
 
 
-def _sweep() -> None:
+def sweep() -> None:
     """Remove the network namespaces of processes that were killed before they could."""
     for entry in Path("/run/netns").glob("eh-*-*"):
         if not Path("/proc", entry.name.split("-")[1]).exists():
@@ -166,7 +166,7 @@ class Hosts:
 
     def up(self) -> None:
         """Make the switch and boot all hosts."""
-        _sweep()
+        sweep()
         self._key(self.folder / "user")
         _call("ip", "netns", "add", self._switch)
         switch = ["ip", "-n", self._switch]

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.cluster.hosts import Hosts, hosts, missing
+from tests.cluster.hosts import Hosts, hosts, missing, sweep
 from tests.command import tune
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -331,3 +331,4 @@ def test_hosts_go_with_their_maker() -> None:
     number, folder = done.stdout.split()
     until("its process 1 has ended", lambda: not Path("/proc", number).exists(), 10)
     shutil.rmtree(folder)
+    sweep()
