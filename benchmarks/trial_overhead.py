@@ -12,6 +12,7 @@ import io
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -26,10 +27,12 @@ def overhead(trials: int, reuse: bool) -> tuple[float, float]:
     slots = [1]
     original = engine.run
 
-    def timed(queue: engine.Queue, resources: Resources, reuse_actors: bool = True) -> None:
+    def timed(
+        queue: engine.Queue, resources: Resources, reuse_actors: bool = True, *others: Any
+    ) -> None:
         slots[0] = queue.slots
         start = time.perf_counter()
-        original(queue, resources, reuse_actors)
+        original(queue, resources, reuse_actors, *others)
         wall[0] = time.perf_counter() - start
 
     with tempfile.TemporaryDirectory() as folder:

@@ -185,7 +185,8 @@ def parse(path: Path, text: Any) -> Method:
         raise Problems(problems)
     return Method(
         path.stem, description, str(text.get("paper", "")),
-        frozenset(needs) | (recipe.needs() & IMPLIED), recipe, settings, search, exceptions, grid, published,
+        frozenset(needs) | (recipe.needs() & IMPLIED), recipe, settings, search, exceptions, grid,
+        published,
     )  # fmt: skip
 
 

@@ -19,8 +19,8 @@ from datasets.celeba_files import CelebAFiles, locate, read_both
 from datasets.disk import OnDisk
 from datasets.errors import Problems, UserError, nearest
 from datasets.group_tables import outside
-from datasets.images import each as each
 from datasets.images import damaged_images, missing_files
+from datasets.images import each as each
 from datasets.knobs import Knob
 from datasets.label_metrics import F1
 from datasets.tasks import Accumulator, Task, TaskBenchmark

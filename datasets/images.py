@@ -93,8 +93,6 @@ def each(work: Callable[[int], None], paths: Sequence[Path], what: str) -> None:
         raise shortened(found)
 
 
-
-
 def _failures(work: Callable[[int], None], paths: Sequence[Path], what: str) -> list[str]:
     """Do work for each row in threads (Pillow decodes without the interpreter's lock)."""
 

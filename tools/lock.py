@@ -10,11 +10,12 @@ macOS (arm64) on Python 3.11 to 3.13:
 * ``requirements-cuda.txt``: what the CUDA build of torch needs on top of either file.
 * ``requirements-cpu.txt``: torch's CPU build, for machines whose pip is configured to find one.
 
-The files are complete, so pip installs them with ``--no-deps --require-hashes``. The CPU and CUDA files are
-apart because the torch wheel of the package registry is a CUDA build on Linux and needs gigabytes
-of further packages, which a machine with a CPU build at hand must not be made to download. Naming
-the CPU build's hash in ``requirements.txt`` is not enough for that: of two wheels whose hashes it
-accepts, pip takes the one whose hash it knows beforehand, and a wheel in a local folder is the
+The files are complete, so pip installs them with ``--no-deps --require-hashes``. The CPU and CUDA
+files are apart because the torch wheel of the package registry is a CUDA build on Linux and needs
+gigabytes of further packages, which a machine with a CPU build at hand must not be made to
+download. Naming the CPU build's hash in ``requirements.txt`` is not enough for that: of two wheels
+whose hashes it accepts, pip takes the one whose hash it knows beforehand, and a wheel in a local
+folder is the
 other. ``make install`` therefore tries ``requirements-cpu.txt`` first.
 
 Versions already pinned are kept as long as pyproject.toml allows them; ``--upgrade`` takes the

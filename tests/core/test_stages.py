@@ -10,9 +10,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import datasets
+from core import method as methods
 from core.run import Run
 from core.single_tasks import SingleTasks
 from core.stages.base import halved
+from datasets.errors import UserError
 from datasets.groups import GroupMeter
 from datasets.tasks import TaskBenchmark
 from tests.core.test_run import rows, start
@@ -138,9 +140,7 @@ def test_tapt_descends_reconstruction_first_and_keeps_its_weights() -> None:
     assert not first["eligible"]
     before = {name: p.clone() for name, p in run.model.named_parameters()}
     reference = Run(run.key, run.benchmark)
-    assert not all(
-        torch.equal(p, before[name]) for name, p in reference.model.named_parameters()
-    )
+    assert not all(torch.equal(p, before[name]) for name, p in reference.model.named_parameters())
     assert all(torch.equal(p, before[n]) for n, p in run.model.named_parameters())
     last = run.round()
     assert set(last["losses"]) == {"end_task"}
@@ -149,7 +149,5 @@ def test_tapt_descends_reconstruction_first_and_keeps_its_weights() -> None:
 
 def test_methods_say_what_they_need() -> None:
     for name in ("stl", "fairgrad"):
-        with pytest.raises(Exception, match="needs tasks"):
-            from core import method as methods
-
+        with pytest.raises(UserError, match="needs tasks"):
             methods.load(name).check_benchmark(datasets.load("colored_digits"))

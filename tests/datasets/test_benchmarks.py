@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 
 import datasets
 from core.method import SETTINGS
-from datasets.benchmark import SPLITS, Split
+from datasets.benchmark import SPLITS, Inputs, Split
 from datasets.colored_digits import ColoredDigits
 from datasets.errors import UserError
 from datasets.groups import GroupBenchmark
@@ -62,9 +62,15 @@ def test_data_are_the_same_in_another_process(name: str) -> None:
     assert other.stdout.strip() == datasets.load(name).data_hash
 
 
+def everything(inputs: Inputs) -> torch.Tensor:
+    assert isinstance(inputs, torch.Tensor)
+    return inputs
+
+
 def test_all_digits_are_used_once() -> None:
     splits = datasets.load("colored_digits").splits
-    seen = torch.cat([split.inputs.sum(dim=1).flatten(1) for split in splits.values()])
+    pixels = [everything(split.inputs) for split in splits.values()]
+    seen = torch.cat([images.sum(dim=1).flatten(1) for images in pixels])
     images = torch.from_numpy(load_digits().data.astype(np.float32) / 16)
     assert len(seen) == len(images) == 1797
     assert torch.equal(seen.sort(dim=0).values, images.sort(dim=0).values)
@@ -82,7 +88,7 @@ def test_colour_agrees_as_documented() -> None:
             assert (channel[members] == label).double().mean().item() == pytest.approx(
                 share, abs=0.01
             )
-        empty = split.inputs[torch.arange(len(split)), 1 - channel]
+        empty = everything(split.inputs)[torch.arange(len(split)), 1 - channel]
         assert not empty.any()
 
 
@@ -99,9 +105,7 @@ def test_group_that_validation_lacks_is_refused(tmp_path: pytest.TempPathFactory
             data = splits["validation"]
             assert data.group is not None
             kept = data.group != 1
-            splits["validation"] = Split(
-                data.inputs[kept], {"y": data.y[kept]}, data.group[kept]
-            )
+            splits["validation"] = Split(data.inputs[kept], {"y": data.y[kept]}, data.group[kept])
             return splits
 
     with pytest.raises(UserError, match=r"digit < 5, channel 1.*worst-group accuracy"):
