@@ -58,9 +58,7 @@ class Encoder(Model):
     width: int  # of the hidden states
 
     @abstractmethod
-    def encode(
-        self, inputs: Any, masked: Tensor | None = None, causal: bool = False
-    ) -> Tensor:
+    def encode(self, inputs: Any, masked: Tensor | None = None, causal: bool = False) -> Tensor:
         """Return the last hidden states, ``(b, n, width)``, the first one the class token's.
 
         Args:

@@ -75,8 +75,6 @@ class TaskLosses(Objective):
         """Return the tasks' losses, as scalars."""
         outputs, targets = step.output.outputs, step.batch.targets
         assert not isinstance(outputs, Tensor)
-        values = [
-            loss(outputs[name].float(), targets[name]) for name, loss in self._losses.items()
-        ]
+        values = [loss(outputs[name].float(), targets[name]) for name, loss in self._losses.items()]
         counts = torch.full((len(values),), step.batch.size, device=values[0].device)
         return Losses(values, counts)
