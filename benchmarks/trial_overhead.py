@@ -19,6 +19,7 @@ import pandas as pd
 from tuning import engine, study
 from tuning.options import Options
 from tuning.resources import Resources
+from tuning.trial import Trial
 
 
 def overhead(trials: int, reuse: bool) -> tuple[float, float]:
@@ -28,11 +29,11 @@ def overhead(trials: int, reuse: bool) -> tuple[float, float]:
     original = engine.run
 
     def timed(
-        queue: engine.Queue, resources: Resources, reuse_actors: bool = True, *others: Any
+        queue: engine.Queue, resources: Resources, reuse_actors: bool = True, trainable: Any = Trial
     ) -> None:
         slots[0] = queue.slots
         start = time.perf_counter()
-        original(queue, resources, reuse_actors, *others)
+        original(queue, resources, reuse_actors, trainable)
         wall[0] = time.perf_counter() - start
 
     with tempfile.TemporaryDirectory() as folder:

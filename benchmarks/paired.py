@@ -1,0 +1,36 @@
+"""What the reference experiments share: a study, and differences seed by seed."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from tuning.statistics import summarise
+
+
+def study(dataset: str, methods: Sequence[str], trials: int, seeds: int, results: Path) -> None:
+    """Run ``python tune.py``, going on with what is there."""
+    command = [
+        sys.executable, "tune.py", "--method", *methods, "--dataset", dataset,
+        "--trials", str(trials), "--seeds", str(seeds), "--results", str(results), "--resume",
+    ]  # fmt: skip
+    subprocess.run(command, check=True)
+
+
+def differences(
+    results: Path, dataset: str, methods: Sequence[str], base: str, column: str, factor: float = 1
+) -> None:
+    """Print each method's difference to ``base``, seed by seed, with Student's 95% interval."""
+    values = {
+        name: pd.read_csv(results / dataset / name / "seeds.csv").set_index("seed")[column] * factor
+        for name in methods
+    }
+    print(f"{dataset}: paired difference to {base} in {column}, {len(values[base])} seeds")
+    for name, own in values.items():
+        if name != base:
+            found = summarise((own - values[base]).tolist())
+            print(
+                f"{name:10} {found.mean:+7.2f}  95% interval [{found.low:+.2f}, {found.high:+.2f}]"
+            )
