@@ -79,9 +79,21 @@ class Images:
         if self._even:
             rows = self._starts[index] // (3 * height * width)
             pixels = self.flat.view(-1, height, width, 3)[rows]
+        elif self.flat.device.type == "cpu":
+            pixels = self._copied(self._starts[index], sizes, height, width)
         else:
             pixels = self._gather(self._starts[index], sizes, height, width)
         return ImageBatch(pixels.permute(0, 3, 1, 2), sizes)
+
+    def _copied(self, starts: Tensor, sizes: Tensor, height: int, width: int) -> Tensor:
+        """Return padded pixels, ``(b, height, width, 3)``.
+
+        Image by image: on the host a copy each is 5 times faster than one gathering of all.
+        """
+        pixels = self.flat.new_zeros((len(starts), height, width, 3))
+        for place, start, (h, w) in zip(pixels, starts.tolist(), sizes.tolist(), strict=True):
+            place[:h, :w] = self.flat[start : start + 3 * h * w].view(h, w, 3)
+        return pixels
 
     def _gather(self, starts: Tensor, sizes: Tensor, height: int, width: int) -> Tensor:
         """Return padded pixels, ``(b, height, width, 3)``."""

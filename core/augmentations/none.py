@@ -4,7 +4,7 @@ from typing import Any
 
 from core.augmentations.base import Augmentation
 from core.batch import Batch
-from core.images import crop_resize, normalise, whole
+from core.images import cut, whole
 from core.models.base import ImageSpec
 from datasets.errors import UserError
 from datasets.stores import ImageBatch
@@ -25,7 +25,7 @@ def resized(inputs: Any, image: ImageSpec | None) -> Any:
     if not isinstance(inputs, ImageBatch):
         return inputs
     image = demanded(image)
-    return normalise(crop_resize(inputs, whole(inputs), image.size), image)
+    return cut(inputs, whole(inputs), image.size, image)
 
 
 def demanded(image: ImageSpec | None) -> ImageSpec:

@@ -5,7 +5,7 @@ from typing import Any
 from core.augmentations.base import Augmentation
 from core.augmentations.none import demanded, resized
 from core.batch import Batch
-from core.images import crop_resize, normalise, random_boxes
+from core.images import cut, random_boxes
 from core.models.base import ImageSpec
 from datasets.stores import ImageBatch
 
@@ -27,7 +27,7 @@ class RandomResizedCrop(Augmentation):
             return batch
         image = demanded(image)
         boxes = random_boxes(inputs.sizes, SCALE, RATIO)
-        return batch._replace(inputs=normalise(crop_resize(inputs, boxes, image.size), image))
+        return batch._replace(inputs=cut(inputs, boxes, image.size, image))
 
     def evaluation(self, inputs: Any, image: ImageSpec | None) -> Any:
         """Return images resized and normalised, all else as it is."""

@@ -1,13 +1,24 @@
 """From splits to batches."""
 
+import builtins
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import datasets
 from core import data
+from core import method as methods
 from core.data import WINDOW, Feed, in_batches
+from core.environment import detect
+from core.key import make_key
+from core.run import Run
+from tests.datasets import dense_files
 
 CPU = torch.device("cpu")
 
@@ -69,3 +80,36 @@ def test_two_runs_of_a_process_share_the_data() -> None:
     one, two = (Feed(benchmark, CPU).split("train") for _ in range(2))
     assert one.targets["y"].data_ptr() == two.targets["y"].data_ptr()
     assert data._on_device.cache_info().currsize <= 1
+
+
+def test_an_epoch_of_resident_data_opens_nothing_and_copies_no_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dense_files.write_dense(tmp_path, "nyuv2")
+    benchmark = datasets.load("nyuv2", tmp_path)
+    config = {"epochs": 2, "model": "segnet_small", "batch_size": 4}
+    key = make_key(methods.load("ls"), benchmark, config, 0, detect(gpu=False))  # type: ignore[arg-type]
+    run = Run(key, benchmark)
+    run.round()
+
+    def refuse(*given: Any, **_: Any) -> None:
+        raise AssertionError(f"opened {given[0]}")
+
+    for place, name in ((builtins, "open"), (np, "load"), (np, "memmap"), (Image, "open")):
+        monkeypatch.setattr(place, name, refuse)
+    # Of what lies on the device already, .to gives the tensor itself; anything else is counted.
+    moved: list[int] = []
+    original = torch.Tensor.to
+
+    def counted(tensor: torch.Tensor, *given: Any, **named: Any) -> torch.Tensor:
+        found = original(tensor, *given, **named)
+        if found.data_ptr() != tensor.data_ptr():
+            moved.append(tensor.nbytes)
+        return found
+
+    monkeypatch.setattr(torch.Tensor, "to", counted)
+    run.round()
+    train = run.feed.split("train")
+    assert isinstance(train.inputs, torch.Tensor)
+    assert train.inputs.data_ptr() == benchmark.splits["train"].inputs.data_ptr()  # type: ignore[attr-defined]
+    assert sum(moved) < train.nbytes / 10  # boxes and scales of the augmentation, no frames

@@ -238,7 +238,7 @@ def test_evaluation_resizes_whole_images() -> None:
     single, batch = photographs([(20, 30), (31, 12)])
     found = NoAugmentation().evaluation(batch, SPEC)
     for image, result in zip(single, found, strict=True):
-        expected = reference.resize(image.float() / 255, [16, 16], antialias=True)
+        expected = reference.resize(image, [16, 16], antialias=True).float() / 255  # whole levels
         expected = reference.normalize(expected, list(SPEC.mean), list(SPEC.std))
         torch.testing.assert_close(result, expected, atol=5e-5, rtol=0)
     assert RandomResizedCrop().evaluation(batch, SPEC).equal(found)
@@ -277,3 +277,21 @@ def test_photographs_need_a_model_that_takes_them(
     _, batch = photographs([(20, 30)])
     with pytest.raises(UserError, match="photographs of many sizes"):
         augmentation.training(Batch(batch, {"y": torch.zeros(1)}, None), None)
+
+
+@pytest.mark.parametrize("device", ["cpu"])
+def test_cut_is_crop_resize_and_normalise_but_for_rounding(device: str) -> None:
+    generator = torch.Generator().manual_seed(3)
+    pixels = torch.randint(0, 256, (5, 3, 40, 60), generator=generator, dtype=torch.uint8)
+    batch = ImageBatch(pixels.to(device), torch.tensor([[40, 60]] * 5))
+    boxes = torch.tensor(
+        [[0, 0, 40, 60], [3, 5, 20, 9], [1, 2, 7, 50], [30, 2, 9, 9], [0, 1, 1, 1]]
+    )
+    flip = torch.tensor([False, True, False, True, False])
+    spec = ImageSpec(24, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+    found = images.cut(batch, boxes.double(), 24, spec, flip)
+    expected = images.normalise(images.crop_resize(batch, boxes.double(), 24, flip), spec)
+    assert found.shape == expected.shape == (5, 3, 24, 24)
+    levels = (found - expected).abs() * torch.tensor(spec.std).view(3, 1, 1) * 255
+    assert levels.max() < 1.01  # two roundings, one per axis
+    assert levels.mean() < 0.5

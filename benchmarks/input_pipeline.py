@@ -1,0 +1,143 @@
+"""What it costs to feed a model, against the way that System 1 works; ratios in one run, on a CPU.
+
+    python -m benchmarks.input_pipeline [--photos 256] [--rounds 3]
+
+* Images: an epoch of real photographs (waterbirds) as 384 x 384 crops. Theirs: each image is
+  opened, decoded and transformed by itself in every epoch (Pillow, torchvision). Ours: decoded once
+  into a memory-mapped cache, cropped from there. CPU seconds of one thread, median over rounds.
+* Texts: token positions of an epoch of real posts, padded to 220 against batches of like lengths.
+* A second trial in one process: its time to the first step, against the first one's from the
+  start of the process.
+
+Needs the real data (EVENHAND_REAL_DATA, by default ../shared/data).
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+import core.compat
+import datasets
+from core.augmentations.random_resized_crop import RandomResizedCrop
+from core.data import Feed, in_batches, lengths_of
+from core.models.base import ImageSpec
+from datasets import prepare
+from tests.datasets import real_data
+
+BATCH = 16
+SPEC = ImageSpec(384, (0.5,) * 3, (0.5,) * 3)
+STARTS = """
+import sys, time
+start = time.perf_counter()
+import datasets
+from core import method
+from core.environment import detect
+from core.key import make_key
+from core.run import Run
+benchmark = datasets.load(sys.argv[1], sys.argv[2])
+for seed in (0, 1):
+    config = {"model": sys.argv[3], "batch_size": 8}
+    run = Run(make_key(method.load("erm"), benchmark, config, seed, detect(gpu=False)), benchmark)
+    print(time.perf_counter() - start)
+    start = time.perf_counter()
+"""
+
+
+def cpu_seconds(work: Callable[[], None], rounds: int) -> float:
+    """Return the median CPU time of a call."""
+    found = []
+    for _ in range(rounds):
+        start = time.process_time()
+        work()
+        found.append(time.process_time() - start)
+    return statistics.median(found)
+
+
+def images(root: Path, photos: int, rounds: int) -> None:
+    transforms = core.compat.torchvision.transforms
+    real_data.waterbirds(root, keep=photos)
+    paths = sorted((root / "waterbirds").rglob("*.jpg"))
+    transform = transforms.Compose([
+        transforms.RandomResizedCrop(384, scale=(0.05, 1)), transforms.ToTensor(),
+        transforms.Normalize([0.5] * 3, [0.5] * 3),
+    ])  # fmt: skip
+    start = time.process_time()
+    benchmark = datasets.load("waterbirds", root)
+    splits = benchmark.splits
+    once = time.process_time() - start
+    feed, augmentation = Feed(benchmark, torch.device("cpu")), RandomResizedCrop()
+    number = sum(len(split) for split in splits.values())
+
+    def theirs() -> None:
+        for first in range(0, number, BATCH):
+            torch.stack(
+                [transform(Image.open(p).convert("RGB")) for p in paths[first : first + BATCH]]
+            )
+
+    def ours() -> None:
+        for name, split in splits.items():
+            order = torch.randperm(len(split))
+            for _, batch in feed.batches(name, in_batches(order, BATCH, None)):
+                augmentation.training(batch, SPEC)
+
+    their, our = cpu_seconds(theirs, rounds), cpu_seconds(ours, rounds)
+    print(f"images: {number} photographs; theirs {1000 * their / number:.2f} ms each, ours "
+          f"{1000 * our / number:.2f} ms: {their / our:.1f} times faster; the cache, once, "
+          f"{1000 * once / number:.2f} ms each")  # fmt: skip
+
+
+def texts(root: Path) -> None:
+    real_data.vocabulary(root)
+    (root / "civilcomments").mkdir()
+    real_data.comments().to_csv(root / "civilcomments" / "all_data_with_identities.csv")
+    prepare.main(["civilcomments", "--data-root", str(root)])
+    train = datasets.load("civilcomments", root).splits["train"]
+    lengths = lengths_of(train)
+    assert lengths is not None
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+    for size in (8, 32):
+        parts = in_batches(order, size, lengths, torch.Generator().manual_seed(0))
+        sorted_ = sum(int(lengths[rows].max()) * len(rows) for rows in parts)
+        drawn = sum(int(lengths[rows].max()) * len(rows) for rows in order.split(size))
+        print(
+            f"texts: {len(train)} posts, batches of {size}: {220 * len(train) / sorted_:.2f} times "
+            f"fewer token positions than padded to 220 ({sorted_ / len(train):.0f} on average; in "
+            f"the order drawn {drawn / len(train):.0f})"
+        )
+
+
+def starts(name: str, root: Path, model: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STARTS, name, str(root), model],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    first, second = map(float, done.stdout.split())
+    print(f"start on {name}: first trial {first:.2f} s, second {second:.4f} s: "
+          f"{100 * second / first:.2f}%")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--photos", type=int, default=256, help="photographs, at most (256)")
+    parser.add_argument("--rounds", type=int, default=3, help="epochs of each way (3)")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        images(root, given.photos, given.rounds)
+        texts(root)
+        starts("colored_digits", root, "digits_cnn")
+        starts("waterbirds", root, "tiny_vit")
+        starts("civilcomments", root, "tiny_bert")
+
+
+if __name__ == "__main__":
+    main()
