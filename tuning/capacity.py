@@ -33,6 +33,12 @@ class Capacity:
         self._asked = 0
         self._missed = 0
 
+    def need(self, resources: Resources) -> None:
+        """Count from now on what fits of trials that take something else."""
+        if resources != self.resources:
+            self.resources = resources
+            self._counted, self._asked = -INTERVAL, -1
+
     def __call__(self) -> int:
         """Return how many trials run at once now; one at least, which then waits for a node."""
         self._count()

@@ -1,7 +1,6 @@
 """The command line: ``python tune.py``."""
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -11,6 +10,7 @@ import datasets
 from core import method as methods
 from core.arguments import Parser, check_epochs, pairs
 from datasets.errors import UserError
+from tuning.converters import at_least, duration, share
 from tuning.options import Options
 from tuning.selection import RULES
 from tuning.space import DEFAULT_TRIALS
@@ -30,47 +30,9 @@ fresh seeds, and only these read the test split, once. results/<dataset>/table.m
 methods, results/<dataset>/<method>/best_config.yaml holds the winner and the command that
 repeats it.
 
+python tune.py doctor --help: what is wrong with the machines for a study, and what mends it.
 python tune.py export --help: tables written anew, single-task baselines for delta-m.
 """
-
-
-def _at_least(lowest: float, whole: bool) -> type:
-    """Return a converter of numbers not below ``lowest``."""
-
-    def convert(text: str) -> float:
-        try:
-            value = int(text) if whole else float(text)
-        except ValueError:
-            value = lowest - 1
-        if not value >= lowest or value == float("inf"):
-            kind = "a whole number" if whole else "a number"
-            raise argparse.ArgumentTypeError(f"received '{text}', expected {kind} from {lowest:g}")
-        return value
-
-    return convert  # type: ignore[return-value]  # argparse takes any callable
-
-
-def _share(text: str) -> float | None:
-    """Read a share of a GPU in (0, 1], a number of GPUs, 0 or ``auto``."""
-    if text == "auto":
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not (0 <= value <= 1 or (value.is_integer() and value > 0)):
-        raise argparse.ArgumentTypeError(
-            f"received '{text}', expected a share such as 0.25, a number of GPUs, or auto"
-        )
-    return value
-
-
-def _duration(text: str) -> float:
-    """Read a duration such as 90s, 30m or 2h; a bare number is in seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
-    if not found or float(found.group(1)) <= 0:
-        raise argparse.ArgumentTypeError(f"received '{text}', expected a time such as 30m or 2h")
-    return float(found.group(1)) * {"": 1, "s": 1, "m": 60, "h": 3600}[found.group(2)]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -87,13 +49,10 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--method",
         nargs="+",
-        required=True,
         metavar="M",
         help=f"methods, or all: {', '.join(methods.names())}",
     )
-    what.add_argument(
-        "--dataset", required=True, metavar="D", help=f"data set: {', '.join(datasets.names())}"
-    )
+    what.add_argument("--dataset", metavar="D", help=f"data set: {', '.join(datasets.names())}")
     what.add_argument(
         "--data-root",
         type=Path,
@@ -108,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
         help="single-task baseline of delta-m (the data set's own; see python tune.py export)",
     )
     what.add_argument(
-        "--epochs", type=_at_least(1, True), metavar="N", help="epochs of a trial (the data set's)"
+        "--epochs", type=at_least(1, True), metavar="N", help="epochs of a trial (the data set's)"
     )
     what.add_argument(
         "--set",
@@ -126,13 +85,13 @@ def parser() -> argparse.ArgumentParser:
     )
     how.add_argument(
         "--trials",
-        type=_at_least(1, True),
+        type=at_least(1, True),
         metavar="N",
         help=f"configurations per method ({DEFAULT_TRIALS}; grid: all)",
     )
     how.add_argument(
         "--search-seeds",
-        type=_at_least(1, True),
+        type=at_least(1, True),
         default=1,
         metavar="N",
         help="training seeds averaged per configuration (1)",
@@ -148,14 +107,14 @@ def parser() -> argparse.ArgumentParser:
     )
     how.add_argument(
         "--seeds",
-        type=_at_least(1, True),
+        type=at_least(1, True),
         default=5,
         metavar="N",
         help="confirmation seeds of the winner, 0 to N-1 (5)",
     )
     how.add_argument(
         "--study-seed",
-        type=_at_least(0, True),
+        type=at_least(0, True),
         default=0,
         metavar="N",
         help="seed of the search itself (0)",
@@ -173,26 +132,26 @@ def parser() -> argparse.ArgumentParser:
     where = found.add_argument_group("resources and budgets")
     where.add_argument(
         "--gpus-per-trial",
-        type=_share,
+        type=share,
         metavar="F|auto",
         help="share of a GPU, or number of GPUs (auto: 1 where there is one)",
     )
     where.add_argument(
         "--cpus-per-trial",
-        type=_at_least(1, True),
+        type=at_least(1, True),
         default=1,
         metavar="N",
         help="CPUs, and threads, of a trial (1)",
     )
     where.add_argument(
         "--max-device-hours",
-        type=_at_least(0, False),
+        type=at_least(0, False),
         metavar="H",
         help="stop when all trials together took so long",
     )
     where.add_argument(
         "--time-limit",
-        type=_duration,
+        type=duration,
         metavar="TIME",
         help="stop this command after a time such as 30m or 2h",
     )
@@ -211,9 +170,9 @@ def parser() -> argparse.ArgumentParser:
     )
     out.add_argument(
         "--storage",
-        type=Path,
-        metavar="DIR",
-        help="folder of the records, shared by all nodes (<results>.records)",
+        metavar="DIR|URL",
+        help="where records go, seen by all nodes: a folder, s3://... or gs://... "
+        "(<results>.records)",
     )
     out.add_argument(
         "--resume",
@@ -227,6 +186,12 @@ def parser() -> argparse.ArgumentParser:
     )
     out.add_argument(
         "--plan", action="store_true", help="print what would run and at what cost, and stop"
+    )
+    out.add_argument(
+        "--simulate",
+        metavar="DIR|URL",
+        help="compare searches and schedulers over one method's records of an earlier study, "
+        "<storage>/<dataset>/<method>, in seconds and without training; takes --trials",
     )
     return found  # fmt: skip
 
@@ -253,7 +218,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from tuning.baselines import export
 
             return export(given[1:])
-        args = parser().parse_args(given)
+        if given[:1] == ["doctor"]:
+            from tuning.checkup import visit
+
+            return visit(given[1:])
+        asked_for = parser()
+        args = asked_for.parse_args(given)
+        if args.simulate is not None:
+            from tuning.simulate import simulate
+
+            print(simulate(args.simulate, args.trials))
+            return 0
+        lacking = [f"--{name}" for name in ("method", "dataset") if getattr(args, name) is None]
+        if lacking:
+            asked_for.error(f"the following arguments are required: {', '.join(lacking)}")
         asked = options(args)
         if args.plan:
             from tuning.plan import show

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tuning.node_facts import MARK, Facts, Gpu, Question
+from tuning.resources import devices
+from tuning.storage import is_url, place
 
 SHARES = (1.0, 0.5, 0.25, 0.125)  # of a GPU, for the report
 SKEW = 2.0  # seconds by which a clock may differ
@@ -46,27 +47,31 @@ class Patient:
     gpus: float
 
 
+def counted(nodes: int) -> str:
+    """Return how many nodes, as a message says it."""
+    return "1 node" if nodes == 1 else f"{nodes} nodes"
+
+
 def shared(
     question: Question, nodes: Sequence[Patient], answers: dict[str, Facts]
 ) -> list[Finding]:
     """Return which nodes do not share a place with the head, by tokens written both ways."""
     found = []
-    for place in question.places:
+    for where in question.places:
         good = True
+        mend = "mount the same file system on all nodes and name it with --storage"
+        if is_url(where):
+            mend = "give all nodes the right to it: a role of the machines, or ~/.aws/credentials"
         for node in (n for n in nodes if n.node in answers):
-            why = answers[node.node].unseen.get(place, "")
-            if not why and not (Path(place) / f"{MARK}{question.token}-{node.node}").exists():
+            why = answers[node.node].unseen.get(where, "")
+            if not why and not place(where).exists(f"{MARK}{question.token}-{node.node}"):
                 why = "what it writes is not seen on the head"
             if why:
                 good = False
-                found.append(
-                    Finding(
-                        "error", node.host, f"does not share {place} with the head: {why}",
-                        "mount the same file system on all nodes and name it with --storage",
-                    )
-                )  # fmt: skip
+                what = f"does not share {where} with the head: {why}"
+                found.append(Finding("error", node.host, what, mend))
         if good:
-            found.append(Finding("ok", "", f"{place} is shared by {len(answers)} nodes"))
+            found.append(Finding("ok", "", f"{where} is shared by {counted(len(answers))}"))
     return found
 
 
@@ -96,7 +101,7 @@ def _same(
     mine = value(answers[own])
     others = {node: value(facts) for node, facts in answers.items() if value(facts) != mine}
     if not others:
-        return [Finding("ok", "", f"{name}: {mine} on all {len(answers)} nodes")]
+        return [Finding("ok", "", f"{name}: {mine} on all {counted(len(answers))}")]
     return [
         Finding("error", nodes[node].host, *told(mine, other)) for node, other in others.items()
     ]
@@ -119,7 +124,7 @@ def versions(answers: dict[str, Facts], own: str, nodes: dict[str, Patient]) -> 
     good = [f for f in found if f.level == "ok"]
     bad = [f for f in found if f.level != "ok"]
     told_once = ", ".join(finding.what.partition(" on all")[0].replace(":", "") for finding in good)
-    return [*bad, Finding("ok", "", f"{told_once} on all {len(answers)} nodes")]
+    return [*bad, Finding("ok", "", f"{told_once} on all {counted(len(answers))}")]
 
 
 def alone(
@@ -150,20 +155,20 @@ def alone(
             Finding("warning", host, f"its clock is {ahead:.0f} s off",
                     "on it: sudo timedatectl set-ntp true")
         )  # fmt: skip
-    for place, free in facts.free.items():
+    for folder, free in facts.free.items():
         if free < LITTLE:
             level = "error" if free < NOTHING else "warning"
             mend = "delete what nobody needs, such as old *.records or Ray's folders in /tmp/ray"
-            found.append(Finding(level, host, f"{place} has {free:.1f} GiB left", mend))
+            found.append(Finding(level, host, f"{folder} has {free:.1f} GiB left", mend))
     if node.gpus > len(facts.gpus):
         level = "warning" if not facts.gpus else "error"
-        what = f"Ray counts {node.gpus:g} GPUs, NVIDIA's driver {len(facts.gpus)}"
+        what = f"GPUs: Ray counts {node.gpus:g}, NVIDIA's driver {len(facts.gpus)}"
         mend = "on it: nvidia-smi; where there is no GPU, trials run on its CPU"
         found.append(Finding(level, host, what, mend))
     for index, gpu in enumerate(facts.gpus):
         found += _gpu(host, index, gpu, gpus)
     if not [f for f in found if f.level != "ok"]:
-        role = f"{node.cpus:g} CPUs, {node.gpus:g} GPUs" if trials else "no trials"
+        role = devices(node.cpus, node.gpus) if trials else "no trials"
         found.append(Finding("ok", host, f"answers, in {spent:.1f} s with the others; {role}"))
     return found
 

@@ -56,6 +56,7 @@ class Queue:
         self.stop = stop
         self.changed = changed
         self.capacity: Callable[[], int] = lambda: slots  # asked before each proposal
+        self.whole_gpu = False  # whether it is the turn of what did not fit into a share of a GPU
         self.running: dict[str, tuple[MethodSearch, Tried]] = {}
         self.started = 0
 
@@ -78,12 +79,15 @@ class Queue:
         # The method with the fewest running comes first, so that none waits for another.
         counts = {s.name: sum(m is s for m, _ in self.running.values()) for s in self.searches}
         for search in sorted(self.searches, key=lambda s: counts[s.name]):
-            tried = search.next_work()
+            tried = search.next_work(self.whole_gpu)
             if tried is not None:
                 self.running[trial_id] = (search, tried)
                 self.started += 1
                 self.changed(search, tried)
                 return {"work": json.dumps(self.work_of(tried))}
+        if not self.running and not self.done:  # the others wait: this Tuner ends, another begins
+            self.whole_gpu = not self.whole_gpu
+            return str(Searcher.FINISHED)
         return str(Searcher.FINISHED) if self.done else None
 
     def report(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -195,6 +199,9 @@ def run(
     try:
         while not queue.done and not queue.stop():
             queue.started = 0
+            # With a Tuner of their own: in one with small trials, which fill every share that
+            # gets free, a trial that takes a whole GPU would wait for ever.
+            capacity.need(resources.whole_gpu if queue.whole_gpu else resources)
             temporary = tempfile.TemporaryDirectory(prefix="evenhand-")
             with temporary as folder, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of Ray; a user can do nothing about them

@@ -18,12 +18,13 @@ from datasets.tasks import TaskBenchmark
 from tuning import selection
 from tuning.options import Options
 from tuning.provenance import provenance
-from tuning.records import RunFolder, replacing, write_json, write_text
+from tuning.records import RunFolder, write_json, write_text
 from tuning.resources import Resources
 from tuning.search import MethodSearch, Tried, scores_of
 from tuning.selection import Score
 from tuning.space import used_values
 from tuning.statistics import summarise
+from tuning.storage import replacing
 
 
 def export_method(search: MethodSearch, options: Options, resources: Resources) -> None:
@@ -92,8 +93,8 @@ def _trial_row(search: MethodSearch, trial: Tried, resources: Resources) -> dict
         search.rule.name: search.rule.shown(best),
         **_validation_at(trial.folders, best),
         "seconds": seconds,
-        "device_hours": seconds * resources.device_share / 3600,
-        "keys": " ".join(folder.path.name for folder in trial.folders),
+        "device_hours": seconds * trial.device_share(resources) / 3600,
+        "keys": " ".join(folder.name for folder in trial.folders),
     }
 
 
@@ -125,8 +126,8 @@ def _seed_row(seed: Tried, resources: Resources) -> dict[str, Any]:
         **flatten("validation", end.get("validation", {})),
         **flatten("test", end.get("test", {})),
         "seconds": seconds,
-        "device_hours": seconds * resources.device_share / 3600,
-        "key": folder.path.name,
+        "device_hours": seconds * seed.device_share(resources) / 3600,
+        "key": folder.name,
     }
 
 
@@ -191,8 +192,8 @@ def _best_config(search: MethodSearch, options: Options, winning: Config) -> str
             "baseline": _baseline(benchmark),
             "data_hash": benchmark.data_hash,
             "environment": asdict(search.environment),
-            "search_keys": [folder.path.name for folder in trial.folders] if trial else [],
-            "seed_keys": [s.folders[0].path.name for s in search.confirmed().values()],
+            "search_keys": [folder.name for folder in trial.folders] if trial else [],
+            "seed_keys": [s.folders[0].name for s in search.confirmed().values()],
         },
     }  # fmt: skip
     text: str = yaml.safe_dump(description, sort_keys=False, allow_unicode=True, width=10**6)
@@ -223,7 +224,8 @@ def _summary(
             metrics[name] = asdict(summarise(values))
     winning = search.winning_config() or {}
     tried = _ordered(search)
-    costs = [_seconds(t.folders) for t in (*tried, *search.confirmed().values())]
+    runs = [*tried, *search.confirmed().values()]
+    costs = [(t, *_seconds(t.folders)) for t in runs]
     statuses = [_status(trial) for trial in tried]
     return {
         "method": search.name,
@@ -245,9 +247,9 @@ def _summary(
         "statuses": {status: statuses.count(status) for status in dict.fromkeys(statuses)},
         "epochs_per_trial": search.rounds()[0],
         "seeds": len(confirmed),
-        "rounds": sum(rounds for rounds, _ in costs),
+        "rounds": sum(rounds for _, rounds, _ in costs),
         "device": search.environment.device_class,
-        "device_hours": sum(seconds for _, seconds in costs) * resources.device_share / 3600,
+        "device_hours": sum(s * t.device_share(resources) for t, _, s in costs) / 3600,
         "hyperparameters": used_values(search.space, winning),
         "metrics": metrics,
         "provenance": provenance(),
@@ -264,17 +266,15 @@ def _export_files(
         if path.name not in kept:  # of an earlier winner, or of more seeds
             path.unlink(missing_ok=True)
     for seed in seeds:
-        _copy(
-            seed.folders[0].path / "predictions.parquet",
-            predictions / f"seed_{seed.number}.parquet",
-        )
+        _copy(seed.folders[0], "predictions.parquet", predictions / f"seed_{seed.number}.parquet")
     best = selection.winner((seed.number, seed.best) for seed in seeds if seed.finished)
     if keep_models and best is not None:
-        source = next(seed for seed in seeds if seed.number == best).folders[0].path
-        _copy(source / "model.safetensors", folder / "model.safetensors")
+        source = next(seed for seed in seeds if seed.number == best).folders[0]
+        _copy(source, "model.safetensors", folder / "model.safetensors")
 
 
-def _copy(source: Path, target: Path) -> None:
-    if source.exists():
-        with replacing(target) as new:
-            shutil.copyfile(source, new)
+def _copy(source: RunFolder, name: str, target: Path) -> None:
+    file = source.place.open(name)
+    if file is not None:
+        with file, replacing(target) as new, new.open("wb") as copied:
+            shutil.copyfileobj(file, copied)

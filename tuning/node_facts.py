@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from datasets.errors import UserError
 from tuning.provenance import PACKAGES, ROOT
+from tuning.storage import is_url, place, reason
 
 MARK = ".evenhand-token-"  # what a node writes to show that others see it
 SOURCES = ("core", "datasets", "tuning", "search_spaces")
@@ -24,7 +26,7 @@ class Question:
 
     Args:
         token: A word of this examination's own.
-        places: Folders that all nodes must share.
+        places: Folders and URLs that all nodes must share.
         data_root: The folder of the data sets.
         dataset: The benchmark; empty asks nothing about data.
         models: Names of models whose weights trials need.
@@ -108,8 +110,8 @@ def look(question: Question, node: str, trials: bool) -> Facts:
         versions=versions(),
         code=code_hash(),
         gpus=gpus(),
-        free={place: _free(place) for place in (*question.places, "/tmp") if os.path.isdir(place)},
-        unseen={p: why for p in question.places if (why := _unseen(Path(p), question, node))},
+        free=room((*question.places, "/tmp")),
+        unseen={p: why for p in question.places if (why := _unseen(p, question, node))},
         data=data,
         cached=cached,
         models=_models(question.models) if trials else (),
@@ -137,20 +139,22 @@ def code_hash() -> str:
     return found.hexdigest()[:12]
 
 
-def _free(place: str) -> float:
-    return shutil.disk_usage(place).free / 1024**3
+def room(folders: Sequence[str]) -> dict[str, float]:
+    """Return the free GiB of those folders that exist."""
+    return {f: shutil.disk_usage(f).free / 1024**3 for f in folders if os.path.isdir(f)}
 
 
-def _unseen(place: Path, question: Question, node: str) -> str:
+def _unseen(where: str, question: Question, node: str) -> str:
     """Leave this node's token at a place; return why the driver's is not seen or that cannot be."""
-    if not place.is_dir():
+    if not is_url(where) and not os.path.isdir(where):
         return "the folder does not exist there"
-    if not (place / f"{MARK}{question.token}-driver").exists():
-        return "it is another folder there: what the head writes is not seen"
     try:
-        (place / f"{MARK}{question.token}-{node}").write_text(node, encoding="utf-8")
-    except OSError as error:
-        return error.strerror or type(error).__name__
+        shared = place(where)
+        if not shared.exists(f"{MARK}{question.token}-driver"):
+            return "it is another folder there: what the head writes is not seen"
+        shared.write(f"{MARK}{question.token}-{node}", node.encode())
+    except (OSError, UserError) as error:
+        return reason(error)
     return ""
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.knobs import Config
+from tuning.storage import Place, absolute, place
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Options:
         max_device_hours: Budget over all trials; None for none.
         time_limit: Budget of this command in seconds; None for none.
         address: Ray cluster; None for the running one or a local one.
-        storage: Folder of the records; None for ``<results>.records``.
+        storage: Folder or URL of the records; None for ``<results>.records``.
         data_root: Folder of the data sets.
         baseline: Baseline file of delta-m; None for the data set's own.
         results: Folder of the exports.
@@ -55,7 +56,7 @@ class Options:
     max_device_hours: float | None = None
     time_limit: float | None = None
     address: str | None = None
-    storage: Path | None = None
+    storage: str | Path | None = None
     data_root: Path = Path("data")
     baseline: Path | None = None
     results: Path = Path("results")
@@ -65,11 +66,19 @@ class Options:
     keep_models: bool = False
 
     @property
-    def records(self) -> Path:
-        """The folder of the records, absolute, because workers have another working directory."""
+    def records(self) -> str:
+        """The folder of the records, absolute, because workers run elsewhere; or their URL."""
         results = Path(os.path.abspath(self.results))
-        given = results.parent / f"{results.name}.records" if self.storage is None else self.storage
-        return Path(os.path.abspath(given))
+        beside = results.parent / f"{results.name}.records"
+        return absolute(beside if self.storage is None else self.storage)
+
+    def records_of(self, method: str) -> Place:
+        """Return where a method's records lie.
+
+        Raises:
+            UserError: If they cannot be reached.
+        """
+        return place(self.records) / self.dataset / method
 
     @property
     def fixed(self) -> Config:

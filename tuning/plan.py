@@ -10,17 +10,32 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from core.data import in_batches, lengths_of
 from core.environment import detect
 from core.key import make_key
 from core.recipe import stage_rounds
-from core.run import Run
+from core.run import Run, _Place
+from core.trainer import Trainer
 from tuning.options import Options
 from tuning.records import MethodRecords
-from tuning.resources import Node, Resources, choose, cluster, cluster_address, local_nodes, slots
+from tuning.resources import (
+    Node,
+    Resources,
+    choose,
+    cluster,
+    cluster_address,
+    devices,
+    local_nodes,
+    slots,
+)
 from tuning.search import REDUCTION, RUNGS
 from tuning.space import Space, asked_trials
+from tuning.storage import is_url
 from tuning.study import Plan, check
 from tuning.tables import markdown
+
+STEPS, WARM = 30, 5  # steps that are timed where an epoch has many more; those left out of it
+PATIENCE = 20.0  # seconds for them
 
 
 @dataclass(frozen=True)
@@ -93,9 +108,7 @@ def _estimate(plan: Plan, space: Space, resources: Resources) -> Estimate:
     eligible, _ = stage_rounds(key.recipe, int(key.settings["epochs"]))
     seconds, source = _recorded_seconds(options, space)
     if seconds is None:
-        start = time.perf_counter()
-        run.round()
-        seconds, source = time.perf_counter() - start, "a first epoch timed here"
+        seconds, source = _timed(run)
     asked = asked_trials(space, options)
     trials = max(0, asked - _finished(options, space, "search"))
     seeds = max(0, options.seeds - _finished(options, space, "confirm"))
@@ -117,16 +130,43 @@ def _estimate(plan: Plan, space: Space, resources: Resources) -> Estimate:
     )
 
 
+def _timed(run: Run) -> tuple[float, str]:
+    """Return the seconds of an epoch, timed here; of a long one from its first steps."""
+    if run.steps_per_epoch <= 2 * STEPS:
+        start = time.perf_counter()
+        run.round()
+        return time.perf_counter() - start, "a first epoch timed here"
+    size = int(run.key.settings["batch_size"])
+    rows = run._draw(0, 0)[: STEPS * size]
+    trainer = Trainer(run, run.stages[0])
+    trainer.others = run._others(_Place(0, 0))
+    run.model.train()
+    lengths = lengths_of(run.data["train"])
+    taken, start = 0, time.perf_counter()
+    for part, batch in run.feed.batches("train", in_batches(rows, size, lengths)):
+        trainer.step(part, batch)
+        taken += 1
+        if taken == WARM:  # what comes first pays for what is made once
+            start = time.perf_counter()
+        elif time.perf_counter() - start > PATIENCE:
+            break
+    trainer.means()  # waits for the device
+    step = (time.perf_counter() - start) / (taken - WARM if taken > WARM else taken)
+    # A forward pass costs about a third of a step.
+    validation = len(run.data["validation"]) / size / 3
+    return step * (run.steps_per_epoch + validation), f"{taken} steps timed here"
+
+
 def _finished(options: Options, space: Space, phase: str) -> int:
     """Return how many configurations of a phase have ended in earlier records."""
-    folders = MethodRecords(options.records / options.dataset / space.method.name).folders()
+    folders = MethodRecords(options.records_of(space.method.name)).folders()
     ended = [f.description for f in folders if f.end is not None]
     return len({d["number"] for d in ended if d is not None and d["phase"] == phase})
 
 
 def _recorded_seconds(options: Options, space: Space) -> tuple[float | None, str]:
     """Return the mean seconds of a round in earlier records of this study, if there are any."""
-    records = MethodRecords(options.records / options.dataset / space.method.name)
+    records = MethodRecords(options.records_of(space.method.name))
     seconds = [float(row["seconds"]) for folder in records.folders() for row in folder.rows()]
     if not seconds:
         return None, ""
@@ -160,15 +200,17 @@ def _print(
     hours = sum(e.epochs * e.seconds for e in estimates) / max(1, count) / 3600
     kind = "GPU" if resources.gpus else "CPU"
     console.print(
-        f"each trial takes {resources.cpus} CPUs and {resources.gpus:g} GPUs; "
+        f"each trial takes {devices(resources.cpus, resources.gpus)}; "
         f"about {_hours(hours)} on {count} slots, besides start-up (seconds per node); "
         f"device-hours are {kind}-hours",
     )
     disk = max(e.disk for e in estimates) * count
-    free = shutil.disk_usage(_existing(options.records)).free
+    room = ""
+    if not is_url(options.records):
+        free = shutil.disk_usage(_existing(Path(options.records))).free
+        room = f", where {free / 1e9:.0f} GB are free"
     console.print(
-        f"disk: states up to {disk / 1e6:.1f} MB in {options.records}, where {free / 1e9:.0f} GB "
-        "are free; nothing was started",
+        f"disk: states up to {disk / 1e6:.1f} MB in {options.records}{room}; nothing was started",
     )
 
 

@@ -7,19 +7,22 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from safetensors.torch import save_file
 
 import datasets
 from core.key import TrialKey
 from core.run import Row, Run
+from core.trainer import DoesNotFit
 from datasets.benchmark import Benchmark, Meter
 from tuning import selection
-from tuning.records import RunFolder, replacing
+from tuning.records import RunFolder
 from tuning.selection import Score
+
+SHORT_OF_MEMORY = "short_of_memory"  # the status of a configuration that takes a whole GPU next
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class RecordedRun:
         self._write_predictions(run, test)
         if self.duty.keep_model:
             weights = {n: t.contiguous().cpu() for n, t in run.model.state_dict().items()}
-            with replacing(self.folder.path / "model.safetensors") as new:
+            with self.folder.place.replacing("model.safetensors") as new:
                 save_file(weights, new)
         validation = self.rows[best.round - 1]["validation"]
         return {
@@ -164,7 +167,7 @@ class RecordedRun:
         for name, meter in meters.items():
             columns = {column: tensor.numpy() for column, tensor in meter.predictions().items()}
             tables.append(pd.DataFrame({"split": name, **columns}))
-        with replacing(self.folder.path / "predictions.parquet") as new:
+        with self.folder.place.replacing("predictions.parquet") as new:
             pd.concat(tables).to_parquet(new, index=False)
 
 
@@ -175,7 +178,8 @@ class Step:
     Args:
         rows: The round's row of each training seed, without test metrics.
         score: The round's score, averaged over the seeds; None where it is not eligible.
-        status: Empty while the configuration goes on; else how it ended.
+        status: Empty while the configuration goes on; else how it ended, or
+            :data:`SHORT_OF_MEMORY`.
         reason: Why it failed.
     """
 
@@ -189,14 +193,15 @@ class Configuration:
     """All training seeds of one configuration, trained round by round in turn.
 
     Args:
-        work: ``runs`` (a mapping with ``folder`` and ``key`` for each seed) and the fields of
-            :class:`Duty`.
+        work: ``runs`` (a mapping with ``folder`` and ``key`` for each seed), ``duty`` (the fields
+            of :class:`Duty`) and ``gpu_share``, the share of a GPU that it may use.
     """
 
     def __init__(self, work: Mapping[str, Any]) -> None:
         self.duty = Duty(**work["duty"])
+        self.share = float(work.get("gpu_share", 0))
         self.runs = [
-            RecordedRun(RunFolder(Path(run["folder"])), TrialKey.from_dict(run["key"]), self.duty)
+            RecordedRun(RunFolder(run["folder"]), TrialKey.from_dict(run["key"]), self.duty)
             for run in work["runs"]
         ]
         self.rule = selection.rule(self.duty.rule)
@@ -208,6 +213,7 @@ class Configuration:
         """Return the next round; ends the configuration after its last one or out of patience.
 
         Whatever goes wrong in training ends the configuration with its reason, never the study.
+        One that did not fit into its share of a GPU does not end: it gets a whole one, once.
         """
         try:
             seen = [run.next_row() for run in self.runs]
@@ -217,10 +223,24 @@ class Configuration:
                 self._finish(step.status)
         except Exception as error:  # recorded with its reason; the search goes on
             reason = f"{type(error).__name__}: {error}"
-            self._finish("failed", reason)
+            status = SHORT_OF_MEMORY if self._fits_a_whole_gpu(error) else "failed"
+            if status == "failed":
+                self._finish(status, reason)
+            else:
+                for run in self.runs:
+                    run.folder.write_short(reason)
             rows = [run.rows[-1] for run in self.runs if run.rows]
-            return Step(rows, None, "failed", reason)
+            return Step(rows, None, status, reason)
         return step
+
+    def _fits_a_whole_gpu(self, error: Exception) -> bool:
+        """Return whether memory ran out on a share of a GPU, and a whole one was not tried yet."""
+        cause = error.__cause__ if isinstance(error, DoesNotFit) else error
+        return (
+            isinstance(cause, torch.OutOfMemoryError)
+            and 0 < self.share < 1
+            and not any(run.folder.short for run in self.runs)
+        )
 
     def _status(self, score: Score | None, eligible: bool) -> str:
         if score is not None and (self.best is None or score > self.best):

@@ -5,11 +5,13 @@ Files of a run's folder::
     run.json             its key, and what the study uses it for
     rows.json            a row per finished round
     audit.json           test metrics per round, with --audit-test only
+    short.json           that it did not fit into its share of a GPU and takes a whole one
     last.pt, best.pt     states (torch, loaded with weights_only)
     predictions.parquet  of a confirmation seed
     model.safetensors    of a confirmation seed, with --keep-models
     end.json             its end: status, reason, all rows, test metrics
 
+They lie in a folder that all nodes share, or in an object store (:mod:`tuning.storage`).
 Every file is replaced as a whole, so a reader never sees half of one, and two living copies of a
 run do no harm: they write the same. A finished run's rows are read from ``end.json``, which is
 written once, so that a late copy cannot shorten them.
@@ -19,8 +21,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -28,27 +29,18 @@ from typing import Any
 import torch
 
 from datasets.errors import UserError
+from tuning.storage import Folder, Place, place, replacing
 
 # What a state holds; one of another version of the project counts as absent.
 STATE = {
     "rounds_done", "model", "optimiser", "schedule", "weighting", "repetitions", "microbatch"
 }  # fmt: skip
+SHORT = "short.json"
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a new file to write, which takes ``path``'s place when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    new = Path(name)
-    try:
-        yield new
-        new.chmod(0o644)
-        new.replace(path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
+def ran_again(short: str) -> str:
+    """Return what a run's end says that went well on a whole GPU after it failed on a share."""
+    return f"ran again on a whole GPU after {short}"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -70,97 +62,136 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def _mapping(path: Path, keys: set[str]) -> dict[str, Any] | None:
+def _parsed(where: Place, name: str) -> Any:
+    """Return what a place's JSON holds, or None where it is absent or damaged."""
+    data = where.read(name)
+    try:
+        return None if data is None else json.loads(data.decode("utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return None
+
+
+def _mapping(where: Place, name: str, keys: set[str]) -> dict[str, Any] | None:
     """Return a JSON mapping with at least these keys; None where it is absent or damaged."""
-    found = read_json(path)
+    found = _parsed(where, name)
     return found if isinstance(found, dict) and keys <= set(found) else None
 
 
-def _list(path: Path) -> list[dict[str, Any]]:
+def _list(where: Place, name: str) -> list[dict[str, Any]]:
     """Return a JSON list; empty where it is absent or damaged."""
-    found = read_json(path)
+    found = _parsed(where, name)
     return found if isinstance(found, list) else []
 
 
-class RunFolder:
-    """The record of one training run.
+def _write(where: Place, name: str, data: object) -> None:
+    where.write(name, (json.dumps(data, indent=1) + "\n").encode("utf-8"))
+
+
+class _Placed:
+    """Something that lies in a place.
 
     Args:
-        path: Its folder, which need not exist yet.
+        where: The place, or its path or URL; it need not exist yet.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, where: Place | Path | str) -> None:
+        self.place = where if isinstance(where, Place) else place(where)
+
+    @property
+    def name(self) -> str:
+        """The last part of the place's name."""
+        return self.place.name
+
+    @property
+    def path(self) -> Path:
+        """The folder, for those who know that it is one."""
+        assert isinstance(self.place, Folder)
+        return self.place.path
+
+
+class RunFolder(_Placed):
+    """The record of one training run."""
 
     def begin(self, description: Mapping[str, Any]) -> None:
         """Write ``run.json`` unless it is there."""
         if self.description is None:
-            write_json(self.path / "run.json", description)
+            _write(self.place, "run.json", description)
 
     @property
     def description(self) -> dict[str, Any] | None:
         """What ``run.json`` holds; None where it is absent or damaged."""
-        return _mapping(self.path / "run.json", {"phase", "number", "config", "key"})
+        return _mapping(self.place, "run.json", {"phase", "number", "config", "key"})
 
     @property
     def end(self) -> dict[str, Any] | None:
         """How the run ended; None while it has not."""
-        return _mapping(self.path / "end.json", {"status", "reason", "rows"})
+        return _mapping(self.place, "end.json", {"status", "reason", "rows"})
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the finished rounds' rows."""
         end = self.end
-        return list(end["rows"]) if end else _list(self.path / "rows.json")
+        return list(end["rows"]) if end else _list(self.place, "rows.json")
 
     def audit(self) -> list[dict[str, Any]]:
         """Return the test metrics of each round. Only rules that are labelled so may look."""
-        return _list(self.path / "audit.json")
+        return _list(self.place, "audit.json")
 
     def write_rows(self, rows: list[dict[str, Any]], audit: list[dict[str, Any]]) -> None:
         """Write the rows, and the test metrics where there are any."""
         if audit:
-            write_json(self.path / "audit.json", audit)
-        write_json(self.path / "rows.json", rows)
+            _write(self.place, "audit.json", audit)
+        _write(self.place, "rows.json", rows)
 
     def write_end(self, end: Mapping[str, Any]) -> None:
         """Write how the run ended, once, and drop what nobody needs any more."""
         if self.end is None:
-            write_json(self.path / "end.json", end)
-        for name in ("last.pt", "best.pt", "rows.json"):
-            (self.path / name).unlink(missing_ok=True)
+            short = self.short
+            if short:
+                reason = end["reason"] or ran_again(short)
+                end = {**end, "reason": reason, "retried_whole_gpu": True}
+            _write(self.place, "end.json", end)
+        for name in ("last.pt", "best.pt", "rows.json", SHORT):
+            self.place.delete(name)
+
+    @property
+    def short(self) -> str:
+        """Why the run did not fit into its share of a GPU and takes a whole one; empty if not."""
+        found = _mapping(self.place, SHORT, {"reason"})
+        return str(found["reason"]) if found else ""
+
+    def write_short(self, reason: str) -> None:
+        """Write that the run did not fit into its share of a GPU."""
+        _write(self.place, SHORT, {"reason": reason})
 
     def write_state(self, name: str, state: Mapping[str, Any]) -> None:
         """Write the state ``last`` or ``best``."""
-        with replacing(self.path / f"{name}.pt") as new:
+        with self.place.replacing(f"{name}.pt") as new:
             torch.save(dict(state), new)
 
     def state(self, name: str) -> dict[str, Any] | None:
         """Return the state ``last`` or ``best``; None where it is absent or damaged."""
-        path = self.path / f"{name}.pt"
+        file = self.place.open(f"{name}.pt")
+        if file is None:
+            return None
         try:
-            with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums
-                if archive.testzip() is not None:
-                    return None
-            found: dict[str, Any] = torch.load(path, weights_only=True)
+            with file:
+                with zipfile.ZipFile(file) as archive:  # torch does not look at the checksums
+                    if archive.testzip() is not None:
+                        return None
+                file.seek(0)
+                found: dict[str, Any] = torch.load(file, weights_only=True)
         except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError, zipfile.BadZipFile):
             return None
         return found if isinstance(found, dict) and set(found) >= STATE else None
 
 
-class MethodRecords:
-    """The records of one method on one data set.
-
-    Args:
-        path: ``<storage>/<dataset>/<method>``.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
+class MethodRecords(_Placed):
+    """The records of one method on one data set: ``<storage>/<dataset>/<method>``."""
 
     @property
     def definition(self) -> dict[str, Any] | None:
         """What the study was started with; None where that is absent or damaged."""
-        return _mapping(self.path / "study.json", {"dataset", "search"})
+        return _mapping(self.place, "study.json", {"dataset", "search"})
 
     def check_readable(self) -> None:
         """Refuse records whose definition cannot be read.
@@ -170,22 +201,22 @@ class MethodRecords:
         """
         if self.definition is None and self.folders():
             raise UserError(
-                f"'{self.path / 'study.json'}' is missing or damaged, so nobody knows which study "
-                "its runs belong to: name another folder with --results"
+                f"'{self.place / 'study.json'}' is missing or damaged, so nobody knows which "
+                "study its runs belong to: name another folder with --results"
             )
 
     def define(self, definition: Mapping[str, Any]) -> None:
         """Write what the study is."""
-        write_json(self.path / "study.json", definition)
+        _write(self.place, "study.json", definition)
 
     def folder(self, digest: str) -> RunFolder:
         """Return the record of the run with this key."""
-        return RunFolder(self.path / "runs" / digest)
+        return RunFolder(self.place / "runs" / digest)
 
     def folders(self) -> list[RunFolder]:
         """Return all runs' records that can be read, in the order of their names."""
-        runs = self.path / "runs"
-        found = [RunFolder(path) for path in sorted(runs.iterdir())] if runs.is_dir() else []
+        runs = self.place / "runs"
+        found = [RunFolder(runs / name) for name in runs.names()]
         return [folder for folder in found if folder.description is not None]
 
 
@@ -204,12 +235,12 @@ def check_writable(option: str, folder: Path) -> None:
     Raises:
         UserError: If a file cannot be made in it or in its nearest existing parent.
     """
-    place = Path(os.path.abspath(folder))
-    while not os.path.lexists(place) and place != place.parent:
-        place = place.parent
+    existing = Path(os.path.abspath(folder))
+    while not os.path.lexists(existing) and existing != existing.parent:
+        existing = existing.parent
     try:
-        with tempfile.TemporaryFile(dir=place):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise UserError(f"{option}: cannot write in '{folder}': {place}: {reason}") from None
+        raise UserError(f"{option}: cannot write in '{folder}': {existing}: {reason}") from None

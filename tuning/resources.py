@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,12 @@ import torch
 from datasets.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def devices(cpus: float, gpus: float) -> str:
+    """Return CPUs and GPUs as a message says them: ``8 CPUs, 1 GPU``."""
+    named = ((cpus, "CPU"), (gpus, "GPU"))
+    return ", ".join(f"{n:g} {name}{'' if n == 1 else 's'}" for n, name in named)
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Node:
 
     def __str__(self) -> str:
         """Return what a message says of it."""
-        return f"{self.name} ({self.cpus:g} CPUs, {self.gpus:g} GPUs)"
+        return f"{self.name} ({devices(self.cpus, self.gpus)})"
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,11 @@ class Resources:
     def device_share(self) -> float:
         """Devices by which a trial's hours count: GPUs, or CPUs where it has no GPU."""
         return self.gpus or self.cpus
+
+    @property
+    def whole_gpu(self) -> "Resources":
+        """The same with a whole GPU in place of a share."""
+        return replace(self, gpus=1.0) if 0 < self.gpus < 1 else self
 
     def fit(self, node: Node) -> int:
         """Return how many trials run on a node at once."""
@@ -97,7 +108,7 @@ def choose(nodes: list[Node], cpus: int, gpus: float | None) -> Resources:
             nodes, key=lambda node: node.cpus
         )  # fmt: skip
         raise UserError(
-            f"no node can hold a trial of {cpus} CPUs and {gpus:g} GPUs: the largest node is "
+            f"no node can hold a trial of {devices(cpus, gpus)}: the largest node is "
             f"{largest}; lower --cpus-per-trial or --gpus-per-trial"
         )
     return resources

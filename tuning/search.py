@@ -20,8 +20,9 @@ from datasets.knobs import Config
 from tuning import selection
 from tuning.options import Options
 from tuning.provenance import provenance
-from tuning.recorded_run import Step
-from tuning.records import MethodRecords, RunFolder
+from tuning.recorded_run import SHORT_OF_MEMORY, Step
+from tuning.records import MethodRecords, RunFolder, ran_again
+from tuning.resources import Resources
 from tuning.selection import Score
 from tuning.space import Space, asked_trials, make_searcher
 
@@ -47,6 +48,7 @@ class Tried:
         seconds: What its rounds took, over all training seeds.
         deaths: How often its process died.
         recorded: Rounds that its record held when it was taken up, which its process replays.
+        short: Why it did not fit into its share of a GPU; it then takes a whole one.
     """
 
     phase: str
@@ -60,6 +62,7 @@ class Tried:
     seconds: float = 0.0
     deaths: int = 0
     recorded: int = 0
+    short: str = ""
 
     @property
     def name(self) -> str:
@@ -80,6 +83,10 @@ class Tried:
     def rounds(self) -> int:
         """The rounds done, over all training seeds."""
         return len(self.scores) * len(self.folders)
+
+    def device_share(self, resources: Resources) -> float:
+        """Return the devices by which its hours count."""
+        return (resources.whole_gpu if self.short else resources).device_share
 
     def take(self, rows: list[Row], score: Score | None) -> None:
         """Add a round; one that is known already, from a process that died, changes nothing."""
@@ -147,26 +154,34 @@ class MethodSearch:
             stop_last_trials=False,
         )
 
-    def seconds(self) -> float:
-        """What all rounds took so far."""
-        return sum(tried.seconds for tried in self._all())
+    def device_seconds(self, resources: Resources) -> float:
+        """What all rounds took so far, in seconds of devices."""
+        return sum(tried.seconds * tried.device_share(resources) for tried in self._all())
 
     # --- what is asked next ---
 
-    def next_work(self) -> Tried | None:
-        """Return what to run now, or None while running trials decide it, or when all is done."""
-        waiting = next((t for t in self._all() if t.status == "waiting"), None)
-        if waiting is None and not self.search_done:
+    def next_work(self, whole_gpu: bool = False) -> Tried | None:
+        """Return what to run now, or None while running trials decide it, or when all is done.
+
+        Args:
+            whole_gpu: Whether to take what did not fit into a share of a GPU, and only that.
+        """
+        waiting = self._waiting(whole_gpu)
+        if waiting is None and not self.search_done and not whole_gpu:
             waiting = self._propose()
         if waiting is None and self.search_done:
             self._begin_confirmation()
-            waiting = next((t for t in self.seeds.values() if t.status == "waiting"), None)
+            waiting = self._waiting(whole_gpu)
         if waiting is not None:
             waiting.status = "running"
             waiting.recorded = min(len(folder.rows()) for folder in waiting.folders)
             if self.asha is not None and waiting.phase == "search":
                 self.asha.on_trial_add(cast(Any, None), cast(Any, _handle(waiting)))
         return waiting
+
+    def _waiting(self, whole_gpu: bool) -> Tried | None:
+        waiting = (t for t in self._all() if t.status == "waiting" and bool(t.short) == whole_gpu)
+        return next(waiting, None)
 
     def _all(self) -> list[Tried]:
         return [*self.trials.values(), *self.seeds.values()]
@@ -249,6 +264,9 @@ class MethodSearch:
         """
         if tried.finished:
             return False
+        if step.status == SHORT_OF_MEMORY:
+            tried.status, tried.short = "waiting", step.reason
+            return False
         if step.status != "failed":
             tried.take(step.rows, step.score)
         # The last round too goes on its rung; what was decided in an earlier session stays so.
@@ -293,7 +311,8 @@ class MethodSearch:
         return self.asha.on_trial_result(cast(Any, None), handle, result) == ASHAScheduler.STOP
 
     def _close(self, tried: Tried, status: str, reason: str) -> None:
-        tried.status, tried.reason = status, reason
+        again = ran_again(tried.short) if tried.short else ""
+        tried.status, tried.reason = status, reason or again
         if tried.phase == "search" and self.searcher is not None:
             self.searcher.tell(tried.number, tried.scores, status)
 
@@ -339,10 +358,13 @@ class MethodSearch:
         """Fill in a finished configuration's rows and status; return whether it was finished."""
         ends = [end for folder in tried.folders if (end := folder.end) is not None]
         if len(ends) < len(tried.folders):
+            tried.short = next((short for folder in tried.folders if (short := folder.short)), "")
             return False
         statuses = [end["status"] for end in ends]
         tried.status = "failed" if "failed" in statuses else statuses[0]
         tried.reason = next((end["reason"] for end in ends if end["reason"]), "")
+        if any(end.get("retried_whole_gpu") for end in ends):
+            tried.short = tried.short or tried.reason
         tried.scores = scores_of(self.rule, tried.folders)
         tried.seconds = sum(float(row["seconds"]) for end in ends for row in end["rows"])
         return True

@@ -105,16 +105,17 @@ def distance(knobs: Mapping[str, Knob], one: Mapping[str, Any], other: Mapping[s
     return total
 
 
-def read(folder: Path) -> Table:
+def read(folder: str | Path) -> Table:
     """Return the study that a method's records hold.
 
     Args:
-        folder: ``<storage>/<dataset>/<method>``.
+        folder: ``<storage>/<dataset>/<method>``, a folder or a URL.
 
     Raises:
         UserError: If there is none, or too little of one.
     """
-    definition = MethodRecords(folder).definition
+    records = MethodRecords(folder)
+    definition = records.definition
     if definition is None:
         raise UserError(
             f"--simulate: '{folder}' holds no study: expected one method's records, "
@@ -129,7 +130,7 @@ def read(folder: Path) -> Table:
     }  # fmt: skip
     rule = selection.rule(definition["select"])
     runs: dict[int, list[RunFolder]] = {}
-    for run in MethodRecords(folder).folders():
+    for run in records.folders():
         description = run.description
         if description is not None and description["phase"] == "search":
             runs.setdefault(int(description["number"]), []).append(run)
@@ -139,7 +140,7 @@ def read(folder: Path) -> Table:
             f"--simulate: '{folder}' holds {len(whole)} configurations that trained to their end, "
             f"expected at least {LEAST}: a study with --search random --scheduler none has many"
         )
-    name = f"{folder.parent.name}/{folder.name}"
+    name = f"{definition['dataset']}/{records.name}"
     return Table(name, knobs, rule, whole, len(runs) - len(whole))
 
 
@@ -220,7 +221,9 @@ def make(name: str, table: Table, seed: int) -> Searcher:
     return RandomSearcher(table.knobs, seed, table.name)
 
 
-def simulate(folder: Path, trials: int | None = None, slots: int = 4, repeats: int = 10) -> str:
+def simulate(
+    folder: str | Path, trials: int | None = None, slots: int = 4, repeats: int = 10
+) -> str:
     """Compare searchers and schedulers over an earlier study's records; return a table.
 
     Args:

@@ -5,18 +5,39 @@ all: a folder's file takes its name when it is complete, and an object exists on
 """
 
 import contextlib
+import io
 import os
+import shutil
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from pyarrow import fs
 
 from datasets.errors import UserError
 
 SCHEMES = ("s3", "gs")
+PART = 8 * 1024**2  # bytes of a file that are handed to an upload at once
 TEMPORARY = ".new-"  # how a folder's file begins that is not complete
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a new file to write, which takes ``path``'s place when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{TEMPORARY}{path.name}.")
+    os.close(handle)
+    new = Path(name)
+    try:
+        yield new
+        new.chmod(0o644)
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
 
 
 class Place(ABC):
@@ -31,12 +52,25 @@ class Place(ABC):
         """Store bytes under a name, in place of what was there, as a whole."""
 
     @abstractmethod
+    def replacing(self, name: str) -> AbstractContextManager[Path]:
+        """Give a file to write, which is stored under a name when the block ends well."""
+
+    @abstractmethod
+    def open(self, name: str) -> BinaryIO | None:
+        """Return what is stored under a name as a file to read; None where nothing is."""
+
+    @abstractmethod
     def delete(self, name: str) -> None:
         """Remove a name, if it is there."""
 
     @abstractmethod
     def names(self) -> list[str]:
         """Return the first parts of all names, sorted: a folder's files and folders."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The last part of where it is."""
 
     @abstractmethod
     def __truediv__(self, name: str) -> "Place":
@@ -51,6 +85,16 @@ class Place(ABC):
         """Return where it is, as a message says it and :func:`place` takes it."""
 
 
+def is_url(where: str | Path) -> bool:
+    """Return whether this is a URL, not a path."""
+    return "://" in str(where)
+
+
+def absolute(where: str | Path) -> str:
+    """Return an absolute path; a URL stays as it is."""
+    return str(where) if is_url(where) else os.path.abspath(where)
+
+
 def place(where: str | Path) -> Place:
     """Return the place that a path or URL names.
 
@@ -58,19 +102,24 @@ def place(where: str | Path) -> Place:
         UserError: If the URL is of another kind, or its object store cannot be reached.
     """
     text = str(where)
-    scheme, separator, _ = text.partition("://")
-    if not separator:
+    if not is_url(text):
         return Folder(Path(os.path.abspath(text)))
+    scheme, _, rest = text.partition("://")
     if scheme not in SCHEMES:
         raise UserError(
             f"--storage: received '{text}', expected a folder, or a URL that begins with "
             f"{' or '.join(f'{known}://' for known in SCHEMES)}"
         )
+    if "@" in rest.partition("/")[0]:  # a URL is told in messages and command lines
+        raise UserError(
+            "--storage: a URL without credentials is expected; they belong into "
+            "~/.aws/credentials, a role of the machines, or the environment"
+        )
     try:
         store, path = fs.FileSystem.from_uri(text)
-        return Bucket(store, path, scheme)
+        return Bucket(store, path, scheme, rest.partition("?")[2])
     except (OSError, ValueError) as error:
-        raise UserError(f"--storage: '{text}': {_reason(error)}") from None
+        raise UserError(f"--storage: '{text}': {reason(error)}") from None
 
 
 def check_usable(where: Place) -> None:
@@ -85,12 +134,12 @@ def check_usable(where: Place) -> None:
         back = where.read(name)
         where.delete(name)
     except OSError as error:
-        raise UserError(f"--storage: cannot write in '{where}': {_reason(error)}") from None
+        raise UserError(f"--storage: cannot write in '{where}': {reason(error)}") from None
     if back != b"evenhand":
         raise UserError(f"--storage: '{where}' does not give back what was written")
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """Return the first line of an error of the system or of an object store."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
@@ -117,17 +166,19 @@ class Folder(Place):
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file beside the old one, which it then replaces."""
-        target = self.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, new = tempfile.mkstemp(dir=target.parent, prefix=TEMPORARY)
+        with self.replacing(name) as new:
+            new.write_bytes(data)
+
+    def replacing(self, name: str) -> AbstractContextManager[Path]:
+        """Give a file beside the old one, which it replaces when the block ends well."""
+        return replacing(self.path / name)
+
+    def open(self, name: str) -> BinaryIO | None:
+        """Return a file; None where there is none."""
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            Path(new).chmod(0o644)
-            Path(new).replace(target)
-        except BaseException:
-            Path(new).unlink(missing_ok=True)
-            raise
+            return (self.path / name).open("rb")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
 
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -145,6 +196,11 @@ class Folder(Place):
         """Return whether there is such a file."""
         return (self.path / name).is_file()
 
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
     def __truediv__(self, name: str) -> "Folder":
         """Return a folder in this one."""
         return Folder(self.path / name)
@@ -161,12 +217,14 @@ class Bucket(Place):
         store: The store, as pyarrow reaches it.
         path: Bucket and prefix.
         scheme: What a URL of it begins with.
+        query: What a URL of it ends with, after a question mark: options of pyarrow's.
     """
 
-    def __init__(self, store: Any, path: str, scheme: str) -> None:
+    def __init__(self, store: Any, path: str, scheme: str, query: str = "") -> None:
         self.store = store
         self.path = path.rstrip("/")
         self.scheme = scheme
+        self.query = query
 
     def _of(self, name: str) -> str:
         return str(PurePosixPath(self.path) / name)
@@ -185,6 +243,21 @@ class Bucket(Place):
         with self.store.open_output_stream(self._of(name), buffer_size=0) as file:
             file.write(data)
 
+    @contextmanager
+    def replacing(self, name: str) -> Iterator[Path]:
+        """Give a file of this machine, which is uploaded when the block ends well."""
+        with tempfile.TemporaryDirectory(prefix="evenhand-") as folder:
+            new = Path(folder) / "new"
+            new.touch()
+            yield new
+            with new.open("rb") as source, self.store.open_output_stream(self._of(name)) as file:
+                shutil.copyfileobj(source, file, PART)
+
+    def open(self, name: str) -> BinaryIO | None:
+        """Return an object's content as a file: one request, whatever its reader does."""
+        data = self.read(name)
+        return None if data is None else io.BytesIO(data)
+
     def delete(self, name: str) -> None:
         """Remove an object, if it is there."""
         with contextlib.suppress(FileNotFoundError):
@@ -200,10 +273,15 @@ class Bucket(Place):
         found = self.store.get_file_info(self._of(name))
         return bool(found.type == fs.FileType.File)
 
+    @property
+    def name(self) -> str:
+        """The last part of the prefix."""
+        return PurePosixPath(self.path).name
+
     def __truediv__(self, name: str) -> "Bucket":
         """Return a longer prefix."""
-        return Bucket(self.store, self._of(name), self.scheme)
+        return Bucket(self.store, self._of(name), self.scheme, self.query)
 
     def __str__(self) -> str:
         """Return the URL."""
-        return f"{self.scheme}://{self.path}"
+        return f"{self.scheme}://{self.path}" + (f"?{self.query}" if self.query else "")

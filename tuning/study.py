@@ -1,15 +1,12 @@
 """The study, from top to bottom: check, search, select, confirm, export."""
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 import datasets
@@ -21,8 +18,10 @@ from core.key import VERSION, defaults
 from core.method import Method
 from datasets.benchmark import Benchmark
 from datasets.errors import Problems, UserError, unknown
-from tuning import engine, selection
+from tuning import doctor, engine, selection
+from tuning.diagnosis import Finding
 from tuning.export import export_method
+from tuning.lock import free, sole
 from tuning.options import Options
 from tuning.progress import Progress
 from tuning.recorded_run import Duty
@@ -31,9 +30,8 @@ from tuning.resources import Node, Resources, choose, cluster, cluster_address, 
 from tuning.search import SEARCH_SEED, MethodSearch, Tried
 from tuning.space import Space, make_searcher, make_space
 from tuning.stopping import INTERRUPTED, StopSign, resume_command
+from tuning.storage import check_usable, is_url, place
 from tuning.tables import locked, write_tables
-
-LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -103,12 +101,17 @@ def check(options: Options) -> Plan:
     return Plan(options, benchmark, spaces, skipped)
 
 
+def model_of(space: Space) -> str:
+    """Return the model that a method's trials build."""
+    return str({**defaults(space.method, space.benchmark), **space.fixed}["model"])
+
+
 def _unfit_models(spaces: list[Space]) -> list[str]:
     """Return what is wrong with the models that trials would build, each once."""
     found: dict[str, None] = {}
     for space in spaces:
         method = space.method
-        name = str({**defaults(method, space.benchmark), **space.fixed}["model"])
+        name = model_of(space)
         problem = models.unavailable(name)
         if problem is None and "encoder" in method.needs and models.plain(name):
             problem = (
@@ -161,29 +164,28 @@ def _methods(options: Options, benchmark: Benchmark) -> tuple[list[Method], list
 
 def _check_folders(options: Options) -> None:
     """Refuse folders that cannot be written or that would mix."""
-    if Path(os.path.abspath(options.results)) == options.records:
+    if os.path.abspath(options.results) == options.records:
         raise UserError("--storage: records need another folder than --results")
     for method in options.methods:
         check_writable("--results", options.results / options.dataset / method)
-        check_writable("--storage", options.records / options.dataset / method)
+        if not is_url(options.records):
+            check_writable("--storage", Path(options.records, options.dataset, method))
+    if is_url(options.records):
+        check_usable(place(options.records))
 
 
 def _check_new(options: Options) -> None:
     """Refuse to touch results or records that exist."""
     for method in options.methods:
-        exported = options.results / options.dataset / method
-        stored = options.records / options.dataset / method
-        existing = next((p for p in (exported, stored) if _holds_something(p)), None)
+        exported = place(options.results / options.dataset / method)
+        stored = options.records_of(method)
+        existing = next((where for where in (exported, stored) if not free(where)), None)
         if existing is not None:
             raise UserError(
                 f"'{existing}' holds a study of {method} on {options.dataset} already: add "
                 "--resume to go on with it (more --trials or --seeds extend it), or name another "
                 "folder with --results"
             )
-
-
-def _holds_something(folder: Path) -> bool:
-    return folder.is_dir() and any(path.name != LOCK for path in folder.iterdir())
 
 
 def run(options: Options, reuse_actors: bool = True) -> int:
@@ -209,11 +211,13 @@ def run(options: Options, reuse_actors: bool = True) -> int:
         stack.enter_context(stop.listening())
         nodes = stack.enter_context(cluster(address))
         resources = choose(nodes, options.cpus_per_trial, options.gpus_per_trial)
+        for warning in _preflight(plan, resources, alone=address is None):
+            console.print(str(warning))
         environment = engine.probe(resources, options.deterministic, remote=address is not None)
         stack.enter_context(stop.listening())  # again: Ray has put its own handlers in between
-        records = [_records(options, space) for space in plan.spaces]
+        records = [MethodRecords(options.records_of(s.method.name)) for s in plan.spaces]
         for record in records:
-            stack.enter_context(_sole_driver(record))
+            stack.enter_context(sole(record.place))
         if not options.resume:
             _check_new(options)  # again: nobody else can come in between now
         asked = [definition(options, space, environment) for space in plan.spaces]
@@ -233,6 +237,20 @@ def run(options: Options, reuse_actors: bool = True) -> int:
         return _report(searches, options, stop, console)
 
 
+def _preflight(plan: Plan, resources: Resources, alone: bool) -> list[Finding]:
+    """Ask the nodes for what would make the study fail; return the warnings."""
+    options = plan.options
+    return doctor.preflight(
+        dataset=options.dataset,
+        data_root=options.data_root,
+        places=[options.records],
+        models=list(dict.fromkeys(model_of(space) for space in plan.spaces)),
+        cpus=resources.cpus,
+        gpus=resources.gpus,
+        alone=alone,
+    )
+
+
 def _headline(
     searches: list[MethodSearch], options: Options, nodes: list[Node], resources: Resources
 ) -> str:
@@ -246,10 +264,6 @@ def _headline(
         f"{slots(nodes, resources)} at once on {len(nodes)} node(s)"
         + (f"; {kept} finished already" if kept else "")
     )
-
-
-def _records(options: Options, space: Space) -> MethodRecords:
-    return MethodRecords(options.records / options.dataset / space.method.name)
 
 
 def definition(options: Options, space: Space, environment: Environment) -> dict[str, Any]:
@@ -287,31 +301,11 @@ def _check_definition(records: MethodRecords, asked: dict[str, Any]) -> None:
     if different:
         raise Problems(
             [
-                f"--resume: the study in '{records.path}' is another one:",
+                f"--resume: the study in '{records.place}' is another one:",
                 *(f"  {line}" for line in different),
                 "give its options again, or name another folder with --results",
             ]
         )
-
-
-@contextmanager
-def _sole_driver(records: MethodRecords) -> Iterator[None]:
-    """Hold the study's lock, which ends with this process."""
-    records.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(records.path / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"another command is running the study in '{records.path}'") from None
-    try:
-        yield
-    finally:
-        lock.release()
-        if not _holds_something(records.path):  # refused before it began: leave nothing
-            (records.path / LOCK).unlink(missing_ok=True)
-            for folder in (records.path, records.path.parent, records.path.parent.parent):
-                with contextlib.suppress(OSError):  # not empty: somebody else's
-                    folder.rmdir()
 
 
 def _search(
@@ -326,7 +320,7 @@ def _search(
     """Run all methods' trials and seeds in one queue, exporting each method when it is done."""
 
     def spent() -> float:
-        return sum(search.seconds() for search in searches) * resources.device_share / 3600
+        return sum(search.device_seconds(resources) for search in searches) / 3600
 
     stop.device_hours = spent
     exported: set[str] = set()
@@ -347,7 +341,7 @@ def _search(
                 export_done()
 
         def work_of(tried: Tried) -> dict[str, Any]:
-            return _work(tried, options, resources)
+            return _work(tried, options, resources.whole_gpu if tried.short else resources)
 
         queue = engine.Queue(searches, count, work_of, stop, changed)
         engine.run(queue, resources, reuse_actors)
@@ -366,7 +360,7 @@ def _work(tried: Tried, options: Options, resources: Resources) -> dict[str, Any
         baseline=read_baseline(options.baseline),
     )
     runs = [
-        {"folder": str(folder.path), "key": key}
+        {"folder": str(folder.place), "key": key}
         for folder, key in zip(tried.folders, tried.keys, strict=True)
     ]
     return {"runs": runs, "duty": asdict(duty), "gpu_share": resources.gpus}
@@ -394,12 +388,15 @@ def _report(
         if len(failed) > 3:
             print(f"{search.name}: {len(failed) - 3} more failed (trials.csv)", file=sys.stderr)
     console.print(f"results: {Path(options.results, options.dataset)}")
+    empty = [s.name for s in searches if not any(t.finished and t.best and t.status != "failed"
+                                                 for t in s.seeds.values())]  # fmt: skip
     if stop.reason:
+        if empty:
+            console.print(f"no result yet: {', '.join(empty)}")
         console.print(f"stopped: {stop.reason}; go on with:")
         console.print(f"  {resume_command()}")
-        return 130 if stop.reason == INTERRUPTED else 0
-    empty = [s.name for s in searches if not any(t.best and t.status != "failed"
-                                                 for t in s.seeds.values())]  # fmt: skip
-    for name in empty:
+        if stop.reason == INTERRUPTED:
+            return 130
+    for name in empty if not stop.reason else ():
         print(f"{name}: no trial or no confirmation seed succeeded", file=sys.stderr)
     return 1 if empty else 0

@@ -27,10 +27,11 @@ from tuning import doctor
 from tuning.resources import cluster
 dataset, folder = sys.argv[1], Path(sys.argv[2])
 with cluster(None):
-    print(doctor.report(doctor.examine(dataset="colored_digits", places=[folder / "not" / "made"])))
+    places = [str(folder / "not" / "made")]
+    print(doctor.report(doctor.examine(dataset="colored_digits", places=places)))
     print("---")
     try:
-        print(doctor.preflight(dataset=dataset, data_root=folder, places=[folder]))
+        print(doctor.preflight(dataset=dataset, data_root=folder, places=[str(folder)]))
     except Problems as problems:
         print("\\n".join(problems.problems))
 """
@@ -42,7 +43,7 @@ def test_on_this_machine(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     examined, preflight = done.out.split("---\n")
     assert "0 errors" in examined
-    assert f"ok      {tmp_path} is shared by 1 nodes" in examined
+    assert f"ok      {tmp_path} is shared by 1 node" in examined
     assert code_hash() in examined
     assert not list(tmp_path.iterdir())  # no token is left
     assert "waterbirds" in preflight
@@ -96,7 +97,7 @@ def test_clock_disk_and_gpus() -> None:
     assert "3 s off" in str(levels(judged(replace(FINE, clock=1004.0)), "warning"))
     (error,) = levels(judged(replace(FINE, free={"/mnt/shared": 0.1})), "error")
     assert "/mnt/shared has 0.1 GiB" in error
-    assert "Ray counts 1 GPUs, NVIDIA's driver 0" in str(levels(judged(FINE), "warning"))
+    assert "GPUs: Ray counts 1, NVIDIA's driver 0" in str(levels(judged(FINE), "warning"))
     full = Gpu("A10G", 24.0, 2.0, ())
     assert "may take 6.0 GiB and 2.0 are free" in str(judged(replace(FINE, gpus=(full,))))
     assert "may take" not in str(judged(replace(FINE, gpus=(full,)), 0.05))

@@ -14,9 +14,9 @@ from tuning.records import (
     check_writable,
     differences,
     read_json,
-    replacing,
     write_json,
 )
+from tuning.storage import replacing
 
 ROWS = [{"round": 1}, {"round": 2}]
 COMPLETED = {"status": "completed", "reason": "", "rows": ROWS}

@@ -47,7 +47,7 @@ def test_the_largest_node_is_named() -> None:
     nodes = [Node("small", 2, 0), Node("big", 16, 0), Node("gpu", 4, 1)]
     with pytest.raises(UserError, match=r"largest node is big \(16 CPUs"):
         choose(nodes, 32, 0)
-    with pytest.raises(UserError, match=r"largest node is gpu \(4 CPUs, 1 GPUs"):
+    with pytest.raises(UserError, match=r"largest node is gpu \(4 CPUs, 1 GPU\)"):
         choose(nodes, 1, 2)
 
 
@@ -98,7 +98,7 @@ def test_a_request_that_no_node_can_hold_writes_nothing(declared_gpu: str, folde
     )  # fmt: skip
     assert done.code == 2
     assert "largest node" in done.err
-    assert "1 GPUs" in done.err
+    assert "1 GPU)" in done.err
     assert not list(folder.iterdir())
 
 

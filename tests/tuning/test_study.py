@@ -227,7 +227,8 @@ def test_budgets_stop_export_and_say_how_to_go_on(tmp_path: Path) -> None:
     arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "200",
                  "--results", results]  # fmt: skip
     done = tune([*arguments, "--max-device-hours", "0.0005"])
-    assert done.code == 0, done.err
+    assert done.code == 1, done.err
+    assert "no result yet: erm" in done.out
     assert "--max-device-hours 0.0005 is spent; go on with:" in done.out
     go_on = done.out.splitlines()[-1].split()
     assert "--resume" in go_on

@@ -1,0 +1,80 @@
+"""``python tune.py doctor``: what a study would meet on the machines, and what mends it."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets
+from core.arguments import Parser, pairs
+from datasets.errors import UserError, unknown
+from tuning import doctor
+from tuning.converters import at_least, share
+from tuning.diagnosis import Finding
+from tuning.options import Options
+from tuning.resources import Resources, choose, cluster, cluster_address
+
+EPILOG = """\
+examples:
+  python tune.py doctor
+  python tune.py doctor --dataset waterbirds --storage /mnt/shared/records --gpus-per-trial 0.25
+
+Every study asks the same before its first trial.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    found = Parser(
+        prog="python tune.py doctor",
+        description="Ask every node for its versions, code, GPUs, disks, clock, data and models, "
+        "and whether all share the records; say what is wrong and what mends it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = found.add_argument
+    add("--dataset", metavar="D", help="whose data and model are looked for")
+    add("--data-root", type=Path, default=Path("data"), metavar="DIR", help="data sets (data)")
+    add("--results", type=Path, default=Path("results"), metavar="DIR", help="exports (results)")
+    add("--storage", metavar="DIR|URL", help="records of the study (<results>.records)")
+    add("--address", metavar="HOST:PORT", help="Ray cluster (the one running here, else a local)")
+    add("--gpus-per-trial", type=share, metavar="F|auto", help="as the study would take")
+    add("--cpus-per-trial", type=at_least(1, True), default=1, metavar="N", help="likewise (1)")
+    add("--set", action="append", default=[], metavar="model=M", help="the model, if another")
+    return found
+
+
+def visit(arguments: Sequence[str]) -> int:
+    """Run the command; return 1 where something would make a study fail, else 0.
+
+    Raises:
+        UserError: If the command itself is wrong.
+    """
+    args = parser().parse_args(arguments)
+    pinned = pairs(args.set)
+    others = sorted(set(pinned) - {"model"})
+    if others:
+        raise UserError(f"--set: received '{others[0]}', expected model: it alone matters here")
+    model = str(pinned["model"]) if "model" in pinned else ""
+    if args.dataset is not None:
+        if args.dataset not in datasets.names():
+            raise UserError(f"--dataset: {unknown('data set', args.dataset, datasets.names())}")
+        model = model or datasets.load(args.dataset, str(args.data_root)).protocol.model
+    options = Options((), args.dataset or "", storage=args.storage, results=args.results)
+    with cluster(cluster_address(args.address)) as nodes:
+        found: list[Finding] = []
+        try:
+            resources = choose(nodes, args.cpus_per_trial, args.gpus_per_trial)
+        except UserError as error:
+            found = [Finding("error", "", str(error))]
+            resources = Resources(args.cpus_per_trial, args.gpus_per_trial or 0.0)
+        found += doctor.examine(
+            dataset=options.dataset,
+            data_root=args.data_root,
+            places=[options.records],
+            models=[model] if model else [],
+            cpus=resources.cpus,
+            gpus=resources.gpus,
+        )
+        print(doctor.report(found))
+    return int(any(finding.level == "error" for finding in found))
