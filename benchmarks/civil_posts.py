@@ -77,7 +77,8 @@ def main() -> int:
         sys.executable, "tune.py", "--method", *args.method, "--dataset", "folder",
         "--data-root", args.work / "data", "--results", args.work / "results",
         "--set", f"model={MODEL}", "--set", "lr=3e-4", "--set", "batch_size=8",
-        "--set", "mt_batch_size=0", "--set", "T=1", "--epochs", "3", "--trials", "3",
+        "--set", "mt_batch_size=0", "--set", "T=1", "--epochs", "2", "--trials", "2",
+        "--scheduler", "none",
         *others,
     ]  # fmt: skip
     return subprocess.run([str(part) for part in command], cwd=ROOT).returncode
