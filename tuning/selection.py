@@ -106,7 +106,7 @@ def score(chosen: Rule, rows: Sequence[Row]) -> Score | None:
     if chosen.window and not all(row["final"] for row in rows):
         return None
     values = [row[chosen.split].get(chosen.metric) for row in rows]
-    if any(value is None for value in values):
+    if any(value is None or value != value for value in values):  # undefined, or NaN
         return None
     value = (-1 if chosen.lower else 1) * sum(values) / len(rows)
     averages = [_tie(row[chosen.split]) for row in rows]

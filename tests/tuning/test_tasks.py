@@ -32,6 +32,13 @@ def test_the_lowest_delta_wins_and_ties_go_to_the_milder_worst_task() -> None:
     assert rule.shown(best) == -3.0
 
 
+def test_a_round_whose_metric_is_not_a_number_is_never_chosen() -> None:
+    rule = RULES["validation_delta_m"]
+    best = best_round(rule, [[row(1, 5.0), row(2, float("nan")), row(3, 7.0)]])
+    assert best is not None
+    assert best.round == 1
+
+
 def test_published_last10_is_the_mean_of_the_last_ten_and_chooses_no_round() -> None:
     rule = RULES["published_last10"]
     rows = [row(i, 0.0, final=i == 14) for i in range(1, 15)]
