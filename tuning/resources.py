@@ -17,6 +17,8 @@ import torch
 from datasets.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
+# Where an object store is, for workers on other machines; what opens it lies there already.
+STORE = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 
 
 def devices(cpus: float, gpus: float) -> str:
@@ -159,6 +161,7 @@ def cluster(address: str | None) -> Iterator[list[Node]]:
         UserError: If there is no cluster at the address.
     """
     environment = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    environment |= {name: os.environ[name] for name in STORE if name in os.environ}
     arguments: dict[str, Any] = {"address": address} if address else _local_arguments()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -51,10 +52,9 @@ def test_the_largest_node_is_named() -> None:
         choose(nodes, 1, 2)
 
 
-@pytest.fixture(scope="module")
-def declared_gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Ray cluster on loopback with a GPU that is only declared; gives its address."""
-    folder = Path("/tmp") / f"evenhand-{os.getpid()}"  # Ray's sockets need a short path
+def start_with_gpu(name: str) -> tuple["subprocess.Popen[str]", str, Path]:
+    """Start a Ray cluster on loopback with a GPU that is only declared; give its address."""
+    folder = Path("/tmp") / f"evenhand-{name}-{os.getpid()}"  # Ray's sockets need a short path
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -70,10 +70,22 @@ def declared_gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for line in process.stdout:
         if "--block" in line:  # the cluster is up and this command now waits
             break
-    yield f"127.0.0.1:{port}"
+    return process, f"127.0.0.1:{port}", folder
+
+
+def stop(process: "subprocess.Popen[str]") -> None:
+    """End such a cluster."""
     os.killpg(process.pid, signal.SIGTERM)
     process.communicate(timeout=60)
-    subprocess.run(["rm", "-rf", str(folder)], check=True)
+
+
+@pytest.fixture(scope="module")
+def declared_gpu() -> Iterator[str]:
+    """The address of such a cluster."""
+    process, address, folder = start_with_gpu("shares")
+    yield address
+    stop(process)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.cluster

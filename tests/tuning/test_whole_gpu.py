@@ -1,0 +1,152 @@
+"""A trial that does not fit into its share of a GPU gets a whole one, once, and says so."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from core.run import Row, Run
+from tests.tuning.test_recorded_run import folders, numbers, work
+from tests.tuning.test_resources import start_with_gpu, stop
+from tests.tuning.test_search import search_of
+from tests.tuning.test_study import copied_project, tune_in
+from tuning.recorded_run import SHORT_OF_MEMORY, Configuration, Step
+from tuning.records import RunFolder
+
+ROUND = Run.round
+
+
+def too_large(self: Run) -> Row:
+    """Stand for a second round that takes more memory than there is."""
+    if self.rounds_done == 1:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    return ROUND(self)
+
+
+def run_out(given: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> Step:
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "round", too_large)
+        configuration = Configuration(given)
+        configuration.step()
+        return configuration.step()
+
+
+def test_it_goes_on_with_a_whole_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = work(tmp_path / "a")
+    (folder,) = folders(given)
+    step = run_out({**given, "gpu_share": 0.25}, monkeypatch)
+    assert step.status == SHORT_OF_MEMORY
+    assert folder.end is None
+    before = folder.rows()
+    again = Configuration({**given, "gpu_share": 1.0})
+    steps = [again.step() for _ in range(3)]
+    assert [s.status for s in steps] == ["", "", "completed"]
+    assert folder.rows()[:1] == before
+    assert folder.end is not None
+    assert folder.end["retried_whole_gpu"] is True
+    assert "ran again on a whole GPU after OutOfMemoryError: CUDA out" in folder.end["reason"]
+    whole = work(tmp_path / "whole")
+    other = Configuration(whole)
+    for _ in range(3):
+        other.step()
+    assert numbers(folder.rows()) == numbers(folders(whole)[0].rows())
+    end = folders(whole)[0].end
+    assert end is not None
+    assert "retried_whole_gpu" not in end
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, 2.0])
+def test_who_has_a_whole_gpu_or_none_fails_at_once(
+    share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = work(tmp_path)
+    step = run_out({**given, "gpu_share": share}, monkeypatch)
+    assert step.status == "failed"
+    assert "OutOfMemoryError" in step.reason
+
+
+def test_a_second_time_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = work(tmp_path)
+    assert run_out({**given, "gpu_share": 0.5}, monkeypatch).status == SHORT_OF_MEMORY
+    assert run_out({**given, "gpu_share": 0.5}, monkeypatch).status == "failed"  # wrongly handed
+    (folder,) = folders(given)
+    assert folder.end is not None
+    assert folder.end["status"] == "failed"
+    assert folder.end["retried_whole_gpu"] is True
+
+
+def test_it_waits_for_a_whole_gpu_also_after_a_resume(tmp_path: Path) -> None:
+    search = search_of(tmp_path, trials=1, search="random")
+    tried = search.next_work()
+    assert tried is not None
+    tried.folders[0].write_short("OutOfMemoryError: too large")  # as its actor does
+    assert not search.report(tried, Step([], None, SHORT_OF_MEMORY, "OutOfMemoryError: too large"))
+    assert not tried.finished
+    for session in (search, search_of(tmp_path, trials=1, search="random")):
+        assert session.next_work() is None
+        waiting = session.next_work(whole_gpu=True)
+        assert waiting is not None
+        assert waiting.number == tried.number
+
+
+HUNGRY = '''
+"""A network that takes large batches only where it has a whole GPU, as Ray counts it."""
+import ray
+import torch
+from core.models.digits_cnn import DigitsCNN
+
+class Hungry(DigitsCNN):
+    large = False
+
+    def forward(self, inputs):
+        self.large = self.large or (self.training and len(inputs) > 32)
+        if self.large and ray.is_initialized():
+            mine = ray.get_runtime_context().get_assigned_resources().get("GPU", 0)
+            if mine < 1:
+                raise torch.OutOfMemoryError(f"CUDA out of memory. {mine:g} of a GPU is mine")
+        return super().forward(inputs)
+'''
+
+
+@pytest.fixture
+def declared_gpu() -> Iterator[str]:
+    """A Ray cluster with a GPU that is only declared; gives its address."""
+    process, address, folder = start_with_gpu("whole")
+    yield address
+    stop(process)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_a_study_on_shares(declared_gpu: str, tmp_path: Path) -> None:
+    project = copied_project(tmp_path / "project")
+    (project / "core" / "models" / "hungry.py").write_text(HUNGRY)
+    results = tmp_path / "results"
+    done = tune_in(
+        project,
+        ["--method", "erm", "--dataset", "colored_digits", "--search", "grid", "--epochs", "2",
+         "--seeds", "1", "--set", "model=hungry", "--set", "lr=0.05", "--set", "weight_decay=0.001",
+         "--scheduler", "none", "--gpus-per-trial", "0.5", "--address", declared_gpu,
+         "--results", results],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "; 2 at once on 1 node(s)" in done.stdout
+    trials = pd.read_csv(results / "colored_digits" / "erm" / "trials.csv")
+    assert set(trials.status) == {"completed"}
+    assert sorted(trials.batch_size) == [16, 32, 64]
+    retried = trials[trials.reason.notna()]
+    assert list(retried.batch_size) == [64]
+    assert retried.reason.str.contains("whole GPU after DoesNotFit").all()
+    small = trials[trials.reason.isna()]
+    share, whole = (part.device_hours / part.seconds * 3600 for part in (small, retried))
+    assert share.round(6).eq(0.5).all()
+    assert whole.round(6).eq(1.0).all()
+    runs = [RunFolder(p.parent) for p in (tmp_path / "results.records").rglob("end.json")]
+    marked = [json.dumps(run.end).count('"retried_whole_gpu": true') for run in runs]
+    assert sum(marked) in (1, 2)  # the trial, and its seed if it won
+    assert not list((tmp_path / "results.records").rglob("short.json"))
