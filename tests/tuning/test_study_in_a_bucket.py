@@ -1,0 +1,138 @@
+"""A study whose records lie in an object store: killed, resumed, and equal to one in a folder."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from datasets.errors import UserError
+from tests.command import ROOT, descendants, environment, tune
+from tests.tuning.test_storage import s3 as s3
+from tuning import lock
+from tuning.lock import LOCK, sole
+from tuning.storage import Bucket, place
+
+STUDY = [
+    "--method", "erm", "--dataset", "colored_digits", "--trials", "2", "--epochs", "4",
+    "--seeds", "1", "--search", "random", "--scheduler", "none", "--keep-models",
+]  # fmt: skip
+
+
+@pytest.fixture
+def bucket(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """An empty bucket, reached as users reach theirs: by the environment."""
+    for name, value in (
+        ("AWS_ENDPOINT_URL", f"http://{s3}"), ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    found = place(f"s3://{tmp_path.name.replace('_', '-')}?allow_bucket_creation=true")
+    assert isinstance(found, Bucket)
+    found.store.create_dir(found.path)
+    return found
+
+
+def exported(results: Path) -> list[Any]:
+    folder = results / "colored_digits" / "erm"
+    tables = [
+        pd.read_csv(folder / name).drop(columns=["seconds", "device_hours"]).to_dict("list")
+        for name in ("trials.csv", "seeds.csv")
+    ]
+    weights = (folder / "model.safetensors").read_bytes()
+    return [json.loads(json.dumps(tables)), weights]
+
+
+def ended(runs: Any) -> dict[str, bytes]:
+    return {n: data for n in runs.names() if (data := (runs / n).read("end.json"))}
+
+
+@pytest.mark.slow
+def test_killed_and_resumed(bucket: Bucket, tmp_path: Path) -> None:
+    url = f"s3://{bucket.path}/records"
+    results = tmp_path / "results"
+    arguments = [*STUDY, "--storage", url, "--results", str(results)]
+    process = subprocess.Popen(
+        [sys.executable, "tune.py", *arguments], cwd=ROOT, env=environment(),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    runs = bucket / "records/colored_digits/erm/runs"
+    deadline = time.monotonic() + 150
+    while process.poll() is None and time.monotonic() < deadline and not ended(runs):
+        time.sleep(0.1)
+    assert process.poll() is None
+    family = descendants(process.pid)
+    for number in family:
+        os.kill(number, signal.SIGSTOP)
+    second = tune([*arguments, "--resume"])  # a lock in the bucket, not on this machine
+    assert second.code == 2
+    assert f"another command is running the study in '{url}" in second.err
+    assert f"process {process.pid} on {socket.gethostname()}" in second.err
+    for number in family:
+        os.kill(number, signal.SIGKILL)
+    process.wait()
+    before = ended(runs)
+    assert before
+
+    done = tune([*arguments, "--resume"])
+    assert done.code == 0, done.err
+    after = ended(runs)
+    assert before.items() <= after.items()
+    assert len(after) == 3
+    for name in runs.names():
+        assert not {"last.pt", "best.pt", "rows.json"} & set((runs / name).names())
+    assert not bucket.exists(f"records/colored_digits/erm/{LOCK}")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["results"]  # no records beside them
+
+    assert tune([*STUDY, "--results", tmp_path / "folder" / "results"]).code == 0
+    assert exported(results) == exported(tmp_path / "folder" / "results")
+
+
+def test_a_lock_is_held_by_one_and_ends_with_its_holder(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = bucket / "locked"
+    with sole(where), pytest.raises(UserError, match="another command"), sole(where):
+        pass
+    assert where.names() == []
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    mine = {"token": "t", "host": socket.gethostname(), "process": int(gone.stdout)}
+    lock._beat(where, mine)
+    with sole(where):  # its process has ended
+        pass
+    elsewhere = {**mine, "host": "elsewhere"}
+    lock._beat(where, elsewhere)
+    with pytest.raises(UserError, match="on elsewhere"), sole(where):
+        pass
+    monkeypatch.setattr(lock, "STALE", 0.0)
+    with sole(where):  # no sign of life for long
+        pass
+    where.write(LOCK, b"damaged")
+    with sole(where):
+        pass
+
+
+def test_a_holder_gives_signs_of_life(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "BEAT", 0.05)
+    where = bucket / "beating"
+    with sole(where):
+        first = where.read(LOCK)
+        time.sleep(0.5)
+        assert where.read(LOCK) != first
+
+
+def test_a_url_with_credentials_is_refused(folder: Path) -> None:
+    done = tune([*STUDY, "--storage", "s3://me:secret@bucket/x", "--results", folder / "results"])
+    assert done.code == 2
+    assert "without credentials" in done.err
+    assert "secret" not in done.err
+    assert not list(folder.iterdir())
