@@ -248,6 +248,13 @@ def test_who_has_no_token_stays_outside(lab: Lab) -> None:
     assert "auth" in done.stdout.lower()
 
 
+def test_the_doctor_finds_nothing_wrong(lab: Lab) -> None:
+    (command,) = commands("Check")
+    said = lab.laptop(command)
+    assert "0 errors" in said
+    assert "/mnt/shared is shared by 3 nodes" in said
+
+
 def test_a_study_survives_its_machines(
     lab: Lab, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
