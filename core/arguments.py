@@ -46,9 +46,12 @@ def read_baseline(path: str | Path | None) -> str:
     if path is None:
         return ""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--baseline: cannot read '{path}': {error}") from None
+    if not text.strip():
+        raise UserError(f"--baseline: '{path}' is empty")
+    return text
 
 
 def pairs(texts: Sequence[str]) -> Config:

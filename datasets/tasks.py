@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -66,13 +67,27 @@ class Baseline:
         """
         try:
             data = json.loads(text)
-            found = cls(**data)
-            numbers = {name: float(value) for name, value in found.metrics.items()}
-        except (TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{where}: no baseline file: {error}") from None
-        zero = sorted(name for name, value in numbers.items() if value == 0)
-        if zero:
-            raise UserError(f"{where}: {', '.join(zero)}: 0, so delta-m is undefined")
+        except ValueError as error:
+            raise UserError(f"{where}: no baseline file, which is JSON: {error}") from None
+        known = {field.name for field in fields(cls)}
+        needed = known - {"batch_averaged"}
+        if not isinstance(data, dict) or not needed <= set(data) <= known:
+            received = ", ".join(map(str, data)) if isinstance(data, dict) else repr(data)[:80]
+            raise UserError(
+                f"{where}: no baseline file: received {received or 'nothing'}, expected the keys "
+                f"{', '.join(sorted(needed))}"
+            )
+        found = cls(**data)
+        if not isinstance(found.metrics, dict):
+            raise UserError(
+                f"{where}: metrics: received {found.metrics!r}, expected numbers by name"
+            )
+        for name, value in found.metrics.items():
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not math.isfinite(value):
+                raise UserError(f"{where}: metrics.{name}: received {value!r}, expected a number")
+            if value == 0:
+                raise UserError(f"{where}: metrics.{name}: 0, so delta-m is undefined")
         return found
 
     @property

@@ -1,5 +1,6 @@
 """The embedded benchmarks of several tasks, and the metrics of numbers and labels."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,15 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from core.arguments import read_baseline
 from core.models.tasks_mlp import TasksMLP
 from core.models.two_digits_cnn import TwoDigitsCNN
 from core.objectives.task_losses import LOSSES
 from core.weighting import backward, load
+from datasets.errors import UserError
 from datasets.imbalanced_tasks import SCALES, ImbalancedTasks, opposed_directions
 from datasets.regression_metrics import AbsoluteError, LabelAccuracy, RelativeError
+from datasets.tasks import Baseline
 from datasets.two_digits import DIGITS, SUM_MEAN, SUM_SCALE, TwoDigits, overlaid
 
 KINDS = (TwoDigits, ImbalancedTasks)
@@ -193,3 +197,32 @@ def trained(method: str) -> dict[str, float]:
 @pytest.mark.slow
 def test_fairgrad_halves_the_worst_error_of_the_sum() -> None:
     assert max(trained("fairgrad").values()) < max(trained("ls").values()) / 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", r"x: no baseline file: received \[1\], expected the keys dataset"),
+        ("{", "x: no baseline file, which is JSON"),
+        ('{"metrics": {}}', "x: no baseline file: received metrics, expected"),
+        ({"metrics": [1.0]}, r"x: metrics: received \[1.0\], expected numbers by name"),
+        ({"metrics": {"sum_mae": "1.0"}}, "x: metrics.sum_mae: received '1.0', expected a number"),
+        ({"metrics": {"sum_mae": True}}, "metrics.sum_mae: received True"),
+        ({"metrics": {"sum_mae": None}}, "metrics.sum_mae: received None"),
+        ({"metrics": {"sum_mae": float("nan")}}, "metrics.sum_mae: received nan"),
+        ({"metrics": {"sum_mae": 0}}, "metrics.sum_mae: 0, so delta-m is undefined"),
+    ],
+)
+def test_what_is_no_baseline_is_refused(text: str | dict[str, object], message: str) -> None:
+    good = {"name": "n", "dataset": "two_digits", "version": "1", "source": "s", "metrics": {}}
+    written = text if isinstance(text, str) else json.dumps(good | text)
+    with pytest.raises(UserError, match=message) as found:
+        Baseline.parse(written, "x")
+    assert "\n" not in str(found.value)
+
+
+def test_an_empty_baseline_file_is_not_the_data_sets_own(tmp_path: Path) -> None:
+    (tmp_path / "empty.json").write_text("\n")
+    with pytest.raises(UserError, match="--baseline: '.*empty.json' is empty"):
+        read_baseline(tmp_path / "empty.json")
+    assert read_baseline(None) == ""
