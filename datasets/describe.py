@@ -106,6 +106,8 @@ def _contents(benchmark: Benchmark, console: Console) -> None:
             console.print(
                 Text(f"Caution: {name} differs from the published groups, {list(expected)}")
             )
+    for sentence in benchmark.cautions() if isinstance(benchmark, OnDisk) else ():
+        console.print(Text(f"Caution: not to be trained on: {sentence}"))
     console.print(Text(f"Noise:   {noise(benchmark.groups, counts['validation'])}"))
 
 

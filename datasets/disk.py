@@ -51,6 +51,10 @@ class OnDisk(Benchmark):
         """Return what is damaged inside the files, a sentence each; may read them all."""
         return []
 
+    def cautions(self) -> list[str]:
+        """Return why data that are whole cannot be trained on all the same, a sentence each."""
+        return []
+
     def organise(self) -> None:
         """Make what a download does not hold, such as tables. Doing it twice changes nothing."""
 
@@ -65,9 +69,9 @@ class OnDisk(Benchmark):
         Raises:
             Problems: What is missing or damaged.
         """
-        settings = {"version": self.version, **self.settings()}
-        if not self.folder.is_dir():
+        if not self.folder.is_dir():  # before the settings, which ask for a vocabulary
             raise shortened(self.problems() or [f"{self.folder}: missing"])
+        settings = {"version": self.version, **self.settings()}
         return cached(self.cache_name, self.data_root, self.sources(), settings, self._build)
 
     def _build(self, writer: Writer) -> None:

@@ -15,7 +15,7 @@ from datasets.benchmark import SPLITS, Inputs, Split
 from datasets.cache import Writer, explained, locked, shortened
 from datasets.disk import OnDisk
 from datasets.errors import Problems, UserError
-from datasets.groups import GroupBenchmark, Groups
+from datasets.groups import GroupBenchmark, Groups, undefined
 from datasets.images import damaged_images, missing_files, read_images, write_images
 from datasets.texts import (
     Tokens,
@@ -121,6 +121,17 @@ class TableBenchmark(OnDisk, GroupBenchmark):
         except UserError as error:
             return [str(error)]
         return self.file_problems()
+
+    def cautions(self) -> list[str]:
+        """Return which groups training or test has and validation lacks, as one sentence."""
+        splits = ("test",) if self.training_groups else ("train", "test")
+        elsewhere = [self.counts(split) for split in splits]
+        lacking = [
+            group
+            for group, count in enumerate(self.counts("validation"))
+            if not count and any(counts[group] for counts in elsewhere)
+        ]
+        return [f"{self.table_path}: {undefined(self.groups, lacking)}"] if lacking else []
 
     def file_problems(self) -> list[str]:
         """Return what is wrong in the files that the table names."""

@@ -1,6 +1,6 @@
 """Benchmarks that are judged by their worst group."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -29,6 +29,15 @@ class Groups:
     def __len__(self) -> int:
         """Return the number of groups."""
         return len(self.names)
+
+
+def undefined(groups: Groups, lacking: Sequence[int]) -> str:
+    """Return the sentence that refuses groups without an example in validation."""
+    names = "; ".join(groups.names[group] for group in lacking)
+    return (
+        f"validation has no example of group {names}, which training or test has: the worst-group "
+        "accuracy that selects would be undefined"
+    )
 
 
 class GroupBenchmark(Benchmark):
@@ -75,11 +84,7 @@ class GroupBenchmark(Benchmark):
             needed = present["test"] | (set() if self.training_groups else present["train"])
             missing = sorted(needed - present["validation"])
             if missing:
-                names = "; ".join(self.groups.names[group] for group in missing)
-                raise UserError(
-                    f"{self.name}: validation has no example of group {names}, which training or "
-                    "test has: the worst-group accuracy that selects would be undefined"
-                )
+                raise UserError(f"{self.name}: {undefined(self.groups, missing)}")
         return splits
 
     @cached_property

@@ -121,6 +121,8 @@ def _failure(work: Callable[[int], None], row: int) -> str:
         return "no image"
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return f"more than {LARGEST} pixels"
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        return f"cannot be read ({error.strerror})"
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's failure, not the image's

@@ -129,6 +129,8 @@ def _run(name: str, options: argparse.Namespace) -> int:
         print(f"{name}: not complete: {len(found):,} missing or damaged", file=sys.stderr)
         return 1
     print(f"{name}: complete ({benchmark.folder})")
+    for sentence in type(benchmark)(options.data_root).cautions():
+        print(f"{name}: but it cannot be trained on: {sentence}", file=sys.stderr)
     return 0
 
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import datasets
+from datasets import describe, prepare
 from datasets.errors import UserError
 from datasets.groups import GroupBenchmark
 from datasets.stores import Images, Texts
@@ -218,6 +219,32 @@ def test_what_is_wrong_in_a_table_is_named(
     change(images, edit)
     with pytest.raises(UserError, match=message):
         _ = load(images).splits
+
+
+def test_a_group_without_validation_is_told_early(
+    images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(images, lambda t: t.drop(t.index[(t["split"] == "1") & (t["a"] == "1")]))
+    for told in (prepare.main, describe.main):
+        assert told(["folder", "--data-root", str(images)]) == 0
+        captured = capsys.readouterr()
+        text = " ".join((captured.out + captured.err).split())
+        assert "metadata.csv: validation has no example of group y = 0, a = 1" in text
+
+
+def test_a_folder_with_the_name_of_an_image_is_named(images: Path) -> None:
+    path = images / "folder" / "pictures" / "3.png"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError, match=r"3.png: cannot be read \(Is a directory\)"):
+        _ = load(images).splits
+    assert load(images).damage() == [f"{path}: cannot be read (Is a directory)"]
+
+
+@pytest.mark.parametrize("name", ["waterbirds", "civilcomments", "multinli", "folder"])
+def test_a_missing_folder_comes_first(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{tmp_path / name}: missing; put"):
+        _ = datasets.load.__wrapped__(name, tmp_path).splits
 
 
 @pytest.mark.parametrize(
