@@ -14,6 +14,7 @@ from core.arguments import Parser, check_epochs, pairs, read_baseline
 from core.environment import detect
 from core.key import make_key
 from core.run import NotFinite, Row, Run
+from core.trainer import DoesNotFit
 from datasets.errors import UserError
 
 
@@ -41,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run; return 0, or 2 for a user's mistake and 1 for a loss that is not finite."""
+    """Run; return 0, or 2 for a user's mistake and 1 for a run that cannot go on."""
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it quietly
     args = parser().parse_args(arguments)
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except NotFinite as error:
+    except (NotFinite, DoesNotFit) as error:
         print(f"stopped: {error}", file=sys.stderr)
         return 1
     return 0

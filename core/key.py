@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from core.environment import Environment
 from core.method import SETTINGS, Method, check_setting
+from core.optimisers import ROUNDWISE
 from core.recipe import check_recipe
 from datasets.benchmark import Benchmark
 from datasets.errors import Problems, unknown
@@ -112,6 +113,9 @@ def make_key(
     """
     check_config(method, benchmark, config)
     merged = values(method, benchmark, config)
+    if merged["warmup"] and merged["schedule"] in ROUNDWISE:
+        where = f"{method.name} on {benchmark.name}: warmup: received {merged['warmup']}"
+        raise Problems([f"{where}, expected 0 with schedule {merged['schedule']}, which has none"])
     recipe = method.recipe.fill(merged)
     try:
         check_recipe(recipe, benchmark, str(merged["gradients"]))

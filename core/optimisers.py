@@ -1,7 +1,7 @@
 """Optimisers and learning-rate schedules."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -9,6 +9,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, StepLR
 
 from core.weighting.base import Weighting
+
+ROUNDWISE = ("step", "plateau")  # schedules that are stepped after every round
 
 
 def optimiser(model: nn.Module, weighting: Weighting, settings: Mapping[str, Any]) -> Optimizer:
@@ -40,7 +42,7 @@ def optimiser(model: nn.Module, weighting: Weighting, settings: Mapping[str, Any
 
 
 def schedule(
-    optimizer: Optimizer, settings: Mapping[str, Any], total_steps: int
+    optimizer: Optimizer, settings: Mapping[str, Any], total_steps: int, higher: bool = False
 ) -> LRScheduler | None:
     """Return the schedule; None for a constant rate.
 
@@ -51,6 +53,7 @@ def schedule(
         optimizer: The optimiser.
         settings: The protocol: ``schedule`` and ``warmup``.
         total_steps: The steps of the stage.
+        higher: Whether what ``plateau`` watches is better where it is higher.
     """
     if settings["schedule"] == "constant" and not settings["warmup"]:
         return None
@@ -58,7 +61,8 @@ def schedule(
     if name == "step":
         return StepLR(optimizer, step_size=100, gamma=0.5)
     if name == "plateau":
-        return ReduceLROnPlateau(optimizer, factor=0.7, patience=5, min_lr=1e-5)
+        mode: Literal["min", "max"] = "max" if higher else "min"
+        return ReduceLROnPlateau(optimizer, mode, factor=0.7, patience=5, min_lr=1e-5)
     from transformers.optimization import get_scheduler  # costs a second to import
 
     if name == "constant":

@@ -24,9 +24,10 @@ from core.recipe import build, model_parts
 from core.samplers import SAMPLERS
 from core.single_tasks import SingleTasks
 from core.stages.base import Features, Stage, halved
-from core.trainer import Trainer
+from core.trainer import DoesNotFit, Trainer, refuse_misfit
 from core.weighting import GramWeighting, Weighting
 from datasets.benchmark import Benchmark, Meter
+from datasets.errors import UserError
 from datasets.groups import GroupMeter
 from datasets.tasks import TaskBenchmark
 
@@ -85,6 +86,11 @@ class Run:
         """The rounds of all stages."""
         return sum(self._epochs(stage) for stage in self.stages)
 
+    @property
+    def _watched(self) -> str:
+        """The metric that the schedule ``plateau`` watches, which selects unless told otherwise."""
+        return self.benchmark.reported[0]
+
     def _epochs(self, stage: Stage) -> int:
         return int(self.key.settings["epochs"] if stage.epochs is None else stage.epochs)
 
@@ -106,6 +112,12 @@ class Run:
         group = self.data["validation"].group
         if group is None or not any(stage.halves for stage in self.stages):
             return None, None
+        few = (group.bincount() == 1).nonzero().flatten().tolist()
+        if few:
+            raise UserError(
+                f"{self.benchmark.name}: one half of validation would have no example of group "
+                f"{', '.join(map(str, few))}, which validation has only one of; expected at least 2"
+            )
         return halved(group, self._generator("halves", 0))
 
     def _begin_stage(self, index: int) -> None:
@@ -120,7 +132,8 @@ class Run:
         self.optimiser = optimiser(self.model, self.weighting, settings)
         self.steps_per_epoch = math.ceil(len(self._draw(index, 0)) / int(settings["batch_size"]))
         steps = self.steps_per_epoch * self._epochs(stage)
-        self.schedule = schedule(self.optimiser, settings, steps)
+        higher = self.benchmark.directions[self._watched]
+        self.schedule = schedule(self.optimiser, settings, steps, higher)
 
     def _new_model(self, stage: Stage) -> Model:
         settings = self.key.settings
@@ -155,10 +168,22 @@ class Run:
 
         Raises:
             NotFinite: If a loss is NaN or infinite.
+            DoesNotFit: If a batch is too large for the device and must not be split.
+            UserError: If the model cannot take the benchmark's examples.
             ValueError: If all rounds are done.
         """
         if self.rounds_done >= self.total_rounds:
             raise ValueError("all rounds are done")
+        try:
+            return self._round()
+        except (UserError, NotFinite, DoesNotFit):
+            raise
+        except Exception:
+            if not self.rounds_done:
+                refuse_misfit(self)  # asked only now: a try with two examples costs time
+            raise
+
+    def _round(self) -> Row:
         start = time.perf_counter()
         place = self._place(self.rounds_done)
         stage = self.stages[place.stage]
@@ -191,10 +216,7 @@ class Run:
     def _end_round(self, validation: Mapping[str, Any]) -> None:
         name = self.key.settings["schedule"]
         if isinstance(self.schedule, ReduceLROnPlateau):
-            tasks = "delta_m" in validation
-            self.schedule.step(
-                validation["delta_m"] if tasks else -validation["worst_group_accuracy"]
-            )
+            self.schedule.step(validation[self._watched])
         elif self.schedule is not None and name == "step":
             self.schedule.step()
 

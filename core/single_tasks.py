@@ -1,6 +1,7 @@
 """A model of its own for each task, and the best of each so far."""
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -62,8 +63,8 @@ class SingleTasks(Model):
             new = {name: values[name] for name in task.metrics}
             old = {name: kept[name] for name in task.metrics}
             deltas = [sum(task_deltas(v, baseline, (task,)).values()) for v in (new, old)]
-            if not deltas[0] >= deltas[1]:  # the old one may be NaN
+            if math.isnan(deltas[1]) or deltas[0] < deltas[1]:  # nothing is kept before round 1
                 kept |= new
                 self.best[task.name].load_state_dict(self.current[task.name].state_dict())
-        self.best_metrics.copy_(torch.tensor([kept[name] for name in names]))
+        self.best_metrics.copy_(torch.tensor([kept[name] for name in names], dtype=torch.float64))
         return self.benchmark.judged(kept)

@@ -7,10 +7,12 @@ from torch import Tensor, nn
 
 from core.batch import Batch
 from core.objectives.base import Losses, Objective, Step
+from core.optimisers import ROUNDWISE
 from core.stages.base import Stage
 from core.weighting import LossWeighting, backward
 from core.weighting.fixed import Fixed
 from core.weighting.ls import LinearScalarization
+from datasets.errors import UserError
 
 if TYPE_CHECKING:
     from core.run import Run
@@ -83,7 +85,7 @@ class Trainer:
                 self._split_further(batch.size, error)
         self._clip()
         run.optimiser.step()
-        if run.schedule is not None and run.key.settings["schedule"] not in ("step", "plateau"):
+        if run.schedule is not None and run.key.settings["schedule"] not in ROUNDWISE:
             run.schedule.step()
         if run.weighting.second_look:
             with torch.no_grad():
@@ -188,6 +190,37 @@ class Trainer:
         if norm:
             every = settings["clip"] == "all"
             nn.utils.clip_grad_norm_(self.run.model.parameters() if every else self.shared, norm)
+
+
+def refuse_misfit(run: "Run") -> None:
+    """Raise an error if the model cannot compute two examples of the benchmark.
+
+    Raises:
+        UserError: If it cannot, or returns outputs of another kind than the benchmark's.
+    """
+    where = f"model: received '{run.key.settings['model']}', which"
+    batch = run.feed.batch("train", torch.arange(min(2, len(run.data["train"]))))
+    run.model.eval()
+    try:
+        with torch.no_grad():
+            found = run.model(run.augmentation.evaluation(batch.inputs, run.image)).outputs
+    except UserError:
+        raise
+    except Exception as error:
+        if run.device.type == "cuda" and "CUDA" in str(error):  # the device's failure
+            return
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"{where} cannot take the inputs of data set '{run.benchmark.name}' ({reason}); its "
+            f"own model is '{run.benchmark.protocol.model}'"
+        ) from None
+    wanted = run.benchmark.outputs
+    fits = set(wanted) == {"y"} if isinstance(found, Tensor) else set(found) == set(wanted)
+    if not fits or (set(wanted) == {"y"} and not isinstance(found, Tensor)):
+        raise UserError(
+            f"{where} has no outputs as data set '{run.benchmark.name}' has targets; its own model "
+            f"is '{run.benchmark.protocol.model}'"
+        )
 
 
 def why_whole(run: "Run", objectives: list[Objective]) -> str:

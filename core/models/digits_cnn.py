@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from core.batch import Output
 from core.models.base import Model
+from core.models.transformer import classes
 
 
 class DigitsCNN(Model):
@@ -28,7 +29,7 @@ class DigitsCNN(Model):
             nn.Linear(128, 64),
             nn.ReLU(),
         )
-        self.head = nn.Linear(64, outputs["y"])
+        self.head = nn.Linear(64, classes(outputs))
 
     def forward(self, inputs: Tensor) -> Output:
         """Return logits ``(b, outputs)`` and hidden layer ``(b, 64)`` of ``(b, 2, 8, 8)``."""

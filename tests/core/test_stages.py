@@ -11,9 +11,12 @@ from sklearn.preprocessing import StandardScaler
 
 import datasets
 from core import method as methods
+from core.environment import detect
+from core.key import make_key
 from core.run import Run
 from core.single_tasks import SingleTasks
 from core.stages.base import halved
+from datasets.benchmark import Split
 from datasets.errors import UserError
 from datasets.groups import GroupMeter
 from datasets.tasks import TaskBenchmark
@@ -130,6 +133,30 @@ def test_stl_keeps_each_task_at_its_own_best_round() -> None:
             assert reported[i][name] == best(values[name] for values in current[: i + 1])
     seen = run.evaluate("validation").metrics()
     assert seen["left_accuracy"] == reported[-1]["left_accuracy"]
+
+
+def test_stl_keeps_metrics_to_the_last_digit_and_no_undefined_ones() -> None:
+    run = start("stl", "two_digits", epochs=1)
+    model = run.model
+    assert isinstance(model, SingleTasks)
+    good = {"left_accuracy": 0.1, "right_accuracy": 0.7, "sum_mae": 1 / 3}
+    assert model.keep_best(good).items() >= good.items()
+    worse = {"left_accuracy": float("nan"), "right_accuracy": 0.6, "sum_mae": 2.0}
+    kept = {name: model.keep_best(worse)[name] for name in good}
+    assert kept == good  # not as single precision has them, and no NaN
+
+
+def test_dfr_refuses_a_group_that_one_half_would_lack() -> None:
+    benchmark = datasets.load("colored_digits")
+    validation = benchmark.splits["validation"]
+    assert validation.group is not None
+    rows = torch.cat([(validation.group != 1).nonzero(), (validation.group == 1).nonzero()[:1]])
+    rows = rows.flatten()
+    split = Split(validation.inputs[rows], {"y": validation.y[rows]}, validation.group[rows])
+    benchmark.splits["validation"] = split
+    key = make_key(methods.load("dfr"), benchmark, {"epochs": 1}, 0, detect())
+    with pytest.raises(UserError, match="no example of group 1"):
+        Run(key, benchmark)
 
 
 def test_tapt_descends_reconstruction_first_and_keeps_its_weights() -> None:

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 import torch
 
+from core.__main__ import main
 from core.run import Run
 from core.trainer import DoesNotFit
+from datasets.errors import Problems, UserError
 from tests.core.test_run import rows, start
 
 
@@ -99,3 +101,55 @@ def test_heads_are_weighted_only_where_asked() -> None:
         head = run.model.heads()["sum"]
         norms.append(sum(float(p.grad.norm()) for p in head.parameters() if p.grad is not None))
     assert norms[0] != pytest.approx(norms[1], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "method", "model"),
+    [
+        ("colored_digits", "erm", "tiny_bert"),  # of texts
+        ("colored_digits", "erm", "celeba_cnn"),  # of other channels
+        ("colored_digits", "erm", "tasks_mlp"),  # of tasks
+        ("two_digits", "ls", "digits_cnn"),  # of classification
+    ],
+)
+def test_a_model_that_does_not_fit_the_data_is_named(dataset: str, method: str, model: str) -> None:
+    with pytest.raises(UserError, match=rf"'{model}'|classifies") as found:
+        start(method, dataset, epochs=1, model=model).round()
+    assert "\n" not in str(found.value)
+
+
+def test_an_error_of_our_own_is_not_blamed_on_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start("erm", "colored_digits", epochs=1)
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(run.optimiser, "step", broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        run.round()
+
+
+def test_the_command_tells_a_batch_that_must_not_be_split(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = ["--method", "dro", "--dataset", "colored_digits", "--epochs", "1"]
+    assert main([*given, "--set", "microbatch=7"]) == 1
+    assert "stopped: microbatch" in capsys.readouterr().err
+
+
+def test_warm_up_is_refused_where_it_would_do_nothing() -> None:
+    for schedule in ("step", "plateau"):
+        with pytest.raises(Problems, match=f"warmup: received 0.1, expected 0.*{schedule}"):
+            start("erm", "colored_digits", schedule=schedule, warmup=0.1)
+
+
+def test_plateau_lowers_the_rate_of_an_accuracy_that_stands_still() -> None:
+    # Relative to a negated accuracy an equal one would count as better, for ever.
+    run = start("erm", "colored_digits", schedule="plateau", lr=0.1)
+    for _ in range(8):
+        run._end_round({"worst_group_accuracy": 0.5})
+    assert run.optimiser.param_groups[0]["lr"] == pytest.approx(0.07)
+    tasks = start("ls", "two_digits", schedule="plateau", lr=0.1)
+    for value in (9, 8, 7, 6, 5, 4, 3, 2):
+        tasks._end_round({"delta_m": float(value)})
+    assert tasks.optimiser.param_groups[0]["lr"] == pytest.approx(0.1)
