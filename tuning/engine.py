@@ -8,7 +8,8 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -59,6 +60,15 @@ class Queue:
         self.whole_gpu = False  # whether it is the turn of what did not fit into a share of a GPU
         self.running: dict[str, tuple[MethodSearch, Tried]] = {}
         self.started = 0
+        self.error: UserError | None = None  # what ends the study
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Keep what a user can mend, such as a full disk, from ending in a traceback of Ray's."""
+        try:
+            yield
+        except UserError as error:
+            self.error = self.error or error
 
     def __getstate__(self) -> dict[str, Any]:
         """Give nothing to Ray, which pickles its searchers into a state that nobody reads."""
@@ -71,7 +81,12 @@ class Queue:
 
     def next(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next work, ``Searcher.FINISHED``, or None to wait."""
-        if self.stop() or self.done or (self.started >= BATCH and not self.running):
+        with self._watched():
+            return self._next(trial_id)
+        return str(Searcher.FINISHED)
+
+    def _next(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self.error or self.stop() or self.done or (self.started >= BATCH and not self.running):
             return str(Searcher.FINISHED)
         self.slots = self.capacity()
         if len(self.running) >= self.slots or self.started >= BATCH:
@@ -92,6 +107,11 @@ class Queue:
 
     def report(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Take in a round; return whether its configuration goes on."""
+        with self._watched():
+            return self._report(trial_id, result)
+        return False
+
+    def _report(self, trial_id: str, result: dict[str, Any]) -> bool:
         if trial_id not in self.running or "rows" not in result:
             return False
         search, tried = self.running[trial_id]
@@ -109,8 +129,9 @@ class Queue:
         """Take note that a configuration's process died; it is run again where that can help."""
         if trial_id in self.running:
             search, tried = self.running.pop(trial_id)
-            search.lost(tried)
-            self.changed(search, tried)
+            with self._watched():
+                search.lost(tried)
+                self.changed(search, tried)
 
 
 class _QueueSearcher(Searcher):
@@ -164,7 +185,8 @@ class _QueueStopper(Stopper):
         return False
 
     def stop_all(self) -> bool:
-        return self.queue.stop() or self.capacity.lost  # Tune itself would wait for ever
+        # Without the last, Tune itself would wait for ever.
+        return self.queue.error is not None or self.queue.stop() or self.capacity.lost
 
     def __getstate__(self) -> dict[str, Any]:
         """Give nothing to Ray, which pickles its stoppers into a state that nobody reads."""
@@ -192,7 +214,7 @@ def run(
         trainable: What trains; another one only to measure the engine itself.
 
     Raises:
-        UserError: If Ray died on this machine.
+        UserError: If Ray died on this machine, or the records cannot be kept.
     """
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(queue.slots)
     queue.capacity = capacity = Capacity(resources, lambda: sum(map(_left, queue.searches)))
@@ -207,6 +229,8 @@ def run(
                 warnings.simplefilter("ignore")  # of Ray; a user can do nothing about them
                 _tuner(queue, capacity, folder, reuse_actors, trainable).fit()
             queue.running.clear()
+            if queue.error:
+                raise queue.error
             if capacity.lost:
                 raise UserError(
                     "Ray's process of this machine (the raylet) died, for want of memory perhaps; "

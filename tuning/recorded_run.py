@@ -21,8 +21,10 @@ from datasets.benchmark import Benchmark, Meter
 from tuning import selection
 from tuning.records import RunFolder
 from tuning.selection import Score
+from tuning.storage import StorageFailed
 
 SHORT_OF_MEMORY = "short_of_memory"  # the status of a configuration that takes a whole GPU next
+STORAGE_FAILED = "storage_failed"  # of one whose record could not be kept
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ class RecordedRun:
         self._write_predictions(run, test)
         if self.duty.keep_model:
             weights = {n: t.contiguous().cpu() for n, t in run.model.state_dict().items()}
-            with self.folder.place.replacing("model.safetensors") as new:
+            with self.folder.replacing("model.safetensors") as new:
                 save_file(weights, new)
         validation = self.rows[best.round - 1]["validation"]
         return {
@@ -167,7 +169,7 @@ class RecordedRun:
         for name, meter in meters.items():
             columns = {column: tensor.numpy() for column, tensor in meter.predictions().items()}
             tables.append(pd.DataFrame({"split": name, **columns}))
-        with self.folder.place.replacing("predictions.parquet") as new:
+        with self.folder.replacing("predictions.parquet") as new:
             pd.concat(tables).to_parquet(new, index=False)
 
 
@@ -179,7 +181,7 @@ class Step:
         rows: The round's row of each training seed, without test metrics.
         score: The round's score, averaged over the seeds; None where it is not eligible.
         status: Empty while the configuration goes on; else how it ended, or
-            :data:`SHORT_OF_MEMORY`.
+            :data:`SHORT_OF_MEMORY` or :data:`STORAGE_FAILED`, which do not end it.
         reason: Why it failed.
     """
 
@@ -213,7 +215,8 @@ class Configuration:
         """Return the next round; ends the configuration after its last one or out of patience.
 
         Whatever goes wrong in training ends the configuration with its reason, never the study.
-        One that did not fit into its share of a GPU does not end: it gets a whole one, once.
+        One that did not fit into its share of a GPU does not end: it gets a whole one, once. Nor
+        does one whose record cannot be kept.
         """
         try:
             seen = [run.next_row() for run in self.runs]
@@ -221,6 +224,8 @@ class Configuration:
             step.status = self._status(step.score, bool(seen[0]["eligible"]))
             if step.status:
                 self._finish(step.status)
+        except StorageFailed as error:  # which tells nothing about the configuration
+            return Step([], None, STORAGE_FAILED, str(error))
         except Exception as error:  # recorded with its reason; the search goes on
             reason = f"{type(error).__name__}: {error}"
             status = SHORT_OF_MEMORY if self._fits_a_whole_gpu(error) else "failed"

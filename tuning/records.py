@@ -21,15 +21,17 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from datasets.errors import UserError
-from tuning.storage import Folder, Place, place, replacing
+from tuning.storage import Folder, Place, place, replacing, watched
 
 # What a state holds; one of another version of the project counts as absent.
 STATE = {
@@ -64,7 +66,8 @@ def read_json(path: Path) -> Any:
 
 def _parsed(where: Place, name: str) -> Any:
     """Return what a place's JSON holds, or None where it is absent or damaged."""
-    data = where.read(name)
+    with watched(where):
+        data = where.read(name)
     try:
         return None if data is None else json.loads(data.decode("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError):
@@ -84,7 +87,9 @@ def _list(where: Place, name: str) -> list[dict[str, Any]]:
 
 
 def _write(where: Place, name: str, data: object) -> None:
-    where.write(name, (json.dumps(data, indent=1) + "\n").encode("utf-8"))
+    text = json.dumps(data, indent=1) + "\n"
+    with watched(where):
+        where.write(name, text.encode("utf-8"))
 
 
 class _Placed:
@@ -151,7 +156,8 @@ class RunFolder(_Placed):
                 end = {**end, "reason": reason, "retried_whole_gpu": True}
             _write(self.place, "end.json", end)
         for name in ("last.pt", "best.pt", "rows.json", SHORT):
-            self.place.delete(name)
+            with watched(self.place):
+                self.place.delete(name)
 
     @property
     def short(self) -> str:
@@ -165,8 +171,21 @@ class RunFolder(_Placed):
 
     def write_state(self, name: str, state: Mapping[str, Any]) -> None:
         """Write the state ``last`` or ``best``."""
-        with self.place.replacing(f"{name}.pt") as new:
-            torch.save(dict(state), new)
+        with self.replacing(f"{name}.pt") as new, new.open("wb") as file:
+            torch.save(dict(state), file)
+
+    @contextmanager
+    def replacing(self, name: str) -> Iterator[Path]:
+        """Give a file to write, which is stored under a name when the block ends well.
+
+        Raises:
+            StorageFailed: If it cannot be stored.
+        """
+        with watched(self.place), self.place.replacing(name) as new:
+            try:
+                yield new
+            except (RuntimeError, SafetensorError) as error:  # so fail torch's and that writer
+                raise OSError("a file could not be written; is the disk full?") from error
 
     def state(self, name: str) -> dict[str, Any] | None:
         """Return the state ``last`` or ``best``; None where it is absent or damaged."""
@@ -216,7 +235,8 @@ class MethodRecords(_Placed):
     def folders(self) -> list[RunFolder]:
         """Return all runs' records that can be read, in the order of their names."""
         runs = self.place / "runs"
-        found = [RunFolder(runs / name) for name in runs.names()]
+        with watched(runs):
+            found = [RunFolder(runs / name) for name in runs.names()]
         return [folder for folder in found if folder.description is not None]
 
 

@@ -20,11 +20,12 @@ from datasets.knobs import Config
 from tuning import selection
 from tuning.options import Options
 from tuning.provenance import provenance
-from tuning.recorded_run import SHORT_OF_MEMORY, Step
+from tuning.recorded_run import SHORT_OF_MEMORY, STORAGE_FAILED, Step
 from tuning.records import MethodRecords, RunFolder, ran_again
 from tuning.resources import Resources
 from tuning.selection import Score
 from tuning.space import Space, asked_trials, make_searcher
+from tuning.storage import StorageFailed
 
 SEARCH_SEED = 1000  # training seeds of a search count from here, confirmation seeds from 0
 REDUCTION = 3  # ASHA keeps one in so many configurations at each rung
@@ -261,11 +262,20 @@ class MethodSearch:
         Args:
             tried: The configuration.
             step: The round.
+
+        Raises:
+            StorageFailed: If its record could not be kept, again and again.
         """
         if tried.finished:
             return False
         if step.status == SHORT_OF_MEMORY:
             tried.status, tried.short = "waiting", step.reason
+            return False
+        if step.status == STORAGE_FAILED:
+            tried.deaths += 1
+            if tried.deaths > RETRIES:
+                raise StorageFailed(step.reason)
+            tried.status = "waiting"
             return False
         if step.status != "failed":
             tried.take(step.rows, step.score)

@@ -24,6 +24,26 @@ PART = 8 * 1024**2  # bytes of a file that are handed to an upload at once
 TEMPORARY = ".new-"  # how a folder's file begins that is not complete
 
 
+class StorageFailed(UserError):
+    """Records could not be read or written: a full disk, a lost mount, a silent network."""
+
+
+@contextmanager
+def watched(where: "Place") -> Iterator[None]:
+    """Turn what a file system or an object store fails with into one sentence.
+
+    Raises:
+        StorageFailed: If it fails.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(
+            f"cannot read or write in '{where}': {reason(error)}; what is recorded stays: once "
+            "that is mended, the same command with --resume goes on"
+        ) from error
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a new file to write, which takes ``path``'s place when the block ends well."""

@@ -30,7 +30,7 @@ from tuning.resources import Node, Resources, choose, cluster, cluster_address, 
 from tuning.search import SEARCH_SEED, MethodSearch, Tried
 from tuning.space import Space, make_searcher, make_space
 from tuning.stopping import INTERRUPTED, StopSign, resume_command
-from tuning.storage import check_usable, is_url, place
+from tuning.storage import check_usable, is_url, place, watched
 from tuning.tables import locked, write_tables
 
 
@@ -367,7 +367,7 @@ def _work(tried: Tried, options: Options, resources: Resources) -> dict[str, Any
 
 
 def _export(searches: list[MethodSearch], options: Options, resources: Resources) -> None:
-    with locked(options.results):
+    with watched(place(options.results)), locked(options.results):
         for search in searches:
             export_method(search, options, resources)
         write_tables(options.results)

@@ -1,6 +1,10 @@
 """A configuration with a record: replay, exactness after a crash, patience, failures."""
 
 import json
+import re
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ from core.environment import detect
 from core.key import make_key
 from core.run import Run
 from datasets.benchmark import Meter
-from tuning.recorded_run import Configuration, Step
+from tuning.recorded_run import STORAGE_FAILED, Configuration, Step
 from tuning.records import RunFolder
 
 
@@ -107,6 +111,35 @@ def test_any_lost_or_damaged_file_costs_time_only(
     assert folder.end is not None
     assert expected.end is not None
     assert folder.end["test"] == expected.end["test"]
+
+
+@contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """Let no file grow beyond some bytes, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room", [100, 4000])  # not even a row; a row and no state
+def test_a_full_disk_fails_no_configuration(room: int, tmp_path: Path) -> None:
+    given = work(tmp_path)
+    configuration = Configuration(given)
+    configuration.step()
+    with full_disk(room):
+        step = configuration.step()
+    assert step.status == STORAGE_FAILED
+    assert re.search("cannot read or write in .*resume", step.reason)
+    (folder,) = folders(given)
+    assert folder.end is None
+    assert not [path for path in folder.path.iterdir() if path.name.startswith(".new")]
+    finish(Configuration(given))
+    whole = work(tmp_path / "whole")
+    finish(Configuration(whole))
+    assert numbers(folder.rows()) == numbers(folders(whole)[0].rows())
 
 
 def test_seeds_of_a_configuration_stay_in_step_when_one_has_ended(tmp_path: Path) -> None:

@@ -13,12 +13,13 @@ from core.environment import detect
 from core.key import TrialKey
 from tuning import selection
 from tuning.options import Options
-from tuning.recorded_run import Configuration
+from tuning.recorded_run import STORAGE_FAILED, Configuration, Step
 from tuning.records import MethodRecords
 from tuning.resources import Resources
 from tuning.search import MethodSearch, Tried
 from tuning.searchers import TPESearcher
 from tuning.space import make_space
+from tuning.storage import StorageFailed
 from tuning.study import _work
 
 BASE = Options(methods=("erm",), dataset="colored_digits", trials=6, seeds=2, epochs=9)
@@ -116,6 +117,22 @@ def test_what_an_earlier_session_let_go_on_is_not_pruned_when_replayed(tmp_path:
     assert again.status in ("pruned", "completed")
     (folder,) = again.folders
     assert len(folder.rows()) == len(again.scores) > 5
+
+
+def test_a_record_that_cannot_be_kept_ends_the_study_and_fails_nothing(tmp_path: Path) -> None:
+    search = search_of(tmp_path)
+    lost = Step([], None, STORAGE_FAILED, "no room")
+    for _ in range(3):
+        tried = search.next_work()
+        assert tried is not None
+        assert not search.report(tried, lost)
+        assert tried.status == "waiting"
+    again = search.next_work()
+    assert again is not None
+    assert again is tried
+    with pytest.raises(StorageFailed, match="no room"):
+        search.report(again, lost)
+    assert again.folders[0].end is None
 
 
 def test_a_damaged_description_frees_its_number(tmp_path: Path) -> None:
