@@ -1,0 +1,80 @@
+"""The disk of the records gets full, then read-only, then is mended: nothing is lost or failed."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.command import ROOT, environment, tune
+
+STUDY = [
+    "--method", "erm", "--dataset", "colored_digits", "--trials", "3", "--epochs", "20", "--seeds",
+    "1", "--search", "random", "--scheduler", "none",
+]  # fmt: skip
+
+
+def fill(folder: Path) -> None:
+    """Shrink a file system to what it holds."""
+    for _ in range(100):
+        found = os.statvfs(folder)
+        used = (found.f_blocks - found.f_bfree) * found.f_frsize
+        if mount("-o", f"remount,size={used}", str(folder)):  # not if more has come meanwhile
+            return
+    raise AssertionError("the disk never stood still")
+
+
+def mount(*arguments: str) -> bool:
+    return not subprocess.run(["mount", *arguments], capture_output=True).returncode
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own in memory."""
+    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+        pytest.skip("a disk of its own needs Linux and root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not mount("-t", "tmpfs", "-o", "size=1g", "tmpfs", str(folder)):
+        pytest.skip("this machine does not allow mounts")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.slow
+def test_a_study_goes_on_once_there_is_room(disk: Path, tmp_path: Path) -> None:
+    arguments = [*STUDY, "--storage", disk / "records", "--results", tmp_path / "results"]
+    process = subprocess.Popen(
+        [sys.executable, "tune.py", *map(str, arguments)], cwd=ROOT, env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        while process.poll() is None and not list(disk.rglob("rows.json")):
+            time.sleep(0.1)
+        fill(disk)
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 2, out + err
+    assert "Traceback" not in err
+    assert "cannot read or write in" in err
+    assert "--resume goes on" in err
+    assert mount("-o", "remount,size=1g,ro", str(disk))
+    refused = tune([*arguments, "--resume"])
+    assert refused.code == 2
+    assert "Read-only file system" in refused.err
+    assert mount("-o", "remount,rw", str(disk))
+    assert tune([*arguments, "--resume"]).code == 0
+    assert tune([*STUDY, "--results", tmp_path / "quiet"]).code == 0
+    for name in ("trials.csv", "seeds.csv"):
+        one, other = (
+            pd.read_csv(tmp_path / folder / "colored_digits" / "erm" / name).drop(
+                columns=["seconds", "device_hours"]
+            )
+            for folder in ("results", "quiet")
+        )
+        pd.testing.assert_frame_equal(one, other)
