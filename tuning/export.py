@@ -12,6 +12,7 @@ import pandas as pd
 import yaml
 
 from core.environment import Environment
+from core.method import IMPLIED
 from datasets.benchmark import Benchmark
 from datasets.knobs import Config
 from datasets.tasks import TaskBenchmark
@@ -240,7 +241,7 @@ def _summary(
         "search": options.search,
         "scheduler": options.scheduler,
         "search_seeds": options.search_seeds,
-        "needs": sorted(search.space.method.needs),
+        "needs": sorted(search.space.method.needs - IMPLIED),
         "reported": list(benchmark.reported),
         "complete": search.done and len(confirmed) == options.seeds,
         "trials": len(tried),
