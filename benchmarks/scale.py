@@ -99,7 +99,7 @@ class Trials:
     def done(self) -> bool:
         return self.ended >= self.asked
 
-    def next_work(self) -> Any:
+    def next_work(self, whole_gpu: bool = False) -> Any:
         number = len(self.trials)
         if number >= self.asked:
             return None
