@@ -201,12 +201,17 @@ def _best_config(search: MethodSearch, options: Options, winning: Config) -> str
     return text
 
 
-def _baseline(benchmark: Benchmark) -> dict[str, str] | None:
+def _baseline(benchmark: Benchmark) -> dict[str, Any] | None:
     """Return which single-task models delta-m compares with."""
     if not isinstance(benchmark, TaskBenchmark):
         return None
     found = benchmark.baseline
-    return {"name": found.name, "version": found.version, "source": found.source}
+    return {
+        "name": found.name,
+        "version": found.version,
+        "source": found.source,
+        "batch_averaged": found.batch_averaged,
+    }
 
 
 def _summary(

@@ -101,7 +101,9 @@ class RecordedRun:
             self.run.round()
         row = self.run.round()
         if self.duty.audit:
-            self.audit.append(self.run.evaluate("test", batch_averaged=True).metrics())
+            self.audit.append(
+                self.run.evaluate("test", batch_averaged=self.rule.window > 0).metrics()
+            )
         self.rows.append(row)
         improved = self._improves()
         self.folder.write_rows(self.rows, self.audit)

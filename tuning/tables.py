@@ -158,6 +158,11 @@ def _notes(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
         "among the methods of this table, over all test metrics."
         for found in baselines.values()
     ]
+    if any(found["batch_averaged"] for found in baselines.values()):
+        notes.append(
+            "Depth and normal errors of that baseline are means over batches, as published; those "
+            "of the rows are of the whole split, but for rows of published_last10."
+        )
     if len(baselines) > 1:
         notes.append("Rows with different baselines do not compare.")
     published = [s["method"] for s in summaries if s["rule"].startswith("published_")]
