@@ -242,7 +242,7 @@ def _digest(data_root: Path, sources: Iterable[Path], settings: Mapping[str, Any
     for source in sorted({os.path.abspath(path) for path in sources}):
         try:
             state = os.stat(source)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             missing.append(f"{source}: missing")
             continue
         place = os.path.relpath(source, root)

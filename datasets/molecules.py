@@ -149,7 +149,10 @@ def read_sdf(path: Path) -> Iterator[Molecule]:
     except ImportError:
         raise UserError(f"{path}: rdkit is needed to read it; run: {INSTALL}") from None
     with rdBase.BlockLogs():
-        supplier = Chem.SDMolSupplier(str(path), removeHs=False, sanitize=False)
+        try:
+            supplier = Chem.SDMolSupplier(str(path), removeHs=False, sanitize=False)
+        except OSError:  # rdkit's own words for an empty file
+            raise UserError(f"{path}: cannot be read, expected a structure file (SDF)") from None
         for number in range(len(supplier)):
             yield _molecule(supplier[number], partial(_where, path, supplier, number))
 

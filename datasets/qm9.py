@@ -6,7 +6,7 @@ molecules, Scientific Data 2014, in the files that MoleculeNet and PyTorch Geome
 in Navon et al., Multi-Task Learning as a Bargaining Game, ICML 2022, and the code after it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -95,22 +95,37 @@ class QM9(OnDisk, TaskBenchmark):
         """Return which files are missing."""
         return [f"{path}: missing" for path in self.sources() if not path.is_file()]
 
+    def damage(self) -> list[str]:
+        """Return what is wrong in the files, the first mistake only; reads all molecules."""
+        if self.problems():
+            return []
+        try:
+            for _ in self._contents()[1]:
+                pass
+        except UserError as error:
+            return [str(error)]
+        return []
+
+    def _contents(self) -> tuple[np.ndarray, Iterator[tuple[int, Molecule]]]:
+        """Return all targets, ``(n, 11)``, and the characterised molecules with their rows."""
+        sdf, table, listed = self.sources()
+        names, targets = read_targets(table)
+        skipped = read_skipped(listed, len(names))
+        molecules = enumerate(_matching(read_sdf(sdf), names, sdf, table))
+        return targets, (pair for pair in molecules if pair[0] not in skipped)
+
     def settings(self) -> Mapping[str, Any]:
         """Return what the order of the molecules depends on."""
         return {"split_seed": SPLIT_SEED}
 
     def build(self, writer: Writer) -> None:
         """Write the molecules in the order test, validation, training, as permuted."""
-        sdf, table, listed = self.sources()
-        names, targets = read_targets(table)
-        skipped = read_skipped(listed, len(names))
-        kept = [
-            (number, molecule)
-            for number, molecule in enumerate(_matching(read_sdf(sdf), names, sdf, table))
-            if number not in skipped
-        ]
+        targets, characterised = self._contents()
+        kept = list(characterised)
         if len(kept) < len(SPLITS):
-            raise UserError(f"{sdf}: {len(kept)} molecules, expected at least one for each split")
+            raise UserError(
+                f"{self.raw}: {len(kept)} molecules, expected at least one for each split"
+            )
         order = np.random.RandomState(SPLIT_SEED).permutation(len(kept))
         molecules = [kept[place][1] for place in order]
         rows = targets[[kept[place][0] for place in order]]

@@ -1,5 +1,6 @@
 """Your own folder, and what is refused in any common table."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,13 @@ def test_a_folder_with_the_name_of_an_image_is_named(images: Path) -> None:
     with pytest.raises(UserError, match=r"3.png: cannot be read \(Is a directory\)"):
         _ = load(images).splits
     assert load(images).damage() == [f"{path}: cannot be read (Is a directory)"]
+
+
+def test_a_file_in_place_of_the_folder_of_images(images: Path) -> None:
+    shutil.rmtree(images / "folder" / "pictures")
+    (images / "folder" / "pictures").write_text("no folder")
+    with pytest.raises(UserError, match=r"pictures/0.png: missing"):
+        _ = load(images).splits
 
 
 @pytest.mark.parametrize("name", ["waterbirds", "civilcomments", "multinli", "folder"])

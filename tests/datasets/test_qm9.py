@@ -130,6 +130,8 @@ def test_bad_files_are_refused(tmp_path: Path, name: str, old: str, new: str, me
     edit(tmp_path, name, old, new)
     with pytest.raises(UserError, match=message):
         _ = QM9(tmp_path).splits
+    (told,) = QM9(tmp_path).damage()  # what prepare --check says
+    assert re.search(message, told)
     cache = tmp_path / "cache" / "qm9"
     assert not [path for path in cache.iterdir() if path.suffix != ".lock"]
 
@@ -152,6 +154,16 @@ def test_too_few_or_many_molecules_are_refused(tmp_path: Path) -> None:
     (raw / "gdb9.sdf").write_text("$$$$\n".join(text.split("$$$$\n")[:-2]) + "$$$$\n")
     with pytest.raises(UserError, match=r"9 molecules, but gdb9.sdf.csv has 10 rows"):
         _ = QM9(tmp_path).splits
+
+
+def test_an_empty_file_of_molecules_is_refused(tmp_path: Path) -> None:
+    molecule_files.write(tmp_path, 10)
+    assert not QM9(tmp_path).damage()
+    path = tmp_path / "qm9" / "raw" / "gdb9.sdf"
+    path.write_text("")
+    with pytest.raises(UserError, match=r"gdb9.sdf: cannot be read"):
+        _ = QM9(tmp_path).splits
+    assert QM9(tmp_path).damage() == [f"{path}: cannot be read, expected a structure file (SDF)"]
 
 
 @pytest.mark.real_data
