@@ -6,6 +6,7 @@ ones of the same classes. What does not exist here (Cityscapes' depth) is genera
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,8 @@ from tests.datasets import dense_files, real_data
 pytestmark = pytest.mark.real_data
 
 TILE = 96
-EXAMPLES = 220
+EXAMPLES = 120
+NEGATED = re.compile(r"\b(nobody|no|never|nothing)\b", re.IGNORECASE)
 
 
 def waterbirds(root: Path) -> None:
@@ -40,21 +42,25 @@ def celeba(root: Path) -> None:
 
 
 def multinli(root: Path) -> None:
-    """The first pairs of each file."""
+    """The first pairs of each file, and more with negations, so that no group is empty."""
     real_data.vocabulary(root)
     real_data.multinli(root / "multinli")
     for path in sorted((root / "multinli" / "glue_data" / "MNLI").iterdir()):
         lines = path.read_text(encoding="utf-8").split("\n")
-        path.write_text("\n".join(lines[: EXAMPLES + 1]) + "\n", encoding="utf-8")
+        more = [line for line in lines[EXAMPLES + 1 : 9 * EXAMPLES] if NEGATED.search(line)]
+        path.write_text("\n".join(lines[: EXAMPLES + 1] + more) + "\n", encoding="utf-8")
 
 
 def _comments(folder: Path) -> None:
-    """Every fifth comment that names an identity, and some of the others."""
+    """A few comments of every group of every split, and some that name no identity."""
     data = real_data.comments()
-    mentioned = (data[list(IDENTITIES)] >= 0.5).any(axis=1)
-    chosen = pd.concat([data[mentioned].iloc[::5], data[~mentioned].iloc[::100]]).reset_index()
+    toxic, mentioned = data["toxicity"] >= 0.5, data[list(IDENTITIES)] >= 0.5
+    keys = [data["split"], toxic]
+    parts = [data[mentioned[name]].groupby(keys).head(6) for name in IDENTITIES]
+    parts.append(data[~mentioned.any(axis=1)].groupby(keys).head(20))
+    chosen = pd.concat(parts).drop_duplicates("id").reset_index(drop=True)
     folder.mkdir()
-    chosen.drop(columns="index").to_csv(folder / "all_data_with_identities.csv")
+    chosen.to_csv(folder / "all_data_with_identities.csv")
 
 
 IDENTITIES = ("male", "female", "LGBTQ", "christian", "muslim", "other_religions", "black", "white")
