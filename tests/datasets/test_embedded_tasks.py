@@ -223,6 +223,6 @@ def test_what_is_no_baseline_is_refused(text: str | dict[str, object], message: 
 
 def test_an_empty_baseline_file_is_not_the_data_sets_own(tmp_path: Path) -> None:
     (tmp_path / "empty.json").write_text("\n")
-    with pytest.raises(UserError, match="--baseline: '.*empty.json' is empty"):
+    with pytest.raises(UserError, match=r"--baseline: '.*empty.json' is empty"):
         read_baseline(tmp_path / "empty.json")
     assert read_baseline(None) == ""
