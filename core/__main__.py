@@ -11,7 +11,7 @@ import torch
 import datasets
 from core import method as methods
 from core.arguments import Parser, check_epochs, pairs, read_baseline
-from core.environment import detect
+from core.environment import PRECISIONS, detect
 from core.key import make_key
 from core.run import NotFinite, Row, Run
 from core.trainer import DoesNotFit
@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     add("--threads", type=int, default=1, help="CPU threads; a trial has its CPUs' number (1)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train (auto)")
     add("--deterministic", action="store_true", help="the same bits on CUDA too")
+    add("--precision", choices=PRECISIONS, default="auto", help="number format (auto)")
     add("--baseline", help="baseline file of delta-m (the data set's own)")
     add("--data-root", default="data", help="folder of the data sets (data)")
     add("--test", action="store_true", help="evaluate the test split after the last round")
@@ -70,7 +71,7 @@ def _train(args: argparse.Namespace) -> None:
     gpu = {"auto": None, "cpu": False, "cuda": True}[args.device]
     if gpu and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no GPU here")
-    environment = detect(gpu, args.threads, args.deterministic)
+    environment = detect(gpu, args.threads, args.deterministic, args.precision)
     key = make_key(method, benchmark, config, args.seed, environment)
     run = Run(key, benchmark)
     print(json.dumps({"key": key.digest, **key.as_dict()}) if args.json else f"trial {key.digest}")

@@ -40,16 +40,29 @@ class Environment:
         return torch.autocast(self.device, dtype=torch.bfloat16)
 
 
-def detect(gpu: bool | None = None, threads: int = 1, deterministic: bool = False) -> Environment:
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def detect(
+    gpu: bool | None = None,
+    threads: int = 1,
+    deterministic: bool = False,
+    precision: str = "auto",
+) -> Environment:
     """Return the environment of this process.
 
     Args:
         gpu: Whether to compute on a GPU; None takes one where there is one.
         threads: Threads of a CPU operation.
         deterministic: As in :class:`Environment`.
+        precision: One of :data:`PRECISIONS`; ``auto`` is bfloat16 on GPUs that have it, and
+            float32 elsewhere.
     """
     if not (torch.cuda.is_available() if gpu is None else gpu):
-        return Environment("cpu", "cpu", "float32", threads, deterministic)
+        chosen = "float32" if precision == "auto" else precision
+        return Environment("cpu", "cpu", chosen, threads, deterministic)
     name = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cuda"
-    half = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    return Environment("cuda", name, "bfloat16" if half else "float32", threads, deterministic)
+    if precision == "auto":
+        half = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bfloat16" if half else "float32"
+    return Environment("cuda", name, precision, threads, deterministic)

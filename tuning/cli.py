@@ -9,6 +9,7 @@ from pathlib import Path
 import datasets
 from core import method as methods
 from core.arguments import Parser, check_epochs, pairs
+from core.environment import PRECISIONS
 from datasets.errors import UserError
 from tuning.converters import at_least, duration, share
 from tuning.options import Options
@@ -128,6 +129,12 @@ def parser() -> argparse.ArgumentParser:
         "--deterministic",
         action="store_true",
         help="the same bits on CUDA too, slower; on CPU always",
+    )
+    how.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="number format of the models' arithmetic (auto: bfloat16 on GPUs that have it)",
     )
     where = found.add_argument_group("resources and budgets")
     where.add_argument(

@@ -21,6 +21,7 @@ from ray.tune.stopper import Stopper
 from core.environment import Environment, detect
 from datasets.errors import UserError
 from tuning.capacity import Capacity
+from tuning.options import Options
 from tuning.recorded_run import Step
 from tuning.resources import Resources
 from tuning.search import MethodSearch, Tried
@@ -267,17 +268,18 @@ def _tuner(
     )
 
 
-def probe(resources: Resources, deterministic: bool, remote: bool) -> Environment:
+def probe(resources: Resources, options: Options, remote: bool) -> Environment:
     """Return where a trial with these resources computes.
 
     Args:
         resources: What a trial takes.
-        deterministic: Whether CUDA must compute the same bits for the same key.
+        options: The command line's, for determinism and precision.
         remote: Whether to ask a worker that holds these resources, not this process.
     """
     gpu = None if resources.gpus else False
+    asked = (gpu, resources.cpus, options.deterministic, options.precision)
     if not remote and not resources.gpus:
-        return detect(gpu, resources.cpus, deterministic)
+        return detect(*asked)
     ask: Any = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(detect)
-    found: Environment = ray.get(ask.remote(gpu, resources.cpus, deterministic))
+    found: Environment = ray.get(ask.remote(*asked))
     return found

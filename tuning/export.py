@@ -146,6 +146,8 @@ def commands(
         common.append(f"--baseline {shlex.quote(str(options.baseline))}")
     if options.deterministic:
         common.append("--deterministic")
+    if options.precision != "auto":
+        common.append(f"--precision {options.precision}")
     study = [f"--search published --seeds {options.seeds}"]
     if options.select:
         study.append(f"--select {options.select}")

@@ -37,6 +37,7 @@ class Options:
         resume: Whether to go on with a study that exists.
         audit_test: Whether to record test metrics of every round, for labelled rules.
         deterministic: Whether CUDA computes the same bits for the same key.
+        precision: One of :data:`core.environment.PRECISIONS`.
         keep_models: Whether the best confirmation seed's weights are exported.
     """
 
@@ -63,6 +64,7 @@ class Options:
     resume: bool = False
     audit_test: bool = False
     deterministic: bool = False
+    precision: str = "auto"
     keep_models: bool = False
 
     @property

@@ -102,7 +102,8 @@ def expected_rounds(rounds: int, scheduler: str) -> float:
 
 def _estimate(plan: Plan, space: Space, resources: Resources) -> Estimate:
     options = plan.options
-    environment = detect(None if resources.gpus else False, resources.cpus, options.deterministic)
+    gpu = None if resources.gpus else False
+    environment = detect(gpu, resources.cpus, options.deterministic, options.precision)
     key = make_key(space.method, space.benchmark, space.complete({}), 0, environment)
     run = Run(key, space.benchmark)
     eligible, _ = stage_rounds(key.recipe, int(key.settings["epochs"]))

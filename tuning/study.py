@@ -213,7 +213,7 @@ def run(options: Options, reuse_actors: bool = True) -> int:
         resources = choose(nodes, options.cpus_per_trial, options.gpus_per_trial)
         for warning in _preflight(plan, resources, alone=address is None):
             console.print(str(warning))
-        environment = engine.probe(resources, options.deterministic, remote=address is not None)
+        environment = engine.probe(resources, options, remote=address is not None)
         stack.enter_context(stop.listening())  # again: Ray has put its own handlers in between
         records = [MethodRecords(options.records_of(s.method.name)) for s in plan.spaces]
         for record in records:
