@@ -31,7 +31,7 @@ from tuning.resources import (
 from tuning.search import REDUCTION, RUNGS
 from tuning.space import Space, asked_trials
 from tuning.storage import is_url
-from tuning.study import Plan, check
+from tuning.study_checks import Plan, check
 from tuning.tables import markdown
 
 STEPS, WARM = 30, 5  # steps that are timed where an epoch has many more; those left out of it

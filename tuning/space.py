@@ -68,7 +68,7 @@ def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
     """Return the space of a method under a command's fixed values.
 
     A fixed value of a knob that only other methods have is none of this method's business;
-    :func:`tuning.study.check` refuses one that no method has.
+    :func:`tuning.study_checks.check` refuses one that no method has.
 
     Raises:
         Problems: If a fixed value is of the wrong kind.

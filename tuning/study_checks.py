@@ -1,0 +1,220 @@
+"""What is checked before a study starts, and what makes it the study it is."""
+
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+from core import method as methods
+from core import models
+from core.arguments import read_baseline
+from core.environment import Environment
+from core.key import VERSION, defaults
+from core.method import Method
+from datasets.benchmark import Benchmark
+from datasets.errors import Problems, UserError, unknown
+from tuning import selection
+from tuning.lock import free
+from tuning.options import Options
+from tuning.records import MethodRecords, check_writable, differences
+from tuning.search import SEARCH_SEED
+from tuning.space import Space, make_searcher, make_space
+from tuning.storage import check_usable, is_url, place
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked command.
+
+    Args:
+        options: The command, with ``all`` replaced by names.
+        benchmark: The benchmark.
+        spaces: The space of each method.
+        skipped: Methods of ``all`` that the benchmark cannot serve, with the reason.
+    """
+
+    options: Options
+    benchmark: Benchmark
+    spaces: list[Space]
+    skipped: list[str]
+
+
+def check(options: Options) -> Plan:
+    """Check all that can be checked before anything starts; write nothing.
+
+    Raises:
+        UserError: At the first mistake that hides others, else with all of them at once.
+    """
+    if options.dataset not in datasets.names():
+        raise UserError(f"--dataset: {unknown('data set', options.dataset, datasets.names())}")
+    benchmark = load_benchmark(options)
+    rule = selection.rule(options.select or benchmark.selecting)
+    if rule.metric not in benchmark.directions:
+        fitting = [name for name, r in selection.RULES.items() if r.metric in benchmark.directions]
+        raise UserError(
+            f"--select {rule.name}: data set '{benchmark.name}' has no {rule.metric}; "
+            f"rules for it: {', '.join(fitting)}"
+        )
+    if rule.oracle and not options.audit_test:
+        raise UserError(
+            f"--select {rule.name} reads the test split: it needs --audit-test, and its results "
+            "are labelled as chosen on the test split"
+        )
+    chosen, skipped = _methods(options, benchmark)
+    options = replace(options, methods=tuple(method.name for method in chosen))
+    known = {name for method in chosen for name in (*method.knobs(benchmark), *methods.SETTINGS)}
+    problems = [f"--set: {unknown('knob', n, known)}" for n in options.pinned if n not in known]
+    spaces: list[Space] = []
+    for method in chosen:
+        try:
+            space = make_space(method, benchmark, options)
+            make_searcher(space, options, 0)
+            spaces.append(space)
+        except Problems as found:
+            problems += found.problems
+        except UserError as error:
+            problems.append(str(error))
+    problems += _unfit_models(spaces)
+    if problems:
+        raise Problems(problems)
+    if options.seeds > SEARCH_SEED:
+        raise UserError(
+            f"--seeds: received {options.seeds}, expected at most {SEARCH_SEED}: "
+            "the seeds from there on are the search's"
+        )
+    _check_folders(options)
+    if not options.resume:
+        check_new(options)
+    _ = benchmark.splits  # reads and checks the data
+    return Plan(options, benchmark, spaces, skipped)
+
+
+def model_of(space: Space) -> str:
+    """Return the model that a method's trials build."""
+    return str({**defaults(space.method, space.benchmark), **space.fixed}["model"])
+
+
+def _unfit_models(spaces: list[Space]) -> list[str]:
+    """Return what is wrong with the models that trials would build, each once."""
+    found: dict[str, None] = {}
+    for space in spaces:
+        method = space.method
+        name = model_of(space)
+        problem = models.unavailable(name)
+        if problem is None and "encoder" in method.needs and models.plain(name):
+            problem = (
+                f"method '{method.name}' needs a model with hidden states per token or patch, and "
+                f"model '{name}' has none; known: {', '.join(models.encoders())}, a transformer's "
+                "public name, or a folder"
+            )
+        if problem is not None:
+            found[problem] = None
+    return list(found)
+
+
+def load_benchmark(options: Options) -> Benchmark:
+    """Return the benchmark of a command, with its baseline."""
+    return datasets.load(options.dataset, str(options.data_root), read_baseline(options.baseline))
+
+
+def _methods(options: Options, benchmark: Benchmark) -> tuple[list[Method], list[str]]:
+    names = list(dict.fromkeys(options.methods))
+    everything = names == ["all"]
+    if "all" in names and not everything:
+        raise UserError("--method: 'all' stands alone, without other names")
+    problems: list[str] = []
+    found: list[Method] = []
+    for name in methods.names() if everything else names:
+        try:
+            found.append(methods.load(name))
+        except Problems as error:
+            problems += error.problems
+        except UserError as error:
+            problems.append(f"--method: {error}")
+    if problems:
+        raise Problems(problems)
+    if not everything:
+        return found, []
+    fitting, skipped = [], []
+    for method in found:
+        missing = sorted(method.needs - benchmark.provides)
+        unpublished = options.search == "published" and benchmark.name not in method.published
+        if missing:
+            skipped.append(f"{method.name} is left out: it needs {', '.join(missing)}")
+        elif unpublished:
+            skipped.append(f"{method.name} is left out: nothing is published for {benchmark.name}")
+        else:
+            fitting.append(method)
+    if not fitting:
+        raise Problems(skipped)
+    return fitting, skipped
+
+
+def _check_folders(options: Options) -> None:
+    """Refuse folders that cannot be written or that would mix."""
+    if os.path.abspath(options.results) == options.records:
+        raise UserError("--storage: records need another folder than --results")
+    for method in options.methods:
+        check_writable("--results", options.results / options.dataset / method)
+        if not is_url(options.records):
+            check_writable("--storage", Path(options.records, options.dataset, method))
+    if is_url(options.records):
+        check_usable(place(options.records))
+
+
+def check_new(options: Options) -> None:
+    """Refuse to touch results or records that exist."""
+    for method in options.methods:
+        exported = place(options.results / options.dataset / method)
+        stored = options.records_of(method)
+        existing = next((where for where in (exported, stored) if not free(where)), None)
+        if existing is not None:
+            raise UserError(
+                f"'{existing}' holds a study of {method} on {options.dataset} already: add "
+                "--resume to go on with it (more --trials or --seeds extend it), or name another "
+                "folder with --results"
+            )
+
+
+def definition(options: Options, space: Space, environment: Environment) -> dict[str, Any]:
+    """Return what makes a study the one it is; a resumed one must have the same."""
+    return {
+        "dataset": options.dataset,
+        "dataset_version": space.benchmark.key_version,
+        "data_hash": space.benchmark.data_hash,
+        "recipe": space.method.recipe.fill({}),
+        "space": {
+            name: {"kind": knob.kind, "values": list(knob.values), "default": knob.default,
+                   "when": {k: list(v) for k, v in knob.when.items()}}
+            for name, knob in space.free.items()
+        },
+        "set": {name: value for name, value in space.fixed.items() if name in options.pinned},
+        "protocol": defaults(space.method, space.benchmark),
+        "epochs": options.epochs,
+        "search": options.search,
+        "search_seeds": options.search_seeds,
+        "scheduler": options.scheduler,
+        "select": options.select or space.benchmark.selecting,
+        "study_seed": options.study_seed,
+        "audit_test": options.audit_test,
+        "keep_models": options.keep_models,
+        "environment": asdict(environment),
+        "core": VERSION,
+    }  # fmt: skip
+
+
+def check_definition(records: MethodRecords, asked: dict[str, Any]) -> None:
+    """Refuse to go on with a study that is another one than asked for."""
+    stored = records.definition
+    if stored is None:
+        return
+    different = differences(stored, asked)
+    if different:
+        raise Problems(
+            [
+                f"--resume: the study in '{records.place}' is another one:",
+                *(f"  {line}" for line in different),
+                "give its options again, or name another folder with --results",
+            ]
+        )
