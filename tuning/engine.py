@@ -24,9 +24,10 @@ from tuning.capacity import Capacity
 from tuning.options import Options
 from tuning.recorded_run import Step
 from tuning.resources import Resources
-from tuning.search import MethodSearch, Tried
+from tuning.search import MethodSearch
 from tuning.selection import Score
 from tuning.trial import Trial
+from tuning.tried import Tried
 
 # Trials per Tuner: its driver keeps some 31 kB of each (benchmarks/scale.py, up to here without
 # growth of the time per report), and at the end of a batch slots stand idle.

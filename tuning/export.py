@@ -21,11 +21,12 @@ from tuning.options import Options
 from tuning.provenance import provenance
 from tuning.records import RunFolder, write_json, write_text
 from tuning.resources import Resources
-from tuning.search import MethodSearch, Tried, scores_of
+from tuning.search import MethodSearch
 from tuning.selection import Score
 from tuning.space import used_values
 from tuning.statistics import summarise
 from tuning.storage import replacing
+from tuning.tried import Tried, scores_of
 
 
 def export_method(search: MethodSearch, options: Options, resources: Resources) -> None:

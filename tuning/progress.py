@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from tuning.search import MethodSearch, Tried
+from tuning.search import MethodSearch
+from tuning.tried import Tried
 
 QUIET_SECONDS = 10.0  # between plain lines about rounds; ends of trials are always told
 

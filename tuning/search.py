@@ -6,7 +6,6 @@ whether the configuration goes on.
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,85 +14,22 @@ from ray.tune.schedulers import ASHAScheduler
 from core.environment import Environment
 from core.key import make_key
 from core.recipe import stage_rounds
-from core.run import Row
 from datasets.knobs import Config
 from tuning import selection
 from tuning.options import Options
 from tuning.provenance import provenance
 from tuning.recorded_run import SHORT_OF_MEMORY, STORAGE_FAILED, Step
-from tuning.records import MethodRecords, RunFolder, ran_again
+from tuning.records import MethodRecords, ran_again
 from tuning.resources import Resources
 from tuning.selection import Score
 from tuning.space import Space, asked_trials, make_searcher
 from tuning.storage import StorageFailed
+from tuning.tried import Tried
 
 SEARCH_SEED = 1000  # training seeds of a search count from here, confirmation seeds from 0
 REDUCTION = 3  # ASHA keeps one in so many configurations at each rung
 RETRIES = 3  # of a configuration whose process died
 RUNGS = 9  # ASHA first looks at this share of the rounds
-
-
-@dataclass
-class Tried:
-    """A configuration of the search, or a confirmation seed.
-
-    Args:
-        phase: ``search`` or ``confirm``.
-        number: The configuration's number, or the seed.
-        config: Values of the knobs, fixed ones included.
-        folders: The record of each training seed.
-        keys: The key of each, as plain data.
-        status: ``waiting``, ``running``, or how it ended.
-        reason: Why it failed.
-        scores: The score of each round so far.
-        seconds: What its rounds took, over all training seeds.
-        deaths: How often its process died.
-        recorded: Rounds that its record held when it was taken up, which its process replays.
-        short: Why it did not fit into its share of a GPU; it then takes a whole one.
-    """
-
-    phase: str
-    number: int
-    config: Config
-    folders: list[RunFolder]
-    keys: list[dict[str, Any]]
-    status: str = "waiting"
-    reason: str = ""
-    scores: list[Score | None] = field(default_factory=list)
-    seconds: float = 0.0
-    deaths: int = 0
-    recorded: int = 0
-    short: str = ""
-
-    @property
-    def name(self) -> str:
-        """What progress calls it."""
-        return f"trial {self.number}" if self.phase == "search" else f"seed {self.number}"
-
-    @property
-    def finished(self) -> bool:
-        """Whether it has ended."""
-        return self.status not in ("waiting", "running")
-
-    @property
-    def best(self) -> Score | None:
-        """The best round's score so far."""
-        return max((score for score in self.scores if score is not None), default=None)
-
-    @property
-    def rounds(self) -> int:
-        """The rounds done, over all training seeds."""
-        return len(self.scores) * len(self.folders)
-
-    def device_share(self, resources: Resources) -> float:
-        """Return the devices by which its hours count."""
-        return (resources.whole_gpu if self.short else resources).device_share
-
-    def take(self, rows: list[Row], score: Score | None) -> None:
-        """Add a round; one that is known already, from a process that died, changes nothing."""
-        if int(rows[0]["round"]) > len(self.scores):
-            self.scores.append(score)
-            self.seconds += sum(float(row["seconds"]) for row in rows)
 
 
 class MethodSearch:
@@ -251,7 +187,7 @@ class MethodSearch:
         found: dict[int, Tried] = {}
         for number in range(0 if config is None else self.options.seeds):
             found[number] = self._tried("confirm", number, cast(Config, config), begin)
-            self._restore(found[number])
+            found[number].restore(self.rule)
         return found
 
     # --- what has come of it ---
@@ -296,7 +232,7 @@ class MethodSearch:
         """
         if tried.finished:
             return
-        if self._restore(tried):
+        if tried.restore(self.rule):
             self._replay_asha(tried)
             self._close(tried, tried.status, tried.reason)
             return
@@ -317,7 +253,7 @@ class MethodSearch:
         if self.asha is None or tried.phase != "search" or score is None or tried.best is None:
             return False
         handle = cast(Any, _handle(tried))
-        result = {"eligible": _eligible(tried), "value": tried.best.value}
+        result = {"eligible": tried.eligible, "value": tried.best.value}
         return self.asha.on_trial_result(cast(Any, None), handle, result) == ASHAScheduler.STOP
 
     def _close(self, tried: Tried, status: str, reason: str) -> None:
@@ -359,25 +295,10 @@ class MethodSearch:
                 break
             trial = self.trials[number] = self._tried("search", number, config)
             self.searcher.adopt(number, config)
-            if self._restore(trial):
+            if trial.restore(self.rule):
                 self.searcher.tell(number, trial.scores, trial.status)
                 self._replay_asha(trial)
         self.asked = max(self.asked, len(self.trials))
-
-    def _restore(self, tried: Tried) -> bool:
-        """Fill in a finished configuration's rows and status; return whether it was finished."""
-        ends = [end for folder in tried.folders if (end := folder.end) is not None]
-        if len(ends) < len(tried.folders):
-            tried.short = next((short for folder in tried.folders if (short := folder.short)), "")
-            return False
-        statuses = [end["status"] for end in ends]
-        tried.status = "failed" if "failed" in statuses else statuses[0]
-        tried.reason = next((end["reason"] for end in ends if end["reason"]), "")
-        if any(end.get("retried_whole_gpu") for end in ends):
-            tried.short = tried.short or tried.reason
-        tried.scores = scores_of(self.rule, tried.folders)
-        tried.seconds = sum(float(row["seconds"]) for end in ends for row in end["rows"])
-        return True
 
     def _replay_asha(self, trial: Tried) -> None:
         """Put a finished trial's values on ASHA's rungs; those that are there already stay."""
@@ -393,24 +314,6 @@ class MethodSearch:
                 best = score.value if best is None else max(best, score.value)
                 result = {"eligible": eligible, "value": best}
                 self.asha.on_trial_result(cast(Any, None), handle, result)
-
-
-def scores_of(rule: selection.Rule, folders: list[RunFolder]) -> list[Score | None]:
-    """Return the score of each round that all training seeds' records have.
-
-    Only a rule that reads the test split opens the audited test metrics.
-    """
-    curves = []
-    for folder in folders:
-        rows = folder.rows()
-        if rule.oracle:
-            rows = selection.audited(rule, rows, folder.audit())
-        curves.append(rows)
-    return [selection.score(rule, list(rows)) for rows in zip(*curves, strict=False)]
-
-
-def _eligible(tried: Tried) -> int:
-    return sum(score is not None for score in tried.scores)
 
 
 def _handle(tried: Tried) -> SimpleNamespace:

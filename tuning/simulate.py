@@ -21,9 +21,10 @@ from datasets.errors import UserError
 from datasets.knobs import Config, Knob
 from tuning import selection
 from tuning.records import MethodRecords, RunFolder
-from tuning.search import REDUCTION, RUNGS, scores_of
+from tuning.search import REDUCTION, RUNGS
 from tuning.searchers import RandomSearcher, Searcher, TPESearcher
 from tuning.selection import Rule, Score
+from tuning.tried import scores_of
 
 SEARCHES = ("random", "tpe")
 SCHEDULERS = ("none", "asha")

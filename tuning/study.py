@@ -18,7 +18,7 @@ from tuning.progress import Progress
 from tuning.recorded_run import Duty
 from tuning.records import MethodRecords
 from tuning.resources import Node, Resources, choose, cluster, cluster_address, local_nodes, slots
-from tuning.search import MethodSearch, Tried
+from tuning.search import MethodSearch
 from tuning.stopping import INTERRUPTED, StopSign, resume_command
 from tuning.storage import place, watched
 from tuning.study_checks import (
@@ -31,6 +31,7 @@ from tuning.study_checks import (
     model_of,
 )
 from tuning.tables import locked, write_tables
+from tuning.tried import Tried
 
 
 def run(options: Options, reuse_actors: bool = True) -> int:

@@ -16,11 +16,12 @@ from tuning.options import Options
 from tuning.recorded_run import STORAGE_FAILED, Configuration, Step
 from tuning.records import MethodRecords
 from tuning.resources import Resources
-from tuning.search import MethodSearch, Tried
+from tuning.search import MethodSearch
 from tuning.searchers import TPESearcher
 from tuning.space import make_space
 from tuning.storage import StorageFailed
 from tuning.study import _work
+from tuning.tried import Tried
 
 BASE = Options(methods=("erm",), dataset="colored_digits", trials=6, seeds=2, epochs=9)
 

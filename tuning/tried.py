@@ -1,0 +1,108 @@
+"""What a study tries: a configuration of the search or a confirmation seed, and its state."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.run import Row
+from datasets.knobs import Config
+from tuning import selection
+from tuning.records import RunFolder
+from tuning.resources import Resources
+from tuning.selection import Score
+
+
+@dataclass
+class Tried:
+    """A configuration of the search, or a confirmation seed.
+
+    Args:
+        phase: ``search`` or ``confirm``.
+        number: The configuration's number, or the seed.
+        config: Values of the knobs, fixed ones included.
+        folders: The record of each training seed.
+        keys: The key of each, as plain data.
+        status: ``waiting``, ``running``, or how it ended.
+        reason: Why it failed.
+        scores: The score of each round so far.
+        seconds: What its rounds took, over all training seeds.
+        deaths: How often its process died.
+        recorded: Rounds that its record held when it was taken up, which its process replays.
+        short: Why it did not fit into its share of a GPU; it then takes a whole one.
+    """
+
+    phase: str
+    number: int
+    config: Config
+    folders: list[RunFolder]
+    keys: list[dict[str, Any]]
+    status: str = "waiting"
+    reason: str = ""
+    scores: list[Score | None] = field(default_factory=list)
+    seconds: float = 0.0
+    deaths: int = 0
+    recorded: int = 0
+    short: str = ""
+
+    @property
+    def name(self) -> str:
+        """What progress calls it."""
+        return f"trial {self.number}" if self.phase == "search" else f"seed {self.number}"
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended."""
+        return self.status not in ("waiting", "running")
+
+    @property
+    def best(self) -> Score | None:
+        """The best round's score so far."""
+        return max((score for score in self.scores if score is not None), default=None)
+
+    @property
+    def rounds(self) -> int:
+        """The rounds done, over all training seeds."""
+        return len(self.scores) * len(self.folders)
+
+    @property
+    def eligible(self) -> int:
+        """The rounds done that selection looks at."""
+        return sum(score is not None for score in self.scores)
+
+    def device_share(self, resources: Resources) -> float:
+        """Return the devices by which its hours count."""
+        return (resources.whole_gpu if self.short else resources).device_share
+
+    def take(self, rows: list[Row], score: Score | None) -> None:
+        """Add a round; one that is known already, from a process that died, changes nothing."""
+        if int(rows[0]["round"]) > len(self.scores):
+            self.scores.append(score)
+            self.seconds += sum(float(row["seconds"]) for row in rows)
+
+    def restore(self, rule: selection.Rule) -> bool:
+        """Fill in what the records hold of an ended configuration; return whether it has ended."""
+        ends = [end for folder in self.folders if (end := folder.end) is not None]
+        if len(ends) < len(self.folders):
+            self.short = next((short for folder in self.folders if (short := folder.short)), "")
+            return False
+        statuses = [end["status"] for end in ends]
+        self.status = "failed" if "failed" in statuses else statuses[0]
+        self.reason = next((end["reason"] for end in ends if end["reason"]), "")
+        if any(end.get("retried_whole_gpu") for end in ends):
+            self.short = self.short or self.reason
+        self.scores = scores_of(rule, self.folders)
+        self.seconds = sum(float(row["seconds"]) for end in ends for row in end["rows"])
+        return True
+
+
+def scores_of(rule: selection.Rule, folders: list[RunFolder]) -> list[Score | None]:
+    """Return the score of each round that all training seeds' records have.
+
+    Only a rule that reads the test split opens the audited test metrics.
+    """
+    curves = []
+    for folder in folders:
+        rows = folder.rows()
+        if rule.oracle:
+            rows = selection.audited(rule, rows, folder.audit())
+        curves.append(rows)
+    return [selection.score(rule, list(rows)) for rows in zip(*curves, strict=False)]
