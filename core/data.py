@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from core.batch import Batch
 from datasets.benchmark import Benchmark, Split
+from datasets.stores import ImageBatch
 
 # Splits are copied to a GPU where they take at most this share of what the process may use there.
 RESIDENT_SHARE = 0.3
@@ -51,6 +52,8 @@ class Feed:
 
     def _moved(self, batch: Batch) -> Batch:
         def move(tensor: Any) -> Any:
+            if isinstance(tensor, ImageBatch):
+                return ImageBatch(move(tensor.pixels), move(tensor.sizes))
             if not isinstance(tensor, Tensor):
                 return tensor
             pinned = tensor.pin_memory() if self.device.type == "cuda" else tensor

@@ -97,14 +97,15 @@ def cut(
     The same as :func:`crop_resize` and :func:`normalise`; on CPUs pixels are rounded to their 256
     levels in between, as Pillow does. Arguments as there.
     """
-    if batch.pixels.device.type != "cpu":
+    if batch.sizes.device.type != "cpu" or not len(batch.sizes):
         return normalise(crop_resize(batch, boxes, size, flip), spec)
-    channels = batch.pixels.shape[1]
+    images = batch.one_by_one()
+    channels = images[0].shape[0]
     factor, shift = _affine(spec, size)
     result = torch.empty(len(boxes), size, size, channels)
     flips = [False] * len(boxes) if flip is None else flip.tolist()
     for i, (top, left, h, w) in enumerate(boxes.int().tolist()):
-        box = batch.pixels[i : i + 1, :, top : top + h, left : left + w]
+        box = images[i][:, top : top + h, left : left + w].unsqueeze(0)
         box = box.contiguous(memory_format=torch.channels_last)
         small = interpolate(box, (size, size), mode="bilinear", antialias=True)
         small = small.flip(3) if flips[i] else small

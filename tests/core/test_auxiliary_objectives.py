@@ -328,9 +328,12 @@ def step_for(name: str, inputs: Any, drawn: list[int]) -> Step:
 
     def draw(count: int) -> Batch:
         drawn.append(count)
-        part = inputs[:count] if isinstance(inputs, Tensor) else type(inputs)(
-            *(value[:count] for value in inputs)
-        )  # fmt: skip
+        if isinstance(inputs, ImageBatch):
+            part: Any = ImageBatch(inputs.source[:count], inputs.sizes[:count])
+        elif isinstance(inputs, Tensor):
+            part = inputs[:count]
+        else:
+            part = type(inputs)(*(value[:count] for value in inputs))
         return Batch(part, {"y": torch.zeros(count).long()}, None)
 
     def forward() -> Output:

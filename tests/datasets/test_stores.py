@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.stores import Images, Texts
+from datasets.stores import ImageBatch, Images, Texts
 from datasets.texts import Tokens
 
 SIZES = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=6)
@@ -45,8 +45,15 @@ def test_images_are_padded_at_right_and_bottom(
     assert batch.pixels.dtype == torch.uint8
     assert batch.sizes.tolist() == [list(single[i].shape[:2]) for i in index]
     assert store.nbytes >= sum(image.numel() for image in single)
+    for image, i in zip(batch.one_by_one(), index, strict=True):
+        assert torch.equal(image, single[i].permute(2, 0, 1))
     again = store.to(torch.device("cpu"))[torch.tensor(index)]
     assert torch.equal(again.pixels, batch.pixels)
+    rows = torch.tensor(index)  # as on a GPU, where no image is looked at by itself
+    gathered = store._gather(store._starts[rows], batch.sizes, height, width)
+    assert torch.equal(gathered.permute(0, 3, 1, 2), expected)
+    for image, i in zip(ImageBatch(expected, batch.sizes).one_by_one(), index, strict=True):
+        assert torch.equal(image, single[i].permute(2, 0, 1))
 
 
 TEXTS = st.lists(
