@@ -1,6 +1,7 @@
 """Running the real command line, as a user does."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +38,23 @@ def python(first: str, arguments: Sequence[object], timeout: float) -> Done:
         cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=environment(),
     )  # fmt: skip
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def copied_project(target: Path) -> Path:
+    """Copy what a study needs of the project, to be changed by a test."""
+    target.mkdir()
+    for name in ("core", "datasets", "tuning", "search_spaces"):
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "tune.py", target)
+    return target
+
+
+def tune_in(project: Path, arguments: Sequence[object]) -> "subprocess.CompletedProcess[str]":
+    """Run ``python tune.py`` of a copied project."""
+    return subprocess.run(
+        [sys.executable, "tune.py", *map(str, arguments)],
+        cwd=project, capture_output=True, text=True, timeout=240, env=environment(),
+    )  # fmt: skip
 
 
 def environment() -> dict[str, str]:

@@ -3,6 +3,9 @@
 import json
 import os
 import random
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.command import Done, tune, tune_killed
+from tests.command import ROOT, Done, descendants, environment, tune, tune_killed
+from tests.tuning.test_study import QUICK, read
 
 KILLS = int(os.environ.get("EVENHAND_KILLS", "2"))  # moments to try; 10 for the record
 STUDY = [
@@ -85,3 +89,36 @@ def test_killed_study_exports_the_same(
         assert after[key]["seconds"][:kept] == run["seconds"][:kept]
     ended = sum(run["ended"] for run in before.values())
     print(f"kill at {moment:.1f} s: killed {killed}, {len(before)} runs begun, {ended} ended")
+
+
+@pytest.mark.slow
+def test_a_killed_process_costs_nothing_but_its_round(tmp_path: Path) -> None:
+    """The worker processes of a running study are killed; the numbers stay the same."""
+    arguments = ["--method", "jtt", *QUICK, "--search", "random", "--scheduler", "none",
+                 "--set", "T=5", "--set", "up=20"]  # fmt: skip
+    assert tune([*arguments, "--results", tmp_path / "quiet"]).code == 0
+    results = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "tune.py", *arguments, "--results", str(results)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), text=True,
+    )  # fmt: skip
+    killed = 0
+    while process.poll() is None and killed < 2:
+        time.sleep(0.2)
+        if not list((tmp_path / "killed.records").rglob("last.pt")):
+            continue
+        for child in descendants(process.pid):
+            if b"Trainable" in (Path("/proc") / str(child) / "cmdline").read_bytes():
+                os.kill(child, signal.SIGKILL)
+                killed += 1
+                time.sleep(3)
+                break
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert killed
+    for name in ("trials.csv", "seeds.csv"):
+        one, other = (
+            read(tmp_path / folder, "jtt", name).drop(columns=TIMES)
+            for folder in ("quiet", "killed")
+        )
+        pd.testing.assert_frame_equal(one, other)

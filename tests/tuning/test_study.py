@@ -1,13 +1,9 @@
 """Whole studies through the real command line, on real images."""
 
 import json
-import os
 import re
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.command import ROOT, core, descendants, environment, tune
+from tests.command import ROOT, copied_project, core, environment, tune, tune_in
 
 TIMES = ["seconds", "device_hours"]
 QUICK = ["--dataset", "colored_digits", "--trials", "3", "--seeds", "2", "--epochs", "4"]
@@ -222,22 +218,6 @@ def test_some_failed_trials_do_not_stop_the_search(tmp_path: Path) -> None:
     assert list(read(results, "erm", "trials.csv").status) == ["completed", "failed"]
 
 
-def test_budgets_stop_export_and_say_how_to_go_on(tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "200",
-                 "--results", results]  # fmt: skip
-    done = tune([*arguments, "--max-device-hours", "0.0005"])
-    assert done.code == 1, done.err
-    assert "no result yet: erm" in done.out
-    assert "--max-device-hours 0.0005 is spent; go on with:" in done.out
-    go_on = done.out.splitlines()[-1].split()
-    assert "--resume" in go_on
-    assert "--max-device-hours" not in go_on  # which would stop at once
-    trials = read(results, "erm", "trials.csv")
-    assert 0 < len(trials) < 200
-    assert trials.seconds.sum() >= 0.0005 * 3600
-
-
 def test_two_studies_at_once_write_the_tables_of_one_after_the_other(tmp_path: Path) -> None:
     def arguments(method: str, results: Path) -> list[str]:
         return ["--method", method, *QUICK, "--search", "random", "--scheduler", "none",
@@ -282,22 +262,6 @@ def test_a_grown_process_is_replaced_without_a_trace_in_the_numbers(tmp_path: Pa
     pd.testing.assert_frame_equal(numbers[0], numbers[1])
     assert len(processes[0]) <= 2  # slots
     assert len(processes[1]) == 5  # three trials, two seeds
-
-
-def copied_project(target: Path) -> Path:
-    """Copy what a study needs of the project, to be changed by a test."""
-    target.mkdir()
-    for name in ("core", "datasets", "tuning", "search_spaces"):
-        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "tune.py", target)
-    return target
-
-
-def tune_in(project: Path, arguments: list[Any]) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "tune.py", *map(str, arguments)],
-        cwd=project, capture_output=True, text=True, timeout=240, env=environment(),
-    )  # fmt: skip
 
 
 NEW_METHOD = """
@@ -348,60 +312,3 @@ def test_a_method_is_one_yaml_and_a_benchmark_one_file(tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "results" / "moved" / "table.csv")
     assert list(table.method) == ["dro", "sparse_groups"]
     assert table.test_worst_group_accuracy_mean.notna().all()
-
-
-@pytest.mark.slow
-def test_a_killed_process_costs_nothing_but_its_round(tmp_path: Path) -> None:
-    """The worker processes of a running study are killed; the numbers stay the same."""
-    arguments = ["--method", "jtt", *QUICK, "--search", "random", "--scheduler", "none",
-                 "--set", "T=5", "--set", "up=20"]  # fmt: skip
-    assert tune([*arguments, "--results", tmp_path / "quiet"]).code == 0
-    results = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "tune.py", *arguments, "--results", str(results)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), text=True,
-    )  # fmt: skip
-    killed = 0
-    while process.poll() is None and killed < 2:
-        time.sleep(0.2)
-        if not list((tmp_path / "killed.records").rglob("last.pt")):
-            continue
-        for child in descendants(process.pid):
-            if b"Trainable" in (Path("/proc") / str(child) / "cmdline").read_bytes():
-                os.kill(child, signal.SIGKILL)
-                killed += 1
-                time.sleep(3)
-                break
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, out + err
-    assert killed
-    for name in ("trials.csv", "seeds.csv"):
-        one, other = (
-            read(tmp_path / folder, "jtt", name).drop(columns=TIMES)
-            for folder in ("quiet", "killed")
-        )
-        pd.testing.assert_frame_equal(one, other)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_keep_all_and_say_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "100",
-                 "--seeds", "1", "--search", "random", "--results", str(results)]  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "tune.py", *arguments], cwd=ROOT, env=environment(),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 100
-    while not list(tmp_path.rglob("end.json")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, out + err
-    assert err == ""
-    assert f"python tune.py {' '.join(arguments)} --resume" in out
-    trials = read(results, "erm", "trials.csv")
-    assert set(trials.status) & {"completed", "pruned"}
-    done = tune([*arguments[:4], "--trials", str(len(trials)), *arguments[6:], "--resume"])
-    assert done.code == 0, done.err
-    assert len(read(results, "erm", "trials.csv")) == len(trials)

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from core.run import Row, Run
+from tests.command import copied_project, tune_in
 from tests.tuning.test_recorded_run import folders, numbers, work
 from tests.tuning.test_resources import start_with_gpu, stop
 from tests.tuning.test_search import search_of
-from tests.tuning.test_study import copied_project, tune_in
 from tuning.recorded_run import SHORT_OF_MEMORY, Configuration, Step
 from tuning.records import RunFolder
 

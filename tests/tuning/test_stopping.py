@@ -1,0 +1,52 @@
+"""Studies that a budget or a signal ends keep what they have and say how to go on."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.command import ROOT, environment, tune
+from tests.tuning.test_study import read
+
+
+def test_budgets_stop_export_and_say_how_to_go_on(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "200",
+                 "--results", results]  # fmt: skip
+    done = tune([*arguments, "--max-device-hours", "0.0005"])
+    assert done.code == 1, done.err
+    assert "no result yet: erm" in done.out
+    assert "--max-device-hours 0.0005 is spent; go on with:" in done.out
+    go_on = done.out.splitlines()[-1].split()
+    assert "--resume" in go_on
+    assert "--max-device-hours" not in go_on  # which would stop at once
+    trials = read(results, "erm", "trials.csv")
+    assert 0 < len(trials) < 200
+    assert trials.seconds.sum() >= 0.0005 * 3600
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_keep_all_and_say_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "100",
+                 "--seeds", "1", "--search", "random", "--results", str(results)]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "tune.py", *arguments], cwd=ROOT, env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 100
+    while not list(tmp_path.rglob("end.json")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert err == ""
+    assert f"python tune.py {' '.join(arguments)} --resume" in out
+    trials = read(results, "erm", "trials.csv")
+    assert set(trials.status) & {"completed", "pruned"}
+    done = tune([*arguments[:4], "--trials", str(len(trials)), *arguments[6:], "--resume"])
+    assert done.code == 0, done.err
+    assert len(read(results, "erm", "trials.csv")) == len(trials)
