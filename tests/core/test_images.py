@@ -1,11 +1,13 @@
 """Image operations on batches agree with torchvision on each image alone."""
 
+import colorsys
+import itertools
 import math
 from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 from torch import Tensor
@@ -145,11 +147,21 @@ def test_random_boxes_are_distributed_as_torchvisions(height: int, width: int) -
         assert ks_2samp(found[:, column].tolist(), theirs).pvalue > 1e-3, key
 
 
+def slow_hue(image: Tensor, turn: float) -> Tensor:
+    """Turn the hue pixel by pixel in float64; torchvision rounds to float32 on the way."""
+    result = torch.empty_like(image)
+    for y, x in itertools.product(range(image.shape[1]), range(image.shape[2])):
+        hue, saturation, value = colorsys.rgb_to_hsv(*image[:, y, x].tolist())
+        turned = colorsys.hsv_to_rgb((hue + turn) % 1.0, saturation, value)
+        result[:, y, x] = torch.tensor(turned, dtype=image.dtype)
+    return result
+
+
 COLOURS: list[Callable[[Tensor, float], Tensor]] = [
     reference.adjust_brightness,
     reference.adjust_contrast,
     reference.adjust_saturation,
-    reference.adjust_hue,
+    slow_hue,
 ]
 
 
@@ -159,6 +171,7 @@ COLOURS: list[Callable[[Tensor, float], Tensor]] = [
     st.permutations(range(4)),
     st.booleans(),
 )
+@example([(1.0, 1.5, 1.625, 0.5)], [0, 2, 3, 1], False)  # where float32 would show
 def test_color_jitter_is_torchvisions(
     factors: list[tuple[float, ...]], order: list[int], gray: bool
 ) -> None:
@@ -171,7 +184,18 @@ def test_color_jitter_is_torchvisions(
     for image, numbers, result in zip(batch, factors, found, strict=True):
         for change in order:
             image = COLOURS[change](image, numbers[change])
-        torch.testing.assert_close(result, image, atol=1e-5, rtol=0)
+        torch.testing.assert_close(result, image, atol=1e-9, rtol=0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(-0.5, 0.5), st.integers(0, 99))
+def test_hue_is_torchvisions(turn: float, seed: int) -> None:
+    torch.manual_seed(seed)
+    batch = torch.rand(1, 3, 9, 7, dtype=torch.float64)
+    factors = torch.tensor([[1.0, 1.0, 1.0, turn]], dtype=torch.float64)
+    found = images.color_jitter(batch, factors, range(4))
+    # Theirs rounds to float32 several times, even of float64.
+    torch.testing.assert_close(found, reference.adjust_hue(batch, turn), atol=2e-6, rtol=0)
 
 
 def test_color_jitter_of_one_and_nought_changes_nothing() -> None:
