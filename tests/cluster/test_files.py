@@ -100,7 +100,6 @@ def test_cloud_workers_are_bounded_spot_machines_and_the_head_holds_no_trials() 
         assert "SPOT" in str(nodes["gpu"]["node_config"]).upper()
         assert "SPOT" not in str(nodes["head"]["node_config"]).upper()
         text = path.read_text()
-        assert "/mnt/shared" in text
         assert "make install" in text
     spot = load(ROOT / "cluster.yaml")["available_node_types"]["gpu"]["node_config"]
     assert float(spot["InstanceMarketOptions"]["SpotOptions"]["MaxPrice"]) < 2
@@ -190,7 +189,13 @@ def test_ray_up_takes_the_file_as_far_as_the_machines(aws: dict[str, str], tmp_p
     image = ec2.describe_images(Filters=[{"Name": "architecture", "Values": ["x86_64"]}])
     chosen = image["Images"][0]["ImageId"]
     text = (ROOT / "cluster.yaml").read_text().replace("ami-FILL", chosen)
+    text = text.replace("bucket-FILL", "evenhand-test")
     (tmp_path / "cluster.yaml").write_text(text)
+    iam: Any = boto3.client("iam", **where)
+    for role in ("evenhand-head", "evenhand-worker"):
+        iam.create_role(RoleName=role, AssumeRolePolicyDocument="{}")
+        iam.create_instance_profile(InstanceProfileName=role)
+        iam.add_role_to_instance_profile(InstanceProfileName=role, RoleName=role)
     token = subprocess.run([RAY, "get-auth-token", "--generate"], env=aws, capture_output=True)
     assert token.returncode == 0, token.stderr
     log = (tmp_path / "log").open("wb")
@@ -216,7 +221,7 @@ def test_ray_up_takes_the_file_as_far_as_the_machines(aws: dict[str, str], tmp_p
     assert head["InstanceType"] == "m6i.large"
     assert head["ImageId"] == chosen
     assert head.get("InstanceLifecycle") != "spot"
-    assert "IamInstanceProfile" in head  # with which the head starts workers
+    assert head["IamInstanceProfile"]["Arn"].endswith("/evenhand-head")
     (group,) = ec2.describe_security_groups(GroupIds=[head["SecurityGroups"][0]["GroupId"]])[
         "SecurityGroups"
     ]
@@ -231,6 +236,32 @@ def test_ray_up_takes_the_file_as_far_as_the_machines(aws: dict[str, str], tmp_p
     (worker,) = [i for i in every if i["InstanceType"] == "g5.2xlarge"]
     assert worker["InstanceLifecycle"] == "spot"
     assert worker["ImageId"] == chosen
+    assert worker["IamInstanceProfile"]["Arn"].endswith("/evenhand-worker")
+
+
+@pytest.mark.slow
+def test_machines_copy_the_data_sets_of_the_bucket(aws: dict[str, str], tmp_path: Path) -> None:
+    """The setup command of cluster.yaml, against the bucket of a stand-in for S3."""
+    boto3 = importlib.import_module("boto3")
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    s3: Any = boto3.client("s3", "us-east-1", endpoint_url=aws["AWS_ENDPOINT_URL"], **keys)
+    s3.create_bucket(Bucket="evenhand-data")
+    (command,) = [c for c in load(ROOT / "cluster.yaml")["setup_commands"] if "bucket-FILL" in c]
+    command = command.replace("bucket-FILL", "evenhand-data").replace("~/evenhand", str(tmp_path))
+    command = command.replace(".venv/bin/python", sys.executable)
+
+    def run() -> None:
+        done = subprocess.run(["bash", "-c", command], env=aws, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    run()
+    assert not (tmp_path / "data").exists()
+    s3.put_object(Bucket="evenhand-data", Key="data/folder/metadata.csv", Body=b"id,split")
+    run()
+    assert (tmp_path / "data/folder/metadata.csv").read_text() == "id,split"
+    s3.delete_object(Bucket="evenhand-data", Key="data/folder/metadata.csv")
+    run()  # what is there is not fetched again
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 # What the head's autoscaler does for a worker.
