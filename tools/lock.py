@@ -11,15 +11,15 @@ macOS (arm64) on Python 3.11 to 3.13:
 * ``requirements-cpu.txt``: torch's CPU build, for machines whose pip is configured to find one.
 
 The files are complete, so pip installs them with ``--no-deps --require-hashes``. The CPU and CUDA
-files are apart because the torch wheel of the package registry is a CUDA build on Linux and needs
-gigabytes of further packages, which a machine with a CPU build at hand must not be made to
-download. Naming the CPU build's hash in ``requirements.txt`` is not enough for that: of two wheels
-whose hashes it accepts, pip takes the one whose hash it knows beforehand, and a wheel in a local
-folder is the
+files are apart because the usual torch wheel is a CUDA build on Linux and needs gigabytes of
+further packages, which a machine with a CPU build at hand must not be made to download. Naming the
+CPU build's hash in ``requirements.txt`` is not enough for that: of two wheels whose hashes it
+accepts, pip takes the one whose hash it knows beforehand, and a wheel in a local folder is the
 other. ``make install`` therefore tries ``requirements-cpu.txt`` first.
 
 Versions already pinned are kept as long as pyproject.toml allows them; ``--upgrade`` takes the
-newest. Neither an index address nor a local path is written. A second run changes nothing.
+newest. The files hold names, versions, markers and hashes, and no address of an index and no path:
+each machine's own configuration of pip says where packages come from. A second run changes nothing.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ def parse(text: str) -> list[Pin]:
 
 def compile_pins(known: Iterable[Pin], options: Sequence[str]) -> list[Pin]:
     """Lets uv solve pyproject.toml, preferring the versions of the known pins."""
-    # What the caller's environment tells uv about certificates or an index holds; its own
-    # configuration does not reach the files.
+    # uv finds packages by the machine's own configuration, of which this script knows nothing. The
+    # two options that begin with --no-emit forbid uv to copy any of it into what it writes.
     command = [os.environ.get("UV", str(Path(sys.executable).with_name("uv")))]
     command += ["pip", "compile", "pyproject.toml", "--universal", "--python-version", "3.11"]
     command += ["--fork-strategy", "fewest", "--generate-hashes", "--no-header", "--quiet"]
