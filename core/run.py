@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -79,7 +80,7 @@ class Run:
         self.rounds_done = 0
         self.microbatch = int(key.settings["microbatch"])
         self._fitting, self._selecting = self._halves()
-        self._begin_stage(0)
+        self.begin_stage(0)
 
     @property
     def total_rounds(self) -> int:
@@ -120,7 +121,7 @@ class Run:
             )
         return halved(group, self._generator("halves", 0))
 
-    def _begin_stage(self, index: int) -> None:
+    def begin_stage(self, index: int) -> None:
         """Make model, weighting, optimiser and schedule; the model afresh unless it is kept."""
         stage, settings = self.stages[index], self.key.settings
         torch.manual_seed(self._generator("model", index).initial_seed())
@@ -226,21 +227,24 @@ class Run:
         repetitions = self.stages[index].repetitions(self._correct_on_train)
         if repetitions is not None:
             self.repetitions = repetitions.cpu()
-        self._begin_stage(index + 1)
+        self.begin_stage(index + 1)
 
     def _correct_on_train(self) -> Tensor:
         meter = self.evaluate("train")
         assert isinstance(meter, GroupMeter)
         return meter.correct()
 
+    def epoch(self, stage: int, number: int) -> tuple[Trainer, list[Tensor]]:
+        """Return what takes the steps of a stage's epoch, both from 0, and its batches' rows."""
+        trainer = Trainer(self, self.stages[stage])
+        trainer.others = _Others(self.feed, self._generator("auxiliary", stage, number))
+        size, lengths = int(self.key.settings["batch_size"]), lengths_of(self.data["train"])
+        windows = self._generator("windows", stage, number)
+        return trainer, in_batches(self._draw(stage, number), size, lengths, windows)
+
     def _train(self, place: _Place) -> dict[str, float]:
         """Take the steps of one epoch; return the mean of each loss."""
-        trainer = Trainer(self, self.stages[place.stage])
-        lengths = lengths_of(self.data["train"])
-        size = int(self.key.settings["batch_size"])
-        windows = self._generator("windows", place.stage, place.epoch)
-        parts = in_batches(self._draw(place.stage, place.epoch), size, lengths, windows)
-        trainer.others = self._others(place)
+        trainer, parts = self.epoch(place.stage, place.epoch)
         self.model.train()
         for rows, batch in self.feed.batches("train", parts):
             trainer.step(rows, batch)
@@ -252,10 +256,6 @@ class Run:
             raise NotFinite(f"loss not finite in round {self.rounds_done + 1}: {wrong}")
         return losses
 
-    def _others(self, place: _Place) -> "_Others":
-        """Return the source of examples that objectives draw for themselves."""
-        return _Others(self.feed, self._generator("auxiliary", place.stage, place.epoch))
-
     def _validate(self) -> dict[str, Any]:
         if not isinstance(self.model, SingleTasks):
             return self.evaluate("validation").metrics()
@@ -264,7 +264,7 @@ class Run:
         self.model.judging = False
         return self.model.keep_best(values)
 
-    def evaluate(self, split: str, batch_averaged: bool = False) -> Meter:
+    def evaluate(self, split: str, batch_averaged: bool = False, most: int | None = None) -> Meter:
         """Return a meter that has seen the model's outputs for a split.
 
         Where a stage fits on half of the validation split, that split is its other half.
@@ -272,6 +272,7 @@ class Run:
         Args:
             split: The split's name.
             batch_averaged: As in :meth:`datasets.tasks.TaskBenchmark.meter`.
+            most: How many batches it sees, from the first; None for all.
         """
         selecting = self._selecting if split == "validation" else None
         rows = torch.arange(len(self.data[split])) if selecting is None else selecting
@@ -282,7 +283,7 @@ class Run:
         )
         self.model.eval()
         with torch.no_grad():
-            for part, batch in self._evaluation_batches(split, rows):
+            for part, batch in islice(self._evaluation_batches(split, rows), most):
                 with self.key.environment.autocast():
                     output = self.model(self.augmentation.evaluation(batch.inputs, self.image))
                 outputs = output.outputs
@@ -319,7 +320,7 @@ class Run:
         self.rounds_done = state["rounds_done"]
         self.repetitions = state["repetitions"]
         self.microbatch = state["microbatch"]
-        self._begin_stage(self._place(self.rounds_done).stage)
+        self.begin_stage(self._place(self.rounds_done).stage)
         self.model.load_state_dict(state["model"])
         self.weighting.load_state_dict(state["weighting"])
         self.optimiser.load_state_dict(state["optimiser"])

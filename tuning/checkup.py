@@ -67,7 +67,8 @@ def visit(arguments: Sequence[str]) -> int:
             resources = choose(nodes, args.cpus_per_trial, args.gpus_per_trial)
         except UserError as error:
             found = [Finding("error", "", str(error))]
-            resources = Resources(args.cpus_per_trial, args.gpus_per_trial or 0.0)
+            asked = args.gpus_per_trial
+            resources = Resources(args.cpus_per_trial, asked if isinstance(asked, float) else 0.0)
         found += doctor.examine(
             dataset=options.dataset,
             data_root=args.data_root,

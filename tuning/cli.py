@@ -141,7 +141,8 @@ def parser() -> argparse.ArgumentParser:
         "--gpus-per-trial",
         type=share,
         metavar="F|auto",
-        help="share of a GPU, or number of GPUs (auto: 1 where there is one)",
+        help="share of a GPU, or number of GPUs (1 where there is one); auto measures what the "
+        "methods take and lets trials share a GPU where that is faster",
     )
     where.add_argument(
         "--cpus-per-trial",

@@ -3,6 +3,8 @@
 import argparse
 import re
 
+from tuning.options import AUTO, Gpus
+
 
 def at_least(lowest: float, whole: bool) -> type:
     """Return a converter of numbers not below ``lowest``."""
@@ -20,10 +22,10 @@ def at_least(lowest: float, whole: bool) -> type:
     return convert  # type: ignore[return-value]  # argparse takes any callable
 
 
-def share(text: str) -> float | None:
+def share(text: str) -> Gpus:
     """Read a share of a GPU in (0, 1], a number of GPUs, 0 or ``auto``."""
-    if text == "auto":
-        return None
+    if text == AUTO:
+        return AUTO
     try:
         value = float(text)
     except ValueError:

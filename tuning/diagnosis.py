@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tuning.node_facts import MARK, Facts, Gpu, Question
-from tuning.resources import devices
+from tuning.resources import SHARES, devices
 from tuning.storage import is_url, place
 
-SHARES = (1.0, 0.5, 0.25, 0.125)  # of a GPU, for the report
 SKEW = 2.0  # seconds by which a clock may differ
 LITTLE = 5.0  # GiB of free disk that deserve a warning
 NOTHING = 0.5  # GiB of free disk with which no study gets far

@@ -8,12 +8,13 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
@@ -281,6 +282,28 @@ def probe(resources: Resources, options: Options, remote: bool) -> Environment:
     asked = (gpu, resources.cpus, options.deterministic, options.precision)
     if not remote and not resources.gpus:
         return detect(*asked)
-    ask: Any = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(detect)
-    found: Environment = ray.get(ask.remote(*asked))
-    return found
+    found: list[Environment] = remotely(detect, [asked], resources)
+    return found[0]
+
+
+def remotely(
+    task: Callable[..., Any], calls: Sequence[tuple[Any, ...]], resources: Resources
+) -> list[Any]:
+    """Return a function's result for each call, on workers that hold a trial's resources.
+
+    On GPUs each call has a process of its own, which ends with it.
+
+    Args:
+        task: The function.
+        calls: The arguments of each call.
+        resources: What a trial takes.
+
+    Raises:
+        UserError: If a process died.
+    """
+    ask: Any = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(task)
+    try:
+        return list(ray.get([ask.options(max_retries=1).remote(*call) for call in calls]))
+    except RayError as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(f"a process that was to look at a worker's device died: {first}") from None

@@ -17,7 +17,7 @@ from datasets.benchmark import Benchmark
 from datasets.knobs import Config
 from datasets.tasks import TaskBenchmark
 from tuning import selection
-from tuning.options import Options
+from tuning.options import AUTO, Options
 from tuning.provenance import provenance
 from tuning.records import RunFolder, write_json, write_text
 from tuning.resources import Resources
@@ -155,7 +155,8 @@ def commands(
     if options.audit_test:
         study.append("--audit-test")
     if options.gpus_per_trial is not None:
-        study.append(f"--gpus-per-trial {options.gpus_per_trial:g}")
+        asked = options.gpus_per_trial
+        study.append(f"--gpus-per-trial {asked if asked == AUTO else format(asked, 'g')}")
     if options.cpus_per_trial != 1:
         study.append(f"--cpus-per-trial {options.cpus_per_trial}")
     single = [f"--seed 0 --threads {environment.threads} --device {environment.device}"]

@@ -4,9 +4,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final, Literal
 
 from datasets.knobs import Config
 from tuning.storage import Place, absolute, place
+
+AUTO: Final = "auto"
+Gpus = float | Literal["auto"] | None  # of a trial, as asked
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class Options:
         seeds: Confirmation seeds.
         study_seed: Seed of the search itself.
         pinned: Values that ``--set`` fixes.
-        gpus_per_trial: Share or number of GPUs of a trial; None takes one where there is one.
+        gpus_per_trial: Share or number of GPUs of a trial; None takes one where there is one, and
+            ``auto`` the share of it that a probe finds to be enough.
         cpus_per_trial: CPUs, and threads, of a trial.
         max_device_hours: Budget over all trials; None for none.
         time_limit: Budget of this command in seconds; None for none.
@@ -52,7 +57,7 @@ class Options:
     seeds: int = 5
     study_seed: int = 0
     pinned: Mapping[str, bool | int | float | str] = field(default_factory=dict)
-    gpus_per_trial: float | None = None
+    gpus_per_trial: Gpus = None
     cpus_per_trial: int = 1
     max_device_hours: float | None = None
     time_limit: float | None = None

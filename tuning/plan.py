@@ -10,13 +10,12 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from core.data import in_batches, lengths_of
 from core.environment import detect
 from core.key import make_key
 from core.recipe import stage_rounds
-from core.run import Run, _Place
-from core.trainer import Trainer
-from tuning.options import Options
+from core.run import Run
+from core.usage import seconds_of_a_step
+from tuning.options import AUTO, Options
 from tuning.records import MethodRecords
 from tuning.resources import (
     Node,
@@ -34,8 +33,7 @@ from tuning.storage import is_url
 from tuning.study_checks import Plan, check
 from tuning.tables import markdown
 
-STEPS, WARM = 30, 5  # steps that are timed where an epoch has many more; those left out of it
-PATIENCE = 20.0  # seconds for them
+STEPS = 30  # steps that are timed where an epoch has many more
 
 
 @dataclass(frozen=True)
@@ -137,24 +135,9 @@ def _timed(run: Run) -> tuple[float, str]:
         start = time.perf_counter()
         run.round()
         return time.perf_counter() - start, "a first epoch timed here"
-    size = int(run.key.settings["batch_size"])
-    rows = run._draw(0, 0)[: STEPS * size]
-    trainer = Trainer(run, run.stages[0])
-    trainer.others = run._others(_Place(0, 0))
-    run.model.train()
-    lengths = lengths_of(run.data["train"])
-    taken, start = 0, time.perf_counter()
-    for part, batch in run.feed.batches("train", in_batches(rows, size, lengths)):
-        trainer.step(part, batch)
-        taken += 1
-        if taken == WARM:  # what comes first pays for what is made once
-            start = time.perf_counter()
-        elif time.perf_counter() - start > PATIENCE:
-            break
-    trainer.means()  # waits for the device
-    step = (time.perf_counter() - start) / (taken - WARM if taken > WARM else taken)
+    step, taken = seconds_of_a_step(run, 0, STEPS)
     # A forward pass costs about a third of a step.
-    validation = len(run.data["validation"]) / size / 3
+    validation = len(run.data["validation"]) / int(run.key.settings["batch_size"]) / 3
     return step * (run.steps_per_epoch + validation), f"{taken} steps timed here"
 
 
@@ -205,6 +188,8 @@ def _print(
         f"about {_hours(hours)} on {count} slots, besides start-up (seconds per node); "
         f"device-hours are {kind}-hours",
     )
+    if options.gpus_per_trial == AUTO and resources.gpus:
+        console.print(f"--gpus-per-trial {AUTO}: measured when the study starts; here, 1 GPU each")
     disk = max(e.disk for e in estimates) * count
     room = ""
     if not is_url(options.records):

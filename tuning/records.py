@@ -228,6 +228,15 @@ class MethodRecords(_Placed):
         """Write what the study is."""
         _write(self.place, "study.json", definition)
 
+    @property
+    def probe(self) -> dict[str, Any] | None:
+        """What was measured of the method on a GPU, and the share of it that follows."""
+        return _mapping(self.place, "probe.json", {"share", "usage"})
+
+    def write_probe(self, probe: Mapping[str, Any]) -> None:
+        """Write what was measured of the method on a GPU."""
+        _write(self.place, "probe.json", probe)
+
     def folder(self, digest: str) -> RunFolder:
         """Return the record of the run with this key."""
         return RunFolder(self.place / "runs" / digest)

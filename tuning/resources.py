@@ -15,7 +15,10 @@ import ray
 import torch
 
 from datasets.errors import UserError
+from tuning.options import AUTO, Gpus
 
+SHARES = (1.0, 0.5, 0.25, 0.125)  # of a GPU: those that fill it
+CONTEXT = 512 * 1024**2  # bytes, about, that a process holds of a GPU beside torch's own memory
 ROOT = Path(__file__).resolve().parent.parent
 # Where an object store is, for workers on other machines; what opens it lies there already.
 STORE = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
@@ -25,6 +28,19 @@ def devices(cpus: float, gpus: float) -> str:
     """Return CPUs and GPUs as a message says them: ``8 CPUs, 1 GPU``."""
     named = ((cpus, "CPU"), (gpus, "GPU"))
     return ", ".join(f"{n:g} {name}{'' if n == 1 else 's'}" for n, name in named)
+
+
+def torchs_part(share: float, total: int) -> float:
+    """Return which part of a GPU torch may reserve, so that its process keeps to a share.
+
+    What a process holds beside it, :data:`CONTEXT`, is left out, or half of the share if that is
+    less.
+
+    Args:
+        share: The process's share.
+        total: Bytes that the GPU has.
+    """
+    return max(share - CONTEXT / total, share / 2)
 
 
 @dataclass(frozen=True)
@@ -91,18 +107,18 @@ def local_nodes() -> list[Node]:
     return [Node(socket.gethostname(), cpus, gpus)]
 
 
-def choose(nodes: list[Node], cpus: int, gpus: float | None) -> Resources:
+def choose(nodes: list[Node], cpus: int, gpus: Gpus) -> Resources:
     """Return what a trial takes, checked against the nodes.
 
     Args:
         nodes: The nodes.
         cpus: CPUs as asked.
-        gpus: GPUs as asked; None takes one where a node has one.
+        gpus: GPUs as asked; None and ``auto`` take one where a node has one.
 
     Raises:
         UserError: If no node can hold a trial; names the largest node.
     """
-    if gpus is None:
+    if gpus is None or gpus == AUTO:
         gpus = 1.0 if any(node.gpus for node in nodes) else 0.0
     resources = Resources(cpus, gpus)
     if not any(resources.fit(node) for node in nodes):

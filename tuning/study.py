@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from core.arguments import read_baseline
-from tuning import doctor, engine
+from tuning import doctor, engine, gpu_share
 from tuning.diagnosis import Finding
 from tuning.export import export_method
 from tuning.lock import sole
@@ -74,6 +74,11 @@ def run(options: Options, reuse_actors: bool = True) -> int:
             check_definition(record, defined)
         for record, defined in zip(records, asked, strict=True):
             record.define(defined)
+        resources, measured = gpu_share.decide(
+            plan.spaces, records, options, environment, nodes, resources
+        )
+        if measured:
+            console.print(measured)
         searches = [
             MethodSearch(space, options, environment, record)
             for space, record in zip(plan.spaces, records, strict=True)

@@ -9,6 +9,7 @@ import torch
 from ray import tune
 
 from tuning.recorded_run import Configuration
+from tuning.resources import torchs_part
 
 # GiB by which a process may grow after its first configuration before a fresh one takes its place.
 GROWTH_LIMIT = float(os.environ.get("EVENHAND_GROWTH_LIMIT_GIB", "2"))
@@ -37,7 +38,8 @@ class Trial(tune.Trainable):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
             if 0 < share < 1:
-                torch.cuda.set_per_process_memory_fraction(share)
+                total = torch.cuda.mem_get_info()[1]
+                torch.cuda.set_per_process_memory_fraction(torchs_part(share, total))
         self._configuration = Configuration(work)
 
     def step(self) -> dict[str, Any]:

@@ -103,6 +103,25 @@ def test_four_trials_share_a_declared_gpu(declared_gpu: str, tmp_path: Path) -> 
 
 
 @pytest.mark.cluster
+def test_auto_takes_steps_on_a_worker_and_says_what_it_saw(
+    declared_gpu: str, tmp_path: Path
+) -> None:
+    done = tune(
+        ["--method", "erm", "--dataset", "colored_digits", "--seeds", "1", "--epochs", "1",
+         "--trials", "1", "--gpus-per-trial", "auto", "--address", declared_gpu,
+         "--results", tmp_path / "results"]
+    )  # fmt: skip
+    assert done.code == 0, done.out + done.err
+    line = "trials see no CUDA device: nothing measured, one GPU per trial"
+    assert f"--gpus-per-trial auto: {line}\nerm on" in done.out
+    assert "; 1 at once on 1 node(s)" in done.out
+    (probe,) = tmp_path.rglob("probe.json")
+    found = json.loads(probe.read_text())
+    assert found["share"] == 1
+    assert found["usage"]["seconds"] > 0
+
+
+@pytest.mark.cluster
 def test_a_request_that_no_node_can_hold_writes_nothing(declared_gpu: str, folder: Path) -> None:
     done = tune(
         ["--method", "erm", "--dataset", "colored_digits", "--gpus-per-trial", "2",

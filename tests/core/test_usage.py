@@ -1,0 +1,73 @@
+"""What a run takes of its device: the steps that are measured, and what is made of spans."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import datasets
+from core import method as methods
+from core.environment import detect
+from core.key import make_key
+from core.run import Run
+from core.usage import Usage, covered, first_steps, seconds_of_a_step, usage
+
+SPANS = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(0, 9)).map(lambda s: (s[0], s[0] + s[1]))
+)
+
+
+def fresh(method: str, gpu: bool = False, dataset: str = "colored_digits", **config: int) -> Run:
+    benchmark = datasets.load(dataset)
+    return Run(make_key(methods.load(method), benchmark, config, 0, detect(gpu)), benchmark)
+
+
+@given(SPANS)
+def test_spans_cover_what_lies_in_any_of_them(spans: list[tuple[int, int]]) -> None:
+    slow = sum(any(start <= x < end for start, end in spans) for x in range(70))
+    assert covered(spans) == slow
+
+
+@pytest.mark.parametrize("method", ["erm", "jtt", "dfr", "fairgrad_mt_l1"])
+def test_every_stage_is_measured_on_a_cpu_too(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.usage.TIMED", 3)
+    run = fresh(method)
+    begun = [0]
+    begin = run.begin_stage
+
+    def begin_noted(index: int) -> None:
+        begun.append(index)
+        begin(index)
+
+    monkeypatch.setattr(run, "begin_stage", begin_noted)
+    found = usage(run)
+    assert begun == list(range(len(run.stages)))
+    assert found.seconds > 0
+    assert found == Usage("cpu", found.seconds)
+
+
+def test_as_many_steps_are_taken_as_an_epoch_has() -> None:
+    run = fresh("erm", batch_size=64)
+    assert seconds_of_a_step(run, 0, 7)[1] == 7
+    assert seconds_of_a_step(run, 0, 10**6)[1] == run.steps_per_epoch
+
+
+def test_measured_steps_are_those_of_training() -> None:
+    """On images, where no batch is put in front: the weights move as in the first epoch."""
+    measured, trained = fresh("erm"), fresh("erm")
+    *_, last = first_steps(measured, 0, 10**6)
+    assert last.means() == trained.round()["losses"]
+    for one, other in zip(measured.model.parameters(), trained.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_memory_and_time_are_measured() -> None:
+    small, large = (usage(fresh("erm", gpu=True, batch_size=size)) for size in (16, 1024))
+    for found in (small, large):
+        assert found.fits
+        assert 0 < found.memory < found.total
+        assert found.busy is not None
+        assert 0 < found.busy <= 1
+    assert large.memory >= small.memory

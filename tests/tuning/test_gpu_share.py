@@ -1,0 +1,150 @@
+"""``--gpus-per-trial auto``: the choice as a rule, and the probe on GPUs that are only declared."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import datasets
+from core import method as methods
+from core.environment import detect
+from core.key import make_key
+from core.usage import Usage
+from tuning.gpu_share import CROWDED, HEADROOM, decide, largest, measure, share_for
+from tuning.options import Gpus, Options
+from tuning.records import MethodRecords
+from tuning.resources import CONTEXT, SHARES, Node, Resources, torchs_part
+from tuning.space import make_space
+
+GIB = 1024**3
+USAGES = st.builds(
+    Usage,
+    device=st.just("a GPU"),
+    memory=st.integers(0, 90 * GIB),
+    total=st.integers(4 * GIB, 80 * GIB),
+    busy=st.one_of(st.none(), st.floats(0, 1)),
+    fits=st.booleans(),
+)
+
+
+@given(USAGES, st.integers(1, 16))
+def test_the_share_is_the_smallest_that_serves(found: Usage, by_cpu: int) -> None:
+    share = share_for(found, by_cpu)
+    assert share in SHARES
+    for other in SHARES:
+        trials = int(1 / other)
+        assert trials * other == 1  # they fill the GPU
+        serves = (
+            found.fits
+            and found.busy is not None
+            and max(found.memory, CONTEXT) * HEADROOM <= other * found.total
+            and found.busy * trials <= CROWDED
+            and trials <= by_cpu
+        )
+        if other < share:
+            assert not serves
+        elif share < 1:
+            assert serves
+
+
+@given(USAGES, st.integers(1, 16), st.integers(0, 9 * GIB), st.floats(0, 1), st.integers(0, 15))
+def test_who_needs_more_gets_no_less(
+    found: Usage, by_cpu: int, more: int, busier: float, fewer: int
+) -> None:
+    busy = None if found.busy is None else max(found.busy, busier)
+    hungrier = Usage("a GPU", 0.0, found.memory + more, found.total, busy, found.fits)
+    assert share_for(hungrier, max(1, by_cpu - fewer)) >= share_for(found, by_cpu)
+
+
+@given(st.sampled_from(SHARES), st.integers(4 * GIB, 80 * GIB))
+def test_trials_with_their_contexts_keep_to_the_gpu(share: float, total: int) -> None:
+    part = torchs_part(share, total)
+    assert 0 < part < share
+    if share * total / 2 >= CONTEXT:
+        assert (part * total + CONTEXT) / share <= total * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("method", "search", "pinned", "sizes"),
+    [
+        ("erm", "tpe", {}, {"batch_size": 64}),
+        ("erm", "tpe", {"batch_size": 8}, {"batch_size": 8}),
+        ("erm", "grid", {"batch_size": 8}, {"batch_size": 8}),
+        # 0 stands for as many as the end task has, 64: more than the 32 of the knob itself.
+        ("erm_mt", "tpe", {}, {"batch_size": 64, "mt_batch_size": 0}),
+        ("erm_mt", "tpe", {"batch_size": 8}, {"batch_size": 8, "mt_batch_size": 32}),
+        ("erm_mt", "tpe", {"mt_batch_size": 8}, {"batch_size": 64, "mt_batch_size": 8}),
+    ],
+)
+def test_the_largest_batches_are_probed(
+    method: str, search: str, pinned: dict[str, int], sizes: dict[str, int]
+) -> None:
+    options = Options((method,), "colored_digits", search=search, pinned=pinned)
+    space = make_space(methods.load(method), datasets.load("colored_digits"), options)
+    config = largest(space, options)
+    assert {name: config[name] for name in sizes} == sizes
+    assert set(config) <= {*sizes, *space.fixed}
+
+
+def test_a_published_configuration_is_probed_as_it_is() -> None:
+    options = Options(("erm",), "waterbirds", search="published")
+    method = methods.load("erm")
+    space = make_space(method, datasets.load("waterbirds"), options)
+    assert largest(space, options) == method.published["waterbirds"]
+
+
+# --- a study that goes on ---
+
+NODES = [Node("worker", 8, 1)]
+DRO = Usage("NVIDIA A10G", 0.1, 3 * GIB, 24 * GIB, 0.2)
+ERM = Usage("NVIDIA A10G", 0.1, 2 * GIB, 24 * GIB, 0.61)
+
+
+def decided(folder: Path, usages: dict[str, Usage], asked: Gpus = "auto") -> tuple[Resources, str]:
+    """Decide for a study whose methods were measured in an earlier session."""
+    options = Options(tuple(usages), "colored_digits", gpus_per_trial=asked)
+    benchmark = datasets.load("colored_digits")
+    spaces = [make_space(methods.load(name), benchmark, options) for name in usages]
+    records = [MethodRecords(folder / name) for name in usages]
+    for record, used in zip(records, usages.values(), strict=True):
+        record.write_probe({"share": share_for(used, 8), "usage": asdict(used)})
+    return decide(spaces, records, options, detect(False), NODES, Resources(1, 1.0))
+
+
+def test_what_was_measured_is_kept_and_the_largest_share_serves_all(tmp_path: Path) -> None:
+    assert (share_for(DRO, 8), share_for(ERM, 8)) == (0.25, 0.5)
+    resources, told = decided(tmp_path, {"dro": DRO, "erm": ERM})
+    assert resources == Resources(1, 0.5)
+    assert told == (
+        "--gpus-per-trial auto: 0.5 of a GPU per trial (NVIDIA A10G): up to 3.0 of 24.0 GiB (dro), "
+        "kernels for up to 61% of the time (erm); measured when the study began"
+    )
+
+
+def test_what_does_not_fit_or_is_not_known_takes_a_whole_gpu_and_is_named(tmp_path: Path) -> None:
+    resources, told = decided(tmp_path, {"dro": DRO, "erm": Usage("NVIDIA A10G", fits=False)})
+    assert resources.gpus == 1
+    assert "no room on a whole one for the largest batches of erm" in told
+    blind = Usage("NVIDIA A10G", 0.1, 3 * GIB, 24 * GIB, None)
+    resources, told = decided(tmp_path, {"dro": blind})
+    assert resources.gpus == 1
+    assert "how busy it is could not be measured" in told
+
+
+def test_only_auto_decides(tmp_path: Path) -> None:
+    assert decided(tmp_path, {"dro": DRO}, 1.0) == (Resources(1, 1.0), "")
+
+
+def test_what_a_run_would_say_the_probe_says() -> None:
+    benchmark = datasets.load("colored_digits")
+    key = make_key(methods.load("erm"), benchmark, {"model": "tasks_mlp"}, 0, detect(False))
+    used, problem = measure(key.as_dict(), "data", "")
+    assert used is None
+    assert "tasks_mlp" in problem
+    key = make_key(methods.load("erm"), benchmark, {}, 0, detect(False))
+    used, problem = measure(key.as_dict(), "data", "")
+    assert problem == ""
+    assert used is not None
+    assert used.seconds > 0
