@@ -6,13 +6,11 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from datasets.benchmark import Training
 from datasets.card import Card
 from datasets.celeba_files import locate, read_both
 from datasets.errors import UserError, nearest
 from datasets.group_tables import ImageBenchmark
 from datasets.groups import Groups
-from datasets.knobs import Knob
 
 
 class CelebA(ImageBenchmark):
@@ -23,25 +21,6 @@ class CelebA(ImageBenchmark):
     folder_name = "celeba"
     groups = Groups(("not blond", "blond"), ("female", "male"))
     published_counts: ClassVar = {"train": (71629, 66874, 22880, 1387)}
-    # System 1 warms up for 500 steps; set warmup to 500 / (epochs x batches per epoch) for that.
-    protocol = Training(
-        model="google/vit-base-patch16-224-in21k",
-        epochs=50,
-        lr=1e-3,
-        weight_decay=1e-2,
-        batch_size=16,
-        optimizer="sgd",
-        momentum=0.9,
-        schedule="cosine_with_restarts",
-        warmup=0.0,
-        augmentation="random_resized_crop",
-        patience=9,
-    )
-    search: ClassVar = {
-        "lr": Knob("log_uniform", (1e-5, 1e-2), 1e-3),
-        "weight_decay": Knob("log_uniform", (1e-4, 1.0), 1e-2),
-        "batch_size": Knob("choice", (4, 8, 16, 32, 64), 16),
-    }
     card = Card(
         title="Faces of celebrities: is the hair blond? The attribute is the annotated gender.",
         source="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (aligned and cropped images)",

@@ -4,9 +4,9 @@ Cityscapes (Cordts et al., CVPR 2016) as prepared for MTAN (Liu et al., CVPR 201
 of FairGrad (Ban & Ji, ICML 2024).
 """
 
+from dataclasses import replace
 from typing import ClassVar
 
-from datasets.benchmark import Training
 from datasets.card import Card
 from datasets.dense import DenseBenchmark
 from datasets.dense_metrics import DEPTH, SEGMENTATION
@@ -26,18 +26,9 @@ class Cityscapes(DenseBenchmark):
         Task("depth", "masked_l1", 1, DEPTH),
     )
     published_batch = 8
-    protocol = Training(
-        model="segnet_mtan",
-        epochs=200,
-        lr=1e-4,
-        weight_decay=0.0,
-        batch_size=8,
-        optimizer="adam",
-        schedule="step",
-        augmentation="scale_crop_flip",
-    )
+    protocol = replace(DenseBenchmark.protocol, batch_size=8)
     search: ClassVar = {
-        "lr": Knob("log_uniform", (1e-5, 1e-3), 1e-4),
+        **DenseBenchmark.search,
         "batch_size": Knob("choice", (8, 16, 32), 8),
     }
     card = Card(

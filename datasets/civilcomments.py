@@ -12,13 +12,11 @@ import numpy as np
 import pandas as pd
 
 from datasets import tables
-from datasets.benchmark import Training
 from datasets.cache import explained, locked, shortened
 from datasets.card import Card
 from datasets.errors import UserError
 from datasets.group_tables import WRITABLE, TextBenchmark
 from datasets.groups import Groups
-from datasets.knobs import Knob
 from datasets.multinli import whole
 
 IDENTITIES = ("male", "female", "LGBTQ", "christian", "muslim", "other_religions", "black", "white")
@@ -38,22 +36,6 @@ class CivilComments(TextBenchmark):
     groups = Groups(CLASSES, tuple(name.replace("_", " ") for name in IDENTITIES))
     training_groups: Groups | None = Groups(CLASSES, ("some identity", "no identity"))
     longest = 220
-    protocol = Training(
-        model="bert-base-uncased",
-        epochs=50,
-        lr=1e-5,
-        weight_decay=1e-2,
-        batch_size=8,
-        optimizer="adamw",
-        schedule="linear",
-        clip_norm=1.0,
-        patience=9,
-    )
-    search: ClassVar = {
-        "lr": Knob("log_uniform", (1e-6, 1e-4), 1e-5),
-        "weight_decay": Knob("log_uniform", (1e-4, 1.0), 1e-2),
-        "batch_size": Knob("choice", (4, 8, 16, 32), 8),
-    }
     card = Card(
         title="Comments on news sites, toxic or not, and the identities that they mention.",
         source="CivilComments-WILDS: https://wilds.stanford.edu/datasets/#civilcomments",

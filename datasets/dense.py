@@ -13,10 +13,11 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from datasets.benchmark import Split
+from datasets.benchmark import Split, Training
 from datasets.cache import Writer, shortened
 from datasets.dense_metrics import Depth, Normals, Segmentation
 from datasets.disk import OnDisk
+from datasets.knobs import Knob
 from datasets.tasks import Accumulator, Task, TaskBenchmark
 
 FOLDERS = ("train", "val")
@@ -42,9 +43,22 @@ class Part(NamedTuple):
 
 
 class DenseBenchmark(OnDisk, TaskBenchmark):
-    """Segmentation, depth and normals of images that all have one size."""
+    """Segmentation, depth and normals of images that all have one size, trained as by FairGrad."""
 
     label_folder: ClassVar[str]
+    protocol = Training(
+        model="segnet_mtan",
+        epochs=200,
+        lr=1e-4,
+        weight_decay=0.0,
+        batch_size=2,
+        optimizer="adam",
+        schedule="step",
+        augmentation="scale_crop_flip",
+    )
+    search: ClassVar = {
+        "lr": Knob("log_uniform", (1e-5, 1e-3), 1e-4),
+    }
 
     @property
     def parts(self) -> list[Part]:

@@ -11,12 +11,13 @@ import pandas as pd
 import torch
 
 from datasets import tables
-from datasets.benchmark import SPLITS, Inputs, Split
+from datasets.benchmark import SPLITS, Inputs, Split, Training
 from datasets.cache import Writer, explained, locked, shortened
 from datasets.disk import OnDisk
 from datasets.errors import Problems, UserError
 from datasets.groups import GroupBenchmark, Groups, undefined
 from datasets.images import damaged_images, missing_files, read_images, write_images
+from datasets.knobs import Knob
 from datasets.texts import (
     Tokens,
     find_tokenizer,
@@ -176,10 +177,29 @@ class TableBenchmark(OnDisk, GroupBenchmark):
 
 
 class ImageBenchmark(TableBenchmark):
-    """Images whose files the table names."""
+    """Images whose files the table names, trained as by System 1 unless a benchmark says more."""
 
     modality = "images"
     provides = GroupBenchmark.provides | {"images", "encoder"}
+    # System 1 warms up for 500 steps; set warmup to 500 / (epochs x batches per epoch) for that.
+    protocol = Training(
+        model="google/vit-base-patch16-224-in21k",
+        epochs=50,
+        lr=1e-3,
+        weight_decay=1e-2,
+        batch_size=16,
+        optimizer="sgd",
+        momentum=0.9,
+        schedule="cosine_with_restarts",
+        warmup=0.0,
+        augmentation="random_resized_crop",
+        patience=9,
+    )
+    search: ClassVar = {
+        "lr": Knob("log_uniform", (1e-5, 1e-2), 1e-3),
+        "weight_decay": Knob("log_uniform", (1e-4, 1.0), 1e-2),
+        "batch_size": Knob("choice", (4, 8, 16, 32, 64), 16),
+    }
 
     @property
     def image_folder(self) -> Path:
@@ -219,12 +239,31 @@ class ImageBenchmark(TableBenchmark):
 
 
 class TextBenchmark(TableBenchmark):
-    """Texts or pairs of texts, tokenised as the model's vocabulary says."""
+    """Texts or pairs of texts, tokenised as the model's vocabulary says.
+
+    They are trained as by System 1 unless a benchmark says more.
+    """
 
     modality = "text"
     provides = GroupBenchmark.provides | {"text", "encoder"}
     tokenizer: ClassVar[str] = "bert-base-uncased"
     longest: ClassVar[int]  # tokens to which a text is cut
+    protocol = Training(
+        model="bert-base-uncased",
+        epochs=50,
+        lr=1e-5,
+        weight_decay=1e-2,
+        batch_size=8,
+        optimizer="adamw",
+        schedule="linear",
+        clip_norm=1.0,
+        patience=9,
+    )
+    search: ClassVar = {
+        "lr": Knob("log_uniform", (1e-6, 1e-4), 1e-5),
+        "weight_decay": Knob("log_uniform", (1e-4, 1.0), 1e-2),
+        "batch_size": Knob("choice", (4, 8, 16, 32), 8),
+    }
 
     def texts(self) -> tuple[list[str], list[str] | None]:
         """Return the texts of the table's rows, and the second ones of pairs."""

@@ -1,6 +1,7 @@
 """``multinli``: does one sentence follow from another, against negation in the second."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -8,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from datasets.benchmark import Training
 from datasets.cache import Writer
 from datasets.card import Card
 from datasets.errors import UserError
@@ -35,20 +35,9 @@ class MultiNLI(TextBenchmark):
     groups = Groups(LABELS, ("no negation", "negation"))
     published_counts: ClassVar = {"train": (57498, 11158, 67376, 1521, 66630, 1992)}
     longest = 128
-    protocol = Training(
-        model="bert-base-uncased",
-        epochs=50,
-        lr=1e-5,
-        weight_decay=1e-2,
-        batch_size=32,
-        optimizer="adamw",
-        schedule="linear",
-        clip_norm=1.0,
-        patience=9,
-    )
+    protocol = replace(TextBenchmark.protocol, batch_size=32)
     search: ClassVar = {
-        "lr": Knob("log_uniform", (1e-6, 1e-4), 1e-5),
-        "weight_decay": Knob("log_uniform", (1e-4, 1.0), 1e-2),
+        **TextBenchmark.search,
         "batch_size": Knob("choice", (4, 8, 16, 32), 32),
     }
     card = Card(

@@ -6,7 +6,6 @@ FairGrad (Ban & Ji, ICML 2024).
 
 from typing import ClassVar
 
-from datasets.benchmark import Training
 from datasets.card import Card
 from datasets.dense import DenseBenchmark
 from datasets.dense_metrics import DEPTH, NORMALS, SEGMENTATION
@@ -27,18 +26,8 @@ class NYUv2(DenseBenchmark):
         Task("normals", "cosine", 3, NORMALS),
     )
     published_batch = 2
-    protocol = Training(
-        model="segnet_mtan",
-        epochs=200,
-        lr=1e-4,
-        weight_decay=0.0,
-        batch_size=2,
-        optimizer="adam",
-        schedule="step",
-        augmentation="scale_crop_flip",
-    )
     search: ClassVar = {
-        "lr": Knob("log_uniform", (1e-5, 1e-3), 1e-4),
+        **DenseBenchmark.search,
         "batch_size": Knob("choice", (2, 4, 8), 2),
     }
     card = Card(

@@ -4,17 +4,16 @@ Made by Sagawa et al. (ICLR 2020) of CUB-200-2011 and Places. In training 95% of
 before the background of its kind.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import pandas as pd
 
 from datasets import tables
-from datasets.benchmark import Training
 from datasets.card import Card
 from datasets.group_tables import ImageBenchmark
 from datasets.groups import Groups
-from datasets.knobs import Knob
 
 
 class Waterbirds(ImageBenchmark):
@@ -25,25 +24,7 @@ class Waterbirds(ImageBenchmark):
     folder_name = "waterbirds"
     groups = Groups(("land bird", "water bird"), ("land background", "water background"))
     published_counts: ClassVar = {"train": (3498, 184, 56, 1057), "test": (2255, 2255, 642, 642)}
-    # System 1 warms up for 500 steps; set warmup to 500 / (epochs x batches per epoch) for that.
-    protocol = Training(
-        model="google/vit-base-patch16-224-in21k",
-        epochs=200,
-        lr=1e-3,
-        weight_decay=1e-2,
-        batch_size=16,
-        optimizer="sgd",
-        momentum=0.9,
-        schedule="cosine_with_restarts",
-        warmup=0.0,
-        augmentation="random_resized_crop",
-        patience=9,
-    )
-    search: ClassVar = {
-        "lr": Knob("log_uniform", (1e-5, 1e-2), 1e-3),
-        "weight_decay": Knob("log_uniform", (1e-4, 1.0), 1e-2),
-        "batch_size": Knob("choice", (4, 8, 16, 32, 64), 16),
-    }
+    protocol = replace(ImageBenchmark.protocol, epochs=200)
     card = Card(
         title="Photographs of birds before backgrounds that almost give the kind of bird away.",
         source="https://nlp.stanford.edu/data/dro/waterbird_complete95_forest2water2.tar.gz",
