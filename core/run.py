@@ -25,7 +25,7 @@ from core.recipe import build, model_parts
 from core.samplers import SAMPLERS
 from core.single_tasks import SingleTasks
 from core.stages.base import Features, Stage, halved
-from core.trainer import DoesNotFit, Trainer, refuse_misfit
+from core.trainer import MISFITS, DoesNotFit, Trainer, refuse_misfit
 from core.weighting import GramWeighting, Weighting
 from datasets.benchmark import Benchmark, Meter
 from datasets.errors import UserError
@@ -177,9 +177,9 @@ class Run:
             raise ValueError("all rounds are done")
         try:
             return self._round()
-        except (UserError, NotFinite, DoesNotFit):
+        except DoesNotFit:
             raise
-        except Exception:
+        except MISFITS:
             if not self.rounds_done:
                 refuse_misfit(self)  # asked only now: a try with two examples costs time
             raise

@@ -17,6 +17,10 @@ from datasets.errors import UserError
 if TYPE_CHECKING:
     from core.run import Run
 
+# What networks and objectives raise of inputs or outputs of another kind than theirs. Networks are
+# torch's, transformers' or a user's own, and have no error in common for that.
+MISFITS = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, AssertionError)
+
 
 class DoesNotFit(RuntimeError):
     """A batch does not fit into the device memory that the run may use."""
@@ -204,9 +208,7 @@ def refuse_misfit(run: "Run") -> None:
     try:
         with torch.no_grad():
             found = run.model(run.augmentation.evaluation(batch.inputs, run.image)).outputs
-    except UserError:
-        raise
-    except Exception as error:
+    except MISFITS as error:
         if run.device.type == "cuda" and "CUDA" in str(error):  # the device's failure
             return
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

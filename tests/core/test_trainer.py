@@ -108,6 +108,10 @@ def test_heads_are_weighted_only_where_asked() -> None:
     [
         ("colored_digits", "erm", "tiny_bert"),  # of texts
         ("colored_digits", "erm", "celeba_cnn"),  # of other channels
+        ("colored_digits", "erm", "tiny_vit"),  # of other sizes
+        ("colored_digits", "erm", "mpnn_small"),  # of molecules
+        ("imbalanced_tasks", "ls", "celeba_cnn_small"),  # of images, for vectors
+        ("two_digits", "ls", "tasks_mlp"),  # of vectors, for images
         ("colored_digits", "erm", "tasks_mlp"),  # of tasks
         ("two_digits", "ls", "digits_cnn"),  # of classification
     ],
