@@ -1,25 +1,23 @@
 """An auxiliary task unlike pretraining: contrasting images, predicting the next token."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from core.batch import Batch
 from core.models.base import Encoder, Model
 from core.models.bert import Bert
-from core.objectives.base import Losses, Objective, Step
+from core.objectives.auxiliary import Auxiliary
 from core.objectives.reconstruction import mean_cross_entropy
 from core.objectives.views import contrastive_view
-from datasets.benchmark import Benchmark
 from datasets.stores import TextBatch
 
 TEMPERATURE = 1.0
 
 
-@dataclass
-class ContrastiveOrCausal(Objective):
+class ContrastiveOrCausal(Auxiliary):
     """SimCLR on images, causal language modelling on texts, on training examples of its own.
 
     Images: the normalised temperature-scaled cross-entropy of two random views of each image (Chen
@@ -27,37 +25,17 @@ class ContrastiveOrCausal(Objective):
     mean cross-entropy of each token given those before it. As Kulkarni et al., Multitask Learning
     Can Improve Worst-Group Outcomes, TMLR 2024, describe; their code contrasts unrelated images
     and lets tokens see those after them.
-
-    Args:
-        batch_size: Examples per step; None or 0 takes as many as the end task.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"encoder"})
-    auxiliary: ClassVar[bool] = True
     parts: ClassVar[frozenset[str]] = frozenset({"projection"})
+    name: ClassVar[str] = "auxiliary"
 
-    batch_size: int | None = None
-
-    def names(self, benchmark: Benchmark) -> list[str]:
-        """Return ``["auxiliary"]``.
-
-        Raises:
-            ValueError: If the number of examples is negative.
-        """
-        if self.batch_size is not None and self.batch_size < 0:
-            raise ValueError(f"batch_size {self.batch_size}: expected a number from 0")
-        return ["auxiliary"]
-
-    def losses(self, step: Step) -> Losses:
-        """Return the mean loss of new examples, ``(1,)``."""
-        batch = step.draw(self.batch_size or step.batch.size)
+    def loss(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the mean loss of a batch, and the hidden states."""
         if isinstance(batch.inputs, TextBatch):
-            value, hidden = next_token(step.model, batch.inputs)
-        else:
-            views = [contrastive_view(batch.inputs, step.model.image) for _ in range(2)]
-            value, hidden = contrast(step.model, torch.cat(views))
-        step.hidden.append(hidden)
-        return Losses(value[None], torch.full_like(value, batch.size)[None])
+            return next_token(model, batch.inputs)
+        views = [contrastive_view(batch.inputs, model.image) for _ in range(2)]
+        return contrast(model, torch.cat(views))
 
 
 def contrast(model: Model, views: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,20 +1,19 @@
 """Reconstruction of what is hidden: masked image modelling, masked language modelling."""
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from core.batch import Batch
 from core.images import patch_masks, uniform
 from core.models.base import Model
 from core.models.bert import Bert
 from core.models.vit import ViT
-from core.objectives.base import Losses, Objective, Step
+from core.objectives.auxiliary import Auxiliary
 from core.objectives.views import masking_view
-from datasets.benchmark import Benchmark
 from datasets.stores import TextBatch
 
 BLOCK, HIDDEN = 2, 0.6  # patches along a block's side; the share of blocks that is hidden
@@ -22,8 +21,7 @@ MASKED = 0.15  # share of tokens
 REPLACED, KEPT = 0.8, 0.9  # 80% become the mask token, 10% stay, 10% become a random word
 
 
-@dataclass
-class Reconstruction(Objective):
+class Reconstruction(Auxiliary):
     """The auxiliary task nearest to pretraining, on training examples of its own.
 
     Images: the mean absolute error of the pixels of hidden patches, 60% of blocks of 2x2 patches
@@ -31,36 +29,16 @@ class Reconstruction(Objective):
     cross-entropy of 15% of the tokens (Devlin et al., BERT, NAACL 2019), of which there is at
     least one per batch. As in Kulkarni et al., Multitask Learning Can Improve Worst-Group
     Outcomes, TMLR 2024.
-
-    Args:
-        batch_size: Examples per step; None or 0 takes as many as the end task.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"encoder"})
-    auxiliary: ClassVar[bool] = True
     parts: ClassVar[frozenset[str]] = frozenset({"reconstruction"})
+    name: ClassVar[str] = "reconstruction"
 
-    batch_size: int | None = None
-
-    def names(self, benchmark: Benchmark) -> list[str]:
-        """Return ``["reconstruction"]``.
-
-        Raises:
-            ValueError: If the number of examples is negative.
-        """
-        if self.batch_size is not None and self.batch_size < 0:
-            raise ValueError(f"batch_size {self.batch_size}: expected a number from 0")
-        return ["reconstruction"]
-
-    def losses(self, step: Step) -> Losses:
-        """Return the mean loss of what is hidden in new examples, ``(1,)``."""
-        batch = step.draw(self.batch_size or step.batch.size)
+    def loss(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the mean loss of what is hidden in a batch, and the hidden states."""
         if isinstance(batch.inputs, TextBatch):
-            value, hidden = masked_tokens(step.model, batch.inputs)
-        else:
-            value, hidden = masked_pixels(step.model, masking_view(batch.inputs, step.model.image))
-        step.hidden.append(hidden)
-        return Losses(value[None], torch.full_like(value, batch.size)[None])
+            return masked_tokens(model, batch.inputs)
+        return masked_pixels(model, masking_view(batch.inputs, model.image))
 
 
 def masked_pixels(model: Model, images: Tensor) -> tuple[Tensor, Tensor]:
