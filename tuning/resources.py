@@ -20,6 +20,8 @@ from tuning.options import AUTO, Gpus
 SHARES = (1.0, 0.5, 0.25, 0.125)  # of a GPU: those that fill it
 CONTEXT = 512 * 1024**2  # bytes, about, that a process holds of a GPU beside torch's own memory
 ROOT = Path(__file__).resolve().parent.parent
+TRAVELS = ("core", "datasets", "search_spaces", "tuning")  # what trials run and read
+MOST_CODE = 50 * 2**20  # bytes of it
 # Where an object store is, for workers on other machines; what opens it lies there already.
 STORE = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 
@@ -169,6 +171,33 @@ def _silent(address: str) -> str:
     return ""
 
 
+def travelling_code() -> dict[str, Any]:
+    """Return what makes Ray send this command's code to the workers, in place of their own.
+
+    Ray stores it under its hash, so commands with other code do not meet.
+
+    Raises:
+        UserError: If there is more of it than code can be.
+    """
+    files = [
+        path
+        for name in TRAVELS
+        for path in (ROOT / name).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+    sizes = {path: path.stat().st_size for path in files}
+    total = sum(sizes.values())
+    if total > MOST_CODE:
+        largest = max(sizes, key=lambda path: sizes[path])
+        raise UserError(
+            f"the code that goes to the workers, {', '.join(TRAVELS)}, has {total / 2**20:.0f} MiB,"
+            f" expected at most {MOST_CODE / 2**20:.0f}: move '{largest.relative_to(ROOT)}' and "
+            "the like out of these folders"
+        )
+    others = [f"/{path.name}" for path in ROOT.iterdir() if path.name not in TRAVELS]
+    return {"working_dir": str(ROOT), "excludes": [*others, "__pycache__"]}
+
+
 @contextmanager
 def cluster(address: str | None) -> Iterator[list[Node]]:
     """Join a Ray cluster, or start a local one that ends with the block; give its nodes.
@@ -176,8 +205,11 @@ def cluster(address: str | None) -> Iterator[list[Node]]:
     Raises:
         UserError: If there is no cluster at the address.
     """
-    environment = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    environment = {"PYTHONWARNINGS": "ignore"}
     environment |= {name: os.environ[name] for name in STORE if name in os.environ}
+    code = travelling_code() if address else {}
+    if not address:
+        environment["PYTHONPATH"] = str(ROOT)
     arguments: dict[str, Any] = {"address": address} if address else _local_arguments()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -186,7 +218,7 @@ def cluster(address: str | None) -> Iterator[list[Node]]:
                 **arguments,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
-                runtime_env={"env_vars": environment},
+                runtime_env={"env_vars": environment, **code},
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
             first = str(error).strip().splitlines()[0]

@@ -1,4 +1,4 @@
-"""Resources: how many trials fit, and who is told what when none does."""
+"""Resources: how many trials fit, who is told what when none does, and whose code they run."""
 
 import json
 import os
@@ -8,13 +8,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from datasets.errors import UserError
-from tests.command import environment, tune
-from tuning.resources import Node, Resources, choose, slots
+from tests.command import copied_project, descendants, environment, tune
+from tuning import resources
+from tuning.resources import Node, Resources, choose, slots, travelling_code
 
 
 @pytest.mark.parametrize(
@@ -74,8 +76,10 @@ def start_with_gpu(name: str) -> tuple["subprocess.Popen[str]", str, Path]:
 
 
 def stop(process: "subprocess.Popen[str]") -> None:
-    """End such a cluster."""
-    os.killpg(process.pid, signal.SIGTERM)
+    """End such a cluster at once; in order, it would take half a minute."""
+    for number in descendants(process.pid):
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
     process.communicate(timeout=60)
 
 
@@ -141,3 +145,84 @@ def test_an_address_where_nothing_listens_is_refused_at_once(folder: Path) -> No
     assert done.code == 2
     assert done.err == "error: --address: no Ray cluster at '127.0.0.1:9': Connection refused\n"
     assert not list(folder.iterdir())
+
+
+# --- code that travels ---
+
+# Asks a worker what it sees, twice; the other user's command runs at the same time.
+USER = """
+import json, sys
+import ray
+from tuning.resources import cluster
+
+def look():
+    import core.method, core.mine, datasets.sources, tuning.node_facts
+    assert datasets.sources.SOURCES.is_file()
+    return {
+        "file": core.mine.__file__,
+        "word": core.mine.WORD,
+        "momentum": core.method.load("mine").settings["momentum"],
+        "hash": tuning.node_facts.code_hash(),
+    }
+
+with cluster(sys.argv[1]):
+    for _ in range(2):
+        print(json.dumps(ray.get(ray.remote(num_cpus=1)(look).remote())), flush=True)
+        sys.stdin.readline()
+from tuning.node_facts import code_hash
+print(json.dumps({"hash": code_hash()}))
+"""
+
+
+def user(project: Path, word: str, momentum: float, address: str) -> "subprocess.Popen[str]":
+    """Start a user's command in a copy of the project with a module and a method of their own."""
+    copied_project(project)
+    (project / "core" / "mine.py").write_text(f"WORD = {word!r}\n")
+    (project / "core" / ".gitignore").write_text("mine.py\n")
+    method = (project / "search_spaces" / "erm.yaml").read_text().split("# Grid")[0]
+    (project / "search_spaces" / "mine.yaml").write_text(
+        f"{method}settings: {{momentum: {momentum}}}\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", USER, address],
+        cwd=project, env=environment(), text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_two_users_with_other_code_share_a_cluster(declared_gpu: str, tmp_path: Path) -> None:
+    users = {
+        word: user(tmp_path / word, word, momentum, declared_gpu)
+        for word, momentum in (("one", 0.25), ("other", 0.75))
+    }
+    for process in users.values():  # both are joined before either asks again
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        assert first, process.communicate(timeout=60)[1]
+    for word, process in users.items():
+        out, err = process.communicate("\n\n", timeout=120)
+        assert process.returncode == 0, err
+        assert err == ""
+        seen, own = map(json.loads, out.splitlines())
+        assert seen["word"] == word
+        assert seen["momentum"] == {"one": 0.25, "other": 0.75}[word]
+        assert seen["hash"] == own["hash"]
+        assert not seen["file"].startswith(str(tmp_path))  # it came with the command, not by path
+
+
+def test_only_code_travels_and_not_too_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("core", "datasets", "search_spaces", "tuning", "data", ".venv", "tests"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"x" * 1000)
+    monkeypatch.setattr(resources, "ROOT", tmp_path)
+    monkeypatch.setattr(resources, "MOST_CODE", 4000)
+    sent = travelling_code()
+    assert sent["working_dir"] == str(tmp_path)
+    assert set(sent["excludes"]) == {"/data", "/.venv", "/tests", "__pycache__"}
+    (tmp_path / "core" / "weights.pt").write_bytes(b"x" * 2000)
+    with pytest.raises(UserError, match=r"expected at most .*: move 'core/weights.pt'"):
+        travelling_code()
