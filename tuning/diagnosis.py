@@ -1,9 +1,11 @@
 """What a cluster's nodes answered, judged: findings, and the command that mends each."""
 
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tuning.node_facts import MARK, Facts, Gpu, Question
+from tuning.node_facts import MARK, MPS, Facts, Gpu, Question
 from tuning.resources import SHARES, devices
 from tuning.storage import is_url, place
 
@@ -159,11 +161,13 @@ def alone(
             level = "error" if free < NOTHING else "warning"
             mend = "delete what nobody needs, such as old *.records or Ray's folders in /tmp/ray"
             found.append(Finding(level, host, f"{folder} has {free:.1f} GiB left", mend))
-    if node.gpus > len(facts.gpus):
-        level = "warning" if not facts.gpus else "error"
-        what = f"GPUs: Ray counts {node.gpus:g}, NVIDIA's driver {len(facts.gpus)}"
-        mend = "on it: nvidia-smi; where there is no GPU, trials run on its CPU"
-        found.append(Finding(level, host, what, mend))
+    found += _gpu_count(host, node, facts)
+    if facts.gpus and facts.mps:
+        what = "MPS is on: trials that share a GPU compute at the same time"
+        found.append(Finding("ok", host, what))
+    elif facts.gpus and 0 < gpus < 1:
+        what = "MPS is off: trials that share a GPU take turns"
+        found.append(Finding("ok", host, what, "on it, before Ray: nvidia-cuda-mps-control -d"))
     for index, gpu in enumerate(facts.gpus):
         found += _gpu(host, index, gpu, gpus)
     if not [f for f in found if f.level != "ok"]:
@@ -172,10 +176,31 @@ def alone(
     return found
 
 
+def _gpu_count(host: str, node: Patient, facts: Facts) -> list[Finding]:
+    what = f"GPUs: Ray counts {node.gpus:g}, NVIDIA's driver {facts.devices}"
+    if node.gpus > facts.devices:
+        level = "warning" if not facts.gpus else "error"
+        mend = "on it: nvidia-smi; where there is no GPU, trials run on its CPU"
+        return [Finding(level, host, what, mend)]
+    if 0 < node.gpus < facts.devices and any(gpu.slices for gpu in facts.gpus):
+        mend = (
+            "on it: ray stop; export CUDA_VISIBLE_DEVICES=$(nvidia-smi -L | grep -o 'MIG-[^)]*' | "
+            f"paste -sd,); then ray start with --num-gpus={facts.devices}"
+        )
+        return [Finding("warning", host, f"{what} with MIG slices, each a GPU of its own", mend)]
+    return []
+
+
 def _gpu(host: str, index: int, gpu: Gpu, asked: float) -> list[Finding]:
-    shares = ", ".join(f"{s:g}: {int(1 / s)} of {gpu.gib * s:.1f} GiB" for s in SHARES)
-    what = f"GPU {index} {gpu.name}: {gpu.free:.1f} of {gpu.gib:.1f} GiB free"
-    found = [Finding("ok", host, f"{what}; trials by --gpus-per-trial {shares}")]
+    what = f"GPU {index} {gpu.name}: {gpu.free:.1f} of {gpu.gib:.1f} GiB free; "
+    if gpu.slices:
+        what += f"{len(gpu.slices)} MIG slices, each a GPU of its own: "
+        counts = Counter(gpu.slices)
+        what += ", ".join(f"{n} {profile} ({_nominal(profile)})" for profile, n in counts.items())
+    else:
+        what += "trials by --gpus-per-trial "
+        what += ", ".join(f"{s:g}: {int(1 / s)} of {gpu.gib * s:.1f} GiB" for s in SHARES)
+    found = [Finding("ok", host, what)]
     for holder in gpu.holders:
         held = f"GPU {index}: {holder.gib:.1f} GiB held by process {holder.process}"
         if holder.orphan:
@@ -183,15 +208,21 @@ def _gpu(host: str, index: int, gpu: Gpu, asked: float) -> list[Finding]:
                 Finding("error", host, f"{held}, which a dead Ray left ({holder.command})",
                         f"on it: kill -9 {holder.process}")
             )  # fmt: skip
-        elif not holder.command.startswith("ray::"):
+        elif not holder.command.startswith("ray::") and MPS not in holder.command:
             found.append(
                 Finding("warning", host, f"{held} ({holder.command})",
                         f"if it is yours and forgotten, on it: kill {holder.process}")
             )  # fmt: skip
     share = min(asked, 1.0) * gpu.gib
-    if 0 < gpu.free < share:
+    if 0 < gpu.free < share and not gpu.slices:
         found.append(
             Finding("warning", host, f"GPU {index}: a trial may take {share:.1f} GiB and "
                     f"{gpu.free:.1f} are free", "lower --gpus-per-trial, or free the GPU")
         )  # fmt: skip
     return found
+
+
+def _nominal(profile: str) -> str:
+    """Return the memory that a MIG profile such as ``1g.5gb`` names."""
+    found = re.search(r"(\d+)gb", profile)
+    return f"{found.group(1)} GB of memory" if found else "memory unknown"

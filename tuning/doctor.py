@@ -85,7 +85,7 @@ def _this_machine(places: Sequence[str], gpus: float) -> list[Finding]:
     cards = node_facts.gpus() if gpus else ()
     now = time.time()
     facts = Facts(host, now, {}, "", cards, node_facts.room([*folders, "/tmp"]))
-    node = Patient("", host, 0, len(cards))
+    node = Patient("", host, 0, facts.devices)
     return diagnosis.alone(node, facts, Question("", (), ""), True, gpus, now, 0.0)
 
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +19,7 @@ from tuning.provenance import PACKAGES, ROOT
 from tuning.storage import is_url, place, reason
 
 MARK = ".evenhand-token-"  # what a node writes to show that others see it
+MPS = "nvidia-cuda-mps"  # how the names of its processes begin, as far as Linux shows them
 SOURCES = ("core", "datasets", "tuning", "search_spaces")
 
 
@@ -58,12 +61,16 @@ class Holder:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU: its name, its memory and what of it is free in GiB, and who holds the rest."""
+    """A GPU: its name, its memory and what of it is free in GiB, and who holds the rest.
+
+    Where it is cut into MIG slices, ``slices`` names the profile of each, such as ``1g.5gb``.
+    """
 
     name: str
     gib: float
     free: float
     holders: tuple[Holder, ...]
+    slices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,7 @@ class Facts:
         data: What is wrong with the data set.
         cached: Whether the data set's arrays lie ready; None where there is nothing to prepare.
         models: Why models' weights are not to be had.
+        mps: Whether NVIDIA's service runs that lets processes share a GPU at the same time.
     """
 
     host: str
@@ -93,6 +101,12 @@ class Facts:
     data: tuple[str, ...] = ()
     cached: bool | None = None
     models: tuple[str, ...] = ()
+    mps: bool = False
+
+    @property
+    def devices(self) -> int:
+        """How many devices CUDA offers here: GPUs, and MIG slices in place of those cut up."""
+        return sum(len(gpu.slices) or 1 for gpu in self.gpus)
 
 
 def look(question: Question, node: str, trials: bool) -> Facts:
@@ -115,6 +129,7 @@ def look(question: Question, node: str, trials: bool) -> Facts:
         data=data,
         cached=cached,
         models=_models(question.models) if trials else (),
+        mps=mps(),
     )
 
 
@@ -188,23 +203,51 @@ def _models(names: Sequence[str]) -> tuple[str, ...]:
 
 def gpus() -> tuple[Gpu, ...]:
     """Return this node's GPUs as NVIDIA's driver tells; none where there is no driver."""
-    listed = _ask("--query-gpu=uuid,name,memory.total,memory.used")
-    held = _ask("--query-compute-apps=gpu_uuid,pid,used_memory")
+    listed = _query("--query-gpu=uuid,name,memory.total,memory.used")
+    held = _query("--query-compute-apps=gpu_uuid,pid,used_memory")
+    cut = {gpu: tuple(profile for profile, _ in slices) for gpu, slices in mig_slices().items()}
     found = []
     for uuid, name, total, used in (row for row in listed if len(row) == 4):
         mine = [row for row in held if len(row) == 3 and row[0] == uuid]
         holders = tuple(_holder(int(pid), _gib(memory)) for _, pid, memory in mine)
-        found.append(Gpu(name, _gib(total), _gib(total) - _gib(used), holders))
+        free = _gib(total) - _gib(used)
+        found.append(Gpu(name, _gib(total), free, holders, cut.get(uuid, ())))
     return tuple(found)
 
 
-def _ask(query: str) -> list[list[str]]:
-    command = ["nvidia-smi", query, "--format=csv,noheader,nounits"]
+def mig_slices() -> dict[str, list[tuple[str, str]]]:
+    """Return this node's GPUs by UUID, each with the profile and UUID of its MIG slices, if any."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for line in _nvidia_smi("-L").splitlines():
+        if gpu := re.match(r"GPU \d+: .*\(UUID: (GPU-[^)]+)\)", line):
+            found[gpu.group(1)] = []
+        elif cut := re.match(r"\s+MIG (\S+)\s+Device\s+\d+: \(UUID: (MIG-[^)]+)\)", line):
+            found[next(reversed(found))].append((cut.group(1), cut.group(2)))
+    return found
+
+
+def mps() -> bool:
+    """Return whether NVIDIA's Multi-Process Service runs here."""
+    for name in Path("/proc").glob("[0-9]*/comm"):
+        with suppress(OSError):  # it ended meanwhile
+            if name.read_text().startswith(MPS):
+                return True
+    return False
+
+
+def _query(query: str) -> list[list[str]]:
+    answer = _nvidia_smi(query, "--format=csv,noheader,nounits")
+    return [[cell.strip() for cell in line.split(",")] for line in answer.splitlines() if line]
+
+
+def _nvidia_smi(*arguments: str) -> str:
+    """Return what the driver's program prints; nothing where there is none."""
+    command = ["nvidia-smi", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
-        return []
-    return [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines() if line]
+        return ""
+    return done.stdout
 
 
 def _gib(mebibytes: str) -> float:

@@ -15,11 +15,13 @@ import ray
 import torch
 
 from datasets.errors import UserError
+from tuning import node_facts
 from tuning.options import AUTO, Gpus
 
 SHARES = (1.0, 0.5, 0.25, 0.125)  # of a GPU: those that fill it
 CONTEXT = 512 * 1024**2  # bytes, about, that a process holds of a GPU beside torch's own memory
 ROOT = Path(__file__).resolve().parent.parent
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 TRAVELS = ("core", "datasets", "search_spaces", "tuning")  # what trials run and read
 MOST_CODE = 50 * 2**20  # bytes of it
 # Where an object store is, for workers on other machines; what opens it lies there already.
@@ -103,10 +105,26 @@ class Resources:
 
 def local_nodes() -> list[Node]:
     """Return this machine as the only node."""
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = 0
+    if torch.cuda.is_available():
+        gpus = len(_cut_devices()) or torch.cuda.device_count()
     allowed = getattr(os, "sched_getaffinity", None)  # not everywhere, but it knows containers
     cpus = len(allowed(0)) if allowed else os.cpu_count() or 1
     return [Node(socket.gethostname(), cpus, gpus)]
+
+
+def _cut_devices() -> list[str]:
+    """Return CUDA's names of this machine's devices if some are MIG slices, else nothing.
+
+    CUDA itself shows a process one slice only, and Ray counts GPUs.
+    """
+    named = os.environ.get(VISIBLE)
+    if named is None:
+        slices = node_facts.mig_slices()
+        found = [uuid for gpu, cut in slices.items() for uuid in [u for _, u in cut] or [gpu]]
+    else:
+        found = named.split(",")
+    return found if any(name.startswith("MIG-") for name in found) else []
 
 
 def choose(nodes: list[Node], cpus: int, gpus: Gpus) -> Resources:
@@ -195,7 +213,17 @@ def travelling_code() -> dict[str, Any]:
             "the like out of these folders"
         )
     others = [f"/{path.name}" for path in ROOT.iterdir() if path.name not in TRAVELS]
-    return {"working_dir": str(ROOT), "excludes": [*others, "__pycache__"]}
+    here = os.getcwd()
+
+    def enter() -> None:  # a model's folder, say, may be named from there
+        if os.path.isdir(here):
+            os.chdir(here)
+
+    return {
+        "working_dir": str(ROOT),
+        "excludes": [*others, "__pycache__"],
+        "worker_process_setup_hook": enter,
+    }
 
 
 @contextmanager
@@ -248,6 +276,8 @@ def alive_nodes() -> list[Node]:
 
 def _local_arguments() -> dict[str, Any]:
     (node,) = local_nodes()
+    if node.gpus and (cut := _cut_devices()):
+        os.environ[VISIBLE] = ",".join(cut)  # of which Ray gives each trial its own
     return {
         "address": "local",
         "num_cpus": int(node.cpus),

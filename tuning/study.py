@@ -108,11 +108,13 @@ def _headline(
     """Return what is about to happen, in a line."""
     budgets = dict.fromkeys(str(search.asked) for search in searches)
     kept = sum(t.finished for s in searches for t in (*s.trials.values(), *s.seeds.values()))
+    device = searches[0].environment.device_class
     return (
         f"{', '.join(search.name for search in searches)} on {options.dataset}: "
         f"{' or '.join(budgets)} trials each ({options.search}, {options.scheduler}) of "
         f"{searches[0].rounds()[0]} epochs, then {options.seeds} fresh seeds; "
         f"{slots(nodes, resources)} at once on {len(nodes)} node(s)"
+        + (f", each GPU a slice ({device})" if " MIG " in device else "")
         + (f"; {kept} finished already" if kept else "")
     )
 

@@ -9,9 +9,20 @@ from pathlib import Path
 import pytest
 
 from tests.command import python
-from tuning import diagnosis
+from tuning import diagnosis, doctor
 from tuning.diagnosis import Finding, Patient
-from tuning.node_facts import Facts, Gpu, Holder, Question, code_hash, gpus, look, versions
+from tuning.node_facts import (
+    Facts,
+    Gpu,
+    Holder,
+    Question,
+    code_hash,
+    gpus,
+    look,
+    mig_slices,
+    mps,
+    versions,
+)
 
 
 def levels(findings: list[Finding], level: str) -> list[str]:
@@ -106,6 +117,95 @@ def test_clock_disk_and_gpus() -> None:
     assert "kill -9 4711" in error
 
 
+# As NVIDIA's guide to MIG shows `nvidia-smi -L`: one GPU cut into three, one whole; and in the form
+# of drivers before R470.
+MIG = """\
+GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-1)
+  MIG 3g.20gb     Device  0: (UUID: MIG-c7384736-a75d-5afc-978f-d2f1294409fd)
+  MIG 1g.5gb      Device  1: (UUID: MIG-a28ad590-3fda-56dd-84fc-0a0b96edc58d)
+  MIG 1g.5gb      Device  2: (UUID: MIG-GPU-1/9/0)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-2)
+"""
+QUERIED = "GPU-1, NVIDIA A100-SXM4-40GB, 40960, 0\nGPU-2, NVIDIA A100-SXM4-40GB, 40960, 0"
+
+
+def stand_in(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, listed: str, queried: str = "", held: str = ""
+) -> None:
+    """Put a stand-in for NVIDIA's program in front, which prints this for its three questions."""
+    for name, text in (("listed", listed), ("queried", queried), ("held", held)):
+        (folder / name).write_text(text + "\n")
+    nvidia = folder / "nvidia-smi"
+    nvidia.write_text(
+        "#!/bin/bash\ncase $1 in\n"
+        f"-L) cat {folder}/listed;;\n"
+        f"*query-gpu*) cat {folder}/queried;;\n"
+        f"*) cat {folder}/held;;\nesac\n"
+    )
+    nvidia.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_mig_slices_count_as_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(tmp_path, monkeypatch, MIG, QUERIED)
+    assert [len(slices) for slices in mig_slices().values()] == [3, 0]
+    assert mig_slices()["GPU-1"][2] == ("1g.5gb", "MIG-GPU-1/9/0")
+    cut, whole = gpus()
+    assert cut.slices == ("3g.20gb", "1g.5gb", "1g.5gb")
+    assert whole.slices == ()
+    facts = replace(FINE, gpus=(cut, whole))
+    assert facts.devices == 4
+
+    def of(counted: float) -> list[Finding]:
+        node = Patient("b", "worker", 8, counted)
+        return diagnosis.alone(node, facts, Question("t", (), "/data"), True, 1, 1000.0, 1.0)
+
+    found = of(4)
+    assert {finding.level for finding in found} == {"ok"}
+    told = "3 MIG slices, each a GPU of its own: 1 3g.20gb (20 GB of memory), 2 1g.5gb (5 GB of"
+    assert told in str(found[0])
+    (warning,) = levels(of(2), "warning")
+    assert "Ray counts 2, NVIDIA's driver 4 with MIG slices" in warning
+    assert "CUDA_VISIBLE_DEVICES=$(nvidia-smi -L" in warning
+    assert "--num-gpus=4" in warning
+    (error,) = levels(of(5), "error")
+    assert "Ray counts 5, NVIDIA's driver 4" in error
+
+
+def test_the_command_that_mends_lists_the_slices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, monkeypatch, MIG)
+    done = subprocess.run(
+        ["bash", "-c", "nvidia-smi -L | grep -o 'MIG-[^)]*' | paste -sd,"],
+        capture_output=True, text=True, check=True, timeout=10,
+    )  # fmt: skip
+    assert done.stdout.strip().split(",") == [uuid for _, uuid in mig_slices()["GPU-1"]]
+
+
+def test_whether_trials_on_a_gpu_take_turns(tmp_path: Path) -> None:
+    gpu = Gpu("A10G", 24.0, 24.0, (Holder(1, "nvidia-cuda-mps-server", False, 0.1),))
+    on, off = (judged(replace(FINE, gpus=(gpu,), mps=mps)) for mps in (True, False))
+    assert "MPS is on" in doctor.report(on)
+    assert "kill" not in doctor.report(on)
+    assert "MPS is off" in doctor.report(off)
+    assert "nvidia-cuda-mps-control -d" in doctor.report(off)
+    assert "MPS is off" not in doctor.report(judged(replace(FINE, gpus=(gpu,)), 1))
+    program = tmp_path / "nvidia-cuda-mps-control"
+    program.symlink_to("/bin/sleep")
+    assert not mps()
+    process = subprocess.Popen([program, "30"])
+    try:
+        for _ in range(100):
+            if mps():
+                break
+            time.sleep(0.05)
+        assert mps()
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_orphans_are_found_by_their_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a stand-in for NVIDIA's program that lists a process which lost its parent."""
     number = tmp_path / "number"
@@ -120,14 +220,9 @@ def test_orphans_are_found_by_their_parent(tmp_path: Path, monkeypatch: pytest.M
     process = int(number.read_text())
     while Path(f"/proc/{process}/comm").read_text().strip() != "sleep":
         time.sleep(0.05)
-    nvidia = tmp_path / "nvidia-smi"
-    nvidia.write_text(
-        "#!/bin/bash\ncase $1 in\n"
-        "*query-gpu*) echo 'GPU-1, NVIDIA A10G, 24576, 12288';;\n"
-        f"*) echo 'GPU-1, {process}, 12288'; echo 'GPU-1, {os.getpid()}, [N/A]';;\nesac\n"
-    )
-    nvidia.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    queried = "GPU-1, NVIDIA A10G, 24576, 12288"
+    held = f"GPU-1, {process}, 12288\nGPU-1, {os.getpid()}, [N/A]"
+    stand_in(tmp_path, monkeypatch, "", queried, held)
     try:
         (gpu,) = gpus()
     finally:

@@ -12,11 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 
 from datasets.errors import UserError
 from tests.command import copied_project, descendants, environment, tune
+from tests.tuning.test_doctor import MIG, stand_in
 from tuning import resources
-from tuning.resources import Node, Resources, choose, slots, travelling_code
+from tuning.resources import Node, Resources, choose, local_nodes, slots, travelling_code
 
 
 @pytest.mark.parametrize(
@@ -156,10 +158,12 @@ import ray
 from tuning.resources import cluster
 
 def look():
+    import os
     import core.method, core.mine, datasets.sources, tuning.node_facts
     assert datasets.sources.SOURCES.is_file()
     return {
         "file": core.mine.__file__,
+        "folder": os.getcwd(),
         "word": core.mine.WORD,
         "momentum": core.method.load("mine").settings["momentum"],
         "hash": tuning.node_facts.code_hash(),
@@ -209,6 +213,7 @@ def test_two_users_with_other_code_share_a_cluster(declared_gpu: str, tmp_path: 
         assert seen["word"] == word
         assert seen["momentum"] == {"one": 0.25, "other": 0.75}[word]
         assert seen["hash"] == own["hash"]
+        assert seen["folder"] == str(tmp_path / word)
         assert not seen["file"].startswith(str(tmp_path))  # it came with the command, not by path
 
 
@@ -226,3 +231,15 @@ def test_only_code_travels_and_not_too_much(
     (tmp_path / "core" / "weights.pt").write_bytes(b"x" * 2000)
     with pytest.raises(UserError, match=r"expected at most .*: move 'core/weights.pt'"):
         travelling_code()
+
+
+def test_mig_slices_of_this_machine_are_its_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, monkeypatch, MIG)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert local_nodes()[0].gpus == 4
+    for named, expected in (("MIG-a,MIG-b", 2), ("GPU-1,MIG-a,MIG-b", 3)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+        assert local_nodes()[0].gpus == expected
