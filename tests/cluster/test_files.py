@@ -105,6 +105,33 @@ def test_cloud_workers_are_bounded_spot_machines_and_the_head_holds_no_trials() 
     assert float(spot["InstanceMarketOptions"]["SpotOptions"]["MaxPrice"]) < 2
 
 
+@pytest.mark.parametrize("path", LAUNCHED, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    ("listed", "started"),
+    [
+        ("", False),
+        ("GPU 0: NVIDIA A10G (UUID: GPU-1)", True),
+        ("GPU 0: NVIDIA A100 (UUID: GPU-1)\n  MIG 1g.5gb  Device  0: (UUID: MIG-2)", False),
+    ],
+)
+def test_workers_start_mps_where_it_serves(
+    path: Path, listed: str, started: bool, tmp_path: Path
+) -> None:
+    commands = load(path)["worker_start_ray_commands"]
+    (command,) = (text for text in commands if "mps-control" in text)
+    for name, script in (
+        ("nvidia-smi", f"printf '{listed}'; [ -n '{listed}' ]"),
+        ("nvidia-cuda-mps-control", f"echo started $1 >> {tmp_path}/log; exit 1"),  # it ran before
+    ):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, timeout=20)
+    assert done.returncode == 0
+    assert done.stdout + done.stderr == b""
+    assert (tmp_path / "log").exists() is started
+
+
 def pods(cluster: dict[str, Any]) -> list[dict[str, Any]]:
     groups = [cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]]
     return [group["template"]["spec"] for group in groups]
