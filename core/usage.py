@@ -84,7 +84,7 @@ def usage(run: Run) -> Usage:
     try:
         return _usage(run)
     except (torch.OutOfMemoryError, DoesNotFit):
-        return Usage(torch.cuda.get_device_name(), fits=False)
+        return Usage(run.key.environment.device_class, fits=False)
     except UserError:
         raise
     except Exception:
@@ -104,11 +104,11 @@ def _usage(run: Run) -> Usage:
             kernels.append(_kernel_seconds(run, index) / seconds[-1] if cuda else 0.0)
     run.evaluate("validation", most=1)
     if not cuda:
-        return Usage("cpu", max(seconds))
+        return Usage(run.key.environment.device_class, max(seconds))
     free, total = torch.cuda.mem_get_info()
     context = max(0, total - free - torch.cuda.memory_reserved())
     return Usage(
-        device=torch.cuda.get_device_name(),
+        device=run.key.environment.device_class,
         seconds=max(seconds),
         memory=torch.cuda.max_memory_reserved() + context,
         total=total,

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.profiler import ProfilerActivity, profile
 
 import datasets
 from core import method as methods
@@ -59,6 +60,28 @@ def test_measured_steps_are_those_of_training() -> None:
     assert last.means() == trained.round()["losses"]
     for one, other in zip(measured.model.parameters(), trained.model.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_what_does_not_fit_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for memory that runs out, first where batches must stay whole."""
+
+    def too_large(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    run = fresh("fairgrad_groups")
+    monkeypatch.setattr(run.model, "forward", too_large)
+    assert usage(run) == Usage("cpu", fits=False)
+
+
+def test_the_profiler_has_what_is_read_of_it() -> None:
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        torch.ones(9).sum()
+    events = profiler.events()
+    assert events
+    for event in events:
+        assert event.device_type.name == "CPU"
+        assert event.is_user_annotation is False
+        assert event.time_range.end >= event.time_range.start
 
 
 @pytest.mark.gpu
