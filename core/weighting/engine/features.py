@@ -1,6 +1,6 @@
 """The gradients of the losses with respect to the shared features."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -8,7 +8,10 @@ from torch.autograd.graph import Node
 
 from core.weighting.engine.flat import Heads
 from core.weighting.engine.losses import Losses
+from core.weighting.engine.tangents import ordered
 from datasets.errors import UserError
+
+Edge = tuple[Node | None, int]
 
 
 class Features:
@@ -22,86 +25,118 @@ class Features:
     """
 
     def __init__(self, tensors: Tensor | Sequence[Tensor]) -> None:
-        self.tensors = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+        given = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+        self.tensors = list({_edge(tensor): tensor for tensor in given}.values())
         if not self.tensors or any(tensor.grad_fn is None for tensor in self.tensors):
             raise UserError("features must be tensors that the shared parameters were used for")
         self.sizes = [tensor.numel() for tensor in self.tensors]
-        self.apart = False  # whether no two parts of the losses share an operation
+        # Of each part of the losses: the leaves of the graph that it depends on after the features;
+        # None if parts have operations there in common.
+        self._leaves: list[set[int]] | None = []
 
-    def passes_by(self, losses: Losses, shared: Iterable[Tensor]) -> bool:
-        """Return whether a loss depends on a shared parameter by another way.
+    def separate(self, losses: Losses, shared: Iterable[Tensor]) -> bool:
+        """Return whether losses depend on shared parameters by the features alone.
 
-        Takes note, too, of whether losses have operations after the features in common.
+        And by each of them directly: what one feature has to do with another is counted once.
         """
         wanted = {id(parameter) for parameter in shared}
-        ends: set[Node | None] = {tensor.grad_fn for tensor in self.tensors}
+        ends = {_edge(tensor) for tensor in self.tensors}
         seen: set[Node] = set()
-        self.apart = True
-        for start in losses.nodes():
+        leaves: list[set[int]] = []
+        apart = True
+        for start in losses.edges():
             own: set[Node] = set()
+            leaves.append(set())
             waiting = [start]
             while waiting:
-                node = waiting.pop()
-                if node is None or node in ends or node in own:
+                edge = waiting.pop()
+                node = edge[0]
+                if node is None or edge in ends or node in own:
                     continue
                 own.add(node)
                 leaf = getattr(node, "variable", None)
-                if id(leaf) in wanted:
-                    return True
-                if node in seen and leaf is None:
-                    self.apart = False
-                    continue
-                waiting.extend(source for source, _ in node.next_functions)
+                if leaf is not None:
+                    leaves[-1].add(id(leaf))
+                    if id(leaf) in wanted:
+                        return False
+                elif node in seen:
+                    apart = False
+                else:
+                    waiting.extend(node.next_functions)
             seen |= own
-        return False
+        self._leaves = leaves if apart else None
+        return len(self.tensors) == 1 or not self._nested(ends)
+
+    def nodes(self) -> list[Node | None]:
+        """Return the graph's nodes that made the features."""
+        return [tensor.grad_fn for tensor in self.tensors]
+
+    def _nested(self, ends: set[Edge]) -> bool:
+        """Return whether a feature was made from another one."""
+        order = ordered(self.nodes())
+        return any(edge in ends for node in order for edge in node.next_functions)
 
     def gradients(self, losses: Losses, heads: Heads) -> Tensor:
-        """Return the gradients of the present losses, ``(k, n)``, and note those of the heads.
+        """Return the gradients of the present losses, ``(k, n)``, and note those of the heads."""
+        kind = torch.promote_types(losses.factors.dtype, self.tensors[0].dtype)
+        kept = int(losses.present.sum())
+        found = self.tensors[0].new_empty(kept, sum(self.sizes), dtype=kind)
+        for room, row in zip(found, self.each(losses, heads), strict=True):
+            room.copy_(row)
+        return found
+
+    def each(self, losses: Losses, heads: Heads) -> Iterator[Tensor]:
+        """Yield the gradient of each present loss, ``(n,)``, and note those of the heads.
 
         One pass through each scalar loss's head; for losses that are one vector, a batched one and
         one for the parameters of the heads.
         """
         kept = losses.present.nonzero().flatten().tolist()
-        kind = torch.promote_types(losses.factors.dtype, self.tensors[0].dtype)
-        found = self.tensors[0].new_zeros(len(kept), sum(self.sizes), dtype=kind)
-        inputs = [*self.tensors, *heads.parameters]
         for part, (_, shape, first) in enumerate(losses.parts):
-            own = [i for i, loss in enumerate(kept) if first <= loss < first + shape.numel()]
-            if len(own) > 1 and self._batched(
-                losses, heads, part, kept, found[own[0] : own[-1] + 1]
-            ):
+            own = [loss for loss in kept if first <= loss < first + shape.numel()]
+            rows = self._batched(losses, heads, part, own) if len(own) > 1 else None
+            if rows is not None:
+                yield from rows
                 continue
-            for i in own:
+            places = self._places(part, heads)
+            inputs = [*self.tensors, *(heads.parameters[place] for place in places)]
+            for loss in own:
                 # What belongs to this loss alone is not needed again.
-                keep = not self.apart or i != own[-1]
-                gradients = losses.gradients_of(kept[i], inputs, keep)
-                self._fill(found[i : i + 1], gradients[: len(self.tensors)])
-                heads.add(kept[i], gradients[len(self.tensors) :])
-        return found
+                keep = self._leaves is None or loss != own[-1]
+                gradients = losses.gradients_of(loss, inputs, keep)
+                heads.add(loss, gradients[len(self.tensors) :], places)
+                yield self._joined(gradients[: len(self.tensors)])
+
+    def _places(self, part: int, heads: Heads) -> list[int]:
+        """Return which of the heads' parameters a part of the losses depends on, at most."""
+        if self._leaves is None:
+            return list(range(len(heads.parameters)))
+        leaves = self._leaves[part]
+        return [i for i, parameter in enumerate(heads.parameters) if id(parameter) in leaves]
 
     def _batched(
-        self, losses: Losses, heads: Heads, part: int, kept: Sequence[int], room: Tensor
-    ) -> bool:
-        """Differentiate the losses of a part at once; return False where an operation cannot."""
-        _, shape, first = losses.parts[part]
-        own = [loss for loss in kept if first <= loss < first + shape.numel()]
+        self, losses: Losses, heads: Heads, part: int, own: Sequence[int]
+    ) -> Tensor | None:
+        """Differentiate the losses of a part at once; return None where an operation cannot."""
         if heads.weighted:
-            return False
+            return None
         try:
             gradients = losses.batched_gradients(part, own, self.tensors)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError:  # no batching rule: compiled code, some recurrent networks
-            return False
-        self._fill(room, gradients)
+            return None
         if heads.parameters:
             heads.add(own[0], losses.gradients_of_sum(part, own, heads.parameters))
-        return True
+        return self._joined(gradients, (len(own),))
 
-    def _fill(self, rows: Tensor, gradients: Sequence[Tensor | None]) -> None:
-        for room, gradient in zip(rows.split(self.sizes, dim=1), gradients, strict=True):
-            if gradient is not None:
-                room.copy_(gradient.reshape(room.shape))
+    def _joined(self, gradients: Sequence[Tensor | None], rows: tuple[int, ...] = ()) -> Tensor:
+        """Return gradients of the tensors as one, ``(*rows, n)``."""
+        parts = [
+            tensor.new_zeros(*rows, tensor.numel()) if part is None else part.reshape(*rows, -1)
+            for part, tensor in zip(gradients, self.tensors, strict=True)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def split(self, row: Tensor) -> list[Tensor]:
         """Return a vector, ``(n,)``, as gradients of the tensors."""
@@ -118,3 +153,7 @@ class Features:
         return torch.autograd.grad(
             self.tensors, parameters, self.split(row), retain_graph=keep, allow_unused=True
         )
+
+
+def _edge(tensor: Tensor) -> Edge:
+    return tensor.grad_fn, tensor.output_nr

@@ -33,7 +33,8 @@ class Losses:
             raise UserError("no loss has a gradient: losses must not be detached")
         self.values = torch.cat([part.detach().reshape(-1) for part in given])
         self.factors = torch.ones_like(self.values)  # their gradients are multiplied by these
-        self.parts: list[tuple[GradientEdge, torch.Size, int]] = []  # with its shape and first loss
+        # With its shape and first loss; None for constants.
+        self.parts: list[tuple[GradientEdge | None, torch.Size, int]] = []
         first = 0
         for part in given:
             self.parts += _unstacked(part, first)
@@ -69,18 +70,21 @@ class Losses:
             inputs: What to differentiate by.
             keep: Whether another pass follows.
         """
-        part, shape, first = next(found for found in reversed(self.parts) if found[2] <= loss)
-        start = torch.zeros(shape.numel(), dtype=self.factors.dtype, device=self.factors.device)
-        start[loss - first] = self.factors[loss]
-        return torch.autograd.grad(
-            [part], inputs, [start.reshape(shape)], retain_graph=keep, allow_unused=True
-        )
+        for part, shape, first in self.parts:
+            if part is not None and 0 <= loss - first < shape.numel():
+                start = self.factors.new_zeros(shape.numel())
+                start[loss - first] = self.factors[loss]
+                return torch.autograd.grad(
+                    [part], inputs, [start.reshape(shape)], retain_graph=keep, allow_unused=True
+                )
+        return (None,) * len(inputs)
 
     def batched_gradients(
         self, part: int, losses: Sequence[int], inputs: Sequence[Tensor]
     ) -> Sequence[Tensor | None]:
         """Return the gradients of several losses of one part, each ``(losses, ...)``, batched."""
         source, shape, first = self.parts[part]
+        assert source is not None
         starts = self.factors.new_zeros(len(losses), shape.numel())
         for row, loss in zip(starts, losses, strict=True):
             row[loss - first] = self.factors[loss]
@@ -98,6 +102,7 @@ class Losses:
     ) -> Gradients:
         """Return the gradients of the sum of several losses of one part."""
         source, shape, first = self.parts[part]
+        assert source is not None
         start = self.factors.new_zeros(shape.numel())
         for loss in losses:
             start[loss - first] = self.factors[loss]
@@ -116,9 +121,10 @@ class Losses:
             keep: Whether another pass follows.
         """
         starts = (weights * self.factors).detach()
+        parts = [(part, shape, first) for part, shape, first in self.parts if part is not None]
         torch.autograd.backward(
-            [part for part, _, _ in self.parts],
-            [starts[first : first + size.numel()].reshape(size) for _, size, first in self.parts],
+            [part for part, _, _ in parts],
+            [starts[first : first + shape.numel()].reshape(shape) for _, shape, first in parts],
             retain_graph=keep,
             inputs=inputs,
         )
@@ -129,18 +135,19 @@ class Losses:
         found[self.present.to(found.device)] = weights.detach().to(found)
         return found
 
-    def nodes(self) -> list[Node | None]:
-        """Return the graph's nodes that made the parts."""
-        return [part.node for part, _, _ in self.parts]
+    def edges(self) -> list[tuple[Node | None, int]]:
+        """Return where in the graph the parts begin."""
+        return [
+            (None, 0) if part is None else (part.node, part.output_nr) for part, _, _ in self.parts
+        ]
 
 
-def _unstacked(part: Tensor, first: int) -> list[tuple[GradientEdge, torch.Size, int]]:
-    """Return a stack of scalars as these, anything else as it is; nothing for constants."""
+def _unstacked(part: Tensor, first: int) -> list[tuple[GradientEdge | None, torch.Size, int]]:
+    """Return a stack of scalars as these, anything else as it is."""
     node = part.grad_fn
     if node is not None and node.name() == "StackBackward0" and part.ndim == 1:
         return [
-            (GradientEdge(source, output), torch.Size(()), first + i)
+            (None if source is None else GradientEdge(source, output), torch.Size(()), first + i)
             for i, (source, output) in enumerate(node.next_functions)
-            if source is not None
         ]
-    return [(get_gradient_edge(part), part.shape, first)] if part.requires_grad else []
+    return [(get_gradient_edge(part) if part.requires_grad else None, part.shape, first)]

@@ -71,7 +71,7 @@ def backward(
     if isinstance(weighting, LossWeighting):
         return plain(given, weighting)
     flat = Flat(shared)
-    if not flat.size:
+    if not flat.parameters:
         raise UserError("no shared parameter requires a gradient: there is nothing to weigh")
     between = None if features is None else Features(features)
     problem = Problem(given, flat, Heads(heads, weighted_heads), between)
@@ -105,8 +105,8 @@ def _way(gradients: str, problem: Problem, weighting: Weighting) -> str:
         if features is None or not isinstance(weighting, FairGrad):
             return "exact"
         tasks = int(problem.losses.present.sum())
-        leaks = features.passes_by(problem.losses, problem.flat.parameters)
-        return "exact" if leaks or not _pays(weighting, tasks) else "matrix_free"
+        separate = features.separate(problem.losses, problem.flat.parameters)
+        return "matrix_free" if separate and _pays(weighting, tasks) else "exact"
     if features is None:
         raise UserError(f"gradients={gradients!r} needs features; without, take 'exact' or 'auto'")
     if not isinstance(weighting, FairGrad) and gradients == "matrix_free":
@@ -116,10 +116,11 @@ def _way(gradients: str, problem: Problem, weighting: Weighting) -> str:
         )
     if not isinstance(weighting, GramWeighting):
         raise UserError(f"gradients={gradients!r} is for weightings by Gram matrix; take 'exact'")
-    if features.passes_by(problem.losses, problem.flat.parameters):
+    if not features.separate(problem.losses, problem.flat.parameters):
         raise UserError(
             f"gradients={gradients!r}: a loss depends on shared parameters by another way than the "
-            "features; name all that is between them, or take 'exact'"
+            "features, or one feature was made from another; name all tensors that are between "
+            "shared parameters and heads, none of them twice, or take 'exact'"
         )
     return gradients
 

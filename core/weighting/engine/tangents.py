@@ -32,7 +32,7 @@ class Tangents:
     def __init__(self, features: Sequence[Tensor], parameters: Sequence[Tensor]) -> None:
         self.features = features
         self.place = {id(parameter): i for i, parameter in enumerate(parameters)}
-        self.order = _sorted([tensor.grad_fn for tensor in features])
+        self.order = ordered([tensor.grad_fn for tensor in features])
 
     @torch.no_grad()
     def __call__(self, direction: Sequence[Tangent]) -> list[Tensor]:
@@ -45,7 +45,7 @@ class Tangents:
             RuntimeError: If an operation's backward function cannot be differentiated.
         """
         found: dict[Node, list[Tangent]] = {}
-        uses = _uses(self.order)
+        uses = uses_of(self.order)
         for node in self.order:
             place = self.place.get(id(getattr(node, "variable", None)))
             if place is not None:
@@ -65,7 +65,7 @@ class Tangents:
         return [torch.zeros_like(t) if end is None else end for t, end in ends]
 
 
-def _sorted(ends: Sequence[Node | None]) -> list[Node]:
+def ordered(ends: Sequence[Node | None]) -> list[Node]:
     """Return the graph's nodes, each after those that it depends on."""
     order: list[Node] = []
     seen: set[Node] = set()
@@ -81,7 +81,7 @@ def _sorted(ends: Sequence[Node | None]) -> list[Node]:
     return order
 
 
-def _uses(order: Sequence[Node]) -> dict[Node, int]:
+def uses_of(order: Sequence[Node]) -> dict[Node, int]:
     """Return how many inputs of other nodes each node is; the ends are none's and stay."""
     uses = dict.fromkeys(order, 0)
     for node in order:

@@ -11,6 +11,7 @@ from core.weighting.engine.features import Features
 from core.weighting.engine.flat import Flat, Heads, accumulate_all, gram_of
 from core.weighting.engine.losses import Losses
 from core.weighting.engine.matrix_free import PRODUCTS, search
+from core.weighting.engine.spans import spans
 from core.weighting.fairgrad import FairGrad
 
 
@@ -81,39 +82,40 @@ def exact(problem: Problem, weighting: Weighting, by_features: Tensor | None = N
             have theirs then.
     """
     flat, heads = problem.flat, problem.heads
-    _passes(problem, by_features)
     if isinstance(weighting, GramWeighting):
+        _passes(problem, by_features, spanned=True)
         gram = flat.gram()
         weights = weighting.weights(gram)
         flat.accumulate(weights)
         return _ended(problem, weights, gram, "exact")
     assert isinstance(weighting, GradientWeighting)
+    _passes(problem, by_features, spanned=False)
     flat.accumulate_vector(weighting.combine(flat.matrix()))
     heads.accumulate(None)
     return Step(None, None, "exact")
 
 
-def _passes(problem: Problem, by_features: Tensor | None) -> None:
+def _passes(problem: Problem, by_features: Tensor | None, spanned: bool) -> None:
     """Note the gradients of the present losses by the shared parameters, and by the heads."""
     losses, flat, heads, features = problem
     present = losses.present.nonzero().flatten().tolist()
     if features is not None and by_features is None:
-        # No loss meets the other losses' heads K times, and the heads' activations are let go.
-        by_features = (
-            None
-            if features.passes_by(losses, flat.parameters)
-            else features.gradients(losses, heads)
-        )
-    shared, inputs = flat.parameters, [*flat.parameters, *heads.parameters]
-    for i, loss in enumerate(present):
-        keep = loss != present[-1]
-        if features is not None and by_features is not None:
-            flat.add(features.pull(by_features[i], shared, keep))
-        else:
-            found = losses.gradients_of(loss, inputs, keep)
-            flat.add(found[: len(shared)])
-            heads.add(loss, found[len(shared) :])
+        features = features if features.separate(losses, flat.parameters) else None
+    if spanned:
+        ends = [edge[0] for edge in losses.edges()] if features is None else features.nodes()
+        flat.take(spans(ends, flat.parameters, len(present)))
+    if features is None:
+        inputs = [*flat.inputs, *heads.parameters]
+        for loss in present:
+            found = losses.gradients_of(loss, inputs, keep=loss != present[-1])
+            flat.add(found[: len(flat.inputs)])
+            heads.add(loss, found[len(flat.inputs) :])
             del found
+        return
+    # No loss meets the other losses' heads K times, and the heads' activations are let go.
+    rows = features.each(losses, heads) if by_features is None else iter(by_features)
+    for loss, row in zip(present, rows, strict=True):
+        flat.add(features.pull(row, flat.inputs, keep=loss != present[-1]))
 
 
 def representation(problem: Problem, weighting: GramWeighting) -> Step:

@@ -1,0 +1,98 @@
+"""Gradients of linear layers' weights, by fewer numbers than the weights have.
+
+The gradient of a weight ``(out, in)`` of a layer that saw ``n`` inputs ``X``, ``(n, in)``, is
+``D' X`` with ``D``, ``(n, out)``, the gradient of the layer's outputs. With ``X' = Q R`` (``Q``
+has orthonormal columns, ``R`` is ``(n, n)``) it is ``(R D)' Q'``: all tasks' gradients lie in the
+span of the inputs, where their coordinates ``R D`` have the same inner products and weighted sums.
+Where ``n`` is less than ``in``, that is exact, and less to compute, to hold and to multiply.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, Node
+
+from core.weighting.engine.tangents import ordered, uses_of
+
+FACTORISATION = 8  # what an operation of a QR factorisation costs, in those of a product
+
+
+class Span:
+    """The span of a layer's inputs.
+
+    Args:
+        node: The layer in the graph; its outputs are what to differentiate by.
+        inputs: What it saw, ``(n, in)``, n at most ``in``.
+        outputs: How many it has.
+    """
+
+    def __init__(self, node: Node, inputs: Tensor, outputs: int) -> None:
+        self.edge = GradientEdge(node, 0)
+        # Half precision has no factorisation, and its products are better summed in a longer type.
+        kind = torch.promote_types(inputs.dtype, torch.float32)
+        self._basis, self._triangle = torch.linalg.qr(inputs.detach().to(kind).T)
+        self.outputs = outputs
+        self.size = len(inputs) * outputs
+
+    def coordinates(self, gradient: Tensor) -> Tensor:
+        """Return the coordinates, ``(n, out)``, of a loss's gradient by the layer's outputs."""
+        found: Tensor = self._triangle @ gradient.to(self._triangle)
+        return found
+
+    def expand(self, coordinates: Tensor) -> Tensor:
+        """Return the gradient of the weight, ``(out, in)``, that has coordinates ``(n * out,)``."""
+        found: Tensor = coordinates.view(-1, self.outputs).T @ self._basis.T
+        return found
+
+
+def spans(
+    ends: Sequence[Node | None], parameters: Sequence[Tensor], tasks: int
+) -> Mapping[int, Span]:
+    """Return the spans that are worth their factorisation, by the parameters' places.
+
+    On CPUs only: devices take longer for a factorisation than for the products that it saves.
+
+    Args:
+        ends: The nodes of the graph at which gradients start.
+        parameters: The parameters to look for.
+        tasks: How many gradients are needed.
+    """
+    wide = [p.ndim == 2 and not p.is_cuda and not p._backward_hooks for p in parameters]
+    if not any(wide):
+        return {}
+    places = {id(p): i for i, p in enumerate(parameters) if wide[i]}
+    order = ordered(ends)
+    uses = uses_of(order)
+    found = {}
+    for node in order:
+        place = places.get(id(_weight(node, uses)))
+        if place is None:
+            continue
+        inputs = _inputs(node)
+        outputs, size = parameters[place].shape
+        if 0 < FACTORISATION * len(inputs) * size <= tasks * outputs * (size - len(inputs)):
+            found[place] = Span(node, inputs, outputs)
+    return found
+
+
+def _weight(node: Any, uses: Mapping[Node, int]) -> Tensor | None:
+    """Return the parameter whose transpose is a product's second factor there and nowhere else."""
+    if node.name() not in ("AddmmBackward0", "MmBackward0"):
+        return None
+    if node.name() == "AddmmBackward0" and node._saved_alpha != 1:
+        return None
+    source = node.next_functions[-1][0]
+    if source is None or source.name() != "TBackward0" or uses[source] > 1:
+        return None
+    source = source.next_functions[0][0]
+    if source.name() == "ToCopyBackward0" and uses[source] == 1:  # autocast
+        source = source.next_functions[0][0]
+    weight: Tensor | None = getattr(source, "variable", None)
+    return weight if uses[source] == 1 else None
+
+
+def _inputs(node: Any) -> Tensor:
+    held: Tensor = node._saved_mat1 if node.name() == "AddmmBackward0" else node._saved_self
+    return held

@@ -1,0 +1,162 @@
+"""Gradients of linear layers by the span of their inputs: the same step, from fewer numbers."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from core.weighting import backward, load
+from core.weighting.engine.spans import spans
+from tests.core.weighting.networks import flat
+
+TASKS, EXAMPLES, WIDTH = 4, 6, 48
+
+
+class Twice(nn.Module):
+    """A layer that is used twice, and a product that is none of a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.factor = nn.Linear(WIDTH, WIDTH), nn.Parameter(torch.randn(WIDTH, WIDTH))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = self.layer(self.layer(inputs).tanh()) @ self.factor
+        return found
+
+
+class Sequences(nn.Module):
+    """Layers that see several positions of each example, as attention's do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(24, WIDTH), nn.GELU(), nn.Linear(WIDTH, 24))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = self.inner(inputs.view(-1, 2, 24)).flatten(1)
+        return found
+
+
+class Again(nn.Module):
+    """A part whose activations are computed again in the backward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = checkpoint(self.inner, inputs, use_reentrant=False)
+        return found
+
+
+def _frozen() -> nn.Module:
+    trunk = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH))
+    trunk[0].weight.requires_grad_(False)
+    trunk[2].bias.requires_grad_(False)
+    return trunk
+
+
+TRUNKS: dict[str, tuple[Callable[[], nn.Module], int]] = {  # with how many spans it has
+    "one layer": (lambda: nn.Linear(WIDTH, WIDTH), 1),
+    "no bias": (lambda: nn.Sequential(nn.Linear(WIDTH, 40, bias=False), nn.ReLU()), 1),
+    "deep": (lambda: nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, 16)), 2),
+    "frozen": (_frozen, 1),
+    "twice": (Twice, 0),
+    "sequences": (Sequences, 1),
+    "computed again": (Again, 2),
+}
+
+
+def _problem(name: str) -> tuple[nn.Module, nn.ModuleList, Tensor]:
+    torch.manual_seed(2)
+    trunk = TRUNKS[name][0]().double()
+    inputs = torch.randn(EXAMPLES, WIDTH, dtype=torch.float64)
+    inputs[1] = inputs[0]  # the span has fewer dimensions than inputs
+    inputs[2] = 0
+    outputs = trunk(inputs).shape[1]
+    return trunk, nn.ModuleList(nn.Linear(outputs, 1) for _ in range(TASKS)).double(), inputs
+
+
+def _losses(features: Tensor, heads: nn.ModuleList) -> list[Tensor]:
+    return [(i + 1) * head(features).sub(i).square().mean() for i, head in enumerate(heads)]
+
+
+def _rows(trunk: nn.Module, heads: nn.ModuleList, inputs: Tensor) -> Tensor:
+    rows = []
+    for i in range(TASKS):
+        trunk.zero_grad()
+        _losses(trunk(inputs), heads)[i].backward()
+        rows.append(torch.cat([flat(p) for p in trunk.parameters() if p.requires_grad]))
+    trunk.zero_grad()
+    heads.zero_grad()
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("with_features", [False, True])
+@pytest.mark.parametrize("name", TRUNKS)
+def test_the_step_is_that_of_whole_gradients(name: str, with_features: bool) -> None:
+    trunk, heads, inputs = _problem(name)
+    rows = _rows(trunk, heads, inputs)
+    features = trunk(inputs)
+    found = spans([features.grad_fn], [p for p in trunk.parameters() if p.requires_grad], TASKS)
+    assert len(found) == TRUNKS[name][1]
+    step = backward(
+        _losses(features, heads),
+        load("fairgrad"),
+        shared=trunk.parameters(),
+        heads=heads.parameters(),
+        features=features if with_features else None,
+    )
+    assert step.gram is not None
+    assert step.weights is not None
+    torch.testing.assert_close(step.gram, rows @ rows.T)
+    direction = torch.cat([flat(p) for p in trunk.parameters() if p.requires_grad])
+    torch.testing.assert_close(direction, step.weights @ rows)
+    assert all(p.grad is None or p.grad.stride() == p.stride() for p in trunk.parameters())
+
+
+def test_hooks_of_parameters_see_each_gradient() -> None:
+    trunk, heads, inputs = _problem("deep")
+    rows = _rows(trunk, heads, inputs)
+    seen: list[Tensor] = []
+    weight = next(trunk.parameters())
+    weight.register_hook(lambda gradient: seen.append(gradient.clone()))
+    backward(_losses(trunk(inputs), heads), load("fairgrad"), shared=trunk.parameters())
+    for row, gradient in zip(rows, seen, strict=True):
+        torch.testing.assert_close(gradient.flatten(), row[: weight.numel()])
+
+
+def test_many_examples_and_few_tasks_have_no_spans() -> None:
+    layer = nn.Linear(WIDTH, WIDTH)
+    for examples, tasks in ((2 * WIDTH, TASKS), (WIDTH // 2, 1)):
+        features = layer(torch.randn(examples, WIDTH))
+        assert not spans([features.grad_fn], list(layer.parameters()), tasks)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_inputs_that_are_not_finite_flag_the_step(value: float) -> None:
+    trunk, heads, inputs = _problem("deep")
+    inputs[3, 3] = value
+    weighting = load("fairgrad")
+    step = backward(_losses(trunk(inputs), heads), weighting, shared=trunk.parameters())
+    assert int(weighting.flagged) == 1
+    assert step.weights is not None
+    assert torch.isfinite(step.weights).all()
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32])
+def test_precision_is_that_of_whole_gradients(kind: torch.dtype) -> None:
+    trunk, heads, inputs = _problem("deep")
+    trunk, heads, inputs = trunk.float(), heads.float(), inputs.float()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=kind == torch.bfloat16):
+        rows = _rows(trunk, heads, inputs)
+        features = trunk(inputs)
+        losses = _losses(features, heads)
+    step = backward(losses, load("fairgrad"), shared=trunk.parameters(), features=features)
+    assert step.gram is not None
+    wide = rows.double() @ rows.double().T
+    lengths = wide.diagonal().sqrt()
+    error = (step.gram - wide).abs() / lengths / lengths[:, None]
+    assert error.max() < 4 * torch.finfo(kind).eps
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in trunk.parameters())

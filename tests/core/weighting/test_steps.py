@@ -1,0 +1,183 @@
+"""What any step does with any network: accumulation, half precision, mistakes."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core.weighting import (
+    GramWeighting,
+    backward,
+    load,
+)
+from datasets.errors import UserError
+from tests.core.weighting.networks import (
+    FROM_GRAM,
+    as_given,
+    bound,
+    flat,
+    grad,
+    grads,
+    groups,
+    losses_of,
+    make,
+    same,
+)
+
+
+@pytest.mark.parametrize("form", ["scalars", "vector"])
+@pytest.mark.parametrize("gradients", ["exact", "representation", "matrix_free", "auto"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_steps_accumulate(form: str, gradients: str, weighted: bool) -> None:
+    network, inputs, targets = make()
+    found = []
+    for times in (1, 2):
+        network.zero_grad()
+        for _ in range(times):
+            features, losses = losses_of(network, inputs, targets)
+            backward(
+                as_given(form, losses),
+                load("fairgrad"),
+                **groups(network),
+                features=features,
+                gradients=gradients,
+                weighted_heads=weighted,
+            )
+        found.append(grads(network))
+    same(found[1], {k: None if v is None else 2 * v for k, v in found[0].items()})
+
+
+@pytest.mark.parametrize("name", FROM_GRAM)
+def test_representation_is_its_definition(name: str) -> None:
+    network, inputs, targets = make()
+    features, losses = losses_of(network, inputs, targets)
+    rows = torch.stack(
+        [torch.autograd.grad(loss, features, retain_graph=True)[0].flatten() for loss in losses]
+    )
+    weighting = bound(name)
+    assert isinstance(weighting, GramWeighting)
+    assert isinstance(weighting, GramWeighting)
+    torch.manual_seed(5)
+    weights = weighting.weights(rows @ rows.T)
+    features.backward((weights @ rows).view_as(features))
+    expected = grads(network.trunk)
+    network.zero_grad()
+    features, losses = losses_of(network, inputs, targets)
+    weighting = bound(name)
+    torch.manual_seed(5)
+    step = backward(
+        losses, weighting, **groups(network), features=features, gradients="representation"
+    )
+    same(grads(network.trunk), expected)
+    assert step.way == "representation"
+
+
+@pytest.mark.parametrize("gradients", ["exact", "representation", "matrix_free"])
+def test_half_precision_forward_passes(gradients: str) -> None:
+    network, inputs, targets = make()
+    single = network.float()
+    found = []
+    for half in (False, True):
+        single.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            features, losses = losses_of(single, inputs.float(), targets.float())
+        backward(
+            losses, load("fairgrad"), **groups(network), features=features, gradients=gradients
+        )
+        found.append(torch.cat([flat(p) for p in network.trunk.parameters()]))
+    assert torch.isfinite(found[1]).all()
+    assert nn.functional.cosine_similarity(found[0], found[1], dim=0) > 0.9
+
+
+def test_mistakes_are_told() -> None:
+    network, inputs, targets = make()
+    features, losses = losses_of(network, inputs, targets)
+    given = groups(network)
+    with pytest.raises(UserError, match="did you mean 'exact'"):
+        backward(losses, load("mgda"), **given, gradients="exakt")
+    for way in ("representation", "matrix_free"):
+        with pytest.raises(UserError, match="needs features"):
+            backward(losses, load("fairgrad"), **given, gradients=way)
+    with pytest.raises(UserError, match="take 'exact'"):
+        backward(losses, load("graddrop"), **given, features=features, gradients="representation")
+    with pytest.raises(UserError, match="fairgrad, nashmtl"):
+        backward(losses, load("mgda"), **given, features=features, gradients="matrix_free")
+    with pytest.raises(UserError, match="detached"):
+        backward([loss.detach() for loss in losses], load("mgda"), **given)
+    with pytest.raises(UserError, match="empty"):
+        backward([], load("mgda"), **given)
+    with pytest.raises(UserError, match="2 entries, expected 3"):
+        backward(losses, load("mgda"), **given, present=torch.ones(2))
+    with pytest.raises(UserError, match="nothing to weigh"):
+        backward(losses, load("mgda"), shared=[])
+    with pytest.raises(UserError, match="used for"):
+        backward(losses, load("mgda"), **given, features=inputs, gradients="representation")
+    with pytest.raises(UserError, match="another way"):
+        backward(
+            [losses[0], next(network.trunk.parameters()).abs().sum()],
+            load("mgda"),
+            **given,
+            features=features,
+            gradients="representation",
+        )
+
+
+class Sums(nn.Module):
+    """Two biases that are added, for which autograd returns one tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Parameter(torch.ones(4)), nn.Parameter(torch.ones(4))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs * (self.one + self.other)
+
+
+@pytest.mark.parametrize("gradients", ["exact", "representation", "matrix_free"])
+def test_no_two_parameters_share_a_gradient(gradients: str) -> None:
+    trunk, head = Sums(), Sums()
+    for times in (1, 2):
+        features = trunk(torch.eye(4))
+        losses = list(head(features).square().mean(0))
+        backward(
+            losses,
+            load("fairgrad"),
+            shared=trunk.parameters(),
+            heads=head.parameters(),
+            features=features,
+            gradients=gradients,
+        )
+        if times == 1:
+            before = [grad(p).clone() for p in (*trunk.parameters(), *head.parameters())]
+    for p, once in zip((*trunk.parameters(), *head.parameters()), before, strict=True):
+        torch.testing.assert_close(grad(p), 2 * once)
+
+
+@pytest.mark.parametrize("gradients", ["exact", "matrix_free"])
+def test_compiled_trunks_are_exact(gradients: str) -> None:
+    network, inputs, targets = make("mlp")
+    compiled = torch.compile(network.trunk, backend="aot_eager")
+    found = []
+    for trunk in (network.trunk, compiled):
+        network.zero_grad()
+        features = trunk(inputs)
+        losses = [
+            (h(features) - t).square().mean() for h, t in zip(network.heads, targets.T, strict=True)
+        ]
+        way = "exact" if trunk is network.trunk else gradients
+        backward(losses, load("fairgrad"), **groups(network), features=features, gradients=way)
+        found.append(grads(network))
+    same(found[1], found[0])
+
+
+def test_the_documented_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "weighting.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert "tensor" in capsys.readouterr().out
+    assert (names["step"].weights > 0).all()
+    assert len(example.splitlines()) <= 25
