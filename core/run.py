@@ -19,6 +19,7 @@ from core.batch import Batch
 from core.data import Feed, in_batches, lengths_of
 from core.key import TrialKey
 from core.models.base import Model
+from core.models.vocabulary import misread
 from core.objectives.base import Objective
 from core.optimisers import optimiser, schedule
 from core.recipe import build, model_parts
@@ -138,9 +139,13 @@ class Run:
 
     def _new_model(self, stage: Stage) -> Model:
         settings = self.key.settings
+        name = str(settings["model"])
+        problem = misread(name, self.benchmark)
+        if problem:
+            raise UserError(problem)
         make = partial(
             models.build,
-            str(settings["model"]),
+            name,
             parts=model_parts(self.objectives),
             checkpointing=bool(settings["checkpointing"]),
             compiled=bool(settings["compile"]),

@@ -174,6 +174,11 @@ def damage(folder: Path, full: bool = False) -> list[str]:
     return found
 
 
+def discard(folder: Path) -> None:
+    """Make a cache count as damaged, so that it is built again when next asked for."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+
+
 def write_atomic(path: Path, text: str) -> None:
     """Write a text file so that it is there whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -4,6 +4,7 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -70,6 +71,10 @@ def describe(benchmark: Benchmark, console: Console) -> None:
         console.print(Text(f"Data:    not complete: {problems[0]}"))
         if len(problems) > 1:
             console.print(Text(f"         and {len(problems) - 1:,} more problems"))
+        if isinstance(benchmark, TableBenchmark):
+            with suppress(UserError):  # the table may be there though other files are not
+                _ = benchmark.table
+                _contents(benchmark, console)
         return
     _contents(benchmark, console)
     console.print(Text(f"Trained: {_protocol(benchmark)}"))

@@ -55,6 +55,10 @@ class OnDisk(Benchmark):
         """Return why data that are whole cannot be trained on all the same, a sentence each."""
         return []
 
+    def outdated(self) -> list[str]:
+        """Return what was made of the original files and no longer agrees, a sentence each."""
+        return []
+
     def organise(self) -> None:
         """Make what a download does not hold, such as tables. Doing it twice changes nothing."""
 

@@ -153,7 +153,10 @@ class Folder(TextBenchmark):
         if found or self.modality == "images":
             return found
         texts = self._texts(found)
-        return found or tables.empty_texts(self.table_path, texts)
+        if "text" in self.table.columns:
+            return tables.empty_texts(self.table_path, texts)
+        empty = zip(self._named, texts, strict=False)
+        return found or [f"{path}: empty text" for path, text in empty if not text.strip()]
 
     def damage(self) -> list[str]:
         """Return the images that cannot be decoded."""

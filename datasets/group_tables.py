@@ -134,6 +134,25 @@ class TableBenchmark(OnDisk, GroupBenchmark):
         ]
         return [f"{self.table_path}: {undefined(self.groups, lacking)}"] if lacking else []
 
+    def outdated(self) -> list[str]:
+        """Return whether the table differs from what the original files give, as one sentence."""
+        path, columns = self.table_path, ["split", "y", "a"]
+        if not path.is_file():
+            return []
+        try:
+            made = _numbers(self.make_table()).set_index("id")[columns]
+        except UserError:  # the original files need not be there
+            return []
+        found = self.table.set_index("id")[columns]
+        same = found.reindex(made.index).eq(made).all(axis=1)
+        differing = int((~same).sum()) + len(found.index.difference(made.index))
+        if not differing:
+            return []
+        return [
+            f"{path}: {differing:,} of {len(found):,} rows are not as the original files say; if "
+            "they were changed, delete it, and it is made anew"
+        ]
+
     def file_problems(self) -> list[str]:
         """Return what is wrong in the files that the table names."""
         return []

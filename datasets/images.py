@@ -18,6 +18,19 @@ CHUNK = 64  # images per piece of work
 LARGEST = 178_956_970  # pixels of one image: above, Pillow refuses it as a decompression bomb
 
 
+class TooDeep(ValueError):
+    """An image whose pixels do not fit into 8 bits; converted as it is, most would be white."""
+
+
+def _open(path: Path) -> Image.Image:
+    """Return an image, not yet decoded, of at most 8 bits per channel."""
+    image = Image.open(path)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image.close()
+        raise TooDeep(f"pixels of mode {image.mode}, expected 8 bits per channel: convert it")
+    return image
+
+
 def write_images(writer: Writer, prefix: str, paths: Sequence[Path], what: str) -> None:
     """Decode images into the arrays ``<prefix>_pixels``, ``_starts`` and ``_sizes``.
 
@@ -30,7 +43,7 @@ def write_images(writer: Writer, prefix: str, paths: Sequence[Path], what: str) 
     sizes = np.zeros((len(paths), 2), dtype=np.int64)
 
     def measure(row: int) -> None:
-        with Image.open(paths[row]) as image:
+        with _open(paths[row]) as image:
             sizes[row] = image.height, image.width
 
     each(measure, paths, f"{what}: reading sizes")
@@ -41,7 +54,7 @@ def write_images(writer: Writer, prefix: str, paths: Sequence[Path], what: str) 
     pixels = writer.array(f"{prefix}_pixels", (total,), np.uint8)
 
     def decode(row: int) -> None:
-        with Image.open(paths[row]) as image:
+        with _open(paths[row]) as image:
             pixels[starts[row] : ends[row]] = np.asarray(image.convert("RGB")).reshape(-1)
 
     each(decode, paths, f"{what}: decoding images")
@@ -76,7 +89,7 @@ def damaged_images(paths: Sequence[Path], what: str) -> list[str]:
     """Return a sentence for each image that cannot be decoded; decodes all of them."""
 
     def decode(row: int) -> None:
-        with Image.open(paths[row]) as image:
+        with _open(paths[row]) as image:
             image.convert("RGB")
 
     return _failures(decode, paths, f"{what}: checking images")
@@ -117,6 +130,8 @@ def _failure(work: Callable[[int], None], row: int) -> str:
         work(row)
     except FileNotFoundError:
         return "missing"
+    except TooDeep as error:
+        return str(error)
     except UnidentifiedImageError:
         return "no image"
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

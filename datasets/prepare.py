@@ -9,10 +9,10 @@ from typing import NoReturn
 
 import datasets
 from datasets.archives import extract, is_archive
-from datasets.cache import damage, explained, folder_of, locked
+from datasets.cache import damage, discard, explained, folder_of, locked
 from datasets.disk import OnDisk
 from datasets.download import download
-from datasets.errors import UserError, nearest, unknown
+from datasets.errors import Problems, UserError, nearest, unknown
 from datasets.sources import SOURCES, Source, mirrored, read_sources
 from datasets.texts import NoTokenizer
 
@@ -115,6 +115,8 @@ def _run(name: str, options: argparse.Namespace) -> int:
             print(f"{name}: nothing to prepare: its data come with the installed packages")
             return 0
         found = check(benchmark) if options.check else prepare(benchmark, options)
+    except Problems as error:
+        found = list(dict.fromkeys(error.problems))
     except UserError as error:
         print(f"error: {name}: {error}", file=sys.stderr)
         return 2
@@ -128,8 +130,12 @@ def _run(name: str, options: argparse.Namespace) -> int:
     if found:
         print(f"{name}: not complete: {len(found):,} missing or damaged", file=sys.stderr)
         return 1
+    assert isinstance(benchmark, OnDisk)
     print(f"{name}: complete ({benchmark.folder})")
-    for sentence in type(benchmark)(options.data_root).cautions():
+    again = type(benchmark)(options.data_root)  # which has read nothing yet
+    for sentence in again.outdated():
+        print(f"{name}: but {sentence}", file=sys.stderr)
+    for sentence in again.cautions():
         print(f"{name}: but it cannot be trained on: {sentence}", file=sys.stderr)
     return 0
 
@@ -137,11 +143,17 @@ def _run(name: str, options: argparse.Namespace) -> int:
 def check(benchmark: OnDisk) -> list[str]:
     """Return all that is missing or damaged in a data set's files and in its caches."""
     found = benchmark.problems() or benchmark.damage()
-    for folder in sorted(folder_of(benchmark.cache_name, benchmark.data_root).glob("*")):
-        if folder.is_dir() and not folder.name.startswith("."):
-            damaged = damage(folder, full=True)
-            found += [f"{sentence}; delete {folder}, it is built again" for sentence in damaged]
+    for sentences in damaged_caches(benchmark).values():
+        found += [f"{sentence}; without --check it is built again" for sentence in sentences]
     return found
+
+
+def damaged_caches(benchmark: OnDisk) -> dict[Path, list[str]]:
+    """Return what is wrong with each damaged cache; reads them all."""
+    folders = sorted(folder_of(benchmark.cache_name, benchmark.data_root).glob("*"))
+    caches = [path for path in folders if path.is_dir() and not path.name.startswith(".")]
+    found = {folder: damage(folder, full=True) for folder in caches}
+    return {folder: sentences for folder, sentences in found.items() if sentences}
 
 
 def prepare(benchmark: OnDisk, options: argparse.Namespace) -> list[str]:
@@ -159,6 +171,8 @@ def prepare(benchmark: OnDisk, options: argparse.Namespace) -> list[str]:
                 benchmark.organise()
             found = benchmark.problems()
     if not found and not options.no_cache:
+        for folder in damaged_caches(benchmark):
+            discard(folder)
         try:
             benchmark.warm()
         except NoTokenizer as error:

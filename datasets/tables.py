@@ -22,7 +22,7 @@ from datasets.errors import UserError, nearest
 COLUMNS = ("id", "filename", "split", "y", "a")
 SPLIT_NUMBERS = {
     **{str(number): number for number in range(3)},
-    **{"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2},
+    **{"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2},
 }
 
 
@@ -38,12 +38,13 @@ def read_csv(path: Path, columns: Sequence[str], separator: str = ",") -> pd.Dat
         UserError: If the file is missing, empty or malformed, is not UTF-8, or lacks a column.
     """
     quoting: Literal[0, 3] = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
+    text = read_text(path).rstrip("\r\n")  # blank lines at the end are no rows
     try:
         with warnings.catch_warnings():
             # Rows that are longer than the header would be cut with a warning.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table: pd.DataFrame = pd.read_csv(
-                io.StringIO(read_text(path), newline=""),
+                io.StringIO(text, newline=""),
                 sep=separator,
                 dtype=str,
                 na_filter=False,
@@ -54,8 +55,8 @@ def read_csv(path: Path, columns: Sequence[str], separator: str = ",") -> pd.Dat
             )
     except pd.errors.EmptyDataError:
         raise UserError(f"{path}: empty, expected the columns {', '.join(columns)}") from None
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise UserError(f"{path}: no table: {str(error).strip()}") from None
+    except (pd.errors.ParserError, pd.errors.ParserWarning):
+        raise UserError(f"{path}: {_malformed(text, separator)}") from None
     table.columns = pd.Index([str(name).strip() for name in table.columns])
     lacking = [name for name in columns if name not in table.columns]
     if lacking:
@@ -65,6 +66,25 @@ def read_csv(path: Path, columns: Sequence[str], separator: str = ",") -> pd.Dat
             f"the file has {', '.join(map(str, table.columns)) or 'none'}"
         )
     return table
+
+
+def _malformed(text: str, separator: str) -> str:
+    """Return why a text is no table: the first line with more fields than the header."""
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, quoting=quoting, strict=True
+    )
+    start = 1
+    try:
+        header = len(next(reader))
+        start = reader.line_num + 1
+        for row in reader:
+            if len(row) > header:
+                return f"line {start}: {len(row)} fields, expected {header} as in the first line"
+            start = reader.line_num + 1
+    except csv.Error:
+        return f"line {start}: a quote is wrong, or opened and never closed"
+    return "no table of comma-separated values"
 
 
 def read_text(path: Path) -> str:
@@ -104,8 +124,11 @@ def read_table(path: Path) -> pd.DataFrame:
 def parse(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     """Return a common table of texts with numbers, checked as by :func:`read_table`."""
     found: list[str] = []
-    splits = table["split"].str.strip().map(SPLIT_NUMBERS)
-    found += _rows(path, table, "split", splits.isna(), "0, 1 or 2 (training, validation, test)")
+    splits = table["split"].str.strip().str.lower().map(SPLIT_NUMBERS)
+    expected = "0, 1 or 2 (training, validation, test)"
+    for name in table["split"][splits.isna()][:1]:
+        expected += nearest(name, ("training", "validation", "test"))
+    found += _rows(path, table, "split", splits.isna(), expected)
     table["split"] = splits.fillna(0).astype(np.int64)
     for column in ("y", "a"):
         text = table[column].str.strip()

@@ -18,6 +18,7 @@ from datasets.stores import Texts
 
 CHUNK = 2000  # texts that are tokenised together
 FILES = ("tokenizer.json", "vocab.txt")
+PROBE = "The quick Brown FOX, \u00e9lan"  # small and large letters, and an accent
 
 
 class NoTokenizer(UserError):
@@ -114,6 +115,30 @@ def tokenise(
     return Tokens(
         np.concatenate(flat), np.asarray(lengths, np.int64), np.asarray(seconds, np.int64)
     )
+
+
+def difference(one: Path, other: Path) -> str:
+    """Return how the tokens of two tokenizers differ, an empty text where they are the same.
+
+    Args:
+        one: What :func:`find_tokenizer` found.
+        other: The file of another one.
+    """
+    first, second = _open(one), _open(other)
+    words, others = first.get_vocab(), second.get_vocab()
+    if words != others:
+        if len(words) != len(others):
+            return f"{len(words):,} against {len(others):,} words"
+        word = min((w for w in words if words[w] != others.get(w)), key=lambda w: words[w])
+        return f"'{word}' is {words[word]} and {others.get(word, 'no word')}"
+    if first.encode(PROBE).ids != second.encode(PROBE).ids:
+        return "one makes all letters small, or treats accents, as the other does not"
+    return ""
+
+
+def words(file: Path) -> int:
+    """Return the number of words that a tokenizer knows."""
+    return int(_open(file).get_vocab_size())
 
 
 def write_texts(writer: Writer, prefix: str, tokens: Tokens, rows: np.ndarray) -> None:

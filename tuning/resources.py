@@ -15,6 +15,7 @@ import ray
 import torch
 
 from datasets.errors import UserError
+from datasets.folder import VARIABLE as FOLDER
 from tuning import node_facts
 from tuning.options import AUTO, Gpus
 
@@ -26,6 +27,7 @@ TRAVELS = ("core", "datasets", "search_spaces", "tuning")  # what trials run and
 MOST_CODE = 50 * 2**20  # bytes of it
 # Where an object store is, for workers on other machines; what opens it lies there already.
 STORE = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
+READ = (FOLDER, "EVENHAND_CACHE", "HF_HOME", "TORCH_HOME")  # which data and models are read
 
 
 def devices(cpus: float, gpus: float) -> str:
@@ -234,7 +236,8 @@ def cluster(address: str | None) -> Iterator[list[Node]]:
         UserError: If there is no cluster at the address.
     """
     environment = {"PYTHONWARNINGS": "ignore"}
-    environment |= {name: os.environ[name] for name in STORE if name in os.environ}
+    travelling = (*STORE, *READ)
+    environment |= {name: os.environ[name] for name in travelling if name in os.environ}
     code = travelling_code() if address else {}
     if not address:
         environment["PYTHONPATH"] = str(ROOT)

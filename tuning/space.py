@@ -125,10 +125,10 @@ def make_searcher(space: Space, options: Options, finished: int) -> Searcher | N
     if options.search == "published":
         if space.published() is None:
             name = space.method.name
-            known = ", ".join(sorted(space.method.published)) or "no data set"
+            known = ", ".join(sorted(space.method.published))
             raise UserError(
                 f"--search published: {name} has no published configuration for "
-                f"'{space.benchmark.name}', only for {known}; "
+                f"'{space.benchmark.name}'{f', only for {known}' if known else ''}; "
                 f"--set may give all of {', '.join(space.free)}"
             )
         return None

@@ -12,6 +12,7 @@ from core.arguments import read_baseline
 from core.environment import Environment
 from core.key import VERSION, defaults
 from core.method import Method
+from core.models.vocabulary import misread
 from datasets.benchmark import Benchmark
 from datasets.errors import Problems, UserError, unknown
 from tuning import selection
@@ -101,7 +102,7 @@ def _unfit_models(spaces: list[Space]) -> list[str]:
     for space in spaces:
         method = space.method
         name = model_of(space)
-        problem = models.unavailable(name)
+        problem = models.unavailable(name) or misread(name, space.benchmark)
         if problem is None and "encoder" in method.needs and models.plain(name):
             problem = (
                 f"method '{method.name}' needs a model with hidden states per token or patch, and "

@@ -139,8 +139,15 @@ def _printed(summary: Mapping[str, Any]) -> dict[str, str]:
         "device-hours": f"{summary['device_hours']:.2g}",
     }
     if summary["percent"]:
-        row["train groups"] = "yes" if "train_groups" in summary["needs"] else "no"
+        row["train groups"] = _labels(summary["needs"])
     return row
+
+
+def _labels(needs: Sequence[str]) -> str:
+    """Return whether a method trains on group labels, of training or of validation."""
+    if "train_groups" in needs:
+        return "yes"
+    return "validation's" if "validation_groups" in needs else "no"
 
 
 def _notes(summaries: Sequence[Mapping[str, Any]]) -> list[str]:

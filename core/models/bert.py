@@ -80,7 +80,10 @@ class Bert(Transformer):
         """
         length, limit = inputs.ids.shape[1], int(self.trunk.config.max_position_embeddings)
         if length > limit:
-            raise UserError(f"a text has {length} tokens; this model takes at most {limit}")
+            raise UserError(
+                f"model: a text has {length} tokens, and this model takes at most {limit}: its "
+                "max_position_embeddings; expected a model that takes them all"
+            )
         hidden: Tensor = self.trunk(
             input_ids=inputs.ids,
             attention_mask=visible(inputs.attention, causal),

@@ -88,6 +88,11 @@ def locate(name: str) -> Path:
         raise UserError(_remedy(name, error)) from error
 
 
+def here(name: str) -> Path | None:
+    """Return the folder of a model's files if they are on this machine; asks no server."""
+    return Path(name).expanduser() if is_path(name) else _cached(name)
+
+
 def absent(name: str) -> str | None:
     """Return why a public model can be neither found nor downloaded, and the remedy; or None.
 

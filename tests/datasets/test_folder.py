@@ -122,7 +122,7 @@ def test_texts_in_files(texts: Path) -> None:
     with pytest.raises(UserError, match=r"3.txt: line 1: not UTF-8 \(byte 0xe9\)"):
         _ = load(texts).splits
     (folder / "3.txt").write_text(" \n")
-    with pytest.raises(UserError, match="row 4: empty text"):
+    with pytest.raises(UserError, match=r"3\.txt: empty text"):
         _ = load(texts).splits
 
 
@@ -173,6 +173,17 @@ def test_a_damaged_image_is_named_and_mended(images: Path) -> None:
     path.write_bytes(whole)
     assert benchmark.problems() == []
     assert len(benchmark.splits["train"]) == 8
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_more_than_eight_bits_are_refused(images: Path, mode: str) -> None:
+    name = "5.png" if mode == "I;16" else "5.tif"
+    deep = Image.fromarray(np.full((4, 4), 1000, dtype=np.uint16))
+    (deep if mode == "I;16" else deep.convert(mode)).save(images / "folder" / "pictures" / name)
+    table = images / "folder" / "metadata.csv"
+    table.write_text(table.read_text().replace("pictures/5.png", f"pictures/{name}"))
+    with pytest.raises(UserError, match=f"pictures/{name}: pixels of mode {mode}"):
+        _ = load(images).splits
 
 
 def test_a_changed_image_is_read_anew(images: Path) -> None:
@@ -261,8 +272,10 @@ def test_a_missing_folder_comes_first(name: str, tmp_path: Path) -> None:
         (b"", "metadata.csv: empty, expected the columns id, filename, split, y, a"),
         (b"\xff\xfe\x00", "not UTF-8"),
         (b"id,filename,split,y,a\n1,b,0,0,0\n2,c\xe9,1,0,0\n", "line 3: not UTF-8"),
-        (b'id,filename,split,y,a\n1,"b,0,0,0\n', "metadata.csv: "),
-        (b"id,filename,split,y,a\n1,b,0,0,0,9,9\n", "metadata.csv: "),
+        (b'id,filename,split,y,a\n1,"b,0,0,0\n', "metadata.csv: line 2: a quote"),
+        (b"id,filename,split,y,a\n1,b,0,0,0,9,9\n", "metadata.csv: line 2: 7 fields, expected 5"),
+        (b'id,filename,split,y,a\n1,"b\n",0,0,0\n2,c,0,0,0,9\n', "line 4: 6 fields"),
+        (b"id,filename,split,y,a\n1,b,trian,0,0\n", "did you mean 'training'"),
         (b"id,filename,split,y,a\n1,b\n", "metadata.csv: row 1"),
     ],
 )
@@ -270,6 +283,28 @@ def test_what_is_no_table(images: Path, content: bytes, message: str) -> None:
     (images / "folder" / "metadata.csv").write_bytes(content)
     with pytest.raises(UserError, match=message):
         _ = load(images).splits
+
+
+def test_blank_lines_at_the_end_are_no_rows(images: Path) -> None:
+    path = images / "folder" / "metadata.csv"
+    before = load(images).table
+    path.write_text(path.read_text() + "\n\r\n\n")
+    pd.testing.assert_frame_equal(load(images).table, before)
+
+
+def test_a_cache_damaged_at_equal_size_is_found_and_mended(
+    images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = load(images).splits["train"].inputs.flat.clone()
+    (pixels,) = (images / ".cache" / "folder").glob("*/train_pixels.npy")
+    content = bytearray(pixels.read_bytes())
+    content[-4:] = bytes(255 - byte for byte in content[-4:])
+    pixels.write_bytes(content)
+    assert prepare.main(["folder", "--data-root", str(images), "--check"]) == 1
+    assert "train_pixels.npy: checksum differs" in capsys.readouterr().err
+    assert prepare.main(["folder", "--data-root", str(images)]) == 0
+    assert torch.equal(load(images).splits["train"].inputs.flat, expected)
+    assert prepare.main(["folder", "--data-root", str(images), "--check"]) == 0
 
 
 def test_two_tables(images: Path) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -79,6 +81,15 @@ def test_waterbirds_from_a_server(
         path: path.stat().st_mtime_ns for path in root.rglob("*") if path.suffix != ".lock"
     }
     assert len(server.asked) == 2
+
+    (original,) = (root / "waterbirds").rglob("metadata.csv")
+    text = original.read_text()
+    table = pd.read_csv(original)
+    table["y"] = table["y"].where(table.index != 3, 1 - table["y"])
+    table.to_csv(original, index=False)
+    _, _, err = run(capsys, "waterbirds", "--data-root", root, "--check")
+    assert "metadata_waterbirds.csv: 1 of 59 rows are not as the original files say" in err
+    original.write_text(text)
 
     images = sorted((root / "waterbirds").rglob("*.jpg"))
     images[0].unlink()
@@ -324,5 +335,11 @@ def test_cards(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "with 89 examples: there, an accuracy of 80% has a standard error of 4.2" in printed
     assert "left_accuracy" in printed
     assert "not complete" in printed
+    real_data.waterbirds(tmp_path)
+    shutil.rmtree(next((tmp_path / "waterbirds").rglob("001*")))
+    assert describe.main(["waterbirds", "--data-root", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "not complete" in printed
+    assert "waterbird" in printed.split("not complete")[1]  # the table is there: its groups
     assert describe.main(["waterbrids"]) == 2
     assert "did you mean 'waterbirds'" in capsys.readouterr().err

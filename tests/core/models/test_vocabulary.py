@@ -1,0 +1,73 @@
+"""Models are refused whose vocabulary is not that of the data."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import datasets
+from core.models.vocabulary import misread
+from datasets.benchmark import Benchmark
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "quick", "brown", "fox", "elan"]
+TABLE = "id,filename,split,y,a,text\n" + "".join(f"{i},{i},{i % 3},{i % 2},0,x\n" for i in range(6))
+
+
+def folder(path: Path, words: list[str], **tokenizer: object) -> Path:
+    """Write a vocabulary, and what else a model's folder says of its texts."""
+    path.mkdir(parents=True)
+    (path / "vocab.txt").write_text("\n".join(words))
+    (path / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    (path / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": len(words)}))
+    return path
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Benchmark:
+    folder(tmp_path / "folder" / "tokenizer", WORDS)
+    (tmp_path / "folder" / "metadata.csv").write_text(TABLE)
+    benchmark: Benchmark = datasets.load.__wrapped__("folder", tmp_path)
+    return benchmark
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "message"),
+    [
+        (WORDS, {}, None),
+        (WORDS, {"do_lower_case": True}, None),
+        (WORDS, {"do_lower_case": False}, "makes all letters small"),
+        ([*WORDS[:5], *WORDS[:4:-1]], {}, r"'elan' is 5 and 9"),
+        ([*WORDS, "more"], {}, r"11 against 10 words"),
+    ],
+)
+def test_the_vocabulary_must_be_that_of_the_data(
+    words: list[str], options: dict[str, object], message: str | None,
+    texts: Benchmark, tmp_path: Path,
+) -> None:  # fmt: skip
+    model = folder(tmp_path / "model", words, **options)
+    found = misread(str(model), texts)
+    if message is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert message in found
+        assert f"model: received '{model}'" in found
+        assert str(tmp_path / "folder" / "tokenizer") in found
+
+
+@pytest.mark.parametrize(("size", "right"), [(10, True), (12, True), (9, False)])
+def test_without_a_vocabulary_its_size_is_compared(
+    size: int, right: bool, texts: Benchmark, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": size}))
+    found = misread(str(model), texts)
+    assert (found is None) == right
+    assert right or "knows 9 words" in str(found)
+
+
+def test_other_data_have_no_vocabulary(tmp_path: Path) -> None:
+    model = folder(tmp_path / "model", WORDS[:6])
+    assert misread(str(model), datasets.load("colored_digits")) is None
+    assert misread("tiny_bert", datasets.load("colored_digits")) is None
