@@ -37,7 +37,7 @@ class Capacity:
         """Count from now on what fits of trials that take something else."""
         if resources != self.resources:
             self.resources = resources
-            self._counted, self._asked = -INTERVAL, -1
+            self._counted = -INTERVAL
 
     def __call__(self) -> int:
         """Return how many trials run at once now; one at least, which then waits for a node."""
@@ -62,7 +62,8 @@ class Capacity:
             self._ask(min(self.left(), MOST))
 
     def _ask(self, trials: int) -> None:
-        if trials != self._asked:
+        # A cluster holds one such request: another study's may have taken its place meanwhile.
+        if trials or self._asked:
             request_resources(bundles=[self.resources.bundle] * trials)
             self._asked = trials
 

@@ -17,6 +17,7 @@ run do no harm: they write the same. A finished run's rows are read from ``end.j
 written once, so that a late copy cannot shorten them.
 """
 
+import errno
 import json
 import os
 import tempfile
@@ -142,7 +143,12 @@ class RunFolder(_Placed):
         return _list(self.place, "audit.json")
 
     def write_rows(self, rows: list[dict[str, Any]], audit: list[dict[str, Any]]) -> None:
-        """Write the rows, and the test metrics where there are any."""
+        """Write the rows, and the test metrics where there are any.
+
+        What a late copy of a run writes, whose trial went on elsewhere, changes nothing.
+        """
+        if self._beyond(len(rows)):
+            return
         if audit:
             _write(self.place, "audit.json", audit)
         _write(self.place, "rows.json", rows)
@@ -170,9 +176,15 @@ class RunFolder(_Placed):
         _write(self.place, SHORT, {"reason": reason})
 
     def write_state(self, name: str, state: Mapping[str, Any]) -> None:
-        """Write the state ``last`` or ``best``."""
+        """Write the state ``last`` or ``best``, unless the record is beyond it."""
+        if self._beyond(state["rounds_done"]):
+            return
         with self.replacing(f"{name}.pt") as new, new.open("wb") as file:
             torch.save(dict(state), file)
+
+    def _beyond(self, rounds: int) -> bool:
+        """Return whether the run has ended, or more rounds than these are recorded."""
+        return self.end is not None or len(_list(self.place, "rows.json")) > rounds
 
     @contextmanager
     def replacing(self, name: str) -> Iterator[Path]:
@@ -188,19 +200,28 @@ class RunFolder(_Placed):
                 raise OSError("a file could not be written; is the disk full?") from error
 
     def state(self, name: str) -> dict[str, Any] | None:
-        """Return the state ``last`` or ``best``; None where it is absent or damaged."""
-        file = self.place.open(f"{name}.pt")
-        if file is None:
-            return None
-        try:
-            with file:
-                with zipfile.ZipFile(file) as archive:  # torch does not look at the checksums
-                    if archive.testzip() is not None:
-                        return None
-                file.seek(0)
-                found: dict[str, Any] = torch.load(file, weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError, zipfile.BadZipFile):
-            return None
+        """Return the state ``last`` or ``best``; None where it is absent or damaged.
+
+        Raises:
+            StorageFailed: If the place does not answer, which says nothing of the state.
+        """
+        with watched(self.place):
+            file = self.place.open(f"{name}.pt")
+            if file is None:
+                return None
+            try:
+                with file:
+                    with zipfile.ZipFile(file) as archive:  # torch does not look at the checksums
+                        if archive.testzip() is not None:
+                            return None
+                    file.seek(0)
+                    found: dict[str, Any] = torch.load(file, weights_only=True)
+            except (RuntimeError, EOFError, ValueError, UnpicklingError, zipfile.BadZipFile):
+                return None
+            except OSError as error:
+                if error.errno not in (None, errno.EINVAL):  # which a wrong offset gives
+                    raise
+                return None
         return found if isinstance(found, dict) and set(found) >= STATE else None
 
 

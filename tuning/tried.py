@@ -25,7 +25,7 @@ class Tried:
         reason: Why it failed.
         scores: The score of each round so far.
         seconds: What its rounds took, over all training seeds.
-        deaths: How often its process died.
+        deaths: How often its process died since its last new round.
         recorded: Rounds that its record held when it was taken up, which its process replays.
         short: Why it did not fit into its share of a GPU; it then takes a whole one.
     """
@@ -76,6 +76,7 @@ class Tried:
         """Add a round; one that is known already, from a process that died, changes nothing."""
         if int(rows[0]["round"]) > len(self.scores):
             self.scores.append(score)
+            self.deaths = 0  # it gets on: spot machines may go as often as they like
             self.seconds += sum(float(row["seconds"]) for row in rows)
 
     def restore(self, rule: selection.Rule) -> bool:

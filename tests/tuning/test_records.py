@@ -16,7 +16,7 @@ from tuning.records import (
     read_json,
     write_json,
 )
-from tuning.storage import replacing
+from tuning.storage import StorageFailed, replacing
 
 ROWS = [{"round": 1}, {"round": 2}]
 COMPLETED = {"status": "completed", "reason": "", "rows": ROWS}
@@ -55,6 +55,31 @@ def test_end_is_written_once_and_a_late_writer_cannot_shorten_it(tmp_path: Path)
     assert folder.end["status"] == "completed"
     assert folder.rows() == ROWS
     assert folder.state("last") is None
+
+
+def test_a_late_copy_of_a_run_that_went_on_elsewhere_changes_nothing(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.write_rows(ROWS, ROWS)
+    folder.write_state("last", state(len(ROWS)))
+    folder.write_rows(ROWS[:1], ROWS[:1])
+    folder.write_state("last", state(1))
+    assert folder.rows() == folder.audit() == ROWS
+    found = folder.state("last")
+    assert found is not None
+    assert found["rounds_done"] == len(ROWS)
+    folder.write_end(COMPLETED)
+    left = sorted(path.name for path in folder.path.iterdir())
+    folder.write_rows([*ROWS, *ROWS], [])
+    for name in ("last", "best"):
+        folder.write_state(name, state(2 * len(ROWS)))
+    assert sorted(path.name for path in folder.path.iterdir()) == left
+
+
+def test_a_place_that_does_not_answer_is_no_damaged_state(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    (tmp_path / "last.pt").symlink_to(tmp_path / "last.pt")  # fails to open, as a lost mount does
+    with pytest.raises(StorageFailed, match="cannot read or write"):
+        folder.state("last")
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,17 @@ def test_a_process_that_dies_again_and_again_fails_its_trial(tmp_path: Path) -> 
     assert search.winning_config() is None
 
 
+def test_a_trial_that_gets_on_may_lose_its_process_any_number_of_times(tmp_path: Path) -> None:
+    search = search_of(tmp_path, trials=1, epochs=8)
+    for rounds in range(1, 7):
+        tried = search.next_work()
+        assert tried is not None
+        train(search, tried, rounds=rounds)
+        search.lost(tried)
+    assert search.trials[0].status == "waiting"
+    assert len(search.trials[0].scores) == 6
+
+
 def test_a_process_that_dies_after_its_end_costs_nothing(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=1, epochs=2)
     tried = search.next_work()
