@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Losses = Callable[[Tensor, nn.ModuleList], list[Tensor]]
+Batch = tuple[Tensor, list[Tensor]]
 
 
 class Problem:
@@ -17,8 +17,7 @@ class Problem:
     Args:
         trunk: From inputs to features.
         heads: From features to predictions, one per task.
-        inputs: The batch.
-        targets: One tensor per task.
+        draw: Returns a new batch: inputs, and targets, one tensor per task.
         loss: Of a prediction and its targets.
     """
 
@@ -26,12 +25,11 @@ class Problem:
         self,
         trunk: nn.Module,
         heads: nn.ModuleList,
-        inputs: Tensor,
-        targets: list[Tensor],
+        draw: Callable[[], Batch],
         loss: Callable[[Tensor, Tensor], Tensor],
     ) -> None:
-        self.trunk, self.heads, self.inputs, self.targets = trunk, heads, inputs, targets
-        self.loss = loss
+        self.trunk, self.heads, self.loss, self._draw = trunk, heads, loss, draw
+        self.inputs, self.targets = draw()
         self.tasks = len(heads)
 
     def to(self, device: str) -> "Problem":
@@ -40,6 +38,12 @@ class Problem:
         self.inputs = self.inputs.to(device)
         self.targets = [target.to(device) for target in self.targets]
         return self
+
+    def renew(self) -> None:
+        """Draw another batch."""
+        device = self.inputs.device
+        inputs, targets = self._draw()
+        self.inputs, self.targets = inputs.to(device), [target.to(device) for target in targets]
 
     def forward(self) -> tuple[Tensor, list[Tensor]]:
         """Return the features and the losses."""
@@ -91,10 +95,13 @@ def segnet(tasks: int, width: float, batch: int) -> Problem:
         nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.Conv2d(channels, out, 1))
         for out in (13, 1, 3)[:tasks]
     )
-    side = (64, 128)
-    inputs = torch.randn(max(2, batch // 8), 3, *side)
-    targets = [torch.randn(len(inputs), out, *side) for out in (13, 1, 3)[:tasks]]
-    return Problem(SegNet(width), heads, inputs, targets, F.l1_loss)
+
+    def draw() -> Batch:
+        side = (64, 128)
+        inputs = torch.randn(max(2, batch // 8), 3, *side)
+        return inputs, [torch.randn(len(inputs), out, *side) for out in (13, 1, 3)[:tasks]]
+
+    return Problem(SegNet(width), heads, draw, F.l1_loss)
 
 
 def celeba(tasks: int, width: float, batch: int) -> Problem:
@@ -109,21 +116,30 @@ def celeba(tasks: int, width: float, batch: int) -> Problem:
         before = after
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 512), nn.ReLU()]
     layers += [nn.Linear(512, 512), nn.ReLU()]
-    inputs = F.interpolate(torch.randn(batch, 3, 8, 8), size=64, mode="bilinear")
-    return _attributes(nn.Sequential(*layers), 512, tasks, inputs)
+
+    def draw() -> Tensor:
+        return F.interpolate(torch.randn(batch, 3, 8, 8), size=64, mode="bilinear")
+
+    return _attributes(nn.Sequential(*layers), 512, tasks, draw)
 
 
-def _attributes(trunk: nn.Module, size: int, tasks: int, inputs: Tensor) -> Problem:
+def _attributes(
+    trunk: nn.Module, size: int, tasks: int, draw_inputs: Callable[[], Tensor]
+) -> Problem:
     """Binary attributes: linear functions of the inputs, more or less frequent."""
-    flat = inputs.flatten(1)
-    scores = flat @ torch.randn(flat.shape[1], tasks) / flat.shape[1] ** 0.5
-    targets = (scores > torch.randn(tasks)).float()
+    entries = draw_inputs()[0].numel()
+    towards, least = torch.randn(entries, tasks) / entries**0.5, torch.randn(tasks)
+
+    def draw() -> Batch:
+        inputs = draw_inputs()
+        return inputs, list((inputs.flatten(1) @ towards > least).float().T)
+
     heads = nn.ModuleList(nn.Linear(size, 1) for _ in range(tasks))
 
     def loss(output: Tensor, target: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(output[:, 0], target)
 
-    return Problem(trunk, heads, inputs, list(targets.T), loss)
+    return Problem(trunk, heads, draw, loss)
 
 
 class Residual(nn.Module):
@@ -153,7 +169,7 @@ def resnet(width: float, batch: int) -> Problem:
     sizes = [max(4, int(width * size)) for size in (64, 64, 64, 128, 128, 256, 256, 512, 512)]
     blocks = [Residual(a, b) for a, b in pairwise(sizes)]
     trunk = nn.Sequential(*_block(3, sizes[0]), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return _attributes(trunk, sizes[-1], 11, torch.randn(batch, 3, 64, 64))
+    return _attributes(trunk, sizes[-1], 11, lambda: torch.randn(max(2, batch // 4), 3, 64, 64))
 
 
 def mlp(tasks: int, width: float, batch: int) -> Problem:
@@ -161,7 +177,7 @@ def mlp(tasks: int, width: float, batch: int) -> Problem:
     layers: list[nn.Module] = []
     for before in (128, size, size):
         layers += [nn.Linear(before, size), nn.ReLU()]
-    return _attributes(nn.Sequential(*layers), size, tasks, torch.randn(8 * batch, 128))
+    return _attributes(nn.Sequential(*layers), size, tasks, lambda: torch.randn(8 * batch, 128))
 
 
 NETWORKS: dict[str, Callable[[float, int], Problem]] = {

@@ -6,10 +6,11 @@ process; a time's ratio is the median over rounds of its ratio to the same round
 Memory is the peak of what torch allocates during the step on top of what was there before it (on a
 CPU from the profiler's allocation events), in a run of its own.
 
-Next to ours: the published way (K full backward passes, gradients set by hand; its search for the
-weights by least squares is replaced by our solver, so that only gradients are compared) and, where
-it can be imported, TorchJD in all its settings (PYTHONPATH may point to a copy). LibMTL is not in
-the comparison: its one way, full backward passes by task, is that of the published code.
+Next to ours, each where it can be imported (PYTHONPATH may point to copies): TorchJD in all its
+settings, and LibMTL's way for gradients of parameters ("libmtl") and of features ("libmtl rep"),
+with zero_grad() filling zeros in as it did in the torch that LibMTL 1.1.5 was written for; and the
+published way, K full backward passes and gradients set by hand. All of them are given our solver in
+place of their own, so that only gradients are compared.
 """
 
 import argparse
@@ -26,12 +27,17 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.libmtl import gradient_step
 from benchmarks.step_networks import NETWORKS, Problem
 from core.weighting import alpha_fair, backward, load
 from core.weighting.engine.flat import gram_of
 
 Way = Callable[[], str]
 ALPHA = 2.0
+EXACT_PEERS = frozenset(
+    {"published", "libmtl", "torchjd gram"}
+    | {f"torchjd {way} {chunk}" for way in ("mtl", "all") for chunk in ("all", "1")}
+)
 
 
 def ways(problem: Problem) -> dict[str, Way]:
@@ -45,6 +51,9 @@ def ways(problem: Problem) -> dict[str, Way]:
             found[f"torchjd mtl {chunk or 'all'}"] = _torchjd(problem, chunk, True)
             found[f"torchjd all {chunk or 'all'}"] = _torchjd(problem, chunk, False)
         found["torchjd gram"] = _autogram(problem)
+    if importlib.util.find_spec("LibMTL") is not None:
+        found["libmtl"] = gradient_step(problem, ALPHA, by_features=False)
+        found["libmtl rep"] = gradient_step(problem, ALPHA, by_features=True)
     return found
 
 
@@ -195,18 +204,26 @@ def measure(
     shared = sum(p.numel() * p.element_size() for p in problem.trunk.parameters())
     print(f"{name}: K {problem.tasks}, plain {statistics.median(plain) * 1e3:.0f} ms, "
           f"{bytes_plain / 2**20:.0f} MiB, parameters {shared / 2**20:.1f} MiB")  # fmt: skip
+    ratios = {way: statistics.median(map(lambda a, b: a / b, times[way], plain)) for way in entries}
     for way, take in entries.items():
-        ratio = statistics.median(map(lambda a, b: a / b, times[way], plain))
         memory = peak(problem, take)
         copies = (memory - bytes_plain) / shared / problem.tasks
         print(
-            f"{name:10s} {way:17s} time {ratio:6.2f}   memory {memory / bytes_plain:6.2f}"
+            f"{name:10s} {way:17s} time {ratios[way]:6.2f}   memory {memory / bytes_plain:6.2f}"
             f"   (plain {copies:+5.2f} K x parameters)   {remarks[way]}",
             flush=True,
         )
     forward = _forward_share(problem, rounds)
     bound = forward + problem.tasks * (1 - forward)
-    print(f"{name:10s} {'forward + K backward':17s} {bound:6.2f}\n", flush=True)
+    print(f"{name:10s} {'forward + K backward':17s} {bound:6.2f}")
+    peers = {way: ratios[way] for way in ratios if way in EXACT_PEERS}
+    if "exact" in ratios and peers:
+        best = min(peers, key=lambda way: peers[way])
+        print(
+            f"{name:10s} exact is {ratios['exact'] / bound:.2f} of forward + K backward and "
+            f"{ratios['exact'] / peers[best]:.2f} of the best exact peer, {best}"
+        )
+    print(flush=True)
 
 
 def _forward_share(problem: Problem, rounds: int) -> float:
@@ -227,7 +244,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--ways", nargs="+", help="such as exact 'torchjd mtl 1'; all by default")
-    parser.add_argument("--width", type=float, default=0.25, help="of the published channels")
+    parser.add_argument("--width", type=float, default=1.0, help="of the published channels")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--train", type=int, default=0, help="steps of training before measuring")
@@ -245,6 +262,7 @@ def _train(problem: Problem, steps: int) -> None:
     parameters = nn.ModuleList([problem.trunk, problem.heads]).parameters()
     optimiser = torch.optim.Adam(parameters, 3e-4)
     for _ in range(steps):
+        problem.renew()
         optimiser.zero_grad()
         loss = torch.stack(problem.forward()[1]).sum()
         loss.backward()

@@ -1,10 +1,11 @@
 """The gradients of the losses with respect to the shared features."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import Node
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from core.weighting.engine.flat import Heads
 from core.weighting.engine.losses import Losses
@@ -26,13 +27,25 @@ class Features:
 
     def __init__(self, tensors: Tensor | Sequence[Tensor]) -> None:
         given = [tensors] if isinstance(tensors, Tensor) else list(tensors)
-        self.tensors = list({_edge(tensor): tensor for tensor in given}.values())
-        if not self.tensors or any(tensor.grad_fn is None for tensor in self.tensors):
+        if not given or any(tensor.grad_fn is None for tensor in given):
             raise UserError("features must be tensors that the shared parameters were used for")
-        self.sizes = [tensor.numel() for tensor in self.tensors]
+        unique = {(tensor.grad_fn, tensor.output_nr): tensor for tensor in given}
+        self._hold([get_gradient_edge(tensor) for tensor in unique.values()], unique.values())
+
+    @classmethod
+    def at(cls, edges: Sequence[GradientEdge], values: Sequence[Tensor]) -> Self:
+        """Return features that are known by their places in the graph and their values."""
+        found = cls.__new__(cls)
+        found._hold(edges, values)
+        return found
+
+    def _hold(self, edges: Sequence[GradientEdge], values: Iterable[Tensor]) -> None:
+        self.edges = list(edges)
+        self.values = [value.detach() for value in values]
+        self.sizes = [value.numel() for value in self.values]
         # Of each part of the losses: the leaves of the graph that it depends on after the features;
-        # None if parts have operations there in common.
-        self._leaves: list[set[int]] | None = []
+        # None if parts have operations there in common, or that is not known.
+        self._leaves: list[set[int]] | None = None
 
     def separate(self, losses: Losses, shared: Iterable[Tensor]) -> bool:
         """Return whether losses depend on shared parameters by the features alone.
@@ -40,7 +53,7 @@ class Features:
         And by each of them directly: what one feature has to do with another is counted once.
         """
         wanted = {id(parameter) for parameter in shared}
-        ends = {_edge(tensor) for tensor in self.tensors}
+        ends: set[Edge] = {(edge.node, edge.output_nr) for edge in self.edges}
         seen: set[Node] = set()
         leaves: list[set[int]] = []
         apart = True
@@ -65,11 +78,11 @@ class Features:
                     waiting.extend(node.next_functions)
             seen |= own
         self._leaves = leaves if apart else None
-        return len(self.tensors) == 1 or not self._nested(ends)
+        return len(self.edges) == 1 or not self._nested(ends)
 
     def nodes(self) -> list[Node | None]:
         """Return the graph's nodes that made the features."""
-        return [tensor.grad_fn for tensor in self.tensors]
+        return [edge.node for edge in self.edges]
 
     def _nested(self, ends: set[Edge]) -> bool:
         """Return whether a feature was made from another one."""
@@ -78,9 +91,9 @@ class Features:
 
     def gradients(self, losses: Losses, heads: Heads) -> Tensor:
         """Return the gradients of the present losses, ``(k, n)``, and note those of the heads."""
-        kind = torch.promote_types(losses.factors.dtype, self.tensors[0].dtype)
+        kind = torch.promote_types(losses.factors.dtype, self.values[0].dtype)
         kept = int(losses.present.sum())
-        found = self.tensors[0].new_empty(kept, sum(self.sizes), dtype=kind)
+        found = self.values[0].new_empty(kept, sum(self.sizes), dtype=kind)
         for room, row in zip(found, self.each(losses, heads), strict=True):
             room.copy_(row)
         return found
@@ -99,13 +112,13 @@ class Features:
                 yield from rows
                 continue
             places = self._places(part, heads)
-            inputs = [*self.tensors, *(heads.parameters[place] for place in places)]
+            inputs: list[Any] = [*self.edges, *(heads.parameters[place] for place in places)]
             for loss in own:
                 # What belongs to this loss alone is not needed again.
                 keep = self._leaves is None or loss != own[-1]
                 gradients = losses.gradients_of(loss, inputs, keep)
-                heads.add(loss, gradients[len(self.tensors) :], places)
-                yield self._joined(gradients[: len(self.tensors)])
+                heads.add(loss, gradients[len(self.edges) :], places)
+                yield self.joined(gradients[: len(self.edges)])
 
     def _places(self, part: int, heads: Heads) -> list[int]:
         """Return which of the heads' parameters a part of the losses depends on, at most."""
@@ -120,21 +133,22 @@ class Features:
         """Differentiate the losses of a part at once; return None where an operation cannot."""
         if heads.weighted:
             return None
+        inputs: list[Any] = self.edges
         try:
-            gradients = losses.batched_gradients(part, own, self.tensors)
+            gradients = losses.batched_gradients(part, own, inputs)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError:  # no batching rule: compiled code, some recurrent networks
             return None
         if heads.parameters:
             heads.add(own[0], losses.gradients_of_sum(part, own, heads.parameters))
-        return self._joined(gradients, (len(own),))
+        return self.joined(gradients, (len(own),))
 
-    def _joined(self, gradients: Sequence[Tensor | None], rows: tuple[int, ...] = ()) -> Tensor:
+    def joined(self, gradients: Sequence[Tensor | None], rows: tuple[int, ...] = ()) -> Tensor:
         """Return gradients of the tensors as one, ``(*rows, n)``."""
         parts = [
             tensor.new_zeros(*rows, tensor.numel()) if part is None else part.reshape(*rows, -1)
-            for part, tensor in zip(gradients, self.tensors, strict=True)
+            for part, tensor in zip(gradients, self.values, strict=True)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
@@ -143,7 +157,7 @@ class Features:
         pieces = row.split(self.sizes)
         return [
             piece.reshape(tensor.shape).to(tensor.dtype)
-            for piece, tensor in zip(pieces, self.tensors, strict=True)
+            for piece, tensor in zip(pieces, self.values, strict=True)
         ]
 
     def pull(
@@ -151,9 +165,5 @@ class Features:
     ) -> Sequence[Tensor | None]:
         """Return the parameters' gradients for a gradient of the features, ``(n,)``."""
         return torch.autograd.grad(
-            self.tensors, parameters, self.split(row), retain_graph=keep, allow_unused=True
+            self.edges, parameters, self.split(row), retain_graph=keep, allow_unused=True
         )
-
-
-def _edge(tensor: Tensor) -> Edge:
-    return tensor.grad_fn, tensor.output_nr

@@ -33,8 +33,8 @@ class Found(NamedTuple):
 
     Args:
         weights: The weights, ``(k,)`` float64 on the host.
-        gradients: The parameters' gradients of the weighted sum before ``factor``, None for those
-            without.
+        parameters: Those below the features.
+        gradients: Their gradients of the weighted sum before ``factor``, None for those without.
         factor: What makes them those of the weights.
         model: The last model of the Gram matrix, whose solution the weights are up to a factor.
         residual: The measured one.
@@ -42,6 +42,7 @@ class Found(NamedTuple):
     """
 
     weights: Tensor
+    parameters: Sequence[Tensor]
     gradients: list[Tensor | None]
     factor: float
     model: Tensor
@@ -53,26 +54,33 @@ class Model:
     """What is known of a Gram matrix.
 
     Args:
-        shapes: Matrices, each ``(k, k)``, whose combination may resemble it; scaled to trace k.
+        shapes: Matrices, each ``(k, k)``, whose combination may resemble its unknown part; scaled
+            to trace k.
+        known: The known part, ``(k, k)``, or 0.
     """
 
-    def __init__(self, shapes: Sequence[Vector]) -> None:
+    def __init__(self, shapes: Sequence[Vector], known: Vector | float) -> None:
+        self.known = known
         self.shapes = [len(s) / np.trace(s) * s for s in shapes if np.trace(s) > 0]
         self.tried: list[Vector] = []
         self.images: list[Vector] = []
         self.residuals: list[float] = []
 
     def add(self, tried: Vector, image: Vector, residual: float) -> None:
-        """Take note of a product."""
+        """Take note of a product with the unknown part."""
         self.tried.append(tried)
         self.images.append(image)
         self.residuals.append(min(residual, 1e6))
 
     def matrix(self) -> Vector:
         """Return the model, ``(k, k)``, positive semi-definite, which gives all products."""
+        found: Vector = self.known + self._unknown()
+        return found
+
+    def _unknown(self) -> Vector:
         if not self.tried:
             mean: Vector = np.mean(self.shapes, axis=0)
-            return mean
+            return mean * (np.trace(self.known) / len(mean) if np.any(self.known) else 1.0)
         matrix = self._fitted()
         v, y = np.stack(self.tried, 1), np.stack(self.images, 1)
         scale = np.linalg.norm(v, axis=0)
@@ -113,8 +121,8 @@ def shapes_of(rows: Tensor, features: Features) -> list[Vector]:
     of their angle. Entries where a feature is 0, as after a ReLU, pass nothing on.
     """
     found = [gram_of(rows)]
-    tensor = features.tensors[0]
-    if len(features.tensors) > 1 or tensor.ndim < 2:
+    tensor = features.values[0]
+    if len(features.values) > 1 or tensor.ndim < 2:
         return [_host(found[0])]
     axis = 1 if tensor.ndim == 4 else -1  # of the channels
     held = tensor.detach().movedim(axis, -1).flatten(0, -2).to(rows.dtype)
@@ -137,21 +145,26 @@ LARGEST = 1024  # positions for which their angles are looked at
 
 
 def search(
-    rows: Tensor, features: Features, parameters: Sequence[Tensor], alpha: float
+    rows: Tensor,
+    features: Features,
+    parameters: Sequence[Tensor],
+    alpha: float,
+    known: Tensor | None = None,
 ) -> Found | None:
     """Return weights of a measured residual of at most 0.01, None where none were found.
 
     Args:
         rows: The losses' gradients by the features, ``(k, n)``.
         features: The features.
-        parameters: The shared parameters.
+        parameters: The shared parameters below the features.
         alpha: The fairness.
+        known: What other parameters contribute to the Gram matrix, ``(k, k)``.
 
     Raises:
         RuntimeError: If the graph has no Jacobian-vector product.
     """
-    tangents = Tangents(features.tensors, parameters)
-    model = Model(shapes_of(rows, features))
+    tangents = Tangents(features.edges, parameters)
+    model = Model(shapes_of(rows, features), 0.0 if known is None else _host(known))
     if not model.shapes:
         return None
     for products in range(1, PRODUCTS + 1):
@@ -164,10 +177,10 @@ def search(
         image = _host(rows @ torch.cat([t.flatten() for t in tangents(gradients)]).to(rows.dtype))
         if not _consistent(weights, image, gradients):
             return None
-        factor, residual = _rescaled(weights, image, alpha)
+        factor, residual = _rescaled(weights, image + np.dot(model.known, weights), alpha)
         if residual <= TOLERANCE:
             found = torch.from_numpy(weights * factor)
-            return Found(found, gradients, factor, matrix, residual, products)
+            return Found(found, parameters, gradients, factor, matrix, residual, products)
         model.add(weights, image, residual)
     return None
 

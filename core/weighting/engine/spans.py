@@ -7,7 +7,7 @@ span of the inputs, where their coordinates ``R D`` have the same inner products
 Where ``n`` is less than ``in``, that is exact, and less to compute, to hold and to multiply.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
 from core.weighting.engine.tangents import ordered, uses_of
+from core.weighting.engine.work import multiplications
 
 FACTORISATION = 8  # what an operation of a QR factorisation costs, in those of a product
 
@@ -59,22 +60,41 @@ def spans(
         parameters: The parameters to look for.
         tasks: How many gradients are needed.
     """
-    wide = [p.ndim == 2 and not p.is_cuda and not p._backward_hooks for p in parameters]
-    if not any(wide):
-        return {}
-    places = {id(p): i for i, p in enumerate(parameters) if wide[i]}
+    return {
+        place: Span(node, _inputs(node), len(parameters[place]))
+        for place, node in _worthwhile(ordered(ends), parameters, tasks)
+    }
+
+
+def cost_of_pass(ends: Sequence[Node | None], parameters: Sequence[Tensor], tasks: int) -> float:
+    """Return what a gradient costs with the spans, as a part of what it costs without, 0.5 to 1."""
     order = ordered(ends)
-    uses = uses_of(order)
-    found = {}
-    for node in order:
+    total = sum(map(multiplications, order))
+    saved = sum(
+        multiplications(node) * (1 - _examples(node) / parameters[place].shape[1])
+        for place, node in _worthwhile(order, parameters, tasks)
+    )
+    return 1 - saved / total / 2 if total else 1.0  # half of a pass is for gradients of inputs
+
+
+def _worthwhile(
+    order: Sequence[Node], parameters: Sequence[Tensor], tasks: int
+) -> Iterator[tuple[int, Node]]:
+    """Yield the layers and the places of their weights."""
+    places = {
+        id(p): i
+        for i, p in enumerate(parameters)
+        if p.ndim == 2 and p.device.type == "cpu" and not p._backward_hooks
+    }
+    uses = uses_of(order) if places else {}
+    for node in order if places else ():
         place = places.get(id(_weight(node, uses)))
-        if place is None:
-            continue
-        inputs = _inputs(node)
-        outputs, size = parameters[place].shape
-        if 0 < FACTORISATION * len(inputs) * size <= tasks * outputs * (size - len(inputs)):
-            found[place] = Span(node, inputs, outputs)
-    return found
+        if place is not None:
+            outputs, size = parameters[place].shape
+            examples = _examples(node)
+            cost, gain = FACTORISATION * examples * size, tasks * outputs * (size - examples)
+            if 0 < cost <= gain:
+                yield place, node
 
 
 def _weight(node: Any, uses: Mapping[Node, int]) -> Tensor | None:
@@ -96,3 +116,8 @@ def _weight(node: Any, uses: Mapping[Node, int]) -> Tensor | None:
 def _inputs(node: Any) -> Tensor:
     held: Tensor = node._saved_mat1 if node.name() == "AddmmBackward0" else node._saved_self
     return held
+
+
+def _examples(node: Any) -> int:
+    found: int = node._input_metadata[0].shape[0]
+    return found

@@ -9,6 +9,7 @@ from core.weighting.base import GramWeighting, LossWeighting, Weighting
 from core.weighting.engine.features import Features
 from core.weighting.engine.flat import Flat, Heads
 from core.weighting.engine.losses import Losses
+from core.weighting.engine.spans import cost_of_pass
 from core.weighting.engine.ways import (
     Problem,
     Step,
@@ -71,7 +72,7 @@ def backward(
     if isinstance(weighting, LossWeighting):
         return plain(given, weighting)
     flat = Flat(shared)
-    if not flat.parameters:
+    if not any(parameter.numel() for parameter in flat.parameters):
         raise UserError("no shared parameter requires a gradient: there is nothing to weigh")
     between = None if features is None else Features(features)
     problem = Problem(given, flat, Heads(heads, weighted_heads), between)
@@ -104,9 +105,12 @@ def _way(gradients: str, problem: Problem, weighting: Weighting) -> str:
     if gradients == "auto":
         if features is None or not isinstance(weighting, FairGrad):
             return "exact"
+        shared = problem.flat.parameters
+        if not features.separate(problem.losses, shared):
+            return "exact"
         tasks = int(problem.losses.present.sum())
-        separate = features.separate(problem.losses, problem.flat.parameters)
-        return "matrix_free" if separate and _pays(weighting, tasks) else "exact"
+        passes = tasks * cost_of_pass(features.nodes(), shared, tasks)
+        return "matrix_free" if _pays(weighting, passes) else "exact"
     if features is None:
         raise UserError(f"gradients={gradients!r} needs features; without, take 'exact' or 'auto'")
     if not isinstance(weighting, FairGrad) and gradients == "matrix_free":
@@ -125,12 +129,12 @@ def _way(gradients: str, problem: Problem, weighting: Weighting) -> str:
     return gradients
 
 
-def _pays(weighting: FairGrad, tasks: int) -> bool:
+def _pays(weighting: FairGrad, passes: float) -> bool:
     """Return whether matrix-free costs less than so many passes, by the last such step."""
-    if tasks > PRODUCT * max(weighting.products, FEWEST):
+    if passes > PRODUCT * max(weighting.products, FEWEST):
         return True
     weighting.waited += 1
-    if weighting.waited < LOOK_AGAIN or tasks <= PRODUCT * FEWEST:
+    if weighting.waited < LOOK_AGAIN or passes <= PRODUCT * FEWEST:
         return False
     weighting.waited = 0
     return True

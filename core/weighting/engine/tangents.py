@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import Node
+from torch.autograd.graph import GradientEdge, Node
 
 from core.weighting.engine.tangent_rules import RULES, SYMMETRIC, Tangent
 
@@ -25,14 +25,14 @@ class Tangents:
     """Jacobian-vector products of features by parameters.
 
     Args:
-        features: Tensors with a graph that is kept.
+        features: Their places in a graph that is kept.
         parameters: Leaf tensors of the graph.
     """
 
-    def __init__(self, features: Sequence[Tensor], parameters: Sequence[Tensor]) -> None:
+    def __init__(self, features: Sequence[GradientEdge], parameters: Sequence[Tensor]) -> None:
         self.features = features
         self.place = {id(parameter): i for i, parameter in enumerate(parameters)}
-        self.order = ordered([tensor.grad_fn for tensor in features])
+        self.order = ordered([edge.node for edge in features])
 
     @torch.no_grad()
     def __call__(self, direction: Sequence[Tangent]) -> list[Tensor]:
@@ -61,8 +61,7 @@ class Tangents:
                     uses[source] -= 1
                     if not uses[source]:
                         found[source] = []
-        ends = [(t, found[t.grad_fn][t.output_nr]) for t in self.features if t.grad_fn is not None]
-        return [torch.zeros_like(t) if end is None else end for t, end in ends]
+        return [_filled(found[node][output], node, output) for node, output, *_ in self.features]
 
 
 def ordered(ends: Sequence[Node | None]) -> list[Node]:
@@ -89,6 +88,13 @@ def uses_of(order: Sequence[Node]) -> dict[Node, int]:
             if source is not None:
                 uses[source] += 1
     return uses
+
+
+def _filled(tangent: Tangent, node: Any, output: int) -> Tensor:
+    if tangent is not None:
+        return tangent
+    shape = node._input_metadata[output]
+    return torch.zeros(tuple(shape.shape), dtype=shape.dtype, device=shape.device)
 
 
 def _forward(node: Any, given: Sequence[Tangent]) -> list[Tangent]:

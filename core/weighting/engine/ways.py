@@ -1,6 +1,7 @@
 """The ways from losses to gradients, between which a step chooses."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,8 +11,9 @@ from core.weighting.base import GradientWeighting, GramWeighting, LossWeighting,
 from core.weighting.engine.features import Features
 from core.weighting.engine.flat import Flat, Heads, accumulate_all, gram_of
 from core.weighting.engine.losses import Losses
-from core.weighting.engine.matrix_free import PRODUCTS, search
+from core.weighting.engine.matrix_free import PRODUCTS, Found, search
 from core.weighting.engine.spans import spans
+from core.weighting.engine.tail import tail
 from core.weighting.fairgrad import FairGrad
 
 
@@ -137,7 +139,7 @@ def matrix_free(problem: Problem, weighting: FairGrad) -> Step:
     assert features is not None
     rows = features.gradients(losses, heads)
     try:
-        found = search(rows, features, flat.parameters, weighting.alpha)
+        found, known = _searched(rows, features, flat.parameters, weighting.alpha)
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, NotImplementedError):  # an operation without a second derivative
@@ -149,9 +151,31 @@ def matrix_free(problem: Problem, weighting: FairGrad) -> Step:
         return exact(problem, weighting, rows)._replace(products=PRODUCTS)
     weighting.products = found.products
     weighting.solved_elsewhere(found.weights.to(rows.device))
-    accumulate_all(flat.parameters, found.gradients, found.factor)
+    accumulate_all(found.parameters, found.gradients, found.factor)
+    if known is not None:
+        known.accumulate(found.weights)
     step = _ended(problem, found.weights, found.model, "matrix_free")
     return step._replace(residual=found.residual, products=found.products)
+
+
+def _searched(
+    rows: Tensor, features: Features, parameters: Sequence[Tensor], alpha: float
+) -> tuple[Found | None, Flat | None]:
+    """Return what the search found below the trunk's cheap end, and the gradients in that."""
+    end = tail(features, parameters, len(rows))
+    if end is None:
+        return search(rows, features, parameters, alpha), None
+    own, below = Flat(end.parameters), end.features
+    own.take(spans(features.nodes(), own.parameters, len(rows)))
+    inputs = [*below.edges, *own.inputs]
+    lower = rows.new_empty(len(rows), sum(below.sizes))
+    for row, room in zip(rows, lower, strict=True):
+        gradients = features.pull(row, inputs)
+        room.copy_(below.joined(gradients[:1]))
+        own.add(gradients[1:])
+    others = {id(parameter) for parameter in own.parameters}
+    rest = [parameter for parameter in parameters if id(parameter) not in others]
+    return search(lower, below, rest, alpha, own.gram()), own
 
 
 def _ended(problem: Problem, weights: Tensor, gram: Tensor, way: str) -> Step:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 
 from core.weighting import (
     backward,
@@ -154,7 +155,7 @@ def test_jacobian_vector_products_are_the_transposed(name: str) -> None:
     features = layer(torch.randn(5, 2, 6, 6).double())
     parameters = [p for p in layer.parameters() if p.requires_grad]
     towards = [torch.randn_like(p) for p in parameters]
-    product = Tangents([features], parameters)(towards)[0]
+    product = Tangents([get_gradient_edge(features)], parameters)(towards)[0]
     against = torch.randn_like(features)
     back = torch.autograd.grad(features, parameters, against)
     forth = sum(float((g * t).sum()) for g, t in zip(back, towards, strict=True))

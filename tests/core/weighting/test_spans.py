@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from core.weighting import backward, load
 from core.weighting.engine.spans import spans
+from core.weighting.fairgrad import FairGrad
 from tests.core.weighting.networks import flat
 
 TASKS, EXAMPLES, WIDTH = 4, 6, 48
@@ -139,6 +140,7 @@ def test_inputs_that_are_not_finite_flag_the_step(value: float) -> None:
     trunk, heads, inputs = _problem("deep")
     inputs[3, 3] = value
     weighting = load("fairgrad")
+    assert isinstance(weighting, FairGrad)
     step = backward(_losses(trunk(inputs), heads), weighting, shared=trunk.parameters())
     assert int(weighting.flagged) == 1
     assert step.weights is not None
