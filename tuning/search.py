@@ -52,6 +52,8 @@ class MethodSearch:
         self.rule = selection.rule(options.select or space.benchmark.selecting)
         self.asked = asked_trials(space, options)
         self.trials: dict[int, Tried] = {}
+        self._contenders: list[Tried] = []  # trials that have not ended, and the best that has
+        self._numbers = itertools.count()
         self.seeds: dict[int, Tried] = {}
         self.exhausted = False
         self.asha = self._make_asha()
@@ -103,6 +105,7 @@ class MethodSearch:
         Args:
             whole_gpu: Whether to take what did not fit into a share of a GPU, and only that.
         """
+        self._drop_beaten()
         waiting = self._waiting(whole_gpu)
         if waiting is None and not self.search_done and not whole_gpu:
             waiting = self._propose()
@@ -117,7 +120,8 @@ class MethodSearch:
         return waiting
 
     def _waiting(self, whole_gpu: bool) -> Tried | None:
-        waiting = (t for t in self._all() if t.status == "waiting" and bool(t.short) == whole_gpu)
+        every = (*self._contenders, *self.seeds.values())
+        waiting = (t for t in every if t.status == "waiting" and bool(t.short) == whole_gpu)
         return next(waiting, None)
 
     def _all(self) -> list[Tried]:
@@ -131,7 +135,7 @@ class MethodSearch:
     @property
     def search_done(self) -> bool:
         """Whether every configuration of the search has ended."""
-        return self.proposed_all and all(trial.finished for trial in self.trials.values())
+        return self.proposed_all and all(trial.finished for trial in self._contenders)
 
     @property
     def done(self) -> bool:
@@ -147,13 +151,24 @@ class MethodSearch:
     def _propose(self) -> Tried | None:
         if self.proposed_all or self.searcher is None:
             return None
-        number = next(i for i in itertools.count() if i not in self.trials)
+        number = next(i for i in self._numbers if i not in self.trials)
         config = self.searcher.propose(number)
         if config is None:
             self.exhausted = True
             return None
-        self.trials[number] = self._tried("search", number, config)
-        return self.trials[number]
+        return self._enter(number, config)
+
+    def _enter(self, number: int, config: Config) -> Tried:
+        """Take a configuration into the search."""
+        trial = self.trials[number] = self._tried("search", number, config)
+        self._contenders.append(trial)
+        return trial
+
+    def _drop_beaten(self) -> None:
+        """Look no more at trials that have ended and not won, of which nothing changes."""
+        won = self.winner()
+        # A new list: progress reads the old one in a thread of its own.
+        self._contenders = [t for t in self._contenders if t is won or not t.finished]
 
     def _key(self, config: Config, seed: int) -> dict[str, Any]:
         key = make_key(self.space.method, self.space.benchmark, config, seed, self.environment)
@@ -266,7 +281,7 @@ class MethodSearch:
 
     def winner(self) -> Tried | None:
         """The best configuration of the search; None without one, or where none was searched."""
-        ended = [t for t in list(self.trials.values()) if t.finished and t.status != "failed"]
+        ended = [t for t in list(self._contenders) if t.finished and t.status != "failed"]
         number = selection.winner((trial.number, trial.best) for trial in ended)
         return None if number is None else self.trials[number]
 
@@ -293,12 +308,13 @@ class MethodSearch:
         for number, config in earlier.items():
             if self.searcher is None:
                 break
-            trial = self.trials[number] = self._tried("search", number, config)
+            trial = self._enter(number, config)
             self.searcher.adopt(number, config)
             if trial.restore(self.rule):
                 self.searcher.tell(number, trial.scores, trial.status)
                 self._replay_asha(trial)
         self.asked = max(self.asked, len(self.trials))
+        self._drop_beaten()
 
     def _replay_asha(self, trial: Tried) -> None:
         """Put a finished trial's values on ASHA's rungs; those that are there already stay."""

@@ -127,18 +127,18 @@ class RandomSearcher(Searcher):
         self.knobs = knobs
         self.entropy = [seed, int.from_bytes(hashlib.sha256(salt.encode()).digest()[:8], "little")]
         self.sequence: list[Config] = []
+        self.drawn: set[str] = set()
 
     def draw(self, number: int) -> Config | None:
         """Return configuration ``number`` of the sequence, whatever was tried elsewhere."""
-        seen = {identity(config) for config in self.sequence}
         while len(self.sequence) <= number:
             index = len(self.sequence)
             generator = np.random.Generator(np.random.PCG64([*self.entropy, index]))
-            config = sample_new(self.knobs, generator, seen)
+            config = sample_new(self.knobs, generator, self.drawn)
             if config is None:
                 return None
             self.sequence.append(config)
-            seen.add(identity(config))
+            self.drawn.add(identity(config))
         return self.sequence[number]
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 
@@ -18,6 +19,7 @@ from tuning.records import MethodRecords
 from tuning.resources import Resources
 from tuning.search import MethodSearch
 from tuning.searchers import TPESearcher
+from tuning.selection import Score
 from tuning.space import make_space
 from tuning.storage import StorageFailed
 from tuning.study import _work
@@ -178,6 +180,35 @@ def test_the_winner_is_confirmed(tmp_path: Path) -> None:
     assert search.winner() is best
     assert all(seed.config == best.config for seed in search.seeds.values())
     assert search.rule is selection.RULES["validation_worst_group_accuracy"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_won_and_what_is_done_is_as_if_all_trials_were_looked_at(
+    seed: int, tmp_path: Path
+) -> None:
+    search = search_of(tmp_path, trials=20, epochs=4, search="random")
+    generator = np.random.default_rng(seed)
+    running: list[Tried] = []
+    while not search.done:
+        while len(running) < 5 and (tried := search.next_work()) is not None:
+            running.append(tried)
+        tried = running[generator.integers(len(running))]
+        number = len(tried.scores) + 1
+        value = float(generator.integers(4))  # many are equal
+        row = {"round": number, "seconds": 1.0}
+        status = ["", "failed"][generator.random() < 0.05] if number < 4 else "completed"
+        if generator.random() < 0.1:
+            search.lost(tried)
+        else:
+            search.report(tried, Step([row], Score(value, 0.5, -number), status, ""))
+        running = [t for t in running if t.status == "running"]
+        trials = search.trials.values()
+        good = [t for t in trials if t.finished and t.status != "failed" and t.best]
+        expected = max(good, key=lambda t: (t.best, -t.number), default=None)
+        assert search.winner() is expected
+        assert search.search_done == (len(trials) == 20 and all(t.finished for t in trials))
+        assert bool(search.seeds) <= search.search_done
+    assert sorted(search.trials) == list(range(20))
 
 
 def test_a_process_that_dies_again_and_again_fails_its_trial(tmp_path: Path) -> None:
