@@ -146,12 +146,15 @@ def _judged(
     beta = equation.beta
     point = equation.at(u)
     image = torch.where(kept, point.image, torch.inf)
-    determined = image.min() > host.noise(gram.dtype) * torch.where(kept, point.v, 0).sum()
+    v, squares = torch.where(kept, point.v, 0), torch.where(kept, point.v * point.image, 0)
+    determined = image.min() > host.noise(gram.dtype) * v.sum()
     norms = torch.where(kept, matrix.diagonal(), 1).sqrt()
     found = point.v / norms
     residual = _residual(matrix, found, beta, kept)
     proper = torch.isfinite(found).all() & (found > 0).all()
-    usable = determined & proper & (residual <= host.USABLE)
+    apart = squares.sum() > host.OPPOSED * v.sum().square()
+    near = (residual <= host.ACCEPTED) | ((residual <= host.USABLE) & apart)
+    usable = determined & proper & near
     weights = torch.where(usable, found, _equal_lengths(norms.log(), beta, kept))
     logarithms = torch.where(kept, weights.log(), 0).sum() / kept.sum().clamp(min=1)
     weights = torch.where(kept, weights, logarithms.exp())

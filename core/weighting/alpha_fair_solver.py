@@ -19,6 +19,9 @@ from core.weighting.alpha_fair_newton import Equation, Vector, iterate
 SOLVED, NO_SOLUTION, NOT_FINITE = "solved", "no_solution", "not_finite"
 ACCEPTED = 1e-6  # residual up to which a solution counts as one
 USABLE = 1e-2  # residual up to which it serves as well as any replacement
+# But for a point of the hull of unit gradients whose square is less: such a direction is the
+# rounding of float32 gradients, and its weights are millions.
+OPPOSED = 1e-10
 
 
 class AlphaFairSolution(NamedTuple):
@@ -27,9 +30,10 @@ class AlphaFairSolution(NamedTuple):
     Args:
         weights: Positive finite weights, ``(k,)``, in the matrix's type and place. Without a
             solution they are those of the nearest point found, if its residual is at most 0.01
-            (rounding kept it from being less), otherwise weights under which all gradients are
-            equally long, scaled by the equations' sum for orthogonal gradients. Gradients that
-            are 0 are left out first, and get the geometric mean of the others' weights.
+            (rounding kept it from being less) and the gradients do not cancel to 1e-5, otherwise
+            weights under which all gradients are equally long, scaled by the equations' sum for
+            orthogonal gradients. Gradients that are 0 are left out first, and get the geometric
+            mean of the others' weights.
         residual: ``max |(gram @ w - b) / b|`` with ``b = w ** (-1 / alpha)``, in float64, of these
             weights; Inf for a matrix that is not finite.
         status: ``solved`` (residual at most 1e-6, as a rule 1e-9), ``no_solution`` (0 is in the
@@ -98,8 +102,10 @@ def _solve(gram: Vector, beta: float, tolerance: float) -> tuple[Vector, float, 
     if v is not None:
         weights = v / norms
         residual = _residual(gram, weights, beta)
-        if residual <= USABLE:  # which weights of 0 or Inf never have
-            return weights, residual, SOLVED if residual <= ACCEPTED else NO_SOLUTION
+        if residual <= ACCEPTED:  # which weights of 0 or Inf never have
+            return weights, residual, SOLVED
+        if residual <= USABLE and v.dot(correlations.dot(v)) > OPPOSED * v.sum() ** 2:
+            return weights, residual, NO_SOLUTION
     weights = _equal_lengths(log_norms, beta)
     return weights, _residual(gram, weights, beta), NO_SOLUTION
 

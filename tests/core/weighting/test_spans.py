@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from core.weighting import backward, load
+from core.weighting import alpha_fair, backward, load
+from core.weighting.engine.flat import gram_of
 from core.weighting.engine.spans import spans
 from core.weighting.fairgrad import FairGrad
 from tests.core.weighting.networks import flat
@@ -162,3 +163,32 @@ def test_precision_is_that_of_whole_gradients(kind: torch.dtype) -> None:
     error = (step.gram - wide).abs() / lengths / lengths[:, None]
     assert error.max() < 4 * torch.finfo(kind).eps
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in trunk.parameters())
+
+
+@pytest.mark.parametrize("precision", ["highest", "medium"])
+def test_opposed_gradients_are_seen_where_products_are_rounded(precision: str) -> None:
+    rows = torch.randn(5, 40_000)
+    rows[1] = -3 * rows[0]
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision(precision)
+        found = gram_of(rows)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert alpha_fair(found, 2.0).status == "no_solution"
+
+
+@pytest.mark.parametrize("factor", [-2.0, -3.0, -0.7])
+@pytest.mark.parametrize("tasks", [2, 3, 11])
+def test_opposed_losses_flag_a_step_of_ordinary_size(tasks: int, factor: float) -> None:
+    trunk = nn.Linear(64, 256)
+    features = trunk(torch.randn(16, 64)).tanh()
+    losses = [(features @ torch.randn(256)).square().mean() for _ in range(tasks - 1)]
+    weighting = load("fairgrad")
+    assert isinstance(weighting, FairGrad)
+    step = backward([*losses, factor * losses[0]], weighting, shared=trunk.parameters())
+    assert int(weighting.flagged) == 1
+    assert step.weights is not None
+    assert step.gram is not None
+    lengths = step.gram.diagonal().sqrt()
+    assert (step.weights * lengths).max() < 10 * (lengths / lengths.min()).max()
