@@ -218,6 +218,24 @@ def options(args: argparse.Namespace) -> Options:
     return Options(**{**same, "methods": tuple(args.method), "pinned": pinned})
 
 
+def _check_alone(asked_for: argparse.ArgumentParser, given: Sequence[str]) -> None:
+    """Refuse options that mean nothing to a simulated search.
+
+    Raises:
+        UserError: If there are any, even with the values that they have by default.
+    """
+    every = vars(asked_for.parse_args(given))
+    # A parser leaves alone what a namespace has, so what is None after that was not given.
+    found = vars(asked_for.parse_args(given, argparse.Namespace(**dict.fromkeys(every))))
+    idle = [name for name, value in found.items() if value is not None]
+    names = [f"--{name.replace('_', '-')}" for name in idle if name not in ("simulate", "trials")]
+    if names:
+        raise UserError(
+            f"--simulate: received {', '.join(names)} too, expected no other option than --trials: "
+            "the rest is in the records"
+        )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 2 for a user's mistake, told in one message."""
     given = sys.argv[1:] if arguments is None else list(arguments)
@@ -235,6 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.simulate is not None:
             from tuning.simulate import simulate
 
+            _check_alone(asked_for, given)
             print(simulate(args.simulate, args.trials))
             return 0
         lacking = [f"--{name}" for name in ("method", "dataset") if getattr(args, name) is None]

@@ -9,6 +9,7 @@ schedulers spend time on such curves, not what a new search would find between t
 import heapq
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -24,10 +25,12 @@ from tuning.records import MethodRecords, RunFolder
 from tuning.search import REDUCTION, RUNGS
 from tuning.searchers import RandomSearcher, Searcher, TPESearcher
 from tuning.selection import Rule, Score
+from tuning.storage import Place
 from tuning.tried import scores_of
 
 SEARCHES = ("random", "tpe")
 SCHEDULERS = ("none", "asha")
+SHOWN = 10  # methods' records that a message names
 LEAST = 5  # configurations with a full curve, below which a comparison tells nothing
 
 
@@ -120,7 +123,7 @@ def read(folder: str | Path) -> Table:
     if definition is None:
         raise UserError(
             f"--simulate: '{folder}' holds no study: expected one method's records, "
-            "<storage>/<dataset>/<method>, with its study.json"
+            f"<storage>/<dataset>/<method>, with its study.json{_said(_below(records.place))}"
         )
     knobs = {
         name: Knob(
@@ -143,6 +146,20 @@ def read(folder: str | Path) -> Table:
         )
     name = f"{definition['dataset']}/{records.name}"
     return Table(name, knobs, rule, whole, len(runs) - len(whole))
+
+
+def _below(root: Place) -> list[str]:
+    """Return the methods' records below a storage's root, or below one of its data sets."""
+    with suppress(OSError):  # a folder that may not be read has nothing to tell
+        children = [root / name for name in root.names()]
+        inner = [child / name for child in children for name in child.names()]
+        return [str(found) for found in (*children, *inner) if found.exists("study.json")]
+    return []
+
+
+def _said(found: list[str]) -> str:
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return f"; below it are {', '.join(found[:SHOWN])}{more}" if found else ""
 
 
 def _curve(rule: Rule, seeds: Sequence[RunFolder]) -> Curve | None:

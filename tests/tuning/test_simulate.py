@@ -7,6 +7,7 @@ import pytest
 
 from datasets.errors import UserError
 from datasets.knobs import Knob
+from tuning.cli import main
 from tuning.records import MethodRecords
 from tuning.searchers import GridSearcher
 from tuning.simulate import distance, make, read, search, simulate
@@ -86,3 +87,36 @@ def test_distance_is_on_the_knobs_own_scale() -> None:
     assert distance(knobs, {"lr": 0.01}, {"lr": 0.1}) == pytest.approx(1 / 9)
     assert distance(knobs, {"lr": 0.01, "size": 32}, {"lr": 0.01}) == 1
     assert distance(knobs, {}, {"lr": 0.1, "size": 16}) == 0
+
+
+def test_a_root_folder_names_the_methods_below_it(tmp_path: Path) -> None:
+    write(tmp_path / "d" / "m", 6)
+    write(tmp_path / "d" / "other", 6)
+    (tmp_path / "d" / "m.txt").touch()
+    for folder in (tmp_path, tmp_path / "d"):
+        with pytest.raises(UserError, match="holds no study") as refused:
+            read(folder)
+        named = str(refused.value).split("below it are ")[1].split(", ")
+        assert named == [str(tmp_path / "d" / "m"), str(tmp_path / "d" / "other")]
+    with pytest.raises(UserError) as refused:
+        read(tmp_path / "nowhere")
+    assert "below" not in str(refused.value)
+
+
+def test_options_without_a_meaning_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "d" / "m", 6)
+    simulated = ["--simulate", str(tmp_path / "d" / "m"), "--trials", "2"]
+    assert main(simulated) == 0
+    assert "2 trials" in capsys.readouterr().out
+    for option, *values in (
+        ["--method", "nope"], ["--dataset", "nope"], ["--set", "x=1"], ["--results", "x"],
+        ["--seeds", "5"], ["--resume"], ["--search", "tpe"], ["--max-device-hours", "1"],
+    ):  # fmt: skip
+        assert main([*simulated, option, *values]) == 2
+        captured = capsys.readouterr()
+        assert captured.err.startswith(f"error: --simulate: received {option} too, expected")
+        assert not captured.out
+    assert main([*simulated, "--plan", "--data-root", "x"]) == 2
+    assert "--data-root, --plan too" in capsys.readouterr().err
