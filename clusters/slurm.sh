@@ -36,10 +36,13 @@ mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 on() {  # on NODE COMMAND...: becomes a step there; call it in a subshell or the background
     local node=$1
     shift
-    exec srun --nodes=1 --ntasks=1 --nodelist="$node" --overlap "$@"
+    # A step does not inherit the batch's CPUs for each task since Slurm 22.05.
+    exec srun --nodes=1 --ntasks=1 --cpus-per-task="$cpus" --nodelist="$node" --overlap "$@"
 }
 head=${nodes[0]}
-read -r address _ < <(on "$head" hostname --ip-address)
+# Its first IPv4 address: `hostname --ip-address` may say 127.0.1.1, which other nodes cannot reach.
+address=$(on "$head" hostname -I | tr ' ' '\n' | grep -m 1 '^[0-9.]\+$') ||
+    { echo "no address of $head is known: hostname -I there tells none" >&2; exit 1; }
 
 steps=()
 finish() {

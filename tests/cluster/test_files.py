@@ -53,6 +53,9 @@ def mistakes(config: dict[str, Any]) -> list[str]:
             found.append(f"{role}: usage statistics are sent")
     if "--dashboard-host=127.0.0.1" not in head:
         found.append("head: the dashboard listens to the world")
+    prepared = "\n".join(config.get("head_setup_commands", []))
+    if "ray[default]" in prepared and "grpc" not in prepared.partition("ray[default]")[2]:
+        found.append("head: Ray's clients are served on the node's address")
     if kind == "local" and "RAY_enable_autoscaler_v2=0" not in head:
         found.append("head: the second autoscaler knows no machines of one's own")
     for name, node in config.get("available_node_types", {}).items():
@@ -85,6 +88,7 @@ def test_a_damaged_file_is_noticed(path: Path) -> None:
         {"provider": {**sound["provider"], "regoin": "us-east-1"}},
         {"provider": {"type": sound["provider"]["type"]}},
         {"head_start_ray_commands": ["ray start --head --dashboard-host=0.0.0.0"]},
+        {"head_setup_commands": [".venv/bin/python -m pip install 'ray[default]==2.60.0'"]},
     )
     for damage in damages:
         assert mistakes({**sound, **damage})
@@ -174,6 +178,30 @@ def test_versions_of_ray_agree() -> None:
     for path in (*LAUNCHED, ROOT / "clusters/Dockerfile"):
         for version in re.findall(r"ray\[default\]==([\d.]+)", path.read_text()):
             assert version == ray.__version__
+
+
+def test_the_extra_opens_no_port_for_clients(tmp_path: Path) -> None:
+    """The setup line, on a copy of the command `ray`, with a `grpc` beside it as the extra has."""
+    copied = tmp_path / ".venv/bin/ray"
+    copied.parent.mkdir(parents=True)
+    (tmp_path / "grpc.py").touch()
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    lines = set()
+    for path in (ROOT / "cluster.yaml", ROOT / "clusters/gcp.yaml"):
+        (command,) = (c for c in load(path)["head_setup_commands"] if "grpc" in c)
+        lines.add(command.replace("cd ~/evenhand && ", ""))
+    (line,) = lines
+    assert line in (ROOT / "clusters/Dockerfile").read_text()
+    shutil.copy(RAY, copied)
+    for _ in range(2):  # `ray up` runs it again
+        subprocess.run(["bash", "-c", line], cwd=tmp_path, check=True, timeout=20)
+    assert copied.read_text().count("grpc") == 1
+    done = subprocess.run(  # refused before anything starts, because there is no client to serve
+        [copied, "start", "--head", "--ray-client-server-port=10001"],
+        env=environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "Ray Client requires" in done.stderr
 
 
 # --- the real `ray up` against a stand-in for AWS on loopback ---
@@ -308,8 +336,9 @@ provider.create_node(config["available_node_types"]["gpu"]["node_config"], tags,
 
 SRUN = """#!/bin/bash
 # Runs a step here: all "nodes" are this machine, which `hostname` calls by loopback.
+[[ " $* " == *" --cpus-per-task=1 "* ]] || { echo "no CPUs asked for" >&2; exit 1; }
 while [[ $1 == --* ]]; do shift; done
-if [ "$1" = hostname ]; then echo 127.0.0.1; exit; fi
+if [ "$1 $2" = "hostname -I" ]; then echo "fe80::1 127.0.0.1 192.0.2.9 "; exit; fi
 exec "$@"
 """
 
