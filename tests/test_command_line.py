@@ -61,6 +61,8 @@ GOOD = ["--method", "erm", "--dataset", "colored_digits"]
         (["--method", "all", "erm", *GOOD[2:]], ["'all' stands alone"]),
         (["--method", "all", *GOOD[2:], "--set", "T=abc"], ["T", "'abc'", "a whole number"]),
         ([*GOOD, "rwg"], ["unknown argument 'rwg'"]),
+        (["doctro"], ["unknown command 'doctro' (did you mean 'doctor'?)"]),
+        (["exprot"], ["unknown command 'exprot' (did you mean 'export'?)"]),
         ([*GOOD, "--seeds", "2000"], ["--seeds", "2000", "at most 1000"]),
         ([*GOOD, "--trials", "0"], ["--trials", "'0'", "from 1"]),
         ([*GOOD, "--seeds", "0"], ["--seeds", "'0'", "from 1"]),

@@ -11,7 +11,9 @@ from tuning import doctor
 from tuning.converters import at_least, share
 from tuning.diagnosis import Finding
 from tuning.options import Options
+from tuning.records import check_writable
 from tuning.resources import Resources, choose, cluster, cluster_address
+from tuning.storage import check_usable, is_url, place
 
 EPILOG = """\
 examples:
@@ -37,7 +39,11 @@ def parser() -> argparse.ArgumentParser:
     add("--data-root", type=Path, default=Path("data"), metavar="DIR", help="data sets (data)")
     add("--results", type=Path, default=Path("results"), metavar="DIR", help="exports (results)")
     add("--storage", metavar="DIR|URL", help="records of the study (<results>.records)")
-    add("--address", metavar="HOST:PORT", help="Ray cluster (the one running here, else a local)")
+    add(
+        "--address",
+        metavar="HOST:PORT|local",
+        help="Ray cluster (the one running here, else a local)",
+    )
     add("--gpus-per-trial", type=share, metavar="F|auto", help="as the study would take")
     add("--cpus-per-trial", type=at_least(1, True), default=1, metavar="N", help="likewise (1)")
     add("--set", action="append", default=[], metavar="model=M", help="the model, if another")
@@ -61,6 +67,11 @@ def visit(arguments: Sequence[str]) -> int:
             raise UserError(f"--dataset: {unknown('data set', args.dataset, datasets.names())}")
         model = model or datasets.load(args.dataset, str(args.data_root)).protocol.model
     options = Options((), args.dataset or "", storage=args.storage, results=args.results)
+    check_writable("--results", options.results)
+    if is_url(options.records):
+        check_usable(place(options.records))
+    else:
+        check_writable("--storage", Path(options.records))
     with cluster(cluster_address(args.address)) as nodes:
         found: list[Finding] = []
         try:
@@ -73,6 +84,7 @@ def visit(arguments: Sequence[str]) -> int:
             dataset=options.dataset,
             data_root=args.data_root,
             places=[options.records],
+            results=options.results,
             models=[model] if model else [],
             cpus=resources.cpus,
             gpus=resources.gpus,

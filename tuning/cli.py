@@ -10,7 +10,7 @@ import datasets
 from core import method as methods
 from core.arguments import Parser, check_epochs, pairs
 from core.environment import PRECISIONS
-from datasets.errors import UserError
+from datasets.errors import UserError, unknown
 from tuning.converters import at_least, duration, share
 from tuning.options import Options
 from tuning.selection import RULES
@@ -165,7 +165,7 @@ def parser() -> argparse.ArgumentParser:
     )
     where.add_argument(
         "--address",
-        metavar="HOST:PORT",
+        metavar="HOST:PORT|local",
         help="Ray cluster (the one running here, else a local one)",
     )
     out = found.add_argument_group("records and results")
@@ -248,6 +248,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from tuning.checkup import visit
 
             return visit(given[1:])
+        if given and not given[0].startswith("-"):
+            raise UserError(unknown("command", given[0], ("doctor", "export")))
         asked_for = parser()
         args = asked_for.parse_args(given)
         if args.simulate is not None:

@@ -65,7 +65,9 @@ def shared(
             mend = "give all nodes the right to it: a role of the machines, or ~/.aws/credentials"
         for node in (n for n in nodes if n.node in answers):
             why = answers[node.node].unseen.get(where, "")
-            if not why and not place(where).exists(f"{MARK}{question.token}-{node.node}"):
+            if not why and not place(where).impatient().exists(
+                f"{MARK}{question.token}-{node.node}"
+            ):
                 why = "what it writes is not seen on the head"
             if why:
                 good = False
@@ -156,11 +158,7 @@ def alone(
             Finding("warning", host, f"its clock is {ahead:.0f} s off",
                     "on it: sudo timedatectl set-ntp true")
         )  # fmt: skip
-    for folder, free in facts.free.items():
-        if free < LITTLE:
-            level = "error" if free < NOTHING else "warning"
-            mend = "delete what nobody needs, such as old *.records or Ray's folders in /tmp/ray"
-            found.append(Finding(level, host, f"{folder} has {free:.1f} GiB left", mend))
+    found += disks(host, facts.free)
     found += _gpu_count(host, node, facts)
     if facts.gpus and facts.mps:
         what = "MPS is on: trials that share a GPU compute at the same time"
@@ -174,6 +172,21 @@ def alone(
         role = devices(node.cpus, node.gpus) if trials else "no trials"
         found.append(Finding("ok", host, f"answers, in {spent:.1f} s with the others; {role}"))
     return found
+
+
+def disks(host: str, room: dict[str, float]) -> list[Finding]:
+    """Return which folders' disks are nearly full, by their free GiB."""
+    mend = "delete what nobody needs, such as old *.records or Ray's folders in /tmp/ray"
+    return [
+        Finding(
+            "error" if free < NOTHING else "warning",
+            host,
+            f"{folder} has {free:.1f} GiB left",
+            mend,
+        )
+        for folder, free in room.items()
+        if free < LITTLE
+    ]
 
 
 def _gpu_count(host: str, node: Patient, facts: Facts) -> list[Finding]:

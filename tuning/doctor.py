@@ -5,6 +5,7 @@ raises what would make it fail.
 """
 
 import socket
+import sys
 import time
 import uuid
 from collections import Counter
@@ -20,11 +21,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from datasets.errors import Problems, UserError
 from tuning import diagnosis, node_facts
 from tuning.diagnosis import Finding, Patient
-from tuning.node_facts import MARK, Facts, Question, look
+from tuning.node_facts import MARK, Facts, Question, cache, existing, look, room
 from tuning.storage import is_url, place, reason
 
 GONE = (NodeDiedError, TaskUnschedulableError)
 PATIENCE = 90.0  # seconds for a node to answer: a first process on it may import torch from NFS
+HURRY = 20.0  # seconds for it before a study, once another that can hold trials has answered
 
 
 def patients() -> list[Patient]:
@@ -44,6 +46,7 @@ def preflight(
     dataset: str,
     data_root: Path,
     places: Sequence[str],
+    results: Path = Path("results"),
     models: Sequence[str] = (),
     cpus: float = 1,
     gpus: float = 0,
@@ -55,6 +58,7 @@ def preflight(
         dataset: The benchmark.
         data_root: The folder of the data sets.
         places: Folders and URLs that all nodes must share.
+        results: The folder of the exports, which only this machine writes.
         models: Names of models whose weights trials need.
         cpus: CPUs of a trial.
         gpus: Share of a GPU, or GPUs, of a trial.
@@ -64,13 +68,13 @@ def preflight(
     Raises:
         Problems: What would make the study fail, each with what mends it.
     """
-    found = (
-        _this_machine(places, gpus)
-        if alone
-        else examine(
-            dataset=dataset, data_root=data_root, places=places, models=models, cpus=cpus, gpus=gpus
-        )
-    )
+    if alone:
+        found = _this_machine(Question("", (), str(data_root), dataset), [*places, results], gpus)
+    else:
+        found = examine(
+            dataset=dataset, data_root=data_root, places=places, results=results, models=models,
+            cpus=cpus, gpus=gpus, patience=HURRY,
+        )  # fmt: skip
     errors = [finding for finding in found if finding.level == "error"]
     if errors:
         raise Problems(
@@ -79,14 +83,15 @@ def preflight(
     return [finding for finding in found if finding.level == "warning"]
 
 
-def _this_machine(places: Sequence[str], gpus: float) -> list[Finding]:
+def _this_machine(question: Question, written: Sequence[str | Path], gpus: float) -> list[Finding]:
     """Examine this machine in this process, in milliseconds."""
-    host, folders = socket.gethostname(), [_existing(p) for p in places if not is_url(p)]
+    host = socket.gethostname()
     cards = node_facts.gpus() if gpus else ()
     now = time.time()
-    facts = Facts(host, now, {}, "", cards, node_facts.room([*folders, "/tmp"]))
+    free = room([*map(str, written), "/tmp", *cache(question)])
+    facts = Facts(host, now, {}, "", cards, free)
     node = Patient("", host, 0, facts.devices)
-    return diagnosis.alone(node, facts, Question("", (), ""), True, gpus, now, 0.0)
+    return diagnosis.alone(node, facts, question, True, gpus, now, 0.0)
 
 
 def examine(
@@ -94,9 +99,11 @@ def examine(
     dataset: str = "",
     data_root: Path = Path("data"),
     places: Sequence[str] = (),
+    results: Path = Path("results"),
     models: Sequence[str] = (),
     cpus: float = 1,
     gpus: float = 0,
+    patience: float = PATIENCE,
 ) -> list[Finding]:
     """Examine all nodes of the cluster that this process has joined.
 
@@ -104,28 +111,28 @@ def examine(
         dataset: The benchmark; empty asks nothing about data.
         data_root: The folder of the data sets.
         places: Folders and URLs that all nodes must share: the records.
+        results: The folder of the exports, which only this machine writes.
         models: Names of models whose weights trials need.
         cpus: CPUs of a trial.
         gpus: Share of a GPU, or GPUs, of a trial.
+        patience: Seconds for a node to answer once another that can hold trials has.
     """
-    existing = tuple(dict.fromkeys(p if is_url(p) else _existing(p) for p in places))
-    question = Question(
-        uuid.uuid4().hex, existing, str(data_root.absolute()), dataset, tuple(models)
-    )
+    shared = tuple(dict.fromkeys(p if is_url(p) else existing(p) for p in places))
+    question = Question(uuid.uuid4().hex, shared, str(data_root.absolute()), dataset, tuple(models))
     nodes = patients()
     own = ray.get_runtime_context().get_node_id()
     trials = {n.node: n.cpus >= cpus and n.gpus >= min(gpus, 1) for n in nodes}
     try:
-        for where in existing:
-            place(where).write(f"{MARK}{question.token}-driver", b"driver")
+        for where in shared:
+            place(where).impatient().write(f"{MARK}{question.token}-driver", b"driver")
         start = time.time()
-        answers, silent = _ask(question, nodes, trials)
+        answers, silent = _ask(question, nodes, trials, patience)
         spent = time.time() - start
         found = [*silent, *diagnosis.shared(question, nodes, answers)]
     except (OSError, UserError) as error:
-        return [Finding("error", "head", f"cannot write in {', '.join(existing)}: {reason(error)}")]
+        return [Finding("error", "head", f"cannot write in {', '.join(places)}: {reason(error)}")]
     finally:
-        for where in existing:
+        for where in shared:
             _remove_tokens(where, [f"{MARK}{question.token}-{n.node}" for n in nodes])
             _remove_tokens(where, [f"{MARK}{question.token}-driver"])
     by_node = {node.node: node for node in nodes}
@@ -133,6 +140,11 @@ def examine(
     found += diagnosis.versions(answers, own, by_node)
     for node, facts in answers.items():
         found += diagnosis.alone(by_node[node], facts, question, trials[node], gpus, start, spent)
+    written = room([str(results)])
+    known = answers[own].free if own in answers else {}
+    found += diagnosis.disks(
+        socket.gethostname(), {k: v for k, v in written.items() if k not in known}
+    )
     rank = {"error": 0, "warning": 1, "ok": 2}
     return sorted(found, key=lambda finding: rank[finding.level])
 
@@ -140,7 +152,7 @@ def examine(
 def _remove_tokens(where: str, names: Sequence[str]) -> None:
     with suppress(OSError, UserError):
         for name in names:
-            place(where).delete(name)
+            place(where).impatient().delete(name)
 
 
 def report(findings: Iterable[Finding]) -> str:
@@ -151,16 +163,8 @@ def report(findings: Iterable[Finding]) -> str:
     return "\n".join([*map(str, listed), last])
 
 
-def _existing(folder: str) -> str:
-    """Return a folder, or its nearest parent that exists: a study makes the rest."""
-    found = Path(folder).absolute()
-    while not found.is_dir() and found != found.parent:
-        found = found.parent
-    return str(found)
-
-
 def _ask(
-    question: Question, nodes: Sequence[Patient], trials: dict[str, bool]
+    question: Question, nodes: Sequence[Patient], trials: dict[str, bool], patience: float
 ) -> tuple[dict[str, Facts], list[Finding]]:
     """Return each node's answer, and a finding for each that gave none."""
     task: Any = ray.remote(num_cpus=0, max_retries=0)(look)
@@ -170,7 +174,14 @@ def _ask(
         ).remote(question, node.node, trials[node.node]): node
         for node in nodes
     }
-    ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=PATIENCE)
+    ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=patience)
+    waited = patience
+    if late and not any(trials[asked[reference].node] for reference in ready):
+        hosts = ", ".join(asked[reference].host for reference in late)
+        print(f"no answer within {patience:g} s from {hosts}: waiting on", file=sys.stderr)
+        waited = PATIENCE
+        rest = max(PATIENCE - patience, 0)
+        ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=rest)
     answers, silent, gone = {}, [], []
     for reference in ready:
         node = asked[reference]
@@ -189,7 +200,7 @@ def _ask(
     for reference in late:
         ray.cancel(reference, force=True)
         mend = "on it: ray stop --force; then ray up --no-config-cache --no-restart FILE"
-        gone.append((asked[reference], f"does not answer within {PATIENCE:g} s", mend))
+        gone.append((asked[reference], f"does not answer within {waited:g} s", mend))
     # A study can do without a lost machine as long as another can hold its trials.
     level = "warning" if any(trials[node] for node in answers) else "error"
     return answers, [*silent, *(Finding(level, node.host, *told) for node, *told in gone)]

@@ -83,7 +83,7 @@ class Facts:
         versions: Of Python and the packages that decide numbers.
         code: Hash of the project's code there.
         gpus: Its GPUs, as its driver tells.
-        free: Free GiB of each place, and of the folder for temporary files.
+        free: Free GiB of each place, of the folder for temporary files and of the data's cache.
         unseen: Why it does not see or cannot write a place.
         data: What is wrong with the data set.
         cached: Whether the data set's arrays lie ready; None where there is nothing to prepare.
@@ -124,7 +124,7 @@ def look(question: Question, node: str, trials: bool) -> Facts:
         versions=versions(),
         code=code_hash(),
         gpus=gpus(),
-        free=room((*question.places, "/tmp")),
+        free=room((*question.places, "/tmp", *(cache(question) if trials else ()))),
         unseen={p: why for p in question.places if (why := _unseen(p, question, node))},
         data=data,
         cached=cached,
@@ -154,9 +154,33 @@ def code_hash() -> str:
     return found.hexdigest()[:12]
 
 
+def existing(folder: str | Path) -> str:
+    """Return a folder, or its nearest parent that exists: a study makes the rest."""
+    found = Path(folder).absolute()
+    while not found.is_dir() and found != found.parent:
+        found = found.parent
+    return str(found)
+
+
 def room(folders: Sequence[str]) -> dict[str, float]:
-    """Return the free GiB of those folders that exist."""
-    return {f: shutil.disk_usage(f).free / 1024**3 for f in folders if os.path.isdir(f)}
+    """Return the free GiB where folders lie or will lie, once for each disk."""
+    found = [existing(folder) for folder in folders if not is_url(folder)]
+    disks = {os.stat(folder).st_dev: folder for folder in reversed(found)}
+    return {folder: shutil.disk_usage(folder).free / 1024**3 for folder in disks.values()}
+
+
+def cache(question: Question) -> tuple[str, ...]:
+    """Return the folder where the data set's arrays are prepared, if it is one that has any."""
+    import datasets
+    from datasets.cache import folder_of
+    from datasets.disk import OnDisk
+
+    if not question.dataset:
+        return ()
+    benchmark = datasets.load(question.dataset, question.data_root)
+    if not isinstance(benchmark, OnDisk):
+        return ()
+    return (str(folder_of(benchmark.cache_name, benchmark.data_root).absolute()),)
 
 
 def _unseen(where: str, question: Question, node: str) -> str:
@@ -164,7 +188,7 @@ def _unseen(where: str, question: Question, node: str) -> str:
     if not is_url(where) and not os.path.isdir(where):
         return "the folder does not exist there"
     try:
-        shared = place(where)
+        shared = place(where).impatient()
         if not shared.exists(f"{MARK}{question.token}-driver"):
             return "it is another folder there: what the head writes is not seen"
         shared.write(f"{MARK}{question.token}-{node}", node.encode())

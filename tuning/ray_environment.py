@@ -1,7 +1,10 @@
 """What Ray must be told before it is imported: no noise, no state of its own, its own token."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
+
+TOKEN = Path("~/.ray/auth_token").expanduser()  # Ray makes it with its first local cluster
 
 SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -21,7 +24,15 @@ def prepare() -> None:
     """Set the variables that the user has not set."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    # Ray makes this file with its first local cluster; a later `ray start` then asks for the
-    # token, but a driver shows it only if it is told to.
-    if Path("~/.ray/auth_token").expanduser().exists():
+    # A `ray start` asks for the token as soon as there is one, but a driver shows it only if it
+    # is told to.
+    if TOKEN.exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def protect_token() -> None:
+    """Let only its owner read the token, also one yet to be made: Ray lets all read it."""
+    with suppress(OSError):  # there is none, or a home that cannot be written
+        TOKEN.parent.mkdir(mode=0o700, exist_ok=True)
+        if TOKEN.stat().st_mode & 0o077:
+            TOKEN.chmod(0o600)

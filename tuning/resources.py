@@ -13,11 +13,14 @@ from typing import Any
 
 import ray
 import torch
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray.exceptions import AuthenticationError, RpcError
 
 from datasets.errors import UserError
 from datasets.folder import VARIABLE as FOLDER
 from tuning import node_facts
 from tuning.options import AUTO, Gpus
+from tuning.ray_environment import protect_token
 
 SHARES = (1.0, 0.5, 0.25, 0.125)  # of a GPU: those that fill it
 CONTEXT = 512 * 1024**2  # bytes, about, that a process holds of a GPU beside torch's own memory
@@ -27,6 +30,10 @@ TRAVELS = ("core", "datasets", "search_spaces", "tuning")  # what trials run and
 MOST_CODE = 50 * 2**20  # bytes of it
 # Where an object store is, for workers on other machines; what opens it lies there already.
 STORE = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
+LOCAL = "local"  # the address of a cluster that a command starts and ends
+REFUSED = (
+    "does not take this user's token (~/.ray/auth_token, RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN)"
+)
 READ = (FOLDER, "EVENHAND_CACHE", "HF_HOME", "TORCH_HOME")  # which data and models are read
 
 
@@ -162,21 +169,34 @@ def slots(nodes: list[Node], resources: Resources) -> int:
 def cluster_address(asked: str | None) -> str | None:
     """Return the Ray cluster to join; None for a local one of this command's own.
 
-    ``--address``, then the variable ``RAY_ADDRESS``, then a cluster that ``ray start`` or
-    ``ray up`` left running on this machine.
+    ``--address``, then the variable ``RAY_ADDRESS``, where ``local`` asks for one of this command's
+    own; then a cluster that ``ray start`` or ``ray up`` left running on this machine, unless it is
+    somebody else's.
 
     Raises:
-        UserError: If nothing listens at the address that was asked for.
+        UserError: If nothing listens at the address that was asked for, or it refuses the token.
     """
     for source, address in (("--address", asked), ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS"))):
+        if address == LOCAL:
+            return None
         if address:
-            reason = _silent(address)
-            if reason:
+            if reason := _silent(address):
                 raise UserError(f"{source}: no Ray cluster at '{address}': {reason}")
+            if _refused(address):
+                raise UserError(
+                    f"{source}: the Ray cluster at '{address}' {REFUSED}; copy it from its head, "
+                    f"or take one of this command's own with --address {LOCAL}"
+                )
             return address
     noted = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
     address = noted.read_text().strip() if noted.exists() else ""
-    return address if address and not _silent(address) else None
+    if not address or _silent(address):
+        return None
+    if _refused(address):
+        told = f"the Ray cluster at '{address}', found on this machine, {REFUSED}"
+        print(f"{told}: a local one of this command's own takes its place", file=sys.stderr)
+        return None
+    return address
 
 
 def _silent(address: str) -> str:
@@ -189,6 +209,38 @@ def _silent(address: str) -> str:
     except OSError as error:
         return error.strerror or str(error) or type(error).__name__
     return ""
+
+
+def _refused(address: str) -> bool:
+    """Return whether a cluster takes no commands with this user's token.
+
+    Ray itself would try for long, and say only that it cannot connect.
+    """
+    if "://" in address or not address.rpartition(":")[2].isdigit():
+        return False
+    with _quiet():
+        try:
+            GcsClient(address=address)
+        except AuthenticationError:
+            return True
+        except RpcError:  # what else is wrong, ray.init says
+            return False
+    return False
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what Ray's C++ writes to the standard error out of sight."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
 
 
 def travelling_code() -> dict[str, Any]:
@@ -242,6 +294,7 @@ def cluster(address: str | None) -> Iterator[list[Node]]:
     if not address:
         environment["PYTHONPATH"] = str(ROOT)
     arguments: dict[str, Any] = {"address": address} if address else _local_arguments()
+    protect_token()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -255,6 +308,8 @@ def cluster(address: str | None) -> Iterator[list[Node]]:
             first = str(error).strip().splitlines()[0]
             where = f"at '{address}'" if address else "could be started here"
             raise UserError(f"no Ray cluster {where}: {first}") from None
+        finally:
+            protect_token()
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:

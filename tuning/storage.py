@@ -12,6 +12,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -22,6 +23,14 @@ from datasets.errors import UserError
 SCHEMES = ("s3", "gs")
 PART = 8 * 1024**2  # bytes of a file that are handed to an upload at once
 TEMPORARY = ".new-"  # how a folder's file begins that is not complete
+IMPATIENT: dict[str, dict[str, Any]] = {  # arguments of pyarrow's file systems, for a check
+    "s3": {
+        "connect_timeout": 3.0,
+        "request_timeout": 5.0,
+        "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=2),
+    },
+    "gs": {"retry_time_limit": timedelta(seconds=10)},
+}
 
 
 class StorageFailed(UserError):
@@ -100,6 +109,10 @@ class Place(ABC):
         """Return whether something is stored under a name."""
         return self.read(name) is not None
 
+    def impatient(self) -> "Place":
+        """Return the same place, which answers or fails within seconds: for a check."""
+        return self
+
     @abstractmethod
     def __str__(self) -> str:
         """Return where it is, as a message says it and :func:`place` takes it."""
@@ -124,22 +137,28 @@ def place(where: str | Path) -> Place:
     text = str(where)
     if not is_url(text):
         return Folder(Path(os.path.abspath(text)))
-    scheme, _, rest = text.partition("://")
-    if scheme not in SCHEMES:
-        raise UserError(
-            f"--storage: received '{text}', expected a folder, or a URL that begins with "
-            f"{' or '.join(f'{known}://' for known in SCHEMES)}"
-        )
-    if "@" in rest.partition("/")[0]:  # a URL is told in messages and command lines
+    told, _, query = text.partition("?")
+    scheme, _, rest = told.partition("://")
+    bucket = rest.partition("/")[0]
+    # A URL is told in messages and command lines. A secret may contain a slash; a bucket's name
+    # contains no colon.
+    if "@" in bucket or ":" in bucket:
         raise UserError(
             "--storage: a URL without credentials is expected; they belong into "
             "~/.aws/credentials, a role of the machines, or the environment"
         )
+    if scheme not in SCHEMES:
+        raise UserError(
+            f"--storage: received '{told}', expected a folder, or a URL that begins with "
+            f"{' or '.join(f'{known}://' for known in SCHEMES)}"
+        )
+    if not bucket:
+        raise UserError(f"--storage: received '{told}', expected {scheme}://BUCKET/PREFIX")
     try:
         store, path = fs.FileSystem.from_uri(text)
-        return Bucket(store, path, scheme, rest.partition("?")[2])
     except (OSError, ValueError) as error:
-        raise UserError(f"--storage: '{text}': {reason(error)}") from None
+        raise UserError(f"--storage: '{told}': {reason(error)}") from None
+    return Bucket(store, path, scheme, query)
 
 
 def check_usable(where: Place) -> None:
@@ -149,10 +168,11 @@ def check_usable(where: Place) -> None:
         UserError: With the reason.
     """
     name = f"{TEMPORARY}check-{os.getpid()}"
+    asked = where.impatient()
     try:
-        where.write(name, b"evenhand")
-        back = where.read(name)
-        where.delete(name)
+        asked.write(name, b"evenhand")
+        back = asked.read(name)
+        asked.delete(name)
     except OSError as error:
         raise UserError(f"--storage: cannot write in '{where}': {reason(error)}") from None
     if back != b"evenhand":
@@ -164,7 +184,8 @@ def reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    # Google's end with all that is known, which says the same again.
+    return lines[0].partition(" error_info=")[0] if lines else type(error).__name__
 
 
 class Folder(Place):
@@ -245,6 +266,12 @@ class Bucket(Place):
         self.path = path.rstrip("/")
         self.scheme = scheme
         self.query = query
+
+    def impatient(self) -> "Bucket":
+        """Return the same prefix with few and short attempts; by default they take minutes."""
+        rebuild, (options,) = self.store.__reduce__()
+        store = rebuild({**options, **IMPATIENT[self.scheme]})
+        return Bucket(store, self.path, self.scheme, self.query)
 
     def _of(self, name: str) -> str:
         return str(PurePosixPath(self.path) / name)

@@ -95,6 +95,7 @@ def _preflight(plan: Plan, resources: Resources, alone: bool) -> list[Finding]:
         dataset=options.dataset,
         data_root=options.data_root,
         places=[options.records],
+        results=options.results,
         models=list(dict.fromkeys(model_of(space) for space in plan.spaces)),
         cpus=resources.cpus,
         gpus=resources.gpus,

@@ -1,6 +1,7 @@
 """The doctor: what it finds on a real Ray cluster of this machine, and how answers are judged."""
 
 import os
+import shutil
 import subprocess
 import time
 from dataclasses import replace
@@ -8,19 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from datasets.errors import UserError
 from tests.command import python
 from tuning import diagnosis, doctor
+from tuning.checkup import visit
 from tuning.diagnosis import Finding, Patient
 from tuning.node_facts import (
     Facts,
     Gpu,
     Holder,
     Question,
+    cache,
     code_hash,
     gpus,
     look,
     mig_slices,
     mps,
+    room,
     versions,
 )
 
@@ -59,6 +64,36 @@ def test_on_this_machine(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())  # no token is left
     assert "waterbirds" in preflight
     assert "; python -m datasets.prepare waterbirds" in preflight  # what mends it
+
+
+def test_the_doctor_refuses_before_anything_starts(tmp_path: Path) -> None:
+    for option, value, expected in (
+        ("--storage", "s4://bucket/x", "begins with s3:// or gs://"),
+        ("--storage", "/proc/xyz", "cannot write in '/proc/xyz'"),
+        ("--results", "/proc/xyz", "cannot write in '/proc/xyz'"),
+    ):
+        with pytest.raises(UserError, match=f"{option}: .*{expected}"):
+            visit(["--results", str(tmp_path), option, value])
+    assert not list(tmp_path.iterdir())
+
+
+def test_room_is_told_once_for_each_disk(tmp_path: Path) -> None:
+    below = [str(tmp_path / "a" / "b"), str(tmp_path), "s3://bucket/x"]
+    ((folder, free),) = room(below).items()
+    assert folder == str(tmp_path)
+    assert free == pytest.approx(shutil.disk_usage(tmp_path).free / 2**30, rel=0.1)
+    assert set(room([*below, "/proc"])) == {str(tmp_path), "/proc"}
+
+
+def test_the_disk_of_prepared_data_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EVENHAND_CACHE", raising=False)
+    question = Question("t", (), str(tmp_path), "waterbirds")
+    (folder,) = cache(question)
+    assert Path(folder).is_relative_to(tmp_path)
+    monkeypatch.setenv("EVENHAND_CACHE", "/proc/here")
+    assert cache(question)[0].startswith("/proc/here/")
+    assert cache(replace(question, dataset="colored_digits")) == ()
+    assert "/proc" in look(question, "b", trials=True).free
 
 
 # --- how answers are judged ---

@@ -17,7 +17,7 @@ import torch
 from datasets.errors import UserError
 from tests.command import copied_project, descendants, environment, tune
 from tests.tuning.test_doctor import MIG, stand_in
-from tuning import resources
+from tuning import ray_environment, resources
 from tuning.resources import Node, Resources, choose, local_nodes, slots, travelling_code
 
 
@@ -56,7 +56,7 @@ def test_the_largest_node_is_named() -> None:
         choose(nodes, 1, 2)
 
 
-def start_with_gpu(name: str) -> tuple["subprocess.Popen[str]", str, Path]:
+def start_with_gpu(name: str, **more: str) -> tuple["subprocess.Popen[str]", str, Path]:
     """Start a Ray cluster on loopback with a GPU that is only declared; give its address."""
     folder = Path("/tmp") / f"evenhand-{name}-{os.getpid()}"  # Ray's sockets need a short path
     with socket.socket() as free:
@@ -67,7 +67,7 @@ def start_with_gpu(name: str) -> tuple["subprocess.Popen[str]", str, Path]:
         [ray, "start", "--head", f"--port={port}", "--num-cpus=4", "--num-gpus=1", "--block",
          "--node-ip-address=127.0.0.1", "--include-dashboard=false", f"--temp-dir={folder}",
          "--disable-usage-stats"],
-        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**environment(), **more}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None
@@ -137,6 +137,58 @@ def test_a_request_that_no_node_can_hold_writes_nothing(declared_gpu: str, folde
     assert "largest node" in done.err
     assert "1 GPU)" in done.err
     assert not list(folder.iterdir())
+
+
+ASK = """
+import os, sys
+import tuning
+from datasets.errors import UserError
+from tuning.resources import cluster_address
+for asked in (sys.argv[1], None, "local"):
+    try:
+        print(cluster_address(asked))
+    except UserError as error:
+        print(error)
+"""
+
+
+@pytest.mark.cluster
+def test_a_cluster_with_another_token_is_named_or_left_alone(tmp_path: Path) -> None:
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "1" * 64}
+    noted = tmp_path / "ray" / "ray_current_cluster"
+    noted.parent.mkdir()
+    process, address, folder = start_with_gpu("token", RAY_TMPDIR=str(tmp_path), **token)
+    try:
+        noted.write_text(address)
+
+        def said(**changed: str) -> tuple[list[str], list[str]]:
+            done = subprocess.run(
+                [sys.executable, "-c", ASK, address], capture_output=True, text=True, timeout=120,
+                env={**environment(), "RAY_TMPDIR": str(tmp_path), **token, **changed},
+            )  # fmt: skip
+            return done.stdout.splitlines(), done.stderr.splitlines()
+
+        assert said() == ([address, address, "None"], [])
+        for changed in ({"RAY_AUTH_TOKEN": "2" * 64}, {"RAY_AUTH_MODE": "disabled"}):
+            (asked, found, local), (line,) = said(**changed)
+            assert asked.startswith(f"--address: the Ray cluster at '{address}' does not take")
+            assert "~/.ray/auth_token" in asked
+            assert found == local == "None"
+            assert "found on this machine, does not take this user's token" in line
+    finally:
+        stop(process)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_the_token_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = tmp_path / "home" / "auth_token"
+    monkeypatch.setattr(ray_environment, "TOKEN", token)
+    ray_environment.protect_token()
+    assert token.parent.stat().st_mode & 0o777 == 0o700
+    token.touch(0o644)
+    token.chmod(0o644)
+    ray_environment.protect_token()
+    assert token.stat().st_mode & 0o777 == 0o600
 
 
 def test_an_address_where_nothing_listens_is_refused_at_once(folder: Path) -> None:

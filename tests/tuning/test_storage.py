@@ -4,10 +4,12 @@ import io
 import json
 import os
 import pickle
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasets.errors import UserError
-from tuning.storage import Place, check_usable, place
+from tuning.storage import IMPATIENT, Place, check_usable, place
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +152,40 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
         where.write("a", "text")  # type: ignore[arg-type]
     assert where.read("a") == b"old"
     assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("secret", ["pass", "pa/ss", "p%40s/s"])
+@pytest.mark.parametrize("scheme", ["s3", "gs", "s4"])
+def test_credentials_are_refused_and_not_told(scheme: str, secret: str) -> None:
+    with pytest.raises(UserError, match="without credentials") as refused:
+        place(f"{scheme}://user:{secret}@bucket/x")
+    assert secret not in str(refused.value)
+
+
+@pytest.mark.parametrize(("url", "expected"), [("s3://", "s3://BUCKET/"), ("gs:///x", "gs://BUCK")])
+def test_a_url_without_a_bucket_is_refused(url: str, expected: str) -> None:
+    with pytest.raises(UserError, match=f"received '{url}', expected {expected}"):
+        place(url)
+
+
+def test_a_check_asks_google_for_seconds_only() -> None:
+    def limit(where: Place) -> object:
+        _, (options,) = where.store.__reduce__()  # type: ignore[attr-defined]
+        return options["retry_time_limit"]
+
+    where = place("gs://bucket/x")
+    assert limit(where) is None
+    assert limit(where.impatient()) == timedelta(seconds=10)
+    assert str(where.impatient()) == str(where)
+
+
+def test_a_silent_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It listens and never answers; by default pyarrow asks a hundred seconds."""
+    monkeypatch.setitem(IMPATIENT["s3"], "request_timeout", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        where = bucket(f"127.0.0.1:{server.getsockname()[1]}", monkeypatch, "x")
+        with pytest.raises(UserError, match=r"cannot write in .*Timeout was reached"):
+            check_usable(where)
 
 
 def test_a_place_that_cannot_be_used_is_refused(
