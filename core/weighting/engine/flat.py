@@ -1,6 +1,6 @@
 """Gradients of K losses by parameters: their Gram matrix, their weighted sum, and ``.grad``."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,6 @@ from torch import Tensor
 from core.weighting.engine.spans import Span
 
 SMALL = 1 << 14  # entries of a parameter
-PIECE = 1 << 18  # entries that are handled at a time: what fits a cache
 
 
 class Flat:
@@ -74,25 +73,22 @@ class Flat:
         count = len(self._rows)
         found = self.parameters[0].new_zeros(count, count, dtype=torch.float64)
         for place in range(len(self._groups)):
-            for piece in self._pieces(place, max(1, PIECE // count)):
-                found += gram_of(piece).to(found.device)
+            found += gram_of(self._column(place)).to(found.device)
         return found
 
     def matrix(self) -> Tensor:
         """Return the gradients, ``(k, size)``, in the order of :meth:`accumulate_vector`."""
-        groups = [next(self._pieces(place)) for place in range(len(self._groups))]
+        groups = [torch.stack(self._column(place)) for place in range(len(self._groups))]
         self._rows.clear()
         return torch.cat([group.to(self.parameters[0].device) for group in groups], dim=1)
 
-    def _pieces(self, place: int, columns: int | None = None) -> Iterator[Tensor]:
-        """Yield a group's gradients, ``(k, n)``, all at once or so many columns at a time."""
+    def _column(self, place: int) -> list[Tensor]:
+        """Return a group's gradients, ``(n,)`` each."""
         column = [row[place] for row in self._rows]
         size = sum(self._sizes[i] for i in self._groups[place])
         first = next((row for row in column if row is not None), self.parameters[0])
         zeros = first.new_zeros(1).expand(size)
-        rows = [zeros if row is None else row for row in column]
-        for start in range(0, size, columns or size):
-            yield torch.stack([row[start : start + (columns or size)] for row in rows])
+        return [zeros if row is None else row for row in column]
 
     def accumulate(self, weights: Tensor) -> None:
         """Add the weighted sum of the gradients, weights ``(k,)``, to ``.grad``."""
@@ -128,7 +124,7 @@ def _combined(rows: Sequence[tuple[Tensor, Tensor]]) -> Tensor | None:
     kind = torch.promote_types(rows[0][0].dtype, torch.float32)
     found = torch.empty_like(rows[0][0], dtype=kind)
     factors = [weight.to(found) for _, weight in rows]
-    size = PIECE if found.device.type == "cpu" else len(found)  # the sum stays in a cache
+    size = _piece(found)  # the sum stays in a cache
     for start in range(0, len(found), size):
         total = found[start : start + size]
         torch.mul(rows[0][0][start : start + size], factors[0], out=total)
@@ -137,16 +133,27 @@ def _combined(rows: Sequence[tuple[Tensor, Tensor]]) -> Tensor | None:
     return found
 
 
-def gram_of(rows: Tensor) -> Tensor:
-    """Return the inner products of rows, ``(k, n)``, in float64, ``(k, k)``.
+def gram_of(rows: Tensor | Sequence[Tensor]) -> Tensor:
+    """Return the inner products of rows, ``(k, n)`` or k of ``(n,)``, in float64, ``(k, k)``.
 
     Products of float32 would take half of the time, and hide gradients that oppose each other.
     """
-    found = rows.new_zeros(len(rows), len(rows), dtype=torch.float64)
-    for columns in rows.split(max(1, PIECE // len(rows)), dim=1):
-        wide = columns.to(torch.float64)
+    rows = list(rows)
+    count, size = len(rows), len(rows[0])
+    found = rows[0].new_zeros(count, count, dtype=torch.float64)
+    step = max(1, _piece(rows[0]) // count)
+    room = found.new_empty(count, min(step, size))
+    for start in range(0, size, step):
+        wide = room[:, : size - start]
+        for own, row in zip(wide, rows, strict=True):
+            own.copy_(row[start : start + step])
         found.addmm_(wide, wide.T)
     return found
+
+
+def _piece(tensor: Tensor) -> int:
+    """Return how many entries to handle at a time: what fits a cache, or is worth a kernel."""
+    return 1 << 18 if tensor.device.type == "cpu" else 1 << 22
 
 
 def accumulate(parameter: Tensor, gradient: Tensor) -> None:
