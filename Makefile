@@ -75,7 +75,7 @@ types: .venv/.installed ## check types with mypy
 	$(PY) -m mypy
 
 unit: .venv/.installed ## run the tests, without those of test-cluster
-	$(PY) -m pytest -q -n $(WORKERS) --ignore=tests/cluster
+	$(PY) -m pytest -q -n $(WORKERS) --dist worksteal --ignore=tests/cluster
 
 test-cluster: .venv/.installed ## run a study over hosts that fail (root; Debian: openssh-server iproute2 rsync)
 	$(PY) -m pytest -q -s tests/cluster
