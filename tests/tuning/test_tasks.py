@@ -137,7 +137,9 @@ def test_published_last10_is_labelled_and_needs_the_audit(
                  "--seeds", "1", "--set", "batch_size=512"])  # fmt: skip
     assert done.code == 0, done.err
     assert "last ten epochs' TEST metrics" in (results / DATASET / "table.md").read_text()
-    (seed,) = pd.read_csv(results / DATASET / "ls" / "seeds.csv").to_dict("records")
+    (seed,) = pd.read_csv(results / DATASET / "ls" / "seeds.csv", dtype={"key": str}).to_dict(
+        "records"
+    )
     audit = results.with_name("results.records") / DATASET / "ls" / "runs" / seed["key"]
     tests = json.loads((audit / "audit.json").read_text())
     assert seed["best_round"] == len(tests) == 3
