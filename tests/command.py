@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+LISTENS = "0A"  # the state of a socket in the kernel's tables
+# 127.0.0.1, plain and as an IPv6 address, in the same tables.
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
 
 
 @dataclass(frozen=True)
@@ -96,3 +99,24 @@ def descendants(root: int) -> list[int]:
     for number in family:  # grows while it is walked
         family += [child for child, parent in parents.items() if parent == number]
     return family
+
+
+def listening(root: int) -> set[str]:
+    """Return the addresses, in the kernel's hexadecimal, at which a process and its own listen."""
+    sockets = set()
+    for process in descendants(root):
+        for entry in Path(f"/proc/{process}/fd").glob("*"):
+            try:
+                sockets.add(os.readlink(entry))
+            except FileNotFoundError:
+                continue
+    lines = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]
+    ]
+    return {
+        line[1].rpartition(":")[0]
+        for line in lines
+        if line[3] == LISTENS and f"socket:[{line[9]}]" in sockets
+    }

@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 import torch
+from ray._private import ray_constants
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError, RpcError
 
@@ -333,6 +334,8 @@ def alive_nodes() -> list[Node]:
 
 
 def _local_arguments() -> dict[str, Any]:
+    # Ray takes an address that others reach, and listens on all, unless it is to be no cluster.
+    ray_constants.ENABLE_RAY_CLUSTER = False
     (node,) = local_nodes()
     if node.gpus and (cut := _cut_devices()):
         os.environ[VISIBLE] = ",".join(cut)  # of which Ray gives each trial its own

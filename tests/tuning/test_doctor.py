@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from datasets.errors import UserError
-from tests.command import python
+from tests.command import LOOPBACK, python
 from tuning import diagnosis, doctor
 from tuning.checkup import visit
 from tuning.diagnosis import Finding, Patient
@@ -36,9 +36,10 @@ def levels(findings: list[Finding], level: str) -> list[str]:
 
 # In a process of its own, because Ray leaves files open, which pytest would hold against the test.
 VISIT = """
-import sys
+import os, sys
 from pathlib import Path
 from datasets.errors import Problems
+from tests.command import listening
 from tuning import doctor
 from tuning.resources import cluster
 dataset, folder = sys.argv[1], Path(sys.argv[2])
@@ -50,6 +51,7 @@ with cluster(None):
         print(doctor.preflight(dataset=dataset, data_root=folder, places=[str(folder)]))
     except Problems as problems:
         print("\\n".join(problems.problems))
+    print("---", *listening(os.getpid()))
 """
 
 
@@ -57,13 +59,15 @@ with cluster(None):
 def test_on_this_machine(tmp_path: Path) -> None:
     done = python("-c", [VISIT, "waterbirds", tmp_path], 120)
     assert done.code == 0, done.err
-    examined, preflight = done.out.split("---\n")
+    examined, preflight, addresses = done.out.split("---")
     assert "0 errors" in examined
     assert f"ok      {tmp_path} is shared by 1 node" in examined
     assert code_hash() in examined
     assert not list(tmp_path.iterdir())  # no token is left
     assert "waterbirds" in preflight
     assert "; python -m datasets.prepare waterbirds" in preflight  # what mends it
+    assert addresses.split()
+    assert set(addresses.split()) <= LOOPBACK  # nobody else reaches a cluster of one's own
 
 
 def test_the_doctor_refuses_before_anything_starts(tmp_path: Path) -> None:
