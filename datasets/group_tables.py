@@ -55,6 +55,11 @@ class TableBenchmark(OnDisk, GroupBenchmark):
         )
         return next((path for path in places if path.is_file()), own)
 
+    @property
+    def made_of(self) -> Path:
+        """What messages name for the rows of a table that is not yet written."""
+        return self.folder
+
     def make_table(self) -> pd.DataFrame:
         """Return the common table as made of the original files.
 
@@ -82,7 +87,10 @@ class TableBenchmark(OnDisk, GroupBenchmark):
             UserError: What is missing or wrong in it, by row.
         """
         path = self.table_path
-        table = tables.read_table(path) if path.is_file() else _numbers(self.make_table())
+        if path.is_file():
+            table = tables.read_table(path)
+        else:
+            path, table = self.made_of, _numbers(self.make_table())
         found = self.table_problems(path, table)
         if found:
             raise shortened(found)
@@ -175,10 +183,9 @@ class TableBenchmark(OnDisk, GroupBenchmark):
 
     def load(self) -> dict[str, Split]:
         """Return the splits from the cache."""
-        if self.folder.is_dir():
-            with suppress(UserError):  # a folder that cannot be written is no reason to stop
-                self.organise()
         arrays = self.cache.arrays
+        with suppress(UserError):  # a folder that cannot be written is no reason to stop
+            self.organise()
         return {
             name: Split(
                 self.read_inputs(name),

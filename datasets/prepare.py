@@ -23,7 +23,8 @@ Without --download the files are expected to lie in their folders already, as th
 projects have them (docs/data_sets.md). Every step is skipped where it is done: the command may be
 repeated, and goes on where it was stopped.
 
-exit status: 0 all is well; 1 something is missing or damaged; 2 the command itself went wrong
+exit status: 0 all is well; 1 something is missing or damaged, or a group lacks validation examples;
+2 the command itself went wrong
 
 examples:
   python -m datasets.prepare waterbirds celeba --data-root data --download
@@ -97,6 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError("--source is of one data set; several names: give --sources a file")
         if (options.source or options.sources != SOURCES) and not options.download:
             raise UserError("--source and --sources say where to download from: add --download")
+        if options.data_root.exists() and not options.data_root.is_dir():
+            raise UserError(f"--data-root: received {options.data_root}, a file; expected a folder")
         if options.check and options.download:
             raise UserError("--check changes nothing and --download does: give one of them")
     except UserError as error:
@@ -111,6 +114,7 @@ def _run(name: str, options: argparse.Namespace) -> int:
     """Prepare or check one data set; return its exit status."""
     try:
         benchmark = datasets.load(name, options.data_root)
+        benchmark = type(benchmark)(options.data_root)  # files may have changed since the last call
         if not isinstance(benchmark, OnDisk):
             print(f"{name}: nothing to prepare: its data come with the installed packages")
             return 0
@@ -135,9 +139,10 @@ def _run(name: str, options: argparse.Namespace) -> int:
     again = type(benchmark)(options.data_root)  # which has read nothing yet
     for sentence in again.outdated():
         print(f"{name}: but {sentence}", file=sys.stderr)
-    for sentence in again.cautions():
+    cautions = again.cautions()
+    for sentence in cautions:
         print(f"{name}: but it cannot be trained on: {sentence}", file=sys.stderr)
-    return 0
+    return 1 if cautions else 0
 
 
 def check(benchmark: OnDisk) -> list[str]:
@@ -167,9 +172,9 @@ def prepare(benchmark: OnDisk, options: argparse.Namespace) -> list[str]:
             if options.download and benchmark.problems():
                 fetch(benchmark, sources(benchmark, options))
                 benchmark = type(benchmark)(root)  # forgets what it read before
-            if benchmark.folder.is_dir():
-                benchmark.organise()
             found = benchmark.problems()
+            if not found:  # a table of wrong rows would outlive the mended files it was made of
+                benchmark.organise()
     if not found and not options.no_cache:
         for folder in damaged_caches(benchmark):
             discard(folder)

@@ -43,9 +43,14 @@ class Waterbirds(ImageBenchmark):
         """The folder of the published archive."""
         return self.folder / "waterbird_complete95_forest2water2"
 
+    @property
+    def made_of(self) -> Path:
+        """The table of the published archive."""
+        return self.image_folder / "metadata.csv"
+
     def make_table(self) -> pd.DataFrame:
         """Return the common table; the attribute is the kind of background."""
         columns = ["img_id", "img_filename", "split", "y", "place"]
-        table = tables.read_csv(self.image_folder / "metadata.csv", columns)[columns]
+        table = tables.read_csv(self.made_of, columns)[columns]
         table.columns = pd.Index(tables.COLUMNS)
-        return tables.parse(self.image_folder / "metadata.csv", table)
+        return tables.parse(self.made_of, table)

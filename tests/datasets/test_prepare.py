@@ -89,7 +89,14 @@ def test_waterbirds_from_a_server(
     table.to_csv(original, index=False)
     _, _, err = run(capsys, "waterbirds", "--data-root", root, "--check")
     assert "metadata_waterbirds.csv: 1 of 59 rows are not as the original files say" in err
+    table["y"] = 2
+    table.to_csv(original, index=False)
+    (root / "waterbirds" / "metadata_waterbirds.csv").unlink()
+    code, _, err = run(capsys, "waterbirds", "--data-root", root)
+    assert code == 1
+    assert f"{original}: row 5 (id 5): y: received '2', expected 0 to 1" in err
     original.write_text(text)
+    assert run(capsys, *arguments)[0] == 0  # no table was written of the wrong labels
 
     images = sorted((root / "waterbirds").rglob("*.jpg"))
     images[0].unlink()
@@ -116,7 +123,7 @@ def test_several_at_once_of_a_file_of_sources(
     pack(made / "img_align_celeba", folder / "img_align_celeba.zip")
     for name in ("list_eval_partition.txt", "list_attr_celeba.txt"):
         (made / name).rename(folder / name)
-    real_data.comments().iloc[::9].reset_index(drop=True).to_csv(
+    real_data.comments().iloc[2::3].reset_index(drop=True).to_csv(  # each group is in validation
         folder / "all_data_with_identities.csv"
     )
     digest = hashlib.sha256((folder / "img_align_celeba.zip").read_bytes()).hexdigest()
@@ -247,6 +254,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         (["waterbirds", "celeba", "--download", "--source", "http://x"], "--source is of one"),
         (["folder", "--download"], "no address to download from; put the files into"),
         (["waterbirds", "--download", "--sources", "nowhere.yaml"], "nowhere.yaml: missing"),
+        (["waterbirds", "--data-root", __file__], "a file; expected a folder"),
     ],
 )
 def test_mistakes_get_one_line(
