@@ -4,7 +4,8 @@
 ``metadata.csv`` (or one other ``.csv`` file) with the columns ``id,filename,split,y,a``:
 
 * images: ``filename`` names image files inside the folder;
-* texts: a further column ``text`` holds them, or ``filename`` names ``.txt`` files.
+* texts: a further column ``text`` holds them, and ``filename`` may be blank or left out; or
+  ``filename`` names ``.txt`` files.
 
 Classes ``y`` and attributes ``a`` are numbered from 0; columns ``y_name`` and ``a_name`` may name
 them. ``split`` is 0, 1 or 2 (training, validation, test).
@@ -83,7 +84,11 @@ class Folder(TextBenchmark):
         path = self.table_path
         if not self.folder.is_dir():
             raise shortened(self.problems())
-        table = tables.read_table(path)
+        read = tables.read_csv(path, ())
+        if "text" in read.columns:  # names of files mean nothing then
+            names = read.get("filename", pd.Series("", read.index))
+            read["filename"] = names.where(names != "", "text")
+        table = tables.parse(path, tables.demanded(path, read, tables.COLUMNS))
         found = tables.missing_splits(path, table) + outside(path, table["filename"])
         found += tables.contiguous(path, table, "y", 2) + tables.contiguous(path, table, "a", 1)
         if found:
@@ -149,34 +154,28 @@ class Folder(TextBenchmark):
 
     def file_problems(self) -> list[str]:
         """Return what is missing, and the texts that are empty or not UTF-8."""
-        found = missing_files(self._named)
-        if found or self.modality == "images":
-            return found
-        texts = self._texts(found)
+        if self.modality == "images":
+            return missing_files(self._named)
         if "text" in self.table.columns:
-            return tables.empty_texts(self.table_path, texts)
-        empty = zip(self._named, texts, strict=False)
-        return found or [f"{path}: empty text" for path, text in empty if not text.strip()]
+            return tables.empty_texts(self.table_path, self.table["text"])
+        found = []
+        for path in self._named:
+            try:
+                if not tables.read_text(path).strip():
+                    found.append(f"{path}: empty text")
+            except UserError as error:
+                found.append(str(error))
+        return found
 
     def damage(self) -> list[str]:
         """Return the images that cannot be decoded."""
         return damaged_images(self._named, self.name) if self.modality == "images" else []
 
-    def _texts(self, found: list[str]) -> "pd.Series[str]":
-        """Return the texts; what cannot be read is added to ``found``."""
-        if "text" in self.table.columns:
-            return self.table["text"]
-        texts = []
-        for path in self._named:
-            try:
-                texts.append(tables.read_text(path))
-            except UserError as error:
-                found.append(str(error))
-        return pd.Series(texts, dtype=str)
-
     def texts(self) -> tuple[list[str], list[str] | None]:
         """Return the text of each row of the table."""
-        return self._texts([]).tolist(), None
+        if "text" in self.table.columns:
+            return self.table["text"].tolist(), None
+        return [tables.read_text(path) for path in self._named], None
 
     def write_inputs(self, writer: Writer) -> None:
         """Decode the images, or tokenise the texts."""

@@ -39,6 +39,10 @@ def read_csv(path: Path, columns: Sequence[str], separator: str = ",") -> pd.Dat
     """
     quoting: Literal[0, 3] = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
     text = read_text(path).rstrip("\r\n")  # blank lines at the end are no rows
+    first = text.split("\n", 1)[0]
+    for other in ";\t":  # as spreadsheets of some languages write
+        if other in first and separator not in first:
+            raise UserError(f"{path}: columns are separated by {other!r}, expected {separator!r}")
     try:
         with warnings.catch_warnings():
             # Rows that are longer than the header would be cut with a warning.
@@ -54,10 +58,20 @@ def read_csv(path: Path, columns: Sequence[str], separator: str = ",") -> pd.Dat
                 lineterminator="\n" if separator == "\t" else None,
             )
     except pd.errors.EmptyDataError:
-        raise UserError(f"{path}: empty, expected the columns {', '.join(columns)}") from None
+        expected = ", ".join(columns or COLUMNS)
+        raise UserError(f"{path}: empty, expected the columns {expected}") from None
     except (pd.errors.ParserError, pd.errors.ParserWarning):
         raise UserError(f"{path}: {_malformed(text, separator)}") from None
     table.columns = pd.Index([str(name).strip() for name in table.columns])
+    return demanded(path, table, columns)
+
+
+def demanded(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return a table that has these columns.
+
+    Raises:
+        UserError: If it lacks one.
+    """
     lacking = [name for name in columns if name not in table.columns]
     if lacking:
         near = nearest(lacking[0], [str(name) for name in table.columns])

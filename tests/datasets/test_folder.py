@@ -70,6 +70,10 @@ def change(root: Path, edit: Callable[[pd.DataFrame], Any], folder: str = "folde
     (table if edited is None else edited).to_csv(path, index=False)
 
 
+def put(column: str, row: int, value: str) -> Callable[[pd.DataFrame], object]:
+    return lambda table: table.loc.__setitem__((row, column), value)
+
+
 def test_images(images: Path) -> None:
     benchmark = load(images)
     assert benchmark.modality == "images"
@@ -122,8 +126,19 @@ def test_texts_in_files(texts: Path) -> None:
     with pytest.raises(UserError, match=r"3.txt: line 1: not UTF-8 \(byte 0xe9\)"):
         _ = load(texts).splits
     (folder / "3.txt").write_text(" \n")
-    with pytest.raises(UserError, match=r"3\.txt: empty text"):
-        _ = load(texts).splits
+    (folder / "4.txt").unlink()
+    assert load(texts).problems() == [
+        f"{folder / '3.txt'}: empty text",
+        f"{folder / '4.txt'}: missing",
+    ]
+
+
+@pytest.mark.real_data
+def test_texts_in_the_table_need_no_names_of_files(texts: Path) -> None:
+    expected = load(texts).splits["test"].inputs
+    for edit in (put("filename", 2, ""), lambda t: t.drop(columns="filename")):
+        change(texts, edit)
+        assert torch.equal(load(texts).splits["test"].inputs.flat, expected.flat)
 
 
 @pytest.mark.real_data
@@ -193,10 +208,6 @@ def test_a_changed_image_is_read_anew(images: Path) -> None:
     assert load(images).data_hash != first
 
 
-def put(column: str, row: int, value: str) -> Callable[[pd.DataFrame], object]:
-    return lambda table: table.loc.__setitem__((row, column), value)
-
-
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
@@ -237,8 +248,8 @@ def test_a_group_without_validation_is_told_early(
     images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change(images, lambda t: t.drop(t.index[(t["split"] == "1") & (t["a"] == "1")]))
-    for told in (prepare.main, describe.main):
-        assert told(["folder", "--data-root", str(images)]) == 0
+    for told, code in ((prepare.main, 1), (describe.main, 0)):
+        assert told(["folder", "--data-root", str(images)]) == code
         captured = capsys.readouterr()
         text = " ".join((captured.out + captured.err).split())
         assert "metadata.csv: validation has no example of group y = 0, a = 1" in text
@@ -277,6 +288,7 @@ def test_a_missing_folder_comes_first(name: str, tmp_path: Path) -> None:
         (b'id,filename,split,y,a\n1,"b\n",0,0,0\n2,c,0,0,0,9\n', "line 4: 6 fields"),
         (b"id,filename,split,y,a\n1,b,trian,0,0\n", "did you mean 'training'"),
         (b"id,filename,split,y,a\n1,b\n", "metadata.csv: row 1"),
+        (b"id;filename;split;y;a\n1;b,c;0;0;0\n", "separated by ';', expected ','"),
     ],
 )
 def test_what_is_no_table(images: Path, content: bytes, message: str) -> None:
