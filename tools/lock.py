@@ -1,12 +1,14 @@
 """Compiles the dependencies of pyproject.toml into the hashed requirements files.
 
-Run it with ``make lock``. It writes five files, which hold for Linux (x86-64 and aarch64) and
+Run it with ``make lock``. It writes six files, which hold for Linux (x86-64 and aarch64) and
 macOS (arm64) on Python 3.11 to 3.13:
 
 * ``requirements.txt``: what a run needs.
 * ``requirements-dev.txt``: the same, plus the tools of the ``dev`` extra.
 * ``requirements-qm9.txt``: what the data set qm9 needs on top of ``requirements.txt``; it is in
   ``requirements-dev.txt`` too.
+* ``requirements-head.txt``: what the head of a cluster needs on top of ``requirements.txt``: Ray's
+  dashboard, and what starts machines on clouds.
 * ``requirements-cuda.txt``: what the CUDA build of torch needs on top of either file.
 * ``requirements-cpu.txt``: torch's CPU build, for machines whose pip is configured to find one.
 
@@ -85,6 +87,7 @@ PURPOSES = {
     "requirements-dev.txt": "What a run of evenhand needs, and the tools to develop it.",
     "requirements-cpu.txt": "The CPU build of torch, to install before requirements.txt.",
     "requirements-qm9.txt": "What the data set qm9 needs besides requirements.txt.",
+    "requirements-head.txt": "What the head of a cluster needs besides requirements.txt.",
     "requirements-cuda.txt": "What the CUDA build of torch needs besides requirements.txt.",
 }
 
@@ -180,7 +183,7 @@ def main() -> None:
     parser.add_argument("--upgrade", action="store_true", help="take the newest allowed versions")
     upgrade = parser.parse_args().upgrade
 
-    locked = [ROOT / "requirements-dev.txt", ROOT / "requirements-cuda.txt"]
+    locked = [ROOT / f"requirements-{name}.txt" for name in ("dev", "cuda", "head")]
     known = [
         pin
         for path in locked
@@ -190,10 +193,14 @@ def main() -> None:
     everything = compile_pins(known, ["--extra", "dev", "--extra", "qm9"])
     run = compile_pins(everything, [])
     qm9 = compile_pins(everything, ["--extra", "qm9"])
+    names = {pin.name for pin in everything}
+    alone = [pin for pin in known if pin.name not in names]
+    head = compile_pins([*everything, *alone], ["--extra", "head"])
 
     pinned = {pin.key for pin in everything}
-    if strays := [pin.key for pin in (*run, *qm9) if pin.key not in pinned]:
-        sys.exit(f"the run's lock and the developer's lock disagree on {', '.join(strays)}")
+    besides = [pin for pin in head if pin.name in names]
+    if strays := [pin.key for pin in (*run, *qm9, *besides) if pin.key not in pinned]:
+        sys.exit(f"the locks disagree with the developer's on {', '.join(sorted({*strays}))}")
     if stale := CPU_HASHES.keys() - pinned:
         sys.exit(f"CPU_HASHES names releases that left the lock: {', '.join(sorted(stale))}")
     cpu = [
@@ -206,6 +213,7 @@ def main() -> None:
     write("requirements-dev.txt", [pin for pin in everything if not CUDA.fullmatch(pin.name)])
     always = {pin.key for pin in run}
     write("requirements-qm9.txt", [pin for pin in qm9 if pin.key not in always])
+    write("requirements-head.txt", [pin for pin in head if pin.key not in always])
     write("requirements-cpu.txt", cpu)
     write("requirements-cuda.txt", [pin for pin in run if CUDA.fullmatch(pin.name)])
 

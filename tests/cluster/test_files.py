@@ -17,6 +17,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RAY = str(Path(sys.executable).with_name("ray"))
+HEAD = "requirements-head.txt"  # brings Ray's extra, and with it grpc
 LAUNCHED = [ROOT / "cluster.yaml", ROOT / "clusters/onprem.yaml", ROOT / "clusters/gcp.yaml"]
 
 # Keys of a provider that Ray 2.60 reads; its own schema lets any other pass.
@@ -54,7 +55,7 @@ def mistakes(config: dict[str, Any]) -> list[str]:
     if "--dashboard-host=127.0.0.1" not in head:
         found.append("head: the dashboard listens to the world")
     prepared = "\n".join(config.get("head_setup_commands", []))
-    if "ray[default]" in prepared and "grpc" not in prepared.partition("ray[default]")[2]:
+    if HEAD in prepared and "no clients" not in prepared.partition(HEAD)[2]:
         found.append("head: Ray's clients are served on the node's address")
     if kind == "local" and "RAY_enable_autoscaler_v2=0" not in head:
         found.append("head: the second autoscaler knows no machines of one's own")
@@ -88,7 +89,7 @@ def test_a_damaged_file_is_noticed(path: Path) -> None:
         {"provider": {**sound["provider"], "regoin": "us-east-1"}},
         {"provider": {"type": sound["provider"]["type"]}},
         {"head_start_ray_commands": ["ray start --head --dashboard-host=0.0.0.0"]},
-        {"head_setup_commands": [".venv/bin/python -m pip install 'ray[default]==2.60.0'"]},
+        {"head_setup_commands": [f".venv/bin/python -m pip install -r {HEAD}"]},
     )
     for damage in damages:
         assert mistakes({**sound, **damage})
@@ -141,24 +142,64 @@ def pods(cluster: dict[str, Any]) -> list[dict[str, Any]]:
     return [group["template"]["spec"] for group in groups]
 
 
-def test_kuberay_manifest_uses_the_fields_that_its_kind_has() -> None:
+def manifest() -> tuple[dict[str, Any], dict[str, Any]]:
     claim, cluster = yaml.safe_load_all((ROOT / "clusters/kuberay.yaml").read_text())
-    assert (cluster["apiVersion"], cluster["kind"]) == ("ray.io/v1", "RayCluster")
+    return claim, cluster
+
+
+def test_kuberay_manifest_has_the_fields_and_types_of_its_kind() -> None:
+    schema = yaml.safe_load(Path(__file__).with_name("raycluster.schema.yaml").read_text())
+    validators: Any = importlib.import_module("jsonschema")
+    validators.Draft202012Validator.check_schema(schema)
+    sound = validators.Draft202012Validator(schema)
+    _, cluster = manifest()
+    assert [error.message for error in sound.iter_errors(cluster)] == []
+
+    def damaged(*path: str | int, value: object) -> dict[str, Any]:
+        found = manifest()[1]
+        at: Any = found
+        for part in path[:-1]:
+            at = at[part]
+        at[path[-1]] = value
+        return found
+
+    group = ("spec", "workerGroupSpecs", 0)
+    for damage in (
+        damaged("apiVersion", value="ray.io/v1alpha1"),
+        damaged("spec", "authOption", value={"mode": "token"}),
+        damaged("spec", "authOptions", "mode", value="tokens"),
+        damaged("spec", "autoscalerOptions", "version", value="v3"),
+        damaged("spec", "headGroupSpec", "rayStartParams", "num-cpus", value=0),
+        damaged(*group, "maxReplicas", value="4"),
+        damaged(*group, "template", "spec", "containers", 0, "image", value=None),
+        damaged(*group, "template", "spec", "containers", 0, "resource", value={}),
+        damaged(*group, "template", "spec", "volumes", 1, "emptyDir", "sizeLimit", value="8 GB"),
+    ):
+        assert not sound.is_valid(damage)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_kuberay_manifest_as_rays_autoscaler_reads_it() -> None:
+    module: Any = importlib.import_module("ray.autoscaler._private.kuberay.autoscaling_config")
+    util: Any = importlib.import_module("ray.autoscaler._private.util")
+    _, cluster = manifest()
+    cluster["metadata"]["namespace"] = "evenhand"  # which the cluster itself fills in
+    read = module._derive_autoscaling_config_from_ray_cr(cluster)
+    util.validate_config(read)
+    head, gpu = (read["available_node_types"][name] for name in ("headgroup", "gpu"))
+    assert head["resources"]["CPU"] == 0
+    assert (gpu["resources"]["CPU"], gpu["resources"]["GPU"]) == (8, 1)
+    assert (gpu["min_workers"], gpu["max_workers"]) == (1, read["max_workers"])
+    assert read["idle_timeout_minutes"] == 10
+
+
+def test_kuberay_pods_share_the_claim_and_ask_for_the_token() -> None:
+    claim, cluster = manifest()
     spec = cluster["spec"]
-    assert set(spec) == {
-        "rayVersion", "authOptions", "enableInTreeAutoscaling", "autoscalerOptions",
-        "headGroupSpec", "workerGroupSpecs",
-    }  # fmt: skip
     assert spec["authOptions"] == {"mode": "token"}
-    assert set(spec["autoscalerOptions"]) <= {"version", "idleTimeoutSeconds", "upscalingMode"}
-    assert set(spec["headGroupSpec"]) == {"serviceType", "rayStartParams", "template"}
+    assert spec["headGroupSpec"]["serviceType"] == "ClusterIP"
     for group in spec["workerGroupSpecs"]:
-        assert set(group) == {
-            "groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template",
-        }  # fmt: skip
         assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
-    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
-        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
     for pod in pods(cluster):
         assert pod["restartPolicy"] == "Never"
         volumes = {volume["name"]: volume for volume in pod["volumes"]}
@@ -172,36 +213,63 @@ def test_kuberay_manifest_uses_the_fields_that_its_kind_has() -> None:
     assert spec["rayVersion"] == ray.__version__
 
 
-def test_versions_of_ray_agree() -> None:
-    import ray
+def test_what_is_installed_is_pinned_with_its_hash() -> None:
+    for path in (*LAUNCHED, *(ROOT / "clusters" / name for name in ("Dockerfile", "kuberay.yaml"))):
+        for command in re.findall(r"pip install .*", path.read_text()):
+            (name,) = re.findall(
+                r"--no-deps --require-hashes -r (requirements[-a-z]*\.txt)", command
+            )
+            pins = re.split(r"^(?=[a-z])", (ROOT / name).read_text(), flags=re.MULTILINE)[1:]
+            assert pins
+            assert all("==" in pin and "--hash=sha256:" in pin for pin in pins)
+            assert {"boto3", "google-api-python-client", "grpcio"} <= {
+                pin.partition("==")[0] for pin in pins
+            }
 
-    for path in (*LAUNCHED, ROOT / "clusters/Dockerfile"):
-        for version in re.findall(r"ray\[default\]==([\d.]+)", path.read_text()):
-            assert version == ray.__version__
+
+# Runs a copy of the command `ray` up to where it would start something, and tells that port.
+STARTS = """
+import runpy, sys
+runpy.run_path(sys.argv[1], run_name="read")
+from ray._private import parameter, utils
+from ray.scripts import scripts
+def told(**asked):
+    dashboard_sees_grpc = utils.get_ray_client_dependency_error() is None
+    print(asked["ray_client_server_port"], dashboard_sees_grpc)
+    sys.exit()
+parameter.RayParams = told
+sys.argv[1:] = ["start", "--head"]
+scripts.main()
+"""
 
 
 def test_the_extra_opens_no_port_for_clients(tmp_path: Path) -> None:
-    """The setup line, on a copy of the command `ray`, with a `grpc` beside it as the extra has."""
+    """The setup line, on a copy of the command `ray`, with a `grpc` in reach as the extra has."""
     copied = tmp_path / ".venv/bin/ray"
     copied.parent.mkdir(parents=True)
     (tmp_path / "grpc.py").touch()
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     lines = set()
     for path in (ROOT / "cluster.yaml", ROOT / "clusters/gcp.yaml"):
-        (command,) = (c for c in load(path)["head_setup_commands"] if "grpc" in c)
+        (command,) = (c for c in load(path)["head_setup_commands"] if "no clients" in c)
         lines.add(command.replace("cd ~/evenhand && ", ""))
     (line,) = lines
     assert line in (ROOT / "clusters/Dockerfile").read_text()
     shutil.copy(RAY, copied)
+
+    def told() -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", STARTS, copied], env=environment, cwd=tmp_path,
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()[-1]
+
+    assert told() == "10001 True"
     for _ in range(2):  # `ray up` runs it again
         subprocess.run(["bash", "-c", line], cwd=tmp_path, check=True, timeout=20)
-    assert copied.read_text().count("grpc") == 1
-    done = subprocess.run(  # refused before anything starts, because there is no client to serve
-        [copied, "start", "--head", "--ray-client-server-port=10001"],
-        env=environment, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode != 0
-    assert "Ray Client requires" in done.stderr
+    assert copied.read_text().count("clients") == 1
+    assert told() == "None True"
 
 
 # --- the real `ray up` against a stand-in for AWS on loopback ---
