@@ -304,6 +304,11 @@ class TextBenchmark(TableBenchmark):
         """
         return find_tokenizer(self.tokenizer, self.data_root, self.folder)
 
+    @property
+    def vocabulary(self) -> Path | int:
+        """The tokenizer's file; of texts that come as tokens, the number of words."""
+        return self.tokenizer_file
+
     def settings(self) -> Mapping[str, Any]:
         """The table's content, the tokenizer's and the length."""
         tokenizer = fingerprint(self.tokenizer_file)

@@ -12,7 +12,7 @@ import pandas as pd
 from datasets.cache import Writer
 from datasets.card import Card
 from datasets.errors import UserError
-from datasets.glue_features import read_features
+from datasets.glue_features import WORDS, read_features
 from datasets.group_tables import TextBenchmark
 from datasets.groups import Groups
 from datasets.knobs import Knob
@@ -125,6 +125,11 @@ class MultiNLI(TextBenchmark):
     def sources(self) -> list[Path]:
         """The files that hold the pairs."""
         return self.files
+
+    @property
+    def vocabulary(self) -> Path | int:
+        """The tokenizer's file, or the number of words of the features."""
+        return WORDS if self._featured else super().vocabulary
 
     def settings(self) -> Mapping[str, Any]:
         """The table's content, and the tokenizer's where there is text."""

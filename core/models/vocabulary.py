@@ -23,7 +23,12 @@ def misread(name: str, benchmark: Benchmark) -> str | None:
     try:
         if folder is None:
             return None
-        problem = _misread(folder, benchmark.tokenizer_file)
+        vocabulary = benchmark.vocabulary
+        if isinstance(vocabulary, int):
+            size = int(config(folder).get("vocab_size", 0))
+            problem = f"it knows {size:,} words, and {benchmark.name} is made of {vocabulary:,}"
+            return None if size >= vocabulary else f"model: received '{name}': {problem}"
+        problem = _misread(folder, vocabulary)
     except UserError as error:
         return str(error)
     if not problem:

@@ -1,5 +1,6 @@
 """The published code's pickled features: read, and nothing else is."""
 
+import json
 import os
 import sys
 import types
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import datasets
+from core.models.vocabulary import misread
 from datasets.errors import UserError
 from datasets.glue_features import read_features
 from datasets.multinli import FEATURES
@@ -110,6 +112,8 @@ def test_malformed_features_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
     refused("feature 1: without label_id", lambda f: f.__dict__.pop("label_id"))
     refused("different lengths", lambda f: f.input_ids.append(0))
     refused("whole numbers", lambda f: f.input_ids.__setitem__(0, 1.5))
+    refused("feature 1: input_ids: expected", lambda f: f.input_ids.__setitem__(0, 30_522))
+    refused("feature 1: input_ids: expected", lambda f: f.input_ids.__setitem__(0, -1))
     refused("stand at the end", lambda f: f.input_mask.__setitem__(0, 0))
     refused("stand at the end", lambda f: f.segment_ids.__setitem__(0, 1))
     torch.save([kind(*row, 16) for row in ROWS], path)
@@ -155,6 +159,10 @@ def test_multinli_from_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         batch = texts[torch.arange(len(texts))]
         assert batch.ids[:, 0].tolist() == [101] * len(rows)
         assert (batch.ids.gather(1, (texts.lengths - 1).unsqueeze(1)) == 102).all()
+    config = tmp_path / "config.json"  # of a model, whose vocabulary need not be here either
+    for words, right in ((30_522, True), (28_996, False)):
+        config.write_text(json.dumps({"model_type": "bert", "vocab_size": words}))
+        assert (misread(str(tmp_path), benchmark) is None) == right
 
 
 def test_labels_that_differ_from_the_features_are_refused(
