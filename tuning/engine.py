@@ -60,6 +60,7 @@ class Queue:
         self.stop = stop
         self.changed = changed
         self.capacity: Callable[[], int] = lambda: slots  # asked before each proposal
+        self.nodes_gone: Callable[[], int] = lambda: 0  # asked when a process died
         self.whole_gpu = False  # whether it is the turn of what did not fit into a share of a GPU
         self.running: dict[str, tuple[MethodSearch, Tried]] = {}
         self.started = 0
@@ -133,7 +134,7 @@ class Queue:
         if trial_id in self.running:
             search, tried = self.running.pop(trial_id)
             with self._watched():
-                search.lost(tried)
+                search.lost(tried, self.nodes_gone())
                 self.changed(search, tried)
 
 
@@ -221,6 +222,7 @@ def run(
     """
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(queue.slots)
     queue.capacity = capacity = Capacity(resources, lambda: sum(map(_left, queue.searches)))
+    queue.nodes_gone = lambda: capacity.nodes_gone
     try:
         while not queue.done and not queue.stop():
             queue.started = 0

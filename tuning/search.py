@@ -28,7 +28,10 @@ from tuning.tried import Tried
 
 SEARCH_SEED = 1000  # training seeds of a search count from here, confirmation seeds from 0
 REDUCTION = 3  # ASHA keeps one in so many configurations at each rung
-RETRIES = 3  # of a configuration whose process died
+RETRIES = 3  # of a configuration whose process died, its node's death apart
+# Deaths without a new round in between, the nodes' included, after which it fails all the same:
+# such a trial ends its machines itself, or no machine stays for one of its rounds.
+MOST_DEATHS = 20
 RUNGS = 9  # ASHA first looks at this share of the rounds
 
 
@@ -239,11 +242,16 @@ class MethodSearch:
             self._close(tried, step.status, step.reason)
         return not step.status
 
-    def lost(self, tried: Tried) -> None:
+    def lost(self, tried: Tried, nodes_gone: int = 0) -> None:
         """Take note that a configuration's process died.
 
         Its record tells whether it had ended; else it is run again from there, unless its process
-        dies again and again.
+        dies again and again. Each node that was lost meanwhile excuses a death: a trial whose
+        machine was taken away has not failed.
+
+        Args:
+            tried: The configuration.
+            nodes_gone: How many nodes the cluster has lost so far.
         """
         if tried.finished:
             return
@@ -252,7 +260,10 @@ class MethodSearch:
             self._close(tried, tried.status, tried.reason)
             return
         tried.deaths += 1
-        if tried.deaths <= RETRIES:
+        if tried.nodes_gone is None:
+            tried.nodes_gone = nodes_gone
+        own = tried.deaths - (nodes_gone - tried.nodes_gone)
+        if own <= RETRIES and tried.deaths < MOST_DEATHS:
             tried.status = "waiting"
             return
         reason = f"its process died {tried.deaths} times"

@@ -224,6 +224,24 @@ def test_a_process_that_dies_again_and_again_fails_its_trial(tmp_path: Path) -> 
     assert search.winning_config() is None
 
 
+def test_a_trial_whose_machines_are_taken_away_has_not_failed(tmp_path: Path) -> None:
+    def dies(search: MethodSearch, gone: int) -> Tried:
+        tried = search.next_work()
+        assert tried is not None
+        search.lost(tried, gone)
+        return tried
+
+    search = search_of(tmp_path, trials=1)
+    for gone in (2, 3, 4, 5, 5, 5):  # nodes that the cluster has lost, as far as it knows
+        assert dies(search, gone).status == "waiting"
+    assert dies(search, 5).status == "failed"
+    search = search_of(tmp_path / "other", trials=1)
+    for gone in range(20):
+        dies(search, gone)
+    assert search.next_work() is None
+    assert "died 20 times" in search.trials[0].reason
+
+
 def test_a_trial_that_gets_on_may_lose_its_process_any_number_of_times(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=1, epochs=8)
     for rounds in range(1, 7):
