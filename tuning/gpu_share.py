@@ -87,6 +87,15 @@ def measure(key: dict[str, Any], data_root: str, baseline: str) -> Answer:
         return None, f"{type(error).__name__}: {error}"
 
 
+def recorded(records: Sequence[MethodRecords]) -> float | None:
+    """Return the share that a study has measured for its methods; None unless for all of them."""
+    shares = [
+        None if probe is None else float(probe["share"]) for r in records for probe in [r.probe]
+    ]
+    known = [share for share in shares if share is not None]
+    return max(known) if known and len(known) == len(shares) else None
+
+
 def decide(
     spaces: Sequence[Space],
     records: Sequence[MethodRecords],

@@ -4,7 +4,7 @@ import math
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from core.key import make_key
 from core.recipe import stage_rounds
 from core.run import Run
 from core.usage import seconds_of_a_step
+from tuning import gpu_share
 from tuning.options import AUTO, Options
 from tuning.records import MethodRecords
 from tuning.resources import (
@@ -76,11 +77,28 @@ def show(options: Options) -> int:
         with cluster(address) as found:
             nodes = found
     resources = choose(nodes, options.cpus_per_trial, options.gpus_per_trial)
+    share = None
+    if options.gpus_per_trial == AUTO and resources.gpus:
+        names = [space.method.name for space in plan.spaces]
+        share = gpu_share.recorded([MethodRecords(options.records_of(name)) for name in names])
+        resources = replace(resources, gpus=share or 1.0)
     estimates = [_estimate(plan, space, resources) for space in plan.spaces]
-    _print(
-        plan, estimates, nodes, resources, Console(soft_wrap=True, highlight=False, markup=False)
-    )
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    _print(plan, estimates, nodes, resources, console)
+    if options.gpus_per_trial == AUTO and resources.gpus:
+        console.print(_auto(share))
     return 0
+
+
+def _auto(share: float | None) -> str:
+    """Return what stands behind the share of a GPU that the plan counts with."""
+    start = f"--gpus-per-trial {AUTO}: "
+    if share is not None:
+        return f"{start}{share:g} of a GPU each, as this study has measured"
+    return (
+        f"{start}not measured before the study starts; counted above as one GPU each, which is the "
+        "most: with shares more trials run at once, and GPU-hours are fewer"
+    )
 
 
 def expected_rounds(rounds: int, scheduler: str) -> float:
@@ -188,8 +206,6 @@ def _print(
         f"about {_hours(hours)} on {count} slots, besides start-up (seconds per node); "
         f"device-hours are {kind}-hours",
     )
-    if options.gpus_per_trial == AUTO and resources.gpus:
-        console.print(f"--gpus-per-trial {AUTO}: measured when the study starts; here, 1 GPU each")
     disk = max(e.disk for e in estimates) * count
     room = ""
     if not is_url(options.records):

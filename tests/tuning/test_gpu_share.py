@@ -12,6 +12,7 @@ from core import method as methods
 from core.environment import detect
 from core.key import make_key
 from core.usage import Usage
+from tuning import plan
 from tuning.gpu_share import CROWDED, HEADROOM, decide, largest, measure, share_for
 from tuning.options import Gpus, Options
 from tuning.records import MethodRecords
@@ -148,3 +149,24 @@ def test_what_a_run_would_say_the_probe_says() -> None:
     assert problem == ""
     assert used is not None
     assert used.seconds > 0
+
+
+def test_the_plan_counts_with_what_was_measured_or_says_that_nothing_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(plan, "local_nodes", lambda: [Node("a", 8, 1)])
+    monkeypatch.setattr(plan, "cluster_address", lambda asked: None)
+    asked = Options(
+        ("erm",), "colored_digits", results=tmp_path / "r", epochs=1, trials=1, resume=True,
+        gpus_per_trial="auto",
+    )  # fmt: skip
+    for share, count, words in (
+        (None, 1, "counted above as one GPU each, which is the most"),
+        (0.25, 4, "0.25 of a GPU each, as this study has measured"),
+    ):
+        if share:
+            MethodRecords(asked.records_of("erm")).write_probe({"share": share, "usage": {}})
+        assert plan.show(asked) == 0
+        told = capsys.readouterr().out
+        assert f"node a (8 CPUs, 1 GPU): {count} trials at once" in told
+        assert words in told
