@@ -23,6 +23,9 @@ def misread(name: str, benchmark: Benchmark) -> str | None:
     try:
         if folder is None:
             return None
+        kind = config(folder).get("model_type")
+        if kind == "vit":
+            return f"model: received '{name}', of type '{kind}'; expected one that reads texts"
         vocabulary = benchmark.vocabulary
         if isinstance(vocabulary, int):
             size = int(config(folder).get("vocab_size", 0))

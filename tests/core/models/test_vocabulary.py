@@ -67,6 +67,12 @@ def test_without_a_vocabulary_its_size_is_compared(
     assert right or "knows 9 words" in str(found)
 
 
+def test_models_of_images_are_named_as_such(texts: Benchmark, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
+    found = misread(str(tmp_path), texts)
+    assert found == f"model: received '{tmp_path}', of type 'vit'; expected one that reads texts"
+
+
 def test_other_data_have_no_vocabulary(tmp_path: Path) -> None:
     model = folder(tmp_path / "model", WORDS[:6])
     assert misread(str(model), datasets.load("colored_digits")) is None
