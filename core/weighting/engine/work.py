@@ -18,4 +18,6 @@ def multiplications(node: Any) -> float:
     if node._saved_mat2 is not None:
         return float(outputs * node._saved_mat2.shape[0])
     inputs = node._saved_mat1 if name == "AddmmBackward0" else node._saved_self
+    if inputs is None:  # only the bias takes a gradient, for a sum
+        return 0.0
     return float(outputs * inputs.shape[1])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from core.weighting import (
     GradientWeighting,
@@ -114,6 +115,19 @@ def test_frozen_parameters_stay_without_a_gradient(form: str, gradients: str) ->
     assert all(parameter.grad is None for parameter in frozen)
     if gradients == "exact":
         same(grads(network), expected)
+
+
+@pytest.mark.parametrize("gradients", ["exact", "matrix_free", "auto"])
+def test_biases_may_be_all_that_learns(gradients: str) -> None:
+    network, inputs, targets = make("mlp")
+    for module in network.trunk:
+        if isinstance(module, nn.Linear):
+            module.weight.requires_grad_(False)
+    expected = reference(network, losses_of(network, inputs, targets)[1], bound("fairgrad"))
+    network.zero_grad()
+    features, losses = losses_of(network, inputs, targets)
+    backward(losses, bound("fairgrad"), **groups(network), features=features, gradients=gradients)
+    same(grads(network), expected, rtol=1e-6 if gradients == "exact" else 1e-2)
 
 
 @pytest.mark.parametrize("gradients", ["exact", "representation", "matrix_free"])
