@@ -27,10 +27,11 @@ class Features:
 
     def __init__(self, tensors: Tensor | Sequence[Tensor]) -> None:
         given = [tensors] if isinstance(tensors, Tensor) else list(tensors)
-        if not given or any(tensor.grad_fn is None for tensor in given):
+        if not given or any(getattr(tensor, "grad_fn", None) is None for tensor in given):
             raise UserError("features must be tensors that the shared parameters were used for")
         unique = {(tensor.grad_fn, tensor.output_nr): tensor for tensor in given}
         self._hold([get_gradient_edge(tensor) for tensor in unique.values()], unique.values())
+        self._hooked = any(tensor._backward_hooks for tensor in given)
 
     @classmethod
     def at(cls, edges: Sequence[GradientEdge], values: Sequence[Tensor]) -> Self:
@@ -41,6 +42,7 @@ class Features:
 
     def _hold(self, edges: Sequence[GradientEdge], values: Iterable[Tensor]) -> None:
         self.edges = list(edges)
+        self._hooked = False
         self.values = [value.detach() for value in values]
         self.sizes = [value.numel() for value in self.values]
         # Of each part of the losses: the leaves of the graph that it depends on after the features;
@@ -50,7 +52,8 @@ class Features:
     def separate(self, losses: Losses, shared: Iterable[Tensor]) -> bool:
         """Return whether losses depend on shared parameters by the features alone.
 
-        And by each of them directly: what one feature has to do with another is counted once.
+        And by each of them directly: what one feature has to do with another is counted once. Nor
+        may they have hooks, which would run in the pass to the features and in that from there.
         """
         wanted = {id(parameter) for parameter in shared}
         ends: set[Edge] = {(edge.node, edge.output_nr) for edge in self.edges}
@@ -78,7 +81,7 @@ class Features:
                     waiting.extend(node.next_functions)
             seen |= own
         self._leaves = leaves if apart else None
-        return len(self.edges) == 1 or not self._nested(ends)
+        return not self._hooked and (len(self.edges) == 1 or not self._nested(ends))
 
     def nodes(self) -> list[Node | None]:
         """Return the graph's nodes that made the features."""

@@ -7,6 +7,7 @@ span of the inputs, where their coordinates ``R D`` have the same inner products
 Where ``n`` is less than ``in``, that is exact, and less to compute, to hold and to multiply.
 """
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -36,16 +37,32 @@ class Span:
         self._basis, self._triangle = torch.linalg.qr(inputs.detach().to(kind).T)
         self.outputs = outputs
         self.size = len(inputs) * outputs
+        # Where a pass goes on below the layer, torch returns the gradient at the edge from before
+        # the hooks on the layer's outputs; this hook comes after them. A node that kept the span,
+        # which keeps the node, would never be let go.
+        self._after_hooks: Tensor | None = None
+        span = weakref.ref(self)
+        node.register_prehook(lambda gradients: _note(span(), gradients[0]))
 
     def coordinates(self, gradient: Tensor) -> Tensor:
-        """Return the coordinates, ``(n, out)``, of a loss's gradient by the layer's outputs."""
-        found: Tensor = self._triangle @ gradient.to(self._triangle)
+        """Return the coordinates, ``(n, out)``, of a loss's gradient by the layer's outputs.
+
+        Args:
+            gradient: What the pass that just ended returned for :attr:`edge`.
+        """
+        seen, self._after_hooks = self._after_hooks, None
+        found: Tensor = self._triangle @ (gradient if seen is None else seen).to(self._triangle)
         return found
 
     def expand(self, coordinates: Tensor) -> Tensor:
         """Return the gradient of the weight, ``(out, in)``, that has coordinates ``(n * out,)``."""
         found: Tensor = coordinates.view(-1, self.outputs).T @ self._basis.T
         return found
+
+
+def _note(span: Span | None, gradient: Tensor) -> None:
+    if span is not None:
+        span._after_hooks = gradient
 
 
 def spans(

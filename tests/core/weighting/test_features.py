@@ -48,6 +48,12 @@ def made_from_each_other() -> Made:
     return [_loss(one[:, :4], 0), _loss(other, 1), _loss(one[:, 4:] + other, 2)], [one, other]
 
 
+def hooked() -> Made:
+    one = FIRST(INPUTS).tanh()
+    one.register_hook(lambda gradient: gradient / 3)
+    return [_loss(one[:, :4], 0), _loss(one[:, 4:], 1)], one
+
+
 def not_used() -> Made:
     one = FIRST(INPUTS).tanh()
     return [_loss(one[:, :4], 0), _loss(one[:, 4:], 1)], one.view(-1)
@@ -75,7 +81,7 @@ def _rows(make: Callable[[], Made]) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "make", [both_halves, named_twice, one_half, made_from_each_other, not_used]
+    "make", [both_halves, named_twice, one_half, made_from_each_other, hooked, not_used]
 )
 def test_exact_steps_are_exact_whatever_features_are_named(make: Callable[[], Made]) -> None:
     rows = _rows(make)
@@ -94,7 +100,7 @@ def test_no_feature_counts_twice(make: Callable[[], Made], gradients: str) -> No
 
 
 @pytest.mark.parametrize("gradients", ["representation", "matrix_free"])
-@pytest.mark.parametrize("make", [one_half, made_from_each_other, not_used])
+@pytest.mark.parametrize("make", [one_half, made_from_each_other, hooked, not_used])
 def test_features_that_do_not_separate_are_refused(
     make: Callable[[], Made], gradients: str
 ) -> None:

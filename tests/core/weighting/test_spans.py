@@ -28,6 +28,20 @@ class Twice(nn.Module):
         return found
 
 
+class Hooked(nn.Module):
+    """Layers between which a gradient is changed, as by a reversal."""
+
+    def __init__(self, bias: bool) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(WIDTH, WIDTH, bias=bias), nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        between = self.first(inputs)
+        between.register_hook(lambda gradient: -2 * gradient.flip(0))
+        found: Tensor = self.last(between.tanh())
+        return found
+
+
 class Sequences(nn.Module):
     """Layers that see several positions of each example, as attention's do."""
 
@@ -66,6 +80,8 @@ TRUNKS: dict[str, tuple[Callable[[], nn.Module], int]] = {  # with how many span
     "frozen": (_frozen, 1),
     "twice": (Twice, 0),
     "sequences": (Sequences, 1),
+    "hooked": (lambda: Hooked(True), 2),
+    "hooked, no bias": (lambda: Hooked(False), 2),
     "computed again": (Again, 2),
 }
 
