@@ -1,5 +1,6 @@
 """Weightings: how several losses become one step. One per file, found by its name."""
 
+import inspect
 from typing import Any
 
 from core.registry import components
@@ -32,10 +33,15 @@ def load(name: str, **parameters: Any) -> Weighting:
         parameters: Its parameters, as its class documents them.
 
     Raises:
-        UserError: If there is no such weighting.
+        UserError: If there is no such weighting, or it has no such parameter.
+        ValueError: If a parameter has a value that it cannot have.
     """
     known = components("core.weighting", Weighting)
     if name not in known:
         raise UserError(unknown("weighting", name, known))
+    own = inspect.signature(known[name]).parameters
+    for given in parameters:
+        if given not in own:
+            raise UserError(unknown(f"parameter of {name}", given, own))
     found: Weighting = known[name](**parameters)
     return found

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from core.weighting.alpha_fair_newton import Equation, Vector, iterate
+from core.weighting.host import check as check_matrix
 
 SOLVED, NO_SOLUTION, NOT_FINITE = "solved", "no_solution", "not_finite"
 ACCEPTED = 1e-6  # residual up to which a solution counts as one
@@ -71,15 +72,14 @@ def alpha_fair(gram: Tensor, alpha: float) -> AlphaFairSolution:
 
 
 def check(gram: Tensor, alpha: float) -> None:
-    """Refuse what is no alpha or no square matrix.
+    """Refuse what is no alpha or no Gram matrix.
 
     Raises:
         ValueError: If so.
     """
     if not (0 < alpha < math.inf):
         raise ValueError(f"alpha is {alpha}, expected a number above 0")
-    if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or len(gram) == 0:
-        raise ValueError(f"the Gram matrix has shape {tuple(gram.shape)}, expected (k, k)")
+    check_matrix(gram)
 
 
 def noise(dtype: torch.dtype) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.weighting.host import check
 from core.weighting.transforms import alpha_fair_loss, fairness
 
 
@@ -138,8 +139,14 @@ class GramWeighting(Weighting):
             gram: Inner products of the tasks' gradients, ``(k, k)``, symmetric, best in float64.
 
         Returns:
-            Weights, ``(k,)``, of the gradients in the step's direction; always finite.
+            Weights, ``(k,)``, of the gradients in the step's direction; always finite, without a
+            gradient.
+
+        Raises:
+            ValueError: If the matrix is not square or has no floating-point numbers.
         """
+        check(gram)
+        gram = gram.detach()
         on_host = gram.device.type == "cpu"  # elsewhere, to ask for a value would be to wait
         finite = torch.isfinite(gram).all()
         given = gram

@@ -43,7 +43,7 @@ class CAGrad(GramWeighting):
 
     def __init__(self, c: float = 0.4, rescale: int = 1, losses: float | str = "plain") -> None:
         super().__init__(losses)
-        if c < 0 or rescale not in (0, 1, 2):
+        if not 0 <= c < math.inf or rescale not in (0, 1, 2):
             raise ValueError(f"c is {c}, rescale {rescale}; expected c >= 0, rescale 0, 1 or 2")
         self.c = c
         self.divisor = (1.0, 1 + c**2, 1 + c)[rescale]

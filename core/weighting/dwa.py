@@ -37,7 +37,7 @@ class DynamicWeightAverage(LossWeighting):
         self, temperature: float = 2.0, window: int = 0, losses: float | str = "plain"
     ) -> None:
         super().__init__(losses)
-        if temperature <= 0 or window < 0:
+        if not (temperature > 0 and window >= 0):
             raise ValueError(f"temperature is {temperature}, window {window}; expected > 0, >= 0")
         self.temperature = temperature
         self.window = window

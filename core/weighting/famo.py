@@ -39,7 +39,7 @@ class FAMO(LossWeighting):
 
     def __init__(self, gamma: float = 0.01, step_size: float = 0.025) -> None:
         super().__init__()
-        if gamma < 0 or step_size <= 0:
+        if not (gamma >= 0 and step_size > 0):
             raise ValueError(f"gamma is {gamma}, step_size {step_size}; expected >= 0, > 0")
         self.gamma = gamma
         self.step_size = step_size

@@ -45,7 +45,7 @@ class MoCo(GradientWeighting):
         losses: float | str = "plain",
     ) -> None:
         super().__init__(losses)
-        if not 0 < beta <= 1 or min(gamma, rho, decay) < 0:
+        if not (0 < beta <= 1 and all(value >= 0 for value in (gamma, rho, decay))):
             raise ValueError(
                 f"beta is {beta}, gamma {gamma}, rho {rho}, decay {decay}; "
                 "expected 0 < beta <= 1 and the others at least 0"

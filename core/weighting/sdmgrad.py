@@ -42,7 +42,7 @@ class SDMGrad(GramWeighting):
         self, strength: float = 0.3, iterations: int = 0, losses: float | str = "plain"
     ) -> None:
         super().__init__(losses)
-        if strength < 0 or iterations < 0:
+        if not (strength >= 0 and iterations >= 0):
             raise ValueError(f"strength is {strength}, iterations {iterations}; expected >= 0")
         self.strength = strength
         self.iterations = iterations

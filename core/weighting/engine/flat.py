@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.weighting.engine.spans import Span
+from datasets.errors import UserError
 
 SMALL = 1 << 14  # entries of a parameter
 
@@ -19,8 +20,7 @@ class Flat:
     """
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
-        unique = {id(parameter): parameter for parameter in parameters}
-        self.parameters = [found for found in unique.values() if found.requires_grad]
+        self.parameters = trainable("shared", parameters)
         # What to differentiate by: the parameters, or the edges of layers with a span, which torch
         # takes in the same list while its types do not say so.
         self.inputs: list[Any] = list(self.parameters)
@@ -117,6 +117,25 @@ class Flat:
                 )
 
 
+def trainable(name: str, parameters: Iterable[Tensor]) -> list[Tensor]:
+    """Return those that require a gradient, each once.
+
+    Args:
+        name: What the caller calls them.
+        parameters: Parameters.
+
+    Raises:
+        UserError: If they are something else, as one parameter, a module or named parameters.
+    """
+    single = isinstance(parameters, Tensor | nn.Module) or not isinstance(parameters, Iterable)
+    given = [] if single else list(parameters)
+    if single or not all(isinstance(found, Tensor) and found.is_leaf for found in given):
+        kind = type(parameters).__name__
+        raise UserError(f"{name} is a {kind}, expected several parameters: module.parameters()")
+    unique = {id(parameter): parameter for parameter in given}
+    return [found for found in unique.values() if found.requires_grad]
+
+
 def _combined(rows: Sequence[tuple[Tensor, Tensor]]) -> Tensor | None:
     """Return the sum of vectors times weights, ``()`` each; None for none."""
     if not rows:
@@ -177,6 +196,7 @@ def accumulate_all(
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is None:
             continue
+        gradient = gradient.to_dense() if gradient.is_sparse else gradient
         shared = gradient.untyped_storage().data_ptr() in taken
         taken.add(gradient.untyped_storage().data_ptr())
         if factor != 1.0:
@@ -194,8 +214,7 @@ class Heads:
     """
 
     def __init__(self, parameters: Iterable[Tensor], weighted: bool) -> None:
-        unique = {id(parameter): parameter for parameter in parameters}
-        self.parameters = [found for found in unique.values() if found.requires_grad]
+        self.parameters = trainable("heads", parameters)
         self.weighted = weighted
         self._shares: list[dict[int | None, Tensor]] = [{} for _ in self.parameters]  # by loss
 

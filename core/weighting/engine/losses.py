@@ -27,6 +27,9 @@ class Losses:
 
     def __init__(self, losses: Tensor | Sequence[Tensor], present: Tensor | None) -> None:
         given = [losses] if isinstance(losses, Tensor) else list(losses)
+        for part in given:
+            if not isinstance(part, Tensor):
+                raise UserError(f"losses holds {part!r}, expected tensors with a graph")
         if not sum(part.numel() for part in given):
             raise UserError("losses is empty, expected at least one loss")
         if not any(part.requires_grad for part in given):
@@ -40,7 +43,9 @@ class Losses:
             self.parts += _unstacked(part, first)
             first += part.numel()
         everything = torch.ones(first, dtype=torch.bool)
-        self.present = everything if present is None else present.to("cpu", torch.bool).flatten()
+        if present is not None:
+            everything = torch.as_tensor(present).to("cpu", torch.bool).flatten()
+        self.present = everything
         if len(self.present) != first:
             raise UserError(f"present has {len(self.present)} entries, expected {first}, as losses")
         self.all_present = present is None or bool(self.present.all())

@@ -67,15 +67,21 @@ def backward(
         UserError: If the arguments do not fit each other.
     """
     if gradients not in WAYS:
-        raise UserError(unknown("way to the gradients", gradients, WAYS))
+        raise UserError(unknown("way to the gradients", str(gradients), WAYS))
+    if not isinstance(weighting, Weighting):
+        raise UserError(f"weighting is {weighting!r}, expected what core.weighting.load returns")
     given = Losses(losses, present)
     if isinstance(weighting, LossWeighting):
         return plain(given, weighting)
     flat = Flat(shared)
     if not any(parameter.numel() for parameter in flat.parameters):
         raise UserError("no shared parameter requires a gradient: there is nothing to weigh")
-    between = None if features is None else Features(features)
-    problem = Problem(given, flat, Heads(heads, weighted_heads), between)
+    own = Heads(heads, weighted_heads)
+    shared_ids = {id(parameter) for parameter in flat.parameters}
+    both = sum(id(parameter) in shared_ids for parameter in own.parameters)
+    if both:
+        raise UserError(f"{both} parameters are in shared and in heads, expected each in one")
+    problem = Problem(given, flat, own, None if features is None else Features(features))
     given.transform(weighting.transform)
     if not given.present.any():
         return Step(torch.zeros_like(given.values), None, "plain")
@@ -123,8 +129,8 @@ def _way(gradients: str, problem: Problem, weighting: Weighting) -> str:
     if not features.separate(problem.losses, problem.flat.parameters):
         raise UserError(
             f"gradients={gradients!r}: a loss depends on shared parameters by another way than the "
-            "features, or one feature was made from another; name all tensors that are between "
-            "shared parameters and heads, none of them twice, or take 'exact'"
+            "features, one feature was made from another, or one has a hook; name all tensors that "
+            "are between shared parameters and heads, none of them twice, or take 'exact'"
         )
     return gradients
 

@@ -85,6 +85,8 @@ def test_the_vocabulary_is_complete() -> None:
 def test_an_unknown_name_gets_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'fairgrad'"):
         load("fairgrat")
+    with pytest.raises(UserError, match=r"unknown parameter of fairgrad 'alfa'.*known: alpha"):
+        load("fairgrad", alfa=2.0)
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -147,6 +149,18 @@ def test_well_posed_steps_are_not_flagged(name: str) -> None:
 def test_one_task_is_descended(name: str) -> None:
     weights = gram_weighting(name).weights(torch.full((1, 1), 4.0, dtype=DTYPE, device=DEVICE))
     assert weights[0] > 0
+
+
+@pytest.mark.parametrize("name", names("gram"))
+def test_a_matrix_needs_its_shape_and_type_and_no_graph(name: str) -> None:
+    weighting = gram_weighting(name)
+    for shape in ((2, 3), (3,), (1, 3, 3), (0, 0)):
+        with pytest.raises(ValueError, match=r"expected \(k, k\)"):
+            weighting.weights(torch.ones(shape, dtype=DTYPE, device=DEVICE))
+    with pytest.raises(ValueError, match="expected a floating-point tensor"):
+        weighting.weights(torch.eye(3, dtype=torch.int64, device=DEVICE))
+    gram = torch.eye(3, dtype=DTYPE, device=DEVICE, requires_grad=True)
+    assert not weighting.weights(gram).requires_grad
 
 
 @pytest.mark.parametrize("name", names("gram", "positive"))

@@ -111,8 +111,17 @@ def test_mistakes_are_told() -> None:
         backward([], load("mgda"), **given)
     with pytest.raises(UserError, match="2 entries, expected 3"):
         backward(losses, load("mgda"), **given, present=torch.ones(2))
+    with pytest.raises(UserError, match=r"holds 1\.0"):
+        backward([losses[0], 1.0], load("mgda"), **given)  # type: ignore[list-item]
     with pytest.raises(UserError, match="nothing to weigh"):
         backward(losses, load("mgda"), shared=[])
+    for wrong in (network, network.unused, network.named_parameters(), [features]):
+        with pytest.raises(UserError, match="expected several parameters"):
+            backward(losses, load("mgda"), shared=wrong)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="3 parameters are in shared and in heads"):
+        backward(losses, load("mgda"), shared=given["heads"], heads=given["heads"][:3])
+    with pytest.raises(UserError, match=r"core\.weighting\.load"):
+        backward(losses, "mgda", **given)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="used for"):
         backward(losses, load("mgda"), **given, features=inputs, gradients="representation")
     with pytest.raises(UserError, match="another way"):
@@ -123,6 +132,26 @@ def test_mistakes_are_told() -> None:
             features=features,
             gradients="representation",
         )
+
+
+def test_sparse_gradients_become_dense() -> None:
+    words, head = nn.EmbeddingBag(9, 4, mode="sum", sparse=True), nn.Linear(4, 3)
+    found = []
+    for gradients in ("exact", "representation", "matrix_free"):
+        words.zero_grad()
+        features = words(torch.arange(6).view(3, 2))
+        losses = list(head(features).square().mean(0))
+        backward(
+            losses,
+            load("nashmtl"),
+            shared=words.parameters(),
+            features=features,
+            gradients=gradients,
+        )
+        found.append(grad(words.weight))
+    # Each word occurs once in a sum: both Gram matrices are alike.
+    torch.testing.assert_close(found[1], found[0] * (found[1].norm() / found[0].norm()))
+    torch.testing.assert_close(found[2], found[0])
 
 
 class Sums(nn.Module):
