@@ -136,10 +136,20 @@ def alone(
     question: Question,
     trials: bool,
     gpus: float,
-    start: float,
+    off: float,
     spent: float,
 ) -> list[Finding]:
-    """Return what a node's own answer shows."""
+    """Return what a node's own answer shows.
+
+    Args:
+        node: The node.
+        facts: Its answer.
+        question: What was asked.
+        trials: Whether it can hold trials.
+        gpus: Share of a GPU, or GPUs, of a trial.
+        off: Seconds by which its clock is off, at least.
+        spent: Seconds until all nodes had answered.
+    """
     host = facts.host
     found = [Finding("error", host, problem, "python -m datasets.prepare "
                      f"{question.dataset} --data-root {question.data_root} --download")
@@ -152,10 +162,9 @@ def alone(
                 f"python -m datasets.prepare {question.dataset} --data-root {question.data_root}",
             )
         )  # fmt: skip
-    ahead = max(facts.clock - (start + spent), start - facts.clock, 0.0)
-    if ahead > SKEW:
+    if off > SKEW:
         found.append(
-            Finding("warning", host, f"its clock is {ahead:.0f} s off",
+            Finding("warning", host, f"its clock is {off:.0f} s off",
                     "on it: sudo timedatectl set-ntp true")
         )  # fmt: skip
     found += disks(host, facts.free)

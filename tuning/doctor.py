@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import NodeDiedError, TaskUnschedulableError
+from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from datasets.errors import Problems, UserError
 from tuning import diagnosis, node_facts
 from tuning.diagnosis import Finding, Patient
-from tuning.node_facts import MARK, Facts, Question, cache, existing, look, room
+from tuning.node_facts import MARK, Facts, Question, cache, clock, existing, look, room
 from tuning.storage import is_url, place, reason
 
 GONE = (NodeDiedError, TaskUnschedulableError)
@@ -87,11 +87,10 @@ def _this_machine(question: Question, written: Sequence[str | Path], gpus: float
     """Examine this machine in this process, in milliseconds."""
     host = socket.gethostname()
     cards = node_facts.gpus() if gpus else ()
-    now = time.time()
     free = room([*map(str, written), "/tmp", *cache(question)])
-    facts = Facts(host, now, {}, "", cards, free)
+    facts = Facts(host, {}, "", cards, free)
     node = Patient("", host, 0, facts.devices)
-    return diagnosis.alone(node, facts, question, True, gpus, now, 0.0)
+    return diagnosis.alone(node, facts, question, True, gpus, 0.0, 0.0)
 
 
 def examine(
@@ -128,6 +127,7 @@ def examine(
         start = time.time()
         answers, silent = _ask(question, nodes, trials, patience)
         spent = time.time() - start
+        off = _clocks([node for node in nodes if node.node in answers])
         found = [*silent, *diagnosis.shared(question, nodes, answers)]
     except (OSError, UserError) as error:
         return [Finding("error", "head", f"cannot write in {', '.join(places)}: {reason(error)}")]
@@ -139,7 +139,9 @@ def examine(
     found += diagnosis.code(answers, own, by_node)
     found += diagnosis.versions(answers, own, by_node)
     for node, facts in answers.items():
-        found += diagnosis.alone(by_node[node], facts, question, trials[node], gpus, start, spent)
+        found += diagnosis.alone(
+            by_node[node], facts, question, trials[node], gpus, off.get(node, 0.0), spent
+        )
     written = room([str(results)])
     known = answers[own].free if own in answers else {}
     found += diagnosis.disks(
@@ -163,15 +165,42 @@ def report(findings: Iterable[Finding]) -> str:
     return "\n".join([*map(str, listed), last])
 
 
+def _on(node: Patient) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(node.node, soft=False)
+
+
+def _clocks(nodes: Sequence[Patient]) -> dict[str, float]:
+    """Return by how many seconds each node's clock is off, at least.
+
+    A question of its own: the processes are there now, so that an answer takes milliseconds, and no
+    more than that can hide a difference.
+    """
+    task: Any = ray.remote(num_cpus=0, max_retries=0)(clock)
+    start = time.time()
+    asked = {task.options(scheduling_strategy=_on(node)).remote(): node.node for node in nodes}
+    off: dict[str, float] = {}
+    while asked:
+        ready, _ = ray.wait(list(asked), timeout=HURRY)
+        arrived = time.time()
+        for reference in ready:
+            node = asked.pop(reference)
+            with suppress(RayError):  # it went away: whoever needs it hears of that
+                there = ray.get(reference)
+                off[node] = max(there - arrived, start - there, 0.0)
+        if not ready:
+            break
+    return off
+
+
 def _ask(
     question: Question, nodes: Sequence[Patient], trials: dict[str, bool], patience: float
 ) -> tuple[dict[str, Facts], list[Finding]]:
     """Return each node's answer, and a finding for each that gave none."""
     task: Any = ray.remote(num_cpus=0, max_retries=0)(look)
     asked = {
-        task.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node.node, soft=False)
-        ).remote(question, node.node, trials[node.node]): node
+        task.options(scheduling_strategy=_on(node)).remote(
+            question, node.node, trials[node.node]
+        ): node
         for node in nodes
     }
     ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=patience)

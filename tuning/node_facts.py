@@ -79,7 +79,6 @@ class Facts:
 
     Args:
         host: Its host name.
-        clock: Its time in seconds since 1970.
         versions: Of Python and the packages that decide numbers.
         code: Hash of the project's code there.
         gpus: Its GPUs, as its driver tells.
@@ -92,7 +91,6 @@ class Facts:
     """
 
     host: str
-    clock: float
     versions: dict[str, str]
     code: str
     gpus: tuple[Gpu, ...] = ()
@@ -120,7 +118,6 @@ def look(question: Question, node: str, trials: bool) -> Facts:
     data, cached = _data(question) if trials and question.dataset else ((), None)
     return Facts(
         host=socket.gethostname(),
-        clock=time.time(),
         versions=versions(),
         code=code_hash(),
         gpus=gpus(),
@@ -131,6 +128,11 @@ def look(question: Question, node: str, trials: bool) -> Facts:
         models=_models(question.models) if trials else (),
         mps=mps(),
     )
+
+
+def clock() -> float:
+    """Return this node's time in seconds since 1970."""
+    return time.time()
 
 
 def versions() -> dict[str, str]:

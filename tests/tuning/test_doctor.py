@@ -1,6 +1,7 @@
 """The doctor: what it finds on a real Ray cluster of this machine, and how answers are judged."""
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -36,7 +37,7 @@ def levels(findings: list[Finding], level: str) -> list[str]:
 
 # In a process of its own, because Ray leaves files open, which pytest would hold against the test.
 VISIT = """
-import os, sys
+import os, sys, time
 from pathlib import Path
 from datasets.errors import Problems
 from tests.command import listening
@@ -44,6 +45,7 @@ from tuning import doctor
 from tuning.resources import cluster
 dataset, folder = sys.argv[1], Path(sys.argv[2])
 with cluster(None):
+    doctor.clock = lambda: time.time() + 99  # asked on the node
     places = [str(folder / "not" / "made")]
     print(doctor.report(doctor.examine(dataset="colored_digits", places=places)))
     print("---")
@@ -61,6 +63,7 @@ def test_on_this_machine(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     examined, preflight, addresses = done.out.split("---")
     assert "0 errors" in examined
+    assert re.search(r"its clock is 9\d s off", examined)
     assert f"ok      {tmp_path} is shared by 1 node" in examined
     assert code_hash() in examined
     assert not list(tmp_path.iterdir())  # no token is left
@@ -104,11 +107,11 @@ def test_the_disk_of_prepared_data_counts(tmp_path: Path, monkeypatch: pytest.Mo
 
 HEAD = Patient("a", "head", 0, 0)
 WORKER = Patient("b", "worker", 8, 1)
-FINE = Facts("head", 1000.0, {"python": "3.11.7", "torch": "2.13.0"}, "c0ffee")
+FINE = Facts("head", {"python": "3.11.7", "torch": "2.13.0"}, "c0ffee")
 
 
-def judged(facts: Facts, asked: float = 0.25) -> list[Finding]:
-    return diagnosis.alone(WORKER, facts, Question("t", (), "/data"), True, asked, 1000.0, 1.0)
+def judged(facts: Facts, asked: float = 0.25, off: float = 0.0) -> list[Finding]:
+    return diagnosis.alone(WORKER, facts, Question("t", (), "/data"), True, asked, off, 1.0)
 
 
 def test_other_versions_and_code_are_named_with_their_node() -> None:
@@ -143,8 +146,8 @@ def test_a_place_that_is_not_shared_is_found_both_ways(tmp_path: Path) -> None:
 
 
 def test_clock_disk_and_gpus() -> None:
-    assert not levels(judged(replace(FINE, clock=1000.9), 0), "error")
-    assert "3 s off" in str(levels(judged(replace(FINE, clock=1004.0)), "warning"))
+    assert "clock" not in str(judged(FINE, off=1.9))
+    assert "3 s off" in str(levels(judged(FINE, off=3.0), "warning"))
     (error,) = levels(judged(replace(FINE, free={"/mnt/shared": 0.1})), "error")
     assert "/mnt/shared has 0.1 GiB" in error
     assert "GPUs: Ray counts 1, NVIDIA's driver 0" in str(levels(judged(FINE), "warning"))
@@ -197,7 +200,7 @@ def test_mig_slices_count_as_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     def of(counted: float) -> list[Finding]:
         node = Patient("b", "worker", 8, counted)
-        return diagnosis.alone(node, facts, Question("t", (), "/data"), True, 1, 1000.0, 1.0)
+        return diagnosis.alone(node, facts, Question("t", (), "/data"), True, 1, 0.0, 1.0)
 
     found = of(4)
     assert {finding.level for finding in found} == {"ok"}
