@@ -6,7 +6,8 @@ Files of a run's folder::
     rows.json            a row per finished round
     audit.json           test metrics per round, with --audit-test only
     short.json           that it did not fit into its share of a GPU and takes a whole one
-    last.pt, best.pt     states (torch, loaded with weights_only)
+    last.pt, best.pt     states of a run that has not ended (torch, loaded with weights_only); best
+                         of a confirmation seed alone, whose test split is read there
     predictions.parquet  of a confirmation seed
     model.safetensors    of a confirmation seed, with --keep-models
     end.json             its end: status, reason, all rows, test metrics
