@@ -152,13 +152,18 @@ class TableBenchmark(OnDisk, GroupBenchmark):
         except UserError:  # the original files need not be there
             return []
         found = self.table.set_index("id")[columns]
-        same = found.reindex(made.index).eq(made).all(axis=1)
-        differing = int((~same).sum()) + len(found.index.difference(made.index))
-        if not differing:
+        both = found.index.intersection(made.index)
+        parts = {
+            "missing": len(made.index.difference(both)),
+            "more": len(found.index.difference(both)),
+            "changed": int((found.loc[both] != made.loc[both]).any(axis=1).sum()),
+        }
+        if not any(parts.values()):
             return []
+        differing = ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
         return [
-            f"{path}: {differing:,} of {len(found):,} rows are not as the original files say; if "
-            "they were changed, delete it, and it is made anew"
+            f"{path}: not the {len(made):,} rows that the original files give ({differing}); if "
+            "they were changed, or it was cut short, delete it, and it is made anew"
         ]
 
     def file_problems(self) -> list[str]:
