@@ -114,6 +114,11 @@ def lengths_of(split: Split) -> Tensor | None:
     return getattr(split.inputs, "lengths", None)
 
 
+def copies_of(split: Split) -> Tensor | None:
+    """Return numbers that are equal where texts of a split are the same, ``(n,)``; else None."""
+    return getattr(split.inputs, "places", None)
+
+
 def _fits(benchmark: Benchmark, device: torch.device) -> bool:
     total = torch.cuda.mem_get_info(device)[1]
     share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)(device)

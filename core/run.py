@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from core import models
 from core.augmentations.base import Augmentation
 from core.batch import Batch
-from core.data import Feed, in_batches, lengths_of
+from core.data import Feed, copies_of, in_batches, lengths_of
 from core.key import TrialKey
 from core.models.base import Model
 from core.models.vocabulary import misread
@@ -114,13 +114,17 @@ class Run:
         group = self.data["validation"].group
         if group is None or not any(stage.halves for stage in self.stages):
             return None, None
-        few = (group.bincount() == 1).nonzero().flatten().tolist()
-        if few:
+        same = copies_of(self.data["validation"])
+        halves = halved(group, self._generator("halves", 0), same)
+        present = [set(group[rows].tolist()) for rows in halves]
+        lacking = sorted(present[0] ^ present[1])
+        if lacking:
             raise UserError(
                 f"{self.benchmark.name}: one half of validation would have no example of group "
-                f"{', '.join(map(str, few))}, which validation has only one of; expected at least 2"
+                f"{', '.join(map(str, lacking))}, which validation has too few of; expected at "
+                "least 2, and not of the same text alone"
             )
-        return halved(group, self._generator("halves", 0))
+        return halves
 
     def begin_stage(self, index: int) -> None:
         """Make model, weighting, optimiser and schedule; the model afresh unless it is kept."""

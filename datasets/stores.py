@@ -177,6 +177,11 @@ class Texts:
         """Return the number of texts."""
         return len(self.lengths)
 
+    @property
+    def places(self) -> Tensor:
+        """Where each text starts, ``(n,)`` int64 on the host, equal for the same text."""
+        return self._starts.cpu()
+
     def __getitem__(self, index: Tensor) -> TextBatch:
         """Return the texts ``index``, ``(b,)`` int64; an index on the host needs no waiting."""
         host = self.lengths[index.cpu()]

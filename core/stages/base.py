@@ -81,15 +81,42 @@ class Stage:
         return False
 
 
-def halved(group: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+def halved(
+    group: Tensor, generator: Generator, same: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return two halves of the examples, each with half of every group, as rows ascending.
 
     Args:
         group: Groups, ``(n,)`` int64.
         generator: Draws who is in which.
+        same: Numbers that are equal where examples are the same text, ``(n,)``, such as a comment
+            that stands once per identity it mentions: these stay together. Then every group is
+            halved as nearly as that allows, rare groups first.
     """
     order = torch.randperm(len(group), generator=generator)
     order = order[torch.argsort(group[order], stable=True)]
     first = torch.zeros(len(group), dtype=torch.bool)
-    first[order[::2]] = True
+    if same is None or len(same.unique()) == len(same):
+        first[order[::2]] = True
+    else:
+        order = order[torch.argsort(group.bincount()[group[order]], stable=True)]
+        first = _together(group, order, same)
     return first.nonzero().flatten(), (~first).nonzero().flatten()
+
+
+def _together(group: Tensor, order: Tensor, same: Tensor) -> Tensor:
+    """Return which examples are in the first half, ``(n,)`` bool, where the same stay together."""
+    number = same.unique(return_inverse=True)[1].tolist()
+    members: dict[int, list[int]] = {}
+    for row, text in enumerate(number):
+        members.setdefault(text, []).append(row)
+    groups = group.tolist()
+    excess = dict.fromkeys(groups, 0)  # by how many the first half has more of each group
+    first = torch.zeros(len(group), dtype=torch.bool)
+    for row in order.tolist():
+        rows = members.pop(number[row], [])  # none if an earlier row took them along
+        chosen = excess[groups[row]] <= 0
+        for other in rows:
+            excess[groups[other]] += 1 if chosen else -1
+        first[rows] = chosen
+    return first

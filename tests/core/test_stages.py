@@ -34,6 +34,27 @@ def test_halves_share_every_group_and_nothing_else() -> None:
     assert first.tolist() != other.tolist()
 
 
+def test_the_same_text_is_in_one_half_only() -> None:
+    generator = torch.Generator().manual_seed(0)
+    same = torch.arange(300).repeat_interleave(torch.randint(1, 4, (300,), generator=generator))
+    group = torch.randint(8, (len(same),), generator=generator)
+    group[group > 5] = 0  # a common group
+    group[same < 4] = 6  # a rare one
+    halves = halved(group, torch.Generator().manual_seed(0), same)
+    assert torch.equal(torch.cat(halves).sort().values, torch.arange(len(same)))
+    assert not set(same[halves[0]].tolist()) & set(same[halves[1]].tolist())
+    for g in range(7):
+        sizes = [int((group[half] == g).sum()) for half in halves]
+        assert abs(sizes[0] - sizes[1]) <= 3
+    alone = torch.arange(len(same))  # nothing stands twice: as without
+    for half, plain in zip(
+        halved(group, torch.Generator().manual_seed(1), alone),
+        halved(group, torch.Generator().manual_seed(1)),
+        strict=True,
+    ):
+        assert torch.equal(half, plain)
+
+
 def test_dfr_refits_on_one_half_and_selects_on_the_other() -> None:
     run = start("dfr", "colored_digits", epochs=3, c=1.0)
     for _ in range(3):
