@@ -51,11 +51,13 @@ class CAGrad(GramWeighting):
     def solve(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         matrix = on_host(gram)
+        # Sums and quotients of the largest numbers stay finite; a power of 2 rounds nothing.
+        matrix = np.ldexp(matrix, -np.frexp(matrix.diagonal().max())[1])
         square = matrix.mean()  # of the mean gradient's length
         kept = np.flatnonzero(matrix.diagonal() > 0)
         added = np.zeros(len(matrix))
         # A mean that is rounding compared with the gradients leaves no ball to search.
-        if self.c and square > 1e-14 * matrix.diagonal().max():
+        if self.c and len(kept) and square > 1e-14 * matrix.diagonal().max():
             towards = matrix.mean(1)[kept] / square
             added[kept] = _correction(matrix[np.ix_(kept, kept)] / square, towards, self.c)
         return like((1 / len(matrix) + added) / self.divisor, gram)

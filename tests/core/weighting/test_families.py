@@ -126,6 +126,18 @@ def test_gram_weights_are_finite_everywhere(name: str, case: Case) -> None:
 
 
 @pytest.mark.parametrize("name", names("gram"))
+@pytest.mark.parametrize(
+    "diagonal", [(0, 0, 0), (0.9, 0.9, 0.9), (0.9, 1e-30, 0), (-1e-30, 1, 1)], ids=str
+)
+def test_no_finite_matrix_is_too_much(name: str, diagonal: tuple[float, float, float]) -> None:
+    largest = torch.finfo(DTYPE).max
+    gram = torch.tensor(diagonal, dtype=DTYPE, device=DEVICE).diag() * largest
+    for matrix in (gram, gram + 1, gram + gram.max()):
+        weighting = gram_weighting(name)
+        assert torch.isfinite(weighting.weights(matrix.clamp(max=largest))).all()
+
+
+@pytest.mark.parametrize("name", names("gram"))
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
 def test_what_is_not_finite_is_flagged(name: str, wrong: float) -> None:
     weighting = gram_weighting(name)
