@@ -24,7 +24,7 @@ projects have them (docs/data_sets.md). Every step is skipped where it is done: 
 repeated, and goes on where it was stopped.
 
 exit status: 0 all is well; 1 something is missing or damaged, or a group lacks validation examples;
-2 the command itself went wrong
+2 the command itself went wrong; 130 it was stopped
 
 examples:
   python -m datasets.prepare waterbirds celeba --data-root data --download
@@ -105,8 +105,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for name in dict.fromkeys(options.names):
-        code = max(code, _run(name, options))
+    try:
+        for name in dict.fromkeys(options.names):
+            code = max(code, _run(name, options))
+    except KeyboardInterrupt:
+        print(f"{name}: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
     return code
 
 

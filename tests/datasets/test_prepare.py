@@ -286,7 +286,7 @@ def test_check_of_nothing_says_what_is_missing_and_makes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_second_process_says_that_it_waits(tmp_path: Path) -> None:
+def test_a_second_process_says_that_it_waits_and_can_be_stopped(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "datasets.prepare", "waterbirds", "--data-root", str(tmp_path)]
     with (
         locked(tmp_path / ".waterbirds.prepare.lock", "this test"),
@@ -301,8 +301,11 @@ def test_a_second_process_says_that_it_waits(tmp_path: Path) -> None:
     ):
         assert process.stderr is not None
         said = process.stderr.readline()
-        process.kill()
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
     assert "another process prepares it; waiting for it" in said
+    assert rest == "waterbirds: stopped; the same command goes on from here\n"
+    assert process.returncode == 130
 
 
 def test_the_sources_in_use_are_well_formed() -> None:
