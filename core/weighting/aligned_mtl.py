@@ -36,7 +36,9 @@ class AlignedMTL(GramWeighting):
     def solve(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         values, vectors = torch.linalg.eigh(gram.to(torch.float64))
-        noise = values[-1] * len(gram) * torch.finfo(gram.dtype).eps
+        # The inner products' own rounding is a few times that of the eigenvalues, and what is taken
+        # for an eigenvalue sets the step's length.
+        noise = values[-1] * 16 * len(gram) * torch.finfo(gram.dtype).eps
         kept = torch.where((values > noise) & (values > 0), values, torch.nan)
         inverse_roots = kept.rsqrt().nan_to_num(0.0)
         balanced: Tensor = vectors @ (inverse_roots * vectors.sum(0))

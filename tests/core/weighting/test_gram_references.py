@@ -226,6 +226,16 @@ def test_aligned_mtl_equalises_singular_values(seed: int, scale: str) -> None:
     np.testing.assert_allclose(found, expected, atol=TOLERANCE * float(np.linalg.norm(expected)))
 
 
+def test_aligned_mtl_takes_no_rounding_for_a_component() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        gradients = related(rng, 2)
+        gradients[1] = -0.7 * gradients[0]
+        found = np.linalg.norm(weights("aligned_mtl", gradients) @ gradients)
+        # One component, as long as both gradients together; each row's share of it is 1 and -0.7.
+        assert found == pytest.approx(0.3 * np.linalg.norm(gradients[0]), rel=1e-3)
+
+
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("strength", [0.0, 0.3, 5.0])
 def test_sdmgrad_minimises_its_objective(seed: int, strength: float) -> None:
