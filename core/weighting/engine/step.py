@@ -61,7 +61,9 @@ def backward(
         present: Which losses have examples in this batch, ``(k,)`` bool, best on the host. Others
             take no part: they are left out of the Gram matrix and weigh 0.
         gradients: Which way the tasks' gradients are had (see ``docs/weighting.md``).
-        weighted_heads: Whether the heads' gradients are weighted too. The published methods do not.
+        weighted_heads: Whether the heads' gradients are weighted too, as in the published code of
+            mgda, imtl and nashmtl; in that of pcgrad, graddrop, cagrad and fairgrad they are not.
+            Gradient weightings have no weights for it.
 
     Raises:
         UserError: If the arguments do not fit each other.
