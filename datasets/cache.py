@@ -28,6 +28,7 @@ from datasets.errors import Problems, UserError
 MANIFEST = "manifest.json"
 FORMAT = 1  # raised whenever the layout of a cache changes
 SHOWN = 10  # how many sentences an error of many files has
+KIND = "more of this kind"
 
 ELSEWHERE = "set EVENHAND_CACHE to a folder on a disk with room that can be written"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -133,7 +134,10 @@ def cached(
     if not damage(target):
         return _read(target)
     with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+            raise UserError(f"{folder}: cannot be made ({error.strerror}); {ELSEWHERE}") from None
         with locked(folder / f"{target.name}.lock", f"{name}: another process prepares it"):
             if damage(target):
                 _build(folder, target, build)
@@ -200,7 +204,13 @@ def sha256(path: Path) -> str:
 def shortened(problems: list[str]) -> Problems:
     """Return an error that tells the first few problems and how many more there are."""
     more = len(problems) - SHOWN
-    return Problems(problems[:SHOWN] + ([f"... and {more} more of this kind"] if more > 0 else []))
+    return Problems(problems[:SHOWN] + ([f"... and {more} {KIND}"] if more > 0 else []))
+
+
+def counted(problems: list[str]) -> int:
+    """Return how many problems a list tells of, shortened or not."""
+    told = [p.removeprefix("... and ").removesuffix(f" {KIND}") for p in problems]
+    return sum(int(part) if part.isdecimal() else 1 for part in told)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import datasets
 from datasets.archives import extract, is_archive
-from datasets.cache import damage, discard, explained, folder_of, locked
+from datasets.cache import counted, damage, discard, explained, folder_of, locked
 from datasets.disk import OnDisk
 from datasets.download import download
 from datasets.errors import Problems, UserError, nearest, unknown
@@ -136,7 +136,7 @@ def _run(name: str, options: argparse.Namespace) -> int:
     if len(found) > SHOWN:
         print(f"{name}: ... and {len(found) - SHOWN:,} more", file=sys.stderr)
     if found:
-        print(f"{name}: not complete: {len(found):,} missing or damaged", file=sys.stderr)
+        print(f"{name}: not complete: {counted(found):,} missing or damaged", file=sys.stderr)
         return 1
     assert isinstance(benchmark, OnDisk)
     print(f"{name}: complete ({benchmark.folder})")

@@ -137,6 +137,14 @@ def test_elsewhere(building: Building, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not (building.root / ".cache").exists()
 
 
+def test_a_file_in_place_of_the_folder_is_named(
+    building: Building, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVENHAND_CACHE", __file__)
+    with pytest.raises(UserError, match=r"cannot be made .*; set EVENHAND_CACHE to a folder"):
+        building.get()
+
+
 def test_a_full_disk_is_one_error_and_leaves_nothing(building: Building) -> None:
     """A limit on the size of files stands for the disk: the system call fails in the same way."""
 

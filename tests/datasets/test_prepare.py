@@ -99,6 +99,7 @@ def test_waterbirds_from_a_server(
     code, _, err = run(capsys, "waterbirds", "--data-root", root)
     assert code == 1
     assert f"{original}: row 5 (id 5): y: received '2', expected 0 to 1" in err
+    assert "not complete: 59 missing or damaged" in err
     original.write_text(text)
     assert run(capsys, *arguments)[0] == 0  # no table was written of the wrong labels
 
