@@ -13,13 +13,13 @@ from typing import IO, Any
 import numpy as np
 
 from datasets.errors import UserError
-from datasets.texts import Tokens
+from datasets.texts import WORDS, Tokens
 
 FIELDS = ("input_ids", "input_mask", "segment_ids", "label_id")
 # What torch.save of old wrote before the object: a magic number, then a version, then the sizes
 # of integers on that machine.
 MAGIC = 0x1950A86A20F9469CFC6C
-WORDS = 30_522  # of the vocabulary of bert-base-uncased, which the files' names say
+VOCABULARY = "bert-base-uncased"  # as the files' names say
 
 
 class Feature:
@@ -101,8 +101,9 @@ def _tokens(path: Path, features: list[Any]) -> tuple[Tokens, np.ndarray]:
         raise UserError(f"{path}: features of different lengths, or no numbers: {error}") from None
     if not (ids.ndim == 2 and ids.shape == mask.shape == segments.shape and labels.ndim == 1):
         raise UserError(f"{path}: features are not lists of whole numbers of one length")
-    for row in np.flatnonzero(((ids < 0) | (ids >= WORDS)).any(axis=1))[:1]:
-        raise UserError(f"{path}: feature {row}: input_ids: expected numbers of 0 to {WORDS - 1}")
+    words = WORDS[VOCABULARY]
+    for row in np.flatnonzero(((ids < 0) | (ids >= words)).any(axis=1))[:1]:
+        raise UserError(f"{path}: feature {row}: input_ids: expected numbers of 0 to {words - 1}")
     lengths = mask.sum(axis=1)
     shown = np.arange(ids.shape[1]) < lengths[:, None]
     seconds = lengths - (segments * shown).sum(axis=1)

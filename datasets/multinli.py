@@ -12,12 +12,12 @@ import pandas as pd
 from datasets.cache import Writer
 from datasets.card import Card
 from datasets.errors import UserError
-from datasets.glue_features import WORDS, read_features
+from datasets.glue_features import VOCABULARY, read_features
 from datasets.group_tables import TextBenchmark
 from datasets.groups import Groups
 from datasets.knobs import Knob
 from datasets.multinli_files import LABELS, negated, own_split, read_pairs, read_split
-from datasets.texts import Tokens
+from datasets.texts import WORDS, Tokens
 
 FEATURES = tuple(
     f"cached_{part}_bert-base-uncased_128_{task}"
@@ -129,7 +129,7 @@ class MultiNLI(TextBenchmark):
     @property
     def vocabulary(self) -> Path | int:
         """The tokenizer's file, or the number of words of the features."""
-        return WORDS if self._featured else super().vocabulary
+        return WORDS[VOCABULARY] if self._featured else super().vocabulary
 
     def settings(self) -> Mapping[str, Any]:
         """The table's content, and the tokenizer's where there is text."""

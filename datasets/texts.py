@@ -18,6 +18,7 @@ from datasets.stores import Texts
 
 CHUNK = 2000  # texts that are tokenised together
 FILES = ("tokenizer.json", "vocab.txt")
+WORDS = {"bert-base-uncased": 30_522}  # of the vocabularies that are known by name
 PROBE = "The quick Brown FOX, \u00e9lan"  # small and large letters, and an accent
 
 
@@ -58,11 +59,14 @@ def find_tokenizer(name: str, data_root: Path, folder: Path) -> Path:
 
     Raises:
         NoTokenizer: If it is in none of them.
+        UserError: If the vocabulary of that name has another number of words than it should.
     """
     places = [folder / "tokenizer", data_root / name]
     for place in places:
         for file in FILES:
             if (place / file).is_file():
+                if place == places[1] and file == "vocab.txt":
+                    _refuse_another(name, place / file, places[0])
                 return place / file
         if place == places[0] and place.is_dir():
             raise NoTokenizer(f"{place}: neither {' nor '.join(FILES)} is there")
@@ -76,6 +80,16 @@ def find_tokenizer(name: str, data_root: Path, folder: Path) -> Path:
         f"download the file vocab.txt of that model and put it there (or set HF_HOME to a cache "
         f"of the Hugging Face Hub that holds it)"
     )
+
+
+def _refuse_another(name: str, file: Path, own: Path) -> None:
+    """Refuse a vocabulary that was cut short: words that it lacks would be unknown ones."""
+    found, expected = len(file.read_bytes().rstrip(b"\n").split(b"\n")), WORDS.get(name)
+    if expected is not None and found != expected:
+        raise UserError(
+            f"{file}: {found:,} words, expected the {expected:,} of '{name}': cut short? Another "
+            f"vocabulary belongs into {own}"
+        )
 
 
 def fingerprint(file: Path) -> str:

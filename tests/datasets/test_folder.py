@@ -152,7 +152,11 @@ def test_another_tokenizer(texts: Path) -> None:
 
 @pytest.mark.real_data
 def test_a_missing_vocabulary_says_what_to_do(texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (texts / "bert-base-uncased" / "vocab.txt").unlink()
+    vocabulary = texts / "bert-base-uncased" / "vocab.txt"
+    vocabulary.write_bytes(vocabulary.read_bytes()[:100_000])
+    with pytest.raises(UserError, match=r"vocab.txt: [0-9,]+ words, expected the 30,522 of 'bert"):
+        _ = load(texts).splits
+    vocabulary.unlink()
     monkeypatch.setattr("datasets.texts.try_to_load_from_cache", lambda *_: None)
     with pytest.raises(UserError, match=r"vocab.txt: missing.*download the file vocab.txt"):
         _ = load(texts).splits
