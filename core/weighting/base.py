@@ -181,8 +181,13 @@ class GradientWeighting(Weighting):
     needs = "gradients"
 
     @abstractmethod
-    def combine(self, gradients: Tensor) -> Tensor:
-        """Return the step's direction, ``(p,)``, of the tasks' gradients, ``(k, p)``."""
+    def combine(self, gradients: Tensor, present: Tensor | None = None) -> Tensor:
+        """Return the step's direction, ``(p,)``.
+
+        Args:
+            gradients: The tasks' gradients, ``(k, p)``.
+            present: Which tasks they are of, bool with k entries True; None for all.
+        """
 
 
 def equal_lengths(gram: Tensor) -> Tensor:

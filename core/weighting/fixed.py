@@ -25,7 +25,7 @@ class Fixed(LossWeighting):
     ) -> None:
         super().__init__(losses)
         self._given = dict(weights or {})
-        self.register_buffer("_weights", torch.ones(1), persistent=False)
+        self.register_buffer("_weights", torch.ones(0), persistent=False)
 
     def bind(self, names: Sequence[str]) -> None:
         """Put the weights in the losses' order.
@@ -39,5 +39,16 @@ class Fixed(LossWeighting):
         self._weights = torch.tensor([float(self._given.get(name, 1.0)) for name in names])
 
     def weights(self, losses: Tensor) -> Tensor:
-        """Return the given weights, ``(k,)``."""
-        return self._weights.to(losses).expand_as(losses)
+        """Return the given weights, ``(k,)``.
+
+        Raises:
+            RuntimeError: If it is not known which loss has which name.
+        """
+        if not self._given:
+            return torch.ones_like(losses)
+        if len(self._weights) != len(losses):
+            raise RuntimeError(
+                f"fixed is bound to {len(self._weights)} losses and got {len(losses)}: "
+                "call bind with the losses' names"
+            )
+        return self._weights.to(losses)

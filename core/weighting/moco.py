@@ -17,6 +17,7 @@ class MoCo(GradientWeighting):
     ``gamma_t = gamma t^-decay`` at step ``t``. Fernando et al., Mitigating Gradient Bias in
     Multi-objective Learning: A Provably Convergent Approach, ICLR 2023. What is tracked is outside
     the span of one step's gradients, so it needs them all, and K times the parameters of memory.
+    Of a task that a batch has no example of, the tracked gradient stays and takes part.
     (The authors' code also rescales the gradients to the size of the losses and replaces the
     projection by a softmax; here is the paper's algorithm.)
 
@@ -59,14 +60,22 @@ class MoCo(GradientWeighting):
         """Start from equal weights."""
         self.shares = torch.full((len(names),), 1 / max(len(names), 1))
 
-    def combine(self, gradients: Tensor) -> Tensor:
+    def combine(self, gradients: Tensor, present: Tensor | None = None) -> Tensor:
         """Return the step's direction, ``(p,)``, of the gradients, ``(k, p)``."""
-        self._bind_unnamed(self.shares, len(gradients))
-        if self.tracked.shape != gradients.shape:
-            self.tracked = torch.zeros_like(gradients)
+        tasks = len(gradients) if present is None else len(present)
+        self._bind_unnamed(self.shares, tasks)
+        if self.tracked.shape != (tasks, gradients.shape[1]):
+            self.tracked = gradients.new_zeros(tasks, gradients.shape[1])
         self.steps = (self.steps + 1).to(gradients.device)
         slower = self.steps.to(gradients.dtype) ** -self.decay
-        self.tracked = self.tracked.to(gradients).lerp(gradients, self.beta * slower)
+        tracked = self.tracked.to(gradients)
+        if present is None:
+            self.tracked = tracked.lerp(gradients, self.beta * slower)
+        else:
+            rows = present.nonzero()[:, 0].to(gradients.device)
+            self.tracked = tracked.index_copy(
+                0, rows, tracked[rows].lerp(gradients, self.beta * slower)
+            )
         shares = self.shares.to(gradients)
         slope = self.tracked @ (self.tracked.T @ shares) + self.rho * shares
         self.shares = project(shares - self.gamma * slower * slope)

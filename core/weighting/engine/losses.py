@@ -48,7 +48,6 @@ class Losses:
         self.present = everything
         if len(self.present) != first:
             raise UserError(f"present has {len(self.present)} entries, expected {first}, as losses")
-        self.all_present = present is None or bool(self.present.all())
 
     @property
     def scalars(self) -> bool:

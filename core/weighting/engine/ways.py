@@ -92,7 +92,8 @@ def exact(problem: Problem, weighting: Weighting, by_features: Tensor | None = N
         return _ended(problem, weights, gram, "exact")
     assert isinstance(weighting, GradientWeighting)
     _passes(problem, by_features, spanned=False)
-    flat.accumulate_vector(weighting.combine(flat.matrix()))
+    present = None if problem.losses.present.all() else problem.losses.present
+    flat.accumulate_vector(weighting.combine(flat.matrix(), present))
     heads.accumulate(None)
     return Step(None, None, "exact")
 

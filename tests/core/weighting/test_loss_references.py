@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from core.weighting import GradientWeighting, LossWeighting, load
+from core.weighting.moco import MoCo
 from core.weighting.transforms import alpha_fair_loss, fairness
 from tests.core.weighting.gradients import DEVICE, DTYPE, TOLERANCE, Array, array, tensor
 
@@ -140,6 +141,13 @@ def test_fixed_weights_go_by_name() -> None:
         load_fixed({"d": 0.5})
 
 
+def test_fixed_weights_need_names() -> None:
+    weighting = load("fixed", weights={"c": 0.5})
+    assert isinstance(weighting, LossWeighting)
+    with pytest.raises(RuntimeError, match="call bind"):
+        weighting.weights(torch.ones(1))
+
+
 def load_fixed(weights: dict[str, float]) -> LossWeighting:
     weighting = load("fixed", weights=weights)
     assert isinstance(weighting, LossWeighting)
@@ -176,6 +184,23 @@ def test_moco_tracks_gradients_and_weights() -> None:
         np.testing.assert_allclose(
             array(weighting.combine(tensor(gradients))), w @ tracked, atol=TOLERANCE
         )
+
+
+def test_moco_knows_which_task_is_missing() -> None:
+    # A task that is missing at first is one whose gradients were 0 so far.
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(3, 20)), rng.normal(size=(3, 20))
+    found = []
+    for missing in (False, True):
+        weighting = MoCo().to(DEVICE)
+        if missing:
+            weighting.combine(tensor(first[[0, 2]]), torch.tensor([True, False, True]))
+        else:
+            weighting.combine(tensor(first * np.array([[1.0], [0.0], [1.0]])))
+        found.append(array(weighting.combine(tensor(second))))
+        last = weighting.combine(tensor(second[:2]), torch.tensor([False, True, True]))
+        assert array(last) == pytest.approx(array(weighting.shares) @ array(weighting.tracked))
+    np.testing.assert_allclose(found[0], found[1], atol=TOLERANCE)
 
 
 def nearest_on_simplex(point: Array) -> Array:
