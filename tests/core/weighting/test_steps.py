@@ -209,4 +209,4 @@ def test_the_documented_example_runs(capsys: pytest.CaptureFixture[str]) -> None
     exec(example, names)
     assert "tensor" in capsys.readouterr().out
     assert (names["step"].weights > 0).all()
-    assert len(example.splitlines()) <= 25
+    assert len(example.splitlines()) <= 20
