@@ -125,13 +125,16 @@ def trainable(name: str, parameters: Iterable[Tensor]) -> list[Tensor]:
         parameters: Parameters.
 
     Raises:
-        UserError: If they are something else, as one parameter, a module or named parameters.
+        UserError: If they are something else, as one parameter, a module or named parameters, or
+            have complex numbers.
     """
     single = isinstance(parameters, Tensor | nn.Module) or not isinstance(parameters, Iterable)
     given = [] if single else list(parameters)
     if single or not all(isinstance(found, Tensor) and found.is_leaf for found in given):
         kind = type(parameters).__name__
         raise UserError(f"{name} is a {kind}, expected several parameters: module.parameters()")
+    if any(found.is_complex() for found in given):
+        raise UserError(f"{name} has complex numbers: give real parameters, see torch.view_as_real")
     unique = {id(parameter): parameter for parameter in given}
     return [found for found in unique.values() if found.requires_grad]
 

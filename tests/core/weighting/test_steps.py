@@ -118,6 +118,8 @@ def test_mistakes_are_told() -> None:
     for wrong in (network, network.unused, network.named_parameters(), [features]):
         with pytest.raises(UserError, match="expected several parameters"):
             backward(losses, load("mgda"), shared=wrong)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="heads has complex numbers"):
+        backward(losses, load("mgda"), shared=given["shared"], heads=[network.unused.detach() * 1j])
     with pytest.raises(UserError, match="3 parameters are in shared and in heads"):
         backward(losses, load("mgda"), shared=given["heads"], heads=given["heads"][:3])
     with pytest.raises(UserError, match=r"core\.weighting\.load"):
