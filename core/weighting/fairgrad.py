@@ -38,7 +38,7 @@ class FairGrad(GramWeighting):
         if not 0 < alpha < math.inf:
             raise ValueError(f"alpha is {alpha}, expected a number above 0")
         self.alpha = alpha
-        self.products = 0  # of the last matrix-free step; 0 before the first
+        self.products = 0  # what the last matrix-free step cost; 0 before the first
         self.waited = 0  # exact steps that "auto" took since
         self.fallbacks = 0  # matrix-free steps that did not converge and were made exact
 

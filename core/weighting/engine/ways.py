@@ -147,7 +147,9 @@ def matrix_free(problem: Problem, weighting: FairGrad) -> Step:
         found = None
     weighting.waited = 0
     if found is None:
-        weighting.products = PRODUCTS
+        # By what the step cost: "auto" would otherwise search in vain at every step with more tasks
+        # than a search costs passes, and take the passes after it.
+        weighting.products = PRODUCTS + len(rows)
         weighting.fallbacks += 1
         return exact(problem, weighting, rows)._replace(products=PRODUCTS)
     weighting.products = found.products

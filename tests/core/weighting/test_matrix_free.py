@@ -90,6 +90,22 @@ def test_what_has_no_second_derivative_is_exact_and_counted() -> None:
     assert (copy.fallbacks, copy.products) == (1, weighting.products)
 
 
+def test_auto_does_not_search_in_vain_at_every_step() -> None:
+    layer, weighting = nn.Linear(4, 4), load("fairgrad")
+    assert isinstance(weighting, FairGrad)
+    tried = []
+    for waited in (0, 0, 98, 99):  # exact steps since the search
+        weighting.waited = waited
+        features = Opaque.apply(layer(torch.ones(9, 4)))  # type: ignore[no-untyped-call]
+        losses = [(features[:, i % 4] - i).square().mean() for i in range(40)]
+        step = backward(
+            losses, weighting, shared=layer.parameters(), features=features, gradients="auto"
+        )
+        assert step.way == "exact"
+        tried.append(step.products > 0)
+    assert tried == [True, False, False, True]
+
+
 def test_auto_takes_the_cheaper_exact_way() -> None:
     ways = []
     for tasks, features_given in ((3, True), (20, True), (20, False)):
