@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from core.models.base import Encoder, Model
 from core.models.pretrained import KINDS, PUBLIC, load
+from core.models.pretrained import plain as pretrained_plain
 from core.models.transformer import Transformer
 from core.models.weights import absent, folder_rule, is_path, torchvision_absent
 from core.registry import components
@@ -39,7 +40,9 @@ def encoders() -> list[str]:
 
 def plain(name: str) -> bool:
     """Return whether a model has no hidden states per token or patch."""
-    return name == "resnet50" or (name in names() and name not in encoders())
+    if name in names() or name == "resnet50":
+        return name not in encoders()
+    return pretrained_plain(name)
 
 
 def check(name: str) -> str | None:
@@ -106,7 +109,7 @@ def build(
         raise UserError(f"model: received '{name}', expected {rule}")
     kind = _known().get(name)
     if kind is None:
-        model: Model = load(name, outputs, parts)
+        model = load(name, outputs, parts)
     elif issubclass(kind, Encoder):
         model = kind(outputs, parts)
     elif parts:

@@ -6,25 +6,29 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from core.models.base import ImageSpec
+from core.models.base import ImageSpec, Model
 from core.models.bert import SPECIAL, Bert
-from core.models.transformer import Transformer
+from core.models.resnet import ResNet
+from core.models.resnet50 import ResNet50
 from core.models.vit import ViT
-from core.models.weights import config, locate
+from core.models.weights import config, here, locate
 from datasets.errors import UserError
 
 PUBLIC = ("google/vit-base-patch16-224-in21k", "bert-base-uncased")
 # Models pretrained at the usual size are trained at this one, as Kulkarni et al. (TMLR 2024) do.
 USUAL, TRAINED = 224, 384
+SDPA = {"attn_implementation": "sdpa"}
+HALF = (0.5, 0.5, 0.5)
 TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def load(name: str, outputs: Mapping[str, int], parts: frozenset[str]) -> Transformer:
+def load(name: str, outputs: Mapping[str, int], parts: frozenset[str]) -> Model:
     """Return a pretrained encoder with a fresh classifier.
 
     A ViT takes images at the size of its configuration, or at 384 pixels with interpolated
     positions where that is 224; mean and deviation are those of ``preprocessor_config.json``, or
-    one half. A BERT's token head has the pretrained weights where the files hold them.
+    one half. A BERT's token head has the pretrained weights where the files hold them. A ResNet
+    takes images of 224 pixels, and has no hidden states for auxiliary objectives.
 
     Args:
         name: An absolute path of a folder with ``config.json`` and ``model.safetensors``, or a
@@ -57,18 +61,35 @@ def _vit(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) -> ViT
     # isort: split
     from transformers import ViTModel
 
-    trunk = _read(ViTModel, folder, ("pooler.",), add_pooling_layer=False)
+    trunk = _read(ViTModel, folder, ("pooler.",), add_pooling_layer=False, **SDPA)
     own = trunk.config.image_size
-    mean, std = _moments(folder)
+    mean, std = _moments(folder, HALF, HALF)
     image = ImageSpec(TRAINED if own == USUAL else int(own), mean, std)
     return ViT(outputs, parts, trunk, image)
 
 
-def _moments(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _resnet(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) -> ResNet:
+    if parts:
+        raise UserError(
+            f"model '{folder}': a ResNet; the method needs one with hidden states per token or "
+            f"patch, of type {' or '.join(kind for kind in sorted(KINDS) if kind not in PLAIN)}"
+        )
+    import core.compat  # noqa: F401
+
+    # isort: split
+    from transformers import ResNetModel
+
+    mean, std = _moments(folder, ResNet50.image.mean, ResNet50.image.std)
+    return ResNet(outputs, _read(ResNetModel, folder, ()), ImageSpec(USUAL, mean, std))
+
+
+def _moments(
+    folder: Path, mean: tuple[float, ...], std: tuple[float, ...]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation as a folder's preprocessor says, or these."""
     path = folder / "preprocessor_config.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    half = (0.5, 0.5, 0.5)
-    return tuple(found.get("image_mean", half)), tuple(found.get("image_std", half))
+    return tuple(found.get("image_mean", mean)), tuple(found.get("image_std", std))
 
 
 def _bert(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) -> Bert:
@@ -78,7 +99,7 @@ def _bert(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) -> Be
     from transformers import BertForPreTraining
 
     fresh = ("bert.pooler.", "cls.")
-    model = _read(BertForPreTraining, folder, fresh, is_decoder=False)
+    model = _read(BertForPreTraining, folder, fresh, is_decoder=False, **SDPA)
     return Bert(outputs, parts, model.bert, model.cls.predictions, _special(folder))
 
 
@@ -94,10 +115,21 @@ def _special(folder: Path) -> tuple[int, ...]:
     return tuple(number[token] for token in TOKENS)
 
 
-KINDS: Mapping[str, Callable[[Path, Mapping[str, int], frozenset[str]], Transformer]] = {
+KINDS: Mapping[str, Callable[[Path, Mapping[str, int], frozenset[str]], Model]] = {
     "bert": _bert,
+    "resnet": _resnet,
     "vit": _vit,
 }
+PLAIN = frozenset({"resnet"})  # without hidden states per token or patch
+
+
+def plain(name: str) -> bool:
+    """Return whether a folder or a public name that is on this machine is of a plain kind."""
+    folder = here(name)
+    try:
+        return folder is not None and config(folder).get("model_type") in PLAIN
+    except UserError:  # which is told where it is loaded
+        return False
 
 
 def _read(kind: Any, folder: Path, fresh: tuple[str, ...], **options: Any) -> Any:
@@ -116,7 +148,7 @@ def _read(kind: Any, folder: Path, fresh: tuple[str, ...], **options: Any) -> An
 
     model, report = kind.from_pretrained(
         folder, use_safetensors=True, local_files_only=True, output_loading_info=True,
-        dtype=torch.float32, attn_implementation="sdpa", **options,
+        dtype=torch.float32, **options,
     )  # fmt: skip
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(fresh))
     if missing:

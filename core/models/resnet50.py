@@ -21,7 +21,7 @@ class ResNet50(Model):
         pretrained: Whether it starts from the ImageNet weights.
     """
 
-    image = ImageSpec(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    image: ImageSpec = ImageSpec(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
     def __init__(self, outputs: Mapping[str, int], pretrained: bool = True) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ def misread(name: str, benchmark: Benchmark) -> str | None:
         if folder is None:
             return None
         kind = config(folder).get("model_type")
-        if kind == "vit":
+        if kind != "bert":
             return f"model: received '{name}', of type '{kind}'; expected one that reads texts"
         vocabulary = benchmark.vocabulary
         if isinstance(vocabulary, int):

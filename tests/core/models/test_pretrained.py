@@ -14,6 +14,7 @@ import core.compat  # noqa: F401
 from core import models
 from core.models import pretrained, weights
 from core.models.bert import Bert
+from core.models.resnet50 import ResNet50
 from core.models.vit import ViT
 from datasets.errors import UserError
 from datasets.stores import TextBatch
@@ -192,7 +193,7 @@ def test_every_wrong_name_gets_its_reason(
     assert str(bert_folder.resolve()) in rule("bert")
     assert str(bert_folder.resolve()) in rule("./bert")
     (bert_folder / "config.json").write_text('{"model_type": "roberta"}')
-    assert rule(bert_folder) == "a model of type bert or vit, not 'roberta'"
+    assert rule(bert_folder) == "a model of type bert or resnet or vit, not 'roberta'"
     (bert_folder / "config.json").write_text("{")
     assert "config.json" in rule(bert_folder)
     with pytest.raises(UserError, match="expected a readable folder"):
@@ -263,6 +264,29 @@ def test_resnet_reads_its_file_or_says_where_it_belongs(
     theirs.fc = torch.nn.Identity()
     inputs = torch.rand(1, 3, 64, 64)
     torch.testing.assert_close(model(inputs).representation, theirs.eval()(inputs))
+
+
+def test_resnet_from_a_folder_is_transformers(tmp_path: Path) -> None:
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    sizes: dict[str, Any] = {
+        "embedding_size": 4,
+        "hidden_sizes": [6, 8],
+        "depths": [1, 1],
+        "num_labels": 2,
+    }
+    theirs: Any = ResNetForImageClassification(ResNetConfig(**sizes))
+    theirs.eval().save_pretrained(tmp_path)
+    ours = models.build(str(tmp_path), {"y": 2}).eval()
+    assert ours.image == ResNet50.image
+    ours.last_layer().load_state_dict(theirs.classifier[1].state_dict())
+    inputs = torch.rand(2, 3, 40, 40)
+    torch.testing.assert_close(ours(inputs).outputs, theirs(inputs).logits)
+    assert models.plain(str(tmp_path))
+    with pytest.raises(UserError, match="hidden states per token or patch, of type bert or vit"):
+        models.build(str(tmp_path), {"y": 2}, RECONSTRUCTION)
+    with pytest.raises(UserError, match="checkpointing: received true"):
+        models.build(str(tmp_path), {"y": 2}, checkpointing=True)
 
 
 def minilm() -> Path:
