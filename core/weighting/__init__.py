@@ -33,7 +33,7 @@ def load(name: str, **parameters: Any) -> Weighting:
         parameters: Its parameters, as its class documents them.
 
     Raises:
-        UserError: If there is no such weighting, or it has no such parameter.
+        UserError: If there is no such weighting, or it has no such parameter or of another type.
         ValueError: If a parameter has a value that it cannot have.
     """
     known = components("core.weighting", Weighting)
@@ -43,5 +43,8 @@ def load(name: str, **parameters: Any) -> Weighting:
     for given in parameters:
         if given not in own:
             raise UserError(unknown(f"parameter of {name}", given, own))
-    found: Weighting = known[name](**parameters)
+    try:
+        found: Weighting = known[name](**parameters)
+    except TypeError as error:
+        raise UserError(f"{name} with {parameters}: {error}") from None
     return found

@@ -8,6 +8,7 @@ There is at most one solution, and there is one exactly if no point of the gradi
 """
 
 import math
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -77,8 +78,8 @@ def check(gram: Tensor, alpha: float) -> None:
     Raises:
         ValueError: If so.
     """
-    if not (0 < alpha < math.inf):
-        raise ValueError(f"alpha is {alpha}, expected a number above 0")
+    if not isinstance(alpha, Real) or not 0 < alpha < math.inf:
+        raise ValueError(f"alpha is {alpha!r}, expected a number above 0")
     check_matrix(gram)
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,8 +163,8 @@ def test_opposed_gradients_get_equal_lengths() -> None:
     np.testing.assert_allclose(lengths, lengths[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("alpha", [0.0, -1.0, math.inf, math.nan])
-def test_an_impossible_alpha_is_refused(alpha: float) -> None:
+@pytest.mark.parametrize("alpha", [0.0, -1.0, math.inf, math.nan, "2"])
+def test_an_impossible_alpha_is_refused(alpha: Any) -> None:
     with pytest.raises(ValueError, match="expected a number above 0"):
         alpha_fair(torch.eye(2), alpha)
 

@@ -87,6 +87,8 @@ def test_an_unknown_name_gets_the_nearest() -> None:
         load("fairgrat")
     with pytest.raises(UserError, match=r"unknown parameter of fairgrad 'alfa'.*known: alpha"):
         load("fairgrad", alfa=2.0)
+    with pytest.raises(UserError, match=r"cagrad with .'c': 'much'"):
+        load("cagrad", c="much")
 
 
 @pytest.mark.parametrize("name", KNOWN)
