@@ -1,6 +1,7 @@
 """What is checked before a study starts, and what makes it the study it is."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,8 @@ def check(options: Options) -> Plan:
     if not options.resume:
         check_new(options)
     _ = benchmark.splits  # reads and checks the data
+    if options.resume:
+        _check_same(options, spaces)
     return Plan(options, benchmark, spaces, skipped)
 
 
@@ -178,8 +181,24 @@ def check_new(options: Options) -> None:
             )
 
 
-def definition(options: Options, space: Space, environment: Environment) -> dict[str, Any]:
-    """Return what makes a study the one it is; a resumed one must have the same."""
+def _check_same(options: Options, spaces: Sequence[Space]) -> None:
+    """Refuse to go on with another study, as far as that shows before the devices are known."""
+    for space in spaces:
+        records = MethodRecords(options.records_of(space.method.name))
+        stored = records.definition
+        if stored is not None:
+            asked = definition(options, space, None)
+            check_definition(records, {**asked, "environment": stored.get("environment")})
+
+
+def definition(options: Options, space: Space, environment: Environment | None) -> dict[str, Any]:
+    """Return what makes a study the one it is; a resumed one must have the same.
+
+    Args:
+        options: The command.
+        space: The method's space.
+        environment: Where trials compute; None while that is not known.
+    """
     return {
         "dataset": options.dataset,
         "dataset_version": space.benchmark.key_version,
@@ -200,7 +219,7 @@ def definition(options: Options, space: Space, environment: Environment) -> dict
         "study_seed": options.study_seed,
         "audit_test": options.audit_test,
         "keep_models": options.keep_models,
-        "environment": asdict(environment),
+        "environment": None if environment is None else asdict(environment),
         "core": VERSION,
     }  # fmt: skip
 
