@@ -5,7 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,13 +66,21 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
 
 
-def tune_killed(arguments: Sequence[object], after: float) -> bool:
-    """Start ``python tune.py`` and SIGKILL all its processes; return whether it still ran."""
+def tune_killed(arguments: Sequence[object], once: Callable[[], bool], after: float) -> bool:
+    """Start ``python tune.py`` and SIGKILL all its processes; return whether it still ran.
+
+    Args:
+        arguments: Its arguments.
+        once: What must be so before.
+        after: Seconds from then on.
+    """
     process = subprocess.Popen(
         [sys.executable, "tune.py", *map(str, arguments)],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         env=environment(),
     )  # fmt: skip
+    while process.poll() is None and not once():
+        time.sleep(0.02)
     try:
         process.wait(timeout=after)
     except subprocess.TimeoutExpired:

@@ -7,15 +7,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from tests.command import ROOT, environment, tune
-
-STUDY = [
-    "--method", "erm", "--dataset", "colored_digits", "--trials", "3", "--epochs", "20", "--seeds",
-    "1", "--search", "random", "--scheduler", "none",
-]  # fmt: skip
+from tests.tuning.undisturbed import STUDY, exported
+from tests.tuning.undisturbed import undisturbed as undisturbed
 
 
 def fill(folder: Path) -> None:
@@ -46,7 +42,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_a_study_goes_on_once_there_is_room(disk: Path, tmp_path: Path) -> None:
+def test_a_study_goes_on_once_there_is_room(disk: Path, undisturbed: Path, tmp_path: Path) -> None:
     arguments = [*STUDY, "--storage", disk / "records", "--results", tmp_path / "results"]
     process = subprocess.Popen(
         [sys.executable, "tune.py", *map(str, arguments)], cwd=ROOT, env=environment(),
@@ -69,12 +65,5 @@ def test_a_study_goes_on_once_there_is_room(disk: Path, tmp_path: Path) -> None:
     assert "Read-only file system" in refused.err
     assert mount("-o", "remount,rw", str(disk))
     assert tune([*arguments, "--resume"]).code == 0
-    assert tune([*STUDY, "--results", tmp_path / "quiet"]).code == 0
-    for name in ("trials.csv", "seeds.csv"):
-        one, other = (
-            pd.read_csv(tmp_path / folder / "colored_digits" / "erm" / name).drop(
-                columns=["seconds", "device_hours"]
-            )
-            for folder in ("results", "quiet")
-        )
-        pd.testing.assert_frame_equal(one, other)
+    results = tmp_path / "results"
+    assert exported(results, "erm", "jtt") == exported(undisturbed, "erm", "jtt")

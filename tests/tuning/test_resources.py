@@ -18,6 +18,7 @@ from datasets.errors import UserError
 from tests.command import copied_project, descendants, environment, tune
 from tests.tuning.test_doctor import MIG, stand_in
 from tuning import ray_environment, resources
+from tuning.cli import main
 from tuning.resources import Node, Resources, choose, local_nodes, slots, travelling_code
 
 
@@ -191,13 +192,13 @@ def test_the_token_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.Monke
     assert token.stat().st_mode & 0o777 == 0o600
 
 
-def test_an_address_where_nothing_listens_is_refused_at_once(folder: Path) -> None:
-    done = tune(
-        ["--method", "erm", "--dataset", "colored_digits", "--address", "127.0.0.1:9",
-         "--results", folder / "results"]
-    )  # fmt: skip
-    assert done.code == 2
-    assert done.err == "error: --address: no Ray cluster at '127.0.0.1:9': Connection refused\n"
+def test_an_address_where_nothing_listens_is_refused_at_once(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--method", "erm", "--dataset", "colored_digits", "--address", "127.0.0.1:9"]
+    assert main([*given, "--results", str(folder / "results")]) == 2
+    told = capsys.readouterr().err
+    assert told == "error: --address: no Ray cluster at '127.0.0.1:9': Connection refused\n"
     assert not list(folder.iterdir())
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,11 @@ import pytest
 import yaml
 
 from tests.command import ROOT, copied_project, core, environment, tune, tune_in
+from tests.tuning.undisturbed import ERM, JTT, TIMES, once
+from tests.tuning.undisturbed import undisturbed as undisturbed
+from tuning.cli import main
+from tuning.resources import local_nodes
 
-TIMES = ["seconds", "device_hours"]
 QUICK = ["--dataset", "colored_digits", "--trials", "3", "--seeds", "2", "--epochs", "4"]
 
 
@@ -29,14 +33,17 @@ def best_config(results: Path, method: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of a study with all that can be kept."""
-    results = tmp_path_factory.mktemp("study") / "results"
-    done = tune(["--method", "erm", "rwg", *QUICK, "--keep-models", "--results", results])
-    assert done.code == 0, done.err
-    assert done.err == ""
-    assert not re.search(r"warn|ray|deprecat|traceback", done.out, re.IGNORECASE), done.out
-    assert "test worst group" in done.out
-    return results
+    """The results of a study with all that can be kept; its tests come to the same process."""
+
+    def make(folder: Path) -> None:
+        given = ["--method", "erm", "rwg", *QUICK, "--keep-models", "--results", folder / "results"]
+        done = tune(given)
+        assert done.code == 0, done.err
+        assert done.err == ""
+        assert not re.search(r"warn|ray|deprecat|traceback", done.out, re.IGNORECASE), done.out
+        assert "test worst group" in done.out
+
+    return once(tmp_path_factory, "study", make) / "results"
 
 
 def test_exports_are_complete(study: Path) -> None:
@@ -97,13 +104,21 @@ def test_without_ray_the_numbers_are_the_same(study: Path) -> None:
             assert mine == recorded
 
 
-def test_the_written_command_repeats_the_seeds(study: Path, tmp_path: Path) -> None:
+def test_the_written_command_repeats_the_seeds_and_searches_nothing(
+    study: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "again"
     command = best_config(study, "rwg")["command"].split()
-    command[command.index("--results") + 1] = str(tmp_path / "again")
+    command[command.index("--results") + 1] = str(again)
+    assert command[command.index("--search") + 1] == "published"
     done = tune(command[2:])
     assert done.code == 0, done.err
-    one, other = read(study, "rwg", "seeds.csv"), read(tmp_path / "again", "rwg", "seeds.csv")
+    one, other = read(study, "rwg", "seeds.csv"), read(again, "rwg", "seeds.csv")
     pd.testing.assert_frame_equal(one.drop(columns=TIMES), other.drop(columns=TIMES))
+    assert (
+        best_config(again, "rwg")["hyperparameters"] == best_config(study, "rwg")["hyperparameters"]
+    )
+    assert json.loads((again / "colored_digits/rwg/summary.json").read_text())["trials"] == 0
 
 
 def test_resume_of_a_finished_study_runs_nothing_again(study: Path) -> None:
@@ -117,57 +132,58 @@ def test_resume_of_a_finished_study_runs_nothing_again(study: Path) -> None:
     assert (study / "colored_digits" / "table.csv").read_text() == table
 
 
-def test_resume_of_another_study_is_refused_and_says_what_differs(study: Path) -> None:
+def test_resume_of_another_study_is_refused_and_says_what_differs(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "3", "--seeds", "2"]
-    done = tune([*arguments, "--epochs", "5", "--keep-models", "--results", study, "--resume"])
-    assert done.code == 2
-    assert "epochs: the study has 4, this command asks for 5" in done.err
+    given = [*arguments, "--epochs", "5", "--keep-models", "--results", str(study), "--resume"]
+    assert main(given) == 2  # before Ray starts
+    assert "epochs: the study has 4, this command asks for 5" in capsys.readouterr().err
 
 
-def test_more_trials_and_seeds_extend_a_finished_search(tmp_path: Path) -> None:
+def test_more_trials_and_seeds_extend_a_finished_search(study: Path, tmp_path: Path) -> None:
     """With TPE and ASHA; what searcher and scheduler then know is tested in test_search."""
-    results = tmp_path / "results"
-    arguments = [
-        "--method",
-        "erm",
-        "--dataset",
-        "colored_digits",
-        "--epochs",
-        "6",
-        "--results",
-        results,
-    ]
-    assert tune([*arguments, "--trials", "3", "--seeds", "1"]).code == 0
-    ends = {p: p.read_text() for p in (tmp_path / "results.records").rglob("end.json")}
-    done = tune([*arguments, "--trials", "6", "--seeds", "2", "--resume"])
+    shutil.copytree(study.parent, tmp_path / "longer")
+    results = tmp_path / "longer" / "results"
+    records = tmp_path / "longer" / "results.records" / "colored_digits"
+    ends = {p: p.read_text() for p in records.rglob("erm/runs/*/end.json")}
+    done = tune(
+        ["--method", "erm", *QUICK[:2], "--epochs", "4", "--keep-models", "--results", results,
+         "--trials", "6", "--seeds", "3", "--resume"]
+    )  # fmt: skip
     assert done.code == 0, done.err
     assert list(read(results, "erm", "trials.csv").trial) == list(range(6))
-    assert list(read(results, "erm", "seeds.csv").seed) == [0, 1]
+    assert list(read(results, "erm", "seeds.csv").seed) == [0, 1, 2]
+    assert len(ends) >= 5
     assert all(path.read_text() == text for path, text in ends.items())
     configs = read(results, "erm", "trials.csv")[["lr", "weight_decay", "batch_size"]]
     assert not configs.duplicated().any()
 
 
-def test_published_searches_nothing(tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    done = tune(
-        ["--method", "jtt", *QUICK, "--search", "published", "--results", results,
-         "--set", "T=1", "--set", "up=6", "--set", "lr=0.05", "--set", "weight_decay=0.001",
-         "--set", "batch_size=32"]
-    )  # fmt: skip
-    assert done.code == 0, done.err
-    assert list(read(results, "jtt", "seeds.csv").seed) == [0, 1]
-    assert best_config(results, "jtt")["hyperparameters"]["up"] == 6
-    assert json.loads((results / "colored_digits/jtt/summary.json").read_text())["trials"] == 0
+BREAKS = """
+description: Some of its trials fail.
+recipe:
+  sampler: uniform
+  objectives: [end_task, l1]
+  weighting: {fixed: {weights: {l1: reg}}}
+  stages: [train]
+search:
+  reg: {log_uniform: [0.01, 1.0e+38], default: 0.1}
+grid:
+  colored_digits: {reg: [0.1, 1.0e+38]}
+"""
 
 
-def test_grid_tries_all(tmp_path: Path) -> None:
+def test_a_grid_tries_all_and_a_failed_trial_does_not_stop_the_search(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    done = tune(
-        ["--method", "suby", "--dataset", "colored_digits", "--search", "grid", "--epochs", "2",
-         "--seeds", "1", "--set", "lr=0.05", "--set", "weight_decay=0.001", "--results", results]
-    )  # fmt: skip
-    assert done.code == 0, done.err
+    project = copied_project(tmp_path / "project")
+    (project / "search_spaces" / "breaks.yaml").write_text(BREAKS)
+    arguments = ["--method", "breaks", "suby", "--dataset", "colored_digits", "--search", "grid",
+                 "--epochs", "2", "--seeds", "1", "--set", "lr=0.05", "--set", "weight_decay=0.001",
+                 "--results", results]  # fmt: skip
+    done = tune_in(project, arguments)
+    assert done.returncode == 0, done.stderr
+    assert list(read(results, "breaks", "trials.csv").status) == ["completed", "failed"]
     assert sorted(read(results, "suby", "trials.csv").batch_size) == [16, 32, 64]
 
 
@@ -205,63 +221,50 @@ def test_failed_trials_are_recorded_and_a_study_of_failures_exits_1(tmp_path: Pa
     assert trials.reason.str.contains("loss not finite in round 1").all()
 
 
-def test_some_failed_trials_do_not_stop_the_search(tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    project = copied_project(tmp_path / "project")
-    space = project / "search_spaces" / "erm.yaml"
-    text = space.read_text().split("grid:")[0]
-    space.write_text(text + "grid:\n  colored_digits: {lr: [0.05, 1000.0]}\n")
-    arguments = ["--method", "erm", "--dataset", "colored_digits", "--search", "grid",
-                 "--epochs", "2", "--seeds", "1", "--results", results]  # fmt: skip
-    done = tune_in(project, arguments)
-    assert done.returncode == 0, done.stderr
-    assert list(read(results, "erm", "trials.csv").status) == ["completed", "failed"]
-
-
-def test_two_studies_at_once_write_the_tables_of_one_after_the_other(tmp_path: Path) -> None:
-    def arguments(method: str, results: Path) -> list[str]:
-        return ["--method", method, *QUICK, "--search", "random", "--scheduler", "none",
-                "--results", str(results)]  # fmt: skip
-
+def test_two_studies_at_once_write_the_tables_of_one_of_both(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "together"
     together = [
         subprocess.Popen(
-            [sys.executable, "tune.py", *arguments(method, tmp_path / "together")],
+            [sys.executable, "tune.py", *arguments, "--results", str(results)],
             cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment(),
         )
-        for method in ("erm", "subg")
+        for arguments in (ERM, JTT)
     ]  # fmt: skip
     for process in together:
         _, err = process.communicate(timeout=240)
         assert process.returncode == 0, err
-    for method in ("erm", "subg"):
-        assert tune(arguments(method, tmp_path / "in_turn")).code == 0
-    drop = ["device_hours"]
     one, other = (
-        pd.read_csv(tmp_path / name / "colored_digits/table.csv").drop(columns=drop)
-        for name in ("together", "in_turn")
+        pd.read_csv(folder / "colored_digits/table.csv").drop(columns=["device_hours"])
+        for folder in (results, undisturbed)
     )
     pd.testing.assert_frame_equal(one, other)
-    best = [(tmp_path / name / "best_configs.md").read_text() for name in ("together", "in_turn")]
+    best = [(folder / "best_configs.md").read_text() for folder in (results, undisturbed)]
     assert best[0] == best[1]
 
 
-def test_a_grown_process_is_replaced_without_a_trace_in_the_numbers(tmp_path: Path) -> None:
-    numbers, processes = [], []
-    for limit in ("100", "-100"):
-        results = tmp_path / limit / "results"
-        done = subprocess.run(
-            [sys.executable, "tune.py", "--method", "erm", *QUICK, "--search", "random",
-             "--scheduler", "none", "--set", "batch_size=64", "--results", str(results)],
-            cwd=ROOT, capture_output=True, text=True, timeout=240,
-            env=environment() | {"EVENHAND_GROWTH_LIMIT_GIB": limit},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        numbers.append(read(results, "erm", "trials.csv").drop(columns=TIMES))
-        ends = (tmp_path / limit).rglob("end.json")
-        processes.append({json.loads(path.read_text())["process"] for path in ends})
-    pd.testing.assert_frame_equal(numbers[0], numbers[1])
-    assert len(processes[0]) <= 2  # slots
-    assert len(processes[1]) == 5  # three trials, two seeds
+def test_a_grown_process_is_replaced_without_a_trace_in_the_numbers(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    done = subprocess.run(
+        [sys.executable, "tune.py", *ERM, "--trials", "2", "--seeds", "1", "--results", results],
+        cwd=ROOT, capture_output=True, text=True, timeout=240,
+        env=environment() | {"EVENHAND_GROWTH_LIMIT_GIB": "-100"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+    def processes(folder: Path) -> set[int]:
+        ends = folder.with_name(f"{folder.name}.records").rglob("end.json")
+        return {json.loads(path.read_text())["process"] for path in ends}
+
+    one, other = (
+        read(folder, "erm", "trials.csv").drop(columns=TIMES) for folder in (results, undisturbed)
+    )
+    pd.testing.assert_frame_equal(one, other.head(2))
+    assert len(processes(undisturbed)) <= local_nodes()[0].cpus  # one for each slot
+    assert len(processes(results)) == 3  # two trials, a seed
 
 
 NEW_METHOD = """

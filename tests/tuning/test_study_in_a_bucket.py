@@ -1,6 +1,5 @@
 """A study whose records lie in an object store: killed, resumed, and equal to one in a folder."""
 
-import json
 import os
 import signal
 import socket
@@ -10,20 +9,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from datasets.errors import UserError
 from tests.command import ROOT, descendants, environment, tune
 from tests.tuning.test_storage import s3 as s3
+from tests.tuning.undisturbed import ERM, exported
+from tests.tuning.undisturbed import undisturbed as undisturbed
 from tuning import lock
+from tuning.cli import main
 from tuning.lock import LOCK, sole
 from tuning.storage import Bucket, place
-
-STUDY = [
-    "--method", "erm", "--dataset", "colored_digits", "--trials", "2", "--epochs", "4",
-    "--seeds", "1", "--search", "random", "--scheduler", "none", "--keep-models",
-]  # fmt: skip
 
 
 @pytest.fixture
@@ -41,25 +37,15 @@ def bucket(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     return found
 
 
-def exported(results: Path) -> list[Any]:
-    folder = results / "colored_digits" / "erm"
-    tables = [
-        pd.read_csv(folder / name).drop(columns=["seconds", "device_hours"]).to_dict("list")
-        for name in ("trials.csv", "seeds.csv")
-    ]
-    weights = (folder / "model.safetensors").read_bytes()
-    return [json.loads(json.dumps(tables)), weights]
-
-
 def ended(runs: Any) -> dict[str, bytes]:
     return {n: data for n in runs.names() if (data := (runs / n).read("end.json"))}
 
 
 @pytest.mark.slow
-def test_killed_and_resumed(bucket: Bucket, tmp_path: Path) -> None:
+def test_killed_and_resumed(bucket: Bucket, undisturbed: Path, tmp_path: Path) -> None:
     url = f"s3://{bucket.path}/records"
     results = tmp_path / "results"
-    arguments = [*STUDY, "--storage", url, "--results", str(results)]
+    arguments = [*ERM, "--storage", url, "--results", str(results)]
     process = subprocess.Popen(
         [sys.executable, "tune.py", *arguments], cwd=ROOT, env=environment(),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -72,10 +58,10 @@ def test_killed_and_resumed(bucket: Bucket, tmp_path: Path) -> None:
     family = descendants(process.pid)
     for number in family:
         os.kill(number, signal.SIGSTOP)
-    second = tune([*arguments, "--resume"])  # a lock in the bucket, not on this machine
-    assert second.code == 2
-    assert f"another command is running the study in '{url}" in second.err
-    assert f"process {process.pid} on {socket.gethostname()}" in second.err
+    with pytest.raises(UserError) as second, sole(place(f"{url}/colored_digits/erm")):
+        pass  # a lock in the bucket, not on this machine
+    assert f"another command is running the study in '{url}" in str(second.value)
+    assert f"process {process.pid} on {socket.gethostname()}" in str(second.value)
     for number in family:
         os.kill(number, signal.SIGKILL)
     process.wait()
@@ -86,14 +72,13 @@ def test_killed_and_resumed(bucket: Bucket, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     after = ended(runs)
     assert before.items() <= after.items()
-    assert len(after) == 3
+    assert len(after) == 6
     for name in runs.names():
         assert not {"last.pt", "best.pt", "rows.json"} & set((runs / name).names())
     assert not bucket.exists(f"records/colored_digits/erm/{LOCK}")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["results"]  # no records beside them
 
-    assert tune([*STUDY, "--results", tmp_path / "folder" / "results"]).code == 0
-    assert exported(results) == exported(tmp_path / "folder" / "results")
+    assert exported(results, "erm") == exported(undisturbed, "erm")
 
 
 def test_a_lock_is_held_by_one_and_ends_with_its_holder(
@@ -130,9 +115,12 @@ def test_a_holder_gives_signs_of_life(bucket: Bucket, monkeypatch: pytest.Monkey
         assert where.read(LOCK) != first
 
 
-def test_a_url_with_credentials_is_refused(folder: Path) -> None:
-    done = tune([*STUDY, "--storage", "s3://me:secret@bucket/x", "--results", folder / "results"])
-    assert done.code == 2
-    assert "without credentials" in done.err
-    assert "secret" not in done.err
+def test_a_url_with_credentials_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = str(folder / "results")
+    assert main([*ERM, "--storage", "s3://me:secret@bucket/x", "--results", results]) == 2
+    told = capsys.readouterr().err
+    assert "without credentials" in told
+    assert "secret" not in told
     assert not list(folder.iterdir())
