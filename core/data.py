@@ -85,6 +85,44 @@ class Feed:
                 yield first, batch.result()
 
 
+class Others:
+    """Training examples that objectives draw for themselves, every one once before any twice.
+
+    Texts are drawn first and then sorted by length within windows, as those of the end task are.
+
+    Args:
+        feed: Where the examples come from.
+        generator: Draws their order.
+    """
+
+    def __init__(self, feed: Feed, generator: Generator) -> None:
+        self.feed = feed
+        self.generator = generator
+        self.lengths = lengths_of(feed.splits["train"])
+        self.batches: list[Tensor] = []  # rows of the next ones, as many as were last asked for
+        self.rest = torch.empty(0, dtype=torch.int64)  # what did not fill a batch
+
+    def draw(self, count: int) -> Batch:
+        """Return the next ``count`` examples."""
+        rows = torch.empty(0, dtype=torch.int64)
+        while len(rows) < count:
+            if not self.batches:
+                self._refill(count)
+            rows = torch.cat([rows, self.batches.pop(0)])
+        if len(rows) > count:
+            self.batches.insert(0, rows[count:])
+        return self.feed.batch("train", rows[:count])
+
+    def _refill(self, count: int) -> None:
+        order = self.rest
+        while len(order) < count:
+            more = torch.randperm(len(self.feed.splits["train"]), generator=self.generator)
+            order = torch.cat([order, more])
+        whole = len(order) // count * count
+        self.batches = in_batches(order[:whole], count, self.lengths, self.generator)
+        self.rest = order[whole:]
+
+
 def in_batches(
     order: Tensor, size: int, lengths: Tensor | None, generator: Generator | None = None
 ) -> list[Tensor]:

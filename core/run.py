@@ -15,8 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from core import models
 from core.augmentations.base import Augmentation
-from core.batch import Batch
-from core.data import Feed, copies_of, in_batches, lengths_of
+from core.data import Feed, Others, copies_of, in_batches, lengths_of
 from core.key import TrialKey
 from core.models.base import Model
 from core.models.vocabulary import misread
@@ -246,7 +245,7 @@ class Run:
     def epoch(self, stage: int, number: int) -> tuple[Trainer, list[Tensor]]:
         """Return what takes the steps of a stage's epoch, both from 0, and its batches' rows."""
         trainer = Trainer(self, self.stages[stage])
-        trainer.others = _Others(self.feed, self._generator("auxiliary", stage, number))
+        trainer.others = Others(self.feed, self._generator("auxiliary", stage, number))
         size, lengths = int(self.key.settings["batch_size"]), lengths_of(self.data["train"])
         windows = self._generator("windows", stage, number)
         return trainer, in_batches(self._draw(stage, number), size, lengths, windows)
@@ -335,29 +334,6 @@ class Run:
         self.optimiser.load_state_dict(state["optimiser"])
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
-
-
-class _Others:
-    """Training examples that objectives draw for themselves, every one once before any twice.
-
-    Args:
-        feed: Where the examples come from.
-        generator: Draws their order.
-    """
-
-    def __init__(self, feed: Feed, generator: Generator) -> None:
-        self.feed = feed
-        self.generator = generator
-        self.size = len(feed.splits["train"])
-        self.queue = torch.empty(0, dtype=torch.int64)
-
-    def draw(self, count: int) -> Batch:
-        """Return the next ``count`` examples."""
-        while len(self.queue) < count:
-            order = torch.randperm(self.size, generator=self.generator)
-            self.queue = torch.cat([self.queue, order])
-        rows, self.queue = self.queue[:count], self.queue[count:]
-        return self.feed.batch("train", rows)
 
 
 class _Fitting:

@@ -14,10 +14,11 @@ from PIL import Image
 import datasets
 from core import data
 from core import method as methods
-from core.data import WINDOW, Feed, in_batches
+from core.data import WINDOW, Feed, Others, in_batches
 from core.environment import detect
 from core.key import make_key
 from core.run import Run
+from datasets.benchmark import Benchmark
 from tests.datasets import dense_files
 
 CPU = torch.device("cpu")
@@ -51,6 +52,35 @@ def test_texts_are_sorted_within_windows_only() -> None:
     found = in_batches(order, 2, lengths)
     first = torch.cat(found[:WINDOW])
     assert set(first.tolist()) == set(order[: WINDOW * 2].tolist())
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Benchmark:
+    """60 texts of 3 to 62 tokens for training, and four more for each of the other splits."""
+    root = tmp_path / "folder"
+    (root / "tokenizer").mkdir(parents=True)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "word"]
+    (root / "tokenizer" / "vocab.txt").write_text("\n".join(words) + "\n")
+    rows = [(f"{i},0,{i % 2},{i // 2 % 2}", i + 1) for i in range(60)]
+    rows += [(f"{60 + i},{1 + i // 4},{i % 2},{i // 2 % 2}", 1) for i in range(8)]
+    lines = [f"{row},{'word ' * length}" for row, length in rows]
+    (root / "metadata.csv").write_text("\n".join(["id,split,y,a,text", *lines]))
+    return datasets.load("folder", tmp_path)
+
+
+@pytest.mark.parametrize("count", [1, 6, 7, 25, 90])
+def test_other_examples_come_once_each_and_are_padded_less(texts: Benchmark, count: int) -> None:
+    feed = Feed(texts, CPU)
+    others = Others(feed, torch.Generator().manual_seed(0))
+    drawn = [others.draw(count).inputs for _ in range(max(1, 60 // count))]
+    lengths = torch.cat([batch.attention.sum(1) for batch in drawn])
+    assert all(len(batch.ids) == count for batch in drawn)
+    assert lengths.bincount().max() == -(-count // 60)  # no text has another one's length
+    if count in (6, 7):
+        drawn_anyhow = torch.randperm(60, generator=torch.Generator().manual_seed(0)) + 3
+        anyhow = [part.max() for part in drawn_anyhow[: len(lengths)].split(count)]
+        assert sum(batch.ids.shape[1] for batch in drawn) < 0.7 * sum(anyhow)
+    assert len(others.draw(3).inputs.ids) == 3  # as the last batch of an epoch
 
 
 def test_the_same_order_twice_from_one_seed() -> None:
