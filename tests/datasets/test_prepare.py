@@ -10,6 +10,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -298,12 +299,14 @@ def test_a_second_process_says_that_it_waits_and_can_be_stopped(tmp_path: Path) 
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
+            # What a shell starts in its background ignores the signal, and so would this.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         ) as process,
     ):
         assert process.stderr is not None
         said = process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        rest = process.stderr.read()
+        rest = process.communicate(timeout=60)[1]
     assert "another process prepares it; waiting for it" in said
     assert rest == "waterbirds: stopped; the same command goes on from here\n"
     assert process.returncode == 130
