@@ -6,7 +6,8 @@
 
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
-WORKERS ?= 2
+# Of the tests, on two cores: those that start Ray wait half of their time.
+WORKERS ?= 3
 
 # What `make demo` runs; a second time it goes on with what is there.
 DEMO := $(PY) tune.py --method erm rwg jtt --dataset colored_digits --trials 8 \
