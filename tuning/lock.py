@@ -111,7 +111,8 @@ def _alive(holder: dict[str, Any]) -> bool:
         except ProcessLookupError:
             return False
         except PermissionError:
-            return True
+            pass
+    # Also on its own host: after a restart its number may be another process's.
     return time.time() - float(holder["time"]) < STALE
 
 

@@ -271,6 +271,18 @@ def test_a_study_survives_its_machines(
     until("worker1 has joined again", lab.all_there, 240)
     lab.say("worker1 has joined again")
 
+    before["head powered off"] = recorded(lab.records)
+    done = lab.finished("search")
+    lab.hosts.power_off("head")
+    lab.say("the head is off")
+    lab.hosts.power_on("head")
+    for command in commands("Start")[3:-1]:  # with the token that the laptop has
+        lab.laptop(command)
+    until("both workers have joined the new head", lab.all_there, 240)
+    lab.say("both workers have joined the new head")
+    lab.study("--resume")
+    until("one more trial is finished", lambda: lab.finished("search") > done, 240)
+
     before["worker2 cut off for 90 s"] = recorded(lab.records)
     lab.hosts.cut("worker2")
     lab.say("worker2 is cut off")

@@ -98,9 +98,12 @@ def test_a_lock_is_held_by_one_and_ends_with_its_holder(
     lock._beat(where, elsewhere)
     with pytest.raises(UserError, match="on elsewhere"), sole(where):
         pass
+    reused = {**mine, "process": os.getpid()}  # by another process, after a restart
     monkeypatch.setattr(lock, "STALE", 0.0)
-    with sole(where):  # no sign of life for long
-        pass
+    for holder in (elsewhere, reused):  # no sign of life for long
+        lock._beat(where, holder)
+        with sole(where):
+            pass
     where.write(LOCK, b"damaged")
     with sole(where):
         pass
