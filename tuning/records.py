@@ -162,8 +162,12 @@ class RunFolder(_Placed):
                 reason = end["reason"] or ran_again(short)
                 end = {**end, "reason": reason, "retried_whole_gpu": True}
             _write(self.place, "end.json", end)
-        for name in ("last.pt", "best.pt", "rows.json", SHORT):
-            with watched(self.place):
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Drop what nobody needs of a run that has ended; also after a kill in the middle of it."""
+        with watched(self.place):
+            for name in set(self.place.names()) & {"last.pt", "best.pt", "rows.json", SHORT}:
                 self.place.delete(name)
 
     @property

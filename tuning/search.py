@@ -205,7 +205,8 @@ class MethodSearch:
         found: dict[int, Tried] = {}
         for number in range(0 if config is None else self.options.seeds):
             found[number] = self._tried("confirm", number, cast(Config, config), begin)
-            found[number].restore(self.rule)
+            if found[number].restore(self.rule) and begin:
+                found[number].tidy()
         return found
 
     # --- what has come of it ---
@@ -256,6 +257,7 @@ class MethodSearch:
         if tried.finished:
             return
         if tried.restore(self.rule):
+            tried.tidy()
             self._replay_asha(tried)
             self._close(tried, tried.status, tried.reason)
             return
@@ -322,6 +324,7 @@ class MethodSearch:
             trial = self._enter(number, config)
             self.searcher.adopt(number, config)
             if trial.restore(self.rule):
+                trial.tidy()
                 self.searcher.tell(number, trial.scores, trial.status)
                 self._replay_asha(trial)
         self.asked = max(self.asked, len(self.trials))

@@ -96,6 +96,11 @@ class Tried:
         self.seconds = sum(float(row["seconds"]) for end in ends for row in end["rows"])
         return True
 
+    def tidy(self) -> None:
+        """Drop what the records of an ended configuration need no more."""
+        for folder in self.folders:
+            folder.tidy()
+
 
 def scores_of(rule: selection.Rule, folders: list[RunFolder]) -> list[Score | None]:
     """Return the score of each round that all training seeds' records have.

@@ -62,8 +62,12 @@ def test_resumed_search_has_the_asked_trials_and_knows_all(tmp_path: Path) -> No
     unfinished = first.next_work()
     assert unfinished is not None
     train(first, unfinished, rounds=1)
+    (ended,) = first.trials[0].folders
+    for name in ("rows.json", "last.pt"):  # as if it had been killed before it dropped them
+        ended.place.write(name, b"[]")
 
     second = search_of(tmp_path)
+    assert ended.place.names() == ["end.json", "run.json"]
     assert [t.status for t in second.trials.values()][:4] == [
         t.status for t in first.trials.values()
     ][:4]
