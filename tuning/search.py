@@ -256,10 +256,7 @@ class MethodSearch:
         """
         if tried.finished:
             return
-        if tried.restore(self.rule):
-            tried.tidy()
-            self._replay_asha(tried)
-            self._close(tried, tried.status, tried.reason)
+        if self._ended_on_record(tried):
             return
         tried.deaths += 1
         if tried.nodes_gone is None:
@@ -271,6 +268,21 @@ class MethodSearch:
         reason = f"its process died {tried.deaths} times"
         self._write_ends(tried, "failed", reason)
         self._close(tried, "failed", reason)
+
+    def catch_up(self) -> None:
+        """Take in what ended while a stop kept its process from saying so."""
+        for tried in (*self.trials.values(), *self.seeds.values()):
+            if not tried.finished:
+                self._ended_on_record(tried)
+
+    def _ended_on_record(self, tried: Tried) -> bool:
+        """Return whether the records say that a configuration has ended, and take that in."""
+        if not tried.restore(self.rule):
+            return False
+        tried.tidy()
+        self._replay_asha(tried)
+        self._close(tried, tried.status, tried.reason)
+        return True
 
     def _write_ends(self, tried: Tried, status: str, reason: str = "") -> None:
         """End runs from here, whose process will not; what they recorded stays."""

@@ -157,6 +157,8 @@ def _search(
 
         queue = engine.Queue(searches, count, work_of, stop, changed)
         engine.run(queue, resources, reuse_actors)
+    for search in searches:
+        search.catch_up()
     _export(searches, options, resources)
 
 

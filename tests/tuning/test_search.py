@@ -87,6 +87,19 @@ def test_resumed_search_has_the_asked_trials_and_knows_all(tmp_path: Path) -> No
     assert [seed.status for seed in second.seeds.values()] == ["completed", "completed"]
 
 
+def test_a_stop_takes_in_what_has_ended_unheard(tmp_path: Path) -> None:
+    search = search_of(tmp_path)
+    tried = search.next_work()
+    assert tried is not None
+    train(search, tried, rounds=1)
+    (folder,) = tried.folders
+    folder.write_end({"status": "completed", "reason": "", "rows": folder.rows()})
+    assert not tried.finished
+    search.catch_up()
+    assert tried.status == "completed"
+    assert search.winner() is tried
+
+
 def test_asha_stops_what_lags_and_only_eligible_rounds_are_its_time(tmp_path: Path) -> None:
     search = search_of(tmp_path, "jtt", trials=8, pinned={"T": 3, "up": 6})
     drive(search)
