@@ -9,7 +9,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from core.data import lengths_of
 from core.run import Run
-from core.trainer import DoesNotFit, Trainer, refuse_misfit
+from core.trainer import MISFITS, DoesNotFit, Trainer, refuse_misfit
 from datasets.errors import UserError
 
 WARM = 5  # steps left out: what comes first pays for what is made once
@@ -87,7 +87,7 @@ def usage(run: Run) -> Usage:
         return Usage(run.key.environment.device_class, fits=False)
     except UserError:
         raise
-    except Exception:
+    except MISFITS:
         refuse_misfit(run)
         raise
 
