@@ -79,7 +79,8 @@ def tune_killed(arguments: Sequence[object], once: Callable[[], bool], after: fl
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         env=environment(),
     )  # fmt: skip
-    while process.poll() is None and not once():
+    deadline = time.monotonic() + 240
+    while process.poll() is None and not once() and time.monotonic() < deadline:
         time.sleep(0.02)
     try:
         process.wait(timeout=after)

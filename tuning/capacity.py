@@ -50,7 +50,6 @@ class Capacity:
         self._count()
         return self._missed > 1
 
-    @property
     def nodes_gone(self) -> int:
         """How many nodes the cluster has lost so far."""
         return sum(not node["Alive"] for node in ray.nodes())

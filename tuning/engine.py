@@ -222,7 +222,7 @@ def run(
     """
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(queue.slots)
     queue.capacity = capacity = Capacity(resources, lambda: sum(map(_left, queue.searches)))
-    queue.nodes_gone = lambda: capacity.nodes_gone
+    queue.nodes_gone = capacity.nodes_gone
     try:
         while not queue.done and not queue.stop():
             queue.started = 0

@@ -88,12 +88,9 @@ def measure(key: dict[str, Any], data_root: str, baseline: str) -> Answer:
 
 
 def recorded(records: Sequence[MethodRecords]) -> float | None:
-    """Return the share that a study has measured for its methods; None unless for all of them."""
-    shares = [
-        None if probe is None else float(probe["share"]) for r in records for probe in [r.probe]
-    ]
-    known = [share for share in shares if share is not None]
-    return max(known) if known and len(known) == len(shares) else None
+    """Return the share of a GPU, 0 to 1, that a study measured; None unless for all methods."""
+    shares = [float(probe["share"]) for r in records if (probe := r.probe) is not None]
+    return max(shares) if len(shares) == len(records) else None
 
 
 def decide(
@@ -127,13 +124,11 @@ def decide(
     found = _measured([space for space, _ in new], options, environment, resources)
     for (_, record), used in zip(new, found, strict=True):
         record.write_probe({"share": share_for(used, by_cpu), "usage": asdict(used)})
-    shares: dict[str, float] = {}
     usages: dict[str, Usage] = {}
     for space, record in zip(spaces, records, strict=True):
         probe = record.probe or {}
-        shares[space.method.name] = float(probe["share"])
         usages[space.method.name] = Usage(**probe["usage"])
-    chosen = replace(resources, gpus=max(shares.values()))
+    chosen = replace(resources, gpus=recorded(records) or 1.0)
     return chosen, _told(usages, chosen.gpus) + ("" if new else "; measured when the study began")
 
 

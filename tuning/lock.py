@@ -2,9 +2,10 @@
 
 A folder has a lock of the operating system, which ends with its process. An object store has none:
 there an object tells which process of which host holds it and when that was last alive. A holder
-that is gone is known at once on its own host, and elsewhere after :data:`STALE` seconds. Two
-commands that begin within the same second may both go on; that costs time and nothing else, since
-two copies of a run write the same.
+that has ended is known at once on its own host; any that gives no sign of life for :data:`STALE`
+seconds counts as gone, one that was stopped and goes on later included. Two commands that begin
+within the same second may both go on; that costs time and nothing else, since two copies of a run
+write the same.
 """
 
 import json
@@ -24,7 +25,7 @@ from tuning.storage import Folder, Place
 
 LOCK = ".lock"
 BEAT = 15.0  # seconds between two signs of life
-STALE = 60.0  # seconds without one after which a holder on another host counts as gone
+STALE = 60.0  # seconds without one after which a holder counts as gone
 SETTLE = 0.5  # seconds after which the later of two writers is seen by both
 
 

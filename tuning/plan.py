@@ -77,16 +77,16 @@ def show(options: Options) -> int:
         with cluster(address) as found:
             nodes = found
     resources = choose(nodes, options.cpus_per_trial, options.gpus_per_trial)
-    share = None
+    note = ""
     if options.gpus_per_trial == AUTO and resources.gpus:
         names = [space.method.name for space in plan.spaces]
         share = gpu_share.recorded([MethodRecords(options.records_of(name)) for name in names])
-        resources = replace(resources, gpus=share or 1.0)
+        resources, note = replace(resources, gpus=share or resources.gpus), _auto(share)
     estimates = [_estimate(plan, space, resources) for space in plan.spaces]
     console = Console(soft_wrap=True, highlight=False, markup=False)
     _print(plan, estimates, nodes, resources, console)
-    if options.gpus_per_trial == AUTO and resources.gpus:
-        console.print(_auto(share))
+    if note:
+        console.print(note)
     return 0
 
 

@@ -335,6 +335,7 @@ def alive_nodes() -> list[Node]:
 
 def _local_arguments() -> dict[str, Any]:
     # Ray takes an address that others reach, and listens on all, unless it is to be no cluster.
+    # The switch is the process's, which joins a cluster or starts its own, never both.
     ray_constants.ENABLE_RAY_CLUSTER = False
     (node,) = local_nodes()
     if node.gpus and (cut := _cut_devices()):

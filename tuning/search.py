@@ -28,7 +28,8 @@ from tuning.tried import Tried
 
 SEARCH_SEED = 1000  # training seeds of a search count from here, confirmation seeds from 0
 REDUCTION = 3  # ASHA keeps one in so many configurations at each rung
-RETRIES = 3  # of a configuration whose process died, its node's death apart
+# Of a configuration whose process died, its node's death apart; and of one that was not recorded.
+RETRIES = 3
 # Deaths without a new round in between, the nodes' included, after which it fails all the same:
 # such a trial ends its machines itself, or no machine stays for one of its rounds.
 MOST_DEATHS = 20
@@ -227,8 +228,8 @@ class MethodSearch:
             tried.status, tried.short = "waiting", step.reason
             return False
         if step.status == STORAGE_FAILED:
-            tried.deaths += 1
-            if tried.deaths > RETRIES:
+            tried.unkept += 1
+            if tried.unkept > RETRIES:
                 raise StorageFailed(step.reason)
             tried.status = "waiting"
             return False
@@ -271,7 +272,7 @@ class MethodSearch:
 
     def catch_up(self) -> None:
         """Take in what ended while a stop kept its process from saying so."""
-        for tried in (*self.trials.values(), *self.seeds.values()):
+        for tried in self._all():
             if not tried.finished:
                 self._ended_on_record(tried)
 
@@ -335,10 +336,7 @@ class MethodSearch:
                 break
             trial = self._enter(number, config)
             self.searcher.adopt(number, config)
-            if trial.restore(self.rule):
-                trial.tidy()
-                self.searcher.tell(number, trial.scores, trial.status)
-                self._replay_asha(trial)
+            self._ended_on_record(trial)
         self.asked = max(self.asked, len(self.trials))
         self._drop_beaten()
 

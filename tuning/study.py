@@ -66,7 +66,7 @@ def run(options: Options, reuse_actors: bool = True) -> int:
             stack.enter_context(sole(record.place))
         if not options.resume:
             check_new(options)  # again: nobody else can come in between now
-        asked = [definition(options, space, environment) for space in plan.spaces]
+        asked = [definition(options, space, asdict(environment)) for space in plan.spaces]
         if options.resume and all(record.definition is None for record in records):
             console.print(f"nothing to go on with in {options.records}: a new study begins")
         for record, defined in zip(records, asked, strict=True):

@@ -1,8 +1,8 @@
 """What is checked before a study starts, and what makes it the study it is."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import datasets
 from core import method as methods
 from core import models
 from core.arguments import read_baseline
-from core.environment import Environment
 from core.key import VERSION, defaults
 from core.method import Method
 from core.models.vocabulary import misread
@@ -185,19 +184,20 @@ def _check_same(options: Options, spaces: Sequence[Space]) -> None:
     """Refuse to go on with another study, as far as that shows before the devices are known."""
     for space in spaces:
         records = MethodRecords(options.records_of(space.method.name))
-        stored = records.definition
-        if stored is not None:
-            asked = definition(options, space, None)
-            check_definition(records, {**asked, "environment": stored.get("environment")})
+        records.check_readable()
+        environment = (records.definition or {}).get("environment")
+        check_definition(records, definition(options, space, environment))
 
 
-def definition(options: Options, space: Space, environment: Environment | None) -> dict[str, Any]:
+def definition(
+    options: Options, space: Space, environment: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """Return what makes a study the one it is; a resumed one must have the same.
 
     Args:
         options: The command.
         space: The method's space.
-        environment: Where trials compute; None while that is not known.
+        environment: Where trials compute, as it is recorded.
     """
     return {
         "dataset": options.dataset,
@@ -219,7 +219,7 @@ def definition(options: Options, space: Space, environment: Environment | None) 
         "study_seed": options.study_seed,
         "audit_test": options.audit_test,
         "keep_models": options.keep_models,
-        "environment": None if environment is None else asdict(environment),
+        "environment": environment,
         "core": VERSION,
     }  # fmt: skip
 

@@ -26,6 +26,7 @@ class Tried:
         scores: The score of each round so far.
         seconds: What its rounds took, over all training seeds.
         deaths: How often its process died since its last new round.
+        unkept: How often its record could not be kept since its last new round.
         nodes_gone: How many nodes the cluster had lost when the first of these deaths was seen.
         recorded: Rounds that its record held when it was taken up, which its process replays.
         short: Why it did not fit into its share of a GPU; it then takes a whole one.
@@ -41,6 +42,7 @@ class Tried:
     scores: list[Score | None] = field(default_factory=list)
     seconds: float = 0.0
     deaths: int = 0
+    unkept: int = 0
     nodes_gone: int | None = None
     recorded: int = 0
     short: str = ""
@@ -78,7 +80,7 @@ class Tried:
         """Add a round; one that is known already, from a process that died, changes nothing."""
         if int(rows[0]["round"]) > len(self.scores):
             self.scores.append(score)
-            self.deaths, self.nodes_gone = 0, None  # it gets on
+            self.deaths, self.unkept, self.nodes_gone = 0, 0, None  # it gets on
             self.seconds += sum(float(row["seconds"]) for row in rows)
 
     def restore(self, rule: selection.Rule) -> bool:

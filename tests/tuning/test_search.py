@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from core import method as methods
 from core.environment import detect
 from core.key import TrialKey
 from tuning import selection
+from tuning.capacity import Capacity
+from tuning.engine import Queue
 from tuning.options import Options
 from tuning.recorded_run import STORAGE_FAILED, Configuration, Step
 from tuning.records import MethodRecords
@@ -251,12 +254,28 @@ def test_a_trial_whose_machines_are_taken_away_has_not_failed(tmp_path: Path) ->
     search = search_of(tmp_path, trials=1)
     for gone in (2, 3, 4, 5, 5, 5):  # nodes that the cluster has lost, as far as it knows
         assert dies(search, gone).status == "waiting"
+    (tried,) = search.trials.values()
+    search.report(tried, Step([], None, STORAGE_FAILED, "the network"))  # no death, and forgiven
+    assert tried.status == "waiting"
     assert dies(search, 5).status == "failed"
     search = search_of(tmp_path / "other", trials=1)
     for gone in range(20):
         dies(search, gone)
     assert search.next_work() is None
     assert "died 20 times" in search.trials[0].reason
+
+
+def test_the_count_of_lost_nodes_reaches_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": alive} for alive in (True, False, False)])
+    monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_node_id=str))
+    search = search_of(tmp_path, trials=1)
+    queue = Queue([search], 1, lambda tried: {}, lambda: False, lambda search, tried: None)
+    queue.nodes_gone = Capacity(Resources(1, 0), lambda: 1).nodes_gone
+    queue.next("t")
+    queue.lost("t")
+    assert search.trials[0].nodes_gone == 2
 
 
 def test_a_trial_that_gets_on_may_lose_its_process_any_number_of_times(tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ import pytest
 import yaml
 
 from tests.command import ROOT, copied_project, core, environment, tune, tune_in
-from tests.tuning.undisturbed import ERM, JTT, TIMES, once
+from tests.tuning.undisturbed import ERM, JTT, RUNS, TIMES, once
 from tests.tuning.undisturbed import undisturbed as undisturbed
 from tuning.cli import main
+from tuning.lock import sole
 from tuning.resources import local_nodes
+from tuning.storage import place
 
 QUICK = ["--dataset", "colored_digits", "--trials", "3", "--seeds", "2", "--epochs", "4"]
 
@@ -33,7 +35,7 @@ def best_config(results: Path, method: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of a study with all that can be kept; its tests come to the same process."""
+    """The results of a study with all that can be kept; nobody changes them."""
 
     def make(folder: Path) -> None:
         given = ["--method", "erm", "rwg", *QUICK, "--keep-models", "--results", folder / "results"]
@@ -121,11 +123,16 @@ def test_the_written_command_repeats_the_seeds_and_searches_nothing(
     assert json.loads((again / "colored_digits/rwg/summary.json").read_text())["trials"] == 0
 
 
-def test_resume_of_a_finished_study_runs_nothing_again(study: Path) -> None:
+def test_resume_of_a_finished_study_runs_nothing_again(study: Path, tmp_path: Path) -> None:
+    study = Path(shutil.copytree(study.parent, tmp_path / "again"), "results")
     records = study.parent / "results.records"
     before = {path: path.stat().st_mtime_ns for path in records.rglob("end.json")}
     table = (study / "colored_digits" / "table.csv").read_text()
     arguments = ["--method", "erm", "rwg", *QUICK, "--keep-models", "--results", study]
+    with sole(place(str(records / "colored_digits" / "rwg"))):
+        refused = tune([*arguments, "--resume"])
+    assert refused.code == 2
+    assert "another command is running the study" in refused.err
     done = tune([*arguments, "--resume"])
     assert done.code == 0, done.err
     assert before == {path: path.stat().st_mtime_ns for path in records.rglob("end.json")}
@@ -133,8 +140,12 @@ def test_resume_of_a_finished_study_runs_nothing_again(study: Path) -> None:
 
 
 def test_resume_of_another_study_is_refused_and_says_what_differs(
-    study: Path, capsys: pytest.CaptureFixture[str]
+    study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def refuse(address: str | None) -> None:
+        raise AssertionError("Ray was about to start")
+
+    monkeypatch.setattr("tuning.study.cluster", refuse)
     arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "3", "--seeds", "2"]
     given = [*arguments, "--epochs", "5", "--keep-models", "--results", str(study), "--resume"]
     assert main(given) == 2  # before Ray starts
@@ -263,7 +274,8 @@ def test_a_grown_process_is_replaced_without_a_trace_in_the_numbers(
         read(folder, "erm", "trials.csv").drop(columns=TIMES) for folder in (results, undisturbed)
     )
     pd.testing.assert_frame_equal(one, other.head(2))
-    assert len(processes(undisturbed)) <= local_nodes()[0].cpus  # one for each slot
+    # One for each slot, of which there may be more than runs.
+    assert len(processes(undisturbed)) <= min(local_nodes()[0].cpus, RUNS - 1)
     assert len(processes(results)) == 3  # two trials, a seed
 
 

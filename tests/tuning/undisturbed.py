@@ -5,6 +5,7 @@ Each study starts Ray, which takes some ten seconds: hence one for all.
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +25,7 @@ _COMMON = [
 ERM = ["--method", "erm", *_COMMON]  # either method alone
 JTT = ["--method", "jtt", "--set", "T=2", "--set", "up=6", *_COMMON]
 STUDY = ["--method", "erm", *JTT[1:]]  # and both
+RUNS = 12  # of both: three trials and three seeds each
 TIMES = ["seconds", "device_hours"]
 
 
@@ -41,6 +43,7 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None
     folder, made = root / name, root / f"{name}.made"
     with FileLock(root / f"{name}.lock"):
         if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a making that failed
             folder.mkdir()
             make(folder)
             made.touch()
