@@ -93,7 +93,8 @@ def main() -> int:
     code = subprocess.run([str(part) for part in command], cwd=ROOT).returncode
     if not code:
         column = "test_worst_group_accuracy"
-        differences(args.work / "results", "folder", args.method, "erm", column, 100)
+        if "erm" in args.method:
+            differences(args.work / "results", "folder", args.method, "erm", column, 100)
         for method in args.method:
             print_losses(method, args.work / "results.records" / "folder" / method)
     return code

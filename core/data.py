@@ -99,28 +99,19 @@ class Others:
         self.feed = feed
         self.generator = generator
         self.lengths = lengths_of(feed.splits["train"])
-        self.batches: list[Tensor] = []  # rows of the next ones, as many as were last asked for
-        self.rest = torch.empty(0, dtype=torch.int64)  # what did not fill a batch
+        self.batches: list[Tensor] = []  # rows of the next ones
 
     def draw(self, count: int) -> Batch:
         """Return the next ``count`` examples."""
         rows = torch.empty(0, dtype=torch.int64)
         while len(rows) < count:
             if not self.batches:
-                self._refill(count)
+                order = torch.randperm(len(self.feed.splits["train"]), generator=self.generator)
+                self.batches = in_batches(order, count, self.lengths, self.generator)
             rows = torch.cat([rows, self.batches.pop(0)])
         if len(rows) > count:
-            self.batches.insert(0, rows[count:])
+            self.batches.append(rows[count:])  # last, so that the next ones stay whole
         return self.feed.batch("train", rows[:count])
-
-    def _refill(self, count: int) -> None:
-        order = self.rest
-        while len(order) < count:
-            more = torch.randperm(len(self.feed.splits["train"]), generator=self.generator)
-            order = torch.cat([order, more])
-        whole = len(order) // count * count
-        self.batches = in_batches(order[:whole], count, self.lengths, self.generator)
-        self.rest = order[whole:]
 
 
 def in_batches(

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -209,8 +210,8 @@ def shortened(problems: list[str]) -> Problems:
 
 def counted(problems: list[str]) -> int:
     """Return how many problems a list tells of, shortened or not."""
-    told = [p.removeprefix("... and ").removesuffix(f" {KIND}") for p in problems]
-    return sum(int(part) if part.isdecimal() else 1 for part in told)
+    more = [re.fullmatch(rf"\.\.\. and (\d+) {KIND}", problem) for problem in problems]
+    return sum(int(found[1]) if found else 1 for found in more)
 
 
 @contextmanager

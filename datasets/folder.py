@@ -84,12 +84,14 @@ class Folder(TextBenchmark):
         path = self.table_path
         if not self.folder.is_dir():
             raise shortened(self.problems())
-        read = tables.read_csv(path, ())
+        read = tables.read_csv(path, tables.COLUMNS, optional=("filename",))
         if "text" in read.columns:  # names of files mean nothing then
             names = read.get("filename", pd.Series("", read.index))
-            read["filename"] = names.where(names != "", "text")
+            read["filename"] = names.where(names.str.strip() != "", "text")
         table = tables.parse(path, tables.demanded(path, read, tables.COLUMNS))
-        found = tables.missing_splits(path, table) + outside(path, table["filename"])
+        found = tables.missing_splits(path, table)
+        if "text" not in read.columns:
+            found += outside(path, table["filename"])
         found += tables.contiguous(path, table, "y", 2) + tables.contiguous(path, table, "a", 1)
         if found:
             raise shortened(found)

@@ -68,6 +68,11 @@ class TableBenchmark(OnDisk, GroupBenchmark):
         """
         raise UserError(f"{self.table_path}: missing")
 
+    @cached_property
+    def _made(self) -> pd.DataFrame:
+        """What :meth:`make_table` returns, which reads the original files."""
+        return self.make_table()
+
     def organise(self) -> None:
         """Write the common table, unless it is there."""
         if self.table_path.is_file():
@@ -77,7 +82,7 @@ class TableBenchmark(OnDisk, GroupBenchmark):
             locked(self.folder / ".prepare.lock", f"{self.name}: in use"),
         ):
             if not self.table_path.is_file():
-                tables.write_table(self.table_path, self.make_table())
+                tables.write_table(self.table_path, self._made)
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -90,7 +95,7 @@ class TableBenchmark(OnDisk, GroupBenchmark):
         if path.is_file():
             table = tables.read_table(path)
         else:
-            path, table = self.made_of, _numbers(self.make_table())
+            path, table = self.made_of, _numbers(self._made)
         found = self.table_problems(path, table)
         if found:
             raise shortened(found)
@@ -148,7 +153,7 @@ class TableBenchmark(OnDisk, GroupBenchmark):
         if not path.is_file():
             return []
         try:
-            made = _numbers(self.make_table()).set_index("id")[columns]
+            made = _numbers(self._made).set_index("id")[columns]
         except UserError:  # the original files need not be there
             return []
         found = self.table.set_index("id")[columns]

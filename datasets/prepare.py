@@ -118,10 +118,10 @@ def _run(name: str, options: argparse.Namespace) -> int:
     """Prepare or check one data set; return its exit status."""
     try:
         benchmark = datasets.load(name, options.data_root)
-        benchmark = type(benchmark)(options.data_root)  # files may have changed since the last call
         if not isinstance(benchmark, OnDisk):
             print(f"{name}: nothing to prepare: its data come with the installed packages")
             return 0
+        benchmark = type(benchmark)(options.data_root)  # files may have changed since the last call
         found = check(benchmark) if options.check else prepare(benchmark, options)
     except Problems as error:
         found = list(dict.fromkeys(error.problems))

@@ -26,13 +26,16 @@ SPLIT_NUMBERS = {
 }
 
 
-def read_csv(path: Path, columns: Sequence[str], separator: str = ",") -> pd.DataFrame:
+def read_csv(
+    path: Path, columns: Sequence[str], separator: str = ",", optional: Sequence[str] = ()
+) -> pd.DataFrame:
     """Return a table as text, whatever stands in it: ``NA`` and ``null`` are texts like others.
 
     Args:
         path: The file.
-        columns: The columns that must be there.
+        columns: The columns that must be there, or may.
         separator: A tab means that quotes are no quotes, as in GLUE's files.
+        optional: Those of the columns that may be absent.
 
     Raises:
         UserError: If the file is missing, empty or malformed, is not UTF-8, or lacks a column.
@@ -58,12 +61,11 @@ def read_csv(path: Path, columns: Sequence[str], separator: str = ",") -> pd.Dat
                 lineterminator="\n" if separator == "\t" else None,
             )
     except pd.errors.EmptyDataError:
-        expected = ", ".join(columns or COLUMNS)
-        raise UserError(f"{path}: empty, expected the columns {expected}") from None
+        raise UserError(f"{path}: empty, expected the columns {', '.join(columns)}") from None
     except (pd.errors.ParserError, pd.errors.ParserWarning):
         raise UserError(f"{path}: {_malformed(text, separator)}") from None
     table.columns = pd.Index([str(name).strip() for name in table.columns])
-    return demanded(path, table, columns)
+    return demanded(path, table, [name for name in columns if name not in optional])
 
 
 def demanded(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

@@ -8,8 +8,7 @@ from typing import Any
 
 from core.models.base import ImageSpec, Model
 from core.models.bert import SPECIAL, Bert
-from core.models.resnet import ResNet
-from core.models.resnet50 import ResNet50
+from core.models.resnet import IMAGENET, ResNet
 from core.models.vit import ViT
 from core.models.weights import config, here, locate
 from datasets.errors import UserError
@@ -79,8 +78,9 @@ def _resnet(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) -> 
     # isort: split
     from transformers import ResNetModel
 
-    mean, std = _moments(folder, ResNet50.image.mean, ResNet50.image.std)
-    return ResNet(outputs, _read(ResNetModel, folder, ()), ImageSpec(USUAL, mean, std))
+    trunk = _read(ResNetModel, folder, ())
+    image = ImageSpec(USUAL, *_moments(folder, *IMAGENET))
+    return ResNet(outputs, trunk, trunk.config.hidden_sizes[-1], image)
 
 
 def _moments(

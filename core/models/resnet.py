@@ -1,4 +1,4 @@
-"""ResNets in the files of transformers."""
+"""ResNets: pooled features, and a linear layer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +9,9 @@ from core.batch import Output
 from core.models.base import ImageSpec, Model
 from core.models.transformer import classes
 
+# Mean and deviation of ImageNet's channels, with which ResNets are trained.
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
 
 class ResNet(Model):
     """A ResNet of transformers: pooled features -> linear layer.
@@ -17,19 +20,27 @@ class ResNet(Model):
 
     Args:
         outputs: The number of classes, by the only task.
-        trunk: A ``ResNetModel`` of transformers.
+        trunk: A ``ResNetModel`` of transformers, or in a subclass another network.
+        width: The number of its features.
         image: The images that it takes.
     """
 
-    def __init__(self, outputs: Mapping[str, int], trunk: Any, image: ImageSpec) -> None:
+    def __init__(
+        self, outputs: Mapping[str, int], trunk: Any, width: int, image: ImageSpec
+    ) -> None:
         super().__init__()
         self.trunk = trunk
         self.image = image
-        self.head = nn.Linear(trunk.config.hidden_sizes[-1], classes(outputs))
+        self.head = nn.Linear(width, classes(outputs))
+
+    def pooled(self, inputs: Tensor) -> Tensor:
+        """Return the features ``(b, width)`` of normalised ``(b, 3, h, w)``."""
+        found: Tensor = self.trunk(inputs).pooler_output.flatten(1)
+        return found
 
     def forward(self, inputs: Tensor) -> Output:
         """Return logits and pooled features ``(b, width)`` of normalised ``(b, 3, h, w)``."""
-        pooled = self.trunk(inputs).pooler_output.flatten(1)
+        pooled = self.pooled(inputs)
         return Output(self.head(pooled), pooled, (pooled,))
 
     def last_layer(self) -> nn.Linear:

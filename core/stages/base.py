@@ -91,7 +91,7 @@ def halved(
         generator: Draws who is in which.
         same: Numbers that are equal where examples are the same text, ``(n,)``, such as a comment
             that stands once per identity it mentions: these stay together. Then every group is
-            halved as nearly as that allows, rare groups first.
+            halved as nearly as that allows: texts of several rows first, then rare groups.
     """
     order = torch.randperm(len(group), generator=generator)
     order = order[torch.argsort(group[order], stable=True)]
@@ -99,7 +99,9 @@ def halved(
     if same is None or len(same.unique()) == len(same):
         first[order[::2]] = True
     else:
+        copies = same.unique(return_inverse=True, return_counts=True)
         order = order[torch.argsort(group.bincount()[group[order]], stable=True)]
+        order = order[torch.argsort(-copies[2][copies[1]][order], stable=True)]
         first = _together(group, order, same)
     return first.nonzero().flatten(), (~first).nonzero().flatten()
 
@@ -115,7 +117,8 @@ def _together(group: Tensor, order: Tensor, same: Tensor) -> Tensor:
     first = torch.zeros(len(group), dtype=torch.bool)
     for row in order.tolist():
         rows = members.pop(number[row], [])  # none if an earlier row took them along
-        chosen = excess[groups[row]] <= 0
+        balance = (excess[groups[row]], sum(excess[groups[other]] for other in rows))
+        chosen = balance <= (0, 0)
         for other in rows:
             excess[groups[other]] += 1 if chosen else -1
         first[rows] = chosen

@@ -186,7 +186,8 @@ class GradientWeighting(Weighting):
 
         Args:
             gradients: The tasks' gradients, ``(k, p)``.
-            present: Which tasks they are of, bool with k entries True; None for all.
+            present: Which tasks they are of, ``(tasks,)`` bool on the host, True k times; None
+                where all are.
         """
 
 

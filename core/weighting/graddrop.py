@@ -32,7 +32,7 @@ class GradDrop(GradientWeighting):
         self.leak = leak
 
     def combine(self, gradients: Tensor, present: Tensor | None = None) -> Tensor:
-        """Return the step's direction, ``(p,)``, of the gradients, ``(k, p)``."""
+        """Return the step's direction, ``(p,)``, of the gradients, ``(k, p)``, of present tasks."""
         above = gradients.clamp(min=0).sum(0)
         below = gradients.clamp(max=0).sum(0)
         size = above - below

@@ -61,7 +61,7 @@ class MoCo(GradientWeighting):
         self.shares = torch.full((len(names),), 1 / max(len(names), 1))
 
     def combine(self, gradients: Tensor, present: Tensor | None = None) -> Tensor:
-        """Return the step's direction, ``(p,)``, of the gradients, ``(k, p)``."""
+        """Return the step's direction, ``(p,)``, of the gradients, ``(k, p)``, of present tasks."""
         tasks = len(gradients) if present is None else len(present)
         self._bind_unnamed(self.shares, tasks)
         if self.tracked.shape != (tasks, gradients.shape[1]):

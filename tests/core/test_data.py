@@ -68,6 +68,17 @@ def texts(tmp_path: Path) -> Benchmark:
     return datasets.load("folder", tmp_path)
 
 
+def test_a_short_batch_in_the_middle_leaves_the_others_whole(texts: Benchmark) -> None:
+    sizes = [7, 4, 7, 7, 7, 7, 7, 7, 7]
+    others = Others(Feed(texts, CPU), torch.Generator().manual_seed(0))
+    drawn = [others.draw(size).inputs for size in sizes]
+    lengths = torch.cat([batch.attention.sum(1) for batch in drawn])
+    assert sorted(lengths.tolist()) == list(range(3, 63))  # each text once
+    anyhow = torch.randperm(60, generator=torch.Generator().manual_seed(0)) + 3
+    padded = sum(int(part.max()) * len(part) for part in anyhow.split(sizes))
+    assert sum(batch.ids.numel() for batch in drawn) < 0.75 * padded
+
+
 @pytest.mark.parametrize("count", [1, 6, 7, 25, 90])
 def test_other_examples_come_once_each_and_are_padded_less(texts: Benchmark, count: int) -> None:
     feed = Feed(texts, CPU)

@@ -46,6 +46,11 @@ def test_the_same_text_is_in_one_half_only() -> None:
     for g in range(7):
         sizes = [int((group[half] == g).sum()) for half in halves]
         assert abs(sizes[0] - sizes[1]) <= 3
+    few = torch.tensor([0, 2, 1, 2, 0, 1])  # groups of two, which a half can lack
+    for seed in range(40):
+        generator = torch.Generator().manual_seed(seed)
+        for half in halved(few, generator, torch.tensor([0, 0, 1, 1, 2, 3])):
+            assert set(few[half].tolist()) == {0, 1, 2}
     alone = torch.arange(len(same))  # nothing stands twice: as without
     for half, plain in zip(
         halved(group, torch.Generator().manual_seed(1), alone),

@@ -13,8 +13,9 @@ from torch import Tensor
 import core.compat  # noqa: F401
 from core import models
 from core.models import pretrained, weights
+from core.models.base import ImageSpec
 from core.models.bert import Bert
-from core.models.resnet50 import ResNet50
+from core.models.resnet import IMAGENET
 from core.models.vit import ViT
 from datasets.errors import UserError
 from datasets.stores import TextBatch
@@ -278,7 +279,7 @@ def test_resnet_from_a_folder_is_transformers(tmp_path: Path) -> None:
     theirs: Any = ResNetForImageClassification(ResNetConfig(**sizes))
     theirs.eval().save_pretrained(tmp_path)
     ours = models.build(str(tmp_path), {"y": 2}).eval()
-    assert ours.image == ResNet50.image
+    assert ours.image == ImageSpec(224, *IMAGENET)
     ours.last_layer().load_state_dict(theirs.classifier[1].state_dict())
     inputs = torch.rand(2, 3, 40, 40)
     torch.testing.assert_close(ours(inputs).outputs, theirs(inputs).logits)

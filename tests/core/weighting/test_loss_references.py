@@ -198,9 +198,11 @@ def test_moco_knows_which_task_is_missing() -> None:
         else:
             weighting.combine(tensor(first * np.array([[1.0], [0.0], [1.0]])))
         found.append(array(weighting.combine(tensor(second))))
-        last = weighting.combine(tensor(second[:2]), torch.tensor([False, True, True]))
-        expected = array(weighting.shares) @ array(weighting.tracked)
-        np.testing.assert_allclose(array(last), expected, atol=TOLERANCE)
+        before = array(weighting.tracked)
+        weighting.combine(tensor(second[:2]), torch.tensor([False, True, True]))
+        share = weighting.beta * float(weighting.steps) ** -weighting.decay
+        expected = np.stack([before[0], *(before[1:] + share * (second[:2] - before[1:]))])
+        np.testing.assert_allclose(array(weighting.tracked), expected, atol=TOLERANCE)
     np.testing.assert_allclose(found[0], found[1], atol=TOLERANCE)
 
 

@@ -134,6 +134,21 @@ def test_the_step_is_that_of_whole_gradients(name: str, with_features: bool) -> 
     assert all(p.grad is None or p.grad.stride() == p.stride() for p in trunk.parameters())
 
 
+@pytest.mark.parametrize("name", ["hooked", "hooked, no bias"])
+def test_with_hooks_inside_the_trunk_matrix_free_ends_exact(name: str) -> None:
+    trunk, heads, inputs = _problem(name)
+    rows = _rows(trunk, heads, inputs)
+    features = trunk(inputs)
+    step = backward(
+        _losses(features, heads), load("fairgrad"), shared=trunk.parameters(),
+        heads=heads.parameters(), features=features, gradients="matrix_free",
+    )  # fmt: skip
+    assert step.way == "exact"
+    assert step.weights is not None
+    direction = torch.cat([flat(p) for p in trunk.parameters()])
+    torch.testing.assert_close(direction, step.weights @ rows)
+
+
 def test_hooks_of_parameters_see_each_gradient() -> None:
     trunk, heads, inputs = _problem("deep")
     rows = _rows(trunk, heads, inputs)
