@@ -173,6 +173,14 @@ class _QueueScheduler(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self.queue = queue
 
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """Choose none: Tune starts what the searcher gave, in its order.
+
+        A choice would be the first that waits for its process to start; the process of the next
+        trial that ends would take it over and end the one that starts. Where trials are short,
+        none ever came up, and a new node did nothing.
+        """
+
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         goes_on = self.queue.report(trial.trial_id, result)
         return FIFOScheduler.CONTINUE if goes_on else FIFOScheduler.STOP
@@ -220,7 +228,9 @@ def run(
     Raises:
         UserError: If Ray died on this machine, or the records cannot be kept.
     """
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(queue.slots)
+    # The queue gives no more than fit. Were it asked for fewer, a process that gets free would take
+    # over the trial of one that still starts, and end that.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(BATCH)
     queue.capacity = capacity = Capacity(resources, lambda: sum(map(_left, queue.searches)))
     queue.nodes_gone = capacity.nodes_gone
     try:
