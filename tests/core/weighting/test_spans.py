@@ -1,4 +1,4 @@
-"""Gradients of linear layers by the span of their inputs: the same step, from fewer numbers."""
+"""Gradients of layers by the span of their inputs: the same step, from fewer numbers."""
 
 from collections.abc import Callable
 
@@ -54,12 +54,24 @@ class Sequences(nn.Module):
         return found
 
 
+class Images(nn.Module):
+    """Layers that see images of 2 x 2 pixels with 12 channels."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(*layers)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = self.inner(inputs.view(-1, 12, 2, 2)).flatten(1)
+        return found
+
+
 class Again(nn.Module):
     """A part whose activations are computed again in the backward pass."""
 
-    def __init__(self) -> None:
+    def __init__(self, inner: nn.Module) -> None:
         super().__init__()
-        self.inner = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH))
+        self.inner = inner
 
     def forward(self, inputs: Tensor) -> Tensor:
         found: Tensor = checkpoint(self.inner, inputs, use_reentrant=False)
@@ -73,6 +85,22 @@ def _frozen() -> nn.Module:
     return trunk
 
 
+def _linear() -> nn.Module:
+    return nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH))
+
+
+def _convolutions() -> nn.Module:
+    return Images(
+        nn.Conv2d(12, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 32, 2, bias=False)
+    )  # fmt: skip
+
+
+def _channels_last() -> nn.Module:
+    layer = nn.Conv2d(12, 64, 3, padding=1)
+    layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
+    return Images(layer)
+
+
 TRUNKS: dict[str, tuple[Callable[[], nn.Module], int]] = {  # with how many spans it has
     "one layer": (lambda: nn.Linear(WIDTH, WIDTH), 1),
     "no bias": (lambda: nn.Sequential(nn.Linear(WIDTH, 40, bias=False), nn.ReLU()), 1),
@@ -82,7 +110,22 @@ TRUNKS: dict[str, tuple[Callable[[], nn.Module], int]] = {  # with how many span
     "sequences": (Sequences, 1),
     "hooked": (lambda: Hooked(True), 2),
     "hooked, no bias": (lambda: Hooked(False), 2),
-    "computed again": (Again, 2),
+    "computed again": (lambda: Again(_linear()), 2),
+    "convolutions": (_convolutions, 2),
+    "convolutions, computed again": (lambda: Again(_convolutions()), 2),
+    "strides": (lambda: Images(nn.Conv2d(12, 64, 3, stride=2, padding=1), nn.BatchNorm2d(64)), 1),
+    "unequal sides": (
+        lambda: Images(nn.Conv2d(12, 64, (3, 2), (2, 3), padding=(2, 1), dilation=2)),
+        1,
+    ),
+    "same": (lambda: Images(nn.Conv2d(12, 80, 3, padding="same")), 1),
+    "reflected": (
+        lambda: Images(nn.Conv2d(12, 64, 3, padding=1, padding_mode="reflect"), nn.ReLU()),
+        1,
+    ),
+    "channels last": (_channels_last, 1),
+    "groups": (lambda: Images(nn.Conv2d(12, 64, 2, groups=2)), 0),
+    "transposed": (lambda: Images(nn.ConvTranspose2d(12, 64, 3)), 0),
 }
 
 
@@ -180,8 +223,9 @@ def test_inputs_that_are_not_finite_flag_the_step(value: float) -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32])
-def test_precision_is_that_of_whole_gradients(kind: torch.dtype) -> None:
-    trunk, heads, inputs = _problem("deep")
+@pytest.mark.parametrize("name", ["deep", "convolutions"])
+def test_precision_is_that_of_whole_gradients(name: str, kind: torch.dtype) -> None:
+    trunk, heads, inputs = _problem(name)
     trunk, heads, inputs = trunk.float(), heads.float(), inputs.float()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=kind == torch.bfloat16):
         rows = _rows(trunk, heads, inputs)
