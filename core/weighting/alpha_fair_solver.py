@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.weighting.alpha_fair_newton import Equation, Vector, iterate
+from core.weighting.alpha_fair_newton import Equation, Vector, add, iterate, least, most
 from core.weighting.host import check as check_matrix
 
 SOLVED, NO_SOLUTION, NOT_FINITE = "solved", "no_solution", "not_finite"
@@ -93,10 +93,10 @@ def noise(dtype: torch.dtype) -> float:
 
 def _solve(gram: Vector, beta: float, tolerance: float) -> tuple[Vector, float, str]:
     """Return weights, residual and status."""
-    if not np.isfinite(gram).all():
+    if not math.isfinite(add(gram, None)) and not np.isfinite(gram).all():  # a sum may overflow
         return np.full(len(gram), 1 / len(gram)), math.inf, NOT_FINITE
     squares = gram.diagonal()
-    if squares.min() <= 0:
+    if least(squares) <= 0:
         return _without_zeros(gram, beta, tolerance)
     norms = np.sqrt(squares)
     correlations = gram / norms
@@ -116,7 +116,7 @@ def _solve(gram: Vector, beta: float, tolerance: float) -> tuple[Vector, float, 
 
 def _residual(gram: Vector, weights: Vector, beta: float) -> float:
     right = weights**-beta
-    return float(np.abs((gram @ weights - right) / right).max())
+    return float(most(np.abs((gram.dot(weights) - right) / right)))
 
 
 def _equal_lengths(log_norms: Vector, beta: float) -> Vector:
