@@ -101,6 +101,16 @@ def _channels_last() -> nn.Module:
     return Images(layer)
 
 
+def _reverse(layer: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
+    outputs.register_hook(lambda gradient: -2 * gradient.flip(0))
+
+
+def _hooked_convolutions() -> nn.Module:
+    trunk = _convolutions()
+    trunk.get_submodule("inner.0").register_forward_hook(_reverse)
+    return trunk
+
+
 TRUNKS: dict[str, tuple[Callable[[], nn.Module], int]] = {  # with how many spans it has
     "one layer": (lambda: nn.Linear(WIDTH, WIDTH), 1),
     "no bias": (lambda: nn.Sequential(nn.Linear(WIDTH, 40, bias=False), nn.ReLU()), 1),
@@ -111,6 +121,7 @@ TRUNKS: dict[str, tuple[Callable[[], nn.Module], int]] = {  # with how many span
     "hooked": (lambda: Hooked(True), 2),
     "hooked, no bias": (lambda: Hooked(False), 2),
     "computed again": (lambda: Again(_linear()), 2),
+    "hooked convolutions": (_hooked_convolutions, 2),
     "convolutions": (_convolutions, 2),
     "convolutions, computed again": (lambda: Again(_convolutions()), 2),
     "strides": (lambda: Images(nn.Conv2d(12, 64, 3, stride=2, padding=1), nn.BatchNorm2d(64)), 1),
@@ -177,7 +188,7 @@ def test_the_step_is_that_of_whole_gradients(name: str, with_features: bool) -> 
     assert all(p.grad is None or p.grad.stride() == p.stride() for p in trunk.parameters())
 
 
-@pytest.mark.parametrize("name", ["hooked", "hooked, no bias"])
+@pytest.mark.parametrize("name", ["hooked", "hooked, no bias", "hooked convolutions"])
 def test_with_hooks_inside_the_trunk_matrix_free_ends_exact(name: str) -> None:
     trunk, heads, inputs = _problem(name)
     rows = _rows(trunk, heads, inputs)
