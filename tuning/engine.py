@@ -7,6 +7,7 @@ hands them each round. Ray's own experiment state lives in a temporary folder an
 import json
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ from tuning.tried import Tried
 # Trials per Tuner: its driver keeps some 31 kB of each (benchmarks/scale.py, up to here without
 # growth of the time per report), and at the end of a batch slots stand idle.
 BATCH = 1000
+# Seconds in which a process starts. It may never: others may hold what the nodes have.
+STARTS = 300.0
 
 
 class Queue:
@@ -172,14 +175,25 @@ class _QueueScheduler(FIFOScheduler):
     def __init__(self, queue: Queue) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.queue = queue
+        self._waiting: dict[Any, float] = {}  # trials, and since when, oldest first
 
-    def choose_trial_to_run(self, tune_controller: Any) -> None:
-        """Choose none: Tune starts what the searcher gave, in its order.
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Take note of a trial that begins to wait for a process."""
+        self._waiting[trial] = time.monotonic()
 
-        A choice would be the first that waits for its process to start; the process of the next
-        trial that ends would take it over and end the one that starts. Where trials are short,
-        none ever came up, and a new node did nothing.
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Return a trial whose process does not come up, or None: Tune starts new ones by itself.
+
+        What is chosen gets the process of the next trial that ends, and its own is given up. Tune's
+        own choice is the first that waits, so where trials are shorter than a process takes to
+        start none came up, and a new node did nothing.
         """
+        while self._waiting:
+            trial, since = next(iter(self._waiting.items()))
+            if trial.status == trial.PENDING:
+                return trial if time.monotonic() - since > STARTS else None
+            del self._waiting[trial]
+        return None
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         goes_on = self.queue.report(trial.trial_id, result)

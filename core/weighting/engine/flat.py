@@ -29,7 +29,7 @@ class Flat:
         self.take({})
 
     def take(self, spans: Mapping[int, Span]) -> None:
-        """Know the gradients of the parameters at these places by their coordinates."""
+        """Know the gradients of the parameters at these places by those of the layers' outputs."""
         self._spans = spans
         self._sizes = [
             spans[i].size if i in spans else parameter.numel()
@@ -37,8 +37,8 @@ class Flat:
         ]
         for i, span in spans.items():
             self.inputs[i] = span.edge
-        small = [i for i, size in enumerate(self._sizes) if size < SMALL]
-        large = [[i] for i, size in enumerate(self._sizes) if size >= SMALL]
+        small = [i for i, size in enumerate(self._sizes) if size < SMALL and i not in spans]
+        large = [[i] for i, size in enumerate(self._sizes) if size >= SMALL or i in spans]
         self._groups = [small, *large] if small else large
 
     def add(self, gradients: Sequence[Tensor | None]) -> None:
@@ -50,7 +50,7 @@ class Flat:
                 continue
             self._reached[i] = True
             if i in self._spans:
-                gradient = self._spans[i].coordinates(gradient)
+                gradient = self._spans[i].by_outputs(gradient)
             flat.append((gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1))
         self._rows.append([self._joined(group, flat) for group in self._groups])
 
@@ -72,8 +72,9 @@ class Flat:
         """Return the inner products of the gradients, ``(k, k)`` float64."""
         count = len(self._rows)
         found = self.parameters[0].new_zeros(count, count, dtype=torch.float64)
-        for place in range(len(self._groups)):
-            found += gram_of(self._column(place)).to(found.device)
+        for place, group in enumerate(self._groups):
+            rows, span = self._column(place), self._spans.get(group[0])
+            found += gram_of(rows if span is None else span.coordinates(rows)).to(found.device)
         return found
 
     def matrix(self) -> Tensor:

@@ -1,17 +1,18 @@
 """Gradients of layers' weights, by fewer numbers than the weights have.
 
 The gradient of a weight ``(out, in)`` of a layer that saw ``n`` inputs ``X``, ``(n, in)``, is
-``D' X`` with ``D``, ``(n, out)``, the gradient of the layer's outputs. With ``X' = Q R`` (``Q``
-has orthonormal columns, ``R`` is ``(n, n)``) it is ``(R D)' Q'``: all tasks' gradients lie in the
-span of the inputs, where their coordinates ``R D`` have the same inner products and weighted sums.
-Where ``n`` is less than ``in``, that is exact, and less to compute, to hold and to multiply. A
-convolution is such a layer that sees a patch of the image for each pixel that it makes: deep in a
-network, these are fewer than a patch has numbers.
+``D' X`` with ``D``, ``(n, out)``, the gradient of the layer's outputs. Where ``n`` is less than
+``in``, all tasks' ``D`` are less to compute, to hold and to multiply than their gradients: with
+``X' = Q R`` (``Q`` has orthonormal columns, ``R`` is ``(n, n)``) the gradients have the inner
+products of the ``R D``, and their weighted sum is that of the ``D``, times ``X``. A convolution is
+such a layer that sees a patch of the image for each pixel that it makes: deep in a network, these
+are fewer than a patch has numbers.
 """
 
 import math
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,10 +21,11 @@ from torch.autograd.graph import GradientEdge, Node
 from torch.nn import functional
 
 from core.weighting.engine.tangents import ordered, uses_of
-from core.weighting.engine.work import multiplications
+from core.weighting.engine.work import CONVOLUTION, PRODUCTS, multiplications, seen
 
-CONVOLUTION = "ConvolutionBackward0"
-FACTORISATION = 8  # what an operation of a QR factorisation costs, in those of a product
+# What a QR factorisation of (n, in) costs, in n * n * in multiplications of a layer's gradient, and
+# what a multiplication of coordinates costs, which are products of smaller matrices.
+FACTORISATION, COORDINATES = 4, 2
 
 
 class Span:
@@ -36,8 +38,9 @@ class Span:
 
     def __init__(self, node: Node, weight: Tensor) -> None:
         self.edge = GradientEdge(node, 0)
-        inputs = _inputs(node, weight)
-        self._basis, self._triangle = torch.linalg.qr(inputs.T)
+        self._inputs = _inputs(node, weight)
+        inputs = self._inputs()
+        self._triangle = torch.linalg.qr(inputs.T, mode="r")[1]
         self._shape = weight.shape
         self.size = len(inputs) * len(weight)
         # Where a pass goes on below the layer, torch returns the gradient at the edge from before
@@ -47,20 +50,32 @@ class Span:
         span = weakref.ref(self)
         node.register_prehook(lambda gradients: _note(span(), gradients[0]))
 
-    def coordinates(self, gradient: Tensor) -> Tensor:
-        """Return the coordinates, ``(n, out)``, of a loss's gradient by the layer's outputs.
+    def by_outputs(self, gradient: Tensor) -> Tensor:
+        """Return a loss's gradient by the layer's outputs, ``(n, out)``.
 
         Args:
             gradient: What the pass that just ended returned for :attr:`edge`.
         """
-        seen, self._after_hooks = self._after_hooks, None
-        by_outputs = _rows(gradient if seen is None else seen)
-        found: Tensor = self._triangle @ by_outputs.to(self._triangle)
-        return found
+        after, self._after_hooks = self._after_hooks, None
+        found = gradient if after is None else after
+        # In the order of the inputs: by images, then by pixels.
+        return found if found.ndim == 2 else found.flatten(2).transpose(1, 2).flatten(0, 1)
 
-    def expand(self, coordinates: Tensor) -> Tensor:
-        """Return the gradient of the weight that has the coordinates ``(n * out,)``."""
-        found: Tensor = coordinates.view(-1, self._shape[0]).T @ self._basis.T
+    def coordinates(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """Return vectors with the inner products of the gradients of the weight.
+
+        Args:
+            rows: Gradients by the layer's outputs, ``(n * out,)`` each.
+        """
+        with torch.autocast(self._triangle.device.type, enabled=False):
+            wide = [row.reshape(len(self._triangle), -1).to(self._triangle) for row in rows]
+            return [(self._triangle @ row).flatten() for row in wide]
+
+    def expand(self, row: Tensor) -> Tensor:
+        """Return the gradient of the weight from one by the layer's outputs, ``(n * out,)``."""
+        inputs = self._inputs()
+        with torch.autocast(inputs.device.type, enabled=False):
+            found: Tensor = row.view(len(inputs), -1).T.to(inputs) @ inputs
         return found.view(self._shape)
 
 
@@ -92,7 +107,7 @@ def cost_of_pass(ends: Sequence[Node | None], parameters: Sequence[Tensor], task
     order = ordered(ends)
     total = sum(map(multiplications, order))
     saved = sum(
-        multiplications(node) * (1 - _examples(node) / parameters[place][0].numel())
+        multiplications(node) * (1 - COORDINATES * _examples(node) / _columns(parameters[place]))
         for place, node in _worthwhile(order, parameters, tasks)
     )
     return 1 - saved / total / 2 if total else 1.0  # half of a pass is for gradients of inputs
@@ -110,55 +125,68 @@ def _worthwhile(
     uses = uses_of(order) if places else {}
     for node in order if places else ():
         place = places.get(id(_weight(node, uses)))
-        if place is not None:
-            outputs, size = len(parameters[place]), parameters[place][0].numel()
-            examples = _examples(node)
-            cost, gain = FACTORISATION * examples * size, tasks * outputs * (size - examples)
-            if 0 < cost <= gain:
+        if place is not None and _plain(node):
+            outputs, size, examples = (
+                len(parameters[place]),
+                _columns(parameters[place]),
+                _examples(node),
+            )
+            cost = FACTORISATION * examples * size + outputs * size  # the last for expand()
+            if 0 < cost <= tasks * outputs * (size - COORDINATES * examples):
                 yield place, node
+
+
+def _columns(weight: Tensor) -> int:
+    return math.prod(weight.shape[1:])
 
 
 def _weight(node: Any, uses: Mapping[Node, int]) -> Tensor | None:
     """Return a layer's weight, if that is a parameter that is used there and nowhere else."""
     name = node.name()
+    if name not in PRODUCTS:
+        return None
     if name == CONVOLUTION:
         if node._saved_transposed or node._saved_groups > 1:
             return None
         source = node.next_functions[1][0]
-    elif name == "MmBackward0" or (name == "AddmmBackward0" and node._saved_alpha == 1):
+    else:
         transposed = node.next_functions[-1][0]
         if transposed is None or transposed.name() != "TBackward0" or uses[transposed] > 1:
             return None
+        if name == "AddmmBackward0" and node._saved_alpha != 1:
+            return None
         source = transposed.next_functions[0][0]
-    else:
-        return None
     if source is not None and source.name() == "ToCopyBackward0" and uses[source] == 1:  # autocast
         source = source.next_functions[0][0]
     weight: Tensor | None = getattr(source, "variable", None)
     return weight if weight is not None and uses[source] == 1 else None
 
 
-def _inputs(node: Any, weight: Tensor) -> Tensor:
-    """Return what a layer saw, ``(n, in)``; a convolution a patch for each pixel that it makes."""
-    held: Tensor = (
-        node._saved_mat1 if node.name() == "AddmmBackward0"
-        else node._saved_input if node.name() == CONVOLUTION
-        else node._saved_self
-    )  # fmt: skip
+def _plain(node: Any) -> bool:
+    """Return whether a layer's inputs are at hand: dense, real, and not to be made again."""
+    held = seen(node)
+    return (
+        held.unpack_hook is None
+        and held.data.layout == torch.strided
+        and node._input_metadata[0].dtype.is_floating_point
+    )
+
+
+def _inputs(node: Any, weight: Tensor) -> Callable[[], Tensor]:
+    """Return what gives a layer's inputs, ``(n, in)``, also when the graph has been let go."""
+    held: Tensor = seen(node).unpack().detach()
     # Half precision has no factorisation, and its products are better summed in a longer type.
-    held = held.detach().to(torch.promote_types(held.dtype, torch.float32))
+    kind = torch.promote_types(held.dtype, torch.float32)
     if node.name() != CONVOLUTION:
-        return held
-    stride, padding, dilation = node._saved_stride, node._saved_padding, node._saved_dilation
-    patches = functional.unfold(held, weight.shape[2:], dilation, padding, stride)
-    return patches.transpose(1, 2).flatten(0, 1)
-
-
-def _rows(by_outputs: Tensor) -> Tensor:
-    """Return a gradient by a layer's outputs as ``(n, out)``, in the order of :func:`_inputs`."""
-    if by_outputs.ndim == 2:
-        return by_outputs
-    return by_outputs.flatten(2).transpose(1, 2).flatten(0, 1)
+        return lambda: held.to(kind)
+    patches = partial(
+        functional.unfold,
+        kernel_size=weight.shape[2:],
+        dilation=node._saved_dilation,
+        padding=node._saved_padding,
+        stride=node._saved_stride,
+    )
+    return lambda: patches(held.to(kind)).transpose(1, 2).flatten(0, 1)
 
 
 def _examples(node: Any) -> int:

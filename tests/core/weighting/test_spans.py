@@ -47,7 +47,7 @@ class Sequences(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.inner = nn.Sequential(nn.Linear(24, WIDTH), nn.GELU(), nn.Linear(WIDTH, 24))
+        self.inner = nn.Sequential(nn.Linear(24, 128), nn.GELU(), nn.Linear(128, 24))
 
     def forward(self, inputs: Tensor) -> Tensor:
         found: Tensor = self.inner(inputs.view(-1, 2, 24)).flatten(1)
@@ -91,12 +91,12 @@ def _linear() -> nn.Module:
 
 def _convolutions() -> nn.Module:
     return Images(
-        nn.Conv2d(12, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 32, 2, bias=False)
+        nn.Conv2d(12, 80, 3, padding=1), nn.ReLU(), nn.Conv2d(80, 32, 2, bias=False)
     )  # fmt: skip
 
 
 def _channels_last() -> nn.Module:
-    layer = nn.Conv2d(12, 64, 3, padding=1)
+    layer = nn.Conv2d(12, 80, 3, padding=1)
     layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
     return Images(layer)
 
@@ -120,10 +120,10 @@ TRUNKS: dict[str, tuple[Callable[[], nn.Module], int]] = {  # with how many span
     "sequences": (Sequences, 1),
     "hooked": (lambda: Hooked(True), 2),
     "hooked, no bias": (lambda: Hooked(False), 2),
-    "computed again": (lambda: Again(_linear()), 2),
+    "computed again": (lambda: Again(_linear()), 0),
     "hooked convolutions": (_hooked_convolutions, 2),
     "convolutions": (_convolutions, 2),
-    "convolutions, computed again": (lambda: Again(_convolutions()), 2),
+    "convolutions, computed again": (lambda: Again(_convolutions()), 0),
     "strides": (lambda: Images(nn.Conv2d(12, 64, 3, stride=2, padding=1), nn.BatchNorm2d(64)), 1),
     "unequal sides": (
         lambda: Images(nn.Conv2d(12, 64, (3, 2), (2, 3), padding=(2, 1), dilation=2)),
@@ -131,7 +131,7 @@ TRUNKS: dict[str, tuple[Callable[[], nn.Module], int]] = {  # with how many span
     ),
     "same": (lambda: Images(nn.Conv2d(12, 80, 3, padding="same")), 1),
     "reflected": (
-        lambda: Images(nn.Conv2d(12, 64, 3, padding=1, padding_mode="reflect"), nn.ReLU()),
+        lambda: Images(nn.Conv2d(12, 80, 3, padding=1, padding_mode="reflect"), nn.ReLU()),
         1,
     ),
     "channels last": (_channels_last, 1),
@@ -249,6 +249,34 @@ def test_precision_is_that_of_whole_gradients(name: str, kind: torch.dtype) -> N
     error = (step.gram - wide).abs() / lengths / lengths[:, None]
     assert error.max() < 4 * torch.finfo(kind).eps
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in trunk.parameters())
+
+
+@pytest.mark.parametrize("name", ["one layer", "unequal sides"])
+def test_each_entry_is_as_precise_as_in_a_pass(name: str) -> None:
+    trunk, heads, inputs = _problem(name)
+    trunk, heads, inputs = trunk.float(), heads.float(), inputs.float()
+    inputs[:, ::7] = 0
+    inputs[:, 1] *= 1e6
+    step = backward(_losses(trunk(inputs), heads), load("fairgrad"), shared=trunk.parameters())
+    found = [parameter.grad for parameter in trunk.parameters()]
+    trunk.zero_grad()
+    assert step.weights is not None
+    losses = torch.stack(_losses(trunk(inputs), heads))
+    (step.weights.to(losses) * losses).sum().backward()
+    weight, expected = found[0], next(trunk.parameters()).grad
+    assert weight is not None
+    assert expected is not None
+    assert (expected == 0).any()  # an optimiser that scales each entry would see any noise there
+    assert weight[expected == 0].count_nonzero() == 0
+    torch.testing.assert_close(weight, expected, rtol=1e-4, atol=1e-8 * float(expected.abs().max()))
+
+
+def test_odd_layers_keep_the_long_way() -> None:
+    dense = torch.randn(EXAMPLES, WIDTH)
+    layer, none = nn.Linear(WIDTH, WIDTH), nn.Parameter(torch.empty(0, WIDTH))
+    turned = dense.to(torch.complex64) @ layer.weight.to(torch.complex64).T
+    for ends in (layer(dense.to_sparse()), dense @ none.T, turned):
+        assert not spans([ends.grad_fn], [*layer.parameters(), none], TASKS)
 
 
 @pytest.mark.parametrize("precision", ["highest", "medium"])
