@@ -5,11 +5,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from core.weighting.engine.spans import Span
+from core.weighting.engine.tangents import ordered
 from datasets.errors import UserError
 
 SMALL = 1 << 14  # entries of a parameter
+REENTRANT = "CheckpointFunctionBackward"
 
 
 class Flat:
@@ -53,6 +56,21 @@ class Flat:
                 gradient = self._spans[i].by_outputs(gradient)
             flat.append((gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1))
         self._rows.append([self._joined(group, flat) for group in self._groups])
+
+    def check_reached(self, ends: Sequence[Node | None]) -> None:
+        """Refuse a graph that hides its parameters: they would silently stay as they are.
+
+        Args:
+            ends: The nodes of the graph at which gradients start.
+
+        Raises:
+            UserError: If no loss reached a parameter, and part of the graph is checkpointed so.
+        """
+        if not any(self._reached) and any(node.name() == REENTRANT for node in ordered(ends)):
+            raise UserError(
+                "no loss reaches a shared parameter: torch.utils.checkpoint hides them unless it "
+                "is called with use_reentrant=False"
+            )
 
     def _joined(self, group: Sequence[int], flat: Sequence[Tensor | None]) -> Tensor | None:
         if len(group) == 1:

@@ -132,7 +132,7 @@ def _worthwhile(
                 _examples(node),
             )
             cost = FACTORISATION * examples * size + outputs * size  # the last for expand()
-            if 0 < cost <= tasks * outputs * (size - COORDINATES * examples):
+            if examples and cost <= tasks * outputs * (size - COORDINATES * examples):
                 yield place, node
 
 

@@ -104,8 +104,8 @@ def _passes(problem: Problem, by_features: Tensor | None, spanned: bool) -> None
     present = losses.present.nonzero().flatten().tolist()
     if features is not None and by_features is None:
         features = features if features.separate(losses, flat.parameters) else None
+    ends = [edge[0] for edge in losses.edges()] if features is None else features.nodes()
     if spanned:
-        ends = [edge[0] for edge in losses.edges()] if features is None else features.nodes()
         flat.take(spans(ends, flat.parameters, len(present)))
     if features is None:
         inputs = [*flat.inputs, *heads.parameters]
@@ -114,11 +114,13 @@ def _passes(problem: Problem, by_features: Tensor | None, spanned: bool) -> None
             flat.add(found[: len(flat.inputs)])
             heads.add(loss, found[len(flat.inputs) :])
             del found
+        flat.check_reached(ends)
         return
     # No loss meets the other losses' heads K times, and the heads' activations are let go.
     rows = features.each(losses, heads) if by_features is None else iter(by_features)
     for loss, row in zip(present, rows, strict=True):
         flat.add(features.pull(row, flat.inputs, keep=loss != present[-1]))
+    flat.check_reached(ends)
 
 
 def representation(problem: Problem, weighting: GramWeighting) -> Step:

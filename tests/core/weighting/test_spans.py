@@ -11,6 +11,7 @@ from core.weighting import alpha_fair, backward, load
 from core.weighting.engine.flat import gram_of
 from core.weighting.engine.spans import spans
 from core.weighting.fairgrad import FairGrad
+from datasets.errors import UserError
 from tests.core.weighting.networks import flat
 
 TASKS, EXAMPLES, WIDTH = 4, 6, 48
@@ -306,3 +307,15 @@ def test_opposed_losses_flag_a_step_of_ordinary_size(tasks: int, factor: float) 
     assert step.gram is not None
     lengths = step.gram.diagonal().sqrt()
     assert (step.weights * lengths).max() < 10 * (lengths / lengths.min()).max()
+
+
+@pytest.mark.parametrize("with_features", [False, True])
+def test_parameters_that_a_checkpoint_hides_are_refused(with_features: bool) -> None:
+    trunk, heads, inputs = _problem("deep")
+    features = checkpoint(trunk, inputs.requires_grad_(), use_reentrant=True)
+    assert isinstance(features, Tensor)
+    with pytest.raises(UserError, match="use_reentrant=False"):
+        backward(
+            _losses(features, heads), load("fairgrad"), shared=trunk.parameters(),
+            heads=heads.parameters(), features=features if with_features else None,
+        )  # fmt: skip
