@@ -125,15 +125,15 @@ def _worthwhile(
     uses = uses_of(order) if places else {}
     for node in order if places else ():
         place = places.get(id(_weight(node, uses)))
-        if place is not None and _plain(node):
-            outputs, size, examples = (
-                len(parameters[place]),
-                _columns(parameters[place]),
-                _examples(node),
-            )
-            cost = FACTORISATION * examples * size + outputs * size  # the last for expand()
-            if examples and cost <= tasks * outputs * (size - COORDINATES * examples):
-                yield place, node
+        if place is not None and _plain(node) and _gains(node, parameters[place], tasks):
+            yield place, node
+
+
+def _gains(node: Any, weight: Tensor, tasks: int) -> bool:
+    """Return whether a span costs less than what it saves of the passes."""
+    outputs, columns, examples = len(weight), _columns(weight), _examples(node)
+    cost = FACTORISATION * examples * columns + outputs * columns  # the last for expand()
+    return examples > 0 and cost <= tasks * outputs * (columns - COORDINATES * examples)
 
 
 def _columns(weight: Tensor) -> int:
