@@ -133,7 +133,7 @@ def parse(text: str) -> list[Pin]:
     pins: list[Pin] = []
     for line in text.splitlines():
         body = line.removesuffix("\\").strip()
-        if line.startswith("#") or not body:
+        if line.startswith(("#", "-")) or not body:  # an option would be this machine's own
             continue
         if body.startswith("--hash="):
             value = body.removeprefix("--hash=")
@@ -149,12 +149,18 @@ def parse(text: str) -> list[Pin]:
 
 def compile_pins(known: Iterable[Pin], options: Sequence[str]) -> list[Pin]:
     """Lets uv solve pyproject.toml, preferring the versions of the known pins."""
-    # uv finds packages by the machine's own configuration, of which this script knows nothing. The
-    # two options that begin with --no-emit forbid uv to copy any of it into what it writes.
+    # uv finds packages by the machine's own configuration, of which this script knows nothing.
+    # Should uv copy any of it into what it writes, parse() leaves that out.
     command = [os.environ.get("UV", str(Path(sys.executable).with_name("uv")))]
     command += ["pip", "compile", "pyproject.toml", "--universal", "--python-version", "3.11"]
-    command += ["--fork-strategy", "fewest", "--generate-hashes", "--no-header", "--quiet"]
-    command += ["--no-emit-index-url", "--no-emit-find-links", *options]
+    command += [
+        "--fork-strategy",
+        "fewest",
+        "--generate-hashes",
+        "--no-header",
+        "--quiet",
+        *options,
+    ]
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "requirements.txt")
         output.write_text("".join(f"{pin.key}\n" for pin in known), encoding="utf-8")

@@ -31,7 +31,7 @@ from tuning.selection import Score
 from tuning.trial import Trial
 from tuning.tried import Tried
 
-# Trials per Tuner: its driver keeps some 31 kB of each (benchmarks/scale.py, up to here without
+# Trials per Tuner: its driver keeps some 30 kB of each (benchmarks/scale.py, up to here without
 # growth of the time per report), and at the end of a batch slots stand idle.
 BATCH = 1000
 # Seconds in which a process starts. It may never: others may hold what the nodes have.

@@ -21,7 +21,7 @@ from torch.autograd.graph import GradientEdge, Node
 from torch.nn import functional
 
 from core.weighting.engine.tangents import ordered, uses_of
-from core.weighting.engine.work import CONVOLUTION, PRODUCTS, multiplications, seen
+from core.weighting.engine.work import CONVOLUTION, PRODUCTS, multiplications, saved_inputs
 
 # What a QR factorisation of (n, in) costs, in n * n * in multiplications of a layer's gradient, and
 # what a multiplication of coordinates costs, which are products of smaller matrices.
@@ -164,7 +164,7 @@ def _weight(node: Any, uses: Mapping[Node, int]) -> Tensor | None:
 
 def _plain(node: Any) -> bool:
     """Return whether a layer's inputs are at hand: dense, real, and not to be made again."""
-    held = seen(node)
+    held = saved_inputs(node)
     return (
         held.unpack_hook is None
         and held.data.layout == torch.strided
@@ -174,7 +174,7 @@ def _plain(node: Any) -> bool:
 
 def _inputs(node: Any, weight: Tensor) -> Callable[[], Tensor]:
     """Return what gives a layer's inputs, ``(n, in)``, also when the graph has been let go."""
-    held: Tensor = seen(node).unpack().detach()
+    held: Tensor = saved_inputs(node).unpack().detach()
     # Half precision has no factorisation, and its products are better summed in a longer type.
     kind = torch.promote_types(held.dtype, torch.float32)
     if node.name() != CONVOLUTION:

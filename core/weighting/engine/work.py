@@ -7,7 +7,7 @@ CONVOLUTION = "ConvolutionBackward0"
 PRODUCTS = frozenset({"AddmmBackward0", "MmBackward0", CONVOLUTION})
 
 
-def seen(node: Any) -> Any:
+def saved_inputs(node: Any) -> Any:
     """Return what a linear layer or a convolution saw, as the graph holds it: not unpacked."""
     if node.name() == CONVOLUTION:
         return node._raw_saved_input
@@ -24,8 +24,8 @@ def multiplications(node: Any) -> float:
         return 0.0
     outputs = math.prod(node._input_metadata[0].shape)
     if name == CONVOLUTION:
-        source = node.next_functions[1][0]
-        weight = node._saved_weight.shape if source is None else source._input_metadata[0].shape
+        source, place = node.next_functions[1]
+        weight = node._saved_weight.shape if source is None else source._input_metadata[place].shape
         return float(outputs * math.prod(weight) / weight[int(node._saved_transposed)])
     if all(source is None for source, _ in node.next_functions[-2:]):
         return 0.0  # only the bias takes a gradient, for a sum
