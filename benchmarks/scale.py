@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from tuning import ray_environment
+from tuning.cluster import ray_environment
 
 ray_environment.prepare()
 
@@ -40,16 +40,16 @@ import ray  # noqa: E402
 from ray import tune  # noqa: E402
 
 import datasets  # noqa: E402
-from core import method as methods  # noqa: E402
 from core.environment import detect  # noqa: E402
-from tuning import engine  # noqa: E402
+from core.recipe import method as methods  # noqa: E402
+from tuning.cluster import engine  # noqa: E402
 from tuning.options import Options  # noqa: E402
-from tuning.records import MethodRecords  # noqa: E402
+from tuning.records.records import MethodRecords  # noqa: E402
 from tuning.resources import Resources  # noqa: E402
-from tuning.search import MethodSearch  # noqa: E402
-from tuning.simulate import read  # noqa: E402
-from tuning.space import make_space  # noqa: E402
-from tuning.tried import Tried  # noqa: E402
+from tuning.search.method_search import MethodSearch  # noqa: E402
+from tuning.search.simulate import read  # noqa: E402
+from tuning.search.space import make_space  # noqa: E402
+from tuning.search.trial import Tried  # noqa: E402
 
 IDLE = 0.05  # share of the slots' time
 MEMORY = 50  # kB per trial

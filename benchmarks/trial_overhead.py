@@ -16,10 +16,11 @@ from typing import Any
 
 import pandas as pd
 
-from tuning import engine, study
+from tuning.cluster import engine
 from tuning.options import Options
 from tuning.resources import Resources
-from tuning.trial import Trial
+from tuning.study import study
+from tuning.worker.actor import Trial
 
 
 def overhead(trials: int, reuse: bool) -> tuple[float, float]:

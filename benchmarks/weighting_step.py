@@ -30,7 +30,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.libmtl import gradient_step
 from benchmarks.step_networks import NETWORKS, Problem
 from core.weighting import alpha_fair, backward, load
-from core.weighting.engine.flat import gram_of
+from core.weighting.gradients.task_gradients import gram_of
 
 Way = Callable[[], str]
 ALPHA = 2.0

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.errors import nearest
+from common.errors import nearest
 
 Scalar = bool | int | float | str
 Config = dict[str, Scalar]

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import torch
 
 import datasets
-from core import method as methods
-from core.arguments import Parser, check_epochs, pairs, read_baseline
+from common.errors import UserError
 from core.environment import PRECISIONS, detect
-from core.key import make_key
-from core.run import NotFinite, Row, Run
-from core.trainer import DoesNotFit
-from datasets.errors import UserError
+from core.recipe import method as methods
+from core.recipe.assignments import Parser, check_epochs, pairs, read_baseline
+from core.recipe.trial_key import make_key
+from core.training.run import NotFinite, Row, Run
+from core.training.steps import DoesNotFit
 
 
 def parser() -> argparse.ArgumentParser:

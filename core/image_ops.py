@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from core.models.base import ImageSpec
-from datasets.stores import ImageBatch
+from datasets.storage.ragged_arrays import ImageBatch
 
 _GRAY = (0.2989, 0.587, 0.114)  # ITU-R BT.601, the weights that torchvision uses
 

@@ -1,7 +1,7 @@
 """What a benchmark is: splits, metrics, and how it is trained by default.
 
-Two kinds lie below: :mod:`datasets.groups` (classification judged by its worst group) and
-:mod:`datasets.tasks` (several tasks judged against single-task models).
+Two kinds lie below: :mod:`datasets.groups.base` (classification judged by its worst group) and
+:mod:`datasets.multitask.base` (several tasks judged against single-task models).
 """
 
 import hashlib
@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor
 
-from datasets.card import Card
-from datasets.errors import UserError
-from datasets.knobs import Knob, Scalar
+from common.errors import UserError
+from common.hyperparameters import Knob, Scalar
+from datasets.data_card import Card
 
 SPLITS = ("train", "validation", "test")
 
@@ -104,7 +104,7 @@ PROTOCOL_RULES: Mapping[str, Knob] = {
 
 
 class Inputs(Protocol):
-    """The inputs of a split: a tensor, or a store that makes batches (:mod:`datasets.stores`)."""
+    """The inputs of a split: a tensor, or ragged arrays (:mod:`datasets.storage.ragged_arrays`)."""
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -220,7 +220,7 @@ class Benchmark(ABC):
         """The number of outputs by task: classes of classification (task ``y``), or channels."""
 
     def use_baseline(self, text: str) -> None:
-        """Judge tasks against another baseline (:class:`datasets.tasks.Baseline`).
+        """Judge tasks against another baseline (:class:`datasets.multitask.base.Baseline`).
 
         Raises:
             UserError: If the benchmark has no baseline, or the text is none.

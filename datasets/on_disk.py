@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from datasets.benchmark import Benchmark
-from datasets.cache import Cached, Writer, cached, shortened
+from datasets.storage.array_cache import Cached, Writer, cached, shortened
 
 
 class OnDisk(Benchmark):

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import NoReturn
 
 import datasets
-from datasets.archives import extract, is_archive
-from datasets.cache import counted, damage, discard, explained, folder_of, locked
-from datasets.disk import OnDisk
-from datasets.download import download
-from datasets.errors import Problems, UserError, nearest, unknown
-from datasets.sources import SOURCES, Source, mirrored, read_sources
-from datasets.texts import NoTokenizer
+from common.errors import Problems, UserError, nearest, unknown
+from datasets.fetch.archives import extract, is_archive
+from datasets.fetch.http import download
+from datasets.fetch.sources import SOURCES, Source, mirrored, read_sources
+from datasets.on_disk import OnDisk
+from datasets.storage.array_cache import counted, damage, discard, explained, folder_of, locked
+from datasets.storage.texts import NoTokenizer
 
 SHOWN = 50  # problems of a data set that are printed one by one
 
@@ -78,7 +78,7 @@ def parser() -> Parser:
         metavar="FILE",
         type=Path,
         default=SOURCES,
-        help="addresses and checksums, in the form of datasets/sources.yaml",
+        help="addresses and checksums, in the form of datasets/fetch/sources.yaml",
     )
     found.add_argument(
         "--no-cache", action="store_true", help="do not decode or tokenise now, but when first used"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import datasets
-from core import method as methods
-from datasets.disk import OnDisk
+from core.recipe import method as methods
+from datasets.on_disk import OnDisk
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 

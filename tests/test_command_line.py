@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tuning.cli import main, parser
+from tuning.cli.main import main, parser
 
 OPTIONS = {
     "--method", "--dataset", "--data-root", "--epochs", "--set", "--search", "--trials",

@@ -16,15 +16,15 @@ import pandas as pd
 import pytest
 
 import datasets
-from core import method as methods
+from common.hyperparameters import Config
 from core.environment import detect
-from core.key import make_key
-from core.run import Run
+from core.recipe import method as methods
+from core.recipe.trial_key import make_key
+from core.training.run import Run
 from datasets import prepare
-from datasets.disk import OnDisk
-from datasets.knobs import Config
-from tests.command import tune
-from tests.datasets import dense_files, real_data
+from datasets.on_disk import OnDisk
+from tests.support import dense_files, real_data
+from tests.support.command import tune
 
 pytestmark = pytest.mark.real_data
 

@@ -38,7 +38,7 @@ def run(folder: Path, *command: str) -> str:
 
 
 def test_the_parts_of_the_guide_train(tmp_path: Path) -> None:
-    for package in ("core", "datasets", "search_spaces"):
+    for package in ("common", "core", "datasets", "search_spaces"):
         shutil.copytree(
             ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
         )

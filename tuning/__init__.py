@@ -1,5 +1,5 @@
 """The study: search, select, confirm, export. The only package that knows Ray and Optuna."""
 
-from tuning.ray_environment import prepare
+from tuning.cluster.ray_environment import prepare
 
 prepare()

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from datasets.knobs import Config
-from tuning.storage import Place, absolute, place
+from common.hyperparameters import Config
+from tuning.records.storage import Place, absolute, place
 
 AUTO: Final = "auto"
 Gpus = float | Literal["auto"] | None  # of a trial, as asked

@@ -17,17 +17,17 @@ from ray._private import ray_constants
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError, RpcError
 
-from datasets.errors import UserError
-from datasets.folder import VARIABLE as FOLDER
-from tuning import node_facts
+from common.errors import UserError
+from datasets.groups.folder import VARIABLE as FOLDER
+from tuning.cluster.ray_environment import protect_token
+from tuning.doctor import node_facts
 from tuning.options import AUTO, Gpus
-from tuning.ray_environment import protect_token
 
 SHARES = (1.0, 0.5, 0.25, 0.125)  # of a GPU: those that fill it
 CONTEXT = 512 * 1024**2  # bytes, about, that a process holds of a GPU beside torch's own memory
 ROOT = Path(__file__).resolve().parent.parent
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-TRAVELS = ("core", "datasets", "search_spaces", "tuning")  # what trials run and read
+TRAVELS = ("common", "core", "datasets", "search_spaces", "tuning")  # what trials run and read
 MOST_CODE = 50 * 2**20  # bytes of it
 # Where an object store is, for workers on other machines; what opens it lies there already.
 STORE = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datasets.errors import UserError, unknown
+from common.errors import UserError, unknown
 
 Row = Mapping[str, Any]
 

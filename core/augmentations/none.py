@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from common.errors import UserError
 from core.augmentations.base import Augmentation
 from core.batch import Batch
-from core.images import cut, whole
+from core.image_ops import cut, whole
 from core.models.base import ImageSpec
-from datasets.errors import UserError
-from datasets.stores import ImageBatch
+from datasets.storage.ragged_arrays import ImageBatch
 
 
 def resized(inputs: Any, image: ImageSpec | None) -> Any:

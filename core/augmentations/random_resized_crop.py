@@ -5,9 +5,9 @@ from typing import Any
 from core.augmentations.base import Augmentation
 from core.augmentations.none import demanded, resized
 from core.batch import Batch
-from core.images import cut, random_boxes
+from core.image_ops import cut, random_boxes
 from core.models.base import ImageSpec
-from datasets.stores import ImageBatch
+from datasets.storage.ragged_arrays import ImageBatch
 
 SCALE = (0.05, 1.0)
 RATIO = (3 / 4, 4 / 3)

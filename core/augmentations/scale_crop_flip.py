@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from common.errors import UserError
 from core.augmentations.base import Augmentation
 from core.batch import Batch
 from core.models.base import ImageSpec
-from datasets.errors import UserError
 
 SCALES = (1.0, 1.2, 1.5)
 DENSE = {"segmentation": 3, "depth": 4, "normals": 4}  # the dimensions of a batch of each

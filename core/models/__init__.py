@@ -7,13 +7,13 @@ path of a folder (:mod:`core.models.pretrained`).
 import inspect
 from collections.abc import Mapping
 
+from common.errors import UserError, nearest
 from core.models.base import Encoder, Model
 from core.models.pretrained import KINDS, PUBLIC, load
 from core.models.pretrained import plain as pretrained_plain
 from core.models.transformer import Transformer
 from core.models.weights import absent, folder_rule, is_path, torchvision_absent
 from core.registry import components
-from datasets.errors import UserError, nearest
 
 
 def _known() -> dict[str, type[Model]]:
@@ -69,7 +69,7 @@ def unavailable(name: str) -> str | None:
     Asks servers, for a few seconds at most, where weights are not on this machine.
     """
     if name == "resnet50":
-        import core.compat  # noqa: F401
+        import core.torchvision_compat  # noqa: F401
 
         # isort: split
         from torchvision.models import ResNet50_Weights

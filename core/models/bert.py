@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from common.errors import UserError
 from core.models.transformer import Transformer, built
-from datasets.errors import UserError
-from datasets.stores import TextBatch
+from datasets.storage.ragged_arrays import TextBatch
 
 if TYPE_CHECKING:
     from transformers import BertConfig, BertModel
@@ -121,7 +121,7 @@ class TokenHead(nn.Module):
 
     def __init__(self, config: "BertConfig") -> None:
         super().__init__()
-        import core.compat  # noqa: F401
+        import core.torchvision_compat  # noqa: F401
 
         # isort: split
         from transformers.models.bert.modeling_bert import BertPredictionHeadTransform
@@ -163,7 +163,7 @@ def fresh(**config: Any) -> "BertModel":
     Args:
         config: Fields of :class:`transformers.BertConfig`.
     """
-    import core.compat  # noqa: F401
+    import core.torchvision_compat  # noqa: F401
 
     # isort: split
     from transformers import BertConfig, BertModel

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from core.batch import Output
 from core.models.base import Model
-from datasets.molecules import EDGE_FEATURES, FEATURES, MoleculeBatch
+from datasets.storage.molecules import EDGE_FEATURES, FEATURES, MoleculeBatch
 
 ROUNDS = 3  # of messages, and of the readout
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
 from core.models.base import ImageSpec, Model
 from core.models.bert import SPECIAL, Bert
 from core.models.resnet import IMAGENET, ResNet
 from core.models.vit import ViT
 from core.models.weights import config, here, locate
-from datasets.errors import UserError
 
 PUBLIC = ("google/vit-base-patch16-224-in21k", "bert-base-uncased")
 # Models pretrained at the usual size are trained at this one, as Kulkarni et al. (TMLR 2024) do.
@@ -55,7 +55,7 @@ def load(name: str, outputs: Mapping[str, int], parts: frozenset[str]) -> Model:
 
 
 def _vit(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) -> ViT:
-    import core.compat  # noqa: F401
+    import core.torchvision_compat  # noqa: F401
 
     # isort: split
     from transformers import ViTModel
@@ -73,7 +73,7 @@ def _resnet(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) -> 
             f"model '{folder}': a ResNet; the method needs one with hidden states per token or "
             f"patch, of type {' or '.join(kind for kind in sorted(KINDS) if kind not in PLAIN)}"
         )
-    import core.compat  # noqa: F401
+    import core.torchvision_compat  # noqa: F401
 
     # isort: split
     from transformers import ResNetModel
@@ -93,7 +93,7 @@ def _moments(
 
 
 def _bert(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) -> Bert:
-    import core.compat  # noqa: F401
+    import core.torchvision_compat  # noqa: F401
 
     # isort: split
     from transformers import BertForPreTraining
@@ -162,7 +162,7 @@ def _read(kind: Any, folder: Path, fresh: tuple[str, ...], **options: Any) -> An
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Silence reports on heads that are new, or not needed: nobody can do anything about them."""
-    import core.compat  # noqa: F401
+    import core.torchvision_compat  # noqa: F401
 
     # isort: split
     from transformers.utils import logging as module

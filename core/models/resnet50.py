@@ -19,7 +19,7 @@ class ResNet50(ResNet):
     """
 
     def __init__(self, outputs: Mapping[str, int], pretrained: bool = True) -> None:
-        import core.compat  # noqa: F401
+        import core.torchvision_compat  # noqa: F401
 
         # isort: split
         from torchvision.models import ResNet50_Weights, resnet50

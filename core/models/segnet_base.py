@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.errors import UserError
 from core.models.base import Model
-from datasets.errors import UserError
 
 
 class Maps(NamedTuple):

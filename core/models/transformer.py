@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from common.errors import UserError
 from core.batch import Output
 from core.models.base import Encoder
-from datasets.errors import UserError
 
 
 class Transformer(Encoder):

@@ -140,7 +140,7 @@ def fresh(**config: Any) -> "ViTModel":
     Args:
         config: Fields of :class:`transformers.ViTConfig`.
     """
-    import core.compat  # noqa: F401
+    import core.torchvision_compat  # noqa: F401
 
     # isort: split
     from transformers import ViTConfig, ViTModel

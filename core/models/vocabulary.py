@@ -3,11 +3,11 @@
 from functools import lru_cache
 from pathlib import Path
 
+from common.errors import UserError
 from core.models.weights import config, here
-from datasets import texts
 from datasets.benchmark import Benchmark
-from datasets.errors import UserError
-from datasets.group_tables import TextBenchmark
+from datasets.groups.table import TextBenchmark
+from datasets.storage import texts
 
 
 def misread(name: str, benchmark: Benchmark) -> str | None:

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from datasets.errors import UserError
+from common.errors import UserError
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 FILES = ("config.json", "preprocessor_config.json", "vocab.txt", "*.safetensors", WEIGHTS[1])

@@ -12,7 +12,7 @@ from core.models.bert import Bert
 from core.objectives.auxiliary import Auxiliary
 from core.objectives.reconstruction import mean_cross_entropy
 from core.objectives.views import contrastive_view
-from datasets.stores import TextBatch
+from datasets.storage.ragged_arrays import TextBatch
 
 TEMPERATURE = 1.0
 

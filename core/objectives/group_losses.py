@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from core.objectives.base import Losses, Objective, Step
 from datasets.benchmark import Benchmark, Split
-from datasets.groups import GroupBenchmark
+from datasets.groups.base import GroupBenchmark
 
 
 @dataclass

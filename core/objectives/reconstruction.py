@@ -8,13 +8,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from core.batch import Batch
-from core.images import patch_masks, uniform
+from core.image_ops import patch_masks, uniform
 from core.models.base import Model
 from core.models.bert import Bert
 from core.models.vit import ViT
 from core.objectives.auxiliary import Auxiliary
 from core.objectives.views import masking_view
-from datasets.stores import TextBatch
+from datasets.storage.ragged_arrays import TextBatch
 
 BLOCK, HIDDEN = 2, 0.6  # patches along a block's side; the share of blocks that is hidden
 MASKED = 0.15  # share of tokens

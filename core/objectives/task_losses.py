@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from core.objectives.base import Losses, Objective, Step
 from datasets.benchmark import Benchmark
-from datasets.tasks import TaskBenchmark
+from datasets.multitask.base import TaskBenchmark
 
 
 def cross_entropy(output: Tensor, target: Tensor) -> Tensor:

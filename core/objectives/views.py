@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from core.augmentations.none import demanded
-from core.images import (
+from core.image_ops import (
     color_jitter,
     crop_resize,
     gaussian_blur,
@@ -17,7 +17,7 @@ from core.images import (
     uniform,
 )
 from core.models.base import ImageSpec
-from datasets.stores import ImageBatch
+from datasets.storage.ragged_arrays import ImageBatch
 
 SCALE = (0.67, 1.0)
 RATIO = (3 / 4, 4 / 3)
@@ -70,7 +70,7 @@ def _crops(inputs: ImageBatch, size: int) -> Tensor:
 
 
 def _factors(draws: Tensor) -> Tensor:
-    """Return the factors of :func:`core.images.color_jitter`, of ``(b, 5)`` random numbers."""
+    """Return the factors of :func:`core.image_ops.color_jitter`, of ``(b, 5)`` random numbers."""
     columns = [strength * (2 * draws[:, i] - 1) for i, strength in enumerate(STRENGTH)]
     changes = torch.stack(columns, dim=1) * (draws[:, 4:] < JITTERED)
     changes[:, :3] += 1

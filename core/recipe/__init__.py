@@ -1,0 +1,1 @@
+"""Methods: their YAML files, recipes and trial keys."""

@@ -8,9 +8,9 @@ from typing import NoReturn
 
 import yaml
 
-from core.method import read_yaml
-from datasets.errors import Problems, UserError, nearest
-from datasets.knobs import Config
+from common.errors import Problems, UserError, nearest
+from common.hyperparameters import Config
+from core.recipe.method import read_yaml
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,8 +1,8 @@
 """Methods: one YAML per method in ``search_spaces/``, read and checked whole.
 
-Keys of a file: ``description``, ``paper``, ``needs``, ``recipe`` (:mod:`core.recipe`),
+Keys of a file: ``description``, ``paper``, ``needs``, ``recipe`` (:mod:`core.recipe.recipe`),
 ``settings`` (of the training protocol, where the method has its own), ``search`` (the knobs that
-the method adds, :mod:`datasets.knobs`), ``datasets`` (other domains of these knobs for one
+the method adds, :mod:`common.hyperparameters`), ``datasets`` (other domains of these knobs for one
 benchmark), ``grid`` and ``published`` (published grid and best values per benchmark).
 """
 
@@ -16,15 +16,15 @@ from typing import Any
 import yaml
 
 import datasets
+from common import hyperparameters as knob_files
+from common.errors import Problems, UserError, nearest, unknown
+from common.hyperparameters import Config, Knob
 from core import models
-from core import recipe as recipes
-from core.recipe import Recipe
-from datasets import knobs as knob_files
+from core.recipe import recipe as recipes
+from core.recipe.recipe import Recipe
 from datasets.benchmark import PROTOCOL_RULES, Benchmark
-from datasets.errors import Problems, UserError, nearest, unknown
-from datasets.knobs import Config, Knob
 
-FOLDER = Path(__file__).resolve().parent.parent / "search_spaces"
+FOLDER = Path(__file__).resolve().parents[2] / "search_spaces"
 KEYS = (
     "description", "paper", "needs", "recipe", "settings", "search", "datasets", "grid", "published"
 )  # fmt: skip

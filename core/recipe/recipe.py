@@ -9,7 +9,7 @@ In YAML a component is its name, or its name with parameters::
 
 A parameter's value is a constant or, as a word, the name of a knob (here ``reg``). The
 vocabulary is closed: samplers of :mod:`core.samplers`, and the files of ``core/objectives``,
-``core/weighting`` and ``core/stages``.
+``core/weighting/methods`` and ``core/stages``.
 """
 
 import inspect
@@ -19,16 +19,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from common.errors import unknown
+from common.hyperparameters import Knob, Scalar
 from core.augmentations.base import Augmentation
 from core.objectives.base import Objective
 from core.registry import components
 from core.samplers import NEEDS_GROUPS, SAMPLERS
 from core.stages.base import Stage
 from core.weighting.base import GramWeighting, Weighting
-from core.weighting.fairgrad import FairGrad
+from core.weighting.methods.fairgrad import FairGrad
 from datasets.benchmark import Benchmark
-from datasets.errors import unknown
-from datasets.knobs import Knob, Scalar
 
 PARTS = ("sampler", "objectives", "weighting", "stages")
 
@@ -77,13 +77,13 @@ class Recipe:
 
 def vocabulary(part: str) -> dict[str, Any]:
     """Return the classes that ``part`` may name: a folder of ``core`` with components."""
-    bases: dict[str, type] = {
-        "objectives": Objective,
-        "weighting": Weighting,
-        "stages": Stage,
-        "augmentations": Augmentation,
+    packages: dict[str, tuple[str, type]] = {
+        "objectives": ("core.objectives", Objective),
+        "weighting": ("core.weighting.methods", Weighting),
+        "stages": ("core.stages", Stage),
+        "augmentations": ("core.augmentations", Augmentation),
     }
-    return dict(components(f"core.{part}", bases[part]))
+    return dict(components(*packages[part]))
 
 
 def build(part: str, filled: Mapping[str, Any]) -> Any:

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
+from common.errors import Problems, unknown
+from common.hyperparameters import Config, Knob, Scalar
 from core.environment import Environment
-from core.method import SETTINGS, Method, check_setting
-from core.optimisers import ROUNDWISE
-from core.recipe import check_recipe
+from core.recipe.method import SETTINGS, Method, check_setting
+from core.recipe.recipe import check_recipe
+from core.training.optimizers import ROUNDWISE
 from datasets.benchmark import Benchmark
-from datasets.errors import Problems, unknown
-from datasets.knobs import Config, Knob, Scalar
 
 VERSION = 6  # raised when the training core computes other numbers from the same key
 

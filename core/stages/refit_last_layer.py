@@ -40,7 +40,7 @@ class RefitLastLayer(Stage):
 
     def fit(self, fitting: Fitting) -> bool:
         """Replace the last layer's weights."""
-        from core.refit import refit_last_layer  # scikit-learn costs a second to import
+        from core.training.refit import refit_last_layer  # scikit-learn costs a second to import
 
         found = fitting.features()
         layer = fitting.layer

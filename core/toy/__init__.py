@@ -1,0 +1,1 @@
+"""Weightings on a landscape of two objectives."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from core.toy import STARTS, Descent, losses, pareto_front
+from core.toy.descent import STARTS, Descent, losses, pareto_front
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,1 @@
+"""One training run: loader, steps, evaluation, state."""

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from core.batch import Batch
 from datasets.benchmark import Benchmark, Split
-from datasets.stores import ImageBatch
+from datasets.storage.ragged_arrays import ImageBatch
 
 # Splits are copied to a GPU where they take at most this share of what the process may use there.
 RESIDENT_SHARE = 0.3

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from core.data import lengths_of
-from core.run import Run
-from core.trainer import MISFITS, DoesNotFit, Trainer, refuse_misfit
-from datasets.errors import UserError
+from common.errors import UserError
+from core.training.loader import lengths_of
+from core.training.run import Run
+from core.training.steps import MISFITS, DoesNotFit, Trainer, refuse_misfit
 
 WARM = 5  # steps left out: what comes first pays for what is made once
 TIMED, PROFILED = 20, 10  # steps of a stage that tell its use of a GPU

@@ -13,24 +13,24 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from common.errors import UserError
 from core import models
 from core.augmentations.base import Augmentation
-from core.data import Feed, Others, copies_of, in_batches, lengths_of
-from core.key import TrialKey
 from core.models.base import Model
 from core.models.vocabulary import misread
 from core.objectives.base import Objective
-from core.optimisers import optimiser, schedule
-from core.recipe import build, model_parts
+from core.recipe.recipe import build, model_parts
+from core.recipe.trial_key import TrialKey
 from core.samplers import SAMPLERS
-from core.single_tasks import SingleTasks
 from core.stages.base import Features, Stage, halved
-from core.trainer import MISFITS, DoesNotFit, Trainer, refuse_misfit
+from core.training.loader import Feed, Others, copies_of, in_batches, lengths_of
+from core.training.optimizers import optimiser, schedule
+from core.training.single_tasks import SingleTasks
+from core.training.steps import MISFITS, DoesNotFit, Trainer, refuse_misfit
 from core.weighting import GramWeighting, Weighting
 from datasets.benchmark import Benchmark, Meter
-from datasets.errors import UserError
-from datasets.groups import GroupMeter
-from datasets.tasks import TaskBenchmark
+from datasets.groups.base import GroupMeter
+from datasets.multitask.base import TaskBenchmark
 
 Row = dict[str, Any]
 EVALUATION = 8  # evaluation batches are so many times larger, and a multiple of this
@@ -279,7 +279,7 @@ class Run:
 
         Args:
             split: The split's name.
-            batch_averaged: As in :meth:`datasets.tasks.TaskBenchmark.meter`.
+            batch_averaged: As in :meth:`datasets.multitask.base.TaskBenchmark.meter`.
             most: How many batches it sees, from the first; None for all.
         """
         selecting = self._selecting if split == "validation" else None

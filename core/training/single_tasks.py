@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from core.batch import Output
 from core.models.base import Model
-from datasets.tasks import TaskBenchmark, task_deltas
+from datasets.multitask.base import TaskBenchmark, task_deltas
 
 
 class SingleTasks(Model):

@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from common.errors import UserError
 from core.batch import Batch
 from core.objectives.base import Losses, Objective, Step
-from core.optimisers import ROUNDWISE
 from core.stages.base import Stage
+from core.training.optimizers import ROUNDWISE
 from core.weighting import LossWeighting, backward
-from core.weighting.fixed import Fixed
-from core.weighting.ls import LinearScalarization
-from datasets.errors import UserError
+from core.weighting.methods.fixed import Fixed
+from core.weighting.methods.ls import LinearScalarization
 
 if TYPE_CHECKING:
-    from core.run import Run
+    from core.training.run import Run
 
 # What networks and objectives raise of inputs or outputs of another kind than theirs. Networks are
 # torch's, transformers' or a user's own, and have no error in common for that.

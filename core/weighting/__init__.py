@@ -3,12 +3,12 @@
 import inspect
 from typing import Any
 
+from common.errors import UserError, unknown
 from core.registry import components
-from core.weighting.alpha_fair_device import DeviceSolution, alpha_fair_on_device
-from core.weighting.alpha_fair_solver import AlphaFairSolution, alpha_fair
 from core.weighting.base import GradientWeighting, GramWeighting, LossWeighting, Weighting
-from core.weighting.engine import Step, backward
-from datasets.errors import UserError, unknown
+from core.weighting.gradients import Step, backward
+from core.weighting.solvers.alpha_fair import AlphaFairSolution, alpha_fair
+from core.weighting.solvers.alpha_fair_device import DeviceSolution, alpha_fair_on_device
 
 __all__ = [
     "AlphaFairSolution",
@@ -36,7 +36,7 @@ def load(name: str, **parameters: Any) -> Weighting:
         UserError: If there is no such weighting, or it has no such parameter or of another type.
         ValueError: If a parameter has a value that it cannot have.
     """
-    known = components("core.weighting", Weighting)
+    known = components("core.weighting.methods", Weighting)
     if name not in known:
         raise UserError(unknown("weighting", name, known))
     own = inspect.signature(known[name]).parameters

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.weighting.host import check
-from core.weighting.transforms import alpha_fair_loss, fairness
+from core.weighting.loss_transforms import alpha_fair_loss, fairness
+from core.weighting.solvers.gram import check
 
 
 class Weighting(nn.Module, ABC):
@@ -26,8 +26,8 @@ class Weighting(nn.Module, ABC):
 
     Args:
         losses: What becomes of the losses before everything else: ``"plain"``, ``"log"``, or the
-            alpha of alpha-fair losses (:mod:`core.weighting.transforms`). In YAML, for instance,
-            ``{fairgrad: {alpha: 2, losses: log}}``.
+            alpha of alpha-fair losses (:mod:`core.weighting.loss_transforms`). In YAML, for
+            instance, ``{fairgrad: {alpha: 2, losses: log}}``.
     """
 
     second_look: ClassVar[bool] = False  # whether after_step does anything

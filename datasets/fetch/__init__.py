@@ -1,0 +1,1 @@
+"""Downloads, archives and the addresses of data sets."""

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from datasets.errors import UserError
-from datasets.progress import Counter
+from common.errors import UserError
+from common.progress import Counter
 
 PIECE = 1 << 20
 DAMAGED = (

@@ -10,10 +10,10 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
-from datasets.cache import FULL, write_atomic
-from datasets.cache import sha256 as checksum
-from datasets.errors import UserError
-from datasets.progress import Counter
+from common.errors import UserError
+from common.progress import Counter
+from datasets.storage.array_cache import FULL, write_atomic
+from datasets.storage.array_cache import sha256 as checksum
 
 PIECE = 1 << 18
 ATTEMPTS = 5

@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from datasets.archives import is_archive
-from datasets.errors import UserError, nearest
-from datasets.tables import read_text
+from common.errors import UserError, nearest
+from datasets.fetch.archives import is_archive
+from datasets.formats.csv_tables import read_text
 
 SOURCES = Path(__file__).parent / "sources.yaml"
 KEYS = ("url", "file", "to", "sha256")

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from datasets.cache import shortened
-from datasets.errors import UserError
-from datasets.tables import read_text
+from common.errors import UserError
+from datasets.formats.csv_tables import read_text
+from datasets.storage.array_cache import shortened
 
 ATTRIBUTES = "list_attr_celeba.txt"
 PARTITION = "list_eval_partition.txt"

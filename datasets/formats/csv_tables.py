@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from common.errors import UserError, nearest
 from datasets.benchmark import SPLITS
-from datasets.cache import SHOWN, shortened, write_atomic
-from datasets.errors import UserError, nearest
+from datasets.storage.array_cache import SHOWN, shortened, write_atomic
 
 COLUMNS = ("id", "filename", "split", "y", "a")
 SPLIT_NUMBERS = {

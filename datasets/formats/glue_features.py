@@ -12,8 +12,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from datasets.errors import UserError
-from datasets.texts import WORDS, Tokens
+from common.errors import UserError
+from datasets.storage.texts import WORDS, Tokens
 
 FIELDS = ("input_ids", "input_mask", "segment_ids", "label_id")
 # What torch.save of old wrote before the object: a magic number, then a version, then the sizes

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from datasets.cache import shortened
-from datasets.errors import UserError
-from datasets.tables import read_csv, read_text
+from common.errors import UserError
+from datasets.formats.csv_tables import read_csv, read_text
+from datasets.storage.array_cache import shortened
 
 LABELS = ("contradiction", "entailment", "neutral")
 FIELDS = ("sentence1", "sentence2", "gold_label")

@@ -1,0 +1,1 @@
+"""Benchmarks judged by their worst group, one per file."""

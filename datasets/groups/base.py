@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datasets import metrics
+from common.errors import UserError
 from datasets.benchmark import Benchmark, Meter, Outputs, Split
-from datasets.errors import UserError
+from datasets.groups import metrics
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class GroupBenchmark(Benchmark):
         return torch.bincount(group, minlength=len(self.groups)).double() / len(group)
 
     def meter(self, split: str) -> "GroupMeter":
-        """Return a meter of group metrics (:func:`datasets.metrics.group_metrics`)."""
+        """Return a meter of group metrics (:func:`datasets.groups.metrics.group_metrics`)."""
         return GroupMeter(self, split)
 
 

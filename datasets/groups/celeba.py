@@ -6,11 +6,11 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from datasets.card import Card
-from datasets.celeba_files import locate, read_both
-from datasets.errors import UserError, nearest
-from datasets.group_tables import ImageBenchmark
-from datasets.groups import Groups
+from common.errors import UserError, nearest
+from datasets.data_card import Card
+from datasets.formats.celeba import locate, read_both
+from datasets.groups.base import Groups
+from datasets.groups.table import ImageBenchmark
 
 
 class CelebA(ImageBenchmark):

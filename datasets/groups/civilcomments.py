@@ -11,13 +11,13 @@ from typing import ClassVar, NoReturn
 import numpy as np
 import pandas as pd
 
-from datasets import tables
-from datasets.cache import explained, locked, shortened
-from datasets.card import Card
-from datasets.errors import UserError
-from datasets.group_tables import WRITABLE, TextBenchmark
-from datasets.groups import Groups
-from datasets.multinli import whole
+from common.errors import UserError
+from datasets.data_card import Card
+from datasets.formats import csv_tables as tables
+from datasets.groups.base import Groups
+from datasets.groups.multinli import whole
+from datasets.groups.table import WRITABLE, TextBenchmark
+from datasets.storage.array_cache import explained, locked, shortened
 
 IDENTITIES = ("male", "female", "LGBTQ", "christian", "muslim", "other_religions", "black", "white")
 CLASSES = ("not toxic", "toxic")

@@ -1,6 +1,6 @@
 """``civilcomments_fine``: CivilComments with the 16 groups of evaluation in training too."""
 
-from datasets.civilcomments import CivilComments
+from datasets.groups.civilcomments import CivilComments
 
 
 class CivilCommentsFine(CivilComments):

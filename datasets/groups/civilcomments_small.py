@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import ClassVar, NoReturn
 
-from datasets.card import Card
-from datasets.civilcomments import CivilComments
-from datasets.errors import UserError
+from common.errors import UserError
+from datasets.data_card import Card
+from datasets.groups.civilcomments import CivilComments
 
 
 class CivilCommentsSmall(CivilComments):

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from datasets.civilcomments_small import CivilCommentsSmall
+from datasets.groups.civilcomments_small import CivilCommentsSmall
 
 
 class CivilCommentsSmallFine(CivilCommentsSmall):

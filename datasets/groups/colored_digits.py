@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
+from common.hyperparameters import Knob
 from datasets.benchmark import Split, Training
-from datasets.card import Card
-from datasets.groups import GroupBenchmark, Groups
-from datasets.knobs import Knob
+from datasets.data_card import Card
+from datasets.groups.base import GroupBenchmark, Groups
 
 SIZES = {"train": 1079, "validation": 359, "test": 359}
 AGREEMENT = {"train": 0.95, "validation": 0.5, "test": 0.5}

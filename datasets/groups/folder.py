@@ -19,17 +19,17 @@ from typing import Any
 
 import pandas as pd
 
-from datasets import tables
+from common.errors import UserError
+from common.hyperparameters import Knob
 from datasets.benchmark import SPLITS, Inputs, Training
-from datasets.cache import Writer, shortened
-from datasets.card import Card
-from datasets.celeba import CelebA
-from datasets.civilcomments import CivilComments
-from datasets.errors import UserError
-from datasets.group_tables import TextBenchmark, outside
-from datasets.groups import GroupBenchmark, Groups
-from datasets.images import damaged_images, missing_files, read_images, write_images
-from datasets.knobs import Knob
+from datasets.data_card import Card
+from datasets.formats import csv_tables as tables
+from datasets.groups.base import GroupBenchmark, Groups
+from datasets.groups.celeba import CelebA
+from datasets.groups.civilcomments import CivilComments
+from datasets.groups.table import TextBenchmark, outside
+from datasets.storage.array_cache import Writer, shortened
+from datasets.storage.images import damaged_images, missing_files, read_images, write_images
 
 VARIABLE = "EVENHAND_FOLDER"
 PREFERRED = ("metadata.csv", "metadata_folder.csv")

@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from datasets.cache import Writer
-from datasets.card import Card
-from datasets.errors import UserError
-from datasets.glue_features import VOCABULARY, read_features
-from datasets.group_tables import TextBenchmark
-from datasets.groups import Groups
-from datasets.knobs import Knob
-from datasets.multinli_files import LABELS, negated, own_split, read_pairs, read_split
-from datasets.texts import WORDS, Tokens
+from common.errors import UserError
+from common.hyperparameters import Knob
+from datasets.data_card import Card
+from datasets.formats.glue_features import VOCABULARY, read_features
+from datasets.formats.multinli import LABELS, negated, own_split, read_pairs, read_split
+from datasets.groups.base import Groups
+from datasets.groups.table import TextBenchmark
+from datasets.storage.array_cache import Writer
+from datasets.storage.texts import WORDS, Tokens
 
 FEATURES = tuple(
     f"cached_{part}_bert-base-uncased_128_{task}"

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from datasets import tables
+from common.errors import Problems, UserError
+from common.hyperparameters import Knob
 from datasets.benchmark import SPLITS, Inputs, Split, Training
-from datasets.cache import Writer, explained, locked, shortened
-from datasets.disk import OnDisk
-from datasets.errors import Problems, UserError
-from datasets.groups import GroupBenchmark, Groups, undefined
-from datasets.images import damaged_images, missing_files, read_images, write_images
-from datasets.knobs import Knob
-from datasets.texts import (
+from datasets.formats import csv_tables as tables
+from datasets.groups.base import GroupBenchmark, Groups, undefined
+from datasets.on_disk import OnDisk
+from datasets.storage.array_cache import Writer, explained, locked, shortened
+from datasets.storage.images import damaged_images, missing_files, read_images, write_images
+from datasets.storage.texts import (
     Tokens,
     find_tokenizer,
     fingerprint,
@@ -31,7 +31,7 @@ WRITABLE = "tables are written beside the data: make room, or the folder writabl
 
 
 class TableBenchmark(OnDisk, GroupBenchmark):
-    """A group benchmark on a common table (:mod:`datasets.tables`).
+    """A group benchmark on a common table (:mod:`datasets.formats.csv_tables`).
 
     The table is read where it stands, or made of the original files. It is no source of the
     cache: what counts is its content.

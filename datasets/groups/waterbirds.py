@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import pandas as pd
 
-from datasets import tables
-from datasets.card import Card
-from datasets.group_tables import ImageBenchmark
-from datasets.groups import Groups
+from datasets.data_card import Card
+from datasets.formats import csv_tables as tables
+from datasets.groups.base import Groups
+from datasets.groups.table import ImageBenchmark
 
 
 class Waterbirds(ImageBenchmark):

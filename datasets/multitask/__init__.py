@@ -1,0 +1,1 @@
+"""Benchmarks with several tasks, one per file, judged by delta-m."""

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from common.errors import UserError
 from datasets.benchmark import Benchmark, Meter, Outputs
-from datasets.errors import UserError
 
 BASELINES = Path(__file__).parent / "baselines"
 

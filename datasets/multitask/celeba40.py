@@ -12,18 +12,18 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from common.errors import Problems, UserError, nearest
+from common.hyperparameters import Knob
 from datasets.benchmark import SPLITS, Split, Training
-from datasets.cache import Writer, shortened
-from datasets.card import Card
-from datasets.celeba_files import CelebAFiles, locate, read_both
-from datasets.disk import OnDisk
-from datasets.errors import Problems, UserError, nearest
-from datasets.group_tables import outside
-from datasets.images import damaged_images, missing_files
-from datasets.images import each as each
-from datasets.knobs import Knob
-from datasets.label_metrics import F1
-from datasets.tasks import Accumulator, Task, TaskBenchmark
+from datasets.data_card import Card
+from datasets.formats.celeba import CelebAFiles, locate, read_both
+from datasets.groups.table import outside
+from datasets.multitask.base import Accumulator, Task, TaskBenchmark
+from datasets.multitask.label_metrics import F1
+from datasets.on_disk import OnDisk
+from datasets.storage.array_cache import Writer, shortened
+from datasets.storage.images import damaged_images, missing_files
+from datasets.storage.images import each as each
 
 SIDE = 64  # pixels
 ATTRIBUTES = tuple(

@@ -7,11 +7,11 @@ of FairGrad (Ban & Ji, ICML 2024).
 from dataclasses import replace
 from typing import ClassVar
 
-from datasets.card import Card
-from datasets.dense import DenseBenchmark
-from datasets.dense_metrics import DEPTH, SEGMENTATION
-from datasets.knobs import Knob
-from datasets.tasks import Task
+from common.hyperparameters import Knob
+from datasets.data_card import Card
+from datasets.multitask.base import Task
+from datasets.multitask.dense import DenseBenchmark
+from datasets.multitask.dense_metrics import DEPTH, SEGMENTATION
 
 
 class Cityscapes(DenseBenchmark):

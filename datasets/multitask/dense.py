@@ -13,12 +13,12 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from common.hyperparameters import Knob
 from datasets.benchmark import Split, Training
-from datasets.cache import Writer, shortened
-from datasets.dense_metrics import Depth, Normals, Segmentation
-from datasets.disk import OnDisk
-from datasets.knobs import Knob
-from datasets.tasks import Accumulator, Task, TaskBenchmark
+from datasets.multitask.base import Accumulator, Task, TaskBenchmark
+from datasets.multitask.dense_metrics import Depth, Normals, Segmentation
+from datasets.on_disk import OnDisk
+from datasets.storage.array_cache import Writer, shortened
 
 FOLDERS = ("train", "val")
 HELD_OUT = 10  # one of so many training frames is for validation
@@ -200,7 +200,7 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
         }
 
     def accumulators(self) -> dict[str, Accumulator]:
-        """Return the metrics of :mod:`datasets.dense_metrics`."""
+        """Return the metrics of :mod:`datasets.multitask.dense_metrics`."""
         return {
             task.name: Segmentation(task.outputs)
             if task.name == "segmentation"

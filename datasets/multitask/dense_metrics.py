@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.tasks import Accumulator
+from datasets.multitask.base import Accumulator
 
 SEGMENTATION = {"segmentation_miou": True, "segmentation_pixel_accuracy": True}
 DEPTH = {"depth_absolute_error": False, "depth_relative_error": False}

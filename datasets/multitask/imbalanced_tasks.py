@@ -13,11 +13,11 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from common.hyperparameters import Knob
 from datasets.benchmark import Split, Training
-from datasets.card import Card
-from datasets.knobs import Knob
-from datasets.regression_metrics import RelativeError
-from datasets.tasks import Accumulator, Task, TaskBenchmark
+from datasets.data_card import Card
+from datasets.multitask.base import Accumulator, Task, TaskBenchmark
+from datasets.multitask.regression_metrics import RelativeError
 
 SCALES = {"tiny": 0.01, "small": 0.1, "medium": 1.0, "large": 10.0}
 SIZES = {"train": 4000, "validation": 1000, "test": 1000}

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from datasets.tasks import Accumulator
+from datasets.multitask.base import Accumulator
 
 
 class F1(Accumulator):

@@ -6,11 +6,11 @@ FairGrad (Ban & Ji, ICML 2024).
 
 from typing import ClassVar
 
-from datasets.card import Card
-from datasets.dense import DenseBenchmark
-from datasets.dense_metrics import DEPTH, NORMALS, SEGMENTATION
-from datasets.knobs import Knob
-from datasets.tasks import Task
+from common.hyperparameters import Knob
+from datasets.data_card import Card
+from datasets.multitask.base import Task
+from datasets.multitask.dense import DenseBenchmark
+from datasets.multitask.dense_metrics import DEPTH, NORMALS, SEGMENTATION
 
 
 class NYUv2(DenseBenchmark):

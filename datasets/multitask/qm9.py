@@ -14,15 +14,15 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from common.errors import UserError
+from common.hyperparameters import Knob
 from datasets.benchmark import SPLITS, Split, Training
-from datasets.cache import Writer
-from datasets.card import Card
-from datasets.disk import OnDisk
-from datasets.errors import UserError
-from datasets.knobs import Knob
-from datasets.molecules import FEATURES, Molecule, Molecules, read_sdf
-from datasets.regression_metrics import AbsoluteError
-from datasets.tasks import Accumulator, Task, TaskBenchmark
+from datasets.data_card import Card
+from datasets.multitask.base import Accumulator, Task, TaskBenchmark
+from datasets.multitask.regression_metrics import AbsoluteError
+from datasets.on_disk import OnDisk
+from datasets.storage.array_cache import Writer
+from datasets.storage.molecules import FEATURES, Molecule, Molecules, read_sdf
 
 HARTREE, KCAL_PER_MOL = 27.2113825435, 0.04336414  # in eV
 # Column of the file, and its unit in that in which targets are kept: D, a0^3, eV, a0^2, cal/(mol K)

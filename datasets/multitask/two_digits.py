@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
+from common.hyperparameters import Knob
 from datasets.benchmark import Split, Training
-from datasets.card import Card
-from datasets.knobs import Knob
-from datasets.regression_metrics import AbsoluteError, LabelAccuracy
-from datasets.tasks import Accumulator, Task, TaskBenchmark
+from datasets.data_card import Card
+from datasets.multitask.base import Accumulator, Task, TaskBenchmark
+from datasets.multitask.regression_metrics import AbsoluteError, LabelAccuracy
 
 CANVAS, DIGIT = 12, 8
 DIGITS = {"train": 1079, "validation": 359, "test": 359}  # no digit is in two splits

@@ -1,0 +1,1 @@
+"""Data decoded or tokenised once into memory-mapped arrays."""

@@ -10,9 +10,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from datasets.cache import Writer, shortened
-from datasets.progress import Counter
-from datasets.stores import Images, slack_end
+from common.progress import Counter
+from datasets.storage.array_cache import Writer, shortened
+from datasets.storage.ragged_arrays import Images, slack_end
 
 CHUNK = 64  # images per piece of work
 LARGEST = 178_956_970  # pixels of one image: above, Pillow refuses it as a decompression bomb

@@ -11,10 +11,10 @@ from huggingface_hub import try_to_load_from_cache
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 from torch import Tensor
 
-from datasets.cache import Writer
-from datasets.errors import UserError
-from datasets.progress import Counter
-from datasets.stores import Texts
+from common.errors import UserError
+from common.progress import Counter
+from datasets.storage.array_cache import Writer
+from datasets.storage.ragged_arrays import Texts
 
 CHUNK = 2000  # texts that are tokenised together
 FILES = ("tokenizer.json", "vocab.txt")

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.cluster.hosts import hosts, missing
 from tests.cluster.test_study_on_hosts import ENTER, ROOT, copy_project, until
+from tests.support.hosts import hosts, missing
 
 # The autoscaler is Ray's real one; the machines that it starts are processes on the same host.
 CLUSTER = {

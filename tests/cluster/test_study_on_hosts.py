@@ -19,8 +19,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.cluster.hosts import Hosts, hosts, missing, sweep
-from tests.command import tune
+from tests.support.command import tune
+from tests.support.hosts import Hosts, hosts, missing, sweep
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GUIDE = ROOT / "docs" / "clusters.md"
@@ -354,7 +354,7 @@ def test_the_cluster_ends(lab: Lab) -> None:
 def test_hosts_go_with_their_maker() -> None:
     """Even when that is killed: no process of theirs outlives it."""
     code = (
-        "import os, signal, sys; from pathlib import Path; from tests.cluster.hosts import hosts\n"
+        "import os, signal, sys; from pathlib import Path; from tests.support.hosts import hosts\n"
         "with hosts(['one'], Path('.').absolute()) as made:\n"
         "    print(made.hosts['one'].first, made.folder, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.knobs import KINDS, Knob, active, ordered, parse
+from common.hyperparameters import KINDS, Knob, active, ordered, parse
 
 positive = st.floats(1e-6, 1e6, allow_nan=False)
 positions = st.floats(0, 1, exclude_max=True)

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 from torch import Tensor
 
-import core.compat  # noqa: F401
-from core import images
+import core.torchvision_compat  # noqa: F401
+from common.errors import UserError
+from core import image_ops as images
 from core.augmentations.none import NoAugmentation
 from core.augmentations.random_resized_crop import RandomResizedCrop
 from core.batch import Batch
 from core.models.base import ImageSpec
-from datasets.errors import UserError
-from datasets.stores import ImageBatch, TextBatch
+from datasets.storage.ragged_arrays import ImageBatch, TextBatch
 
 from torchvision.transforms import v2  # isort: skip
 from torchvision.transforms.v2 import functional as reference  # isort: skip

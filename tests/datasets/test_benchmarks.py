@@ -10,11 +10,11 @@ import torch
 from sklearn.datasets import load_digits
 
 import datasets
-from core.method import SETTINGS
+from common.errors import UserError
+from core.recipe.method import SETTINGS
 from datasets.benchmark import SPLITS, Inputs, Split
-from datasets.colored_digits import ColoredDigits
-from datasets.errors import UserError
-from datasets.groups import GroupBenchmark
+from datasets.groups.base import GroupBenchmark
+from datasets.groups.colored_digits import ColoredDigits
 from tests.conftest import EMBEDDED
 
 

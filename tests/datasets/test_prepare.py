@@ -20,11 +20,11 @@ import yaml
 
 import datasets
 from datasets import describe, prepare
-from datasets.cache import locked
-from datasets.disk import OnDisk
-from datasets.sources import SOURCES, mirrored, read_sources
-from tests.datasets import real_data
-from tests.datasets.loopback import Server, serving
+from datasets.fetch.sources import SOURCES, mirrored, read_sources
+from datasets.on_disk import OnDisk
+from datasets.storage.array_cache import locked
+from tests.support import real_data
+from tests.support.loopback import Server, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -186,7 +186,7 @@ def test_one_archive_of_the_whole_folder(
     monkeypatch: pytest.MonkeyPatch,
     outer: str,
 ) -> None:
-    monkeypatch.setattr("datasets.texts.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("datasets.storage.texts.try_to_load_from_cache", lambda *_: None)
     folder, server = www
     table = "id,filename,split,y,a\n" + "".join(
         f"{i},{i}.txt,{i // 4},{i % 2},{i // 2 % 2}\n" for i in range(12)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LISTENS = "0A"  # the state of a socket in the kernel's tables
 # 127.0.0.1, plain and as an IPv6 address, in the same tables.
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
@@ -47,7 +47,7 @@ def python(first: str, arguments: Sequence[object], timeout: float) -> Done:
 def copied_project(target: Path) -> Path:
     """Copy what a study needs of the project, to be changed by a test."""
     target.mkdir()
-    for name in ("core", "datasets", "tuning", "search_spaces"):
+    for name in ("common", "core", "datasets", "tuning", "search_spaces"):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "tune.py", target)
     return target

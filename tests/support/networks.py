@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from core.registry import components
 from core.weighting import GradientWeighting, GramWeighting, LossWeighting, Weighting, load
 
-KNOWN = components("core.weighting", Weighting)
+KNOWN = components("core.weighting.methods", Weighting)
 COMBINING = [name for name in KNOWN if not isinstance(load(name), LossWeighting)]
 FROM_GRAM = [name for name in KNOWN if isinstance(load(name), GramWeighting)]
 

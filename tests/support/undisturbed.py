@@ -16,7 +16,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from tests.command import tune
+from tests.support.command import tune
 
 _COMMON = [
     "--dataset", "colored_digits", "--search", "random", "--scheduler", "none", "--trials", "3",

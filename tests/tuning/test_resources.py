@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from datasets.errors import UserError
-from tests.command import copied_project, descendants, environment, tune
-from tests.tuning.test_doctor import MIG, stand_in
-from tuning import ray_environment, resources
-from tuning.cli import main
+from common.errors import UserError
+from tests.support.command import copied_project, descendants, environment, tune
+from tests.tuning.doctor.test_doctor import MIG, stand_in
+from tuning import resources
+from tuning.cli.main import main
+from tuning.cluster import ray_environment
 from tuning.resources import Node, Resources, choose, local_nodes, slots, travelling_code
 
 
@@ -143,7 +144,7 @@ def test_a_request_that_no_node_can_hold_writes_nothing(declared_gpu: str, folde
 ASK = """
 import os, sys
 import tuning
-from datasets.errors import UserError
+from common.errors import UserError
 from tuning.resources import cluster_address
 for asked in (sys.argv[1], None, "local"):
     try:
@@ -212,21 +213,21 @@ from tuning.resources import cluster
 
 def look():
     import os
-    import core.method, core.mine, datasets.sources, tuning.node_facts
-    assert datasets.sources.SOURCES.is_file()
+    import core.recipe.method, core.mine, datasets.fetch.sources, tuning.doctor.node_facts
+    assert datasets.fetch.sources.SOURCES.is_file()
     return {
         "file": core.mine.__file__,
         "folder": os.getcwd(),
         "word": core.mine.WORD,
-        "momentum": core.method.load("mine").settings["momentum"],
-        "hash": tuning.node_facts.code_hash(),
+        "momentum": core.recipe.method.load("mine").settings["momentum"],
+        "hash": tuning.doctor.node_facts.code_hash(),
     }
 
 with cluster(sys.argv[1]):
     for _ in range(2):
         print(json.dumps(ray.get(ray.remote(num_cpus=1)(look).remote())), flush=True)
         sys.stdin.readline()
-from tuning.node_facts import code_hash
+from tuning.doctor.node_facts import code_hash
 print(json.dumps({"hash": code_hash()}))
 """
 
@@ -273,7 +274,7 @@ def test_two_users_with_other_code_share_a_cluster(declared_gpu: str, tmp_path: 
 def test_only_code_travels_and_not_too_much(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("core", "datasets", "search_spaces", "tuning", "data", ".venv", "tests"):
+    for name in ("common", "core", "datasets", "search_spaces", "tuning", "data", ".venv", "tests"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_bytes(b"x" * 1000)
     monkeypatch.setattr(resources, "ROOT", tmp_path)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.errors import UserError
+from common.errors import UserError
 from tuning.selection import RULES, best_round, rule, score, winner
 
 WORST = RULES["validation_worst_group_accuracy"]

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
-from core.arguments import Parser, pairs
-from datasets.errors import UserError, unknown
-from tuning import doctor
-from tuning.converters import at_least, share
-from tuning.diagnosis import Finding
+from common.errors import UserError, unknown
+from core.recipe.assignments import Parser, pairs
+from tuning.cli.converters import at_least, share
+from tuning.doctor import doctor
+from tuning.doctor.diagnosis import Finding
 from tuning.options import Options
-from tuning.records import check_writable
+from tuning.records.records import check_writable
+from tuning.records.storage import check_usable, is_url, place
 from tuning.resources import Resources, choose, cluster, cluster_address
-from tuning.storage import check_usable, is_url, place
 
 EPILOG = """\
 examples:

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import datasets
-from core.arguments import Parser
-from datasets.errors import UserError, unknown
-from datasets.tasks import Baseline, TaskBenchmark
-from tuning.records import read_json, write_text
-from tuning.tables import locked, write_tables
+from common.errors import UserError, unknown
+from core.recipe.assignments import Parser
+from datasets.multitask.base import Baseline, TaskBenchmark
+from tuning.records.records import read_json, write_text
+from tuning.reporting.tables import locked, write_tables
 
 METHOD = "stl"
 

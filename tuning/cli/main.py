@@ -7,14 +7,14 @@ from dataclasses import fields
 from pathlib import Path
 
 import datasets
-from core import method as methods
-from core.arguments import Parser, check_epochs, pairs
+from common.errors import UserError, unknown
 from core.environment import PRECISIONS
-from datasets.errors import UserError, unknown
-from tuning.converters import at_least, duration, share
+from core.recipe import method as methods
+from core.recipe.assignments import Parser, check_epochs, pairs
+from tuning.cli.converters import at_least, duration, share
 from tuning.options import Options
+from tuning.search.space import DEFAULT_TRIALS
 from tuning.selection import RULES
-from tuning.space import DEFAULT_TRIALS
 
 SEARCHES = ("tpe", "random", "grid", "published")
 SCHEDULERS = ("asha", "none")
@@ -241,11 +241,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         if given[:1] == ["export"]:
-            from tuning.baselines import export
+            from tuning.cli.export import export
 
             return export(given[1:])
         if given[:1] == ["doctor"]:
-            from tuning.checkup import visit
+            from tuning.cli.doctor import visit
 
             return visit(given[1:])
         if given and not given[0].startswith("-"):
@@ -253,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked_for = parser()
         args = asked_for.parse_args(given)
         if args.simulate is not None:
-            from tuning.simulate import simulate
+            from tuning.search.simulate import simulate
 
             _check_alone(asked_for, given)
             print(simulate(args.simulate, args.trials))
@@ -263,10 +263,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             asked_for.error(f"the following arguments are required: {', '.join(lacking)}")
         asked = options(args)
         if args.plan:
-            from tuning.plan import show
+            from tuning.study.plan import show
 
             return show(asked)
-        from tuning.study import run
+        from tuning.study.study import run
 
         return run(asked)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Ray: the one file, with :mod:`tuning.trial`, that drives Ray Tune.
+"""Ray: the one file, with :mod:`tuning.worker.actor`, that drives Ray Tune.
 
 One Tuner carries the whole command: its searcher asks the methods in turn for work, its scheduler
 hands them each round. Ray's own experiment state lives in a temporary folder and is never read.
@@ -20,16 +20,16 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from common.errors import UserError
 from core.environment import Environment, detect
-from datasets.errors import UserError
-from tuning.capacity import Capacity
+from tuning.cluster.capacity import Capacity
 from tuning.options import Options
-from tuning.recorded_run import Step
 from tuning.resources import Resources
-from tuning.search import MethodSearch
+from tuning.search.method_search import MethodSearch
+from tuning.search.trial import Tried
 from tuning.selection import Score
-from tuning.trial import Trial
-from tuning.tried import Tried
+from tuning.worker.actor import Trial
+from tuning.worker.recorded_run import Step
 
 # Trials per Tuner: its driver keeps some 30 kB of each (benchmarks/scale.py, up to here without
 # growth of the time per report), and at the end of a batch slots stand idle.

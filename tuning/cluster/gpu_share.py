@@ -8,18 +8,18 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import datasets
-from core.arguments import read_baseline
+from common.errors import Problems, UserError
+from common.hyperparameters import Config, Scalar
 from core.environment import Environment
-from core.key import TrialKey, make_key
-from core.run import Run
-from core.usage import Usage, usage
-from datasets.errors import Problems, UserError
-from datasets.knobs import Config, Scalar
-from tuning import engine
+from core.recipe.assignments import read_baseline
+from core.recipe.trial_key import TrialKey, make_key
+from core.training.profiling import Usage, usage
+from core.training.run import Run
+from tuning.cluster import engine
 from tuning.options import AUTO, Options
-from tuning.records import MethodRecords
+from tuning.records.records import MethodRecords
 from tuning.resources import CONTEXT, SHARES, Node, Resources
-from tuning.space import Space
+from tuning.search.space import Space
 
 # Memory that a share has beyond what was measured: other values of the knobs, longer texts than
 # the longest of a few batches, fragments that torch's cache cannot use.

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tuning.node_facts import MARK, MPS, Facts, Gpu, Question
+from tuning.doctor.node_facts import MARK, MPS, Facts, Gpu, Question
+from tuning.records.storage import is_url, place
 from tuning.resources import SHARES, devices
-from tuning.storage import is_url, place
 
 SKEW = 2.0  # seconds by which a clock may differ
 LITTLE = 5.0  # GiB of free disk that deserve a warning

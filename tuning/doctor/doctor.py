@@ -18,11 +18,11 @@ import ray
 from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from datasets.errors import Problems, UserError
-from tuning import diagnosis, node_facts
-from tuning.diagnosis import Finding, Patient
-from tuning.node_facts import MARK, Facts, Question, cache, clock, existing, look, room
-from tuning.storage import is_url, place, reason
+from common.errors import Problems, UserError
+from tuning.doctor import diagnosis, node_facts
+from tuning.doctor.diagnosis import Finding, Patient
+from tuning.doctor.node_facts import MARK, Facts, Question, cache, clock, existing, look, room
+from tuning.records.storage import is_url, place, reason
 
 GONE = (NodeDiedError, TaskUnschedulableError)
 PATIENCE = 90.0  # seconds for a node to answer: a first process on it may import torch from NFS

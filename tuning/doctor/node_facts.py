@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from datasets.errors import UserError
-from tuning.provenance import PACKAGES, ROOT
-from tuning.storage import is_url, place, reason
+from common.errors import UserError
+from tuning.records.provenance import PACKAGES, ROOT
+from tuning.records.storage import is_url, place, reason
 
 MARK = ".evenhand-token-"  # what a node writes to show that others see it
 MPS = "nvidia-cuda-mps"  # how the names of its processes begin, as far as Linux shows them
-SOURCES = ("core", "datasets", "tuning", "search_spaces")
+SOURCES = ("common", "core", "datasets", "tuning", "search_spaces")
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ def room(folders: Sequence[str]) -> dict[str, float]:
 def cache(question: Question) -> tuple[str, ...]:
     """Return the folder where the data set's arrays are prepared, if it is one that has any."""
     import datasets
-    from datasets.cache import folder_of
-    from datasets.disk import OnDisk
+    from datasets.on_disk import OnDisk
+    from datasets.storage.array_cache import folder_of
 
     if not question.dataset:
         return ()
@@ -201,9 +201,9 @@ def _unseen(where: str, question: Question, node: str) -> str:
 
 def _data(question: Question) -> tuple[tuple[str, ...], bool | None]:
     import datasets
-    from datasets.cache import damage, folder_of
-    from datasets.disk import OnDisk
-    from datasets.errors import UserError
+    from common.errors import UserError
+    from datasets.on_disk import OnDisk
+    from datasets.storage.array_cache import damage, folder_of
 
     try:
         benchmark = datasets.load(question.dataset, question.data_root)

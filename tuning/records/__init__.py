@@ -1,0 +1,1 @@
+"""Records of training runs, in a folder or an object store."""

@@ -20,8 +20,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from datasets.errors import UserError
-from tuning.storage import Folder, Place
+from common.errors import UserError
+from tuning.records.storage import Folder, Place
 
 LOCK = ".lock"
 BEAT = 15.0  # seconds between two signs of life

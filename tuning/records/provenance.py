@@ -8,9 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("ray", "torch", "torchvision", "transformers", "optuna", "numpy", "pandas", "scipy")
-CODE = ("tune.py", "core", "datasets", "tuning", "search_spaces", "requirements*.txt")
+CODE = ("tune.py", "common", "core", "datasets", "tuning", "search_spaces", "requirements*.txt")
 
 
 @cache

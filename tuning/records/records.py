@@ -12,7 +12,7 @@ Files of a run's folder::
     model.safetensors    of a confirmation seed, with --keep-models
     end.json             its end: status, reason, all rows, test metrics
 
-They lie in a folder that all nodes share, or in an object store (:mod:`tuning.storage`).
+They lie in a folder that all nodes share, or in an object store (:mod:`tuning.records.storage`).
 Every file is replaced as a whole, so a reader never sees half of one, and two living copies of a
 run do no harm: they write the same. A finished run's rows are read from ``end.json``, which is
 written once, so that a late copy cannot shorten them.
@@ -32,8 +32,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from datasets.errors import UserError
-from tuning.storage import Folder, Place, place, replacing, watched
+from common.errors import UserError
+from tuning.records.storage import Folder, Place, place, replacing, watched
 
 # What a state holds; one of another version of the project counts as absent.
 STATE = {

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from pyarrow import fs
 
-from datasets.errors import UserError
+from common.errors import UserError
 
 SCHEMES = ("s3", "gs")
 PART = 8 * 1024**2  # bytes of a file that are handed to an upload at once

@@ -11,22 +11,22 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from common.hyperparameters import Config
 from core.environment import Environment
-from core.method import IMPLIED
+from core.recipe.method import IMPLIED
 from datasets.benchmark import Benchmark
-from datasets.knobs import Config
-from datasets.tasks import TaskBenchmark
+from datasets.multitask.base import TaskBenchmark
 from tuning import selection
 from tuning.options import AUTO, Options
-from tuning.provenance import provenance
-from tuning.records import RunFolder, write_json, write_text
+from tuning.records.provenance import provenance
+from tuning.records.records import RunFolder, write_json, write_text
+from tuning.records.storage import replacing
+from tuning.reporting.statistics import summarise
 from tuning.resources import Resources
-from tuning.search import MethodSearch
+from tuning.search.method_search import MethodSearch
+from tuning.search.space import used_values
+from tuning.search.trial import Tried, scores_of
 from tuning.selection import Score
-from tuning.space import used_values
-from tuning.statistics import summarise
-from tuning.storage import replacing
-from tuning.tried import Tried, scores_of
 
 
 def export_method(search: MethodSearch, options: Options, resources: Resources) -> None:

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from tuning.search import MethodSearch
-from tuning.tried import Tried
+from tuning.search.method_search import MethodSearch
+from tuning.search.trial import Tried
 
 QUIET_SECONDS = 10.0  # between plain lines about rounds; ends of trials are always told
 

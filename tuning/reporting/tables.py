@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from datasets.ranks import mean_ranks
-from tuning.records import read_json, write_text
-from tuning.storage import replacing
+from datasets.multitask.ranks import mean_ranks
+from tuning.records.records import read_json, write_text
+from tuning.records.storage import replacing
 
 COLUMNS = 13  # a printed table shows at most so many metrics; the CSV shows all
 

@@ -1,0 +1,1 @@
+"""Which configurations a study tries, and which of them go on."""

@@ -11,20 +11,20 @@ from typing import Any, cast
 
 from ray.tune.schedulers import ASHAScheduler
 
+from common.hyperparameters import Config
 from core.environment import Environment
-from core.key import make_key
-from core.recipe import stage_rounds
-from datasets.knobs import Config
+from core.recipe.recipe import stage_rounds
+from core.recipe.trial_key import make_key
 from tuning import selection
 from tuning.options import Options
-from tuning.provenance import provenance
-from tuning.recorded_run import SHORT_OF_MEMORY, STORAGE_FAILED, Step
-from tuning.records import MethodRecords, ran_again
+from tuning.records.provenance import provenance
+from tuning.records.records import MethodRecords, ran_again
+from tuning.records.storage import StorageFailed
 from tuning.resources import Resources
+from tuning.search.space import Space, asked_trials, make_searcher
+from tuning.search.trial import Tried
 from tuning.selection import Score
-from tuning.space import Space, asked_trials, make_searcher
-from tuning.storage import StorageFailed
-from tuning.tried import Tried
+from tuning.worker.recorded_run import SHORT_OF_MEMORY, STORAGE_FAILED, Step
 
 SEARCH_SEED = 1000  # training seeds of a search count from here, confirmation seeds from 0
 REDUCTION = 3  # ASHA keeps one in so many configurations at each rung

@@ -1,7 +1,7 @@
 """Searchers: which configuration to try next. The only file that knows Optuna.
 
-A searcher proposes values for the active knobs (:func:`datasets.knobs.active`); the others keep
-their defaults. It is told each finished configuration.
+A searcher proposes values for the active knobs (:func:`common.hyperparameters.active`); the
+others keep their defaults. It is told each finished configuration.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from datasets.knobs import Config, Knob, Scalar, active, ordered
+from common.hyperparameters import Config, Knob, Scalar, active, ordered
 from tuning.selection import Score
 
 ATTEMPTS = 100  # draws for a configuration that was not tried yet, before the space counts as empty

@@ -18,15 +18,15 @@ from typing import Any, cast
 
 from ray.tune.schedulers import ASHAScheduler
 
-from datasets.errors import UserError
-from datasets.knobs import Config, Knob
+from common.errors import UserError
+from common.hyperparameters import Config, Knob
 from tuning import selection
-from tuning.records import MethodRecords, RunFolder
-from tuning.search import REDUCTION, RUNGS
-from tuning.searchers import RandomSearcher, Searcher, TPESearcher
+from tuning.records.records import MethodRecords, RunFolder
+from tuning.records.storage import Place
+from tuning.search.method_search import REDUCTION, RUNGS
+from tuning.search.searchers import RandomSearcher, Searcher, TPESearcher
+from tuning.search.trial import scores_of
 from tuning.selection import Rule, Score
-from tuning.storage import Place
-from tuning.tried import scores_of
 
 SEARCHES = ("random", "tpe")
 SCHEDULERS = ("none", "asha")

@@ -4,14 +4,21 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
+from common.errors import Problems, UserError
+from common.hyperparameters import Config, Knob, active, ordered
 from core.environment import detect
-from core.key import check_config, make_key, values
-from core.method import SETTINGS, Method
+from core.recipe.method import SETTINGS, Method
+from core.recipe.trial_key import check_config, make_key, values
 from datasets.benchmark import Benchmark
-from datasets.errors import Problems, UserError
-from datasets.knobs import Config, Knob, active, ordered
 from tuning.options import Options
-from tuning.searchers import GridSearcher, RandomSearcher, Searcher, TPESearcher, grid, space_size
+from tuning.search.searchers import (
+    GridSearcher,
+    RandomSearcher,
+    Searcher,
+    TPESearcher,
+    grid,
+    space_size,
+)
 
 DEFAULT_TRIALS = 16
 
@@ -68,7 +75,7 @@ def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
     """Return the space of a method under a command's fixed values.
 
     A fixed value of a knob that only other methods have is none of this method's business;
-    :func:`tuning.study_checks.check` refuses one that no method has.
+    :func:`tuning.study.checks.check` refuses one that no method has.
 
     Raises:
         Problems: If a fixed value is of the wrong kind.

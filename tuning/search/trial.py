@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.run import Row
-from datasets.knobs import Config
+from common.hyperparameters import Config
+from core.training.run import Row
 from tuning import selection
-from tuning.records import RunFolder
+from tuning.records.records import RunFolder
 from tuning.resources import Resources
 from tuning.selection import Score
 

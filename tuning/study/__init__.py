@@ -1,0 +1,1 @@
+"""The study: check, search, select, confirm, export."""

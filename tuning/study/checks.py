@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from core import method as methods
+from common.errors import Problems, UserError, unknown
 from core import models
-from core.arguments import read_baseline
-from core.key import VERSION, defaults
-from core.method import Method
 from core.models.vocabulary import misread
+from core.recipe import method as methods
+from core.recipe.assignments import read_baseline
+from core.recipe.method import Method
+from core.recipe.trial_key import VERSION, defaults
 from datasets.benchmark import Benchmark
-from datasets.errors import Problems, UserError, unknown
 from tuning import selection
-from tuning.lock import free
 from tuning.options import Options
-from tuning.records import MethodRecords, check_writable, differences
-from tuning.search import SEARCH_SEED
-from tuning.space import Space, make_searcher, make_space
-from tuning.storage import check_usable, is_url, place
+from tuning.records.lock import free
+from tuning.records.records import MethodRecords, check_writable, differences
+from tuning.records.storage import check_usable, is_url, place
+from tuning.search.method_search import SEARCH_SEED
+from tuning.search.space import Space, make_searcher, make_space
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,15 @@ import torch
 from rich.console import Console
 
 from core.environment import detect
-from core.key import make_key
-from core.recipe import stage_rounds
-from core.run import Run
-from core.usage import seconds_of_a_step
-from tuning import gpu_share
+from core.recipe.recipe import stage_rounds
+from core.recipe.trial_key import make_key
+from core.training.profiling import seconds_of_a_step
+from core.training.run import Run
+from tuning.cluster import gpu_share
 from tuning.options import AUTO, Options
-from tuning.records import MethodRecords
+from tuning.records.records import MethodRecords
+from tuning.records.storage import is_url
+from tuning.reporting.tables import markdown
 from tuning.resources import (
     Node,
     Resources,
@@ -28,11 +30,9 @@ from tuning.resources import (
     local_nodes,
     slots,
 )
-from tuning.search import REDUCTION, RUNGS
-from tuning.space import Space, asked_trials
-from tuning.storage import is_url
-from tuning.study_checks import Plan, check
-from tuning.tables import markdown
+from tuning.search.method_search import REDUCTION, RUNGS
+from tuning.search.space import Space, asked_trials
+from tuning.study.checks import Plan, check
 
 STEPS = 30  # steps that are timed where an epoch has many more
 
@@ -104,7 +104,7 @@ def _auto(share: float | None) -> str:
 def expected_rounds(rounds: int, scheduler: str) -> float:
     """Return the rounds that a trial of the search has on average.
 
-    With ASHA each rung lets one in :data:`tuning.search.REDUCTION` go on.
+    With ASHA each rung lets one in :data:`tuning.search.method_search.REDUCTION` go on.
     """
     if scheduler != "asha" or rounds < 2:
         return rounds

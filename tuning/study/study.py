@@ -8,20 +8,21 @@ from typing import Any
 
 from rich.console import Console
 
-from core.arguments import read_baseline
-from tuning import doctor, engine, gpu_share
-from tuning.diagnosis import Finding
-from tuning.export import export_method
-from tuning.lock import sole
+from core.recipe.assignments import read_baseline
+from tuning.cluster import engine, gpu_share
+from tuning.doctor import doctor
+from tuning.doctor.diagnosis import Finding
 from tuning.options import Options
-from tuning.progress import Progress
-from tuning.recorded_run import Duty
-from tuning.records import MethodRecords
+from tuning.records.lock import sole
+from tuning.records.records import MethodRecords
+from tuning.records.storage import place, watched
+from tuning.reporting.export import export_method
+from tuning.reporting.live_progress import Progress
+from tuning.reporting.tables import locked, write_tables
 from tuning.resources import Node, Resources, choose, cluster, cluster_address, local_nodes, slots
-from tuning.search import MethodSearch
-from tuning.stopping import INTERRUPTED, StopSign, resume_command
-from tuning.storage import place, watched
-from tuning.study_checks import (
+from tuning.search.method_search import MethodSearch
+from tuning.search.trial import Tried
+from tuning.study.checks import (
     Plan,
     check,
     check_definition,
@@ -30,8 +31,8 @@ from tuning.study_checks import (
     load_benchmark,
     model_of,
 )
-from tuning.tables import locked, write_tables
-from tuning.tried import Tried
+from tuning.study.stopping import INTERRUPTED, StopSign, resume_command
+from tuning.worker.recorded_run import Duty
 
 
 def run(options: Options, reuse_actors: bool = True) -> int:

@@ -8,8 +8,8 @@ import ray
 import torch
 from ray import tune
 
-from tuning.recorded_run import Configuration
 from tuning.resources import torchs_part
+from tuning.worker.recorded_run import Configuration
 
 # GiB by which a process may grow after its first configuration before a fresh one takes its place.
 GROWTH_LIMIT = float(os.environ.get("EVENHAND_GROWTH_LIMIT_GIB", "2"))
@@ -18,7 +18,7 @@ GROWTH_LIMIT = float(os.environ.get("EVENHAND_GROWTH_LIMIT_GIB", "2"))
 class Trial(tune.Trainable):
     """Trains configurations; data set, model code and device context stay loaded between them.
 
-    ``config["work"]`` is JSON: what :class:`tuning.recorded_run.Configuration` takes, and
+    ``config["work"]`` is JSON: what :class:`tuning.worker.recorded_run.Configuration` takes, and
     ``gpu_share``, the share of the GPU's memory that the process may use.
     """
 

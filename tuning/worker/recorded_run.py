@@ -14,14 +14,14 @@ import torch
 from safetensors.torch import save_file
 
 import datasets
-from core.key import TrialKey
-from core.run import Row, Run
-from core.trainer import DoesNotFit
+from core.recipe.trial_key import TrialKey
+from core.training.run import Row, Run
+from core.training.steps import DoesNotFit
 from datasets.benchmark import Benchmark, Meter
 from tuning import selection
-from tuning.records import RunFolder
+from tuning.records.records import RunFolder
+from tuning.records.storage import StorageFailed
 from tuning.selection import Score
-from tuning.storage import StorageFailed
 
 SHORT_OF_MEMORY = "short_of_memory"  # the status of a configuration that takes a whole GPU next
 STORAGE_FAILED = "storage_failed"  # of one whose record could not be kept

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from common.errors import UserError, unknown
 from core.weighting.base import GramWeighting, LossWeighting, Weighting
-from core.weighting.engine.features import Features
-from core.weighting.engine.flat import Flat, Heads
-from core.weighting.engine.losses import Losses
-from core.weighting.engine.spans import cost_of_pass
-from core.weighting.engine.ways import (
+from core.weighting.gradients.losses import Losses
+from core.weighting.gradients.low_rank import cost_of_pass
+from core.weighting.gradients.shared_features import Features
+from core.weighting.gradients.strategies import (
     Problem,
     Step,
     exact,
@@ -19,8 +19,8 @@ from core.weighting.engine.ways import (
     representation,
     standing,
 )
-from core.weighting.fairgrad import FairGrad
-from datasets.errors import UserError, unknown
+from core.weighting.gradients.task_gradients import Flat, Heads
+from core.weighting.methods.fairgrad import FairGrad
 
 WAYS = ("exact", "matrix_free", "representation", "auto")
 

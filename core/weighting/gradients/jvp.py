@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
-from core.weighting.engine.tangent_rules import RULES, SYMMETRIC, Tangent
+from core.weighting.gradients.jvp_rules import RULES, SYMMETRIC, Tangent
 
 
 class Tangents:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
-from core.weighting.engine.features import Features
-from core.weighting.engine.tangent_rules import RULES, SYMMETRIC
-from core.weighting.engine.tangents import ordered, uses_of
-from core.weighting.engine.work import multiplications
+from core.weighting.gradients.flops import multiplications
+from core.weighting.gradients.jvp import ordered, uses_of
+from core.weighting.gradients.jvp_rules import RULES, SYMMETRIC
+from core.weighting.gradients.shared_features import Features
 
 SHARE = 0.5  # of a forward pass that K gradients may cost
 # What may be between them; after anything else the search for the end stops.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
-from datasets.errors import UserError
+from common.errors import UserError
 
 Gradients = tuple[Tensor | None, ...]
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 from torch.nn import functional
 
-from core.weighting.engine.tangents import ordered, uses_of
-from core.weighting.engine.work import CONVOLUTION, PRODUCTS, multiplications, saved_inputs
+from core.weighting.gradients.flops import CONVOLUTION, PRODUCTS, multiplications, saved_inputs
+from core.weighting.gradients.jvp import ordered, uses_of
 
 # What a QR factorisation of (n, in) costs, in n * n * in multiplications of a layer's gradient, and
 # what a multiplication of coordinates costs, which are products of smaller matrices.

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 from torch import Tensor
 
-from core.weighting.alpha_fair_solver import alpha_fair
-from core.weighting.engine.features import Features
-from core.weighting.engine.flat import gram_of
-from core.weighting.engine.tangents import Tangents
+from core.weighting.gradients.jvp import Tangents
+from core.weighting.gradients.shared_features import Features
+from core.weighting.gradients.task_gradients import gram_of
+from core.weighting.solvers.alpha_fair import alpha_fair
 
 Vector = NDArray[np.float64]
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
-from core.weighting.engine.flat import Heads
-from core.weighting.engine.losses import Losses
-from core.weighting.engine.tangents import ordered
-from datasets.errors import UserError
+from common.errors import UserError
+from core.weighting.gradients.jvp import ordered
+from core.weighting.gradients.losses import Losses
+from core.weighting.gradients.task_gradients import Heads
 
 Edge = tuple[Node | None, int]
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from core.weighting.base import GradientWeighting, GramWeighting, LossWeighting, Weighting
-from core.weighting.engine.features import Features
-from core.weighting.engine.flat import Flat, Heads, accumulate_all, gram_of
-from core.weighting.engine.losses import Losses
-from core.weighting.engine.matrix_free import PRODUCTS, Found, search
-from core.weighting.engine.spans import spans
-from core.weighting.engine.tail import tail
-from core.weighting.fairgrad import FairGrad
+from core.weighting.gradients.last_layers import tail
+from core.weighting.gradients.losses import Losses
+from core.weighting.gradients.low_rank import spans
+from core.weighting.gradients.matrix_free import PRODUCTS, Found, search
+from core.weighting.gradients.shared_features import Features
+from core.weighting.gradients.task_gradients import Flat, Heads, accumulate_all, gram_of
+from core.weighting.methods.fairgrad import FairGrad
 
 
 class Step(NamedTuple):

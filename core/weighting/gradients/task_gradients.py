@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-from core.weighting.engine.spans import Span
-from core.weighting.engine.tangents import ordered
-from datasets.errors import UserError
+from common.errors import UserError
+from core.weighting.gradients.jvp import ordered
+from core.weighting.gradients.low_rank import Span
 
 SMALL = 1 << 14  # entries of a parameter
 REENTRANT = "CheckpointFunctionBackward"

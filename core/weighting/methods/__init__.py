@@ -1,0 +1,1 @@
+"""Weightings, one per file, found by file name."""

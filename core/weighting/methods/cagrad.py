@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.weighting.active_set import Vector, nearest_to_zero
 from core.weighting.base import GramWeighting
-from core.weighting.host import like, on_host
+from core.weighting.solvers.active_set import Vector, nearest_to_zero
+from core.weighting.solvers.gram import like, on_host
 
 SEARCH = 60  # bound; 3 to 6 steps are usual
 STATIONARY = 1e-6  # length of g_w relative to the shortest gradient's that counts as 0

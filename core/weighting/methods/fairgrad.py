@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.weighting.alpha_fair_device import alpha_fair_on_device
-from core.weighting.alpha_fair_solver import SOLVED, alpha_fair
 from core.weighting.base import GramWeighting
+from core.weighting.solvers.alpha_fair import SOLVED, alpha_fair
+from core.weighting.solvers.alpha_fair_device import alpha_fair_on_device
 
 
 class FairGrad(GramWeighting):
@@ -22,7 +22,7 @@ class FairGrad(GramWeighting):
     Properties: positive, permutation equivariant; scaling the matrix by ``s`` scales the weights by
     ``s^(-alpha/(alpha+1))``; the direction has a positive inner product with every gradient.
     Flagged steps have the solver's replacement
-    (:class:`core.weighting.alpha_fair_solver.AlphaFairSolution`): the solution for the gradients
+    (:class:`core.weighting.solvers.alpha_fair.AlphaFairSolution`): the solution for the gradients
     that are not 0, otherwise the sum of unit gradients, scaled.
 
     Args:

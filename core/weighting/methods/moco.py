@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from core.weighting.base import GradientWeighting
-from core.weighting.simplex import project
+from core.weighting.solvers.simplex import project
 
 
 class MoCo(GradientWeighting):

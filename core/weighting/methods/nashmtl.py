@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.weighting.fairgrad import FairGrad
+from core.weighting.methods.fairgrad import FairGrad
 
 
 class NashMTL(FairGrad):

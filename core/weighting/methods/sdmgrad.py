@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from core.weighting.active_set import nearest_to_zero
 from core.weighting.base import GramWeighting
-from core.weighting.host import like, on_host
-from core.weighting.simplex import project
+from core.weighting.solvers.active_set import nearest_to_zero
+from core.weighting.solvers.gram import like, on_host
+from core.weighting.solvers.simplex import project
 
 STEP_SIZE, MOMENTUM = 10.0, 0.5  # of the published search
 

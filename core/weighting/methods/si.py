@@ -1,6 +1,6 @@
 """The sum of the losses' logarithms."""
 
-from core.weighting.ls import LinearScalarization
+from core.weighting.methods.ls import LinearScalarization
 
 
 class ScaleInvariant(LinearScalarization):

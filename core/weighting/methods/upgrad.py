@@ -3,9 +3,9 @@
 import numpy as np
 from torch import Tensor
 
-from core.weighting.active_set import Vector, nonnegative
 from core.weighting.base import GramWeighting
-from core.weighting.host import like, on_host
+from core.weighting.solvers.active_set import Vector, nonnegative
+from core.weighting.solvers.gram import like, on_host
 
 
 class UPGrad(GramWeighting):

@@ -4,7 +4,7 @@ Ban & Ji, Fair Resource Allocation in Multi-Task Learning, ICML 2024; at alpha =
 bargaining solution of Navon et al., Multi-Task Learning as a Bargaining Game, ICML 2022.
 
 There is at most one solution, and there is one exactly if no point of the gradients' hull is 0.
-:mod:`core.weighting.alpha_fair_newton` finds it.
+:mod:`core.weighting.solvers.alpha_fair_newton` finds it.
 """
 
 import math
@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.weighting.alpha_fair_newton import Equation, Vector, add, iterate, least, most
-from core.weighting.host import check as check_matrix
+from core.weighting.solvers.alpha_fair_newton import Equation, Vector, add, iterate, least, most
+from core.weighting.solvers.gram import check as check_matrix
 
 SOLVED, NO_SOLUTION, NOT_FINITE = "solved", "no_solution", "not_finite"
 ACCEPTED = 1e-6  # residual up to which a solution counts as one

@@ -1,8 +1,8 @@
 """The alpha-fair equation on a device: no branch depends on a value, so the host never waits.
 
-The same steps as :mod:`core.weighting.alpha_fair_newton`, which explains them, a fixed number of
-them: usable inside a CUDA graph or a compiled step. Each iteration takes one factorisation and
-tries several lengths of its step at once.
+The same steps as :mod:`core.weighting.solvers.alpha_fair_newton`, which explains them, a fixed
+number of them: usable inside a CUDA graph or a compiled step. Each iteration takes one
+factorisation and tries several lengths of its step at once.
 """
 
 from typing import NamedTuple
@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from core.weighting import alpha_fair_newton as newton
-from core.weighting import alpha_fair_solver as host
+from core.weighting.solvers import alpha_fair as host
+from core.weighting.solvers import alpha_fair_newton as newton
 
 STATUSES = (host.SOLVED, host.NO_SOLUTION, host.NOT_FINITE)
 

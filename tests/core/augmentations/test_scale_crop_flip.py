@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
+from common.errors import UserError
 from core.augmentations.scale_crop_flip import SCALES, Draws, ScaleCropFlip, draw, transform
 from core.batch import Batch
-from datasets.errors import UserError
 
 
 def batch(n: int, size: tuple[int, int], seed: int) -> tuple[Tensor, dict[str, Tensor]]:

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-import core.compat  # noqa: F401
+import core.torchvision_compat  # noqa: F401
+from common.errors import UserError
 from core import models
 from core.models.base import Encoder, ImageSpec
 from core.models.bert import Bert
@@ -16,8 +17,7 @@ from core.models.bert import fresh as fresh_bert
 from core.models.resnet50 import ResNet50
 from core.models.vit import ViT
 from core.models.vit import fresh as fresh_vit
-from datasets.errors import UserError
-from datasets.stores import TextBatch
+from datasets.storage.ragged_arrays import TextBatch
 
 BOTH = frozenset({"reconstruction", "projection"})
 SMALL: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,

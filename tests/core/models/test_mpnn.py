@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from core.models.mpnn import MPNN
 from core.models.mpnn_small import SmallMPNN
-from datasets.molecules import MoleculeBatch, Molecules
-from tests.datasets.test_molecules import molecules
+from datasets.storage.molecules import MoleculeBatch, Molecules
+from tests.datasets.storage.test_molecules import molecules
 
 TASKS = {"first": 1, "second": 1}
 

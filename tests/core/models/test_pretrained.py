@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-import core.compat  # noqa: F401
+import core.torchvision_compat  # noqa: F401
+from common.errors import UserError
 from core import models
 from core.models import pretrained, weights
 from core.models.base import ImageSpec
 from core.models.bert import Bert
 from core.models.resnet import IMAGENET
 from core.models.vit import ViT
-from datasets.errors import UserError
-from datasets.stores import TextBatch
+from datasets.storage.ragged_arrays import TextBatch
 
 RECONSTRUCTION = frozenset({"reconstruction"})
 SMALL: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1,

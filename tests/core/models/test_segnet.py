@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.errors import UserError
 from core.batch import Output
 from core.models import build
 from core.models.base import Model
 from core.objectives.task_losses import cosine, cross_entropy, masked_l1
-from datasets.dense_metrics import Depth, Normals, Segmentation
-from datasets.errors import UserError
-from tests.datasets.dense_files import frame
+from datasets.multitask.dense_metrics import Depth, Normals, Segmentation
+from tests.support.dense_files import frame
 
 NYUV2 = {"segmentation": 13, "depth": 1, "normals": 3}
 CITYSCAPES = {"segmentation": 7, "depth": 1}

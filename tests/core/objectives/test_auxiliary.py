@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 
-import core.compat  # noqa: F401
+import core.torchvision_compat  # noqa: F401
 import datasets
-from core import images, models
+from core import image_ops as images
+from core import models
 from core.batch import Batch, Output
 from core.models.bert import Bert
 from core.models.bert import fresh as fresh_bert
@@ -28,7 +29,7 @@ from core.objectives.contrastive_or_causal import (
     nt_xent,
 )
 from core.objectives.reconstruction import Reconstruction, masked_pixels, masked_tokens
-from datasets.stores import ImageBatch, TextBatch
+from datasets.storage.ragged_arrays import ImageBatch, TextBatch
 
 BOTH = frozenset({"reconstruction", "projection"})
 SMALL: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1,

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-import core.compat  # noqa: F401
-from core import images
+import core.torchvision_compat  # noqa: F401
+from core import image_ops as images
 from core.models.base import ImageSpec
 from core.objectives import views
-from datasets.stores import ImageBatch
+from datasets.storage.ragged_arrays import ImageBatch
 
 from torchvision.transforms.v2 import functional as reference  # isort: skip
 

@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 import datasets
-from core import method as methods
+from common.errors import Problems, UserError
 from core.environment import detect
-from core.key import check_config, make_key
-from datasets.errors import Problems, UserError
+from core.recipe import method as methods
+from core.recipe.trial_key import check_config, make_key
 from tests.conftest import EMBEDDED, fitting
 
 GOOD: dict[str, Any] = {

@@ -10,17 +10,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import datasets
-from core import method as methods
+from common.errors import UserError
 from core.environment import detect
-from core.key import make_key
-from core.run import Run
-from core.single_tasks import SingleTasks
+from core.recipe import method as methods
+from core.recipe.trial_key import make_key
 from core.stages.base import halved
+from core.training.run import Run
+from core.training.single_tasks import SingleTasks
 from datasets.benchmark import Split
-from datasets.errors import UserError
-from datasets.groups import GroupMeter
-from datasets.tasks import TaskBenchmark
-from tests.core.test_run import rows, start
+from datasets.groups.base import GroupMeter
+from datasets.multitask.base import TaskBenchmark
+from tests.core.training.test_run import rows, start
 
 
 def test_halves_share_every_group_and_nothing_else() -> None:

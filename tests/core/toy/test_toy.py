@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import approx_fprime
 from torch import Tensor
 
-from core import toy
+from core.toy import descent as toy
 from core.weighting import backward, load
 
 

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import datasets
-from core import data
-from core import method as methods
-from core.data import WINDOW, Feed, Others, in_batches
 from core.environment import detect
-from core.key import make_key
-from core.run import Run
+from core.recipe import method as methods
+from core.recipe.trial_key import make_key
+from core.training import loader as data
+from core.training.loader import WINDOW, Feed, Others, in_batches
+from core.training.run import Run
 from datasets.benchmark import Benchmark
-from tests.datasets import dense_files
+from tests.support import dense_files
 
 CPU = torch.device("cpu")
 

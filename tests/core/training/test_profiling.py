@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 
 import datasets
-from core import method as methods
 from core.environment import detect
-from core.key import make_key
-from core.run import Run
-from core.usage import Usage, covered, first_steps, seconds_of_a_step, usage
+from core.recipe import method as methods
+from core.recipe.trial_key import make_key
+from core.training.profiling import Usage, covered, first_steps, seconds_of_a_step, usage
+from core.training.run import Run
 
 SPANS = st.lists(
     st.tuples(st.integers(0, 60), st.integers(0, 9)).map(lambda s: (s[0], s[0] + s[1]))
@@ -31,7 +31,7 @@ def test_spans_cover_what_lies_in_any_of_them(spans: list[tuple[int, int]]) -> N
 
 @pytest.mark.parametrize("method", ["erm", "jtt", "dfr", "fairgrad_mt_l1"])
 def test_every_stage_is_measured_on_a_cpu_too(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.usage.TIMED", 3)
+    monkeypatch.setattr("core.training.profiling.TIMED", 3)
     run = fresh(method)
     begun = [0]
     begin = run.begin_stage

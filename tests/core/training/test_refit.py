@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from core.refit import _balanced, refit_last_layer
+from core.training.refit import _balanced, refit_last_layer
 
 
 def problem(classes: int, n: int = 240) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,15 +11,15 @@ import pytest
 import torch
 
 import datasets
-from core import method as methods
+from common.errors import Problems
+from common.hyperparameters import Config
 from core.environment import detect
-from core.key import TrialKey, make_key
-from core.recipe import vocabulary
-from core.run import NotFinite, Row, Run
-from core.weighting.dro import GroupDRO
-from datasets.errors import Problems
-from datasets.groups import GroupBenchmark, GroupMeter
-from datasets.knobs import Config
+from core.recipe import method as methods
+from core.recipe.recipe import vocabulary
+from core.recipe.trial_key import TrialKey, make_key
+from core.training.run import NotFinite, Row, Run
+from core.weighting.methods.dro import GroupDRO
+from datasets.groups.base import GroupBenchmark, GroupMeter
 from tests.conftest import EMBEDDED, fitting
 
 METRICS = {

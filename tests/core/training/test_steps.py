@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import torch
 
+from common.errors import Problems, UserError
 from core.__main__ import main
-from core.run import Run
-from core.trainer import DoesNotFit
-from datasets.errors import Problems, UserError
-from tests.core.test_run import rows, start
+from core.training.run import Run
+from core.training.steps import DoesNotFit
+from tests.core.training.test_run import rows, start
 
 
 def close(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datasets.archives import Limits, extract
-from datasets.errors import UserError
+from common.errors import UserError
+from datasets.fetch.archives import Limits, extract
 
 
 def tar_of(path: Path, members: dict[str, bytes], mode: str = "w:gz") -> Path:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from datasets import download as downloads
-from datasets.download import download
-from datasets.errors import UserError
-from tests.datasets.loopback import Server, serving
+from common.errors import UserError
+from datasets.fetch import http as downloads
+from datasets.fetch.http import download
+from tests.support.loopback import Server, serving
 
 CONTENT = bytes(range(256)) * 4000
 

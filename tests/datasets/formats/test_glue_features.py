@@ -13,11 +13,11 @@ import pytest
 import torch
 
 import datasets
+from common.errors import UserError
 from core.models.vocabulary import misread
-from datasets.errors import UserError
-from datasets.glue_features import read_features
-from datasets.multinli import FEATURES
-from datasets.stores import Texts
+from datasets.formats.glue_features import read_features
+from datasets.groups.multinli import FEATURES
+from datasets.storage.ragged_arrays import Texts
 
 
 def feature_class(monkeypatch: pytest.MonkeyPatch, module: str) -> Any:

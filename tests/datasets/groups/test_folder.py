@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 
 import datasets
+from common.errors import UserError
 from datasets import describe, prepare
-from datasets.errors import UserError
-from datasets.groups import GroupBenchmark
-from datasets.stores import Images, Texts
-from datasets.tables import SPLIT_NUMBERS, read_table
-from tests.datasets import real_data
+from datasets.formats.csv_tables import SPLIT_NUMBERS, read_table
+from datasets.groups.base import GroupBenchmark
+from datasets.storage.ragged_arrays import Images, Texts
+from tests.support import real_data
 
 
 def load(root: Path) -> Any:
@@ -157,7 +157,7 @@ def test_a_missing_vocabulary_says_what_to_do(texts: Path, monkeypatch: pytest.M
     with pytest.raises(UserError, match=r"vocab.txt: [0-9,]+ words, expected the 30,522 of 'bert"):
         _ = load(texts).splits
     vocabulary.unlink()
-    monkeypatch.setattr("datasets.texts.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("datasets.storage.texts.try_to_load_from_cache", lambda *_: None)
     with pytest.raises(UserError, match=r"vocab.txt: missing.*download the file vocab.txt"):
         _ = load(texts).splits
 

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 import datasets
+from common.errors import UserError
 from datasets.benchmark import SPLITS
-from datasets.errors import UserError
-from datasets.group_tables import TableBenchmark
-from datasets.stores import Images, Texts
-from tests.datasets import real_data
+from datasets.groups.table import TableBenchmark
+from datasets.storage.ragged_arrays import Images, Texts
+from tests.support import real_data
 
 pytestmark = pytest.mark.real_data
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.metrics import group_metrics
+from datasets.groups.metrics import group_metrics
 
 examples = st.lists(
     st.tuples(st.integers(0, 2), st.integers(0, 1), st.booleans()), min_size=1, max_size=60

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 import datasets
-from core.compat import torchvision  # noqa: F401  # first, so that torchvision can be imported
-from datasets.celeba40 import ATTRIBUTES, CelebA40
-from datasets.errors import UserError
+from common.errors import UserError
+from core.torchvision_compat import torchvision  # noqa: F401  # first, so that torchvision can be imported
+from datasets.multitask.celeba40 import ATTRIBUTES, CelebA40
 
 REAL = Path(os.environ.get("EVENHAND_REAL_DATA") or "../shared/data") / "celeba"
 LAYOUTS = {"flat": ("", "", ""), "release": ("Img", "Anno", "Eval")}

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import datasets
-from datasets.dense import DenseBenchmark
-from datasets.errors import UserError
-from tests.datasets.dense_files import CLASSES, FOLDERS, frame, write_dense, write_frame
+from common.errors import UserError
+from datasets.multitask.dense import DenseBenchmark
+from tests.support.dense_files import CLASSES, FOLDERS, frame, write_dense, write_frame
 
 REAL = Path(os.environ.get("EVENHAND_REAL_DATA") or "../shared/data")
 NAMES = ("nyuv2", "cityscapes")

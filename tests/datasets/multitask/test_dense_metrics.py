@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from datasets.dense_metrics import Depth, Normals, Segmentation
-from datasets.tasks import Accumulator
+from datasets.multitask.base import Accumulator
+from datasets.multitask.dense_metrics import Depth, Normals, Segmentation
 
 SIZE = (4, 5)
 CLASSES = 4

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from core.arguments import read_baseline
+from common.errors import UserError
 from core.models.tasks_mlp import TasksMLP
 from core.models.two_digits_cnn import TwoDigitsCNN
 from core.objectives.task_losses import LOSSES
+from core.recipe.assignments import read_baseline
 from core.weighting import backward, load
-from datasets.errors import UserError
-from datasets.imbalanced_tasks import SCALES, ImbalancedTasks, opposed_directions
-from datasets.regression_metrics import AbsoluteError, LabelAccuracy, RelativeError
-from datasets.tasks import Baseline
-from datasets.two_digits import DIGITS, SUM_MEAN, SUM_SCALE, TwoDigits, overlaid
+from datasets.multitask.base import Baseline
+from datasets.multitask.imbalanced_tasks import SCALES, ImbalancedTasks, opposed_directions
+from datasets.multitask.regression_metrics import AbsoluteError, LabelAccuracy, RelativeError
+from datasets.multitask.two_digits import DIGITS, SUM_MEAN, SUM_SCALE, TwoDigits, overlaid
 
 KINDS = (TwoDigits, ImbalancedTasks)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from datasets.label_metrics import F1
+from datasets.multitask.label_metrics import F1
 
 
 @given(n=st.integers(1, 40), seed=st.integers(0, 10**6), share=st.floats(0, 1))

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.errors import UserError
-from datasets.qm9 import QM9, TARGETS, held_out
-from tests.datasets import molecule_files
-from tests.datasets.real_data import piece
+from common.errors import UserError
+from datasets.multitask.qm9 import QM9, TARGETS, held_out
+from tests.support import molecule_files
+from tests.support.real_data import piece
 
 pytest.importorskip("rdkit", reason="rdkit is not installed (requirements-qm9.txt)")
 

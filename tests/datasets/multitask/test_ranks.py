@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import datasets
-from datasets.ranks import mean_ranks
-from datasets.tasks import Task, TaskBenchmark, delta_m
-from tests.datasets.published_rows import (
+from datasets.multitask.base import Task, TaskBenchmark, delta_m
+from datasets.multitask.ranks import mean_ranks
+from tests.support.published_rows import (
     CELEBA_DELTA_M,
     CELEBA_FAIRGRAD,
     TABLES,

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.cache import Cached, Writer, cached, damage, folder_of
-from datasets.errors import UserError
+from common.errors import UserError
+from datasets.storage.array_cache import Cached, Writer, cached, damage, folder_of
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Building:
@@ -169,7 +169,7 @@ BUILDER = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from datasets.cache import cached
+from datasets.storage.array_cache import cached
 root = Path(sys.argv[1])
 def build(writer):
     with (root / "built.txt").open("a") as file:

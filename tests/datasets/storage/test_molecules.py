@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from datasets.molecules import MoleculeBatch, Molecules
+from datasets.storage.molecules import MoleculeBatch, Molecules
 
 
 def molecules(sizes: Sequence[int], seed: int) -> Molecules:

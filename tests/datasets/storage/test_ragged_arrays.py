@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.stores import ImageBatch, Images, Texts
-from datasets.texts import Tokens
+from datasets.storage.ragged_arrays import ImageBatch, Images, Texts
+from datasets.storage.texts import Tokens
 
 SIZES = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=6)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import ROOT, descendants, environment
+from tests.support.command import ROOT, descendants, environment
 
 
 @pytest.mark.slow

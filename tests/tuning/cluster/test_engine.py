@@ -3,7 +3,7 @@
 import pytest
 from ray.tune.experiment import Trial
 
-from tuning import engine
+from tuning.cluster import engine
 
 
 def test_only_a_trial_that_waits_for_long_is_given_another_process(

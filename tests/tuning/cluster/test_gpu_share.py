@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import datasets
-from core import method as methods
 from core.environment import detect
-from core.key import make_key
-from core.usage import Usage
-from tuning import plan
-from tuning.gpu_share import CROWDED, HEADROOM, decide, largest, measure, share_for
+from core.recipe import method as methods
+from core.recipe.trial_key import make_key
+from core.training.profiling import Usage
+from tuning.cluster.gpu_share import CROWDED, HEADROOM, decide, largest, measure, share_for
 from tuning.options import Gpus, Options
-from tuning.records import MethodRecords
+from tuning.records.records import MethodRecords
 from tuning.resources import CONTEXT, SHARES, Node, Resources, torchs_part
-from tuning.space import make_space
+from tuning.search.space import make_space
+from tuning.study import plan
 
 GIB = 1024**3
 USAGES = st.builds(

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from datasets.errors import UserError
-from tests.command import LOOPBACK, python
-from tuning import diagnosis, doctor
-from tuning.checkup import visit
-from tuning.diagnosis import Finding, Patient
-from tuning.node_facts import (
+from common.errors import UserError
+from tests.support.command import LOOPBACK, python
+from tuning.cli.doctor import visit
+from tuning.doctor import diagnosis, doctor
+from tuning.doctor.diagnosis import Finding, Patient
+from tuning.doctor.node_facts import (
     Facts,
     Gpu,
     Holder,
@@ -39,9 +39,9 @@ def levels(findings: list[Finding], level: str) -> list[str]:
 VISIT = """
 import os, sys, time
 from pathlib import Path
-from datasets.errors import Problems
-from tests.command import listening
-from tuning import doctor
+from common.errors import Problems
+from tests.support.command import listening
+from tuning.doctor import doctor
 from tuning.resources import cluster
 dataset, folder = sys.argv[1], Path(sys.argv[2])
 with cluster(None):
@@ -277,5 +277,5 @@ def test_orphans_are_found_by_their_parent(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_versions_tell_what_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuning.node_facts.PACKAGES", ("numpy", "no-such-package"))
+    monkeypatch.setattr("tuning.doctor.node_facts.PACKAGES", ("numpy", "no-such-package"))
     assert versions()["no-such-package"] == "absent"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import ROOT, environment, tune
-from tests.tuning.undisturbed import STUDY, exported
-from tests.tuning.undisturbed import undisturbed as undisturbed
+from tests.support.command import ROOT, environment, tune
+from tests.support.undisturbed import STUDY, exported
+from tests.support.undisturbed import undisturbed as undisturbed
 
 
 def fill(folder: Path) -> None:

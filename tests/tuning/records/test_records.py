@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from datasets.errors import UserError
-from tuning.records import (
+from common.errors import UserError
+from tuning.records.records import (
     STATE,
     MethodRecords,
     RunFolder,
@@ -16,7 +16,7 @@ from tuning.records import (
     read_json,
     write_json,
 )
-from tuning.storage import StorageFailed, replacing
+from tuning.records.storage import StorageFailed, replacing
 
 ROWS = [{"round": 1}, {"round": 2}]
 COMPLETED = {"status": "completed", "reason": "", "rows": ROWS}

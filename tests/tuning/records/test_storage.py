@@ -17,8 +17,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datasets.errors import UserError
-from tuning.storage import IMPATIENT, Place, check_usable, place
+from common.errors import UserError
+from tuning.records.storage import IMPATIENT, Place, check_usable, place
 
 
 @pytest.fixture(scope="module")

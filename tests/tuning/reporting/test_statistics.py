@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from tuning.statistics import summarise
+from tuning.reporting.statistics import summarise
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=20))

@@ -10,23 +10,23 @@ import optuna
 import pytest
 
 import datasets
-from core import method as methods
 from core.environment import detect
-from core.key import TrialKey
+from core.recipe import method as methods
+from core.recipe.trial_key import TrialKey
 from tuning import selection
-from tuning.capacity import Capacity
-from tuning.engine import Queue
+from tuning.cluster.capacity import Capacity
+from tuning.cluster.engine import Queue
 from tuning.options import Options
-from tuning.recorded_run import STORAGE_FAILED, Configuration, Step
-from tuning.records import MethodRecords
+from tuning.records.records import MethodRecords
+from tuning.records.storage import StorageFailed
 from tuning.resources import Resources
-from tuning.search import MethodSearch
-from tuning.searchers import TPESearcher
+from tuning.search.method_search import MethodSearch
+from tuning.search.searchers import TPESearcher
+from tuning.search.space import make_space
+from tuning.search.trial import Tried
 from tuning.selection import Score
-from tuning.space import make_space
-from tuning.storage import StorageFailed
-from tuning.study import _work
-from tuning.tried import Tried
+from tuning.study.study import _work
+from tuning.worker.recorded_run import STORAGE_FAILED, Configuration, Step
 
 BASE = Options(methods=("erm",), dataset="colored_digits", trials=6, seeds=2, epochs=9)
 

@@ -9,12 +9,12 @@ import optuna
 import pytest
 
 import datasets
-from core import method as methods
-from datasets.errors import UserError
-from datasets.knobs import Config, Knob, active
+from common.errors import UserError
+from common.hyperparameters import Config, Knob, active
+from core.recipe import method as methods
 from tests.conftest import EMBEDDED, fitting
 from tuning.options import Options
-from tuning.searchers import (
+from tuning.search.searchers import (
     GridSearcher,
     RandomSearcher,
     Searcher,
@@ -24,8 +24,8 @@ from tuning.searchers import (
     running_best,
     space_size,
 )
+from tuning.search.space import asked_trials, make_searcher, make_space
 from tuning.selection import Score
-from tuning.space import asked_trials, make_searcher, make_space
 
 KNOBS = {
     "optimizer": Knob("choice", ("sgd", "adamw"), "sgd"),
@@ -86,7 +86,7 @@ def test_random_configuration_is_a_function_of_seed_and_number() -> None:
 @pytest.mark.parametrize("searcher", ["RandomSearcher(K, 1, 'x')", "TPESearcher(K, 1)"])
 def test_sequence_is_the_same_under_another_hash_seed(searcher: str) -> None:
     code = (
-        "from tests.tuning.test_searchers import *; K = KNOBS; "
+        "from tests.tuning.search.test_searchers import *; K = KNOBS; "
         f"s = {searcher}; print([s.propose(i) for i in range(12)])"
     )
     outputs = {

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.errors import UserError
-from datasets.knobs import Knob
-from tuning.cli import main
-from tuning.records import MethodRecords
-from tuning.searchers import GridSearcher
-from tuning.simulate import distance, make, read, search, simulate
+from common.errors import UserError
+from common.hyperparameters import Knob
+from tuning.cli.main import main
+from tuning.records.records import MethodRecords
+from tuning.search.searchers import GridSearcher
+from tuning.search.simulate import distance, make, read, search, simulate
 
 ROUNDS = 9
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.command import ROOT, Done, descendants, environment, tune, tune_killed
-from tests.tuning.undisturbed import STUDY, exported
-from tests.tuning.undisturbed import undisturbed as undisturbed
+from tests.support.command import ROOT, Done, descendants, environment, tune, tune_killed
+from tests.support.undisturbed import STUDY, exported
+from tests.support.undisturbed import undisturbed as undisturbed
 
 KILLS = int(os.environ.get("EVENHAND_KILLS", "2"))  # moments to try; 10 for the record
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import ROOT, environment, tune
-from tests.tuning.test_study import read
+from tests.support.command import ROOT, environment, tune
+from tests.tuning.study.test_study import read
 
 
 def test_budgets_stop_export_and_say_how_to_go_on(tmp_path: Path) -> None:

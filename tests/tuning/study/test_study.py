@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.command import ROOT, copied_project, core, environment, tune, tune_in
-from tests.tuning.undisturbed import ERM, JTT, RUNS, TIMES, once
-from tests.tuning.undisturbed import undisturbed as undisturbed
-from tuning.cli import main
-from tuning.lock import sole
+from tests.support.command import ROOT, copied_project, core, environment, tune, tune_in
+from tests.support.undisturbed import ERM, JTT, RUNS, TIMES, once
+from tests.support.undisturbed import undisturbed as undisturbed
+from tuning.cli.main import main
+from tuning.records.lock import sole
+from tuning.records.storage import place
 from tuning.resources import local_nodes
-from tuning.storage import place
 
 QUICK = ["--dataset", "colored_digits", "--trials", "3", "--seeds", "2", "--epochs", "4"]
 
@@ -145,7 +145,7 @@ def test_resume_of_another_study_is_refused_and_says_what_differs(
     def refuse(address: str | None) -> None:
         raise AssertionError("Ray was about to start")
 
-    monkeypatch.setattr("tuning.study.cluster", refuse)
+    monkeypatch.setattr("tuning.study.study.cluster", refuse)
     arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "3", "--seeds", "2"]
     given = [*arguments, "--epochs", "5", "--keep-models", "--results", str(study), "--resume"]
     assert main(given) == 2  # before Ray starts
@@ -296,8 +296,8 @@ NEW_BENCHMARK = '''
 """Points in the plane."""
 import torch
 from datasets.benchmark import Split, Training
-from datasets.groups import GroupBenchmark, Groups
-from datasets.knobs import Knob
+from datasets.groups.base import GroupBenchmark, Groups
+from common.hyperparameters import Knob
 
 class Moved(GroupBenchmark):
     name = "moved"

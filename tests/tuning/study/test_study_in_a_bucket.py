@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from datasets.errors import UserError
-from tests.command import ROOT, descendants, environment, tune
-from tests.tuning.test_storage import s3 as s3
-from tests.tuning.undisturbed import ERM, exported
-from tests.tuning.undisturbed import undisturbed as undisturbed
-from tuning import lock
-from tuning.cli import main
-from tuning.lock import LOCK, sole
-from tuning.storage import Bucket, place
+from common.errors import UserError
+from tests.support.command import ROOT, descendants, environment, tune
+from tests.support.undisturbed import ERM, exported
+from tests.support.undisturbed import undisturbed as undisturbed
+from tests.tuning.records.test_storage import s3 as s3
+from tuning.cli.main import main
+from tuning.records import lock
+from tuning.records.lock import LOCK, sole
+from tuning.records.storage import Bucket, place
 
 
 @pytest.fixture

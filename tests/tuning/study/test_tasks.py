@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 import datasets
-from datasets.errors import UserError
-from datasets.tasks import Baseline, TaskBenchmark, task_deltas
-from tests.command import core, tune
+from common.errors import UserError
+from datasets.multitask.base import Baseline, TaskBenchmark, task_deltas
+from tests.support.command import core, tune
 from tuning import selection
-from tuning.cli import main
+from tuning.cli.main import main
 from tuning.selection import RULES, best_round, score
 
 DATASET = "imbalanced_tasks"

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from core.run import Row, Run
-from tests.command import copied_project, tune_in
-from tests.tuning.test_recorded_run import folders, numbers, work
+from core.training.run import Row, Run
+from tests.support.command import copied_project, tune_in
+from tests.tuning.search.test_method_search import search_of
 from tests.tuning.test_resources import start_with_gpu, stop
-from tests.tuning.test_search import search_of
-from tuning.recorded_run import SHORT_OF_MEMORY, Configuration, Step
-from tuning.records import RunFolder
+from tests.tuning.worker.test_recorded_run import folders, numbers, work
+from tuning.records.records import RunFolder
+from tuning.worker.recorded_run import SHORT_OF_MEMORY, Configuration, Step
 
 ROUND = Run.round
 

@@ -13,13 +13,13 @@ import pytest
 from safetensors.torch import load_file
 
 import datasets
-from core import method as methods
 from core.environment import detect
-from core.key import make_key
-from core.run import Run
+from core.recipe import method as methods
+from core.recipe.trial_key import make_key
+from core.training.run import Run
 from datasets.benchmark import Meter
-from tuning.recorded_run import STORAGE_FAILED, Configuration, Step
-from tuning.records import RunFolder
+from tuning.records.records import RunFolder
+from tuning.worker.recorded_run import STORAGE_FAILED, Configuration, Step
 
 
 def work(

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from common.errors import UserError
 from core.weighting import (
     GramWeighting,
     backward,
     load,
 )
-from datasets.errors import UserError
-from tests.core.weighting.networks import (
+from tests.support.networks import (
     FROM_GRAM,
     as_given,
     bound,
@@ -205,7 +205,7 @@ def test_compiled_trunks_are_exact(gradients: str) -> None:
 
 
 def test_the_documented_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    text = (Path(__file__).parents[3] / "docs" / "weighting.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[4] / "docs" / "weighting.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict[str, Any] = {}
     exec(example, names)

@@ -10,7 +10,7 @@ from core.weighting import (
     backward,
     load,
 )
-from tests.core.weighting.networks import (
+from tests.support.networks import (
     COMBINING,
     KNOWN,
     as_given,

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from core.weighting import backward, load
-from core.weighting.engine.features import Features
-from core.weighting.engine.tail import tail
-from core.weighting.fairgrad import FairGrad
-from tests.core.weighting.networks import flat
+from core.weighting.gradients.last_layers import tail
+from core.weighting.gradients.shared_features import Features
+from core.weighting.methods.fairgrad import FairGrad
+from tests.support.networks import flat
 
 TASKS = 5
 

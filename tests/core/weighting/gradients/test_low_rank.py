@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from common.errors import UserError
 from core.weighting import alpha_fair, backward, load
-from core.weighting.engine.flat import gram_of
-from core.weighting.engine.spans import spans
-from core.weighting.fairgrad import FairGrad
-from datasets.errors import UserError
-from tests.core.weighting.networks import flat
+from core.weighting.gradients.low_rank import spans
+from core.weighting.gradients.task_gradients import gram_of
+from core.weighting.methods.fairgrad import FairGrad
+from tests.support.networks import flat
 
 TASKS, EXAMPLES, WIDTH = 4, 6, 48
 

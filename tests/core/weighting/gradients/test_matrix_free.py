@@ -12,9 +12,9 @@ from core.weighting import (
     backward,
     load,
 )
-from core.weighting.engine.tangents import Tangents
-from core.weighting.fairgrad import FairGrad
-from tests.core.weighting.networks import (
+from core.weighting.gradients.jvp import Tangents
+from core.weighting.methods.fairgrad import FairGrad
+from tests.support.networks import (
     flat,
     grads,
     groups,

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from common.errors import UserError
 from core.weighting import alpha_fair, backward, load
-from core.weighting.fairgrad import FairGrad
-from datasets.errors import UserError
-from tests.core.weighting.networks import flat
+from core.weighting.methods.fairgrad import FairGrad
+from tests.support.networks import flat
 
 torch.manual_seed(0)
 FIRST, SECOND = nn.Linear(6, 8).double(), nn.Linear(8, 4).double()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from common.errors import UserError
 from core.registry import components
 from core.weighting import (
     GradientWeighting,
@@ -19,10 +20,9 @@ from core.weighting import (
     load,
 )
 from core.weighting.base import equal_lengths
-from datasets.errors import UserError
-from tests.core.weighting.gradients import DEVICE, DOUBLE, DTYPE, Array, Case, array, cases, tensor
+from tests.support.gradients import DEVICE, DOUBLE, DTYPE, Array, Case, array, cases, tensor
 
-KNOWN = components("core.weighting", Weighting)
+KNOWN = components("core.weighting.methods", Weighting)
 PROPERTIES = {"positive", "simplex", "equivariant", "scale_free", "conflict_free"}
 NEAR = 1e-6 if DOUBLE else 5e-3
 CASES = [c for c in cases() if DOUBLE or not re.search("near|1e-5", c.name)]

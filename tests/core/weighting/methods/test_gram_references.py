@@ -9,9 +9,9 @@ import torch
 from scipy.optimize import LinearConstraint, minimize, nnls
 
 from core.weighting import GramWeighting, alpha_fair, load
-from core.weighting.active_set import nearest_to_zero
 from core.weighting.base import equal_lengths
-from tests.core.weighting.gradients import (
+from core.weighting.solvers.active_set import nearest_to_zero
+from tests.support.gradients import (
     DEVICE,
     DOUBLE,
     TOLERANCE,

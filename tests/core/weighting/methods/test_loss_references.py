@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from core.weighting import GradientWeighting, LossWeighting, load
-from core.weighting.moco import MoCo
-from core.weighting.transforms import alpha_fair_loss, fairness
-from tests.core.weighting.gradients import DEVICE, DTYPE, TOLERANCE, Array, array, tensor
+from core.weighting.loss_transforms import alpha_fair_loss, fairness
+from core.weighting.methods.moco import MoCo
+from tests.support.gradients import DEVICE, DTYPE, TOLERANCE, Array, array, tensor
 
 NAMES = ["a", "b", "c"]
 LOSSES = np.random.default_rng(0).uniform(0.2, 3, size=(80, 3))

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from core.recipe import build, parse
+from common.hyperparameters import Knob
+from core.recipe.recipe import build, parse
 from core.weighting import Weighting
-from core.weighting.fairgrad import FairGrad
-from datasets.knobs import Knob
+from core.weighting.methods.fairgrad import FairGrad
 
 KNOBS = {"fairness": Knob("uniform", (0.5, 5.0), 2.0)}
 

@@ -18,8 +18,8 @@ from core.weighting import (
     alpha_fair_on_device,
     load,
 )
-from core.weighting.alpha_fair_device import STATUSES
-from tests.core.weighting.gradients import (
+from core.weighting.solvers.alpha_fair_device import STATUSES
+from tests.support.gradients import (
     DEVICE,
     DOUBLE,
     DTYPE,
