@@ -20,7 +20,7 @@ from tuning.cluster import engine
 from tuning.options import Options
 from tuning.resources import Resources
 from tuning.study import study
-from tuning.worker.actor import Trial
+from tuning.worker.actor import TrialActor
 
 
 def overhead(trials: int, reuse: bool) -> tuple[float, float]:
@@ -30,7 +30,10 @@ def overhead(trials: int, reuse: bool) -> tuple[float, float]:
     original = engine.run
 
     def timed(
-        queue: engine.Queue, resources: Resources, reuse_actors: bool = True, trainable: Any = Trial
+        queue: engine.Queue,
+        resources: Resources,
+        reuse_actors: bool = True,
+        trainable: Any = TrialActor,
     ) -> None:
         slots[0] = queue.slots
         start = time.perf_counter()

@@ -28,8 +28,8 @@ from tuning.resources import Resources
 from tuning.search.method_search import MethodSearch
 from tuning.search.trial import Tried
 from tuning.selection import Score
-from tuning.worker.actor import Trial
-from tuning.worker.recorded_run import Step
+from tuning.worker.actor import TrialActor
+from tuning.worker.recorded_run import EpochReport
 
 # Trials per Tuner: its driver keeps some 30 kB of each (benchmarks/scale.py, up to here without
 # growth of the time per report), and at the end of a batch slots stand idle.
@@ -125,7 +125,7 @@ class Queue:
         rows = json.loads(result["rows"])
         found = json.loads(result["score"])
         score = None if found is None else Score(found[0], found[1], -int(rows[0]["round"]))
-        step = Step(rows, score, result["status"], result["reason"])
+        step = EpochReport(rows, score, result["status"], result["reason"])
         goes_on = search.report(tried, step)
         if not goes_on:
             del self.running[trial_id]
@@ -229,7 +229,7 @@ def run(
     queue: Queue,
     resources: Resources,
     reuse_actors: bool = True,
-    trainable: type[tune.Trainable] = Trial,
+    trainable: type[tune.Trainable] = TrialActor,
 ) -> None:
     """Work through a queue until it is done or stopped.
 

@@ -1,6 +1,6 @@
 """One method's way through a study: search, select, confirm. Of Ray it knows ASHA alone.
 
-The engine asks :meth:`MethodSearch.next_work`, hands in each round's :class:`Step` and is told
+The engine asks :meth:`MethodSearch.next_work`, hands in each :class:`EpochReport` and is told
 whether the configuration goes on.
 """
 
@@ -24,7 +24,7 @@ from tuning.resources import Resources
 from tuning.search.space import Space, asked_trials, make_searcher
 from tuning.search.trial import Tried
 from tuning.selection import Score
-from tuning.worker.recorded_run import SHORT_OF_MEMORY, STORAGE_FAILED, Step
+from tuning.worker.recorded_run import SHORT_OF_MEMORY, STORAGE_FAILED, EpochReport
 
 SEARCH_SEED = 1000  # training seeds of a search count from here, confirmation seeds from 0
 REDUCTION = 3  # ASHA keeps one in so many configurations at each rung
@@ -212,7 +212,7 @@ class MethodSearch:
 
     # --- what has come of it ---
 
-    def report(self, tried: Tried, step: Step) -> bool:
+    def report(self, tried: Tried, step: EpochReport) -> bool:
         """Take in a round; return whether the configuration goes on.
 
         Args:

@@ -32,7 +32,7 @@ from tuning.study.checks import (
     model_of,
 )
 from tuning.study.stopping import INTERRUPTED, StopSign, resume_command
-from tuning.worker.recorded_run import Duty
+from tuning.worker.recorded_run import RunOptions
 
 
 def run(options: Options, reuse_actors: bool = True) -> int:
@@ -166,7 +166,7 @@ def _search(
 def _work(tried: Tried, options: Options, resources: Resources) -> dict[str, Any]:
     """Return what an actor needs to train a configuration."""
     benchmark = load_benchmark(options)
-    duty = Duty(
+    run_options = RunOptions(
         rule=options.select or benchmark.selecting,
         confirm=tried.phase == "confirm",
         audit=options.audit_test,
@@ -178,7 +178,7 @@ def _work(tried: Tried, options: Options, resources: Resources) -> dict[str, Any
         {"folder": str(folder.place), "key": key}
         for folder, key in zip(tried.folders, tried.keys, strict=True)
     ]
-    return {"runs": runs, "duty": asdict(duty), "gpu_share": resources.gpus}
+    return {"runs": runs, "options": asdict(run_options), "gpu_share": resources.gpus}
 
 
 def _export(searches: list[MethodSearch], options: Options, resources: Resources) -> None:

@@ -9,16 +9,16 @@ import torch
 from ray import tune
 
 from tuning.resources import torchs_part
-from tuning.worker.recorded_run import Configuration
+from tuning.worker.recorded_run import TrialRunner
 
 # GiB by which a process may grow after its first configuration before a fresh one takes its place.
 GROWTH_LIMIT = float(os.environ.get("EVENHAND_GROWTH_LIMIT_GIB", "2"))
 
 
-class Trial(tune.Trainable):
+class TrialActor(tune.Trainable):
     """Trains configurations; data set, model code and device context stay loaded between them.
 
-    ``config["work"]`` is JSON: what :class:`tuning.worker.recorded_run.Configuration` takes, and
+    ``config["work"]`` is JSON: what :class:`tuning.worker.recorded_run.TrialRunner` takes, and
     ``gpu_share``, the share of the GPU's memory that the process may use.
     """
 
@@ -40,7 +40,7 @@ class Trial(tune.Trainable):
             if 0 < share < 1:
                 total = torch.cuda.mem_get_info()[1]
                 torch.cuda.set_per_process_memory_fraction(torchs_part(share, total))
-        self._configuration = Configuration(work)
+        self._configuration = TrialRunner(work)
 
     def step(self) -> dict[str, Any]:
         """Train one round; plain data, with the rows as JSON so that Ray does not flatten them.

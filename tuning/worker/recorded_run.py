@@ -28,8 +28,8 @@ STORAGE_FAILED = "storage_failed"  # of one whose record could not be kept
 
 
 @dataclass(frozen=True)
-class Duty:
-    """What a study wants of a run beyond its key.
+class RunOptions:
+    """Options of a study that apply to each of its runs, beyond the run's key.
 
     Args:
         rule: Name of the selection rule.
@@ -54,21 +54,21 @@ class RecordedRun:
     Args:
         folder: The record.
         key: The run's key.
-        duty: What the study wants of it.
+        options: The study's options for its runs.
     """
 
-    def __init__(self, folder: RunFolder, key: TrialKey, duty: Duty) -> None:
+    def __init__(self, folder: RunFolder, key: TrialKey, options: RunOptions) -> None:
         self.folder = folder
         self.key = key
-        self.duty = duty
-        self.rule = selection.rule(duty.rule)
+        self.options = options
+        self.rule = selection.rule(options.rule)
         self.rows: list[Row] = []
         self.audit: list[dict[str, Any]] = []
         self.best: Score | None = None
         self._run: Run | None = None
         self._recorded = folder.rows()
         self._recorded_audit = folder.audit()
-        if duty.audit:
+        if options.audit:
             self._recorded = self._recorded[: len(self._recorded_audit)]
 
     @property
@@ -82,7 +82,7 @@ class RecordedRun:
         return self._run
 
     def _benchmark(self) -> Benchmark:
-        return datasets.load(self.key.dataset, self.duty.data_root, self.duty.baseline)
+        return datasets.load(self.key.dataset, self.options.data_root, self.options.baseline)
 
     @property
     def total_rounds(self) -> int:
@@ -100,7 +100,7 @@ class RecordedRun:
         while self.run.rounds_done < index:  # the state is behind the rows: exactness catches up
             self.run.round()
         row = self.run.round()
-        if self.duty.audit:
+        if self.options.audit:
             self.audit.append(
                 self.run.evaluate("test", batch_averaged=self.rule.window > 0).metrics()
             )
@@ -108,7 +108,7 @@ class RecordedRun:
         improved = self._improves()
         self.folder.write_rows(self.rows, self.audit)
         state = self.run.state_dict()
-        if improved and self.duty.confirm:
+        if improved and self.options.confirm:
             self.folder.write_state("best", state)
         self.folder.write_state("last", state)
         return self.seen(index)
@@ -135,7 +135,7 @@ class RecordedRun:
             "process": os.getpid(),
             "rows": self.rows,
         }
-        if self.duty.confirm and status != "failed" and self.best is not None:
+        if self.options.confirm and status != "failed" and self.best is not None:
             end |= self._confirm(self.best)
         self.folder.write_end(end)
 
@@ -143,7 +143,7 @@ class RecordedRun:
         run = self._at_round(best.round)
         test = run.evaluate("test")
         self._write_predictions(run, test)
-        if self.duty.keep_model:
+        if self.options.keep_model:
             weights = {n: t.contiguous().cpu() for n, t in run.model.state_dict().items()}
             with self.folder.replacing("model.safetensors") as new:
                 save_file(weights, new)
@@ -176,7 +176,7 @@ class RecordedRun:
 
 
 @dataclass
-class Step:
+class EpochReport:
     """What a configuration's step tells the study.
 
     Args:
@@ -193,27 +193,27 @@ class Step:
     reason: str = ""
 
 
-class Configuration:
+class TrialRunner:
     """All training seeds of one configuration, trained round by round in turn.
 
     Args:
-        work: ``runs`` (a mapping with ``folder`` and ``key`` for each seed), ``duty`` (the fields
-            of :class:`Duty`) and ``gpu_share``, the share of a GPU that it may use.
+        work: ``runs`` (a mapping with ``folder`` and ``key`` for each seed), ``options`` (the
+            fields of :class:`RunOptions`) and ``gpu_share``, the share of a GPU that it may use.
     """
 
     def __init__(self, work: Mapping[str, Any]) -> None:
-        self.duty = Duty(**work["duty"])
+        self.options = RunOptions(**work["options"])
         self.share = float(work.get("gpu_share", 0))
         self.runs = [
-            RecordedRun(RunFolder(run["folder"]), TrialKey.from_dict(run["key"]), self.duty)
+            RecordedRun(RunFolder(run["folder"]), TrialKey.from_dict(run["key"]), self.options)
             for run in work["runs"]
         ]
-        self.rule = selection.rule(self.duty.rule)
+        self.rule = selection.rule(self.options.rule)
         self.patience = int(self.runs[0].key.settings["patience"])
         self.best: Score | None = None
         self.eligible_since_best = 0
 
-    def step(self) -> Step:
+    def step(self) -> EpochReport:
         """Return the next round; ends the configuration after its last one or out of patience.
 
         Whatever goes wrong in training ends the configuration with its reason, never the study.
@@ -222,12 +222,14 @@ class Configuration:
         """
         try:
             seen = [run.next_row() for run in self.runs]
-            step = Step([run.rows[-1] for run in self.runs], selection.score(self.rule, seen))
+            step = EpochReport(
+                [run.rows[-1] for run in self.runs], selection.score(self.rule, seen)
+            )
             step.status = self._status(step.score, bool(seen[0]["eligible"]))
             if step.status:
                 self._finish(step.status)
         except StorageFailed as error:  # which tells nothing about the configuration
-            return Step([], None, STORAGE_FAILED, str(error))
+            return EpochReport([], None, STORAGE_FAILED, str(error))
         except Exception as error:  # recorded with its reason; the search goes on
             reason = f"{type(error).__name__}: {error}"
             status = SHORT_OF_MEMORY if self._fits_a_whole_gpu(error) else "failed"
@@ -237,7 +239,7 @@ class Configuration:
                 for run in self.runs:
                     run.folder.write_short(reason)
             rows = [run.rows[-1] for run in self.runs if run.rows]
-            return Step(rows, None, status, reason)
+            return EpochReport(rows, None, status, reason)
         return step
 
     def _fits_a_whole_gpu(self, error: Exception) -> bool:

@@ -154,7 +154,7 @@ def test_clock_disk_and_gpus() -> None:
     full = Gpu("A10G", 24.0, 2.0, ())
     assert "may take 6.0 GiB and 2.0 are free" in str(judged(replace(FINE, gpus=(full,))))
     assert "may take" not in str(judged(replace(FINE, gpus=(full,)), 0.05))
-    orphan = Gpu("A10G", 24.0, 2.0, (Holder(4711, "ray::Trial", True, 22.0),))
+    orphan = Gpu("A10G", 24.0, 2.0, (Holder(4711, "ray::TrialActor", True, 22.0),))
     (error,) = levels(judged(replace(FINE, gpus=(orphan,))), "error")
     assert "kill -9 4711" in error
 
@@ -251,7 +251,7 @@ def test_whether_trials_on_a_gpu_take_turns(tmp_path: Path) -> None:
 def test_orphans_are_found_by_their_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a stand-in for NVIDIA's program that lists a process which lost its parent."""
     number = tmp_path / "number"
-    inner = f"echo $$ > {number}; exec -a ray::Trial sleep 60"
+    inner = f"echo $$ > {number}; exec -a ray::TrialActor sleep 60"
     subprocess.run(
         ["bash", "-c", f"setsid bash -c '{inner}' > /dev/null 2>&1 &"], check=True, timeout=10
     )

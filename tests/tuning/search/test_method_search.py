@@ -26,7 +26,7 @@ from tuning.search.space import make_space
 from tuning.search.trial import Tried
 from tuning.selection import Score
 from tuning.study.study import _work
-from tuning.worker.recorded_run import STORAGE_FAILED, Configuration, Step
+from tuning.worker.recorded_run import STORAGE_FAILED, EpochReport, TrialRunner
 
 BASE = Options(methods=("erm",), dataset="colored_digits", trials=6, seeds=2, epochs=9)
 
@@ -39,7 +39,7 @@ def search_of(folder: Path, method: str = "erm", **changes: Any) -> MethodSearch
 
 def train(search: MethodSearch, tried: Tried, rounds: int = 1000) -> None:
     """Train a configuration to its end, or for some rounds, as an actor does."""
-    configuration = Configuration(_work(tried, search.options, Resources(1, 0)))
+    configuration = TrialRunner(_work(tried, search.options, Resources(1, 0)))
     for _ in range(rounds):
         if not search.report(tried, configuration.step()):
             return
@@ -144,7 +144,7 @@ def test_what_an_earlier_session_let_go_on_is_not_pruned_when_replayed(tmp_path:
 
 def test_a_record_that_cannot_be_kept_ends_the_study_and_fails_nothing(tmp_path: Path) -> None:
     search = search_of(tmp_path)
-    lost = Step([], None, STORAGE_FAILED, "no room")
+    lost = EpochReport([], None, STORAGE_FAILED, "no room")
     for _ in range(3):
         tried = search.next_work()
         assert tried is not None
@@ -220,7 +220,7 @@ def test_what_won_and_what_is_done_is_as_if_all_trials_were_looked_at(
         if generator.random() < 0.1:
             search.lost(tried)
         else:
-            search.report(tried, Step([row], Score(value, 0.5, -number), status, ""))
+            search.report(tried, EpochReport([row], Score(value, 0.5, -number), status, ""))
         running = [t for t in running if t.status == "running"]
         trials = search.trials.values()
         good = [t for t in trials if t.finished and t.status != "failed" and t.best]
@@ -255,7 +255,9 @@ def test_a_trial_whose_machines_are_taken_away_has_not_failed(tmp_path: Path) ->
     for gone in (2, 3, 4, 5, 5, 5):  # nodes that the cluster has lost, as far as it knows
         assert dies(search, gone).status == "waiting"
     (tried,) = search.trials.values()
-    search.report(tried, Step([], None, STORAGE_FAILED, "the network"))  # no death, and forgiven
+    search.report(
+        tried, EpochReport([], None, STORAGE_FAILED, "the network")
+    )  # no death, and forgiven
     assert tried.status == "waiting"
     assert dies(search, 5).status == "failed"
     search = search_of(tmp_path / "other", trials=1)
@@ -293,7 +295,7 @@ def test_a_process_that_dies_after_its_end_costs_nothing(tmp_path: Path) -> None
     search = search_of(tmp_path, trials=1, epochs=2)
     tried = search.next_work()
     assert tried is not None
-    configuration = Configuration(_work(tried, search.options, Resources(1, 0)))
+    configuration = TrialRunner(_work(tried, search.options, Resources(1, 0)))
     search.report(tried, configuration.step())
     configuration.step()  # ends, and dies before the study hears of it
     search.lost(tried)

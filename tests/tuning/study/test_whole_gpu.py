@@ -15,7 +15,7 @@ from tests.tuning.search.test_method_search import search_of
 from tests.tuning.test_resources import start_with_gpu, stop
 from tests.tuning.worker.test_recorded_run import folders, numbers, work
 from tuning.records.records import RunFolder
-from tuning.worker.recorded_run import SHORT_OF_MEMORY, Configuration, Step
+from tuning.worker.recorded_run import SHORT_OF_MEMORY, EpochReport, TrialRunner
 
 ROUND = Run.round
 
@@ -27,10 +27,10 @@ def too_large(self: Run) -> Row:
     return ROUND(self)
 
 
-def run_out(given: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> Step:
+def run_out(given: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> EpochReport:
     with monkeypatch.context() as patched:
         patched.setattr(Run, "round", too_large)
-        configuration = Configuration(given)
+        configuration = TrialRunner(given)
         configuration.step()
         return configuration.step()
 
@@ -42,7 +42,7 @@ def test_it_goes_on_with_a_whole_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert step.status == SHORT_OF_MEMORY
     assert folder.end is None
     before = folder.rows()
-    again = Configuration({**given, "gpu_share": 1.0})
+    again = TrialRunner({**given, "gpu_share": 1.0})
     steps = [again.step() for _ in range(3)]
     assert [s.status for s in steps] == ["", "", "completed"]
     assert folder.rows()[:1] == before
@@ -50,7 +50,7 @@ def test_it_goes_on_with_a_whole_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert folder.end["retried_whole_gpu"] is True
     assert "ran again on a whole GPU after OutOfMemoryError: CUDA out" in folder.end["reason"]
     whole = work(tmp_path / "whole")
-    other = Configuration(whole)
+    other = TrialRunner(whole)
     for _ in range(3):
         other.step()
     assert numbers(folder.rows()) == numbers(folders(whole)[0].rows())
@@ -84,7 +84,9 @@ def test_it_waits_for_a_whole_gpu_also_after_a_resume(tmp_path: Path) -> None:
     tried = search.next_work()
     assert tried is not None
     tried.folders[0].write_short("OutOfMemoryError: too large")  # as its actor does
-    assert not search.report(tried, Step([], None, SHORT_OF_MEMORY, "OutOfMemoryError: too large"))
+    assert not search.report(
+        tried, EpochReport([], None, SHORT_OF_MEMORY, "OutOfMemoryError: too large")
+    )
     assert not tried.finished
     for session in (search, search_of(tmp_path, trials=1, search="random")):
         assert session.next_work() is None

@@ -19,7 +19,7 @@ from core.recipe.trial_key import make_key
 from core.training.run import Run
 from datasets.benchmark import Meter
 from tuning.records.records import RunFolder
-from tuning.worker.recorded_run import STORAGE_FAILED, Configuration, Step
+from tuning.worker.recorded_run import STORAGE_FAILED, EpochReport, TrialRunner
 
 
 def work(
@@ -28,15 +28,15 @@ def work(
     config = {"epochs": 3, **changes.pop("config", {})}
     benchmark = datasets.load("colored_digits")
     keys = [make_key(methods.load(method), benchmark, config, seed, detect()) for seed in seeds]
-    duty = {
+    chosen = {
         "rule": "validation_worst_group_accuracy", "confirm": False, "audit": False,
         "keep_model": False, "data_root": "data", **changes,
     }  # fmt: skip
     runs = [{"folder": str(folder / key.digest), "key": key.as_dict()} for key in keys]
-    return {"runs": runs, "duty": duty}
+    return {"runs": runs, "options": chosen}
 
 
-def finish(configuration: Configuration) -> list[Step]:
+def finish(configuration: TrialRunner) -> list[EpochReport]:
     steps = [configuration.step()]
     while not steps[-1].status:
         steps.append(configuration.step())
@@ -53,35 +53,35 @@ def folders(given: dict[str, Any]) -> list[RunFolder]:
 
 def test_killed_after_any_round_goes_on_to_the_same_rows(tmp_path: Path) -> None:
     whole = work(tmp_path / "whole", method="jtt", config={"T": 1, "up": 4})
-    finish(Configuration(whole))
+    finish(TrialRunner(whole))
     (expected,) = folders(whole)
     for done in range(4):
         broken = work(tmp_path / f"broken{done}", method="jtt", config={"T": 1, "up": 4})
-        first = Configuration(broken)
+        first = TrialRunner(broken)
         for _ in range(done):
             first.step()
         (folder,) = folders(broken)
         before = folder.rows()
-        finish(Configuration(broken))  # another process would read the same files
+        finish(TrialRunner(broken))  # another process would read the same files
         assert numbers(folder.rows()) == numbers(expected.rows())
         assert folder.rows()[:done] == before  # replayed, not trained again: same seconds
 
 
 def test_killed_between_row_and_state_keeps_the_row(tmp_path: Path) -> None:
     given = work(tmp_path)
-    configuration = Configuration(given)
+    configuration = TrialRunner(given)
     configuration.step()
     (folder,) = folders(given)
     state = (folder.path / "last.pt").read_bytes()
     configuration.step()
     (folder.path / "last.pt").write_bytes(state)  # as if the second round's state was not written
     second = folder.rows()[1]
-    finish(Configuration(given))
+    finish(TrialRunner(given))
     rows = folder.rows()
     assert rows[1] == second  # trained once more to catch up, but recorded once
     assert len(rows) == 3
     whole = work(tmp_path / "whole")
-    finish(Configuration(whole))
+    finish(TrialRunner(whole))
     assert numbers(rows) == numbers(folders(whole)[0].rows())
 
 
@@ -90,11 +90,11 @@ def test_killed_between_row_and_state_keeps_the_row(tmp_path: Path) -> None:
 def test_any_lost_or_damaged_file_costs_time_only(
     lost: str, damage: bytes | None, tmp_path: Path
 ) -> None:
-    duty: dict[str, Any] = {"audit": True, "confirm": True}
-    whole = work(tmp_path / "whole", **duty)
-    finish(Configuration(whole))
-    broken = work(tmp_path / "broken", **duty)
-    first = Configuration(broken)
+    chosen: dict[str, Any] = {"audit": True, "confirm": True}
+    whole = work(tmp_path / "whole", **chosen)
+    finish(TrialRunner(whole))
+    broken = work(tmp_path / "broken", **chosen)
+    first = TrialRunner(broken)
     for _ in range(2):
         first.step()
     (folder,) = folders(broken)
@@ -103,7 +103,7 @@ def test_any_lost_or_damaged_file_costs_time_only(
         path.unlink(missing_ok=True)
     else:
         path.write_bytes(damage)
-    steps = finish(Configuration(broken))
+    steps = finish(TrialRunner(broken))
     assert steps[-1].status == "completed", steps[-1].reason
     (expected,) = folders(whole)
     assert numbers(folder.rows()) == numbers(expected.rows())
@@ -127,7 +127,7 @@ def full_disk(room: int) -> Iterator[None]:
 @pytest.mark.parametrize("room", [100, 4000])  # not even a row; a row and no state
 def test_a_full_disk_fails_no_configuration(room: int, tmp_path: Path) -> None:
     given = work(tmp_path)
-    configuration = Configuration(given)
+    configuration = TrialRunner(given)
     configuration.step()
     with full_disk(room):
         step = configuration.step()
@@ -136,19 +136,19 @@ def test_a_full_disk_fails_no_configuration(room: int, tmp_path: Path) -> None:
     (folder,) = folders(given)
     assert folder.end is None
     assert not [path for path in folder.path.iterdir() if path.name.startswith(".new")]
-    finish(Configuration(given))
+    finish(TrialRunner(given))
     whole = work(tmp_path / "whole")
-    finish(Configuration(whole))
+    finish(TrialRunner(whole))
     assert numbers(folder.rows()) == numbers(folders(whole)[0].rows())
 
 
 def test_seeds_of_a_configuration_stay_in_step_when_one_has_ended(tmp_path: Path) -> None:
     given = work(tmp_path, seeds=(1000, 1001))
-    configuration = Configuration(given)
+    configuration = TrialRunner(given)
     configuration.step()
     one = folders(given)[0]
     one.write_end({"status": "pruned", "reason": "", "rows": one.rows()})
-    steps = finish(Configuration(given))
+    steps = finish(TrialRunner(given))
     assert [[row["round"] for row in step.rows] for step in steps] == [[1, 1], [2, 2], [3, 3]]
 
 
@@ -156,7 +156,7 @@ def test_confirmation_reads_the_chosen_round_even_if_its_state_is_lost(tmp_path:
     ends = []
     for name in ("kept", "lost"):
         given = work(tmp_path / name, confirm=True)
-        configuration = Configuration(given)
+        configuration = TrialRunner(given)
         for _ in range(2):
             configuration.step()
         (folder,) = folders(given)
@@ -171,7 +171,7 @@ def test_confirmation_reads_the_chosen_round_even_if_its_state_is_lost(tmp_path:
 
 def test_test_metrics_are_those_of_the_chosen_round(tmp_path: Path) -> None:
     given = work(tmp_path, confirm=True)
-    finish(Configuration(given))
+    finish(TrialRunner(given))
     (folder,) = folders(given)
     assert folder.end is not None
     chosen = folder.end["best_round"]
@@ -195,16 +195,16 @@ def test_search_trials_never_read_the_test_split(
         return original(self, split, batch_averaged)
 
     monkeypatch.setattr(Run, "evaluate", watched)
-    finish(Configuration(work(tmp_path / "search")))
+    finish(TrialRunner(work(tmp_path / "search")))
     assert set(looked) == {"validation"}
     looked.clear()
-    finish(Configuration(work(tmp_path / "confirm", confirm=True)))
+    finish(TrialRunner(work(tmp_path / "confirm", confirm=True)))
     assert looked.count("test") == 1
 
 
 def test_audit_lies_in_a_file_of_its_own(tmp_path: Path) -> None:
     given = work(tmp_path, audit=True, rule="oracle_test_worst_group_accuracy")
-    steps = finish(Configuration(given))
+    steps = finish(TrialRunner(given))
     (folder,) = folders(given)
     assert len(folder.audit()) == 3
     assert "test" not in folder.rows()[0]
@@ -214,9 +214,9 @@ def test_audit_lies_in_a_file_of_its_own(tmp_path: Path) -> None:
 
 def test_several_seeds_are_averaged_and_each_is_its_own_run(tmp_path: Path) -> None:
     both = work(tmp_path / "both", seeds=(1000, 1001))
-    steps = finish(Configuration(both))
+    steps = finish(TrialRunner(both))
     alone = work(tmp_path / "alone", seeds=(1001,))
-    finish(Configuration(alone))
+    finish(TrialRunner(alone))
     assert numbers(folders(both)[1].rows()) == numbers(folders(alone)[0].rows())
     for step in steps:
         values = [row["validation"]["worst_group_accuracy"] for row in step.rows]
@@ -226,7 +226,7 @@ def test_several_seeds_are_averaged_and_each_is_its_own_run(tmp_path: Path) -> N
 
 def test_patience_counts_eligible_rounds_without_a_better_value(tmp_path: Path) -> None:
     given = work(tmp_path, config={"epochs": 30, "patience": 2, "lr": 1e-6})
-    steps = finish(Configuration(given))
+    steps = finish(TrialRunner(given))
     values = [step.score.value for step in steps if step.score]
     assert steps[-1].status == "stopped_early"
     assert max(values[:-2]) >= max(values[-2:])
@@ -236,7 +236,7 @@ def test_patience_counts_eligible_rounds_without_a_better_value(tmp_path: Path) 
 
 def test_infinite_loss_ends_the_configuration_with_its_reason(tmp_path: Path) -> None:
     given = work(tmp_path, config={"lr": 1000.0})
-    step = finish(Configuration(given))[-1]
+    step = finish(TrialRunner(given))[-1]
     assert step.status == "failed"
     assert "loss not finite in round" in step.reason
     (folder,) = folders(given)
@@ -251,7 +251,7 @@ def test_work_is_plain_data(tmp_path: Path) -> None:
 
 def test_predictions_and_weights_are_kept(tmp_path: Path) -> None:
     given = work(tmp_path, confirm=True, keep_model=True)
-    finish(Configuration(given))
+    finish(TrialRunner(given))
     (folder,) = folders(given)
     table = pd.read_parquet(folder.path / "predictions.parquet")
     assert folder.end is not None
