@@ -7,7 +7,7 @@ random sample; validation and test hold at most ``--most`` posts of each group, 
 accuracies are not those of the posts as they come. Posts on which one rater of three would turn the
 label are left out: with all 11,139 training posts a linear model of their words does no better
 there than chance. The learning rate, the batch size and JTT's first stage are fixed; the search is
-over weight decay and the methods' own knobs.
+over weight decay and the methods' own hyperparameters.
 
     python -m benchmarks.civil_posts --work WORK [--train 1000] [--most 120] [tune options]
 

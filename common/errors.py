@@ -12,7 +12,7 @@ class UserError(Exception):
     """A mistake of the user's, told in one message: what was received, what was expected."""
 
 
-class Problems(UserError):
+class ValidationErrors(UserError):
     """Several mistakes, told at once.
 
     Args:
@@ -24,13 +24,15 @@ class Problems(UserError):
         super().__init__("\n".join(self.problems))
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def suggest_name(name: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the known name closest to ``name``, or ``""``."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean '{match[0]}'?)" if match else ""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+def unknown_name_message(kind: str, name: str, known: Iterable[str]) -> str:
     """Return the sentence that refuses an unknown name: nearest right one and all known ones."""
     names = sorted(known)
-    return f"unknown {kind} '{name}'{nearest(name, names)}; known: {', '.join(names) or 'none'}"
+    return (
+        f"unknown {kind} '{name}'{suggest_name(name, names)}; known: {', '.join(names) or 'none'}"
+    )

@@ -1,12 +1,12 @@
-"""Knobs: the hyperparameters that a search may turn, with their domains.
+"""Hyperparameters that a search may set, with their domains.
 
-A knob is written in YAML as one domain, a default and, optionally, a condition::
+A hyperparameter is written in YAML as one domain, a default and, optionally, a condition::
 
     eta: {log_uniform: [0.001, 0.1], default: 0.01}
     momentum: {uniform: [0, 0.99], default: 0.9, when: {optimizer: sgd}}
 
-A benchmark brings the knobs that belong to its data (learning rate, batch size), a method those
-that it adds.
+A benchmark defines the hyperparameters that belong to its data (learning rate, batch size), a
+method those that it adds.
 """
 
 import math
@@ -16,25 +16,25 @@ from typing import Any
 
 import numpy as np
 
-from common.errors import nearest
+from common.errors import suggest_name
 
 Scalar = bool | int | float | str
-Config = dict[str, Scalar]
+Hyperparameters = dict[str, Scalar]
 
 RANGES = ("uniform", "log_uniform", "integer", "log_integer")
 KINDS = ("choice", *RANGES)
 
 
 @dataclass(frozen=True)
-class Knob:
+class Hyperparameter:
     """One hyperparameter's domain.
 
     Args:
         kind: ``choice``, ``uniform``, ``log_uniform``, ``integer`` or ``log_integer``.
         values: The choices, or the bounds ``(low, high)``, both included.
-        default: The value where no search sets the knob.
-        when: The values of other knobs for which this one has a meaning; elsewhere it keeps its
-            default and is not searched.
+        default: The value where no search sets the hyperparameter.
+        when: The values of other hyperparameters for which this one has a meaning; elsewhere it
+            keeps its default and is not searched.
     """
 
     kind: str
@@ -137,8 +137,8 @@ class Knob:
         return sorted({round(v) for v in values}) if self.integer else sorted(set(values))
 
 
-def parse(where: str, text: object, problems: list[str]) -> Knob | None:
-    """Read one knob from its YAML mapping.
+def parse(where: str, text: object, problems: list[str]) -> Hyperparameter | None:
+    """Read one hyperparameter from its YAML mapping.
 
     Args:
         where: The file and key, as error messages name it.
@@ -146,7 +146,7 @@ def parse(where: str, text: object, problems: list[str]) -> Knob | None:
         problems: Receives a sentence per mistake.
 
     Returns:
-        The knob, or None where a mistake was found.
+        The hyperparameter, or None where a mistake was found.
     """
     before = len(problems)
     problems.extend(f"{where}: {problem}" for problem in _mistakes(text))
@@ -157,12 +157,12 @@ def parse(where: str, text: object, problems: list[str]) -> Knob | None:
         str(name): tuple(value) if isinstance(value, list) else (value,)
         for name, value in text.get("when", {}).items()
     }
-    knob = Knob(kind, tuple(text[kind]), text["default"], when)
-    rule = knob.broken_rule(knob.default)
+    hyperparameter = Hyperparameter(kind, tuple(text[kind]), text["default"], when)
+    rule = hyperparameter.broken_rule(hyperparameter.default)
     if rule is not None:
-        problems.append(f"{where}: default is {knob.default!r}, expected {rule}")
+        problems.append(f"{where}: default is {hyperparameter.default!r}, expected {rule}")
         return None
-    return knob
+    return hyperparameter
 
 
 def _mistakes(text: object) -> Iterator[str]:
@@ -171,7 +171,7 @@ def _mistakes(text: object) -> Iterator[str]:
         return
     for key in text:
         if key not in (*KINDS, "default", "when"):
-            yield f"unknown key '{key}'{nearest(str(key), (*KINDS, 'default', 'when'))}"
+            yield f"unknown key '{key}'{suggest_name(str(key), (*KINDS, 'default', 'when'))}"
     kinds = [kind for kind in KINDS if kind in text]
     if len(kinds) != 1:
         yield f"received {kinds or 'no domain'}, expected exactly one of {', '.join(KINDS)}"
@@ -179,7 +179,7 @@ def _mistakes(text: object) -> Iterator[str]:
     if "default" not in text:
         yield "no default: a run without a search needs one"
     if not isinstance(text.get("when", {}), Mapping):
-        yield f"when: received {text['when']!r}, expected a mapping from knob to value"
+        yield f"when: received {text['when']!r}, expected a mapping from hyperparameter to value"
     yield from _domain_mistakes(kinds[0], text[kinds[0]])
 
 
@@ -207,33 +207,40 @@ def _domain_mistakes(kind: str, values: Any) -> Iterator[str]:
         yield f"{kind}: received {values!r}, expected whole numbers"
 
 
-def active(knobs: Mapping[str, Knob], config: Mapping[str, Scalar]) -> list[str]:
-    """Return the names of the knobs whose conditions hold under ``config``.
+def active(
+    hyperparameters: Mapping[str, Hyperparameter], config: Mapping[str, Scalar]
+) -> list[str]:
+    """Return the names of the hyperparameters whose conditions hold under ``config``.
 
-    A knob whose condition names an inactive knob is inactive too.
+    A hyperparameter whose condition names an inactive hyperparameter is inactive too.
     """
     names: list[str] = []
-    for name in ordered(knobs):
-        conditions = knobs[name].when.items()
+    for name in ordered(hyperparameters):
+        conditions = hyperparameters[name].when.items()
         if all(
-            config.get(other, knobs[other].default if other in knobs else None) in values
-            and (other not in knobs or other in names)
+            config.get(other, hyperparameters[other].default if other in hyperparameters else None)
+            in values
+            and (other not in hyperparameters or other in names)
             for other, values in conditions
         ):
             names.append(name)
     return names
 
 
-def ordered(knobs: Mapping[str, Knob]) -> list[str]:
-    """Return the knobs' names with each after those its condition names.
+def ordered(hyperparameters: Mapping[str, Hyperparameter]) -> list[str]:
+    """Return the hyperparameters' names with each after those its condition names.
 
     Raises:
         ValueError: If conditions form a circle.
     """
     done: list[str] = []
-    waiting = list(knobs)
+    waiting = list(hyperparameters)
     while waiting:
-        free = [n for n in waiting if all(o in done or o not in knobs for o in knobs[n].when)]
+        free = [
+            n
+            for n in waiting
+            if all(o in done or o not in hyperparameters for o in hyperparameters[n].when)
+        ]
         if not free:
             raise ValueError(f"the conditions of {', '.join(waiting)} form a circle")
         done += free

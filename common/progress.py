@@ -21,7 +21,7 @@ PATIENCE = 2.0  # seconds after which work counts as long
 INTERVAL = 15.0  # seconds between lines where stderr is no terminal
 
 
-class Counter:
+class ProgressBar:
     """Shows how much of a known amount is done, once it has taken two seconds.
 
     Args:

@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     add("--dataset", required=True, help=f"one of {', '.join(datasets.names())}")
     add("--seed", type=int, default=0, help="training seed (0)")
     add("--epochs", type=int, help="epochs of the last stage (the benchmark's)")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="value of a knob")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="value of a hyperparameter")
     add("--threads", type=int, default=1, help="CPU threads; a trial has its CPUs' number (1)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train (auto)")
     add("--deterministic", action="store_true", help="the same bits on CUDA too")

@@ -6,7 +6,7 @@ import inspect
 from functools import cache
 from pathlib import Path
 
-from common.errors import UserError, unknown
+from common.errors import UserError, unknown_name_message
 from datasets.benchmark import Benchmark
 
 FOLDERS = ("groups", "multitask")
@@ -62,7 +62,7 @@ def load(name: str, data_root: str | Path = "data", baseline: str = "") -> Bench
         UserError: If there is no such benchmark, or it takes no baseline.
     """
     if name not in names():
-        raise UserError(unknown("data set", name, names()))
+        raise UserError(unknown_name_message("data set", name, names()))
     module = importlib.import_module(_modules()[name])
     classes = [
         value

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
-from common.hyperparameters import Knob, Scalar
-from datasets.data_card import Card
+from common.hyperparameters import Hyperparameter, Scalar
+from datasets.data_card import DataCard
 
 SPLITS = ("train", "validation", "test")
 
@@ -25,8 +25,8 @@ Outputs = Tensor | Mapping[str, Tensor]  # of a model: logits, or an entry per t
 
 
 @dataclass(frozen=True)
-class Training:
-    """How a benchmark is trained unless told otherwise; every field can be set as a knob.
+class TrainingConfig:
+    """How a benchmark is trained by default; every field can be set like a hyperparameter.
 
     Args:
         model: A name of :mod:`core.models`, a public name of a pretrained model, or its folder.
@@ -72,34 +72,36 @@ class Training:
     compile: bool = False
     patience: int = 0
 
-    def settings(self) -> dict[str, Scalar]:
-        """Return the protocol as a mapping from knob to value."""
+    def as_dict(self) -> dict[str, Scalar]:
+        """Return the values by field."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
-_SWITCH = Knob("choice", (False, True), False)
+_SWITCH = Hyperparameter("choice", (False, True), False)
 
-# What a value given for a protocol field must obey: its kind, and the lowest and highest value.
+# The rules for a value of each field: its kind, and the lowest and highest value.
 # The model and the augmentation are checked where their names are known, in core.
-PROTOCOL_RULES: Mapping[str, Knob] = {
-    "epochs": Knob("integer", (1, 1_000_000), 1),
-    "lr": Knob("uniform", (0.0, 1e30), 0.0),
-    "weight_decay": Knob("uniform", (0.0, 1e30), 0.0),
-    "batch_size": Knob("integer", (1, 1_000_000), 1),
-    "optimizer": Knob("choice", ("sgd", "adam", "adamw"), "sgd"),
-    "momentum": Knob("uniform", (0.0, 1.0), 0.0),
-    "schedule": Knob(
+TRAINING_CONFIG_RULES: Mapping[str, Hyperparameter] = {
+    "epochs": Hyperparameter("integer", (1, 1_000_000), 1),
+    "lr": Hyperparameter("uniform", (0.0, 1e30), 0.0),
+    "weight_decay": Hyperparameter("uniform", (0.0, 1e30), 0.0),
+    "batch_size": Hyperparameter("integer", (1, 1_000_000), 1),
+    "optimizer": Hyperparameter("choice", ("sgd", "adam", "adamw"), "sgd"),
+    "momentum": Hyperparameter("uniform", (0.0, 1.0), 0.0),
+    "schedule": Hyperparameter(
         "choice", ("constant", "linear", "cosine_with_restarts", "step", "plateau"), "constant"
     ),
-    "warmup": Knob("uniform", (0.0, 1.0), 0.0),
-    "clip_norm": Knob("uniform", (0.0, 1e30), 0.0),
-    "clip": Knob("choice", ("all", "shared"), "all"),
-    "gradients": Knob("choice", ("exact", "matrix_free", "representation", "auto"), "exact"),
+    "warmup": Hyperparameter("uniform", (0.0, 1.0), 0.0),
+    "clip_norm": Hyperparameter("uniform", (0.0, 1e30), 0.0),
+    "clip": Hyperparameter("choice", ("all", "shared"), "all"),
+    "gradients": Hyperparameter(
+        "choice", ("exact", "matrix_free", "representation", "auto"), "exact"
+    ),
     "weighted_heads": _SWITCH,
-    "microbatch": Knob("integer", (0, 1_000_000), 0),
+    "microbatch": Hyperparameter("integer", (0, 1_000_000), 0),
     "checkpointing": _SWITCH,
     "compile": _SWITCH,
-    "patience": Knob("integer", (0, 1_000_000), 0),
+    "patience": Hyperparameter("integer", (0, 1_000_000), 0),
 }
 
 
@@ -187,14 +189,18 @@ class Benchmark(ABC):
 
     name: ClassVar[str]
     version: ClassVar[str]  # raised whenever splits, labels or metrics change
-    protocol: ClassVar[Training]
-    search: ClassVar[Mapping[str, Knob]]  # of what belongs to the data
-    selecting: ClassVar[str]  # the selection rule used by default
-    reported: ClassVar[tuple[str, ...]]  # the metrics of a table, the most telling one first
-    directions: Mapping[str, bool]  # of the metrics that rules may name: whether higher is better
-    percent: ClassVar[bool] = False  # whether metrics are shares that tables print in percent
+    training_config: ClassVar[TrainingConfig]
+    search: ClassVar[Mapping[str, Hyperparameter]]  # of what belongs to the data
+    selection_metric: ClassVar[str]  # the selection rule used by default
+    reported_metrics: ClassVar[
+        tuple[str, ...]
+    ]  # the metrics of a table, the most telling one first
+    higher_is_better: Mapping[
+        str, bool
+    ]  # of the metrics that rules may name: whether higher is better
+    as_percent: ClassVar[bool] = False  # whether metrics are shares that tables print in percent
     provides: ClassVar[frozenset[str]]  # what methods may need, e.g. "train_groups"
-    card: ClassVar[Card]  # what a reader should know of the data
+    card: ClassVar[DataCard]  # what a reader should know of the data
     modality: ClassVar[str] = ""  # "images" or "text", where augmentations may differ
     encoder: ClassVar[str | None] = None  # the default model of methods that need hidden states
 

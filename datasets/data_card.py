@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Card:
+class DataCard:
     """What ``python -m datasets.describe`` prints besides what it counts.
 
     Args:

@@ -78,7 +78,7 @@ def describe(benchmark: Benchmark, console: Console) -> None:
         return
     _contents(benchmark, console)
     console.print(Text(f"Trained: {_protocol(benchmark)}"))
-    console.print(Text(f"Selects: {benchmark.selecting}"))
+    console.print(Text(f"Selects: {benchmark.selection_metric}"))
     try:
         console.print(Text(f"Hash:    {benchmark.data_hash}"))
     except UserError as error:
@@ -86,7 +86,7 @@ def describe(benchmark: Benchmark, console: Console) -> None:
 
 
 def _protocol(benchmark: Benchmark) -> str:
-    found = benchmark.protocol
+    found = benchmark.training_config
     return (
         f"{found.model}, {found.epochs} epochs, batches of {found.batch_size}, {found.optimizer}, "
         f"lr {found.lr:g}, weight decay {found.weight_decay:g}, schedule {found.schedule}"

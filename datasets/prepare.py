@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import datasets
-from common.errors import Problems, UserError, nearest, unknown
+from common.errors import UserError, ValidationErrors, suggest_name, unknown_name_message
 from datasets.fetch.archives import extract, is_archive
 from datasets.fetch.http import download
 from datasets.fetch.sources import SOURCES, Source, mirrored, read_sources
@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         given = message.removeprefix("unrecognized arguments: ").split()[0]
         if given != message.split()[0]:
             known = [name for action in self._actions for name in action.option_strings]
-            message = f"unknown option '{given}'{nearest(given, known)}"
+            message = f"unknown option '{given}'{suggest_name(given, known)}"
         self.exit(2, f"error: {message}\n")
 
 
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for name in options.names:
             if name not in datasets.names():
-                raise UserError(unknown("data set", name, datasets.names()))
+                raise UserError(unknown_name_message("data set", name, datasets.names()))
         if options.source and len(options.names) > 1:
             raise UserError("--source is of one data set; several names: give --sources a file")
         if (options.source or options.sources != SOURCES) and not options.download:
@@ -123,7 +123,7 @@ def _run(name: str, options: argparse.Namespace) -> int:
             return 0
         benchmark = type(benchmark)(options.data_root)  # files may have changed since the last call
         found = check(benchmark) if options.check else prepare(benchmark, options)
-    except Problems as error:
+    except ValidationErrors as error:
         found = list(dict.fromkeys(error.problems))
     except UserError as error:
         print(f"error: {name}: {error}", file=sys.stderr)

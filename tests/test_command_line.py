@@ -45,7 +45,7 @@ GOOD = ["--method", "erm", "--dataset", "colored_digits"]
         (["--method", "ermm", "--dataset", "colored_digits"], ["'ermm'", "did you mean 'erm'"]),
         (["--method", "erm", "--dataset", "colored_digit"], ["did you mean 'colored_digits'"]),
         ([*GOOD, "--trails", "3"], ["--trails", "did you mean '--trials'"]),
-        ([*GOOD, "--set", "lrr=0.1"], ["unknown knob 'lrr'", "did you mean 'lr'"]),
+        ([*GOOD, "--set", "lrr=0.1"], ["unknown hyperparameter 'lrr'", "did you mean 'lr'"]),
         ([*GOOD, "--set", "lr=fast"], ["lr", "'fast'", "a number"]),
         ([*GOOD, "--set", "batch_size=1.5"], ["batch_size", "1.5", "whole number"]),
         ([*GOOD, "--set", "batch_size=0"], ["batch_size", "0", "from 1"]),

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 import datasets
-from common.hyperparameters import Config
+from common.hyperparameters import Hyperparameters
 from core.environment import detect
 from core.recipe import method as methods
 from core.recipe.trial_key import make_key
@@ -140,7 +140,7 @@ EVERY: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 # These read what another one's test lays out: the rest is the same code.
 SIBLINGS = {"civilcomments_fine", "civilcomments_small", "civilcomments_small_fine"}
-SMALL: dict[str, Config] = {
+SMALL: dict[str, Hyperparameters] = {
     "jtt": {"T": 1, "up": 2}, "tapt": {"pretrain_epochs": 1}, "dfr": {"c": 0.1},
 }  # fmt: skip
 BATCHES = {"nyuv2": 4, "cityscapes": 4, "qm9": 100}  # where it is not 24
@@ -163,13 +163,18 @@ def test_every_method_trains_an_epoch(name: str, tmp_path: Path) -> None:
     assert len(fitting) >= 15
     for method in fitting:
         size = BATCHES.get(name, 24)
-        config: Config = {"epochs": 1, "model": model, "batch_size": size, **SMALL.get(method, {})}
+        config: Hyperparameters = {
+            "epochs": 1,
+            "model": model,
+            "batch_size": size,
+            **SMALL.get(method, {}),
+        }
         key = make_key(methods.load(method), benchmark, config, 0, detect(gpu=False))
         run = Run(key, benchmark)
         rows = [run.round() for _ in range(run.total_rounds)]
         assert rows[-1]["eligible"], method
         assert all(math.isfinite(loss) for row in rows for loss in row["losses"].values())
-        for metric in benchmark.reported:
+        for metric in benchmark.reported_metrics:
             assert math.isfinite(rows[-1]["validation"][metric]), (method, metric)
         json.dumps(rows)
 

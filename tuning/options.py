@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from common.hyperparameters import Config
+from common.hyperparameters import Hyperparameters
 from tuning.records.storage import Place, absolute, place
 
 AUTO: Final = "auto"
@@ -88,6 +88,6 @@ class Options:
         return place(self.records) / self.dataset / method
 
     @property
-    def fixed(self) -> Config:
+    def fixed(self) -> Hyperparameters:
         """All values that the command fixes."""
         return {**self.pinned, **({} if self.epochs is None else {"epochs": self.epochs})}

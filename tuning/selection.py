@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.errors import UserError, unknown
+from common.errors import UserError, unknown_name_message
 
 Row = Mapping[str, Any]
 
@@ -66,7 +66,7 @@ def rule(name: str) -> Rule:
         UserError: If there is none.
     """
     if name not in RULES:
-        raise UserError(f"--select: {unknown('rule', name, RULES)}")
+        raise UserError(f"--select: {unknown_name_message('rule', name, RULES)}")
     return RULES[name]
 
 

@@ -7,7 +7,7 @@ path of a folder (:mod:`core.models.pretrained`).
 import inspect
 from collections.abc import Mapping
 
-from common.errors import UserError, nearest
+from common.errors import UserError, suggest_name
 from core.models.base import Encoder, Model
 from core.models.pretrained import KINDS, PUBLIC, load
 from core.models.pretrained import plain as pretrained_plain
@@ -59,7 +59,7 @@ def check(name: str) -> str | None:
         return None  # the public name of a model, which only its server can judge
     return (
         f"one of {known}, another public name such as 'owner/model', or the absolute path of a "
-        f"folder with a {' or '.join(sorted(KINDS))}{nearest(name, known)}"
+        f"folder with a {' or '.join(sorted(KINDS))}{suggest_name(name, known)}"
     )
 
 
@@ -81,7 +81,11 @@ def unavailable(name: str) -> str | None:
         rule = folder_rule(name, tuple(sorted(KINDS)))
         return None if rule is None else f"model '{name}': expected {rule}"
     problem = absent(name)
-    return None if problem is None else problem + ("" if name in PUBLIC else nearest(name, PUBLIC))
+    return (
+        None
+        if problem is None
+        else problem + ("" if name in PUBLIC else suggest_name(name, PUBLIC))
+    )
 
 
 def build(

@@ -8,8 +8,8 @@ from typing import NoReturn
 
 import yaml
 
-from common.errors import Problems, UserError, nearest
-from common.hyperparameters import Config
+from common.errors import UserError, ValidationErrors, suggest_name
+from common.hyperparameters import Hyperparameters
 from core.recipe.method import read_yaml
 
 
@@ -23,11 +23,11 @@ class Parser(argparse.ArgumentParser):
             given = found.group(1).split("=")[0]
             known = [option for action in self._actions for option in action.option_strings]
             kind = "option" if given.startswith("-") else "argument"
-            message = f"unknown {kind} '{given}'{nearest(given, known)}"
+            message = f"unknown {kind} '{given}'{suggest_name(given, known)}"
         self.exit(2, f"error: {message}\n")
 
 
-def check_epochs(config: Config, epochs: int | None) -> None:
+def check_epochs(config: Hyperparameters, epochs: int | None) -> None:
     """Refuse two ways of giving the epochs.
 
     Raises:
@@ -54,13 +54,13 @@ def read_baseline(path: str | Path | None) -> str:
     return text
 
 
-def pairs(texts: Sequence[str]) -> Config:
+def pairs(texts: Sequence[str]) -> Hyperparameters:
     """Return the values of ``key=value`` arguments, read as YAML scalars.
 
     Raises:
         Problems: If one is not of that form, or a key stands twice with different values.
     """
-    found: Config = {}
+    found: Hyperparameters = {}
     problems = []
     for text in texts:
         name, sign, value_text = text.partition("=")
@@ -75,5 +75,5 @@ def pairs(texts: Sequence[str]) -> Config:
         else:
             found[name] = value
     if problems:
-        raise Problems(problems)
+        raise ValidationErrors(problems)
     return found

@@ -1,9 +1,9 @@
 """Methods: one YAML per method in ``search_spaces/``, read and checked whole.
 
 Keys of a file: ``description``, ``paper``, ``needs``, ``recipe`` (:mod:`core.recipe.recipe`),
-``settings`` (of the training protocol, where the method has its own), ``search`` (the knobs that
-the method adds, :mod:`common.hyperparameters`), ``datasets`` (other domains of these knobs for one
-benchmark), ``grid`` and ``published`` (published grid and best values per benchmark).
+``settings`` (fields of the training config, where the method has its own), ``search`` (the
+hyperparameters that the method adds, :mod:`common.hyperparameters`), ``datasets`` (other domains of
+these for one benchmark), ``grid`` and ``published`` (published grid and best values per benchmark).
 """
 
 import difflib
@@ -16,13 +16,13 @@ from typing import Any
 import yaml
 
 import datasets
-from common import hyperparameters as knob_files
-from common.errors import Problems, UserError, nearest, unknown
-from common.hyperparameters import Config, Knob
+from common import hyperparameters as hyperparameter_files
+from common.errors import UserError, ValidationErrors, suggest_name, unknown_name_message
+from common.hyperparameters import Hyperparameter, Hyperparameters
 from core import models
 from core.recipe import recipe as recipes
 from core.recipe.recipe import Recipe
-from datasets.benchmark import PROTOCOL_RULES, Benchmark
+from datasets.benchmark import TRAINING_CONFIG_RULES, Benchmark
 
 FOLDER = Path(__file__).resolve().parents[2] / "search_spaces"
 KEYS = (
@@ -30,8 +30,8 @@ KEYS = (
 )  # fmt: skip
 NEEDS = ("train_groups", "validation_groups", "tasks", "encoder", "images", "text")
 IMPLIED = frozenset({"classification"})  # needs that a file need not name
-_ANY = Knob("integer", (0, 1), 0)
-SETTINGS = (*PROTOCOL_RULES, "model", "augmentation")
+_ANY = Hyperparameter("integer", (0, 1), 0)
+SETTINGS = (*TRAINING_CONFIG_RULES, "model", "augmentation")
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Method:
         paper: Where it was published.
         needs: What a benchmark must provide, such as ``train_groups``.
         recipe: The recipe.
-        settings: Protocol settings that the method changes, such as ``clip_norm``.
-        search: The knobs that the method adds.
-        exceptions: Other domains of these knobs, per benchmark.
-        grid: Published grid per benchmark: values per knob.
+        settings: Fields of the training config that the method changes, such as ``clip_norm``.
+        search: The hyperparameters that the method adds.
+        exceptions: Other domains of these hyperparameters, per benchmark.
+        grid: Published grid per benchmark: values per hyperparameter.
         published: Published best values per benchmark.
     """
 
@@ -56,14 +56,14 @@ class Method:
     paper: str
     needs: frozenset[str]
     recipe: Recipe
-    settings: Config
-    search: Mapping[str, Knob]
-    exceptions: Mapping[str, Mapping[str, Knob]]
+    settings: Hyperparameters
+    search: Mapping[str, Hyperparameter]
+    exceptions: Mapping[str, Mapping[str, Hyperparameter]]
     grid: Mapping[str, Mapping[str, list[Any]]]
-    published: Mapping[str, Config]
+    published: Mapping[str, Hyperparameters]
 
-    def knobs(self, benchmark: Benchmark) -> dict[str, Knob]:
-        """Return the knobs that a search on ``benchmark`` turns: the data's, then the method's."""
+    def hyperparameters(self, benchmark: Benchmark) -> dict[str, Hyperparameter]:
+        """Return the hyperparameters on ``benchmark``: the data's, then the method's."""
         own = {**self.search, **self.exceptions.get(benchmark.name, {})}
         return {**benchmark.search, **own}
 
@@ -129,11 +129,11 @@ def load(name: str, folder: Path = FOLDER) -> Method:
     """
     path = folder / f"{name}.yaml"
     if name not in names(folder):
-        raise UserError(unknown("method", name, names(folder)))
+        raise UserError(unknown_name_message("method", name, names(folder)))
     try:
         text = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
-        raise Problems(
+        raise ValidationErrors(
             [f"{_short(path)}: malformed YAML: {' '.join(str(error).split())}"]
         ) from None
     return parse(path, text)
@@ -148,26 +148,34 @@ def parse(path: Path, text: Any) -> Method:
     where = _short(path)
     problems: list[str] = []
     if not isinstance(text, Mapping):
-        raise Problems([f"{where}: received {text!r}, expected a mapping with {', '.join(KEYS)}"])
+        raise ValidationErrors(
+            [f"{where}: received {text!r}, expected a mapping with {', '.join(KEYS)}"]
+        )
     problems += [
-        f"{where}: unknown key '{key}'{nearest(str(key), KEYS)}" for key in text if key not in KEYS
+        f"{where}: unknown key '{key}'{suggest_name(str(key), KEYS)}"
+        for key in text
+        if key not in KEYS
     ]
     description = text.get("description", "")
     if not isinstance(description, str) or not description:
         problems.append(f"{where}: description: received {description!r}, expected a sentence")
-    search = _knobs(f"{where}: search", text.get("search"), problems)
+    search = _hyperparameters(f"{where}: search", text.get("search"), problems)
     exceptions = {
-        str(dataset): _knobs(f"{where}: datasets.{dataset}", knobs, problems)
-        for dataset, knobs in _mapping(f"{where}: datasets", text.get("datasets"), problems).items()
+        str(dataset): _hyperparameters(f"{where}: datasets.{dataset}", hyperparameters, problems)
+        for dataset, hyperparameters in _mapping(
+            f"{where}: datasets", text.get("datasets"), problems
+        ).items()
     }
-    written = _mapping("", text.get("search"), [])  # a knob with a mistake has a name all the same
+    written = _mapping(
+        "", text.get("search"), []
+    )  # a hyperparameter with a mistake has a name all the same
     known = {str(name): search.get(str(name), _ANY) for name in written}
     recipe = recipes.parse(f"{where}: recipe", text.get("recipe"), known, problems)
     needs = text.get("needs") or []
     if not isinstance(needs, list) or not all(need in NEEDS for need in needs):
         problems.append(f"{where}: needs: received {needs!r}, expected a list of {list(NEEDS)}")
         needs = []
-    settings: Config = {}
+    settings: Hyperparameters = {}
     for name, value in _mapping(f"{where}: settings", text.get("settings"), problems).items():
         rule = f"one of {list(SETTINGS)}" if name not in SETTINGS else check_setting(name, value)
         if rule is not None:
@@ -182,7 +190,7 @@ def parse(path: Path, text: Any) -> Method:
         close = difflib.get_close_matches(dataset, datasets.names(), n=1, cutoff=0.8)
         problems += [f"{where}: unknown data set '{dataset}' (did you mean '{c}'?)" for c in close]
     if problems or recipe is None:
-        raise Problems(problems)
+        raise ValidationErrors(problems)
     return Method(
         path.stem, description, str(text.get("paper", "")),
         frozenset(needs) | (recipe.needs() & IMPLIED), recipe, settings, search, exceptions, grid,
@@ -191,13 +199,13 @@ def parse(path: Path, text: Any) -> Method:
 
 
 def check_setting(name: str, value: object) -> str | None:
-    """Return which rule a value for a protocol setting breaks, or None."""
+    """Return the rule that a value for a field of the training config breaks, or None."""
     if name == "model":
         return models.check(str(value))
     if name == "augmentation":
         known = sorted(recipes.vocabulary("augmentations"))
         return None if value in known else f"one of {known}"
-    return PROTOCOL_RULES[name].broken_rule(value)
+    return TRAINING_CONFIG_RULES[name].broken_rule(value)
 
 
 def _short(path: Path) -> str:
@@ -213,21 +221,22 @@ def _mapping(where: str, text: object, problems: list[str]) -> Mapping[Any, Any]
     return text
 
 
-def _knobs(where: str, text: object, problems: list[str]) -> dict[str, Knob]:
+def _hyperparameters(where: str, text: object, problems: list[str]) -> dict[str, Hyperparameter]:
     found = {}
     for name, domain in _mapping(where, text, problems).items():
         if name in SETTINGS:
             problems.append(
-                f"{where}.{name}: belongs to the benchmark; a method holds only the knobs it adds"
+                f"{where}.{name}: belongs to the benchmark; a method defines only the "
+                "hyperparameters that it adds"
             )
-        knob = knob_files.parse(f"{where}.{name}", domain, problems)
-        if knob is not None:
-            found[str(name)] = knob
+        hyperparameter = hyperparameter_files.parse(f"{where}.{name}", domain, problems)
+        if hyperparameter is not None:
+            found[str(name)] = hyperparameter
     return found
 
 
 def _configurations(
-    where: str, text: object, search: Mapping[str, Knob], lists: bool, problems: list[str]
+    where: str, text: object, search: Mapping[str, Hyperparameter], lists: bool, problems: list[str]
 ) -> dict[str, Any]:
     """Read ``grid`` (lists of values) or ``published`` (values), per benchmark."""
     found: dict[str, Any] = {}
@@ -236,45 +245,50 @@ def _configurations(
         for name, value in config.items():
             key = f"{where}.{dataset}.{name}"
             if name not in search and name not in SETTINGS:
-                problems.append(f"{key}: {unknown('knob', str(name), (*search, *SETTINGS))}")
+                problems.append(
+                    f"{key}: "
+                    + unknown_name_message("hyperparameter", str(name), (*search, *SETTINGS))
+                )
             elif lists and not (isinstance(value, list) and value):
                 problems.append(f"{key}: received {value!r}, expected a list of values")
             elif name in SETTINGS:
                 rules = {check_setting(name, v) for v in (value if lists else [value])} - {None}
                 problems += [f"{key}: received {value!r}, expected {rule}" for rule in rules]
             elif not all(_alike(search[name], v) for v in (value if lists else [value])):
-                problems.append(f"{key}: received {value!r}, expected values like the knob's")
+                problems.append(
+                    f"{key}: received {value!r}, expected values like the hyperparameter's"
+                )
         found[str(dataset)] = config
     return found
 
 
-def _alike(knob: Knob, value: object) -> bool:
-    """Whether a value has a knob's kind; published values may lie outside of our ranges."""
-    words = isinstance(knob.default, str)
+def _alike(hyperparameter: Hyperparameter, value: object) -> bool:
+    """Return whether a value is of the right kind; published values may be out of our ranges."""
+    words = isinstance(hyperparameter.default, str)
     return isinstance(value, str) if words else isinstance(value, (int, float))
 
 
 def _contradictions(
     where: str,
-    search: Mapping[str, Knob],
-    exceptions: Mapping[str, Mapping[str, Knob]],
+    search: Mapping[str, Hyperparameter],
+    exceptions: Mapping[str, Mapping[str, Hyperparameter]],
     recipe: Recipe | None,
     needs: frozenset[str],
 ) -> list[str]:
     found = [
-        f"{where}: datasets.{dataset}: {unknown('knob', name, search)}"
-        for dataset, knobs in exceptions.items()
-        for name in knobs
+        f"{where}: datasets.{dataset}: {unknown_name_message('hyperparameter', name, search)}"
+        for dataset, hyperparameters in exceptions.items()
+        for name in hyperparameters
         if name not in search
     ]
     known = (*search, *SETTINGS)
-    for name, knob in search.items():
+    for name, hyperparameter in search.items():
         found += [
-            f"{where}: search.{name}.when: {unknown('knob', other, known)}"
-            for other in knob.when
+            f"{where}: search.{name}.when: {unknown_name_message('hyperparameter', other, known)}"
+            for other in hyperparameter.when
             if other not in known
         ]
-        for other, values in knob.when.items():
+        for other, values in hyperparameter.when.items():
             rules = [search[other].broken_rule(v) for v in values] if other in search else []
             found += [
                 f"{where}: search.{name}.when.{other}: received {list(values)}, expected {rule}"
@@ -282,12 +296,12 @@ def _contradictions(
                 if rule is not None
             ]
     try:
-        knob_files.ordered(search)
+        hyperparameter_files.ordered(search)
     except ValueError as error:
         found.append(f"{where}: search: {error}")
     if recipe is not None:
-        conditions = {other for knob in search.values() for other in knob.when}
-        used = recipe.knobs() | conditions
+        conditions = {other for hyperparameter in search.values() for other in hyperparameter.when}
+        used = recipe.hyperparameters() | conditions
         found += [f"{where}: search.{name}: no part of the recipe uses it"
                   for name in search if name not in used]  # fmt: skip
         found += [f"{where}: needs: the recipe needs {need}, which is not listed"

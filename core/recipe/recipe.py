@@ -1,4 +1,4 @@
-"""Recipes: the four answers that make a method, with names of knobs where a search may choose.
+"""Recipes: the four answers that make a method; a search may choose the hyperparameters.
 
 In YAML a component is its name, or its name with parameters::
 
@@ -7,7 +7,7 @@ In YAML a component is its name, or its name with parameters::
     weighting: {fixed: {weights: {l1: reg}}}
     stages: [train]
 
-A parameter's value is a constant or, as a word, the name of a knob (here ``reg``). The
+A parameter's value is a constant or, as a word, the name of a hyperparameter (here ``reg``). The
 vocabulary is closed: samplers of :mod:`core.samplers`, and the files of ``core/objectives``,
 ``core/weighting/methods`` and ``core/stages``.
 """
@@ -19,8 +19,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from common.errors import unknown
-from common.hyperparameters import Knob, Scalar
+from common.errors import unknown_name_message
+from common.hyperparameters import Hyperparameter, Scalar
 from core.augmentations.base import Augmentation
 from core.objectives.base import Objective
 from core.registry import components
@@ -35,7 +35,7 @@ PARTS = ("sampler", "objectives", "weighting", "stages")
 
 @dataclass(frozen=True)
 class Component:
-    """One component of a recipe: its name and parameters (constants or names of knobs)."""
+    """A component of a recipe: its name and parameters (constants or hyperparameters' names)."""
 
     name: str
     parameters: Mapping[str, Any]
@@ -56,13 +56,13 @@ class Recipe:
         needs = {need for part in self.objectives for need in known[part.name].needs}
         return frozenset(needs | ({"train_groups"} if self.sampler in NEEDS_GROUPS else set()))
 
-    def knobs(self) -> set[str]:
-        """Return the names of the knobs that the recipe uses."""
+    def hyperparameters(self) -> set[str]:
+        """Return the names of the hyperparameters that the recipe uses."""
         parts = (*self.objectives, self.weighting, *self.stages)
         return {name for part in parts for name in _references(part.parameters)}
 
     def fill(self, values: Mapping[str, Scalar]) -> dict[str, Any]:
-        """Return the recipe as plain data with knobs replaced by values: part of a trial's key."""
+        """Return the recipe as plain data with values for hyperparameters, for a trial's key."""
 
         def one(part: Component) -> dict[str, Any]:
             return {part.name: _filled(part.parameters, values)}
@@ -129,7 +129,7 @@ def stage_rounds(filled: Mapping[str, Any], epochs: int) -> tuple[int, int]:
 
     Args:
         filled: The recipe with values.
-        epochs: The protocol's epochs, for stages that name none.
+        epochs: The training config's epochs, for stages that name none.
     """
     stages = [build("stages", part) for part in filled["stages"]]
     rounds = [(epochs if s.epochs is None else s.epochs, s.eligible) for s in stages]
@@ -137,14 +137,14 @@ def stage_rounds(filled: Mapping[str, Any], epochs: int) -> tuple[int, int]:
 
 
 def parse(
-    where: str, text: object, knobs: Mapping[str, Knob], problems: list[str]
+    where: str, text: object, hyperparameters: Mapping[str, Hyperparameter], problems: list[str]
 ) -> Recipe | None:
     """Read a recipe from its YAML mapping.
 
     Args:
         where: The file and key, as error messages name it.
         text: What the YAML holds there.
-        knobs: The knobs that parameters may name.
+        hyperparameters: The hyperparameters that parameters may name.
         problems: Receives a sentence per mistake.
 
     Returns:
@@ -154,20 +154,24 @@ def parse(
     if not isinstance(text, Mapping):
         problems.append(f"{where}: received {text!r}, expected a mapping with {', '.join(PARTS)}")
         return None
-    problems += [f"{where}: {unknown('part', str(k), PARTS)}" for k in text if k not in PARTS]
+    problems += [
+        f"{where}: {unknown_name_message('part', str(k), PARTS)}" for k in text if k not in PARTS
+    ]
     problems.extend(f"{where}: no {part}" for part in PARTS if part not in text)
     sampler = text.get("sampler", "uniform")
     if not isinstance(sampler, str) or sampler not in SAMPLERS:
-        problems.append(f"{where}.sampler: {unknown('sampler', str(sampler), SAMPLERS)}")
+        problems.append(
+            f"{where}.sampler: {unknown_name_message('sampler', str(sampler), SAMPLERS)}"
+        )
     parsed = {
-        part: _parse_list(f"{where}.{part}", part, text[part], knobs, problems)
+        part: _parse_list(f"{where}.{part}", part, text[part], hyperparameters, problems)
         for part in ("objectives", "stages")
         if part in text
     }
     weighting = None
     if "weighting" in text:
         weighting = _parse_one(
-            f"{where}.weighting", "weighting", text["weighting"], knobs, problems
+            f"{where}.weighting", "weighting", text["weighting"], hyperparameters, problems
         )
     if len(problems) > before or weighting is None:
         return None
@@ -175,19 +179,28 @@ def parse(
 
 
 def _parse_list(
-    where: str, part: str, text: object, knobs: Mapping[str, Knob], problems: list[str]
+    where: str,
+    part: str,
+    text: object,
+    hyperparameters: Mapping[str, Hyperparameter],
+    problems: list[str],
 ) -> tuple[Component, ...]:
     if not isinstance(text, list) or not text:
         problems.append(f"{where}: received {text!r}, expected a list with at least one name")
         return ()
     found = [
-        _parse_one(f"{where}[{i}]", part, item, knobs, problems) for i, item in enumerate(text)
+        _parse_one(f"{where}[{i}]", part, item, hyperparameters, problems)
+        for i, item in enumerate(text)
     ]
     return tuple(component for component in found if component is not None)
 
 
 def _parse_one(
-    where: str, part: str, text: object, knobs: Mapping[str, Knob], problems: list[str]
+    where: str,
+    part: str,
+    text: object,
+    hyperparameters: Mapping[str, Hyperparameter],
+    problems: list[str],
 ) -> Component | None:
     if isinstance(text, str):
         text = {text: {}}
@@ -197,7 +210,7 @@ def _parse_one(
     ((name, parameters),) = text.items()
     known = vocabulary(part)
     if name not in known:
-        problems.append(f"{where}: {unknown(part.rstrip('s'), str(name), known)}")
+        problems.append(f"{where}: {unknown_name_message(part.rstrip('s'), str(name), known)}")
         return None
     parameters = parameters or {}
     if not isinstance(parameters, Mapping):
@@ -207,9 +220,13 @@ def _parse_one(
     allowed.pop("return", None)
     for key, value in parameters.items():
         if key not in allowed:
-            problems.append(f"{where}.{name}: {unknown('parameter', str(key), allowed)}")
+            problems.append(
+                f"{where}.{name}: {unknown_name_message('parameter', str(key), allowed)}"
+            )
         else:
-            problems += _value_mistakes(f"{where}.{name}.{key}", allowed[key], value, knobs)
+            problems += _value_mistakes(
+                f"{where}.{name}.{key}", allowed[key], value, hyperparameters
+            )
     problems += [
         f"{where}.{name}: no value for '{parameter.name}'"
         for parameter in inspect.signature(known[name]).parameters.values()
@@ -219,9 +236,9 @@ def _parse_one(
 
 
 def _value_mistakes(
-    where: str, kind: Any, value: object, knobs: Mapping[str, Knob]
+    where: str, kind: Any, value: object, hyperparameters: Mapping[str, Hyperparameter]
 ) -> Iterator[str]:
-    """Yield what is wrong with a parameter's value: its kind, or a knob that does not exist."""
+    """Yield the mistakes in a parameter's value: a wrong kind, or an unknown hyperparameter."""
     options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     mapping = next((k for k in options if typing.get_origin(k) is not None), None)
     if mapping is not None:
@@ -229,21 +246,26 @@ def _value_mistakes(
             yield f"{where}: received {value!r}, expected a mapping from loss to weight"
             return
         for name, inner in value.items():
-            yield from _value_mistakes(f"{where}.{name}", typing.get_args(mapping)[1], inner, knobs)
+            yield from _value_mistakes(
+                f"{where}.{name}", typing.get_args(mapping)[1], inner, hyperparameters
+            )
         return
     if isinstance(value, str) and str not in options:
-        if value not in knobs:
-            yield f"{where}: {unknown('knob', value, knobs)}"
+        if value not in hyperparameters:
+            yield f"{where}: {unknown_name_message('hyperparameter', value, hyperparameters)}"
             return
-        knob = knobs[value]
-        if knob.words:
-            yield f"{where}: knob '{value}' is not of numbers, which this parameter expects"
-        elif int in options and not knob.whole:
-            yield f"{where}: knob '{value}' is not of whole numbers, which this parameter expects"
+        hyperparameter = hyperparameters[value]
+        if hyperparameter.words:
+            yield f"{where}: hyperparameter '{value}' has no numbers, which this parameter expects"
+        elif int in options and not hyperparameter.whole:
+            yield (
+                f"{where}: hyperparameter '{value}' is not of whole numbers, which this parameter "
+                "expects"
+            )
         return
     if not any(_is(option, value) for option in options):
         names = " or ".join("a whole number" if o is int else o.__name__ for o in options)
-        yield f"{where}: received {value!r}, expected {names} or the name of a knob"
+        yield f"{where}: received {value!r}, expected {names} or the name of a hyperparameter"
 
 
 def _is(kind: Any, value: object) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-from common.errors import Problems, unknown
-from common.hyperparameters import Config, Knob, Scalar
+from common.errors import ValidationErrors, unknown_name_message
+from common.hyperparameters import Hyperparameter, Hyperparameters, Scalar
 from core.environment import Environment
 from core.recipe.method import SETTINGS, Method, check_setting
 from core.recipe.recipe import check_recipe
@@ -26,7 +26,7 @@ class TrialKey:
         dataset: The benchmark's name.
         version: The benchmark's version, and its baseline where it has one.
         recipe: The recipe filled with values.
-        settings: The training protocol with the trial's values.
+        settings: The training config with the trial's values.
         seed: Seed of weights, sampling and dropout.
         environment: Device class, precision, threads.
         core: Version of the training core.
@@ -56,36 +56,40 @@ class TrialKey:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def defaults(method: Method, benchmark: Benchmark) -> Config:
-    """Return the settings unless told otherwise: the benchmark's protocol, then the method's.
+def defaults(method: Method, benchmark: Benchmark) -> Hyperparameters:
+    """Return the default training config: the benchmark's, changed by the method's settings.
 
     A method that needs hidden states gets the benchmark's encoder in place of its model.
     """
-    found = benchmark.protocol.settings()
+    found = benchmark.training_config.as_dict()
     if "encoder" in method.needs and benchmark.encoder is not None:
         found["model"] = benchmark.encoder
     return found | method.settings
 
 
-def values(method: Method, benchmark: Benchmark, config: Mapping[str, Scalar]) -> Config:
-    """Return every knob's and setting's value: :func:`defaults`, knobs' defaults, ``config``.
+def values(method: Method, benchmark: Benchmark, config: Mapping[str, Scalar]) -> Hyperparameters:
+    """Return the value of every hyperparameter and every field of the training config.
+
+    ``config`` wins over the hyperparameters' defaults, and they over :func:`defaults`.
 
     A whole number written as 1.0 becomes 1 and a setting's integer 1 stays 1, so that equal
     configurations have equal keys.
     """
-    knobs = method.knobs(benchmark)
-    merged: Config = {
+    hyperparameters = method.hyperparameters(benchmark)
+    merged: Hyperparameters = {
         **defaults(method, benchmark),
-        **{name: knob.default for name, knob in knobs.items()},
+        **{name: hyperparameter.default for name, hyperparameter in hyperparameters.items()},
         **config,
     }
-    protocol = benchmark.protocol.settings()
-    return {n: _canonical(v, knobs.get(n), protocol.get(n)) for n, v in merged.items()}
+    fields = benchmark.training_config.as_dict()
+    return {n: _canonical(v, hyperparameters.get(n), fields.get(n)) for n, v in merged.items()}
 
 
-def _canonical(value: Scalar, knob: Knob | None, setting: Scalar | None) -> Scalar:
-    if knob is not None:
-        return knob.canonical(value)
+def _canonical(
+    value: Scalar, hyperparameter: Hyperparameter | None, setting: Scalar | None
+) -> Scalar:
+    if hyperparameter is not None:
+        return hyperparameter.canonical(value)
     if isinstance(setting, float) and not isinstance(value, (str, bool)):
         return float(value)
     return int(value) if isinstance(value, float) and isinstance(setting, int) else value
@@ -103,7 +107,7 @@ def make_key(
     Args:
         method: The method.
         benchmark: The benchmark.
-        config: Values of knobs and settings that differ from the defaults.
+        config: Values of hyperparameters and settings that differ from the defaults.
         seed: The training seed.
         environment: Where it computes.
 
@@ -115,13 +119,15 @@ def make_key(
     merged = values(method, benchmark, config)
     if merged["warmup"] and merged["schedule"] in ROUNDWISE:
         where = f"{method.name} on {benchmark.name}: warmup: received {merged['warmup']}"
-        raise Problems([f"{where}, expected 0 with schedule {merged['schedule']}, which has none"])
+        raise ValidationErrors(
+            [f"{where}, expected 0 with schedule {merged['schedule']}, which has none"]
+        )
     recipe = method.recipe.fill(merged)
     try:
         check_recipe(recipe, benchmark, str(merged["gradients"]))
     except ValueError as error:
-        raise Problems([f"{method.name} on {benchmark.name}: {error}"]) from None
-    settings = {name: merged[name] for name in benchmark.protocol.settings()}
+        raise ValidationErrors([f"{method.name} on {benchmark.name}: {error}"]) from None
+    settings = {name: merged[name] for name in benchmark.training_config.as_dict()}
     return TrialKey(benchmark.name, benchmark.key_version, recipe, settings, seed, environment)
 
 
@@ -134,13 +140,16 @@ def check_config(method: Method, benchmark: Benchmark, config: Mapping[str, Scal
     Raises:
         Problems: A sentence per mistake.
     """
-    own = method.knobs(benchmark)
+    own = method.hyperparameters(benchmark)
     known = sorted({*own, *SETTINGS})
     problems = []
     for name, value in config.items():
         where = f"{method.name} on {benchmark.name}: {name}"
         if name not in known:
-            problems.append(f"{method.name} on {benchmark.name}: {unknown('knob', name, known)}")
+            problems.append(
+                f"{method.name} on {benchmark.name}: "
+                + unknown_name_message("hyperparameter", name, known)
+            )
         elif name in SETTINGS:
             rule = check_setting(name, value)
             if rule is not None:
@@ -148,15 +157,15 @@ def check_config(method: Method, benchmark: Benchmark, config: Mapping[str, Scal
         elif (rule := _kind_rule(own[name], value)) is not None:
             problems.append(f"{where}: received {value!r}, expected {rule}")
     if problems:
-        raise Problems(problems)
+        raise ValidationErrors(problems)
 
 
-def _kind_rule(knob: Knob, value: object) -> str | None:
-    """Return what kind of value a knob takes, if ``value`` is of another."""
-    if knob.words:
-        return knob.broken_rule(value)
+def _kind_rule(hyperparameter: Hyperparameter, value: object) -> str | None:
+    """Return what kind of value a hyperparameter takes, if ``value`` is of another."""
+    if hyperparameter.words:
+        return hyperparameter.broken_rule(value)
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not math.isfinite(cast(float, value)):
-        return "a whole number" if knob.whole else "a number"
+        return "a whole number" if hyperparameter.whole else "a number"
     whole = float(cast(float, value)).is_integer()
-    return "a whole number" if knob.whole and not whole else None
+    return "a whole number" if hyperparameter.whole and not whole else None

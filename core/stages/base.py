@@ -40,7 +40,7 @@ class Stage:
     """Rounds of training.
 
     Args:
-        epochs: Epochs; None takes the protocol's.
+        epochs: Epochs; None takes the training config's.
     """
 
     eligible: ClassVar[bool] = True  # whether selection may choose a round of this stage

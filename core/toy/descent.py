@@ -30,7 +30,7 @@ from rich.progress import track
 from scipy.optimize import minimize
 from torch import Tensor
 
-from common.errors import UserError, unknown
+from common.errors import UserError, unknown_name_message
 from core.recipe.assignments import Parser
 from core.registry import components
 from core.weighting import GradientWeighting, GramWeighting, LossWeighting, Weighting, load
@@ -233,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _check(methods: Sequence[str], out: Path, steps: int) -> None:
     for method in methods:
         if method not in names():
-            raise UserError(unknown("weighting", method, names()))
+            raise UserError(unknown_name_message("weighting", method, names()))
     if out.suffix not in (".png", ".svg"):
         raise UserError(f"--out: received '{out}', expected a name that ends in .png or .svg")
     if not out.absolute().parent.is_dir():

@@ -22,7 +22,7 @@ def optimiser(model: nn.Module, weighting: Weighting, settings: Mapping[str, Any
     Args:
         model: The model.
         weighting: The weighting.
-        settings: The protocol: ``optimizer``, ``lr``, ``weight_decay``, ``momentum``.
+        settings: The training config: ``optimizer``, ``lr``, ``weight_decay``, ``momentum``.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     decay = settings["weight_decay"]
@@ -51,7 +51,7 @@ def schedule(
 
     Args:
         optimizer: The optimiser.
-        settings: The protocol: ``schedule`` and ``warmup``.
+        settings: The training config: ``schedule`` and ``warmup``.
         total_steps: The steps of the stage.
         higher: Whether what ``plateau`` watches is better where it is higher.
     """

@@ -90,7 +90,7 @@ class Run:
     @property
     def _watched(self) -> str:
         """The metric that the schedule ``plateau`` watches, which selects unless told otherwise."""
-        return self.benchmark.reported[0]
+        return self.benchmark.reported_metrics[0]
 
     def _epochs(self, stage: Stage) -> int:
         return int(self.key.settings["epochs"] if stage.epochs is None else stage.epochs)
@@ -137,7 +137,7 @@ class Run:
         self.optimiser = optimiser(self.model, self.weighting, settings)
         self.steps_per_epoch = math.ceil(len(self._draw(index, 0)) / int(settings["batch_size"]))
         steps = self.steps_per_epoch * self._epochs(stage)
-        higher = self.benchmark.directions[self._watched]
+        higher = self.benchmark.higher_is_better[self._watched]
         self.schedule = schedule(self.optimiser, settings, steps, higher)
 
     def _new_model(self, stage: Stage) -> Model:

@@ -214,14 +214,14 @@ def refuse_misfit(run: "Run") -> None:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"{where} cannot take the inputs of data set '{run.benchmark.name}' ({reason}); its "
-            f"own model is '{run.benchmark.protocol.model}'"
+            f"own model is '{run.benchmark.training_config.model}'"
         ) from None
     wanted = run.benchmark.outputs
     fits = set(wanted) == {"y"} if isinstance(found, Tensor) else set(found) == set(wanted)
     if not fits or (set(wanted) == {"y"} and not isinstance(found, Tensor)):
         raise UserError(
             f"{where} has no outputs as data set '{run.benchmark.name}' has targets; its own model "
-            f"is '{run.benchmark.protocol.model}'"
+            f"is '{run.benchmark.training_config.model}'"
         )
 
 

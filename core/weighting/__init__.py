@@ -3,7 +3,7 @@
 import inspect
 from typing import Any
 
-from common.errors import UserError, unknown
+from common.errors import UserError, unknown_name_message
 from core.registry import components
 from core.weighting.base import GradientWeighting, GramWeighting, LossWeighting, Weighting
 from core.weighting.gradients import Step, backward
@@ -38,11 +38,11 @@ def load(name: str, **parameters: Any) -> Weighting:
     """
     known = components("core.weighting.methods", Weighting)
     if name not in known:
-        raise UserError(unknown("weighting", name, known))
+        raise UserError(unknown_name_message("weighting", name, known))
     own = inspect.signature(known[name]).parameters
     for given in parameters:
         if given not in own:
-            raise UserError(unknown(f"parameter of {name}", given, own))
+            raise UserError(unknown_name_message(f"parameter of {name}", given, own))
     try:
         found: Weighting = known[name](**parameters)
     except TypeError as error:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from common.errors import UserError
-from common.progress import Counter
+from common.progress import ProgressBar
 
 PIECE = 1 << 20
 DAMAGED = (
@@ -118,7 +118,7 @@ def _extract(archive: Path, file: IO[bytes], folder: Path, limits: Limits) -> No
     most = min(limits.size, max(limits.free, int(limits.ratio * packed)))
     names: set[str] = set()
     size = 0
-    with Counter(f"extracting {archive.name}", None, size=True) as counter:
+    with ProgressBar(f"extracting {archive.name}", None, size=True) as counter:
         for number, member in enumerate(_members(archive, file), start=1):
             if number > limits.members:
                 raise UserError(f"{archive}: more than {limits.members:,} members; refused")

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from common.errors import UserError
-from common.progress import Counter
+from common.progress import ProgressBar
 from datasets.storage.array_cache import FULL, write_atomic
 from datasets.storage.array_cache import sha256 as checksum
 
@@ -114,7 +114,7 @@ def _fetch(url: str, part: Path) -> None:
         write_atomic(_note(part), json.dumps(fresh) + "\n")
         with (
             part.open("ab" if resumed else "wb") as out,
-            Counter(f"fetching {part.stem}", total, start, size=True) as counter,
+            ProgressBar(f"fetching {part.stem}", total, start, size=True) as counter,
         ):
             while piece := answer.read(PIECE):
                 out.write(piece)

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from common.errors import UserError, nearest
+from common.errors import UserError, suggest_name
 from datasets.fetch.archives import is_archive
 from datasets.formats.csv_tables import read_text
 
@@ -71,7 +71,7 @@ def _source(where: str, data: Any) -> Source:
         raise UserError(f"{where}: received {data!r}, expected the keys {', '.join(KEYS)}")
     for key in data:
         if key not in KEYS:
-            raise UserError(f"{where}: unknown key '{key}'{nearest(str(key), KEYS)}")
+            raise UserError(f"{where}: unknown key '{key}'{suggest_name(str(key), KEYS)}")
     for key in ("url", "file"):
         if not isinstance(data.get(key), str) or not data[key]:
             raise UserError(f"{where}: {key}: received {data.get(key)!r}, expected a text")

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from common.errors import UserError, nearest
+from common.errors import UserError, suggest_name
 from datasets.benchmark import SPLITS
 from datasets.storage.array_cache import SHOWN, shortened, write_atomic
 
@@ -76,7 +76,7 @@ def demanded(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> pd.Data
     """
     lacking = [name for name in columns if name not in table.columns]
     if lacking:
-        near = nearest(lacking[0], [str(name) for name in table.columns])
+        near = suggest_name(lacking[0], [str(name) for name in table.columns])
         raise UserError(
             f"{path}: missing column{'s' * (len(lacking) > 1)} {', '.join(lacking)}{near}; "
             f"the file has {', '.join(map(str, table.columns)) or 'none'}"
@@ -143,7 +143,7 @@ def parse(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     splits = table["split"].str.strip().str.lower().map(SPLIT_NUMBERS)
     expected = "0, 1 or 2 (training, validation, test)"
     for name in table["split"][splits.isna()][:1]:
-        expected += nearest(name, ("training", "validation", "test"))
+        expected += suggest_name(name, ("training", "validation", "test"))
     found += _rows(path, table, "split", splits.isna(), expected)
     table["split"] = splits.fillna(0).astype(np.int64)
     for column in ("y", "a"):

@@ -49,13 +49,13 @@ class GroupBenchmark(Benchmark):
 
     groups: Groups  # of validation and test
     training_groups: Groups | None = None  # of training, where they are others
-    selecting = "validation_worst_group_accuracy"
-    reported = ("worst_group_accuracy", "average_accuracy")
-    directions = dict.fromkeys(
+    selection_metric = "validation_worst_group_accuracy"
+    reported_metrics = ("worst_group_accuracy", "average_accuracy")
+    higher_is_better = dict.fromkeys(
         ("worst_group_accuracy", "average_accuracy", "worst_class_accuracy",
          "training_weighted_accuracy"), True,
     )  # fmt: skip
-    percent = True
+    as_percent = True
     provides = frozenset({"classification", "train_groups", "validation_groups"})
 
     @property

@@ -6,8 +6,8 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from common.errors import UserError, nearest
-from datasets.data_card import Card
+from common.errors import UserError, suggest_name
+from datasets.data_card import DataCard
 from datasets.formats.celeba import locate, read_both
 from datasets.groups.base import Groups
 from datasets.groups.table import ImageBenchmark
@@ -21,7 +21,7 @@ class CelebA(ImageBenchmark):
     folder_name = "celeba"
     groups = Groups(("not blond", "blond"), ("female", "male"))
     published_counts: ClassVar = {"train": (71629, 66874, 22880, 1387)}
-    card = Card(
+    card = DataCard(
         title="Faces of celebrities: is the hair blond? The attribute is the annotated gender.",
         source="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (aligned and cropped images)",
         licence="non-commercial research only; the images may not be passed on",
@@ -54,6 +54,6 @@ class CelebA(ImageBenchmark):
 
 def _column(attributes: pd.DataFrame, name: str, path: Path) -> np.ndarray:
     if name not in attributes.columns:
-        near = nearest(name, map(str, attributes.columns))
+        near = suggest_name(name, map(str, attributes.columns))
         raise UserError(f"{path}: line 2: no attribute {name}{near}")
     return attributes[name].to_numpy()

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from common.errors import UserError
-from datasets.data_card import Card
+from datasets.data_card import DataCard
 from datasets.formats import csv_tables as tables
 from datasets.groups.base import Groups
 from datasets.groups.multinli import whole
@@ -36,7 +36,7 @@ class CivilComments(TextBenchmark):
     groups = Groups(CLASSES, tuple(name.replace("_", " ") for name in IDENTITIES))
     training_groups: Groups | None = Groups(CLASSES, ("some identity", "no identity"))
     longest = 220
-    card = Card(
+    card = DataCard(
         title="Comments on news sites, toxic or not, and the identities that they mention.",
         source="CivilComments-WILDS: https://wilds.stanford.edu/datasets/#civilcomments",
         licence="CC0",

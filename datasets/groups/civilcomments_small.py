@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import ClassVar, NoReturn
 
 from common.errors import UserError
-from datasets.data_card import Card
+from datasets.data_card import DataCard
 from datasets.groups.civilcomments import CivilComments
 
 
@@ -19,7 +19,7 @@ class CivilCommentsSmall(CivilComments):
         "validation": (277, 335, 118, 282, 148, 97, 107, 176, 73, 70, 54, 51, 70, 34, 67, 80),
         "test": (710, 802, 271, 709, 374, 254, 283, 380, 156, 171, 120, 107, 132, 72, 157, 168),
     }
-    card = Card(
+    card = DataCard(
         title="A part of CivilComments: comments, toxic or not, and the identities they mention.",
         source="tables: https://github.com/athrvkk/MTL-group-robustness; the texts are those of "
         "CivilComments-WILDS, but which ones is not published",

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from common.hyperparameters import Knob
-from datasets.benchmark import Split, Training
-from datasets.data_card import Card
+from common.hyperparameters import Hyperparameter
+from datasets.benchmark import Split, TrainingConfig
+from datasets.data_card import DataCard
 from datasets.groups.base import GroupBenchmark, Groups
 
 SIZES = {"train": 1079, "validation": 359, "test": 359}
@@ -29,7 +29,7 @@ class ColoredDigits(GroupBenchmark):
 
     name = "colored_digits"
     version = "1"
-    card = Card(
+    card = DataCard(
         title="Real handwritten digits whose colour nearly gives the label away in training.",
         source="scikit-learn's digits (UCI ML Repository), in the package; nothing is downloaded",
         licence="CC BY 4.0",
@@ -42,13 +42,13 @@ class ColoredDigits(GroupBenchmark):
     modality = "images"
     groups = Groups(classes=("digit < 5", "digit >= 5"), attributes=("channel 0", "channel 1"))
     # Higher rates, or stronger weight decay, make the small network collapse on some seeds.
-    protocol = Training(
+    training_config = TrainingConfig(
         model="digits_cnn", epochs=20, lr=0.05, weight_decay=1e-3, batch_size=32, optimizer="sgd"
     )
     search: ClassVar = {
-        "lr": Knob("log_uniform", (1e-2, 1e-1), 0.05),
-        "weight_decay": Knob("log_uniform", (1e-5, 3e-3), 1e-3),
-        "batch_size": Knob("choice", (16, 32, 64), 32),
+        "lr": Hyperparameter("log_uniform", (1e-2, 1e-1), 0.05),
+        "weight_decay": Hyperparameter("log_uniform", (1e-5, 3e-3), 1e-3),
+        "batch_size": Hyperparameter("choice", (16, 32, 64), 32),
     }
 
     def load(self) -> dict[str, Split]:

@@ -20,9 +20,9 @@ from typing import Any
 import pandas as pd
 
 from common.errors import UserError
-from common.hyperparameters import Knob
-from datasets.benchmark import SPLITS, Inputs, Training
-from datasets.data_card import Card
+from common.hyperparameters import Hyperparameter
+from datasets.benchmark import SPLITS, Inputs, TrainingConfig
+from datasets.data_card import DataCard
 from datasets.formats import csv_tables as tables
 from datasets.groups.base import GroupBenchmark, Groups
 from datasets.groups.celeba import CelebA
@@ -42,7 +42,7 @@ class Folder(TextBenchmark):
     version = "1"
     folder_name = "folder"
     longest = 220
-    card = Card(
+    card = DataCard(
         title="Your own data: a folder of images or texts and a table of groups.",
         source="this machine",
         licence="as you say",
@@ -112,13 +112,13 @@ class Folder(TextBenchmark):
         return GroupBenchmark.provides | {self.modality, "encoder"}
 
     @property
-    def protocol(self) -> Training:  # type: ignore[override]
-        """The protocol of ``civilcomments`` for texts, of ``celeba`` for images."""
-        return (CivilComments if self.modality == "text" else CelebA).protocol
+    def training_config(self) -> TrainingConfig:  # type: ignore[override]
+        """The training config of ``civilcomments`` for texts, of ``celeba`` for images."""
+        return (CivilComments if self.modality == "text" else CelebA).training_config
 
     @property
-    def search(self) -> dict[str, Knob]:  # type: ignore[override]
-        """The domains of the same benchmark as the protocol's."""
+    def search(self) -> dict[str, Hyperparameter]:  # type: ignore[override]
+        """The search space of the same benchmark as the training config."""
         return dict((CivilComments if self.modality == "text" else CelebA).search)
 
     def make_table(self) -> pd.DataFrame:

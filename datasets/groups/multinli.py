@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from common.errors import UserError
-from common.hyperparameters import Knob
-from datasets.data_card import Card
+from common.hyperparameters import Hyperparameter
+from datasets.data_card import DataCard
 from datasets.formats.glue_features import VOCABULARY, read_features
 from datasets.formats.multinli import LABELS, negated, own_split, read_pairs, read_split
 from datasets.groups.base import Groups
@@ -35,12 +35,12 @@ class MultiNLI(TextBenchmark):
     groups = Groups(LABELS, ("no negation", "negation"))
     published_counts: ClassVar = {"train": (57498, 11158, 67376, 1521, 66630, 1992)}
     longest = 128
-    protocol = replace(TextBenchmark.protocol, batch_size=32)
+    training_config = replace(TextBenchmark.training_config, batch_size=32)
     search: ClassVar = {
         **TextBenchmark.search,
-        "batch_size": Knob("choice", (4, 8, 16, 32), 32),
+        "batch_size": Hyperparameter("choice", (4, 8, 16, 32), 32),
     }
-    card = Card(
+    card = DataCard(
         title="Pairs of sentences: contradiction, entailment or neutral. Contradictions often hold "
         "a word of negation.",
         source="https://cims.nyu.edu/~sbowman/multinli/ or GLUE; split and features: "

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from common.errors import Problems, UserError
-from common.hyperparameters import Knob
-from datasets.benchmark import SPLITS, Inputs, Split, Training
+from common.errors import UserError, ValidationErrors
+from common.hyperparameters import Hyperparameter
+from datasets.benchmark import SPLITS, Inputs, Split, TrainingConfig
 from datasets.formats import csv_tables as tables
 from datasets.groups.base import GroupBenchmark, Groups, undefined
 from datasets.on_disk import OnDisk
@@ -130,7 +130,7 @@ class TableBenchmark(OnDisk, GroupBenchmark):
             ]
         try:
             _ = self.table
-        except Problems as error:
+        except ValidationErrors as error:
             return error.problems
         except UserError as error:
             return [str(error)]
@@ -218,7 +218,7 @@ class ImageBenchmark(TableBenchmark):
     modality = "images"
     provides = GroupBenchmark.provides | {"images", "encoder"}
     # System 1 warms up for 500 steps; set warmup to 500 / (epochs x batches per epoch) for that.
-    protocol = Training(
+    training_config = TrainingConfig(
         model="google/vit-base-patch16-224-in21k",
         epochs=50,
         lr=1e-3,
@@ -232,9 +232,9 @@ class ImageBenchmark(TableBenchmark):
         patience=9,
     )
     search: ClassVar = {
-        "lr": Knob("log_uniform", (1e-5, 1e-2), 1e-3),
-        "weight_decay": Knob("log_uniform", (1e-4, 1.0), 1e-2),
-        "batch_size": Knob("choice", (4, 8, 16, 32, 64), 16),
+        "lr": Hyperparameter("log_uniform", (1e-5, 1e-2), 1e-3),
+        "weight_decay": Hyperparameter("log_uniform", (1e-4, 1.0), 1e-2),
+        "batch_size": Hyperparameter("choice", (4, 8, 16, 32, 64), 16),
     }
 
     @property
@@ -284,7 +284,7 @@ class TextBenchmark(TableBenchmark):
     provides = GroupBenchmark.provides | {"text", "encoder"}
     tokenizer: ClassVar[str] = "bert-base-uncased"
     longest: ClassVar[int]  # tokens to which a text is cut
-    protocol = Training(
+    training_config = TrainingConfig(
         model="bert-base-uncased",
         epochs=50,
         lr=1e-5,
@@ -296,9 +296,9 @@ class TextBenchmark(TableBenchmark):
         patience=9,
     )
     search: ClassVar = {
-        "lr": Knob("log_uniform", (1e-6, 1e-4), 1e-5),
-        "weight_decay": Knob("log_uniform", (1e-4, 1.0), 1e-2),
-        "batch_size": Knob("choice", (4, 8, 16, 32), 8),
+        "lr": Hyperparameter("log_uniform", (1e-6, 1e-4), 1e-5),
+        "weight_decay": Hyperparameter("log_uniform", (1e-4, 1.0), 1e-2),
+        "batch_size": Hyperparameter("choice", (4, 8, 16, 32), 8),
     }
 
     def texts(self) -> tuple[list[str], list[str] | None]:

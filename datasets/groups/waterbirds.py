@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from datasets.data_card import Card
+from datasets.data_card import DataCard
 from datasets.formats import csv_tables as tables
 from datasets.groups.base import Groups
 from datasets.groups.table import ImageBenchmark
@@ -24,8 +24,8 @@ class Waterbirds(ImageBenchmark):
     folder_name = "waterbirds"
     groups = Groups(("land bird", "water bird"), ("land background", "water background"))
     published_counts: ClassVar = {"train": (3498, 184, 56, 1057), "test": (2255, 2255, 642, 642)}
-    protocol = replace(ImageBenchmark.protocol, epochs=200)
-    card = Card(
+    training_config = replace(ImageBenchmark.training_config, epochs=200)
+    card = DataCard(
         title="Photographs of birds before backgrounds that almost give the kind of bird away.",
         source="https://nlp.stanford.edu/data/dro/waterbird_complete95_forest2water2.tar.gz",
         licence="CUB images: non-commercial research and education only",

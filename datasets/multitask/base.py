@@ -128,8 +128,8 @@ class TaskBenchmark(Benchmark):
 
     tasks: ClassVar[tuple[Task, ...]]
     published_batch: ClassVar[int | None] = None  # of the published evaluation
-    selecting = "validation_delta_m"
-    reported = ("delta_m", "worst_task_delta")
+    selection_metric = "validation_delta_m"
+    reported_metrics = ("delta_m", "worst_task_delta")
     provides = frozenset({"tasks"})
 
     @property
@@ -138,7 +138,7 @@ class TaskBenchmark(Benchmark):
         return {task.name: task.outputs for task in self.tasks}
 
     @property
-    def directions(self) -> dict[str, bool]:  # type: ignore[override]
+    def higher_is_better(self) -> dict[str, bool]:  # type: ignore[override]
         """Delta-m, the worst task's, and all tasks' metrics: whether higher is better."""
         return {"delta_m": False, "worst_task_delta": False, **self.metric_names}
 

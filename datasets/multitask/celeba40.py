@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from common.errors import Problems, UserError, nearest
-from common.hyperparameters import Knob
-from datasets.benchmark import SPLITS, Split, Training
-from datasets.data_card import Card
+from common.errors import UserError, ValidationErrors, suggest_name
+from common.hyperparameters import Hyperparameter
+from datasets.benchmark import SPLITS, Split, TrainingConfig
+from datasets.data_card import DataCard
 from datasets.formats.celeba import CelebAFiles, locate, read_both
 from datasets.groups.table import outside
 from datasets.multitask.base import Accumulator, Task, TaskBenchmark
@@ -47,7 +47,7 @@ class CelebA40(OnDisk, TaskBenchmark):
         Task(attribute, "binary_cross_entropy", 1, {f"f1_{attribute}": True})
         for attribute in ATTRIBUTES
     )
-    protocol = Training(
+    training_config = TrainingConfig(
         model="celeba_cnn",
         epochs=15,
         lr=3e-4,
@@ -56,10 +56,10 @@ class CelebA40(OnDisk, TaskBenchmark):
         optimizer="adam",
     )
     search: ClassVar = {
-        "lr": Knob("log_uniform", (3e-5, 3e-3), 3e-4),
-        "batch_size": Knob("choice", (128, 256, 512), 256),
+        "lr": Hyperparameter("log_uniform", (3e-5, 3e-3), 3e-4),
+        "batch_size": Hyperparameter("choice", (128, 256, 512), 256),
     }
-    card = Card(
+    card = DataCard(
         title="Forty binary attributes of the faces of celebrities, judged by F1.",
         source="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (aligned and cropped images)",
         licence="non-commercial research only; the images may not be passed on",
@@ -81,7 +81,7 @@ class CelebA40(OnDisk, TaskBenchmark):
         attributes, splits = read_both(self.files)
         columns = [str(name) for name in attributes.columns]
         found = [
-            f"{self.files.attributes}: line 2: no attribute {name}{nearest(name, columns)}"
+            f"{self.files.attributes}: line 2: no attribute {name}{suggest_name(name, columns)}"
             for name in ATTRIBUTES
             if name not in columns
         ]
@@ -107,7 +107,7 @@ class CelebA40(OnDisk, TaskBenchmark):
             return missing
         try:
             names = self._lists[1].index
-        except Problems as error:
+        except ValidationErrors as error:
             return error.problems
         except UserError as error:
             return [str(error)]

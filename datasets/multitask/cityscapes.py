@@ -7,8 +7,8 @@ of FairGrad (Ban & Ji, ICML 2024).
 from dataclasses import replace
 from typing import ClassVar
 
-from common.hyperparameters import Knob
-from datasets.data_card import Card
+from common.hyperparameters import Hyperparameter
+from datasets.data_card import DataCard
 from datasets.multitask.base import Task
 from datasets.multitask.dense import DenseBenchmark
 from datasets.multitask.dense_metrics import DEPTH, SEGMENTATION
@@ -26,12 +26,12 @@ class Cityscapes(DenseBenchmark):
         Task("depth", "masked_l1", 1, DEPTH),
     )
     published_batch = 8
-    protocol = replace(DenseBenchmark.protocol, batch_size=8)
+    training_config = replace(DenseBenchmark.training_config, batch_size=8)
     search: ClassVar = {
         **DenseBenchmark.search,
-        "batch_size": Knob("choice", (8, 16, 32), 8),
+        "batch_size": Hyperparameter("choice", (8, 16, 32), 8),
     }
-    card = Card(
+    card = DataCard(
         title="Street scenes with 7 classes and inverse depth for every pixel.",
         source="Cityscapes as prepared for MTAN, https://github.com/lorenmt/mtan",
         licence="the terms of Cityscapes: non-commercial",

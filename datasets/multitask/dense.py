@@ -13,8 +13,8 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from common.hyperparameters import Knob
-from datasets.benchmark import Split, Training
+from common.hyperparameters import Hyperparameter
+from datasets.benchmark import Split, TrainingConfig
 from datasets.multitask.base import Accumulator, Task, TaskBenchmark
 from datasets.multitask.dense_metrics import Depth, Normals, Segmentation
 from datasets.on_disk import OnDisk
@@ -46,7 +46,7 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
     """Segmentation, depth and normals of images that all have one size, trained as by FairGrad."""
 
     label_folder: ClassVar[str]
-    protocol = Training(
+    training_config = TrainingConfig(
         model="segnet_mtan",
         epochs=200,
         lr=1e-4,
@@ -57,7 +57,7 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
         augmentation="scale_crop_flip",
     )
     search: ClassVar = {
-        "lr": Knob("log_uniform", (1e-5, 1e-3), 1e-4),
+        "lr": Hyperparameter("log_uniform", (1e-5, 1e-3), 1e-4),
     }
 
     @property

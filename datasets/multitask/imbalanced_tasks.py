@@ -13,9 +13,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from common.hyperparameters import Knob
-from datasets.benchmark import Split, Training
-from datasets.data_card import Card
+from common.hyperparameters import Hyperparameter
+from datasets.benchmark import Split, TrainingConfig
+from datasets.data_card import DataCard
 from datasets.multitask.base import Accumulator, Task, TaskBenchmark
 from datasets.multitask.regression_metrics import RelativeError
 
@@ -35,7 +35,7 @@ class ImbalancedTasks(TaskBenchmark):
     tasks = tuple(
         Task(name, "squared_error", 1, {f"{name}_relative_rmse": False}) for name in SCALES
     )
-    protocol = Training(
+    training_config = TrainingConfig(
         model="tasks_mlp",
         epochs=30,
         lr=1e-2,
@@ -44,10 +44,10 @@ class ImbalancedTasks(TaskBenchmark):
         optimizer="adam",
     )
     search: ClassVar = {
-        "lr": Knob("log_uniform", (1e-3, 3e-2), 1e-2),
-        "batch_size": Knob("choice", (32, 64, 128), 64),
+        "lr": Hyperparameter("log_uniform", (1e-3, 3e-2), 1e-2),
+        "batch_size": Hyperparameter("choice", (32, 64, 128), 64),
     }
-    card = Card(
+    card = DataCard(
         title="Four regressions on shared inputs whose losses and gradients differ by a million.",
         source="generated from a fixed seed",
         licence="Apache-2.0, as the project",

@@ -6,8 +6,8 @@ FairGrad (Ban & Ji, ICML 2024).
 
 from typing import ClassVar
 
-from common.hyperparameters import Knob
-from datasets.data_card import Card
+from common.hyperparameters import Hyperparameter
+from datasets.data_card import DataCard
 from datasets.multitask.base import Task
 from datasets.multitask.dense import DenseBenchmark
 from datasets.multitask.dense_metrics import DEPTH, NORMALS, SEGMENTATION
@@ -28,9 +28,9 @@ class NYUv2(DenseBenchmark):
     published_batch = 2
     search: ClassVar = {
         **DenseBenchmark.search,
-        "batch_size": Knob("choice", (2, 4, 8), 2),
+        "batch_size": Hyperparameter("choice", (2, 4, 8), 2),
     }
-    card = Card(
+    card = DataCard(
         title="Indoor scenes with 13 classes, depth and surface normals for every pixel.",
         source="NYUv2 as prepared for MTAN, https://github.com/lorenmt/mtan",
         licence="no licence is stated; treat as for non-commercial research",

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from common.errors import UserError
-from common.hyperparameters import Knob
-from datasets.benchmark import SPLITS, Split, Training
-from datasets.data_card import Card
+from common.hyperparameters import Hyperparameter
+from datasets.benchmark import SPLITS, Split, TrainingConfig
+from datasets.data_card import DataCard
 from datasets.multitask.base import Accumulator, Task, TaskBenchmark
 from datasets.multitask.regression_metrics import AbsoluteError
 from datasets.on_disk import OnDisk
@@ -55,7 +55,7 @@ class QM9(OnDisk, TaskBenchmark):
     folder_name = "qm9"
     modality = "molecules"
     tasks = tuple(Task(name, "squared_error", 1, {f"mae_{name}": False}) for name in TARGETS)
-    protocol = Training(
+    training_config = TrainingConfig(
         model="mpnn",
         epochs=300,
         lr=1e-3,
@@ -65,10 +65,10 @@ class QM9(OnDisk, TaskBenchmark):
         schedule="plateau",
     )
     search: ClassVar = {
-        "lr": Knob("log_uniform", (3e-4, 3e-3), 1e-3),
-        "batch_size": Knob("choice", (60, 120, 240), 120),
+        "lr": Hyperparameter("log_uniform", (3e-4, 3e-3), 1e-3),
+        "batch_size": Hyperparameter("choice", (60, 120, 240), 120),
     }
-    card = Card(
+    card = DataCard(
         title="Eleven quantum-chemical properties of small organic molecules, from their geometry.",
         source="QM9 (GDB-9) as raw/gdb9.sdf, gdb9.sdf.csv and uncharacterized.txt",
         licence="CC0",

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from common.hyperparameters import Knob
-from datasets.benchmark import Split, Training
-from datasets.data_card import Card
+from common.hyperparameters import Hyperparameter
+from datasets.benchmark import Split, TrainingConfig
+from datasets.data_card import DataCard
 from datasets.multitask.base import Accumulator, Task, TaskBenchmark
 from datasets.multitask.regression_metrics import AbsoluteError, LabelAccuracy
 
@@ -36,7 +36,7 @@ class TwoDigits(TaskBenchmark):
         Task("right", "cross_entropy", 10, {"right_accuracy": True}),
         Task("sum", "squared_error", 1, {"sum_mae": False}),
     )
-    protocol = Training(
+    training_config = TrainingConfig(
         model="two_digits_cnn",
         epochs=20,
         lr=3e-3,
@@ -45,10 +45,10 @@ class TwoDigits(TaskBenchmark):
         optimizer="adam",
     )
     search: ClassVar = {
-        "lr": Knob("log_uniform", (3e-4, 3e-2), 3e-3),
-        "batch_size": Knob("choice", (32, 64, 128), 64),
+        "lr": Hyperparameter("log_uniform", (3e-4, 3e-2), 3e-3),
+        "batch_size": Hyperparameter("choice", (32, 64, 128), 64),
     }
-    card = Card(
+    card = DataCard(
         title="Two overlapping handwritten digits: name the left and the right one, and their sum.",
         source="scikit-learn's load_digits (UCI Optical Recognition of Handwritten Digits)",
         licence="CC BY 4.0",

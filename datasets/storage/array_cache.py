@@ -24,7 +24,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from common.errors import Problems, UserError
+from common.errors import UserError, ValidationErrors
 
 MANIFEST = "manifest.json"
 FORMAT = 1  # raised whenever the layout of a cache changes
@@ -202,10 +202,10 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def shortened(problems: list[str]) -> Problems:
+def shortened(problems: list[str]) -> ValidationErrors:
     """Return an error that tells the first few problems and how many more there are."""
     more = len(problems) - SHOWN
-    return Problems(problems[:SHOWN] + ([f"... and {more} {KIND}"] if more > 0 else []))
+    return ValidationErrors(problems[:SHOWN] + ([f"... and {more} {KIND}"] if more > 0 else []))
 
 
 def counted(problems: list[str]) -> int:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from common.progress import Counter
+from common.progress import ProgressBar
 from datasets.storage.array_cache import Writer, shortened
 from datasets.storage.ragged_arrays import Images, slack_end
 
@@ -119,7 +119,7 @@ def _failures(work: Callable[[int], None], paths: Sequence[Path], what: str) -> 
         counter.add(len(rows))
         return found
 
-    with Counter(what, len(paths)) as counter, ThreadPoolExecutor(_threads()) as pool:
+    with ProgressBar(what, len(paths)) as counter, ThreadPoolExecutor(_threads()) as pool:
         parts = pool.map(chunk, range(0, len(paths), CHUNK))
         return [sentence for part in parts for sentence in part]
 

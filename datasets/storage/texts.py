@@ -12,7 +12,7 @@ from tokenizers import BertWordPieceTokenizer, Tokenizer
 from torch import Tensor
 
 from common.errors import UserError
-from common.progress import Counter
+from common.progress import ProgressBar
 from datasets.storage.array_cache import Writer
 from datasets.storage.ragged_arrays import Texts
 
@@ -116,7 +116,7 @@ def tokenise(
     flat: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
     lengths: list[int] = []
     seconds: list[int] = []
-    with Counter(what, len(first)) as counter:
+    with ProgressBar(what, len(first)) as counter:
         for start in range(0, len(first), CHUNK):
             chosen = slice(start, start + CHUNK)
             texts = first[chosen] if second is None else zip(first[chosen], second[chosen])  # noqa: B905

@@ -1,4 +1,4 @@
-"""Knobs: every sample obeys its domain, and mistakes in YAML are told."""
+"""Hyperparameters: every sample obeys its domain, and mistakes in YAML are told."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.hyperparameters import KINDS, Knob, active, ordered, parse
+from common.hyperparameters import KINDS, Hyperparameter, active, ordered, parse
 
 positive = st.floats(1e-6, 1e6, allow_nan=False)
 positions = st.floats(0, 1, exclude_max=True)
@@ -16,37 +16,39 @@ positions = st.floats(0, 1, exclude_max=True)
 @given(positive, positive, positions, st.sampled_from(["uniform", "log_uniform"]))
 def test_ranges_stay_in_bounds(a: float, b: float, position: float, kind: str) -> None:
     low, high = sorted((a, b))
-    knob = Knob(kind, (low, high), low)
-    assert knob.broken_rule(knob.at(position)) is None
+    hyperparameter = Hyperparameter(kind, (low, high), low)
+    assert hyperparameter.broken_rule(hyperparameter.at(position)) is None
 
 
 @given(st.integers(1, 1000), st.integers(0, 1000), positions, st.booleans())
 def test_integers_stay_whole_and_in_bounds(
     low: int, width: int, position: float, log: bool
 ) -> None:
-    knob = Knob("log_integer" if log else "integer", (low, low + width), low)
-    value = knob.at(position)
+    hyperparameter = Hyperparameter("log_integer" if log else "integer", (low, low + width), low)
+    value = hyperparameter.at(position)
     assert isinstance(value, int)
-    assert knob.broken_rule(value) is None
+    assert hyperparameter.broken_rule(value) is None
 
 
 def test_integers_reach_both_ends_evenly() -> None:
-    knob = Knob("integer", (1, 4), 1)
-    values = [knob.at(i / 4000) for i in range(4000)]
+    hyperparameter = Hyperparameter("integer", (1, 4), 1)
+    values = [hyperparameter.at(i / 4000) for i in range(4000)]
     assert [values.count(v) for v in (1, 2, 3, 4)] == [1000] * 4
 
 
 def test_log_range_is_even_on_its_scale() -> None:
-    knob = Knob("log_uniform", (1e-4, 1.0), 1.0)
-    assert [knob.at(p) for p in (0, 0.25, 0.5, 0.75)] == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])
+    hyperparameter = Hyperparameter("log_uniform", (1e-4, 1.0), 1.0)
+    assert [hyperparameter.at(p) for p in (0, 0.25, 0.5, 0.75)] == pytest.approx(
+        [1e-4, 1e-3, 1e-2, 1e-1]
+    )
 
 
 @given(st.sampled_from(KINDS), st.integers(2, 5))
 def test_grid_is_sorted_distinct_and_valid(kind: str, points: int) -> None:
-    knob = Knob(kind, (1, 9), 1)
-    grid = knob.grid(points)
+    hyperparameter = Hyperparameter(kind, (1, 9), 1)
+    grid = hyperparameter.grid(points)
     assert len(set(grid)) == len(grid)
-    assert all(knob.broken_rule(value) is None for value in grid)
+    assert all(hyperparameter.broken_rule(value) is None for value in grid)
     assert grid[0] == 1
     assert grid[-1] == 9
 
@@ -80,25 +82,28 @@ def test_mistakes_are_told_with_their_place(text: Any, word: str) -> None:
 
 
 def test_conditions_chain() -> None:
-    knobs = {
-        "c": Knob("choice", (1, 2), 1, {"b": (1,)}),
-        "b": Knob("choice", (1, 2), 1, {"a": ("on",)}),
-        "a": Knob("choice", ("on", "off"), "on"),
+    hyperparameters = {
+        "c": Hyperparameter("choice", (1, 2), 1, {"b": (1,)}),
+        "b": Hyperparameter("choice", (1, 2), 1, {"a": ("on",)}),
+        "a": Hyperparameter("choice", ("on", "off"), "on"),
     }
-    assert ordered(knobs) == ["a", "b", "c"]
-    assert active(knobs, {"a": "on", "b": 1}) == ["a", "b", "c"]
-    assert active(knobs, {"a": "on", "b": 2}) == ["a", "b"]
-    assert active(knobs, {"a": "off", "b": 1}) == ["a"]
+    assert ordered(hyperparameters) == ["a", "b", "c"]
+    assert active(hyperparameters, {"a": "on", "b": 1}) == ["a", "b", "c"]
+    assert active(hyperparameters, {"a": "on", "b": 2}) == ["a", "b"]
+    assert active(hyperparameters, {"a": "off", "b": 1}) == ["a"]
 
 
 def test_circular_conditions_are_refused() -> None:
-    knobs = {"a": Knob("choice", (1,), 1, {"b": (1,)}), "b": Knob("choice", (1,), 1, {"a": (1,)})}
+    hyperparameters = {
+        "a": Hyperparameter("choice", (1,), 1, {"b": (1,)}),
+        "b": Hyperparameter("choice", (1,), 1, {"a": (1,)}),
+    }
     with pytest.raises(ValueError, match="circle"):
-        ordered(knobs)
+        ordered(hyperparameters)
 
 
 @given(st.integers(0, 2**32 - 1))
 def test_samples_repeat_from_their_seed(seed: int) -> None:
-    knob = Knob("log_uniform", (1e-5, 1.0), 1.0)
-    draws = [knob.sample(np.random.Generator(np.random.PCG64(seed))) for _ in range(2)]
+    hyperparameter = Hyperparameter("log_uniform", (1e-5, 1.0), 1.0)
+    draws = [hyperparameter.sample(np.random.Generator(np.random.PCG64(seed))) for _ in range(2)]
     assert draws[0] == draws[1]

@@ -25,9 +25,9 @@ def test_contract(name: str) -> None:
     assert set(benchmark.splits) == set(SPLITS)
     assert all(len(split) > 0 for split in benchmark.splits.values())
     assert set(benchmark.search) <= set(SETTINGS)
-    for knob_name, knob in benchmark.search.items():
-        assert knob.broken_rule(knob.default) is None
-        assert benchmark.protocol.settings()[knob_name] == knob.default
+    for hyperparameter_name, hyperparameter in benchmark.search.items():
+        assert hyperparameter.broken_rule(hyperparameter.default) is None
+        assert benchmark.training_config.as_dict()[hyperparameter_name] == hyperparameter.default
     assert benchmark.version
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
-from common.errors import UserError, unknown
+from common.errors import UserError, unknown_name_message
 from core.recipe.assignments import Parser, pairs
 from tuning.cli.converters import at_least, share
 from tuning.doctor import doctor
@@ -64,8 +64,10 @@ def visit(arguments: Sequence[str]) -> int:
     model = str(pinned["model"]) if "model" in pinned else ""
     if args.dataset is not None:
         if args.dataset not in datasets.names():
-            raise UserError(f"--dataset: {unknown('data set', args.dataset, datasets.names())}")
-        model = model or datasets.load(args.dataset, str(args.data_root)).protocol.model
+            raise UserError(
+                f"--dataset: {unknown_name_message('data set', args.dataset, datasets.names())}"
+            )
+        model = model or datasets.load(args.dataset, str(args.data_root)).training_config.model
     options = Options((), args.dataset or "", storage=args.storage, results=args.results)
     check_writable("--results", options.results)
     if is_url(options.records):

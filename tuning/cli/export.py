@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import datasets
-from common.errors import UserError, unknown
+from common.errors import UserError, unknown_name_message
 from core.recipe.assignments import Parser
 from datasets.multitask.base import Baseline, TaskBenchmark
 from tuning.records.records import read_json, write_text
@@ -58,7 +58,7 @@ def write_baseline(results: Path, dataset: str) -> Path:
         UserError: If ``stl`` has no complete result.
     """
     if dataset not in datasets.names():
-        raise UserError(f"--dataset: {unknown('data set', dataset, datasets.names())}")
+        raise UserError(f"--dataset: {unknown_name_message('data set', dataset, datasets.names())}")
     benchmark = datasets.load(dataset)
     if not isinstance(benchmark, TaskBenchmark):
         raise UserError(f"--baseline: data set '{dataset}' has no tasks")

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import datasets
-from common.errors import UserError, unknown
+from common.errors import UserError, unknown_name_message
 from core.environment import PRECISIONS
 from core.recipe import method as methods
 from core.recipe.assignments import Parser, check_epochs, pairs
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="fix a knob or a training setting; may be repeated",
+        help="fix a hyperparameter or a training setting; may be repeated",
     )
     how = found.add_argument_group("search, selection, confirmation")
     how.add_argument(
@@ -249,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return visit(given[1:])
         if given and not given[0].startswith("-"):
-            raise UserError(unknown("command", given[0], ("doctor", "export")))
+            raise UserError(unknown_name_message("command", given[0], ("doctor", "export")))
         asked_for = parser()
         args = asked_for.parse_args(given)
         if args.simulate is not None:

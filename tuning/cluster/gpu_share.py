@@ -8,8 +8,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import datasets
-from common.errors import Problems, UserError
-from common.hyperparameters import Config, Scalar
+from common.errors import UserError, ValidationErrors
+from common.hyperparameters import Hyperparameters, Scalar
 from core.environment import Environment
 from core.recipe.assignments import read_baseline
 from core.recipe.trial_key import TrialKey, make_key
@@ -21,7 +21,7 @@ from tuning.records.records import MethodRecords
 from tuning.resources import CONTEXT, SHARES, Node, Resources
 from tuning.search.space import Space
 
-# Memory that a share has beyond what was measured: other values of the knobs, longer texts than
+# Memory that a share has beyond what was measured: other hyperparameters, longer texts than
 # the longest of a few batches, fragments that torch's cache cannot use.
 HEADROOM = 1.2
 # How often a GPU's time may be asked for. Kernels of different processes take turns, so trials gain
@@ -53,10 +53,10 @@ def share_for(found: Usage, trials_by_cpu: int) -> float:
     return min((share for share in SHARES if serves(round(1 / share))), default=1.0)
 
 
-def largest(space: Space, options: Options) -> Config:
+def largest(space: Space, options: Options) -> Hyperparameters:
     """Return the configuration that the probe trains: the largest batches that a search may try.
 
-    Other knobs have their defaults, or what the command fixes.
+    Other hyperparameters have their defaults, or what the command fixes.
     """
     if options.search == "published":
         return space.complete(space.published() or {})
@@ -150,7 +150,7 @@ def _measured(
         if problem
     ]
     if wrong:
-        raise Problems(wrong)
+        raise ValidationErrors(wrong)
     return [used for used, _ in answers if used is not None]
 
 

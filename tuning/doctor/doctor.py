@@ -18,7 +18,7 @@ import ray
 from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from common.errors import Problems, UserError
+from common.errors import UserError, ValidationErrors
 from tuning.doctor import diagnosis, node_facts
 from tuning.doctor.diagnosis import Finding, Patient
 from tuning.doctor.node_facts import MARK, Facts, Question, cache, clock, existing, look, room
@@ -77,7 +77,7 @@ def preflight(
         )  # fmt: skip
     errors = [finding for finding in found if finding.level == "error"]
     if errors:
-        raise Problems(
+        raise ValidationErrors(
             [f"{f.node or 'cluster'}: {f.what}" + (f"; {f.mend}" if f.mend else "") for f in errors]
         )
     return [finding for finding in found if finding.level == "warning"]

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from common.hyperparameters import Config
+from common.hyperparameters import Hyperparameters
 from core.environment import Environment
 from core.recipe.method import IMPLIED
 from datasets.benchmark import Benchmark
@@ -170,11 +170,12 @@ def _scalar(value: Any) -> str:
     return json.dumps(value) if isinstance(value, bool) else str(value)
 
 
-def _best_config(search: MethodSearch, options: Options, winning: Config) -> str:
+def _best_config(search: MethodSearch, options: Options, winning: Hyperparameters) -> str:
     benchmark = search.space.benchmark
     used = used_values(search.space, winning)
     trial = search.winner() if search.searcher is not None else None
     best = trial.best if trial else None
+    fields = benchmark.training_config.as_dict()
     repeat, single = commands(options, search.name, used, search.environment)
     description = {
         "method": search.name,
@@ -189,8 +190,7 @@ def _best_config(search: MethodSearch, options: Options, winning: Config) -> str
         },
         "command": repeat,
         "command_of_one_seed": single,
-        "protocol": benchmark.protocol.settings() | {k: v for k, v in used.items()
-                                                     if k in benchmark.protocol.settings()},
+        "training_config": fields | {k: v for k, v in used.items() if k in fields},
         "provenance": {
             **provenance(),
             "dataset_version": benchmark.version,
@@ -242,8 +242,8 @@ def _summary(
         "dataset": benchmark.name,
         "dataset_version": benchmark.version,
         "baseline": _baseline(benchmark),
-        "percent": benchmark.percent,
-        "higher_is_better": dict(benchmark.directions),
+        "as_percent": benchmark.as_percent,
+        "higher_is_better": dict(benchmark.higher_is_better),
         "gradients": search.key_settings()["gradients"],
         "rule": search.rule.name,
         "oracle": search.rule.oracle,
@@ -251,7 +251,7 @@ def _summary(
         "scheduler": options.scheduler,
         "search_seeds": options.search_seeds,
         "needs": sorted(search.space.method.needs - IMPLIED),
-        "reported": list(benchmark.reported),
+        "reported_metrics": list(benchmark.reported_metrics),
         "complete": search.done and len(confirmed) == options.seeds,
         "trials": len(tried),
         "statuses": {status: statuses.count(status) for status in dict.fromkeys(statuses)},

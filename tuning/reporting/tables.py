@@ -59,7 +59,7 @@ def _value(summary: Mapping[str, Any], name: str, what: str) -> float | None:
 def _plain(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return a method's row with raw numbers, for the CSV."""
     row = {"method": summary["method"], "selection": summary["rule"], "oracle": summary["oracle"]}
-    for metric in dict.fromkeys([*summary["reported"], *summary["higher_is_better"]]):
+    for metric in dict.fromkeys([*summary["reported_metrics"], *summary["higher_is_better"]]):
         for split in ("validation", "test"):
             for what in ("mean", "std", "low", "high"):
                 row[f"{split}_{metric}_{what}"] = _value(summary, f"{split}_{metric}", what)
@@ -78,7 +78,7 @@ def _ranked(
     show: Callable[[float], Any],
 ) -> list[dict[str, Any]]:
     """Add the mean rank over the tasks' test metrics to the rows of a data set with tasks."""
-    if summaries[0]["percent"]:
+    if summaries[0]["as_percent"]:
         return rows
     own = ("delta_m", "worst_task_delta")
     higher = {n: up for n, up in summaries[0]["higher_is_better"].items() if n not in own}
@@ -101,7 +101,7 @@ def _number(value: float, percent: bool, digits: int = 4) -> str:
 def _figure(figure: Mapping[str, Any] | None, summary: Mapping[str, Any]) -> str:
     if not figure:
         return "-"
-    percent = summary["percent"]
+    percent = summary["as_percent"]
     deviation = "" if figure["std"] is None else f" ± {_number(figure['std'], percent, 2)}"
     return _number(figure["mean"], percent) + deviation
 
@@ -113,7 +113,7 @@ def _mean(figure: Mapping[str, Any] | None) -> float | None:
 def _interval(figure: Mapping[str, Any] | None, summary: Mapping[str, Any]) -> str:
     if not figure or figure["low"] is None:
         return "-"
-    ends = [_number(figure[end], summary["percent"]) for end in ("low", "high")]
+    ends = [_number(figure[end], summary["as_percent"]) for end in ("low", "high")]
     return f"[{ends[0]}, {ends[1]}]"
 
 
@@ -121,15 +121,15 @@ def _printed(summary: Mapping[str, Any]) -> dict[str, str]:
     """Return a method's row as a paper would print it."""
     metrics = summary["metrics"]
     row = {"method": summary["method"], "selection": summary["rule"].replace("_", " ")}
-    for index, metric in enumerate(summary["reported"]):
+    for index, metric in enumerate(summary["reported_metrics"]):
         words = metric.replace("_accuracy", "").replace("_", " ")
         row[f"val. {words}"] = _figure(metrics.get(f"validation_{metric}"), summary)
         row[f"test {words}"] = _figure(metrics.get(f"test_{metric}"), summary)
         if index == 0:
             row["95% interval"] = _interval(metrics.get(f"test_{metric}"), summary)
-    if not summary["percent"] and len(summary["higher_is_better"]) <= COLUMNS:
+    if not summary["as_percent"] and len(summary["higher_is_better"]) <= COLUMNS:
         for metric in summary["higher_is_better"]:
-            if metric not in summary["reported"]:
+            if metric not in summary["reported_metrics"]:
                 words = metric.replace("_", " ")
                 row[f"test {words}"] = _figure(metrics.get(f"test_{metric}"), summary)
     row |= {
@@ -138,7 +138,7 @@ def _printed(summary: Mapping[str, Any]) -> dict[str, str]:
         "epochs": str(summary["rounds"]),
         "device-hours": f"{summary['device_hours']:.2g}",
     }
-    if summary["percent"]:
+    if summary["as_percent"]:
         row["train groups"] = _labels(summary["needs"])
     return row
 
@@ -151,7 +151,7 @@ def _labels(needs: Sequence[str]) -> str:
 
 
 def _notes(summaries: Sequence[Mapping[str, Any]]) -> list[str]:
-    percent = summaries[0]["percent"]
+    percent = summaries[0]["as_percent"]
     notes = [
         f"Mean ± standard deviation over the confirmation seeds{', in percent' * percent}; the "
         "interval is "
@@ -204,7 +204,7 @@ def _budget(summary: Mapping[str, Any]) -> str:
 
 
 def _config_row(summary: Mapping[str, Any], show: Callable[[Any], object]) -> dict[str, Any]:
-    metric = summary["reported"][0]
+    metric = summary["reported_metrics"][0]
     figure = summary["metrics"].get(f"test_{metric}")
     values = ", ".join(f"{name}={_short(v)}" for name, v in summary["hyperparameters"].items())
     return {

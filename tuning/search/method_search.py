@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from ray.tune.schedulers import ASHAScheduler
 
-from common.hyperparameters import Config
+from common.hyperparameters import Hyperparameters
 from core.environment import Environment
 from core.recipe.recipe import stage_rounds
 from core.recipe.trial_key import make_key
@@ -53,7 +53,7 @@ class MethodSearch:
         self.options = options
         self.environment = environment
         self.records = records
-        self.rule = selection.rule(options.select or space.benchmark.selecting)
+        self.rule = selection.rule(options.select or space.benchmark.selection_metric)
         self.asked = asked_trials(space, options)
         self.trials: dict[int, Tried] = {}
         self._contenders: list[Tried] = []  # trials that have not ended, and the best that has
@@ -73,12 +73,12 @@ class MethodSearch:
         return self.space.method.name
 
     def rounds(self) -> tuple[int, int]:
-        """The rounds that selection looks at, and all rounds, under the knobs' defaults."""
+        """The rounds that selection looks at, and all rounds, with default hyperparameters."""
         key = self._key(self.space.complete({}), 0)
         return stage_rounds(key["recipe"], int(key["settings"]["epochs"]))
 
     def key_settings(self) -> dict[str, Any]:
-        """The protocol of a trial, under the knobs' defaults."""
+        """The training config of a trial with default hyperparameters."""
         settings: dict[str, Any] = self._key(self.space.complete({}), 0)["settings"]
         return settings
 
@@ -162,7 +162,7 @@ class MethodSearch:
             return None
         return self._enter(number, config)
 
-    def _enter(self, number: int, config: Config) -> Tried:
+    def _enter(self, number: int, config: Hyperparameters) -> Tried:
         """Take a configuration into the search."""
         trial = self.trials[number] = self._tried("search", number, config)
         self._contenders.append(trial)
@@ -174,11 +174,11 @@ class MethodSearch:
         # A new list: progress reads the old one in a thread of its own.
         self._contenders = [t for t in self._contenders if t is won or not t.finished]
 
-    def _key(self, config: Config, seed: int) -> dict[str, Any]:
+    def _key(self, config: Hyperparameters, seed: int) -> dict[str, Any]:
         key = make_key(self.space.method, self.space.benchmark, config, seed, self.environment)
         return {**key.as_dict(), "digest": key.digest}
 
-    def _tried(self, phase: str, number: int, config: Config, begin: bool = True) -> Tried:
+    def _tried(self, phase: str, number: int, config: Hyperparameters, begin: bool = True) -> Tried:
         """Return a configuration, or a confirmation seed; ``begin`` makes its records."""
         count = self.options.search_seeds if phase == "search" else 1
         first = SEARCH_SEED if phase == "search" else number
@@ -205,7 +205,7 @@ class MethodSearch:
         config = self.winning_config()
         found: dict[int, Tried] = {}
         for number in range(0 if config is None else self.options.seeds):
-            found[number] = self._tried("confirm", number, cast(Config, config), begin)
+            found[number] = self._tried("confirm", number, cast(Hyperparameters, config), begin)
             if found[number].restore(self.rule) and begin:
                 found[number].tidy()
         return found
@@ -311,7 +311,7 @@ class MethodSearch:
         number = selection.winner((trial.number, trial.best) for trial in ended)
         return None if number is None else self.trials[number]
 
-    def winning_config(self) -> Config | None:
+    def winning_config(self) -> Hyperparameters | None:
         """The configuration that is confirmed."""
         if self.searcher is None:
             return self.space.published()
@@ -320,7 +320,7 @@ class MethodSearch:
 
     # --- what an earlier session left ---
 
-    def _recorded_trials(self) -> dict[int, Config]:
+    def _recorded_trials(self) -> dict[int, Hyperparameters]:
         """Return the configurations of the search that have a record, by number."""
         found = {}
         for folder in self.records.folders():
@@ -329,7 +329,7 @@ class MethodSearch:
                 found[int(description["number"])] = dict(description["config"])
         return dict(sorted(found.items()))
 
-    def _replay(self, earlier: Mapping[int, Config]) -> None:
+    def _replay(self, earlier: Mapping[int, Hyperparameters]) -> None:
         """Take over an earlier session's trials: the finished ones with all that was learned."""
         for number, config in earlier.items():
             if self.searcher is None:

@@ -1,7 +1,8 @@
 """Searchers: which configuration to try next. The only file that knows Optuna.
 
-A searcher proposes values for the active knobs (:func:`common.hyperparameters.active`); the
-others keep their defaults. It is told each finished configuration.
+A searcher proposes values for the active hyperparameters
+(:func:`common.hyperparameters.active`); the others keep their defaults. It is
+told each finished configuration.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from common.hyperparameters import Config, Knob, Scalar, active, ordered
+from common.hyperparameters import Hyperparameter, Hyperparameters, Scalar, active, ordered
 from tuning.selection import Score
 
 ATTEMPTS = 100  # draws for a configuration that was not tried yet, before the space counts as empty
@@ -35,49 +36,62 @@ def identity(config: Mapping[str, Scalar]) -> str:
     return json.dumps(dict(config), sort_keys=True)
 
 
-def space_size(knobs: Mapping[str, Knob]) -> int | None:
+def space_size(hyperparameters: Mapping[str, Hyperparameter]) -> int | None:
     """Return how many configurations there are; None if there are more than :data:`MANY`."""
-    found = everything(knobs)
+    found = everything(hyperparameters)
     return None if found is None else len(found)
 
 
-def everything(knobs: Mapping[str, Knob]) -> list[Config] | None:
+def everything(hyperparameters: Mapping[str, Hyperparameter]) -> list[Hyperparameters] | None:
     """Return all configurations; None where there are more than :data:`MANY`."""
-    sizes = [knob.size for knob in knobs.values()]
+    sizes = [hyperparameter.size for hyperparameter in hyperparameters.values()]
     if None in sizes or math.prod(size for size in sizes if size is not None) > MANY:
         return None
-    return grid(knobs, {name: _all_values(knob) for name, knob in knobs.items()})
+    return grid(
+        hyperparameters,
+        {name: _all_values(hyperparameter) for name, hyperparameter in hyperparameters.items()},
+    )
 
 
-def grid(knobs: Mapping[str, Knob], values: Mapping[str, Sequence[Scalar]]) -> list[Config]:
-    """Return all combinations, in the knobs' order.
+def grid(
+    hyperparameters: Mapping[str, Hyperparameter], values: Mapping[str, Sequence[Scalar]]
+) -> list[Hyperparameters]:
+    """Return all combinations, in the hyperparameters' order.
 
     Args:
-        knobs: The knobs.
-        values: The values to combine; where a knob has none, its own grid (:meth:`Knob.grid`, all
-            values of a whole-number range of up to 10).
+        hyperparameters: The hyperparameters.
+        values: The values to combine; where a hyperparameter has none, its own grid
+            (:meth:`Hyperparameter.grid`, all values of a whole-number range of up to 10).
     """
     lists = {
-        **{name: _values(knob) for name, knob in knobs.items() if name not in values},
+        **{
+            name: _values(hyperparameter)
+            for name, hyperparameter in hyperparameters.items()
+            if name not in values
+        },
         **values,
     }
-    found: dict[str, Config] = {}
+    found: dict[str, Hyperparameters] = {}
     for combination in itertools.product(*lists.values()):
         config = dict(zip(lists, combination, strict=True))
-        used = active(knobs, config)
-        config = {n: v for n, v in config.items() if n in used or n not in knobs}
+        used = active(hyperparameters, config)
+        config = {n: v for n, v in config.items() if n in used or n not in hyperparameters}
         found.setdefault(identity(config), config)
     return list(found.values())
 
 
-def _values(knob: Knob) -> Sequence[Scalar]:
-    return _all_values(knob) if knob.integer and (knob.size or 0) <= 10 else knob.grid()
+def _values(hyperparameter: Hyperparameter) -> Sequence[Scalar]:
+    return (
+        _all_values(hyperparameter)
+        if hyperparameter.integer and (hyperparameter.size or 0) <= 10
+        else hyperparameter.grid()
+    )
 
 
-def _all_values(knob: Knob) -> Sequence[Scalar]:
-    if not knob.integer:
-        return knob.grid()
-    low, high = knob.bounds
+def _all_values(hyperparameter: Hyperparameter) -> Sequence[Scalar]:
+    if not hyperparameter.integer:
+        return hyperparameter.grid()
+    low, high = hyperparameter.bounds
     return list(range(int(low), int(high) + 1))
 
 
@@ -88,17 +102,17 @@ class Searcher(ABC):
         self.tried: set[str] = set()
 
     @abstractmethod
-    def draw(self, number: int) -> Config | None:
+    def draw(self, number: int) -> Hyperparameters | None:
         """Return the configuration of that number, not yet in ``tried``; None if there is none."""
 
-    def propose(self, number: int) -> Config | None:
+    def propose(self, number: int) -> Hyperparameters | None:
         """Return a configuration that was not tried yet, and count it as tried; None if none."""
         config = self.draw(number)
         if config is not None:
             self.tried.add(identity(config))
         return config
 
-    def adopt(self, number: int, config: Config) -> None:
+    def adopt(self, number: int, config: Hyperparameters) -> None:
         """Take over a configuration that an earlier session proposed."""
         self.tried.add(identity(config))
 
@@ -117,24 +131,24 @@ class RandomSearcher(Searcher):
     """Configuration i is a function of (study seed, i): the first new one of a seeded sequence.
 
     Args:
-        knobs: The knobs.
+        hyperparameters: The hyperparameters.
         seed: The study's seed.
         salt: What else tells this search from others, such as the method's name.
     """
 
-    def __init__(self, knobs: Mapping[str, Knob], seed: int, salt: str) -> None:
+    def __init__(self, hyperparameters: Mapping[str, Hyperparameter], seed: int, salt: str) -> None:
         super().__init__()
-        self.knobs = knobs
+        self.hyperparameters = hyperparameters
         self.entropy = [seed, int.from_bytes(hashlib.sha256(salt.encode()).digest()[:8], "little")]
-        self.sequence: list[Config] = []
+        self.sequence: list[Hyperparameters] = []
         self.drawn: set[str] = set()
 
-    def draw(self, number: int) -> Config | None:
+    def draw(self, number: int) -> Hyperparameters | None:
         """Return configuration ``number`` of the sequence, whatever was tried elsewhere."""
         while len(self.sequence) <= number:
             index = len(self.sequence)
             generator = np.random.Generator(np.random.PCG64([*self.entropy, index]))
-            config = sample_new(self.knobs, generator, self.drawn)
+            config = sample_new(self.hyperparameters, generator, self.drawn)
             if config is None:
                 return None
             self.sequence.append(config)
@@ -142,21 +156,23 @@ class RandomSearcher(Searcher):
         return self.sequence[number]
 
 
-def sample(knobs: Mapping[str, Knob], generator: np.random.Generator) -> Config:
-    """Draw a configuration of the active knobs."""
-    drawn = {name: knobs[name].sample(generator) for name in ordered(knobs)}
-    return {name: drawn[name] for name in active(knobs, drawn)}
+def sample(
+    hyperparameters: Mapping[str, Hyperparameter], generator: np.random.Generator
+) -> Hyperparameters:
+    """Draw a configuration of the active hyperparameters."""
+    drawn = {name: hyperparameters[name].sample(generator) for name in ordered(hyperparameters)}
+    return {name: drawn[name] for name in active(hyperparameters, drawn)}
 
 
 def sample_new(
-    knobs: Mapping[str, Knob], generator: np.random.Generator, known: set[str]
-) -> Config | None:
+    hyperparameters: Mapping[str, Hyperparameter], generator: np.random.Generator, known: set[str]
+) -> Hyperparameters | None:
     """Draw a configuration that is not known yet; None if there is none."""
     for _ in range(ATTEMPTS):
-        config = sample(knobs, generator)
+        config = sample(hyperparameters, generator)
         if identity(config) not in known:
             return config
-    rest = [config for config in everything(knobs) or [] if identity(config) not in known]
+    rest = [config for config in everything(hyperparameters) or [] if identity(config) not in known]
     return rest[int(generator.integers(len(rest)))] if rest else None
 
 
@@ -167,11 +183,11 @@ class GridSearcher(Searcher):
         configs: The list.
     """
 
-    def __init__(self, configs: Sequence[Config]) -> None:
+    def __init__(self, configs: Sequence[Hyperparameters]) -> None:
         super().__init__()
         self.configs = configs
 
-    def draw(self, number: int) -> Config | None:
+    def draw(self, number: int) -> Hyperparameters | None:
         """Return entry ``number`` of the list."""
         return self.configs[number] if number < len(self.configs) else None
 
@@ -184,13 +200,13 @@ class TPESearcher(Searcher):
     asked again.
 
     Args:
-        knobs: The knobs.
+        hyperparameters: The hyperparameters.
         seed: Seed of the sampler.
     """
 
-    def __init__(self, knobs: Mapping[str, Knob], seed: int) -> None:
+    def __init__(self, hyperparameters: Mapping[str, Hyperparameter], seed: int) -> None:
         super().__init__()
-        self.knobs = knobs
+        self.hyperparameters = hyperparameters
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # constant_liar is marked experimental
@@ -198,18 +214,18 @@ class TPESearcher(Searcher):
         self.study = optuna.create_study(direction="maximize", sampler=sampler)
         self.fallback = np.random.Generator(np.random.PCG64([seed, 1]))
         self.asked: dict[int, optuna.trial.Trial] = {}
-        self.adopted: dict[int, Config] = {}
+        self.adopted: dict[int, Hyperparameters] = {}
         self.known: dict[str, float] = {}
-        self.configs: dict[int, Config] = {}
+        self.configs: dict[int, Hyperparameters] = {}
 
-    def draw(self, number: int) -> Config | None:
+    def draw(self, number: int) -> Hyperparameters | None:
         """Ask Optuna; after many known configurations in a row draw at random."""
         for _ in range(ATTEMPTS):
             trial = self.study.ask()
-            config: Config = {}
-            for name in ordered(self.knobs):
-                if name in active(self.knobs, config):
-                    config[name] = suggest(trial, name, self.knobs[name])
+            config: Hyperparameters = {}
+            for name in ordered(self.hyperparameters):
+                if name in active(self.hyperparameters, config):
+                    config[name] = suggest(trial, name, self.hyperparameters[name])
             if identity(config) not in self.tried:
                 self.asked[number] = trial
                 self.configs[number] = config
@@ -219,12 +235,12 @@ class TPESearcher(Searcher):
                 self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
             else:
                 self.study.tell(trial, value)
-        found = sample_new(self.knobs, self.fallback, self.tried)
+        found = sample_new(self.hyperparameters, self.fallback, self.tried)
         if found is not None:
             self.adopt(number, found)
         return found
 
-    def adopt(self, number: int, config: Config) -> None:
+    def adopt(self, number: int, config: Hyperparameters) -> None:
         """Take over a configuration; Optuna gets it with its result, when it is finished."""
         super().adopt(number, config)
         self.adopted[number] = config
@@ -257,7 +273,11 @@ class TPESearcher(Searcher):
                 state=state,
                 value=best[-1] if complete else None,
                 params=dict(config),
-                distributions={n: distribution(self.knobs[n]) for n in config if n in self.knobs},
+                distributions={
+                    n: distribution(self.hyperparameters[n])
+                    for n in config
+                    if n in self.hyperparameters
+                },
                 intermediate_values=dict(enumerate(best, start=1)),
             )
         )
@@ -269,21 +289,21 @@ def running_best(scores: Iterable[Score | None]) -> list[float]:
     return list(itertools.accumulate(values, max))
 
 
-def suggest(trial: optuna.trial.Trial, name: str, knob: Knob) -> Scalar:
-    """Return Optuna's suggestion for a knob."""
-    if knob.kind == "choice":
-        return cast(Scalar, trial.suggest_categorical(name, list(knob.values)))
-    low, high = knob.bounds
-    if knob.integer:
-        return trial.suggest_int(name, int(low), int(high), log=knob.log)
-    return knob.tidy(trial.suggest_float(name, low, high, log=knob.log))
+def suggest(trial: optuna.trial.Trial, name: str, hyperparameter: Hyperparameter) -> Scalar:
+    """Return Optuna's suggestion for a hyperparameter."""
+    if hyperparameter.kind == "choice":
+        return cast(Scalar, trial.suggest_categorical(name, list(hyperparameter.values)))
+    low, high = hyperparameter.bounds
+    if hyperparameter.integer:
+        return trial.suggest_int(name, int(low), int(high), log=hyperparameter.log)
+    return hyperparameter.tidy(trial.suggest_float(name, low, high, log=hyperparameter.log))
 
 
-def distribution(knob: Knob) -> BaseDistribution:
-    """Return Optuna's form of a knob's domain."""
-    if knob.kind == "choice":
-        return CategoricalDistribution(list(knob.values))
-    low, high = knob.bounds
-    if knob.integer:
-        return IntDistribution(int(low), int(high), log=knob.log)
-    return FloatDistribution(low, high, log=knob.log)
+def distribution(hyperparameter: Hyperparameter) -> BaseDistribution:
+    """Return Optuna's form of a hyperparameter's domain."""
+    if hyperparameter.kind == "choice":
+        return CategoricalDistribution(list(hyperparameter.values))
+    low, high = hyperparameter.bounds
+    if hyperparameter.integer:
+        return IntDistribution(int(low), int(high), log=hyperparameter.log)
+    return FloatDistribution(low, high, log=hyperparameter.log)

@@ -19,7 +19,7 @@ from typing import Any, cast
 from ray.tune.schedulers import ASHAScheduler
 
 from common.errors import UserError
-from common.hyperparameters import Config, Knob
+from common.hyperparameters import Hyperparameter, Hyperparameters
 from tuning import selection
 from tuning.records.records import MethodRecords, RunFolder
 from tuning.records.storage import Place
@@ -44,7 +44,7 @@ class Curve:
         seconds: Of each round.
     """
 
-    config: Config
+    config: Hyperparameters
     scores: tuple[Score | None, ...]
     seconds: tuple[float, ...]
 
@@ -60,21 +60,23 @@ class Table:
 
     Args:
         name: Data set and method.
-        knobs: What it searched.
+        hyperparameters: What it searched.
         rule: How it selected.
         curves: Its configurations that trained to their end.
         left_out: How many did not.
     """
 
     name: str
-    knobs: dict[str, Knob]
+    hyperparameters: dict[str, Hyperparameter]
     rule: Rule
     curves: list[Curve]
     left_out: int
 
     def nearest(self, config: Mapping[str, Any]) -> Curve:
         """Return the recorded configuration nearest to a proposed one."""
-        return min(self.curves, key=lambda curve: distance(self.knobs, curve.config, config))
+        return min(
+            self.curves, key=lambda curve: distance(self.hyperparameters, curve.config, config)
+        )
 
 
 @dataclass(frozen=True)
@@ -94,16 +96,18 @@ class Outcome:
     pruned: int
 
 
-def distance(knobs: Mapping[str, Knob], one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    """Return how far apart two configurations are: squared, each knob's range counting as one."""
+def distance(
+    hyperparameters: Mapping[str, Hyperparameter], one: Mapping[str, Any], other: Mapping[str, Any]
+) -> float:
+    """Return the squared distance of two configurations, each range scaled to a length of one."""
     total = 0.0
-    for name, knob in knobs.items():
-        a, b = one.get(name, knob.default), other.get(name, knob.default)
-        if knob.kind == "choice":
+    for name, hyperparameter in hyperparameters.items():
+        a, b = one.get(name, hyperparameter.default), other.get(name, hyperparameter.default)
+        if hyperparameter.kind == "choice":
             total += a != b
         else:
-            low, high = knob.bounds
-            if knob.log:
+            low, high = hyperparameter.bounds
+            if hyperparameter.log:
                 low, high, a, b = (math.log(float(value)) for value in (low, high, a, b))
             total += ((float(a) - float(b)) / (high - low)) ** 2 if high > low else 0.0
     return total
@@ -125,12 +129,12 @@ def read(folder: str | Path) -> Table:
             f"--simulate: '{folder}' holds no study: expected one method's records, "
             f"<storage>/<dataset>/<method>, with its study.json{_said(_below(records.place))}"
         )
-    knobs = {
-        name: Knob(
-            knob["kind"], tuple(knob["values"]), knob["default"],
-            {other: tuple(values) for other, values in knob["when"].items()},
+    hyperparameters = {
+        name: Hyperparameter(
+            hyperparameter["kind"], tuple(hyperparameter["values"]), hyperparameter["default"],
+            {other: tuple(values) for other, values in hyperparameter["when"].items()},
         )
-        for name, knob in definition["space"].items()
+        for name, hyperparameter in definition["space"].items()
     }  # fmt: skip
     rule = selection.rule(definition["select"])
     runs: dict[int, list[RunFolder]] = {}
@@ -145,7 +149,7 @@ def read(folder: str | Path) -> Table:
             f"expected at least {LEAST}: a study with --search random --scheduler none has many"
         )
     name = f"{definition['dataset']}/{records.name}"
-    return Table(name, knobs, rule, whole, len(runs) - len(whole))
+    return Table(name, hyperparameters, rule, whole, len(runs) - len(whole))
 
 
 def _below(root: Place) -> list[str]:
@@ -235,8 +239,8 @@ def _handle(number: int) -> Any:
 def make(name: str, table: Table, seed: int) -> Searcher:
     """Return a searcher of that name."""
     if name == "tpe":
-        return TPESearcher(table.knobs, seed)
-    return RandomSearcher(table.knobs, seed, table.name)
+        return TPESearcher(table.hyperparameters, seed)
+    return RandomSearcher(table.hyperparameters, seed, table.name)
 
 
 def simulate(

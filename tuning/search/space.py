@@ -1,11 +1,11 @@
-"""The space that a search walks: the free knobs, once a command has fixed some."""
+"""The space that a search walks: the free hyperparameters, once a command has fixed some."""
 
 import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from common.errors import Problems, UserError
-from common.hyperparameters import Config, Knob, active, ordered
+from common.errors import UserError, ValidationErrors
+from common.hyperparameters import Hyperparameter, Hyperparameters, active, ordered
 from core.environment import detect
 from core.recipe.method import SETTINGS, Method
 from core.recipe.trial_key import check_config, make_key, values
@@ -31,15 +31,15 @@ class Space:
         method: The method.
         benchmark: The benchmark.
         fixed: Values that the command fixes.
-        free: The knobs that are left, with conditions among themselves only.
+        free: The hyperparameters that are left, with conditions among themselves only.
     """
 
     method: Method
     benchmark: Benchmark
-    fixed: Config
-    free: dict[str, Knob]
+    fixed: Hyperparameters
+    free: dict[str, Hyperparameter]
 
-    def complete(self, config: Config) -> Config:
+    def complete(self, config: Hyperparameters) -> Hyperparameters:
         """Return a proposed configuration with the fixed values, as trials' keys are made from."""
         return {**self.fixed, **config}
 
@@ -47,34 +47,36 @@ class Space:
         """Return the number of configurations; None if there are endlessly many."""
         return space_size(self.free)
 
-    def published(self) -> Config | None:
+    def published(self) -> Hyperparameters | None:
         """Return the published configuration with the fixed values on top; None if there is none.
 
-        Where the command fixes every knob, the configuration is complete without a published one.
+        Where the command fixes every hyperparameter, no published configuration is needed.
         """
         given = self.method.published.get(self.benchmark.name)
         if given is None and self.free:
             return None
         return {**(given or {}), **self.fixed}
 
-    def method_grid(self) -> list[Config]:
+    def method_grid(self) -> list[Hyperparameters]:
         """Return the method's grid for this data set; none where its file has none."""
         return self.grid() if self.benchmark.name in self.method.grid else []
 
-    def grid(self) -> list[Config]:
-        """Return the published grid, or one made of the knobs' own values, less what is fixed."""
+    def grid(self) -> list[Hyperparameters]:
+        """Return the published grid, or the hyperparameters' own, without those that are fixed."""
         given = self.method.grid.get(self.benchmark.name, {})
         lists = {name: given[name] for name in given if name not in self.fixed}
         free = self.free
-        if given:  # a published grid names all that it varies; other knobs keep their defaults
-            free = {name: knob for name, knob in free.items() if name in given}
+        if (
+            given
+        ):  # a published grid names all that it varies; other hyperparameters keep their defaults
+            free = {name: hyperparameter for name, hyperparameter in free.items() if name in given}
         return grid(free, lists)
 
 
 def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
     """Return the space of a method under a command's fixed values.
 
-    A fixed value of a knob that only other methods have is none of this method's business;
+    A fixed value of a hyperparameter that only other methods have does not concern this method;
     :func:`tuning.study.checks.check` refuses one that no method has.
 
     Raises:
@@ -82,39 +84,41 @@ def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
         UserError: If the benchmark lacks what the method needs.
     """
     method.check_benchmark(benchmark)
-    knobs = method.knobs(benchmark)
-    fixed = {n: v for n, v in options.fixed.items() if n in knobs or n in SETTINGS}
+    hyperparameters = method.hyperparameters(benchmark)
+    fixed = {n: v for n, v in options.fixed.items() if n in hyperparameters or n in SETTINGS}
     check_config(method, benchmark, fixed)
     base = values(method, benchmark, fixed)
-    free: dict[str, Knob] = {}
-    for name in ordered(knobs):
-        knob = knobs[name]
-        inside = {other: v for other, v in knob.when.items() if other in free}
-        outside = {other: v for other, v in knob.when.items() if other not in free}
-        # A knob that is neither free nor fixed has been dropped, and so drops those below it.
-        settled = all(other in fixed or other not in knobs for other in outside)
+    free: dict[str, Hyperparameter] = {}
+    for name in ordered(hyperparameters):
+        hyperparameter = hyperparameters[name]
+        inside = {other: v for other, v in hyperparameter.when.items() if other in free}
+        outside = {other: v for other, v in hyperparameter.when.items() if other not in free}
+        # A hyperparameter that is neither free nor fixed was dropped, with all that depend on it.
+        settled = all(other in fixed or other not in hyperparameters for other in outside)
         holds = settled and all(base[other] in allowed for other, allowed in outside.items())
         if name not in fixed and holds:
-            free[name] = replace(knob, when=inside)
-    space = Space(method, benchmark, fixed, {name: free[name] for name in knobs if name in free})
+            free[name] = replace(hyperparameter, when=inside)
+    space = Space(
+        method, benchmark, fixed, {name: free[name] for name in hyperparameters if name in free}
+    )
     _check_ends(space)
     return space
 
 
 def _check_ends(space: Space) -> None:
-    """Try every knob's choices, or the ends of its range, so that no trial fails on its value."""
+    """Try all choices, or both ends of a range, so that no trial fails on its values."""
     environment = detect(gpu=False)
-    configs: list[Config] = [{}, *space.method_grid()]
-    for name, knob in space.free.items():
-        configs += [{name: value} for value in knob.values]
+    configs: list[Hyperparameters] = [{}, *space.method_grid()]
+    for name, hyperparameter in space.free.items():
+        configs += [{name: value} for value in hyperparameter.values]
     problems: dict[str, None] = {}
     for config in configs:
         try:
             make_key(space.method, space.benchmark, space.complete(config), 0, environment)
-        except Problems as found:
+        except ValidationErrors as found:
             problems |= dict.fromkeys(found.problems)
     if problems:
-        raise Problems(list(problems))
+        raise ValidationErrors(list(problems))
 
 
 def make_searcher(space: Space, options: Options, finished: int) -> Searcher | None:
@@ -159,9 +163,9 @@ def asked_trials(space: Space, options: Options) -> int:
     return asked if size_of_space is None else min(asked, size_of_space)
 
 
-def used_values(space: Space, config: Config) -> dict[str, Any]:
-    """Return the values of all knobs and of the settings that a configuration changes."""
+def used_values(space: Space, config: Hyperparameters) -> dict[str, Any]:
+    """Return the values of all hyperparameters and of the settings that a configuration changes."""
     merged = values(space.method, space.benchmark, space.complete(config))
-    knobs = space.method.knobs(space.benchmark)
-    names = [*(n for n in knobs if n in active(knobs, merged)), *space.fixed]
+    hyperparameters = space.method.hyperparameters(space.benchmark)
+    names = [*(n for n in hyperparameters if n in active(hyperparameters, merged)), *space.fixed]
     return {name: merged[name] for name in dict.fromkeys(names)}

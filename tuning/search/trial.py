@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.hyperparameters import Config
+from common.hyperparameters import Hyperparameters
 from core.training.run import Row
 from tuning import selection
 from tuning.records.records import RunFolder
@@ -18,7 +18,7 @@ class Tried:
     Args:
         phase: ``search`` or ``confirm``.
         number: The configuration's number, or the seed.
-        config: Values of the knobs, fixed ones included.
+        config: Values of the hyperparameters, fixed ones included.
         folders: The record of each training seed.
         keys: The key of each, as plain data.
         status: ``waiting``, ``running``, or how it ended.
@@ -34,7 +34,7 @@ class Tried:
 
     phase: str
     number: int
-    config: Config
+    config: Hyperparameters
     folders: list[RunFolder]
     keys: list[dict[str, Any]]
     status: str = "waiting"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from common.errors import Problems, UserError, unknown
+from common.errors import UserError, ValidationErrors, unknown_name_message
 from core import models
 from core.models.vocabulary import misread
 from core.recipe import method as methods
@@ -48,11 +48,15 @@ def check(options: Options) -> Plan:
         UserError: At the first mistake that hides others, else with all of them at once.
     """
     if options.dataset not in datasets.names():
-        raise UserError(f"--dataset: {unknown('data set', options.dataset, datasets.names())}")
+        raise UserError(
+            f"--dataset: {unknown_name_message('data set', options.dataset, datasets.names())}"
+        )
     benchmark = load_benchmark(options)
-    rule = selection.rule(options.select or benchmark.selecting)
-    if rule.metric not in benchmark.directions:
-        fitting = [name for name, r in selection.RULES.items() if r.metric in benchmark.directions]
+    rule = selection.rule(options.select or benchmark.selection_metric)
+    if rule.metric not in benchmark.higher_is_better:
+        fitting = [
+            name for name, r in selection.RULES.items() if r.metric in benchmark.higher_is_better
+        ]
         raise UserError(
             f"--select {rule.name}: data set '{benchmark.name}' has no {rule.metric}; "
             f"rules for it: {', '.join(fitting)}"
@@ -64,21 +68,29 @@ def check(options: Options) -> Plan:
         )
     chosen, skipped = _methods(options, benchmark)
     options = replace(options, methods=tuple(method.name for method in chosen))
-    known = {name for method in chosen for name in (*method.knobs(benchmark), *methods.SETTINGS)}
-    problems = [f"--set: {unknown('knob', n, known)}" for n in options.pinned if n not in known]
+    known = {
+        name
+        for method in chosen
+        for name in (*method.hyperparameters(benchmark), *methods.SETTINGS)
+    }
+    problems = [
+        f"--set: {unknown_name_message('hyperparameter', n, known)}"
+        for n in options.pinned
+        if n not in known
+    ]
     spaces: list[Space] = []
     for method in chosen:
         try:
             space = make_space(method, benchmark, options)
             make_searcher(space, options, 0)
             spaces.append(space)
-        except Problems as found:
+        except ValidationErrors as found:
             problems += found.problems
         except UserError as error:
             problems.append(str(error))
     problems += _unfit_models(spaces)
     if problems:
-        raise Problems(problems)
+        raise ValidationErrors(problems)
     if options.seeds > SEARCH_SEED:
         raise UserError(
             f"--seeds: received {options.seeds}, expected at most {SEARCH_SEED}: "
@@ -131,12 +143,12 @@ def _methods(options: Options, benchmark: Benchmark) -> tuple[list[Method], list
     for name in methods.names() if everything else names:
         try:
             found.append(methods.load(name))
-        except Problems as error:
+        except ValidationErrors as error:
             problems += error.problems
         except UserError as error:
             problems.append(f"--method: {error}")
     if problems:
-        raise Problems(problems)
+        raise ValidationErrors(problems)
     if not everything:
         return found, []
     fitting, skipped = [], []
@@ -150,7 +162,7 @@ def _methods(options: Options, benchmark: Benchmark) -> tuple[list[Method], list
         else:
             fitting.append(method)
     if not fitting:
-        raise Problems(skipped)
+        raise ValidationErrors(skipped)
     return fitting, skipped
 
 
@@ -205,17 +217,21 @@ def definition(
         "data_hash": space.benchmark.data_hash,
         "recipe": space.method.recipe.fill({}),
         "space": {
-            name: {"kind": knob.kind, "values": list(knob.values), "default": knob.default,
-                   "when": {k: list(v) for k, v in knob.when.items()}}
-            for name, knob in space.free.items()
+            name: {
+                "kind": hyperparameter.kind,
+                "values": list(hyperparameter.values),
+                "default": hyperparameter.default,
+                "when": {k: list(v) for k, v in hyperparameter.when.items()},
+            }
+            for name, hyperparameter in space.free.items()
         },
         "set": {name: value for name, value in space.fixed.items() if name in options.pinned},
-        "protocol": defaults(space.method, space.benchmark),
+        "training_config": defaults(space.method, space.benchmark),
         "epochs": options.epochs,
         "search": options.search,
         "search_seeds": options.search_seeds,
         "scheduler": options.scheduler,
-        "select": options.select or space.benchmark.selecting,
+        "select": options.select or space.benchmark.selection_metric,
         "study_seed": options.study_seed,
         "audit_test": options.audit_test,
         "keep_models": options.keep_models,
@@ -231,7 +247,7 @@ def check_definition(records: MethodRecords, asked: dict[str, Any]) -> None:
         return
     different = differences(stored, asked)
     if different:
-        raise Problems(
+        raise ValidationErrors(
             [
                 f"--resume: the study in '{records.place}' is another one:",
                 *(f"  {line}" for line in different),

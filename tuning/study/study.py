@@ -167,7 +167,7 @@ def _work(tried: Tried, options: Options, resources: Resources) -> dict[str, Any
     """Return what an actor needs to train a configuration."""
     benchmark = load_benchmark(options)
     run_options = RunOptions(
-        rule=options.select or benchmark.selecting,
+        rule=options.select or benchmark.selection_metric,
         confirm=tried.phase == "confirm",
         audit=options.audit_test,
         keep_model=options.keep_models,

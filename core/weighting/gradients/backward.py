@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from common.errors import UserError, unknown
+from common.errors import UserError, unknown_name_message
 from core.weighting.base import GramWeighting, LossWeighting, Weighting
 from core.weighting.gradients.losses import Losses
 from core.weighting.gradients.low_rank import cost_of_pass
@@ -69,7 +69,7 @@ def backward(
         UserError: If the arguments do not fit each other.
     """
     if gradients not in WAYS:
-        raise UserError(unknown("way to the gradients", str(gradients), WAYS))
+        raise UserError(unknown_name_message("way to the gradients", str(gradients), WAYS))
     if not isinstance(weighting, Weighting):
         raise UserError(f"weighting is {weighting!r}, expected what core.weighting.load returns")
     given = Losses(losses, present)

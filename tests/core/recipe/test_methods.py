@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import datasets
-from common.errors import Problems, UserError
+from common.errors import UserError, ValidationErrors
 from core.environment import detect
 from core.recipe import method as methods
 from core.recipe.trial_key import check_config, make_key
@@ -27,7 +27,7 @@ GOOD: dict[str, Any] = {
 
 def problems_of(tmp_path: Path, text: str) -> list[str]:
     (tmp_path / "mine.yaml").write_text(text)
-    with pytest.raises(Problems) as found:
+    with pytest.raises(ValidationErrors) as found:
         methods.load("mine", tmp_path)
     return found.value.problems
 
@@ -69,7 +69,11 @@ def test_the_good_file_is_good(tmp_path: Path) -> None:
         ("recipe.objectives", ["end_tusk"], ["recipe.objectives[0]", "did you mean 'end_task'"]),
         ("recipe.objectives", [], ["recipe.objectives", "at least one"]),
         ("recipe.weighting", {"dro": {"step": 1}}, ["recipe.weighting.dro", "'step_size'"]),
-        ("recipe.weighting", {"dro": {"step_size": "eta"}}, ["step_size", "unknown knob 'eta'"]),
+        (
+            "recipe.weighting",
+            {"dro": {"step_size": "eta"}},
+            ["step_size", "unknown hyperparameter 'eta'"],
+        ),
         ("recipe.weighting", {"dro": {"step_size": True}}, ["step_size", "True", "float"]),
         ("recipe.stages", None, ["no stages"]),
         ("recipe.stages", [{"train": {"epochs": 1.5}}], ["epochs", "1.5", "whole number"]),
@@ -145,12 +149,12 @@ def test_recipes_that_make_no_sense_are_refused_before_anything_starts(
 ) -> None:
     (tmp_path / "mine.yaml").write_text(changed(path, value))
     method = methods.load("mine", tmp_path)
-    with pytest.raises(Problems, match=word):
+    with pytest.raises(ValidationErrors, match=word):
         make_key(method, datasets.load("colored_digits"), {}, 0, detect())
 
 
 @pytest.mark.parametrize("default", [1, 1.0])
-def test_a_float_knob_may_have_a_whole_default(default: float, tmp_path: Path) -> None:
+def test_a_float_hyperparameter_may_have_a_whole_default(default: float, tmp_path: Path) -> None:
     domain = {"log_uniform": [0.1, 10], "default": default}
     (tmp_path / "mine.yaml").write_text(changed("search.reg", domain))
     method, benchmark = methods.load("mine", tmp_path), datasets.load("colored_digits")

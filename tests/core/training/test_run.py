@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import datasets
-from common.errors import Problems
-from common.hyperparameters import Config
+from common.errors import ValidationErrors
+from common.hyperparameters import Hyperparameters
 from core.environment import detect
 from core.recipe import method as methods
 from core.recipe.recipe import vocabulary
@@ -27,12 +27,12 @@ METRICS = {
     "training_weighted_accuracy", "group_accuracy", "group_count",
 }  # fmt: skip
 EVERY = fitting(methods.names(), EMBEDDED)
-SMALL: dict[str, Config] = {"jtt": {"T": 1, "up": 4}, "tapt": {"pretrain_epochs": 1}}
+SMALL: dict[str, Hyperparameters] = {"jtt": {"T": 1, "up": 4}, "tapt": {"pretrain_epochs": 1}}
 
 
 def start(method: str, dataset: str, seed: int = 0, **config: Any) -> Run:
     benchmark = datasets.load(dataset)
-    small: Config = {} if isinstance(benchmark, GroupBenchmark) else {"batch_size": 1024}
+    small: Hyperparameters = {} if isinstance(benchmark, GroupBenchmark) else {"batch_size": 1024}
     given = {**small, **SMALL.get(method, {}), **config}
     return Run(make_key(methods.load(method), benchmark, given, seed, detect()), benchmark)
 
@@ -40,7 +40,7 @@ def start(method: str, dataset: str, seed: int = 0, **config: Any) -> Run:
 def promised(run: Run) -> set[str]:
     """The metrics that a row must have."""
     benchmark = run.benchmark
-    return METRICS if isinstance(benchmark, GroupBenchmark) else set(benchmark.directions)
+    return METRICS if isinstance(benchmark, GroupBenchmark) else set(benchmark.higher_is_better)
 
 
 def rows(run: Run) -> Iterator[Row]:
@@ -94,7 +94,7 @@ def test_every_weighting_trains_groups_and_goes_on_exactly(name: str) -> None:
         methods.parse(Path("search_spaces/x.yaml"), text),
         datasets.load("colored_digits"),
     )
-    config: Config = {"epochs": 2, "clip_norm": 1.0, "batch_size": 64, "lr": 0.02}
+    config: Hyperparameters = {"epochs": 2, "clip_norm": 1.0, "batch_size": 64, "lr": 0.02}
     key = make_key(method, benchmark, config, 0, detect())
     run = Run(key, benchmark)
     run.round()
@@ -230,7 +230,7 @@ def test_equal_configurations_have_equal_keys() -> None:
 
 def test_wrong_values_are_told_all_at_once() -> None:
     benchmark, method = datasets.load("colored_digits"), methods.load("jtt")
-    config: Config = {"T": 1.5, "up": "many", "learning_rate": 1, "optimizer": "rmsprop"}
-    with pytest.raises(Problems) as found:
+    config: Hyperparameters = {"T": 1.5, "up": "many", "learning_rate": 1, "optimizer": "rmsprop"}
+    with pytest.raises(ValidationErrors) as found:
         make_key(method, benchmark, config, 0, detect())
     assert len(found.value.problems) == 4

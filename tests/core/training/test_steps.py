@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from common.errors import Problems, UserError
+from common.errors import UserError, ValidationErrors
 from core.__main__ import main
 from core.training.run import Run
 from core.training.steps import DoesNotFit
@@ -143,7 +143,7 @@ def test_the_command_tells_a_batch_that_must_not_be_split(
 
 def test_warm_up_is_refused_where_it_would_do_nothing() -> None:
     for schedule in ("step", "plateau"):
-        with pytest.raises(Problems, match=f"warmup: received 0.1, expected 0.*{schedule}"):
+        with pytest.raises(ValidationErrors, match=f"warmup: received 0.1, expected 0.*{schedule}"):
             start("erm", "colored_digits", schedule=schedule, warmup=0.1)
 
 

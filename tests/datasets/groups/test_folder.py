@@ -80,7 +80,7 @@ def test_images(images: Path) -> None:
     assert benchmark.provides >= GroupBenchmark.provides | {"images"}
     assert "text" not in benchmark.provides
     assert benchmark.groups.names == tuple(f"y = {y}, a = {a}" for y in (0, 1) for a in (0, 1))
-    assert "vit" in benchmark.protocol.model
+    assert "vit" in benchmark.training_config.model
     for number, name in enumerate(("train", "validation", "test")):
         table = rows(lambda i: f"pictures/{i}.png")
         table = table[table["split"] == number]
@@ -100,7 +100,7 @@ def test_texts_in_the_table(texts: Path) -> None:
     assert benchmark.modality == "text"
     assert "text" in benchmark.provides
     assert benchmark.groups.classes == ("calm", "angry")
-    assert benchmark.protocol.model == "bert-base-uncased"
+    assert benchmark.training_config.model == "bert-base-uncased"
     store = benchmark.splits["train"].inputs
     assert isinstance(store, Texts)
     words = (texts / "bert-base-uncased/vocab.txt").read_text(encoding="utf-8").split("\n")

@@ -170,10 +170,10 @@ def trained(method: str) -> dict[str, float]:
     model = TasksMLP(benchmark.outputs)
     weighting = load(method)
     heads = [p for head in model.heads().values() for p in head.parameters()]
-    optimiser = torch.optim.Adam(model.parameters(), lr=benchmark.protocol.lr)
+    optimiser = torch.optim.Adam(model.parameters(), lr=benchmark.training_config.lr)
     split = benchmark.splits["train"]
-    for _ in range(benchmark.protocol.epochs):
-        for rows in torch.randperm(len(split)).split(benchmark.protocol.batch_size):
+    for _ in range(benchmark.training_config.epochs):
+        for rows in torch.randperm(len(split)).split(benchmark.training_config.batch_size):
             output = model(split.inputs[rows])
             losses = [
                 LOSSES[task.loss](output.outputs[task.name], split.targets[task.name][rows])

@@ -73,7 +73,7 @@ def test_trials_with_their_contexts_keep_to_the_gpu(share: float, total: int) ->
         ("erm", "tpe", {}, {"batch_size": 64}),
         ("erm", "tpe", {"batch_size": 8}, {"batch_size": 8}),
         ("erm", "grid", {"batch_size": 8}, {"batch_size": 8}),
-        # 0 stands for as many as the end task has, 64: more than the 32 of the knob itself.
+        # 0 means as many as the end task has, 64: more than the hyperparameter's own 32.
         ("erm_mt", "tpe", {}, {"batch_size": 64, "mt_batch_size": 0}),
         ("erm_mt", "tpe", {"batch_size": 8}, {"batch_size": 8, "mt_batch_size": 32}),
         ("erm_mt", "tpe", {"mt_batch_size": 8}, {"batch_size": 64, "mt_batch_size": 8}),

@@ -10,7 +10,7 @@ import pytest
 
 import datasets
 from common.errors import UserError
-from common.hyperparameters import Config, Knob, active
+from common.hyperparameters import Hyperparameter, Hyperparameters, active
 from core.recipe import method as methods
 from tests.conftest import EMBEDDED, fitting
 from tuning.options import Options
@@ -27,10 +27,10 @@ from tuning.search.searchers import (
 from tuning.search.space import asked_trials, make_searcher, make_space
 from tuning.selection import Score
 
-KNOBS = {
-    "optimizer": Knob("choice", ("sgd", "adamw"), "sgd"),
-    "momentum": Knob("uniform", (0.0, 0.9), 0.5, {"optimizer": ("sgd",)}),
-    "layers": Knob("integer", (1, 3), 1),
+HYPERPARAMETERS = {
+    "optimizer": Hyperparameter("choice", ("sgd", "adamw"), "sgd"),
+    "momentum": Hyperparameter("uniform", (0.0, 0.9), 0.5, {"optimizer": ("sgd",)}),
+    "layers": Hyperparameter("integer", (1, 3), 1),
 }
 EVERY = fitting(methods.names(), EMBEDDED)
 
@@ -40,7 +40,7 @@ def options(**changes: object) -> Options:
 
 
 def distinct() -> list[tuple[str, str]]:
-    """Return a method and a benchmark for each space: many methods add no knob."""
+    """Return a method and a benchmark for each space: many methods add no hyperparameter."""
     spaces = {
         repr(make_space(methods.load(m), datasets.load(d), options()).free): (m, d)
         for m, d in EVERY
@@ -65,8 +65,11 @@ def test_every_space_gives_200_valid_configurations(method: str, dataset: str, s
     assert len(seen) == number + 1
 
 
-def test_conditional_knobs_appear_only_where_they_mean_something() -> None:
-    searchers: list[Searcher] = [RandomSearcher(KNOBS, 0, "x"), TPESearcher(KNOBS, 0)]
+def test_conditional_hyperparameters_appear_only_where_they_mean_something() -> None:
+    searchers: list[Searcher] = [
+        RandomSearcher(HYPERPARAMETERS, 0, "x"),
+        TPESearcher(HYPERPARAMETERS, 0),
+    ]
     for searcher in searchers:
         configs = [searcher.propose(number) for number in range(20)]
         assert {c["optimizer"] for c in configs if c} == {"sgd", "adamw"}
@@ -76,17 +79,17 @@ def test_conditional_knobs_appear_only_where_they_mean_something() -> None:
 
 
 def test_random_configuration_is_a_function_of_seed_and_number() -> None:
-    order = [RandomSearcher(KNOBS, 3, "erm").draw(number) for number in (4, 0, 2)]
-    one = RandomSearcher(KNOBS, 3, "erm")
+    order = [RandomSearcher(HYPERPARAMETERS, 3, "erm").draw(number) for number in (4, 0, 2)]
+    one = RandomSearcher(HYPERPARAMETERS, 3, "erm")
     assert [one.draw(number) for number in (4, 0, 2)] == order
-    assert RandomSearcher(KNOBS, 4, "erm").draw(4) != order[0]
-    assert RandomSearcher(KNOBS, 3, "rwg").draw(4) != order[0]
+    assert RandomSearcher(HYPERPARAMETERS, 4, "erm").draw(4) != order[0]
+    assert RandomSearcher(HYPERPARAMETERS, 3, "rwg").draw(4) != order[0]
 
 
 @pytest.mark.parametrize("searcher", ["RandomSearcher(K, 1, 'x')", "TPESearcher(K, 1)"])
 def test_sequence_is_the_same_under_another_hash_seed(searcher: str) -> None:
     code = (
-        "from tests.tuning.search.test_searchers import *; K = KNOBS; "
+        "from tests.tuning.search.test_searchers import *; K = HYPERPARAMETERS; "
         f"s = {searcher}; print([s.propose(i) for i in range(12)])"
     )
     outputs = {
@@ -100,9 +103,15 @@ def test_sequence_is_the_same_under_another_hash_seed(searcher: str) -> None:
 
 
 def test_small_spaces_end_when_all_was_tried() -> None:
-    knobs = {"a": Knob("choice", (1, 2), 1), "b": Knob("integer", (1, 3), 1)}
-    assert space_size(knobs) == 6
-    searchers: list[Searcher] = [RandomSearcher(knobs, 0, "x"), TPESearcher(knobs, 0)]
+    hyperparameters = {
+        "a": Hyperparameter("choice", (1, 2), 1),
+        "b": Hyperparameter("integer", (1, 3), 1),
+    }
+    assert space_size(hyperparameters) == 6
+    searchers: list[Searcher] = [
+        RandomSearcher(hyperparameters, 0, "x"),
+        TPESearcher(hyperparameters, 0),
+    ]
     for searcher in searchers:
         found: list[str] = []
         while (config := searcher.propose(len(found))) is not None:
@@ -113,22 +122,28 @@ def test_small_spaces_end_when_all_was_tried() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_random_search_finds_the_last_configuration_of_a_finite_space(seed: int) -> None:
-    knobs = {"a": Knob("integer", (1, 10), 1), "b": Knob("choice", (1, 2, 3, 4, 5, 6), 1)}
-    searcher = RandomSearcher(knobs, seed, "x")
+    hyperparameters = {
+        "a": Hyperparameter("integer", (1, 10), 1),
+        "b": Hyperparameter("choice", (1, 2, 3, 4, 5, 6), 1),
+    }
+    searcher = RandomSearcher(hyperparameters, seed, "x")
     assert len({identity(searcher.draw(n) or {}) for n in range(60)}) == 60
     assert searcher.draw(60) is None
 
 
 def test_a_large_conditional_space_is_not_enumerated() -> None:
-    knobs = {"a": Knob("integer", (1, 2_000_000), 1, {"b": (1,)}), "b": Knob("choice", (1, 2), 1)}
-    assert space_size(knobs) is None
+    hyperparameters = {
+        "a": Hyperparameter("integer", (1, 2_000_000), 1, {"b": (1,)}),
+        "b": Hyperparameter("choice", (1, 2), 1),
+    }
+    assert space_size(hyperparameters) is None
 
 
-def test_what_hangs_on_a_dropped_knob_is_dropped() -> None:
+def test_what_hangs_on_a_dropped_hyperparameter_is_dropped() -> None:
     chain = {
-        "a": Knob("choice", ("on", "off"), "on"),
-        "b": Knob("choice", (1, 2), 1, {"a": ("on",)}),
-        "c": Knob("choice", (1, 2), 1, {"b": (1,)}),
+        "a": Hyperparameter("choice", ("on", "off"), "on"),
+        "b": Hyperparameter("choice", (1, 2), 1, {"a": ("on",)}),
+        "c": Hyperparameter("choice", (1, 2), 1, {"b": (1,)}),
     }
     method = replace(methods.load("erm"), search=chain)
     for value, left in (("off", set()), ("on", {"b", "c"})):
@@ -137,7 +152,7 @@ def test_what_hangs_on_a_dropped_knob_is_dropped() -> None:
 
 
 def test_tpe_learns_the_running_best_and_what_was_pruned() -> None:
-    searcher = TPESearcher(KNOBS, 0)
+    searcher = TPESearcher(HYPERPARAMETERS, 0)
     for number in range(3):
         searcher.propose(number)
     numbers = [searcher.asked[number].number for number in range(3)]
@@ -153,8 +168,8 @@ def test_tpe_learns_the_running_best_and_what_was_pruned() -> None:
 
 
 def test_tpe_takes_over_an_earlier_session() -> None:
-    searcher = TPESearcher(KNOBS, 0)
-    config: Config = {"optimizer": "adamw", "layers": 2}
+    searcher = TPESearcher(HYPERPARAMETERS, 0)
+    config: Hyperparameters = {"optimizer": "adamw", "layers": 2}
     searcher.adopt(0, config)
     searcher.tell(0, [Score(0.7, 0, -1)], "completed")
     (trial,) = searcher.study.trials
@@ -163,8 +178,8 @@ def test_tpe_takes_over_an_earlier_session() -> None:
 
 
 def test_tpe_finds_the_better_half() -> None:
-    knobs = {"x": Knob("uniform", (0.0, 1.0), 0.5)}
-    searcher = TPESearcher(knobs, 0)
+    hyperparameters = {"x": Hyperparameter("uniform", (0.0, 1.0), 0.5)}
+    searcher = TPESearcher(hyperparameters, 0)
     drawn = []
     for number in range(40):
         config = searcher.propose(number)
@@ -175,7 +190,7 @@ def test_tpe_finds_the_better_half() -> None:
 
 
 def test_grid_combines_all_and_leaves_out_what_has_no_meaning() -> None:
-    found = grid(KNOBS, {"momentum": [0.0, 0.9]})
+    found = grid(HYPERPARAMETERS, {"momentum": [0.0, 0.9]})
     assert len(found) == 3 * 2 + 3
     assert len({identity(config) for config in found}) == len(found)
     assert GridSearcher(found).draw(len(found)) is None
@@ -201,7 +216,7 @@ def test_as_many_trials_as_the_space_holds() -> None:
     assert asked_trials(space, options(search="grid", pinned=fixed.pinned)) == 3
 
 
-def test_without_a_published_configuration_all_knobs_must_be_fixed() -> None:
+def test_without_a_published_configuration_all_hyperparameters_must_be_fixed() -> None:
     asked = options(search="published")
     space = make_space(methods.load("erm"), datasets.load("colored_digits"), asked)
     bare = replace(space, method=replace(space.method, published={"waterbirds": {"lr": 0.1}}))
@@ -213,7 +228,7 @@ def test_without_a_published_configuration_all_knobs_must_be_fixed() -> None:
 @pytest.mark.parametrize(
     "method", [m for m in methods.names() if "colored_digits" in methods.load(m).published]
 )
-def test_published_configurations_set_every_knob(method: str) -> None:
+def test_published_configurations_set_every_hyperparameter(method: str) -> None:
     asked = options(search="published")
     space = make_space(methods.load(method), datasets.load("colored_digits"), asked)
     assert make_searcher(space, asked, 0) is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from common.hyperparameters import Knob
+from common.hyperparameters import Hyperparameter
 from tuning.cli.main import main
 from tuning.records.records import MethodRecords
 from tuning.search.searchers import GridSearcher
@@ -79,14 +79,14 @@ def test_the_table_and_what_is_left_out(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_distance_is_on_the_knobs_own_scale() -> None:
-    knobs = {
-        "lr": Knob("log_uniform", (0.001, 1.0), 0.1),
-        "size": Knob("choice", (16, 32), 16),
+def test_distance_is_on_the_hyperparameters_own_scale() -> None:
+    hyperparameters = {
+        "lr": Hyperparameter("log_uniform", (0.001, 1.0), 0.1),
+        "size": Hyperparameter("choice", (16, 32), 16),
     }
-    assert distance(knobs, {"lr": 0.01}, {"lr": 0.1}) == pytest.approx(1 / 9)
-    assert distance(knobs, {"lr": 0.01, "size": 32}, {"lr": 0.01}) == 1
-    assert distance(knobs, {}, {"lr": 0.1, "size": 16}) == 0
+    assert distance(hyperparameters, {"lr": 0.01}, {"lr": 0.1}) == pytest.approx(1 / 9)
+    assert distance(hyperparameters, {"lr": 0.01, "size": 32}, {"lr": 0.01}) == 1
+    assert distance(hyperparameters, {}, {"lr": 0.1, "size": 16}) == 0
 
 
 def test_a_root_folder_names_the_methods_below_it(tmp_path: Path) -> None:

@@ -295,16 +295,18 @@ search:
 NEW_BENCHMARK = '''
 """Points in the plane."""
 import torch
-from datasets.benchmark import Split, Training
+from datasets.benchmark import Split, TrainingConfig
 from datasets.groups.base import GroupBenchmark, Groups
-from common.hyperparameters import Knob
+from common.hyperparameters import Hyperparameter
 
 class Moved(GroupBenchmark):
     name = "moved"
     version = "1"
     groups = Groups(("no", "yes"), ("left", "right"))
-    protocol = Training(model="digits_cnn", epochs=2, lr=0.05, weight_decay=0.0, batch_size=16)
-    search = {"lr": Knob("log_uniform", (0.01, 0.1), 0.05)}
+    training_config = TrainingConfig(
+        model="digits_cnn", epochs=2, lr=0.05, weight_decay=0.0, batch_size=16
+    )
+    search = {"lr": Hyperparameter("log_uniform", (0.01, 0.1), 0.05)}
 
     def load(self):
         random = torch.Generator().manual_seed(0)

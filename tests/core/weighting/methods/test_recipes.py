@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from common.hyperparameters import Knob
+from common.hyperparameters import Hyperparameter
 from core.recipe.recipe import build, parse
 from core.weighting import Weighting
 from core.weighting.methods.fairgrad import FairGrad
 
-KNOBS = {"fairness": Knob("uniform", (0.5, 5.0), 2.0)}
+HYPERPARAMETERS = {"fairness": Hyperparameter("uniform", (0.5, 5.0), 2.0)}
 
 
 def weighting_of(text: object, problems: list[str]) -> Weighting | None:
@@ -21,7 +21,7 @@ def weighting_of(text: object, problems: list[str]) -> Weighting | None:
             "weighting": text,
             "stages": ["train"],
         },
-        KNOBS,
+        HYPERPARAMETERS,
         problems,
     )
     if recipe is None:
