@@ -101,7 +101,7 @@ def main() -> int:
 
 
 def print_losses(method: str, records: Path) -> None:
-    """Print each loss of the confirmation seeds, round by round, as its mean over the seeds."""
+    """Print each loss of the confirmation seeds, epoch by epoch, as its mean over the seeds."""
     ends = [
         folder.end
         for folder in MethodRecords(records).folders()
@@ -109,7 +109,7 @@ def print_losses(method: str, records: Path) -> None:
     ]
     rows = pd.DataFrame([row["losses"] | row for end in ends if end for row in end["rows"]])
     for loss in rows["losses"][0]:
-        means = rows.groupby("round")[loss].mean()
+        means = rows.groupby("epoch")[loss].mean()
         print(f"{method:10} {loss:15}", *(f"{mean:.4f}" for mean in means))
 
 

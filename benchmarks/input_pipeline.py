@@ -1,10 +1,10 @@
 """What it costs to feed a model, against the way that System 1 works; ratios in one run, on a CPU.
 
-    python -m benchmarks.input_pipeline [--photos 256] [--rounds 3]
+    python -m benchmarks.input_pipeline [--photos 256] [--epochs 3]
 
 * Images: an epoch of real photographs (waterbirds) as 384 x 384 crops. Theirs: each image is
   opened, decoded and transformed by itself in every epoch (Pillow, torchvision). Ours: decoded once
-  into a memory-mapped cache, cropped from there. CPU seconds of one thread, median over rounds.
+  into a memory-mapped cache, cropped from there. CPU seconds of one thread, median over epochs.
 * Texts: token positions of an epoch of real posts, padded to 220 against batches of like lengths.
 * A second trial in one process: its time to the first step, against the first one's from the
   start of the process.
@@ -51,17 +51,17 @@ for seed in (0, 1):
 """
 
 
-def cpu_seconds(work: Callable[[], None], rounds: int) -> float:
+def cpu_seconds(work: Callable[[], None], epochs: int) -> float:
     """Return the median CPU time of a call."""
     found = []
-    for _ in range(rounds):
+    for _ in range(epochs):
         start = time.process_time()
         work()
         found.append(time.process_time() - start)
     return statistics.median(found)
 
 
-def images(root: Path, photos: int, rounds: int) -> None:
+def images(root: Path, photos: int, epochs: int) -> None:
     transforms = core.torchvision_compat.torchvision.transforms
     real_data.waterbirds(root, keep=photos)
     paths = sorted((root / "waterbirds").rglob("*.jpg"))
@@ -88,7 +88,7 @@ def images(root: Path, photos: int, rounds: int) -> None:
             for _, batch in feed.batches(name, in_batches(order, BATCH, None)):
                 augmentation.training(batch, SPEC)
 
-    their, our = cpu_seconds(theirs, rounds), cpu_seconds(ours, rounds)
+    their, our = cpu_seconds(theirs, epochs), cpu_seconds(ours, epochs)
     print(f"images: {number} photographs; theirs {1000 * their / number:.2f} ms each, ours "
           f"{1000 * our / number:.2f} ms: {their / our:.1f} times faster; the cache, once, "
           f"{1000 * once / number:.2f} ms each")  # fmt: skip
@@ -127,12 +127,12 @@ def starts(name: str, root: Path, model: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--photos", type=int, default=256, help="photographs, at most (256)")
-    parser.add_argument("--rounds", type=int, default=3, help="epochs of each way (3)")
+    parser.add_argument("--epochs", type=int, default=3, help="epochs of each way (3)")
     given = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        images(root, given.photos, given.rounds)
+        images(root, given.photos, given.epochs)
         texts(root)
         starts("colored_digits", root, "digits_cnn")
         starts("waterbirds", root, "tiny_vit")

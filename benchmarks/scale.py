@@ -5,16 +5,16 @@
 One machine poses as a cluster of so many GPUs. The queue, the method's search with its searcher and
 ASHA, and its records, in a temporary folder, are those of a study; only the actors train nothing
 and import no torch: each trial replays a curve, of earlier records where a folder of one method's
-is given, and every round sleeps --round seconds shortened by --speed. Prints three verdicts:
+is given, and every epoch sleeps --epoch-seconds shortened by --speed. Prints three verdicts:
 
-- slots stand idle for at most 5% of the time with rounds of --round seconds: between a round's end
+- slots stand idle for at most 5% of the time with epochs of --epoch-seconds: between an epoch's end
   and the next one's begin as the actors see it, while one Tuner follows another, and at the end of
-  a Tuner's trials, where slots wait for the longest in proportion to the length of rounds;
+  a Tuner's trials, where slots wait for the longest in proportion to the length of epochs;
 - the driver's memory grows by at most 50 kB per trial;
 - what the driver computes per report, proposals included, does not grow with the study (by at most
   a tenth). TPE looks at all earlier trials and so grows by itself: --search random leaves that out.
 
-The defaults, 2,000 trials of up to 10 rounds of 1 second on 64 GPUs, take 5 to 10 minutes of two
+The defaults, 2,000 trials of up to 10 epochs of 1 second on 64 GPUs, take 5 to 10 minutes of two
 quiet cores. A --speed at which the driver is busy all the time measures its queue instead.
 """
 
@@ -57,7 +57,7 @@ GROWTH = 1.1  # late reports' time by early ones'
 
 
 class Sleeper(tune.Trainable):
-    """Replays a curve; tells when each round began and ended by the machine's one clock."""
+    """Replays a curve; tells when each epoch began and ended by the machine's one clock."""
 
     def setup(self, config: dict[str, Any]) -> None:
         self.actor = f"{os.getpid()} {time.monotonic()}"
@@ -78,7 +78,7 @@ class Sleeper(tune.Trainable):
         value = self.work["curve"][self.done - 1]
         status = "completed" if self.done == len(self.work["curve"]) else ""
         row = {
-            "round": self.done,
+            "epoch": self.done,
             "seconds": self.work["seconds"],
             "actor": self.actor,
             "begin": begin,
@@ -103,7 +103,7 @@ class Timed(engine.Queue):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.tuners: list[dict[str, tuple[float, float]]] = []  # each actor's first begin, last end
-        self.between_rounds: list[float] = []
+        self.between_epochs: list[float] = []
         self.between_trials: list[float] = []
         self.proposals: list[float] = []  # seconds of each
         self.ended: list[tuple[int, float, int]] = []  # of each trial: reports, seconds, memory
@@ -125,7 +125,7 @@ class Timed(engine.Queue):
         assert not row["torch"], "an actor has imported torch"
         first, last = self.tuners[-1].get(row["actor"], (row["begin"], None))
         if last is not None:
-            waits = self.between_rounds if row["round"] > 1 else self.between_trials
+            waits = self.between_epochs if row["epoch"] > 1 else self.between_trials
             waits.append(row["begin"] - last)
         self.tuners[-1][row["actor"]] = (first, row["end"])
         goes_on = super().report(trial_id, result)
@@ -160,13 +160,13 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def curves(records: Path | None, rounds: int) -> list[list[float]]:
-    """Curves of earlier records, or made-up ones of so many rounds."""
+def curves(records: Path | None, epochs: int) -> list[list[float]]:
+    """Curves of earlier records, or made-up ones of so many epochs."""
     if records is not None:
         return [[s.value for s in c.scores if s is not None] for c in read(records).curves]
     generator = np.random.default_rng(0)
     return [
-        [float(peak * (1 - 0.8**i)) for i in range(1, rounds + 1)]
+        [float(peak * (1 - 0.8**i)) for i in range(1, epochs + 1)]
         for peak in generator.uniform(0.4, 0.9, 50)
     ]
 
@@ -177,18 +177,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--gpus", type=int, default=64)
     parser.add_argument("--search", choices=("tpe", "random"), default="tpe")
     parser.add_argument("--scheduler", choices=("asha", "none"), default="asha")
-    parser.add_argument("--rounds", type=int, default=10, help="of a made-up curve (10)")
-    parser.add_argument("--round", type=float, default=10.0, help="seconds of a round (10)")
+    parser.add_argument("--epochs", type=int, default=10, help="of a made-up curve (10)")
+    parser.add_argument("--epoch-seconds", type=float, default=10.0, help="of one epoch (10)")
     parser.add_argument("--speed", type=float, default=10.0, help="by which it is shortened (10)")
     parser.add_argument("--batch", type=int, help=f"trials per Tuner ({engine.BATCH})")
     parser.add_argument("--records", type=Path, help="one method's records of an earlier study")
     return parser.parse_args()
 
 
-def search_of(asked: argparse.Namespace, rounds: int, folder: str) -> MethodSearch:
+def search_of(asked: argparse.Namespace, epochs: int, folder: str) -> MethodSearch:
     """The search of a small method, which could as well be of any other."""
     options = Options(
-        methods=("erm",), dataset="colored_digits", trials=asked.trials, seeds=1, epochs=rounds,
+        methods=("erm",), dataset="colored_digits", trials=asked.trials, seeds=1, epochs=epochs,
         search=asked.search, scheduler=asked.scheduler,
     )  # fmt: skip
     space = make_space(methods.load("erm"), datasets.load(options.dataset), options)
@@ -196,11 +196,11 @@ def search_of(asked: argparse.Namespace, rounds: int, folder: str) -> MethodSear
 
 
 def run(asked: argparse.Namespace) -> Timed:
-    replayed = curves(asked.records, asked.rounds)
+    replayed = curves(asked.records, asked.epochs)
 
     def work_of(tried: Tried) -> dict[str, Any]:
         curve = replayed[tried.number % len(replayed)]
-        return {"curve": curve, "seconds": asked.round / asked.speed}
+        return {"curve": curve, "seconds": asked.epoch_seconds / asked.speed}
 
     ray.init(
         address="local", num_cpus=asked.gpus, num_gpus=asked.gpus, include_dashboard=False,
@@ -226,12 +226,13 @@ def main() -> None:
     engine.BATCH = asked.batch or engine.BATCH
     start = time.monotonic()
     queue = run(asked)
+    seconds = asked.epoch_seconds
     wall = time.monotonic() - start
     print(
         f"{asked.trials} trials ({asked.search}, {asked.scheduler}), {queue.reports} reports, "
-        f"{asked.gpus} declared GPUs, rounds of {asked.round / asked.speed:g} s, {wall:.0f} s"
+        f"{asked.gpus} declared GPUs, epochs of {seconds / asked.speed:g} s, {wall:.0f} s"
     )
-    for name, waits in (("rounds", queue.between_rounds), ("trials", queue.between_trials)):
+    for name, waits in (("epochs", queue.between_epochs), ("trials", queue.between_trials)):
         if waits:
             print(
                 f"a slot is idle between two {name}: mean {np.mean(waits) * 1000:.0f} ms, median "
@@ -241,21 +242,21 @@ def main() -> None:
     starts, ends = queue.changes()
     print(
         f"slots are idle between {len(queue.tuners)} Tuner(s): {starts:.0f} s, and "
-        f"{ends * asked.speed:.0f} s at the ends of earlier ones with rounds of {asked.round:g} s"
+        f"{ends * asked.speed:.0f} s at the ends of earlier ones with epochs of {seconds:g} s"
     )
     trials = len(queue.ended)
     part = max(1, trials // 10)
     early, late = queue.per_report(part, 2 * part), queue.per_report(trials - part, trials)
     first, last = (1000 * np.mean(queue.proposals[i : i + part]) for i in (part, trials - part))
     print(f"the driver computes per proposal: {first:.1f} ms early, {last:.1f} ms late")
-    busy = queue.per_report(part, trials) / 1000 * asked.gpus / asked.round
-    print(f"with rounds of {asked.round:g} s the driver is busy for {busy:.1%} of the time")
+    busy = queue.per_report(part, trials) / 1000 * asked.gpus / seconds
+    print(f"with epochs of {seconds:g} s the driver is busy for {busy:.1%} of the time")
 
-    idle = sum(queue.between_rounds) + sum(queue.between_trials) + starts + ends * asked.speed
-    share = idle / (idle + queue.reports * asked.round)
+    idle = sum(queue.between_epochs) + sum(queue.between_trials) + starts + ends * asked.speed
+    share = idle / (idle + queue.reports * seconds)
     memory = (queue.ended[trials - 1][2] - queue.ended[part - 1][2]) / (trials - part) / 1000
     verdict(
-        f"slots idle for {share:.1%} with rounds of {asked.round:g} s, at most {IDLE:.0%}",
+        f"slots idle for {share:.1%} with epochs of {seconds:g} s, at most {IDLE:.0%}",
         share <= IDLE,
     )
     verdict(

@@ -3,7 +3,7 @@
     python -m benchmarks.trial_overhead [--trials 100]
 
 Runs the same study of one-epoch trials on the embedded data set twice, once each way, and prints
-seconds of overhead per trial, (wall time x slots - seconds in rounds) / trials, and their ratio.
+seconds of overhead per trial, (wall time x slots - seconds in epochs) / trials, and their ratio.
 """
 
 import argparse

@@ -37,8 +37,8 @@ def parser() -> argparse.ArgumentParser:
     add("--precision", choices=PRECISIONS, default="auto", help="number format (auto)")
     add("--baseline", help="baseline file of delta-m (the data set's own)")
     add("--data-root", default="data", help="folder of the data sets (data)")
-    add("--test", action="store_true", help="evaluate the test split after the last round")
-    add("--json", action="store_true", help="print each round as one line of JSON, full precision")
+    add("--test", action="store_true", help="evaluate the test split after the last epoch")
+    add("--json", action="store_true", help="print each epoch as one line of JSON, full precision")
     return found
 
 
@@ -75,9 +75,9 @@ def _train(args: argparse.Namespace) -> None:
     key = make_key(method, benchmark, config, args.seed, environment)
     run = Run(key, benchmark)
     print(json.dumps({"key": key.digest, **key.as_dict()}) if args.json else f"trial {key.digest}")
-    while run.rounds_done < run.total_rounds:
-        row = run.round()
-        print(json.dumps(row) if args.json else _line(row, run.total_rounds), flush=True)
+    while run.epochs_done < run.total_epochs:
+        row = run.train_epoch()
+        print(json.dumps(row) if args.json else _line(row, run.total_epochs), flush=True)
     if args.test:
         metrics = run.evaluate("test").metrics()
         print(json.dumps({"test": metrics}) if args.json else f"test   {_metrics(metrics)}")
@@ -85,7 +85,7 @@ def _train(args: argparse.Namespace) -> None:
 
 def _line(row: Row, total: int) -> str:
     losses = "  ".join(f"{name} {value:.4f}" for name, value in row["losses"].items())
-    return f"round {row['round']:>3}/{total}  {losses}  |  {_metrics(row['validation'])}"
+    return f"epoch {row['epoch']:>3}/{total}  {losses}  |  {_metrics(row['validation'])}"
 
 
 def _metrics(metrics: dict[str, object]) -> str:

@@ -37,8 +37,8 @@ class TrainingConfig:
         optimizer: ``sgd``, ``adam`` or ``adamw``.
         momentum: Momentum of SGD.
         schedule: A schedule of :func:`transformers.get_scheduler` stepped per batch; ``step``
-            (half the rate every 100 epochs) and ``plateau`` (0.7 of the rate after 5 rounds
-            without a better selection value, not below 1e-5) are stepped per round.
+            (half the rate every 100 epochs) and ``plateau`` (0.7 of the rate after 5 epochs
+            without a better selection value, not below 1e-5) are stepped per epoch.
         warmup: Share of a stage's steps in which the learning rate rises from 0.
         clip_norm: Largest norm of the gradient; 0 does not clip.
         clip: Whether ``all`` parameters are clipped together, or the ``shared`` ones only.
@@ -49,7 +49,7 @@ class TrainingConfig:
             does not split.
         checkpointing: Whether activations are computed again in the backward pass.
         compile: Whether :func:`torch.compile` compiles the model.
-        patience: Eligible rounds without a better selection value after which a trial stops; 0
+        patience: Eligible epochs without a better selection value after which a trial stops; 0
             trains all of them.
     """
 

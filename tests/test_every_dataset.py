@@ -171,7 +171,7 @@ def test_every_method_trains_an_epoch(name: str, tmp_path: Path) -> None:
         }
         key = make_key(methods.load(method), benchmark, config, 0, detect(gpu=False))
         run = Run(key, benchmark)
-        rows = [run.round() for _ in range(run.total_rounds)]
+        rows = [run.train_epoch() for _ in range(run.total_epochs)]
         assert rows[-1]["eligible"], method
         assert all(math.isfinite(loss) for row in rows for loss in row["losses"].values())
         for metric in benchmark.reported_metrics:

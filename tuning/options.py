@@ -40,7 +40,7 @@ class Options:
         baseline: Baseline file of delta-m; None for the data set's own.
         results: Folder of the exports.
         resume: Whether to go on with a study that exists.
-        audit_test: Whether to record test metrics of every round, for labelled rules.
+        audit_test: Whether to record test metrics of every epoch, for labelled rules.
         deterministic: Whether CUDA computes the same bits for the same key.
         precision: One of :data:`core.environment.PRECISIONS`.
         keep_models: Whether the best confirmation seed's weights are exported.

@@ -1,4 +1,4 @@
-"""Selection: which round and which configuration win, by a rule that every table names."""
+"""Selection: which epoch and which configuration win, by a rule that every table names."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Rule:
-    """What makes a round better than another.
+    """What makes an epoch better than another.
 
     Ties go to the higher average accuracy (for tasks, the lower worst-task delta), then to the
-    earlier round, then to the lower trial number.
+    earlier epoch, then to the lower trial number.
 
     Args:
         name: The name that options and tables use.
         split: ``validation``, or ``test`` for a rule that needs ``--audit-test``.
         metric: The metric of that split.
         lower: Whether lower is better.
-        window: Over how many last rounds metrics are averaged, without any choice of a round; 0
-            chooses the best round.
+        window: Over how many last epochs metrics are averaged, without any choice of an epoch; 0
+            chooses the best epoch.
     """
 
     name: str
@@ -72,12 +72,12 @@ def rule(name: str) -> Rule:
 
 @dataclass(frozen=True, order=True)
 class Score:
-    """A round's standing: greater is better.
+    """An epoch's standing: greater is better.
 
     Args:
         value: The rule's metric, negated where lower is better.
         average: What breaks ties: average accuracy of the same split, or the like.
-        earliness: Minus the round's number.
+        earliness: Minus the epoch's number.
     """
 
     value: float
@@ -85,21 +85,21 @@ class Score:
     earliness: int
 
     @property
-    def round(self) -> int:
-        """The round's number, from 1."""
+    def epoch(self) -> int:
+        """The epoch's number, from 1."""
         return -self.earliness
 
 
 def score(chosen: Rule, rows: Sequence[Row]) -> Score | None:
-    """Return the standing of one round, averaged over training seeds.
+    """Return the standing of one epoch, averaged over training seeds.
 
     Args:
         chosen: The rule.
-        rows: The round's row for each training seed; a rule that reads the test split finds its
+        rows: The epoch's row for each training seed; a rule that reads the test split finds its
             metrics under ``test``.
 
     Returns:
-        The score, or None where the round is not eligible or the metric undefined.
+        The score, or None where the epoch is not eligible or the metric undefined.
     """
     if not rows or not all(row["eligible"] for row in rows):
         return None
@@ -110,7 +110,7 @@ def score(chosen: Rule, rows: Sequence[Row]) -> Score | None:
         return None
     value = (-1 if chosen.lower else 1) * sum(values) / len(rows)
     averages = [_tie(row[chosen.split]) for row in rows]
-    return Score(value, sum(averages) / len(rows), -int(rows[0]["round"]))
+    return Score(value, sum(averages) / len(rows), -int(rows[0]["epoch"]))
 
 
 def _tie(metrics: Mapping[str, Any]) -> float:
@@ -133,12 +133,12 @@ def _mean(metrics: Sequence[Row]) -> dict[str, Any]:
     return {name: sum(m[name] for m in metrics) / len(metrics) for name in numbers}
 
 
-def best_round(chosen: Rule, curves: Sequence[Sequence[Row]]) -> Score | None:
-    """Return the score of the best round of a configuration.
+def select_epoch(chosen: Rule, curves: Sequence[Sequence[Row]]) -> Score | None:
+    """Return the score of the best epoch of a configuration.
 
     Args:
         chosen: The rule.
-        curves: The rows of each training seed; rounds that not all have are left out.
+        curves: The rows of each training seed; epochs that not all have are left out.
     """
     scores = (score(chosen, rows) for rows in zip(*curves, strict=False))
     return max((found for found in scores if found is not None), default=None)

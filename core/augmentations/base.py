@@ -11,7 +11,7 @@ class Augmentation(ABC):
     """Turns what a benchmark gives into what a model takes.
 
     Random numbers come from torch's global CPU generator, which a run seeds at the start of every
-    round, so that they do not depend on the device; they are few, one draw per batch.
+    epoch, so that they do not depend on the device; they are few, one draw per batch.
     """
 
     @abstractmethod

@@ -124,16 +124,16 @@ def check_recipe(filled: Mapping[str, Any], benchmark: Benchmark, gradients: str
         raise ValueError("no stage is eligible for selection")
 
 
-def stage_rounds(filled: Mapping[str, Any], epochs: int) -> tuple[int, int]:
-    """Return the rounds of the stages that selection looks at, and of all stages.
+def count_epochs(filled: Mapping[str, Any], epochs: int) -> tuple[int, int]:
+    """Return the epochs of the stages that selection looks at, and of all stages.
 
     Args:
         filled: The recipe with values.
         epochs: The training config's epochs, for stages that name none.
     """
     stages = [build("stages", part) for part in filled["stages"]]
-    rounds = [(epochs if s.epochs is None else s.epochs, s.eligible) for s in stages]
-    return sum(n for n, eligible in rounds if eligible), sum(n for n, _ in rounds)
+    epochs = [(epochs if s.epochs is None else s.epochs, s.eligible) for s in stages]
+    return sum(n for n, eligible in epochs if eligible), sum(n for n, _ in epochs)
 
 
 def parse(

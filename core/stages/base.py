@@ -37,13 +37,13 @@ class Fitting(Protocol):
 
 @dataclass
 class Stage:
-    """Rounds of training.
+    """Epochs of training.
 
     Args:
         epochs: Epochs; None takes the training config's.
     """
 
-    eligible: ClassVar[bool] = True  # whether selection may choose a round of this stage
+    eligible: ClassVar[bool] = True  # whether selection may choose an epoch of this stage
     fresh: ClassVar[bool] = True  # whether it begins with fresh weights
     separate: ClassVar[bool] = False  # whether each task has a model of its own
     halves: ClassVar[bool] = False  # whether half of the validation split trains, half selects
@@ -66,7 +66,7 @@ class Stage:
     def repetitions(self, correct: Callable[[], Tensor]) -> Tensor | None:
         """Return how often later stages repeat each training example, ``(n,)`` int64.
 
-        Called when the stage's last round is done.
+        Called when the stage's last epoch is done.
 
         Args:
             correct: Computes whether the model is right on each training example, ``(n,)`` bool.
@@ -77,7 +77,7 @@ class Stage:
         return None
 
     def fit(self, fitting: Fitting) -> bool:
-        """Do the round's work without gradient steps; return whether it did."""
+        """Do the epoch's work without gradient steps; return whether it did."""
         return False
 
 

@@ -14,7 +14,7 @@ from core.stages.base import Stage
 class IdentifyErrors(Stage):
     """Trains for ``epochs`` and then repeats the training examples that the model gets wrong.
 
-    Liu et al., Just Train Twice, ICML 2021. None of its rounds is eligible: System 1 let its best
+    Liu et al., Just Train Twice, ICML 2021. None of its epochs is eligible: System 1 let its best
     epoch fall into this stage, so that 4 of its 5 published JTT runs are ERM.
 
     Args:

@@ -9,7 +9,7 @@ from core.stages.base import Stage
 
 @dataclass
 class Pretrain(Stage):
-    """Descends the recipe's auxiliary objectives only; none of its rounds is eligible.
+    """Descends the recipe's auxiliary objectives only; none of its epochs is eligible.
 
     Task-adaptive pretraining: Gururangan et al., Don't Stop Pretraining, ACL 2020.
     """

@@ -12,7 +12,7 @@ from core.stages.base import Fitting, Stage
 class RefitLastLayer(Stage):
     """Fits the last layer anew on group-balanced halves of validation; the other half selects.
 
-    One round. Kirichenko, Izmailov & Wilson, Last Layer Re-Training is Sufficient for Robustness
+    One epoch. Kirichenko, Izmailov & Wilson, Last Layer Re-Training is Sufficient for Robustness
     to Spurious Correlations, ICLR 2023 (DFR on validation data).
 
     Args:

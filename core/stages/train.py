@@ -7,4 +7,4 @@ from core.stages.base import Stage
 
 @dataclass
 class Train(Stage):
-    """Trains; selection may choose any of its rounds."""
+    """Trains; selection may choose any of its epochs."""

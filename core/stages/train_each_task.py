@@ -10,8 +10,8 @@ from core.stages.base import Stage
 class TrainEachTask(Stage):
     """Trains a model of its own for each task, within one run.
 
-    Each task keeps the weights of the round at which its own validation metrics were best, so the
-    metrics of a round are those of the best models so far.
+    Each task keeps the weights of the epoch at which its own validation metrics were best, so the
+    metrics of an epoch are those of the best models so far.
     """
 
     separate: ClassVar[bool] = True

@@ -8,6 +8,6 @@ from core.stages.base import Stage
 
 @dataclass
 class TrainFirst(Stage):
-    """Trains; none of its rounds is eligible, because what is selected comes later."""
+    """Trains; none of its epochs is eligible, because what is selected comes later."""
 
     eligible: ClassVar[bool] = False

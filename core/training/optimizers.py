@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, StepLR
 
 from core.weighting.base import Weighting
 
-ROUNDWISE = ("step", "plateau")  # schedules that are stepped after every round
+EPOCHWISE = ("step", "plateau")  # schedules that are stepped after every epoch
 
 
 def optimiser(model: nn.Module, weighting: Weighting, settings: Mapping[str, Any]) -> Optimizer:
@@ -47,7 +47,7 @@ def schedule(
     """Return the schedule; None for a constant rate.
 
     ``step`` (half the rate every 100 epochs) and ``plateau`` (:class:`ReduceLROnPlateau` as in
-    System 2's QM9) are stepped after every round, the others after every batch.
+    System 2's QM9) are stepped after every epoch, the others after every batch.
 
     Args:
         optimizer: The optimiser.

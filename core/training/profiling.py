@@ -47,7 +47,7 @@ def first_steps(run: Run, stage: int, most: int) -> Iterator[Trainer]:
         stage: The stage, from 0, that the run is in.
         most: How many steps, if an epoch has so many.
     """
-    trainer, parts = run.epoch(stage, 0)
+    trainer, parts = run.prepare_epoch(stage, 0)
     lengths = lengths_of(run.data["train"])
     if lengths is not None:
         rows = torch.cat(parts)

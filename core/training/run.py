@@ -1,4 +1,4 @@
-"""One training run, round by round."""
+"""One training run, epoch by epoch."""
 
 import hashlib
 import math
@@ -43,17 +43,17 @@ class NotFinite(ArithmeticError):
 
 @dataclass(frozen=True)
 class _Place:
-    """A round's stage and number within it, both from 0."""
+    """An epoch's stage and its number within the stage, both from 0."""
 
     stage: int
     epoch: int
 
 
 class Run:
-    """Trains one model as its key says, a round (here: an epoch) at a time.
+    """Trains one model as its key says, one epoch at a time.
 
     All randomness is a function of (seed, purpose, stage, epoch), so a run that is stopped after
-    any round and goes on from its state computes the same numbers, and the state holds no
+    any epoch and goes on from its state computes the same numbers, and the state holds no
     generators.
 
     Args:
@@ -77,14 +77,14 @@ class Run:
         self.data = benchmark.splits
         self.feed = Feed(benchmark, self.device)
         self.repetitions = torch.ones(len(self.data["train"]), dtype=torch.int64)
-        self.rounds_done = 0
+        self.epochs_done = 0
         self.microbatch = int(key.settings["microbatch"])
         self._fitting, self._selecting = self._halves()
         self.begin_stage(0)
 
     @property
-    def total_rounds(self) -> int:
-        """The rounds of all stages."""
+    def total_epochs(self) -> int:
+        """The epochs of all stages."""
         return sum(self._epochs(stage) for stage in self.stages)
 
     @property
@@ -96,7 +96,7 @@ class Run:
         return int(self.key.settings["epochs"] if stage.epochs is None else stage.epochs)
 
     def _place(self, number: int) -> _Place:
-        """Return the place of the round with this number, from 0."""
+        """Return the place of the epoch with this number, from 0."""
         for index, stage in enumerate(self.stages):
             if number < self._epochs(stage):
                 return _Place(index, number)
@@ -165,47 +165,47 @@ class Run:
         epoch_generator = self._generator("sampler", stage, epoch)
         return sampler(self.data["train"], rows, epoch_generator, self._generator("subset", stage))
 
-    def round(self) -> Row:
-        """Train the next round and validate.
+    def train_epoch(self) -> Row:
+        """Train the next epoch and validate.
 
         Returns:
-            ``round`` (from 1), ``stage``, ``epoch`` (both from 0), ``eligible``, ``final`` (whether
-            it is the last), ``losses`` (mean over the round's examples, by name, of the stage's
-            objectives), ``lr`` (at its start), ``steps``, ``validation`` (the benchmark's metrics)
-            and ``seconds``; for a weighting by Gram matrix ``flagged``, the steps so far for which
+            ``epoch`` (of the run, from 1), ``stage``, ``stage_epoch`` (both from 0), ``eligible``,
+            ``final`` (whether it is the last), ``losses`` (mean over the epoch's examples, by name,
+            of the stage's objectives), ``lr`` (at its start), ``steps``, ``validation`` (the
+            benchmark's metrics) and ``seconds``; for a weighting by Gram matrix ``flagged``, the steps so far for which
             its equation had no answer; ``microbatch`` where batches are split.
 
         Raises:
             NotFinite: If a loss is NaN or infinite.
             DoesNotFit: If a batch is too large for the device and must not be split.
             UserError: If the model cannot take the benchmark's examples.
-            ValueError: If all rounds are done.
+            ValueError: If all epochs are done.
         """
-        if self.rounds_done >= self.total_rounds:
-            raise ValueError("all rounds are done")
+        if self.epochs_done >= self.total_epochs:
+            raise ValueError("all epochs are done")
         try:
-            return self._round()
+            return self._train_epoch()
         except DoesNotFit:
             raise
         except MISFITS:
-            if not self.rounds_done:
+            if not self.epochs_done:
                 refuse_misfit(self)  # asked only now: a try with two examples costs time
             raise
 
-    def _round(self) -> Row:
+    def _train_epoch(self) -> Row:
         start = time.perf_counter()
-        place = self._place(self.rounds_done)
+        place = self._place(self.epochs_done)
         stage = self.stages[place.stage]
         torch.manual_seed(self._generator("round", place.stage, place.epoch).initial_seed())
         lr = self.optimiser.param_groups[0]["lr"]
         fitted = stage.fit(_Fitting(self, place)) if stage.halves else False
         losses = {} if fitted else self._train(place)
         row: Row = {
-            "round": self.rounds_done + 1,
+            "epoch": self.epochs_done + 1,
             "stage": place.stage,
-            "epoch": place.epoch,
+            "stage_epoch": place.epoch,
             "eligible": stage.eligible,
-            "final": self.rounds_done + 1 == self.total_rounds,
+            "final": self.epochs_done + 1 == self.total_epochs,
             "losses": losses,
             "lr": lr,
             "steps": 0 if fitted else self.steps_per_epoch,
@@ -215,14 +215,14 @@ class Run:
             row["flagged"] = int(self.weighting.flagged)
         if self.microbatch:
             row["microbatch"] = self.microbatch
-        self._end_round(row["validation"])
-        self.rounds_done += 1
+        self._end_epoch(row["validation"])
+        self.epochs_done += 1
         if place.epoch + 1 == self._epochs(stage):
             self._end_stage(place.stage)
         row["seconds"] = time.perf_counter() - start
         return row
 
-    def _end_round(self, validation: Mapping[str, Any]) -> None:
+    def _end_epoch(self, validation: Mapping[str, Any]) -> None:
         name = self.key.settings["schedule"]
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(validation[self._watched])
@@ -242,7 +242,7 @@ class Run:
         assert isinstance(meter, GroupMeter)
         return meter.correct()
 
-    def epoch(self, stage: int, number: int) -> tuple[Trainer, list[Tensor]]:
+    def prepare_epoch(self, stage: int, number: int) -> tuple[Trainer, list[Tensor]]:
         """Return what takes the steps of a stage's epoch, both from 0, and its batches' rows."""
         trainer = Trainer(self, self.stages[stage])
         trainer.others = Others(self.feed, self._generator("auxiliary", stage, number))
@@ -252,7 +252,7 @@ class Run:
 
     def _train(self, place: _Place) -> dict[str, float]:
         """Take the steps of one epoch; return the mean of each loss."""
-        trainer, parts = self.epoch(place.stage, place.epoch)
+        trainer, parts = self.prepare_epoch(place.stage, place.epoch)
         self.model.train()
         for rows, batch in self.feed.batches("train", parts):
             trainer.step(rows, batch)
@@ -261,7 +261,7 @@ class Run:
         if not all(math.isfinite(value) for value in losses.values()):
             wrong = ", ".join(f"{name} is {value}" for name, value in losses.items()
                               if not math.isfinite(value))  # fmt: skip
-            raise NotFinite(f"loss not finite in round {self.rounds_done + 1}: {wrong}")
+            raise NotFinite(f"loss not finite in epoch {self.epochs_done + 1}: {wrong}")
         return losses
 
     def _validate(self) -> dict[str, Any]:
@@ -312,9 +312,9 @@ class Run:
         return self.model.image
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the next rounds depend on, as tensors and plain data."""
+        """Return all that the next epochs depend on, as tensors and plain data."""
         return {
-            "rounds_done": self.rounds_done,
+            "epochs_done": self.epochs_done,
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
@@ -325,10 +325,10 @@ class Run:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where :meth:`state_dict` was taken."""
-        self.rounds_done = state["rounds_done"]
+        self.epochs_done = state["epochs_done"]
         self.repetitions = state["repetitions"]
         self.microbatch = state["microbatch"]
-        self.begin_stage(self._place(self.rounds_done).stage)
+        self.begin_stage(self._place(self.epochs_done).stage)
         self.model.load_state_dict(state["model"])
         self.weighting.load_state_dict(state["weighting"])
         self.optimiser.load_state_dict(state["optimiser"])

@@ -21,7 +21,7 @@ class SingleTasks(Model):
         make: Makes a model with the given outputs.
     """
 
-    best_metrics: Tensor  # (metrics,) float64; NaN before the first round
+    best_metrics: Tensor  # (metrics,) float64; NaN before the first epoch
 
     def __init__(
         self, benchmark: TaskBenchmark, make: Callable[[Mapping[str, int]], Model]
@@ -63,7 +63,7 @@ class SingleTasks(Model):
             new = {name: values[name] for name in task.metrics}
             old = {name: kept[name] for name in task.metrics}
             deltas = [sum(task_deltas(v, baseline, (task,)).values()) for v in (new, old)]
-            if math.isnan(deltas[1]) or deltas[0] < deltas[1]:  # nothing is kept before round 1
+            if math.isnan(deltas[1]) or deltas[0] < deltas[1]:  # nothing is kept before epoch 1
                 kept |= new
                 self.best[task.name].load_state_dict(self.current[task.name].state_dict())
         self.best_metrics.copy_(torch.tensor([kept[name] for name in names], dtype=torch.float64))

@@ -72,7 +72,7 @@ class Weighting(nn.Module, ABC):
         """Look at the losses of the batch again after the optimiser's step."""
 
     def end_round(self) -> None:
-        """Take note that a round has ended."""
+        """Take note that an epoch has ended."""
 
     def _bind_unnamed(self, state: Tensor, losses: int) -> None:
         """Bind to so many losses if ``state``, with a row for each, is for another number."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from tuning.selection import RULES, best_round, rule, score, winner
+from tuning.selection import RULES, select_epoch, rule, score, winner
 
 WORST = RULES["validation_worst_group_accuracy"]
 
@@ -16,7 +16,7 @@ def row(
     number: int, worst: float | None, average: float = 0.5, eligible: bool = True
 ) -> dict[str, Any]:
     validation = {"worst_group_accuracy": worst, "average_accuracy": average}
-    return {"round": number, "eligible": eligible, "validation": validation}
+    return {"epoch": number, "eligible": eligible, "validation": validation}
 
 
 def curve(*values: tuple[float | None, float]) -> list[dict[str, Any]]:
@@ -24,36 +24,36 @@ def curve(*values: tuple[float | None, float]) -> list[dict[str, Any]]:
 
 
 def test_highest_value_wins_over_the_last() -> None:
-    best = best_round(WORST, [curve((0.2, 0.5), (0.9, 0.5), (0.3, 0.9))])
+    best = select_epoch(WORST, [curve((0.2, 0.5), (0.9, 0.5), (0.3, 0.9))])
     assert best is not None
-    assert (best.round, best.value) == (2, 0.9)
+    assert (best.epoch, best.value) == (2, 0.9)
 
 
-def test_ties_go_to_the_higher_average_then_to_the_earlier_round() -> None:
-    best = best_round(WORST, [curve((0.9, 0.5), (0.9, 0.6), (0.9, 0.6))])
+def test_ties_go_to_the_higher_average_then_to_the_earlier_epoch() -> None:
+    best = select_epoch(WORST, [curve((0.9, 0.5), (0.9, 0.6), (0.9, 0.6))])
     assert best is not None
-    assert best.round == 2
+    assert best.epoch == 2
 
 
 def test_ties_between_trials_go_to_the_lower_number_only_at_last() -> None:
-    a = best_round(WORST, [curve((0.9, 0.5))])
-    b = best_round(WORST, [curve((0.9, 0.6))])
-    later = best_round(WORST, [curve((0.1, 0.1), (0.9, 0.6))])
+    a = select_epoch(WORST, [curve((0.9, 0.5))])
+    b = select_epoch(WORST, [curve((0.9, 0.6))])
+    later = select_epoch(WORST, [curve((0.1, 0.1), (0.9, 0.6))])
     assert winner([(0, a), (1, b), (2, b)]) == 1
     assert winner([(0, later), (1, b)]) == 1
     assert winner([(5, b), (3, b)]) == 3
 
 
-def test_rounds_that_are_not_eligible_never_win() -> None:
+def test_epochs_that_are_not_eligible_never_win() -> None:
     rows = [row(1, 0.9, eligible=False), row(2, 0.1)]
-    best = best_round(WORST, [rows])
+    best = select_epoch(WORST, [rows])
     assert best is not None
-    assert best.round == 2
-    assert best_round(WORST, [[row(1, 0.9, eligible=False)]]) is None
+    assert best.epoch == 2
+    assert select_epoch(WORST, [[row(1, 0.9, eligible=False)]]) is None
 
 
 def test_undefined_values_never_win() -> None:
-    assert best_round(WORST, [curve((None, 0.9))]) is None
+    assert select_epoch(WORST, [curve((None, 0.9))]) is None
     assert winner([(0, None)]) is None
 
 
@@ -65,10 +65,10 @@ def test_training_seeds_are_averaged() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=8))
 def test_agrees_with_a_slow_reference(values: list[tuple[int, int]]) -> None:
-    best = best_round(WORST, [curve(*((w / 4, a / 4) for w, a in values))])
+    best = select_epoch(WORST, [curve(*((w / 4, a / 4) for w, a in values))])
     expected = sorted(range(len(values)), key=lambda i: (-values[i][0], -values[i][1], i))[0]
     assert best is not None
-    assert best.round == expected + 1
+    assert best.epoch == expected + 1
 
 
 def test_rules_that_read_the_test_split_are_named_so() -> None:

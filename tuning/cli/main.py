@@ -123,7 +123,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--audit-test",
         action="store_true",
-        help="record test metrics of every round, which only oracle rules may read",
+        help="record test metrics of every epoch, which only oracle rules may read",
     )
     how.add_argument(
         "--deterministic",

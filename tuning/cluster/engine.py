@@ -1,7 +1,7 @@
 """Ray: the one file, with :mod:`tuning.worker.actor`, that drives Ray Tune.
 
 One Tuner carries the whole command: its searcher asks the methods in turn for work, its scheduler
-hands them each round. Ray's own experiment state lives in a temporary folder and is never read.
+hands them each epoch. Ray's own experiment state lives in a temporary folder and is never read.
 """
 
 import json
@@ -113,7 +113,7 @@ class Queue:
         return str(Searcher.FINISHED) if self.done else None
 
     def report(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Take in a round; return whether its configuration goes on."""
+        """Take in an epoch; return whether its configuration goes on."""
         with self._watched():
             return self._report(trial_id, result)
         return False
@@ -124,7 +124,7 @@ class Queue:
         search, tried = self.running[trial_id]
         rows = json.loads(result["rows"])
         found = json.loads(result["score"])
-        score = None if found is None else Score(found[0], found[1], -int(rows[0]["round"]))
+        score = None if found is None else Score(found[0], found[1], -int(rows[0]["epoch"]))
         step = EpochReport(rows, score, result["status"], result["reason"])
         goes_on = search.report(tried, step)
         if not goes_on:
@@ -156,7 +156,7 @@ class _QueueSearcher(Searcher):
     ) -> None:
         if error or result is None:
             self.queue.lost(trial_id)
-        else:  # the last round, which Tune does not show the scheduler
+        else:  # the last epoch, which Tune does not show the scheduler
             self.queue.report(trial_id, result)
 
     def save(self, checkpoint_path: str) -> None:
@@ -170,7 +170,7 @@ class _QueueSearcher(Searcher):
 
 
 class _QueueScheduler(FIFOScheduler):
-    """Tells the queue each round and stops what its method stops."""
+    """Tells the queue each epoch and stops what its method stops."""
 
     def __init__(self, queue: Queue) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -3,8 +3,8 @@
 Files of a run's folder::
 
     run.json             its key, and what the study uses it for
-    rows.json            a row per finished round
-    audit.json           test metrics per round, with --audit-test only
+    rows.json            a row per finished epoch
+    audit.json           test metrics per epoch, with --audit-test only
     short.json           that it did not fit into its share of a GPU and takes a whole one
     last.pt, best.pt     states of a run that has not ended (torch, loaded with weights_only); best
                          of a confirmation seed alone, whose test split is read there
@@ -37,7 +37,7 @@ from tuning.records.storage import Folder, Place, place, replacing, watched
 
 # What a state holds; one of another version of the project counts as absent.
 STATE = {
-    "rounds_done", "model", "optimiser", "schedule", "weighting", "repetitions", "microbatch"
+    "epochs_done", "model", "optimiser", "schedule", "weighting", "repetitions", "microbatch"
 }  # fmt: skip
 SHORT = "short.json"
 
@@ -135,12 +135,12 @@ class RunFolder(_Placed):
         return _mapping(self.place, "end.json", {"status", "reason", "rows"})
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the finished rounds' rows."""
+        """Return the finished epochs' rows."""
         end = self.end
         return list(end["rows"]) if end else _list(self.place, "rows.json")
 
     def audit(self) -> list[dict[str, Any]]:
-        """Return the test metrics of each round. Only rules that are labelled so may look."""
+        """Return the test metrics of each epoch. Only rules that are labelled so may look."""
         return _list(self.place, "audit.json")
 
     def write_rows(self, rows: list[dict[str, Any]], audit: list[dict[str, Any]]) -> None:
@@ -182,14 +182,14 @@ class RunFolder(_Placed):
 
     def write_state(self, name: str, state: Mapping[str, Any]) -> None:
         """Write the state ``last`` or ``best``, unless the record is beyond it."""
-        if self._beyond(state["rounds_done"]):
+        if self._beyond(state["epochs_done"]):
             return
         with self.replacing(f"{name}.pt") as new, new.open("wb") as file:
             torch.save(dict(state), file)
 
-    def _beyond(self, rounds: int) -> bool:
-        """Return whether the run has ended, or more rounds than these are recorded."""
-        return self.end is not None or len(_list(self.place, "rows.json")) > rounds
+    def _beyond(self, epochs: int) -> bool:
+        """Return whether the run has ended, or more epochs than these are recorded."""
+        return self.end is not None or len(_list(self.place, "rows.json")) > epochs
 
     @contextmanager
     def replacing(self, name: str) -> Iterator[Path]:

@@ -56,7 +56,7 @@ def _ordered(search: MethodSearch) -> list[Tried]:
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     with replacing(path) as new:
-        columns = None if rows else ["status", "reason", "rounds", "best_round"]
+        columns = None if rows else ["status", "reason", "epochs", "best_epoch"]
         pd.DataFrame(rows, columns=columns).to_csv(new, index=False)
 
 
@@ -76,7 +76,7 @@ def _status(tried: Tried) -> str:
 
 
 def _seconds(folders: list[RunFolder]) -> tuple[int, float]:
-    """Return the rounds and seconds of records, over all training seeds."""
+    """Return the epochs and seconds of records, over all training seeds."""
     rows = [row for folder in folders for row in folder.rows()]
     return len(rows), sum(float(row["seconds"]) for row in rows)
 
@@ -84,14 +84,14 @@ def _seconds(folders: list[RunFolder]) -> tuple[int, float]:
 def _trial_row(search: MethodSearch, trial: Tried, resources: Resources) -> dict[str, Any]:
     scores = scores_of(search.rule, trial.folders)
     best = max((score for score in scores if score is not None), default=None)
-    rounds, seconds = _seconds(trial.folders)
+    epochs, seconds = _seconds(trial.folders)
     return {
         "trial": trial.number,
         "status": _status(trial),
         "reason": trial.reason,
         **used_values(search.space, trial.config),
-        "rounds": rounds,
-        "best_round": best.round if best else None,
+        "epochs": epochs,
+        "best_epoch": best.epoch if best else None,
         search.rule.name: search.rule.shown(best),
         **_validation_at(trial.folders, best),
         "seconds": seconds,
@@ -101,11 +101,11 @@ def _trial_row(search: MethodSearch, trial: Tried, resources: Resources) -> dict
 
 
 def _validation_at(folders: list[RunFolder], best: Score | None) -> dict[str, Any]:
-    """Return the validation metrics at the best round, averaged over training seeds."""
+    """Return the validation metrics at the best epoch, averaged over training seeds."""
     if best is None:
         return {}
     rows = [
-        flatten("validation", folder.rows()[best.round - 1]["validation"]) for folder in folders
+        flatten("validation", folder.rows()[best.epoch - 1]["validation"]) for folder in folders
     ]
     means: dict[str, Any] = {}
     for name in rows[0]:
@@ -118,13 +118,13 @@ def _validation_at(folders: list[RunFolder], best: Score | None) -> dict[str, An
 def _seed_row(seed: Tried, resources: Resources) -> dict[str, Any]:
     (folder,) = seed.folders
     end = folder.end or {}
-    rounds, seconds = _seconds(seed.folders)
+    epochs, seconds = _seconds(seed.folders)
     return {
         "seed": seed.number,
         "status": _status(seed),
         "reason": seed.reason,
-        "rounds": rounds,
-        "best_round": end.get("best_round"),
+        "epochs": epochs,
+        "best_epoch": end.get("best_epoch"),
         **flatten("validation", end.get("validation", {})),
         **flatten("test", end.get("test", {})),
         "seconds": seconds,
@@ -185,7 +185,7 @@ def _best_config(search: MethodSearch, options: Options, winning: Hyperparameter
             "rule": search.rule.name,
             "search": options.search,
             "trial": trial.number if trial else None,
-            "round": best.round if best else None,
+            "epoch": best.epoch if best else None,
             "value": search.rule.shown(best),
         },
         "command": repeat,
@@ -223,7 +223,7 @@ def _summary(
 ) -> dict[str, Any]:
     """Return what tables are made of."""
     benchmark = search.space.benchmark
-    confirmed = [row for row in rows if row["best_round"] is not None]
+    confirmed = [row for row in rows if row["best_epoch"] is not None]
     names = [
         n for n in (confirmed[0] if confirmed else {}) if n.startswith(("validation_", "test_"))
     ]
@@ -255,9 +255,9 @@ def _summary(
         "complete": search.done and len(confirmed) == options.seeds,
         "trials": len(tried),
         "statuses": {status: statuses.count(status) for status in dict.fromkeys(statuses)},
-        "epochs_per_trial": search.rounds()[0],
+        "epochs_per_trial": search.count_epochs()[0],
         "seeds": len(confirmed),
-        "rounds": sum(rounds for _, rounds, _ in costs),
+        "epochs": sum(epochs for _, epochs, _ in costs),
         "device": search.environment.device_class,
         "device_hours": sum(s * t.device_share(resources) for t, _, s in costs) / 3600,
         "hyperparameters": used_values(search.space, winning),

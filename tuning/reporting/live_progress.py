@@ -11,7 +11,7 @@ from rich.table import Table
 from tuning.search.method_search import MethodSearch
 from tuning.search.trial import Tried
 
-QUIET_SECONDS = 10.0  # between plain lines about rounds; ends of trials are always told
+QUIET_SECONDS = 10.0  # between plain lines about epochs; ends of trials are always told
 
 
 class Progress:
@@ -48,7 +48,7 @@ class Progress:
             yield lambda search, tried: None
 
     def _print(self, search: MethodSearch, tried: Tried) -> None:
-        """Print a line for the end of a trial, and now and then one for a round."""
+        """Print a line for the end of a trial, and now and then one for an epoch."""
         identity = (search.name, tried.phase, tried.number)
         now = time.monotonic()
         if tried.finished:
@@ -70,7 +70,7 @@ class Progress:
         reason = f": {tried.reason}" if tried.reason else ""
         status = tried.status.replace("_", " ")
         return (
-            f"{search.name} {tried.name} {status} after {len(tried.scores)} rounds{value}{reason}"
+            f"{search.name} {tried.name} {status} after {len(tried.scores)} epochs{value}{reason}"
         )
 
     def _state(self, search: MethodSearch) -> str:
@@ -79,13 +79,13 @@ class Progress:
         return f"{search.name}: {', '.join(words)}; left about {self._left()}"
 
     def _left(self) -> str:
-        """Estimate the time left from the rounds done; nothing to say before the first."""
+        """Estimate the time left from the epochs done; nothing to say before the first."""
         done = self._all()
-        rounds = sum(t.rounds for t in done)
-        if not rounds:
+        epochs = sum(t.epochs_done for t in done)
+        if not epochs:
             return "?"
-        seconds = sum(t.seconds for t in done) / rounds
-        left = sum(_rounds_left(search) for search in self.searches)
+        seconds = sum(t.seconds for t in done) / epochs
+        left = sum(_estimate_epochs_left(search) for search in self.searches)
         return _duration(left * seconds / max(1, self.slots))
 
     def _all(self) -> list[Tried]:
@@ -110,7 +110,7 @@ class Progress:
             str(sum(t.status == "failed" for t in every)),
             f"{sum(t.finished for t in seeds)}/{search.options.seeds}",
             shown,
-            str(sum(t.rounds for t in every)),
+            str(sum(t.epochs_done for t in every)),
         ]
 
     def table(self) -> Table:
@@ -131,15 +131,15 @@ class Progress:
 _HEADS = ("method", "phase", "running", "trials", "pruned", "failed", "seeds", "best", "epochs")
 
 
-def _rounds_left(search: MethodSearch) -> float:
-    """Estimate the rounds left: what finished trials took on average, else all rounds."""
-    _, full = search.rounds()
+def _estimate_epochs_left(search: MethodSearch) -> float:
+    """Estimate the epochs left: what finished trials took on average, else all epochs."""
+    _, full = search.count_epochs()
     whole = full * search.options.search_seeds
     trials, seeds = list(search.trials.values()), list(search.seeds.values())
-    finished = [t.rounds for t in trials if t.finished and t.rounds]
+    finished = [t.epochs_done for t in trials if t.finished and t.epochs_done]
     mean = sum(finished) / len(finished) if finished else whole
-    going = sum(max(0, whole - t.rounds) for t in trials if not t.finished)
-    confirming = sum(max(0, full - t.rounds) for t in seeds if not t.finished)
+    going = sum(max(0, whole - t.epochs_done) for t in trials if not t.finished)
+    confirming = sum(max(0, full - t.epochs_done) for t in seeds if not t.finished)
     later = 0 if seeds else search.options.seeds * full
     return (search.asked - len(trials)) * mean + going + confirming + later
 

@@ -63,7 +63,7 @@ def _plain(summary: Mapping[str, Any]) -> dict[str, Any]:
         for split in ("validation", "test"):
             for what in ("mean", "std", "low", "high"):
                 row[f"{split}_{metric}_{what}"] = _value(summary, f"{split}_{metric}", what)
-    names = ("seeds", "search", "trials", "epochs_per_trial", "rounds", "device", "device_hours")
+    names = ("seeds", "search", "trials", "epochs_per_trial", "epochs", "device", "device_hours")
     row |= {name: summary[name] for name in names}
     row["baseline"] = (summary["baseline"] or {}).get("name")
     row["gradients"] = summary["gradients"]
@@ -135,7 +135,7 @@ def _printed(summary: Mapping[str, Any]) -> dict[str, str]:
     row |= {
         "seeds": str(summary["seeds"]),
         "trials": str(summary["trials"]),
-        "epochs": str(summary["rounds"]),
+        "epochs": str(summary["epochs"]),
         "device-hours": f"{summary['device_hours']:.2g}",
     }
     if summary["as_percent"]:

@@ -13,7 +13,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 from common.hyperparameters import Hyperparameters
 from core.environment import Environment
-from core.recipe.recipe import stage_rounds
+from core.recipe.recipe import count_epochs
 from core.recipe.trial_key import make_key
 from tuning import selection
 from tuning.options import Options
@@ -30,10 +30,10 @@ SEARCH_SEED = 1000  # training seeds of a search count from here, confirmation s
 REDUCTION = 3  # ASHA keeps one in so many configurations at each rung
 # Of a configuration whose process died, its node's death apart; and of one that was not recorded.
 RETRIES = 3
-# Deaths without a new round in between, the nodes' included, after which it fails all the same:
-# such a trial ends its machines itself, or no machine stays for one of its rounds.
+# Deaths without a new epoch in between, the nodes' included, after which it fails all the same:
+# such a trial ends its machines itself, or no machine stays for one of its epochs.
 MOST_DEATHS = 20
-RUNGS = 9  # ASHA first looks at this share of the rounds
+RUNGS = 9  # ASHA first looks at this share of the epochs
 
 
 class MethodSearch:
@@ -72,10 +72,10 @@ class MethodSearch:
         """The method's name."""
         return self.space.method.name
 
-    def rounds(self) -> tuple[int, int]:
-        """The rounds that selection looks at, and all rounds, with default hyperparameters."""
+    def count_epochs(self) -> tuple[int, int]:
+        """The epochs that selection looks at, and all epochs, with default hyperparameters."""
         key = self._key(self.space.complete({}), 0)
-        return stage_rounds(key["recipe"], int(key["settings"]["epochs"]))
+        return count_epochs(key["recipe"], int(key["settings"]["epochs"]))
 
     def key_settings(self) -> dict[str, Any]:
         """The training config of a trial with default hyperparameters."""
@@ -83,22 +83,22 @@ class MethodSearch:
         return settings
 
     def _make_asha(self) -> ASHAScheduler | None:
-        """Return this method's own ASHA, whose time is eligible rounds; None where it has none."""
-        rounds, _ = self.rounds()
-        if self.options.scheduler != "asha" or rounds < 2:
+        """Return this method's own ASHA, whose time is eligible epochs; None where it has none."""
+        epochs, _ = self.count_epochs()
+        if self.options.scheduler != "asha" or epochs < 2:
             return None
         return ASHAScheduler(
             time_attr="eligible",
             metric="value",
             mode="max",
-            max_t=rounds,
-            grace_period=max(1, rounds // RUNGS),
+            max_t=epochs,
+            grace_period=max(1, epochs // RUNGS),
             reduction_factor=REDUCTION,
             stop_last_trials=False,
         )
 
     def device_seconds(self, resources: Resources) -> float:
-        """What all rounds took so far, in seconds of devices."""
+        """What all epochs took so far, in seconds of devices."""
         return sum(tried.seconds * tried.device_share(resources) for tried in self._all())
 
     # --- what is asked next ---
@@ -213,11 +213,11 @@ class MethodSearch:
     # --- what has come of it ---
 
     def report(self, tried: Tried, step: EpochReport) -> bool:
-        """Take in a round; return whether the configuration goes on.
+        """Take in an epoch; return whether the configuration goes on.
 
         Args:
             tried: The configuration.
-            step: The round.
+            step: The epoch.
 
         Raises:
             StorageFailed: If its record could not be kept, again and again.
@@ -235,7 +235,7 @@ class MethodSearch:
             return False
         if step.status != "failed":
             tried.take(step.rows, step.score)
-        # The last round too goes on its rung; what was decided in an earlier session stays so.
+        # The last epoch too goes on its rung; what was decided in an earlier session stays so.
         lags = self._asha_stops(tried, step.score)
         if lags and not step.status and len(tried.scores) > tried.recorded:
             step.status = "pruned"

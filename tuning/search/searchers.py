@@ -121,7 +121,7 @@ class Searcher(ABC):
 
         Args:
             number: Its number.
-            scores: The score of each of its rounds.
+            scores: The score of each of its epochs.
             status: Its status: ``completed``, ``stopped_early``, ``pruned`` or ``failed``.
         """
         return
@@ -195,7 +195,7 @@ class GridSearcher(Searcher):
 class TPESearcher(Searcher):
     """Tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011) of Optuna, in memory.
 
-    It learns the running best of the selection value, round by round, and that a pruned trial was
+    It learns the running best of the selection value, epoch by epoch, and that a pruned trial was
     pruned. Proposals that were tried already are given to Optuna with their known result and
     asked again.
 
@@ -247,7 +247,7 @@ class TPESearcher(Searcher):
         self.configs[number] = config
 
     def tell(self, number: int, scores: Sequence[Score | None], status: str) -> None:
-        """Give Optuna the running best per eligible round, and whether the trial was pruned."""
+        """Give Optuna the running best per eligible epoch, and whether the trial was pruned."""
         best = running_best(scores)
         state = optuna.trial.TrialState.COMPLETE
         if status == "failed" or not best:
@@ -284,7 +284,7 @@ class TPESearcher(Searcher):
 
 
 def running_best(scores: Iterable[Score | None]) -> list[float]:
-    """Return the best value so far at each round that has a score."""
+    """Return the best value so far at each epoch that has a score."""
     values = [score.value for score in scores if score is not None]
     return list(itertools.accumulate(values, max))
 

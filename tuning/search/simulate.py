@@ -1,7 +1,7 @@
 """Which searcher and scheduler would have served an earlier study best: its records, replayed.
 
 ``simulate(FOLDER)`` takes one method's records, trains nothing and answers in seconds. A proposed
-configuration trains as its nearest recorded one did, round by round, in the recorded time; slots
+configuration trains as its nearest recorded one did, epoch by epoch, in the recorded time; slots
 work in parallel, and ASHA stops whom it stops. That is a surrogate: it tells how searchers and
 schedulers spend time on such curves, not what a new search would find between them.
 """
@@ -40,8 +40,8 @@ class Curve:
 
     Args:
         config: Its values.
-        scores: Of each round; None where the round was not eligible.
-        seconds: Of each round.
+        scores: Of each epoch; None where the epoch was not eligible.
+        seconds: Of each epoch.
     """
 
     config: Hyperparameters
@@ -50,7 +50,7 @@ class Curve:
 
     @property
     def best(self) -> float:
-        """The best round's value."""
+        """The best epoch's value."""
         return max(score.value for score in self.scores if score is not None)
 
 
@@ -85,7 +85,7 @@ class Outcome:
 
     Args:
         value: The winner's value.
-        device_hours: What all rounds took.
+        device_hours: What all epochs took.
         hours: What passed meanwhile.
         pruned: How many configurations were stopped early.
     """
@@ -181,10 +181,10 @@ def _curve(rule: Rule, seeds: Sequence[RunFolder]) -> Curve | None:
 
 
 def search(table: Table, searcher: Searcher, scheduler: str, trials: int, slots: int) -> Outcome:
-    """Simulate one search: trials in parallel, each round at the time at which it would end."""
+    """Simulate one search: trials in parallel, each epoch at the time at which it would end."""
     asha = _asha(table) if scheduler == "asha" else None
     best: dict[int, float] = {}
-    events: list[tuple[float, int, int]] = []  # when, which trial, which round ends then
+    events: list[tuple[float, int, int]] = []  # when, which trial, which epoch ends then
     curves: dict[int, Curve] = {}
     now = spent = 0.0
     pruned = 0
@@ -225,10 +225,10 @@ def search(table: Table, searcher: Searcher, scheduler: str, trials: int, slots:
 
 def _asha(table: Table) -> ASHAScheduler:
     """Return ASHA as a study would set it."""
-    rounds = max(sum(score is not None for score in curve.scores) for curve in table.curves)
+    epochs = max(sum(score is not None for score in curve.scores) for curve in table.curves)
     return ASHAScheduler(
-        time_attr="eligible", metric="value", mode="max", max_t=rounds,
-        grace_period=max(1, rounds // RUNGS), reduction_factor=REDUCTION, stop_last_trials=False,
+        time_attr="eligible", metric="value", mode="max", max_t=epochs,
+        grace_period=max(1, epochs // RUNGS), reduction_factor=REDUCTION, stop_last_trials=False,
     )  # fmt: skip
 
 

@@ -23,12 +23,12 @@ class Tried:
         keys: The key of each, as plain data.
         status: ``waiting``, ``running``, or how it ended.
         reason: Why it failed.
-        scores: The score of each round so far.
-        seconds: What its rounds took, over all training seeds.
-        deaths: How often its process died since its last new round.
-        unkept: How often its record could not be kept since its last new round.
+        scores: The score of each epoch so far.
+        seconds: What its epochs took, over all training seeds.
+        deaths: How often its process died since its last new epoch.
+        unkept: How often its record could not be kept since its last new epoch.
         nodes_gone: How many nodes the cluster had lost when the first of these deaths was seen.
-        recorded: Rounds that its record held when it was taken up, which its process replays.
+        recorded: Epochs that its record held when it was taken up, which its process replays.
         short: Why it did not fit into its share of a GPU; it then takes a whole one.
     """
 
@@ -59,17 +59,17 @@ class Tried:
 
     @property
     def best(self) -> Score | None:
-        """The best round's score so far."""
+        """The best epoch's score so far."""
         return max((score for score in self.scores if score is not None), default=None)
 
     @property
-    def rounds(self) -> int:
-        """The rounds done, over all training seeds."""
+    def epochs_done(self) -> int:
+        """The epochs done, over all training seeds."""
         return len(self.scores) * len(self.folders)
 
     @property
     def eligible(self) -> int:
-        """The rounds done that selection looks at."""
+        """The epochs done that selection looks at."""
         return sum(score is not None for score in self.scores)
 
     def device_share(self, resources: Resources) -> float:
@@ -77,8 +77,8 @@ class Tried:
         return (resources.whole_gpu if self.short else resources).device_share
 
     def take(self, rows: list[Row], score: Score | None) -> None:
-        """Add a round; one that is known already, from a process that died, changes nothing."""
-        if int(rows[0]["round"]) > len(self.scores):
+        """Add an epoch; one that is known already, from a process that died, changes nothing."""
+        if int(rows[0]["epoch"]) > len(self.scores):
             self.scores.append(score)
             self.deaths, self.unkept, self.nodes_gone = 0, 0, None  # it gets on
             self.seconds += sum(float(row["seconds"]) for row in rows)
@@ -105,7 +105,7 @@ class Tried:
 
 
 def scores_of(rule: selection.Rule, folders: list[RunFolder]) -> list[Score | None]:
-    """Return the score of each round that all training seeds' records have.
+    """Return the score of each epoch that all training seeds' records have.
 
     Only a rule that reads the test split opens the audited test metrics.
     """

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from core.environment import detect
-from core.recipe.recipe import stage_rounds
+from core.recipe.recipe import count_epochs
 from core.recipe.trial_key import make_key
 from core.training.profiling import seconds_of_a_step
 from core.training.run import Run
@@ -45,9 +45,9 @@ class Estimate:
         method: The method.
         trials: Configurations of the search that are left to run.
         seeds: Confirmation seeds that are left, if the winner stays.
-        rounds: Rounds of a trial that runs to its end, all stages.
-        epochs: Rounds of search and confirmation together, as expected.
-        seconds: Seconds of a round.
+        trial_epochs: Epochs of a trial that runs to its end, all stages.
+        expected_epochs: Epochs of search and confirmation together, as expected.
+        seconds: Seconds of an epoch.
         source: Where that figure comes from.
         disk: Bytes of the states of a trial or seed while it runs; they go at its end.
     """
@@ -55,8 +55,8 @@ class Estimate:
     method: str
     trials: int
     seeds: int
-    rounds: int
-    epochs: float
+    trial_epochs: int
+    expected_epochs: float
     seconds: float
     source: str
     disk: int
@@ -101,19 +101,19 @@ def _auto(share: float | None) -> str:
     )
 
 
-def expected_rounds(rounds: int, scheduler: str) -> float:
-    """Return the rounds that a trial of the search has on average.
+def estimate_epochs(epochs: int, scheduler: str) -> float:
+    """Return the epochs that a trial of the search has on average.
 
     With ASHA each rung lets one in :data:`tuning.search.method_search.REDUCTION` go on.
     """
-    if scheduler != "asha" or rounds < 2:
-        return rounds
+    if scheduler != "asha" or epochs < 2:
+        return epochs
     total, reached, share = 0.0, 0, 1.0
-    rung = max(1, rounds // RUNGS)
-    while rung <= rounds:
+    rung = max(1, epochs // RUNGS)
+    while rung <= epochs:
         total += share * (rung - reached)
         reached, share, rung = rung, share / REDUCTION, rung * REDUCTION
-    return total + share * (rounds - reached)
+    return total + share * (epochs - reached)
 
 
 def _estimate(plan: Plan, space: Space, resources: Resources) -> Estimate:
@@ -122,15 +122,15 @@ def _estimate(plan: Plan, space: Space, resources: Resources) -> Estimate:
     environment = detect(gpu, resources.cpus, options.deterministic, options.precision)
     key = make_key(space.method, space.benchmark, space.complete({}), 0, environment)
     run = Run(key, space.benchmark)
-    eligible, _ = stage_rounds(key.recipe, int(key.settings["epochs"]))
+    eligible, _ = count_epochs(key.recipe, int(key.settings["epochs"]))
     seconds, source = _recorded_seconds(options, space)
     if seconds is None:
         seconds, source = _timed(run)
     asked = asked_trials(space, options)
     trials = max(0, asked - _finished(options, space, "search"))
     seeds = max(0, options.seeds - _finished(options, space, "confirm"))
-    other = run.total_rounds - eligible
-    each = other + expected_rounds(eligible, options.scheduler)
+    other = run.total_epochs - eligible
+    each = other + estimate_epochs(eligible, options.scheduler)
     searched = trials * options.search_seeds * each
     with tempfile.TemporaryFile() as file:
         torch.save(run.state_dict(), file)
@@ -139,8 +139,8 @@ def _estimate(plan: Plan, space: Space, resources: Resources) -> Estimate:
         space.method.name,
         trials,
         seeds,
-        run.total_rounds,
-        searched + seeds * run.total_rounds,
+        run.total_epochs,
+        searched + seeds * run.total_epochs,
         seconds,
         source,
         state * (options.search_seeds + 2),
@@ -151,7 +151,7 @@ def _timed(run: Run) -> tuple[float, str]:
     """Return the seconds of an epoch, timed here; of a long one from its first steps."""
     if run.steps_per_epoch <= 2 * STEPS:
         start = time.perf_counter()
-        run.round()
+        run.train_epoch()
         return time.perf_counter() - start, "a first epoch timed here"
     step, taken = seconds_of_a_step(run, 0, STEPS)
     # A forward pass costs about a third of a step.
@@ -167,7 +167,7 @@ def _finished(options: Options, space: Space, phase: str) -> int:
 
 
 def _recorded_seconds(options: Options, space: Space) -> tuple[float | None, str]:
-    """Return the mean seconds of a round in earlier records of this study, if there are any."""
+    """Return the mean seconds of an epoch in earlier records of this study, if there are any."""
     records = MethodRecords(options.records_of(space.method.name))
     seconds = [float(row["seconds"]) for folder in records.folders() for row in folder.rows()]
     if not seconds:
@@ -184,11 +184,11 @@ def _print(
         {
             "method": e.method,
             "trials": str(e.trials),
-            "epochs of a trial": str(e.rounds),
+            "epochs of a trial": str(e.trial_epochs),
             "seeds": str(e.seeds),
-            "epochs, expected": f"{math.ceil(e.epochs)}",
+            "epochs, expected": f"{math.ceil(e.expected_epochs)}",
             "s per epoch": f"{e.seconds:.3g}",
-            "device-hours": f"{e.epochs * e.seconds * resources.device_share / 3600:.2g}",
+            "device-hours": f"{e.expected_epochs * e.seconds * resources.device_share / 3600:.2g}",
             "from": e.source,
         }
         for e in estimates
@@ -199,7 +199,7 @@ def _print(
     for node in nodes:
         fit = resources.fit(node)
         console.print(f"node {node}: {fit} trials at once")
-    hours = sum(e.epochs * e.seconds for e in estimates) / max(1, count) / 3600
+    hours = sum(e.expected_epochs * e.seconds for e in estimates) / max(1, count) / 3600
     kind = "GPU" if resources.gpus else "CPU"
     console.print(
         f"each trial takes {devices(resources.cpus, resources.gpus)}; "

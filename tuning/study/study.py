@@ -114,7 +114,7 @@ def _headline(
     return (
         f"{', '.join(search.name for search in searches)} on {options.dataset}: "
         f"{' or '.join(budgets)} trials each ({options.search}, {options.scheduler}) of "
-        f"{searches[0].rounds()[0]} epochs, then {options.seeds} fresh seeds; "
+        f"{searches[0].count_epochs()[0]} epochs, then {options.seeds} fresh seeds; "
         f"{slots(nodes, resources)} at once on {len(nodes)} node(s)"
         + (f", each GPU a slice ({device})" if " MIG " in device else "")
         + (f"; {kept} finished already" if kept else "")

@@ -43,13 +43,13 @@ class TrialActor(tune.Trainable):
         self._configuration = TrialRunner(work)
 
     def step(self) -> dict[str, Any]:
-        """Train one round; plain data, with the rows as JSON so that Ray does not flatten them.
+        """Train one epoch; plain data, with the rows as JSON so that Ray does not flatten them.
 
         A process that has grown too much leaves at the end of its configuration; the study finds
         the result in the record.
         """
         step = self._configuration.step()
-        if self._memory_at_start is None:  # after a round everything that stays is loaded
+        if self._memory_at_start is None:  # after an epoch everything that stays is loaded
             self._memory_at_start = resident_memory()
         if step.status and resident_memory() - self._memory_at_start > GROWTH_LIMIT * 1024**3:
             ray.actor.exit_actor()

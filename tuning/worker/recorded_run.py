@@ -34,8 +34,8 @@ class RunOptions:
     Args:
         rule: Name of the selection rule.
         confirm: Whether this is a confirmation seed, which reads the test split once at its end.
-        audit: Whether the test metrics of every round are recorded, for labelled rules.
-        keep_model: Whether a confirmation seed keeps its chosen round's weights.
+        audit: Whether the test metrics of every epoch are recorded, for labelled rules.
+        keep_model: Whether a confirmation seed keeps its chosen epoch's weights.
         data_root: The folder of the data sets.
         baseline: The text of a baseline file; empty for the data set's own.
     """
@@ -77,7 +77,7 @@ class RecordedRun:
         if self._run is None:
             self._run = Run(self.key, self._benchmark())
             state = self.folder.state("last")
-            if state is not None and state["rounds_done"] <= len(self._recorded):
+            if state is not None and state["epochs_done"] <= len(self._recorded):
                 self._run.load_state_dict(state)
         return self._run
 
@@ -85,21 +85,21 @@ class RecordedRun:
         return datasets.load(self.key.dataset, self.options.data_root, self.options.baseline)
 
     @property
-    def total_rounds(self) -> int:
-        """The rounds of all stages."""
-        return self.run.total_rounds
+    def total_epochs(self) -> int:
+        """The epochs of all stages."""
+        return self.run.total_epochs
 
     def next_row(self) -> Row:
-        """Return the next round's row, as selection sees it: recorded earlier, or trained now."""
+        """Return the next epoch's row, as selection sees it: recorded earlier, or trained now."""
         index = len(self.rows)
         if index < len(self._recorded):
             self.rows.append(self._recorded[index])
             self.audit += self._recorded_audit[index : index + 1]
             self._improves()
             return self.seen(index)
-        while self.run.rounds_done < index:  # the state is behind the rows: exactness catches up
-            self.run.round()
-        row = self.run.round()
+        while self.run.epochs_done < index:  # the state is behind the rows: exactness catches up
+            self.run.train_epoch()
+        row = self.run.train_epoch()
         if self.options.audit:
             self.audit.append(
                 self.run.evaluate("test", batch_averaged=self.rule.window > 0).metrics()
@@ -140,29 +140,29 @@ class RecordedRun:
         self.folder.write_end(end)
 
     def _confirm(self, best: Score) -> dict[str, Any]:
-        run = self._at_round(best.round)
+        run = self._run_until(best.epoch)
         test = run.evaluate("test")
         self._write_predictions(run, test)
         if self.options.keep_model:
             weights = {n: t.contiguous().cpu() for n, t in run.model.state_dict().items()}
             with self.folder.replacing("model.safetensors") as new:
                 save_file(weights, new)
-        validation = self.rows[best.round - 1]["validation"]
+        validation = self.rows[best.epoch - 1]["validation"]
         return {
-            "best_round": best.round,
+            "best_epoch": best.epoch,
             "value": self.rule.shown(best),
             "validation": validation,
-            "test": self.seen(best.round - 1)["test"] if self.rule.window else test.metrics(),
+            "test": self.seen(best.epoch - 1)["test"] if self.rule.window else test.metrics(),
         }
 
-    def _at_round(self, chosen: int) -> Run:
-        """Return a run as it was after the chosen round."""
+    def _run_until(self, chosen: int) -> Run:
+        """Return a run as it was after the chosen epoch."""
         run = Run(self.key, self._benchmark())
         state = self.folder.state("best")
-        if state is not None and state["rounds_done"] == chosen:
+        if state is not None and state["epochs_done"] == chosen:
             run.load_state_dict(state)
-        while run.rounds_done < chosen:  # no such state, say after a crash
-            run.round()
+        while run.epochs_done < chosen:  # no such state, say after a crash
+            run.train_epoch()
         return run
 
     def _write_predictions(self, run: Run, test: Meter) -> None:
@@ -180,8 +180,8 @@ class EpochReport:
     """What a configuration's step tells the study.
 
     Args:
-        rows: The round's row of each training seed, without test metrics.
-        score: The round's score, averaged over the seeds; None where it is not eligible.
+        rows: The epoch's row of each training seed, without test metrics.
+        score: The epoch's score, averaged over the seeds; None where it is not eligible.
         status: Empty while the configuration goes on; else how it ended, or
             :data:`SHORT_OF_MEMORY` or :data:`STORAGE_FAILED`, which do not end it.
         reason: Why it failed.
@@ -194,7 +194,7 @@ class EpochReport:
 
 
 class TrialRunner:
-    """All training seeds of one configuration, trained round by round in turn.
+    """All training seeds of one configuration, trained epoch by epoch in turn.
 
     Args:
         work: ``runs`` (a mapping with ``folder`` and ``key`` for each seed), ``options`` (the
@@ -214,7 +214,7 @@ class TrialRunner:
         self.eligible_since_best = 0
 
     def step(self) -> EpochReport:
-        """Return the next round; ends the configuration after its last one or out of patience.
+        """Return the next epoch; ends the configuration after its last one or out of patience.
 
         Whatever goes wrong in training ends the configuration with its reason, never the study.
         One that did not fit into its share of a GPU does not end: it gets a whole one, once. Nor
@@ -258,7 +258,7 @@ class TrialRunner:
             self.eligible_since_best = 0 if improved else self.eligible_since_best + 1
         elif eligible:
             self.eligible_since_best += 1
-        if len(self.runs[0].rows) >= self.runs[0].total_rounds:
+        if len(self.runs[0].rows) >= self.runs[0].total_epochs:
             return "completed"
         if self.patience and self.eligible_since_best >= self.patience:
             return "stopped_early"

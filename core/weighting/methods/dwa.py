@@ -14,7 +14,7 @@ class DynamicWeightAverage(LossWeighting):
     ``w_k = K exp(r_k / T) / sum_j exp(r_j / T)`` with ``r_k = L_k(t - 1) / L_k(t - 2)``, the ratio
     of a loss's means over the last two windows; ones until there are two. Liu, Johns & Davison,
     End-to-End Multi-Task Learning with Attention, CVPR 2019, where a window is an epoch (here: a
-    round). The code of Nash-MTL and FairGrad has sliding windows of 25 steps instead, filled with
+    epoch). The code of Nash-MTL and FairGrad has sliding windows of 25 steps instead, filled with
     ones at first and used after ``window + 1`` steps: ``window: 25`` does exactly that. (It also
     divides by K, which the mean instead of the sum amounts to.)
 
@@ -23,15 +23,15 @@ class DynamicWeightAverage(LossWeighting):
 
     Args:
         temperature: T, above 0; the larger, the more equal the weights.
-        window: Steps in a sliding window; 0 for windows of one round each.
+        window: Steps in a sliding window; 0 for windows of one epoch each.
         losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
     """
 
     properties = frozenset({"positive", "equivariant"})
-    history: Tensor  # (2, k), means of the last two rounds, or (2 * window, k), the last losses
-    seen: Tensor  # (), int64, rounds or steps in the history
-    total: Tensor  # (k,), sum over the steps of this round
-    steps: Tensor  # (), int64, of this round
+    history: Tensor  # (2, k), means of the last two epochs, or (2 * window, k), the last losses
+    seen: Tensor  # (), int64, epochs or steps in the history
+    total: Tensor  # (k,), sum over the steps of this epoch
+    steps: Tensor  # (), int64, of this epoch
 
     def __init__(
         self, temperature: float = 2.0, window: int = 0, losses: float | str = "plain"
@@ -69,7 +69,7 @@ class DynamicWeightAverage(LossWeighting):
         return len(losses) * (ratio / self.temperature).softmax(0)
 
     def end_round(self) -> None:
-        """Close the window of a round."""
+        """Close the window of an epoch."""
         if not self.window:
             self._remember(self.total / self.steps.clamp(min=1))
             self.total = torch.zeros_like(self.total)

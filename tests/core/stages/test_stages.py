@@ -63,9 +63,9 @@ def test_the_same_text_is_in_one_half_only() -> None:
 def test_dfr_refits_on_one_half_and_selects_on_the_other() -> None:
     run = start("dfr", "colored_digits", epochs=3, c=1.0)
     for _ in range(3):
-        assert not run.round()["eligible"]
+        assert not run.train_epoch()["eligible"]
     before = copy.deepcopy(run.model.state_dict())
-    row = run.round()
+    row = run.train_epoch()
     assert row["eligible"]
     assert row["steps"] == 0
     after = run.model.state_dict()
@@ -83,7 +83,7 @@ def test_dfr_refits_on_one_half_and_selects_on_the_other() -> None:
 def test_dfr_is_near_a_plain_logistic_regression_on_balanced_features() -> None:
     run = start("dfr", "colored_digits", epochs=8, c=1.0)
     for _ in range(8):
-        run.round()
+        run.train_epoch()
     features: list[torch.Tensor] = []
     hook = run.model.last_layer().register_forward_pre_hook(
         lambda _, given: features.append(given[0])
@@ -102,7 +102,7 @@ def test_dfr_is_near_a_plain_logistic_regression_on_balanced_features() -> None:
         logisticregression__sample_weight=weights.numpy(),
     )  # fmt: skip
     before = run.evaluate("test").metrics()["worst_group_accuracy"]
-    run.round()
+    run.train_epoch()
     test = run.evaluate("test")
     assert isinstance(test, GroupMeter)
     with torch.no_grad():
@@ -144,12 +144,12 @@ def test_stl_trains_each_task_as_if_it_were_alone() -> None:
     assert found[-1]["validation"]["sum_mae"] <= found[0]["validation"]["sum_mae"]
 
 
-def test_stl_keeps_each_task_at_its_own_best_round() -> None:
+def test_stl_keeps_each_task_at_its_own_best_epoch() -> None:
     run = start("stl", "two_digits", epochs=6, lr=0.05)  # so high that tasks get worse again
     current: list[dict[str, float]] = []
     reported: list[dict[str, Any]] = []
     for _ in range(6):
-        reported.append(run.round()["validation"])
+        reported.append(run.train_epoch()["validation"])
         assert isinstance(run.model, SingleTasks)
         run.model.judging = True
         current.append(run.evaluate("validation").metrics())
@@ -187,7 +187,7 @@ def test_dfr_refuses_a_group_that_one_half_would_lack() -> None:
 
 def test_tapt_descends_reconstruction_first_and_keeps_its_weights() -> None:
     run = start("tapt", "colored_digits", epochs=1, pretrain_epochs=2)
-    first, second = run.round(), run.round()
+    first, second = run.train_epoch(), run.train_epoch()
     assert set(first["losses"]) == {"reconstruction"}
     assert second["losses"]["reconstruction"] < first["losses"]["reconstruction"]
     assert not first["eligible"]
@@ -195,7 +195,7 @@ def test_tapt_descends_reconstruction_first_and_keeps_its_weights() -> None:
     reference = Run(run.key, run.benchmark)
     assert not all(torch.equal(p, before[name]) for name, p in reference.model.named_parameters())
     assert all(torch.equal(p, before[n]) for n, p in run.model.named_parameters())
-    last = run.round()
+    last = run.train_epoch()
     assert set(last["losses"]) == {"end_task"}
     assert last["eligible"]
 

@@ -131,7 +131,7 @@ def test_an_epoch_of_resident_data_opens_nothing_and_copies_no_data(
     config = {"epochs": 2, "model": "segnet_small", "batch_size": 4}
     key = make_key(methods.load("ls"), benchmark, config, 0, detect(gpu=False))  # type: ignore[arg-type]
     run = Run(key, benchmark)
-    run.round()
+    run.train_epoch()
 
     def refuse(*given: Any, **_: Any) -> None:
         raise AssertionError(f"opened {given[0]}")
@@ -149,7 +149,7 @@ def test_an_epoch_of_resident_data_opens_nothing_and_copies_no_data(
         return found
 
     monkeypatch.setattr(torch.Tensor, "to", counted)
-    run.round()
+    run.train_epoch()
     train = run.feed.split("train")
     assert isinstance(train.inputs, torch.Tensor)
     assert train.inputs.data_ptr() == benchmark.splits["train"].inputs.data_ptr()  # type: ignore[attr-defined]

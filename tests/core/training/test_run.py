@@ -45,16 +45,16 @@ def promised(run: Run) -> set[str]:
 
 def rows(run: Run) -> Iterator[Row]:
     """Train to the end; yield the rows without what the clock says."""
-    while run.rounds_done < run.total_rounds:
-        yield {name: value for name, value in run.round().items() if name != "seconds"}
+    while run.epochs_done < run.total_epochs:
+        yield {name: value for name, value in run.train_epoch().items() if name != "seconds"}
 
 
 @pytest.mark.parametrize(("method", "dataset"), EVERY)
 def test_reports_every_promised_metric(method: str, dataset: str) -> None:
     run = start(method, dataset, epochs=1)
     found = list(rows(run))
-    assert len(found) == run.total_rounds
-    assert [row["round"] for row in found] == list(range(1, len(found) + 1))
+    assert len(found) == run.total_epochs
+    assert [row["epoch"] for row in found] == list(range(1, len(found) + 1))
     assert sum(row["eligible"] for row in found) == 1
     for row in found:
         assert set(row["validation"]) >= promised(run)
@@ -66,12 +66,12 @@ def test_reports_every_promised_metric(method: str, dataset: str) -> None:
 
 
 @pytest.mark.parametrize(("method", "dataset"), EVERY)
-def test_goes_on_exactly_from_any_round(method: str, dataset: str) -> None:
+def test_goes_on_exactly_from_any_epoch(method: str, dataset: str) -> None:
     whole = list(rows(start(method, dataset, epochs=2)))
     for done in range(1, len(whole)):
         first = start(method, dataset, epochs=2)
         for _ in range(done):
-            first.round()
+            first.train_epoch()
         file = io.BytesIO()
         torch.save(first.state_dict(), file)
         file.seek(0)
@@ -97,7 +97,7 @@ def test_every_weighting_trains_groups_and_goes_on_exactly(name: str) -> None:
     config: Hyperparameters = {"epochs": 2, "clip_norm": 1.0, "batch_size": 64, "lr": 0.02}
     key = make_key(method, benchmark, config, 0, detect())
     run = Run(key, benchmark)
-    run.round()
+    run.train_epoch()
     again = Run(key, benchmark)
     again.load_state_dict(copy.deepcopy(run.state_dict()))  # optimisers share what they load
     second = next(rows(run))
@@ -127,7 +127,7 @@ def test_schedules_and_optimisers_go_on_exactly(schedule: str, optimizer: str) -
     }
     whole = list(rows(start("erm", "colored_digits", epochs=3, **config)))
     first = start("erm", "colored_digits", epochs=3, **config)
-    first.round()
+    first.train_epoch()
     second = start("erm", "colored_digits", epochs=3, **config)
     second.load_state_dict(first.state_dict())
     assert list(rows(second)) == whole[1:]
@@ -143,18 +143,18 @@ def test_biases_are_not_decayed() -> None:
 
 def test_infinite_loss_stops_the_run() -> None:
     run = start("erm", "colored_digits", lr=1000.0)
-    with pytest.raises(NotFinite, match="round 1: end_task"):
+    with pytest.raises(NotFinite, match="epoch 1: end_task"):
         list(rows(run))
 
 
 def test_jtt_repeats_the_errors_of_its_first_stage() -> None:
     run = start("jtt", "colored_digits", epochs=1, T=2, up=7)
-    run.round()
+    run.train_epoch()
     before = [parameter.clone() for parameter in run.model.parameters()]
     reference = start("jtt", "colored_digits", epochs=1, T=2, up=7)
     reference.load_state_dict(run.state_dict())
     reference._train(reference._place(1))  # the second epoch, without the end of its stage
-    row = run.round()
+    row = run.train_epoch()
     assert not row["eligible"]
     meter = reference.evaluate("train")
     assert isinstance(meter, GroupMeter)
@@ -165,7 +165,7 @@ def test_jtt_repeats_the_errors_of_its_first_stage() -> None:
     assert len(run._draw(1, 0)) == len(wrong) + 6 * sum(wrong)
     changed = [not torch.equal(a, b) for a, b in zip(before, run.model.parameters(), strict=True)]
     assert all(changed)  # the second stage starts from other weights
-    assert run.round()["eligible"]
+    assert run.train_epoch()["eligible"]
 
 
 def test_jtt_without_errors_in_its_second_stage_is_a_fresh_erm() -> None:
@@ -187,7 +187,7 @@ def test_dro_follows_the_exponentiated_gradient(monkeypatch: pytest.MonkeyPatch)
         return found
 
     monkeypatch.setattr(weighting, "weights", watched)
-    run.round()
+    run.train_epoch()
     for losses, weights in seen:
         q = [w * torch.tensor(0.1 * loss, dtype=torch.float64).exp().item()
              for w, loss in zip(q, losses, strict=True)]  # fmt: skip

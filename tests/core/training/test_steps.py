@@ -30,7 +30,7 @@ def test_a_split_batch_is_the_same_step(method: str) -> None:
 def test_what_looks_at_the_whole_batch_is_not_split(method: str) -> None:
     run = start(method, "colored_digits", epochs=1, microbatch=7)
     with pytest.raises(DoesNotFit, match="whole batch"):
-        run.round()
+        run.train_epoch()
 
 
 def limited(run: Run, most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -51,7 +51,7 @@ def test_a_batch_that_does_not_fit_is_split_and_recorded(monkeypatch: pytest.Mon
     whole = list(rows(start("erm", "colored_digits", epochs=1)))
     run = start("erm", "colored_digits", epochs=1)
     sizes = limited(run, 10, monkeypatch)
-    row = run.round()
+    row = run.train_epoch()
     assert row["microbatch"] == 8  # 32, 16, 8
     assert max(size for size in sizes[3:] if size <= 8) == 8
     close(whole, [row])
@@ -62,13 +62,13 @@ def test_a_batch_that_must_stay_whole_ends_the_run(monkeypatch: pytest.MonkeyPat
     run = start("dro", "colored_digits", epochs=1)
     limited(run, 10, monkeypatch)
     with pytest.raises(DoesNotFit, match=r"32 examples.*smaller batch_size"):
-        run.round()
+        run.train_epoch()
 
 
 def test_published_clipping_is_of_the_shared_parameters() -> None:
     run = start("fairgrad", "two_digits", epochs=1, lr=1e-9, batch_size=4000)
     assert run.key.settings["clip"] == "shared"
-    run.round()
+    run.train_epoch()
     heads = {id(p) for module in run.model.heads().values() for p in module.parameters()}
     shared = [p for p in run.model.parameters() if id(p) not in heads and p.grad is not None]
     norm = torch.stack([p.grad.norm() for p in shared if p.grad is not None]).norm().item()
@@ -80,7 +80,7 @@ def test_published_clipping_is_of_the_shared_parameters() -> None:
 def test_every_way_to_the_gradients_trains(way: str) -> None:
     run = start("fairgrad", "two_digits", epochs=1, gradients=way, batch_size=256)
     exact = start("fairgrad", "two_digits", epochs=1, batch_size=256)
-    found, reference = run.round(), exact.round()
+    found, reference = run.train_epoch(), exact.train_epoch()
     assert run.key.settings["gradients"] == way
     for name, value in found["losses"].items():
         assert value == pytest.approx(reference["losses"][name], rel=0.2)
@@ -97,7 +97,7 @@ def test_heads_are_weighted_only_where_asked() -> None:
     norms = []
     for weighted in (False, True):
         run = start("fairgrad", "two_digits", epochs=1, batch_size=4000, weighted_heads=weighted)
-        run.round()
+        run.train_epoch()
         head = run.model.heads()["sum"]
         norms.append(sum(float(p.grad.norm()) for p in head.parameters() if p.grad is not None))
     assert norms[0] != pytest.approx(norms[1], rel=1e-3)
@@ -118,7 +118,7 @@ def test_heads_are_weighted_only_where_asked() -> None:
 )
 def test_a_model_that_does_not_fit_the_data_is_named(dataset: str, method: str, model: str) -> None:
     with pytest.raises(UserError, match=rf"'{model}'|classifies") as found:
-        start(method, dataset, epochs=1, model=model).round()
+        start(method, dataset, epochs=1, model=model).train_epoch()
     assert "\n" not in str(found.value)
 
 
@@ -130,7 +130,7 @@ def test_an_error_of_our_own_is_not_blamed_on_the_model(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(run.optimiser, "step", broken)
     with pytest.raises(RuntimeError, match="broken"):
-        run.round()
+        run.train_epoch()
 
 
 def test_the_command_tells_a_batch_that_must_not_be_split(
@@ -151,9 +151,9 @@ def test_plateau_lowers_the_rate_of_an_accuracy_that_stands_still() -> None:
     # Relative to a negated accuracy an equal one would count as better, for ever.
     run = start("erm", "colored_digits", schedule="plateau", lr=0.1)
     for _ in range(8):
-        run._end_round({"worst_group_accuracy": 0.5})
+        run._end_epoch({"worst_group_accuracy": 0.5})
     assert run.optimiser.param_groups[0]["lr"] == pytest.approx(0.07)
     tasks = start("ls", "two_digits", schedule="plateau", lr=0.1)
     for value in (9, 8, 7, 6, 5, 4, 3, 2):
-        tasks._end_round({"delta_m": float(value)})
+        tasks._end_epoch({"delta_m": float(value)})
     assert tasks.optimiser.param_groups[0]["lr"] == pytest.approx(0.1)

@@ -18,13 +18,13 @@ from tuning.records.records import (
 )
 from tuning.records.storage import StorageFailed, replacing
 
-ROWS = [{"round": 1}, {"round": 2}]
+ROWS = [{"epoch": 1}, {"epoch": 2}]
 COMPLETED = {"status": "completed", "reason": "", "rows": ROWS}
 RUN = {"phase": "search", "number": 0, "config": {}, "key": {}}
 
 
-def state(rounds_done: int) -> dict[str, Any]:
-    return {**dict.fromkeys(STATE), "rounds_done": rounds_done, "model": {"w": torch.arange(4.0)}}
+def state(epochs_done: int) -> dict[str, Any]:
+    return {**dict.fromkeys(STATE), "epochs_done": epochs_done, "model": {"w": torch.arange(4.0)}}
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_late_copy_of_a_run_that_went_on_elsewhere_changes_nothing(tmp_path: P
     assert folder.rows() == folder.audit() == ROWS
     found = folder.state("last")
     assert found is not None
-    assert found["rounds_done"] == len(ROWS)
+    assert found["epochs_done"] == len(ROWS)
     folder.write_end(COMPLETED)
     left = sorted(path.name for path in folder.path.iterdir())
     folder.write_rows([*ROWS, *ROWS], [])
@@ -118,7 +118,7 @@ def test_states_come_back_as_they_were(tmp_path: Path) -> None:
     folder.write_state("last", state(3))
     found = folder.state("last")
     assert found is not None
-    assert found["rounds_done"] == 3
+    assert found["epochs_done"] == 3
     assert torch.equal(found["model"]["w"], torch.arange(4.0))
 
 

@@ -107,7 +107,7 @@ def test_any_bytes_under_any_key(somewhere: Place, data: bytes, name: str) -> No
 
 def test_a_state_goes_and_comes_back_by_memory_alone(somewhere: Place) -> None:
     """As records would store it: no file between, nothing unpickled."""
-    state = {"rounds_done": 3, "model": {"w": torch.arange(6.0).reshape(2, 3)}}
+    state = {"epochs_done": 3, "model": {"w": torch.arange(6.0).reshape(2, 3)}}
     written = io.BytesIO()
     torch.save(state, written)
     somewhere.write("last.pt", written.getvalue())

@@ -37,10 +37,10 @@ def search_of(folder: Path, method: str = "erm", **changes: Any) -> MethodSearch
     return MethodSearch(space, options, detect(), MethodRecords(folder))
 
 
-def train(search: MethodSearch, tried: Tried, rounds: int = 1000) -> None:
-    """Train a configuration to its end, or for some rounds, as an actor does."""
+def train(search: MethodSearch, tried: Tried, epochs: int = 1000) -> None:
+    """Train a configuration to its end, or for some epochs, as an actor does."""
     configuration = TrialRunner(_work(tried, search.options, Resources(1, 0)))
-    for _ in range(rounds):
+    for _ in range(epochs):
         if not search.report(tried, configuration.step()):
             return
 
@@ -64,7 +64,7 @@ def test_resumed_search_has_the_asked_trials_and_knows_all(tmp_path: Path) -> No
     drive(first, 4)
     unfinished = first.next_work()
     assert unfinished is not None
-    train(first, unfinished, rounds=1)
+    train(first, unfinished, epochs=1)
     (ended,) = first.trials[0].folders
     for name in ("rows.json", "last.pt"):  # as if it had been killed before it dropped them
         ended.place.write(name, b"[]")
@@ -94,7 +94,7 @@ def test_a_stop_takes_in_what_has_ended_unheard(tmp_path: Path) -> None:
     search = search_of(tmp_path)
     tried = search.next_work()
     assert tried is not None
-    train(search, tried, rounds=1)
+    train(search, tried, epochs=1)
     (folder,) = tried.folders
     folder.write_end({"status": "completed", "reason": "", "rows": folder.rows()})
     assert not tried.finished
@@ -103,7 +103,7 @@ def test_a_stop_takes_in_what_has_ended_unheard(tmp_path: Path) -> None:
     assert search.winner() is tried
 
 
-def test_asha_stops_what_lags_and_only_eligible_rounds_are_its_time(tmp_path: Path) -> None:
+def test_asha_stops_what_lags_and_only_eligible_epochs_are_its_time(tmp_path: Path) -> None:
     search = search_of(tmp_path, "jtt", trials=8, pinned={"T": 3, "up": 6})
     drive(search)
     pruned = [trial for trial in search.trials.values() if trial.status == "pruned"]
@@ -122,7 +122,7 @@ def test_what_an_earlier_session_let_go_on_is_not_pruned_when_replayed(tmp_path:
     first = search_of(tmp_path, trials=2)
     slow = first.next_work()
     assert slow is not None
-    train(first, slow, rounds=5)
+    train(first, slow, epochs=5)
     other = first.next_work()
     assert other is not None
     train(first, other)
@@ -134,7 +134,7 @@ def test_what_an_earlier_session_let_go_on_is_not_pruned_when_replayed(tmp_path:
     again = second.next_work()
     assert again is not None
     assert (again.number, again.recorded) == (0, 5)
-    train(second, again, rounds=5)
+    train(second, again, epochs=5)
     assert again.status == "running"
     train(second, again)
     assert again.status in ("pruned", "completed")
@@ -215,7 +215,7 @@ def test_what_won_and_what_is_done_is_as_if_all_trials_were_looked_at(
         tried = running[generator.integers(len(running))]
         number = len(tried.scores) + 1
         value = float(generator.integers(4))  # many are equal
-        row = {"round": number, "seconds": 1.0}
+        row = {"epoch": number, "seconds": 1.0}
         status = ["", "failed"][generator.random() < 0.05] if number < 4 else "completed"
         if generator.random() < 0.1:
             search.lost(tried)
@@ -236,7 +236,7 @@ def test_a_process_that_dies_again_and_again_fails_its_trial(tmp_path: Path) -> 
     for _ in range(4):
         tried = search.next_work()
         assert tried is not None
-        train(search, tried, rounds=1)
+        train(search, tried, epochs=1)
         search.lost(tried)
     assert search.trials[0].status == "failed"
     assert "died 4 times" in search.trials[0].reason
@@ -282,10 +282,10 @@ def test_the_count_of_lost_nodes_reaches_the_search(
 
 def test_a_trial_that_gets_on_may_lose_its_process_any_number_of_times(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=1, epochs=8)
-    for rounds in range(1, 7):
+    for epochs in range(1, 7):
         tried = search.next_work()
         assert tried is not None
-        train(search, tried, rounds=rounds)
+        train(search, tried, epochs=epochs)
         search.lost(tried)
     assert search.trials[0].status == "waiting"
     assert len(search.trials[0].scores) == 6
@@ -303,16 +303,16 @@ def test_a_process_that_dies_after_its_end_costs_nothing(tmp_path: Path) -> None
     assert len(tried.scores) == 2
 
 
-def test_rounds_that_a_new_process_replays_are_counted_once(tmp_path: Path) -> None:
+def test_epochs_that_a_new_process_replays_are_counted_once(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=1, epochs=3, scheduler="none")
     tried = search.next_work()
     assert tried is not None
-    train(search, tried, rounds=2)
+    train(search, tried, epochs=2)
     search.lost(tried)
     seconds = tried.seconds
     again = search.next_work()
     assert again is tried
-    train(search, tried, rounds=2)
+    train(search, tried, epochs=2)
     assert (len(tried.scores), tried.seconds) == (2, seconds)
     train(search, tried)
     assert len(tried.scores) == 3

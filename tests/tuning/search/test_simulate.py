@@ -12,11 +12,11 @@ from tuning.records.records import MethodRecords
 from tuning.search.searchers import GridSearcher
 from tuning.search.simulate import distance, make, read, search, simulate
 
-ROUNDS = 9
+EPOCHS = 9
 
 
 def write(folder: Path, count: int, status: str = "completed") -> None:
-    """Records of a study in which a learning rate near 0.1 is best and every round takes 2 s."""
+    """Records of a study in which a learning rate near 0.1 is best and every epoch takes 2 s."""
     records = MethodRecords(folder)
     space = {"lr": {"kind": "log_uniform", "values": [0.001, 1.0], "default": 0.1, "when": {}}}
     records.define(
@@ -26,9 +26,9 @@ def write(folder: Path, count: int, status: str = "completed") -> None:
     for number, lr in enumerate(np.logspace(-3, 0, count)):
         peak = 0.9 - 0.2 * abs(np.log10(lr) + 1)
         rows = [
-            {"round": i, "eligible": True, "seconds": 2.0,
-             "validation": {"worst_group_accuracy": peak * i / ROUNDS, "average_accuracy": 0.9}}
-            for i in range(1, ROUNDS + 1)
+            {"epoch": i, "eligible": True, "seconds": 2.0,
+             "validation": {"worst_group_accuracy": peak * i / EPOCHS, "average_accuracy": 0.9}}
+            for i in range(1, EPOCHS + 1)
         ]  # fmt: skip
         run = records.folder(f"run{number:03d}")
         run.begin({"phase": "search", "number": number, "config": {"lr": float(lr)}, "key": {}})
@@ -39,8 +39,8 @@ def test_times_add_up_without_a_scheduler(tmp_path: Path) -> None:
     write(tmp_path / "d" / "m", 12)
     table = read(tmp_path / "d" / "m")
     found = search(table, make("random", table, 0), "none", trials=10, slots=4)
-    assert found.device_hours == pytest.approx(10 * ROUNDS * 2 / 3600)
-    assert found.hours == pytest.approx(3 * ROUNDS * 2 / 3600)  # ten trials, four at once
+    assert found.device_hours == pytest.approx(10 * EPOCHS * 2 / 3600)
+    assert found.hours == pytest.approx(3 * EPOCHS * 2 / 3600)  # ten trials, four at once
     assert found.pruned == 0
 
 

@@ -21,7 +21,7 @@ KILLS = int(os.environ.get("EVENHAND_KILLS", "2"))  # moments to try; 10 for the
 
 
 def recorded(records: Path) -> dict[str, dict[str, Any]]:
-    """Return, per run, whether it has ended and the seconds that each recorded round took."""
+    """Return, per run, whether it has ended and the seconds that each recorded epoch took."""
     found = {}
     for folder in records.glob("colored_digits/*/runs/*"):
         for name in ("end.json", "rows.json"):
@@ -36,8 +36,8 @@ def recorded(records: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def rounds(runs: dict[str, dict[str, Any]]) -> int:
-    """Return how many rounds are recorded."""
+def epochs(runs: dict[str, dict[str, Any]]) -> int:
+    """Return how many epochs are recorded."""
     return sum(len(run["seconds"]) for run in runs.values())
 
 
@@ -48,10 +48,10 @@ def test_killed_study_exports_the_same(number: int, undisturbed: Path, tmp_path:
     records = tmp_path / "results.records"
     chance = random.Random(number)
     share = chance.uniform(0.05, 0.8)  # of what the study trains
-    everything = rounds(recorded(undisturbed.with_name("results.records")))
+    everything = epochs(recorded(undisturbed.with_name("results.records")))
     killed = tune_killed(
         [*STUDY, "--results", results],
-        once=lambda: rounds(recorded(records)) >= share * everything,
+        once=lambda: epochs(recorded(records)) >= share * everything,
         after=chance.uniform(0, 0.3),
     )
     assert killed
@@ -62,7 +62,7 @@ def test_killed_study_exports_the_same(number: int, undisturbed: Path, tmp_path:
     after = recorded(records)
     assert all(run["ended"] for run in after.values())
     for key, run in before.items():
-        # A round that was not trained again keeps the seconds that it took.
+        # An epoch that was not trained again keeps the seconds that it took.
         kept = len(run["seconds"]) if run["ended"] else len(run["seconds"]) - 1
         assert after[key]["seconds"][:kept] == run["seconds"][:kept]
     ended = sum(run["ended"] for run in before.values())
@@ -70,7 +70,7 @@ def test_killed_study_exports_the_same(number: int, undisturbed: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_a_killed_process_costs_nothing_but_its_round(undisturbed: Path, tmp_path: Path) -> None:
+def test_a_killed_process_costs_nothing_but_its_epoch(undisturbed: Path, tmp_path: Path) -> None:
     """The worker processes of a running study are killed; the numbers stay the same."""
     results = tmp_path / "killed"
     process = subprocess.Popen(

@@ -229,7 +229,7 @@ def test_failed_trials_are_recorded_and_a_study_of_failures_exits_1(tmp_path: Pa
     assert "erm: no trial or no confirmation seed succeeded" in done.err
     trials = read(results, "erm", "trials.csv")
     assert set(trials.status) == {"failed"}
-    assert trials.reason.str.contains("loss not finite in round 1").all()
+    assert trials.reason.str.contains("loss not finite in epoch 1").all()
 
 
 def test_two_studies_at_once_write_the_tables_of_one_of_both(

@@ -13,7 +13,7 @@ from datasets.multitask.base import Baseline, TaskBenchmark, task_deltas
 from tests.support.command import core, tune
 from tuning import selection
 from tuning.cli.main import main
-from tuning.selection import RULES, best_round, score
+from tuning.selection import RULES, select_epoch, score
 
 DATASET = "imbalanced_tasks"
 SMALL = ["--epochs", "2", "--trials", "2", "--seeds", "2", "--set", "batch_size=512"]
@@ -21,25 +21,25 @@ SMALL = ["--epochs", "2", "--trials", "2", "--seeds", "2", "--set", "batch_size=
 
 def row(number: int, delta: float, worst: float = 0.0, final: bool = False) -> dict[str, Any]:
     metrics = {"delta_m": delta, "worst_task_delta": worst}
-    return {"round": number, "eligible": True, "final": final, "validation": metrics}
+    return {"epoch": number, "eligible": True, "final": final, "validation": metrics}
 
 
 def test_the_lowest_delta_wins_and_ties_go_to_the_milder_worst_task() -> None:
     rule = RULES["validation_delta_m"]
-    best = best_round(rule, [[row(1, 5.0), row(2, -3.0, 9.0), row(3, -3.0, 4.0), row(4, 1.0)]])
+    best = select_epoch(rule, [[row(1, 5.0), row(2, -3.0, 9.0), row(3, -3.0, 4.0), row(4, 1.0)]])
     assert best is not None
-    assert best.round == 3
+    assert best.epoch == 3
     assert rule.shown(best) == -3.0
 
 
-def test_a_round_whose_metric_is_not_a_number_is_never_chosen() -> None:
+def test_an_epoch_whose_metric_is_not_a_number_is_never_chosen() -> None:
     rule = RULES["validation_delta_m"]
-    best = best_round(rule, [[row(1, 5.0), row(2, float("nan")), row(3, 7.0)]])
+    best = select_epoch(rule, [[row(1, 5.0), row(2, float("nan")), row(3, 7.0)]])
     assert best is not None
-    assert best.round == 1
+    assert best.epoch == 1
 
 
-def test_published_last10_is_the_mean_of_the_last_ten_and_chooses_no_round() -> None:
+def test_published_last10_is_the_mean_of_the_last_ten_and_chooses_no_epoch() -> None:
     rule = RULES["published_last10"]
     rows = [row(i, 0.0, final=i == 14) for i in range(1, 15)]
     audit = [{"delta_m": float(i), "worst_task_delta": 2.0 * i} for i in range(1, 15)]
@@ -142,7 +142,7 @@ def test_published_last10_is_labelled_and_needs_the_audit(
     )
     audit = results.with_name("results.records") / DATASET / "ls" / "runs" / seed["key"]
     tests = json.loads((audit / "audit.json").read_text())
-    assert seed["best_round"] == len(tests) == 3
+    assert seed["best_epoch"] == len(tests) == 3
     assert seed["test_delta_m"] == pytest.approx(sum(t["delta_m"] for t in tests) / 3)
 
 

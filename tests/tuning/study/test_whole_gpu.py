@@ -17,19 +17,19 @@ from tests.tuning.worker.test_recorded_run import folders, numbers, work
 from tuning.records.records import RunFolder
 from tuning.worker.recorded_run import SHORT_OF_MEMORY, EpochReport, TrialRunner
 
-ROUND = Run.round
+TRAIN_EPOCH = Run.train_epoch
 
 
 def too_large(self: Run) -> Row:
-    """Stand for a second round that takes more memory than there is."""
-    if self.rounds_done == 1:
+    """Stand for a second epoch that takes more memory than there is."""
+    if self.epochs_done == 1:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-    return ROUND(self)
+    return TRAIN_EPOCH(self)
 
 
 def run_out(given: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> EpochReport:
     with monkeypatch.context() as patched:
-        patched.setattr(Run, "round", too_large)
+        patched.setattr(Run, "train_epoch", too_large)
         configuration = TrialRunner(given)
         configuration.step()
         return configuration.step()

@@ -51,7 +51,7 @@ def folders(given: dict[str, Any]) -> list[RunFolder]:
     return [RunFolder(Path(run["folder"])) for run in given["runs"]]
 
 
-def test_killed_after_any_round_goes_on_to_the_same_rows(tmp_path: Path) -> None:
+def test_killed_after_any_epoch_goes_on_to_the_same_rows(tmp_path: Path) -> None:
     whole = work(tmp_path / "whole", method="jtt", config={"T": 1, "up": 4})
     finish(TrialRunner(whole))
     (expected,) = folders(whole)
@@ -74,7 +74,7 @@ def test_killed_between_row_and_state_keeps_the_row(tmp_path: Path) -> None:
     (folder,) = folders(given)
     state = (folder.path / "last.pt").read_bytes()
     configuration.step()
-    (folder.path / "last.pt").write_bytes(state)  # as if the second round's state was not written
+    (folder.path / "last.pt").write_bytes(state)  # as if the second epoch's state was not written
     second = folder.rows()[1]
     finish(TrialRunner(given))
     rows = folder.rows()
@@ -149,10 +149,10 @@ def test_seeds_of_a_configuration_stay_in_step_when_one_has_ended(tmp_path: Path
     one = folders(given)[0]
     one.write_end({"status": "pruned", "reason": "", "rows": one.rows()})
     steps = finish(TrialRunner(given))
-    assert [[row["round"] for row in step.rows] for step in steps] == [[1, 1], [2, 2], [3, 3]]
+    assert [[row["epoch"] for row in step.rows] for step in steps] == [[1, 1], [2, 2], [3, 3]]
 
 
-def test_confirmation_reads_the_chosen_round_even_if_its_state_is_lost(tmp_path: Path) -> None:
+def test_confirmation_reads_the_chosen_epoch_even_if_its_state_is_lost(tmp_path: Path) -> None:
     ends = []
     for name in ("kept", "lost"):
         given = work(tmp_path / name, confirm=True)
@@ -165,22 +165,22 @@ def test_confirmation_reads_the_chosen_round_even_if_its_state_is_lost(tmp_path:
         finish(configuration)
         assert folder.end is not None
         ends.append(folder.end)
-    for name in ("best_round", "value", "test", "validation"):
+    for name in ("best_epoch", "value", "test", "validation"):
         assert ends[0][name] == ends[1][name]
 
 
-def test_test_metrics_are_those_of_the_chosen_round(tmp_path: Path) -> None:
+def test_test_metrics_are_those_of_the_chosen_epoch(tmp_path: Path) -> None:
     given = work(tmp_path, confirm=True)
     finish(TrialRunner(given))
     (folder,) = folders(given)
     assert folder.end is not None
-    chosen = folder.end["best_round"]
+    chosen = folder.end["best_epoch"]
     values = [row["validation"]["worst_group_accuracy"] for row in folder.rows()]
     assert values[chosen - 1] == max(values)
     key = make_key(methods.load("erm"), datasets.load("colored_digits"), {"epochs": 3}, 0, detect())
     run = Run(key, datasets.load("colored_digits"))
     for _ in range(chosen):
-        run.round()
+        run.train_epoch()
     assert run.evaluate("test").metrics() == folder.end["test"]
 
 
@@ -224,7 +224,7 @@ def test_several_seeds_are_averaged_and_each_is_its_own_run(tmp_path: Path) -> N
         assert step.score.value == pytest.approx(sum(values) / 2)
 
 
-def test_patience_counts_eligible_rounds_without_a_better_value(tmp_path: Path) -> None:
+def test_patience_counts_eligible_epochs_without_a_better_value(tmp_path: Path) -> None:
     given = work(tmp_path, config={"epochs": 30, "patience": 2, "lr": 1e-6})
     steps = finish(TrialRunner(given))
     values = [step.score.value for step in steps if step.score]
@@ -238,7 +238,7 @@ def test_infinite_loss_ends_the_configuration_with_its_reason(tmp_path: Path) ->
     given = work(tmp_path, config={"lr": 1000.0})
     step = finish(TrialRunner(given))[-1]
     assert step.status == "failed"
-    assert "loss not finite in round" in step.reason
+    assert "loss not finite in epoch" in step.reason
     (folder,) = folders(given)
     assert folder.end is not None
     assert folder.end["reason"] == step.reason

@@ -64,7 +64,7 @@ def loss_sequence(losses: int, steps: int = 7) -> Array:
 
 
 def drive(weighting: LossWeighting, sequence: Sequence[Array]) -> list[Array]:
-    """Return the weights of several steps in rounds of two."""
+    """Return the weights of several steps in epochs of two."""
     found = []
     for step, losses in enumerate(sequence):
         found.append(array(weighting.weights(tensor(losses))))

@@ -54,13 +54,13 @@ def test_rlw_draws_from_the_global_generator() -> None:
     close(bound("rlw").weights(tensor(LOSSES[0])), expected)
 
 
-def test_dwa_compares_the_last_two_rounds() -> None:
+def test_dwa_compares_the_last_two_epochs() -> None:
     weighting = bound("dwa", temperature=2.0)
-    rounds = LOSSES[:12].reshape(4, 3, 3)
-    for number, steps in enumerate(rounds):
+    epochs = LOSSES[:12].reshape(4, 3, 3)
+    for number, steps in enumerate(epochs):
         expected = np.ones(3)
         if number >= 2:
-            ratio = rounds[number - 1].mean(0) / rounds[number - 2].mean(0)
+            ratio = epochs[number - 1].mean(0) / epochs[number - 2].mean(0)
             expected = 3 * softmax(ratio / 2.0)
         for losses in steps:
             close(weighting.weights(tensor(losses)), expected)
