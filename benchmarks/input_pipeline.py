@@ -28,7 +28,7 @@ import core.torchvision_compat
 import datasets
 from core.augmentations.random_resized_crop import RandomResizedCrop
 from core.models.base import ImageSpec
-from core.training.loader import Feed, in_batches, lengths_of
+from core.training.loader import Loader, make_batches, text_lengths
 from datasets import prepare
 from tests.support import real_data
 
@@ -73,7 +73,7 @@ def images(root: Path, photos: int, epochs: int) -> None:
     benchmark = datasets.load("waterbirds", root)
     splits = benchmark.splits
     once = time.process_time() - start
-    feed, augmentation = Feed(benchmark, torch.device("cpu")), RandomResizedCrop()
+    loader, augmentation = Loader(benchmark, torch.device("cpu")), RandomResizedCrop()
     number = sum(len(split) for split in splits.values())
 
     def theirs() -> None:
@@ -85,7 +85,7 @@ def images(root: Path, photos: int, epochs: int) -> None:
     def ours() -> None:
         for name, split in splits.items():
             order = torch.randperm(len(split))
-            for _, batch in feed.batches(name, in_batches(order, BATCH, None)):
+            for _, batch in loader.load_batches(name, make_batches(order, BATCH, None)):
                 augmentation.training(batch, SPEC)
 
     their, our = cpu_seconds(theirs, epochs), cpu_seconds(ours, epochs)
@@ -100,11 +100,11 @@ def texts(root: Path) -> None:
     real_data.comments().to_csv(root / "civilcomments" / "all_data_with_identities.csv")
     prepare.main(["civilcomments", "--data-root", str(root)])
     train = datasets.load("civilcomments", root).splits["train"]
-    lengths = lengths_of(train)
+    lengths = text_lengths(train)
     assert lengths is not None
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
     for size in (8, 32):
-        parts = in_batches(order, size, lengths, torch.Generator().manual_seed(0))
+        parts = make_batches(order, size, lengths, torch.Generator().manual_seed(0))
         sorted_ = sum(int(lengths[rows].max()) * len(rows) for rows in parts)
         drawn = sum(int(lengths[rows].max()) * len(rows) for rows in order.split(size))
         print(

@@ -263,13 +263,13 @@ def main() -> None:
 
 def _train(problem: Problem, steps: int) -> None:
     parameters = nn.ModuleList([problem.trunk, problem.heads]).parameters()
-    optimiser = torch.optim.Adam(parameters, 3e-4)
+    optimizer = torch.optim.Adam(parameters, 3e-4)
     for _ in range(steps):
         problem.renew()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = torch.stack(problem.forward()[1]).sum()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     assert math.isfinite(float(torch.stack(problem.forward()[1]).sum().detach()))
 
 

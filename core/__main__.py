@@ -15,7 +15,7 @@ from core.recipe import method as methods
 from core.recipe.assignments import Parser, check_epochs, pairs, read_baseline
 from core.recipe.trial_key import make_key
 from core.training.run import NotFinite, Row, Run
-from core.training.steps import DoesNotFit
+from core.training.steps import BatchTooLarge
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (NotFinite, DoesNotFit) as error:
+    except (NotFinite, BatchTooLarge) as error:
         print(f"stopped: {error}", file=sys.stderr)
         return 1
     return 0

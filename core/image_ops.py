@@ -94,11 +94,11 @@ def cut(
 ) -> Tensor:
     """Return boxes cut out, resized and normalised, ``(b, 3, size, size)`` float32.
 
-    The same as :func:`crop_resize` and :func:`normalise`; on CPUs pixels are rounded to their 256
+    The same as :func:`crop_resize` and :func:`normalize`; on CPUs pixels are rounded to their 256
     levels in between, as Pillow does. Arguments as there.
     """
     if batch.sizes.device.type != "cpu" or not len(batch.sizes):
-        return normalise(crop_resize(batch, boxes, size, flip), spec)
+        return normalize(crop_resize(batch, boxes, size, flip), spec)
     images = batch.one_by_one()
     channels = images[0].shape[0]
     factor, shift = _affine(spec, size)
@@ -143,7 +143,7 @@ def _resampling(
     return weight.div_(weight.sum(dim=2, keepdim=True))
 
 
-def normalise(images: Tensor, spec: ImageSpec) -> Tensor:
+def normalize(images: Tensor, spec: ImageSpec) -> Tensor:
     """Return ``(images - mean) / std`` by channel, of ``(b, c, h, w)``."""
     mean, std = _moments(spec, images.device, images.dtype)
     return (images - mean) / std

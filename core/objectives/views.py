@@ -12,7 +12,7 @@ from core.image_ops import (
     crop_resize,
     gaussian_blur,
     grayscale,
-    normalise,
+    normalize,
     random_boxes,
     uniform,
 )
@@ -36,7 +36,7 @@ def masking_view(inputs: Any, image: ImageSpec | None) -> Tensor:
         whole: Tensor = inputs
         return whole
     image = demanded(image)
-    return normalise(_crops(inputs, image.size), image)
+    return normalize(_crops(inputs, image.size), image)
 
 
 def contrastive_view(inputs: Any, image: ImageSpec | None) -> Tensor:
@@ -60,7 +60,7 @@ def contrastive_view(inputs: Any, image: ImageSpec | None) -> Tensor:
     colourless = (draws[:, 5] < GRAY).view(-1, 1, 1, 1)
     views = torch.where(colourless, grayscale(views), views)
     sigma = SIGMA[0] + (SIGMA[1] - SIGMA[0]) * draws[:, 6]
-    return normalise(gaussian_blur(views, (image.size // 10) | 1, sigma), image)
+    return normalize(gaussian_blur(views, (image.size // 10) | 1, sigma), image)
 
 
 def _crops(inputs: ImageBatch, size: int) -> Tensor:

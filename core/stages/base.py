@@ -44,9 +44,9 @@ class Stage:
     """
 
     eligible: ClassVar[bool] = True  # whether selection may choose an epoch of this stage
-    fresh: ClassVar[bool] = True  # whether it begins with fresh weights
-    separate: ClassVar[bool] = False  # whether each task has a model of its own
-    halves: ClassVar[bool] = False  # whether half of the validation split trains, half selects
+    reinitialize: ClassVar[bool] = True  # whether it begins with new weights
+    one_model_per_task: ClassVar[bool] = False  # whether each task has a model of its own
+    splits_validation: ClassVar[bool] = False  # whether half of validation trains, half selects
 
     epochs: int | None = None
 
@@ -63,7 +63,7 @@ class Stage:
         """Return whether the stage descends an objective of the recipe."""
         return True
 
-    def repetitions(self, correct: Callable[[], Tensor]) -> Tensor | None:
+    def compute_sample_counts(self, correct: Callable[[], Tensor]) -> Tensor | None:
         """Return how often later stages repeat each training example, ``(n,)`` int64.
 
         Called when the stage's last epoch is done.
@@ -72,7 +72,7 @@ class Stage:
             correct: Computes whether the model is right on each training example, ``(n,)`` bool.
 
         Returns:
-            The repetitions, or None to leave them as they are.
+            The counts, or None to leave them as they are.
         """
         return None
 
@@ -81,7 +81,7 @@ class Stage:
         return False
 
 
-def halved(
+def split_validation(
     group: Tensor, generator: Generator, same: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return two halves of the examples, each with half of every group, as rows ascending.

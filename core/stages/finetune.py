@@ -11,7 +11,7 @@ from core.stages.base import Stage
 class Finetune(Stage):
     """Keeps the weights of the stage before and descends all objectives but auxiliary ones."""
 
-    fresh: ClassVar[bool] = False
+    reinitialize: ClassVar[bool] = False
 
     def uses(self, objective: Objective) -> bool:
         """Return whether the objective is of the end task."""

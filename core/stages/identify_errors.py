@@ -36,7 +36,7 @@ class IdentifyErrors(Stage):
         if self.upweight < 1:
             raise ValueError(f"errors upweighted {self.upweight} times; expected at least 1")
 
-    def repetitions(self, correct: Callable[[], Tensor]) -> Tensor:
+    def compute_sample_counts(self, correct: Callable[[], Tensor]) -> Tensor:
         """Return ``upweight`` for the errors and 1 for the others, ``(n,)`` int64."""
         right = correct()
         return torch.where(right, 1, self.upweight)

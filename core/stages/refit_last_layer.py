@@ -21,8 +21,8 @@ class RefitLastLayer(Stage):
         refits: Random group-balanced subsets over whose solutions the layer is averaged.
     """
 
-    fresh: ClassVar[bool] = False
-    halves: ClassVar[bool] = True
+    reinitialize: ClassVar[bool] = False
+    splits_validation: ClassVar[bool] = True
 
     epochs: int | None = 1
     c: float = 1.0

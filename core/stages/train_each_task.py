@@ -14,4 +14,4 @@ class TrainEachTask(Stage):
     metrics of an epoch are those of the best models so far.
     """
 
-    separate: ClassVar[bool] = True
+    one_model_per_task: ClassVar[bool] = True

@@ -132,13 +132,13 @@ def descend(
         weighting.bind(["first", "second"])
     learned = [parameter for weighting in weightings for parameter in weighting.parameters()]
     x = torch.tensor(STARTS * len(methods), dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.Adam([x, *learned], lr=lr)
+    optimizer = torch.optim.Adam([x, *learned], lr=lr)
     paths = np.empty((len(x), steps + 1, 2))
     paths[:, 0] = x.detach().numpy()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for step in _shown(steps):
-            _step(x, weightings, optimiser)
+            _step(x, weightings, optimizer)
             paths[:, step + 1] = x.detach().numpy()
     by_method = paths.reshape(len(methods), len(STARTS), steps + 1, 2)
     return [Descent(*pair, gap(pair[1][:, -1])) for pair in zip(methods, by_method, strict=True)]
@@ -150,15 +150,15 @@ def _shown(steps: int) -> Iterable[int]:
     return track(range(steps), "steps", console=console, disable=not console.is_terminal)
 
 
-def _step(x: Tensor, weightings: Sequence[Weighting], optimiser: torch.optim.Optimizer) -> None:
+def _step(x: Tensor, weightings: Sequence[Weighting], optimizer: torch.optim.Optimizer) -> None:
     """Move each of the points, ``(n, 2)``, by its own weighting."""
-    optimiser.zero_grad()
+    optimizer.zero_grad()
     values = losses(x)
     rows = [torch.autograd.grad(values[:, i].sum(), x, retain_graph=True)[0] for i in (0, 1)]
     gradients, values = torch.stack(rows, dim=1), values.detach()
     cases = zip(weightings, values, gradients, strict=True)
     x.grad = torch.stack([direction(*case) for case in cases])
-    optimiser.step()
+    optimizer.step()
     if any(weighting.second_look for weighting in weightings):
         for weighting, after in zip(weightings, losses(x.detach()), strict=True):
             weighting.after_step(after)

@@ -15,10 +15,10 @@ from datasets.storage.ragged_arrays import ImageBatch
 
 # Splits are copied to a GPU where they take at most this share of what the process may use there.
 RESIDENT_SHARE = 0.3
-WINDOW = 50  # batches of texts that are sorted by length together
+WINDOW_BATCHES = 50  # batches of texts that are sorted by length together
 
 
-class Feed:
+class Loader:
     """Batches of a benchmark's examples on a device.
 
     Args:
@@ -29,18 +29,18 @@ class Feed:
     def __init__(self, benchmark: Benchmark, device: torch.device) -> None:
         self.splits = benchmark.splits
         self.device = device
-        self.resident = device.type == "cpu" or _fits(benchmark, device)
-        self._placed = _on_device(benchmark, device) if self.resident else self.splits
+        self.resident = device.type == "cpu" or _fits_on_device(benchmark, device)
+        self._placed = _copy_to_device(benchmark, device) if self.resident else self.splits
 
-    def split(self, name: str) -> Split:
+    def get_split(self, name: str) -> Split:
         """Return a split on the device, or on the host where it does not fit."""
         return self._placed[name]
 
-    def batch(self, name: str, rows: Tensor) -> Batch:
+    def load_batch(self, name: str, rows: Tensor) -> Batch:
         """Return the examples ``rows``, ``(b,)`` int64 on the host, of a split."""
-        return self._gathered(name, rows, rows.to(self.device) if self.resident else rows)
+        return self._gather(name, rows, rows.to(self.device) if self.resident else rows)
 
-    def _gathered(self, name: str, rows: Tensor, index: Tensor) -> Batch:
+    def _gather(self, name: str, rows: Tensor, index: Tensor) -> Batch:
         """Return examples by their rows on the host, and the same where the data are."""
         split = self._placed[name]
         # Stores look their examples up on the host, and would wait for the device to tell which.
@@ -48,9 +48,9 @@ class Feed:
         group = None if split.group is None else split.group[index]
         targets = {task: target[index] for task, target in split.targets.items()}
         batch = Batch(split.inputs[by], targets, group)
-        return batch if self.resident else self._moved(batch)
+        return batch if self.resident else self._move(batch)
 
-    def _moved(self, batch: Batch) -> Batch:
+    def _move(self, batch: Batch) -> Batch:
         def move(tensor: Any) -> Any:
             if isinstance(tensor, ImageBatch):
                 return ImageBatch(move(tensor.pixels), move(tensor.sizes))
@@ -59,10 +59,10 @@ class Feed:
             pinned = tensor.pin_memory() if self.device.type == "cuda" else tensor
             return pinned.to(self.device, non_blocking=True)
 
-        moved: Batch = pytree.tree_map(move, batch)
-        return moved
+        on_device: Batch = pytree.tree_map(move, batch)
+        return on_device
 
-    def batches(self, name: str, parts: Iterable[Tensor]) -> Iterator[tuple[Tensor, Batch]]:
+    def load_batches(self, name: str, parts: Iterable[Tensor]) -> Iterator[tuple[Tensor, Batch]]:
         """Yield the rows and the batch of each part.
 
         Of data on the device, only the rows' numbers come from the host, once. From the host, one
@@ -72,12 +72,12 @@ class Feed:
         if self.resident:
             placed = torch.cat(parts).to(self.device).split([len(part) for part in parts])
             for rows, index in zip(parts, placed, strict=True):
-                yield rows, self._gathered(name, rows, index)
+                yield rows, self._gather(name, rows, index)
             return
         with ThreadPoolExecutor(1) as pool:
             waiting: list[Any] = []
             for rows in parts:
-                waiting.append((rows, pool.submit(self.batch, name, rows)))
+                waiting.append((rows, pool.submit(self.load_batch, name, rows)))
                 if len(waiting) > 1:
                     first, batch = waiting.pop(0)
                     yield first, batch.result()
@@ -85,41 +85,41 @@ class Feed:
                 yield first, batch.result()
 
 
-class Others:
+class AuxiliarySampler:
     """Training examples that objectives draw for themselves, every one once before any twice.
 
     Texts are drawn first and then sorted by length within windows, as those of the end task are.
 
     Args:
-        feed: Where the examples come from.
+        loader: Where the examples come from.
         generator: Draws their order.
     """
 
-    def __init__(self, feed: Feed, generator: Generator) -> None:
-        self.feed = feed
+    def __init__(self, loader: Loader, generator: Generator) -> None:
+        self.loader = loader
         self.generator = generator
-        self.lengths = lengths_of(feed.splits["train"])
+        self.lengths = text_lengths(loader.splits["train"])
         self.batches: list[Tensor] = []  # rows of the next ones
 
-    def draw(self, count: int) -> Batch:
+    def draw_batch(self, count: int) -> Batch:
         """Return the next ``count`` examples."""
         rows = torch.empty(0, dtype=torch.int64)
         while len(rows) < count:
             if not self.batches:
-                order = torch.randperm(len(self.feed.splits["train"]), generator=self.generator)
-                self.batches = in_batches(order, count, self.lengths, self.generator)
+                order = torch.randperm(len(self.loader.splits["train"]), generator=self.generator)
+                self.batches = make_batches(order, count, self.lengths, self.generator)
             rows = torch.cat([rows, self.batches.pop(0)])
         if len(rows) > count:
             self.batches.append(rows[count:])  # last, so that the next ones stay whole
-        return self.feed.batch("train", rows[:count])
+        return self.loader.load_batch("train", rows[:count])
 
 
-def in_batches(
+def make_batches(
     order: Tensor, size: int, lengths: Tensor | None, generator: Generator | None = None
 ) -> list[Tensor]:
     """Cut rows into batches.
 
-    Texts are sorted by length within windows of :data:`WINDOW` batches, so that each batch is
+    Texts are sorted by length within windows of :data:`WINDOW_BATCHES` batches, so that each batch is
     padded little; the batches then come in random order.
 
     Args:
@@ -131,24 +131,24 @@ def in_batches(
     if lengths is None:
         return list(order.split(size))
     batches: list[Tensor] = []
-    for window in order.split(WINDOW * size):
+    for window in order.split(WINDOW_BATCHES * size):
         batches += window[lengths[window].argsort(descending=True, stable=True)].split(size)
     if generator is None:
         return batches
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
 
-def lengths_of(split: Split) -> Tensor | None:
+def text_lengths(split: Split) -> Tensor | None:
     """Return the lengths of a split's texts, ``(n,)``; None for other inputs."""
     return getattr(split.inputs, "lengths", None)
 
 
-def copies_of(split: Split) -> Tensor | None:
+def duplicate_ids(split: Split) -> Tensor | None:
     """Return numbers that are equal where texts of a split are the same, ``(n,)``; else None."""
     return getattr(split.inputs, "places", None)
 
 
-def _fits(benchmark: Benchmark, device: torch.device) -> bool:
+def _fits_on_device(benchmark: Benchmark, device: torch.device) -> bool:
     total = torch.cuda.mem_get_info(device)[1]
     share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)(device)
     needed = sum(split.nbytes for split in benchmark.splits.values())
@@ -156,5 +156,5 @@ def _fits(benchmark: Benchmark, device: torch.device) -> bool:
 
 
 @lru_cache(maxsize=1)  # one copy per process, shared by all its runs
-def _on_device(benchmark: Benchmark, device: torch.device) -> dict[str, Split]:
+def _copy_to_device(benchmark: Benchmark, device: torch.device) -> dict[str, Split]:
     return {name: split.to(device) for name, split in benchmark.splits.items()}

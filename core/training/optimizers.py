@@ -13,7 +13,7 @@ from core.weighting.base import Weighting
 EPOCHWISE = ("step", "plateau")  # schedules that are stepped after every epoch
 
 
-def optimiser(model: nn.Module, weighting: Weighting, settings: Mapping[str, Any]) -> Optimizer:
+def make_optimizer(model: nn.Module, weighting: Weighting, settings: Mapping[str, Any]) -> Optimizer:
     """Return the optimiser of a model and of what its weighting learns.
 
     Weights are decayed; biases and norms (parameters with one dimension) and the weighting's
@@ -41,7 +41,7 @@ def optimiser(model: nn.Module, weighting: Weighting, settings: Mapping[str, Any
     return torch.optim.AdamW(groups, lr=settings["lr"])
 
 
-def schedule(
+def make_schedule(
     optimizer: Optimizer, settings: Mapping[str, Any], total_steps: int, higher: bool = False
 ) -> LRScheduler | None:
     """Return the schedule; None for a constant rate.

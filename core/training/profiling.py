@@ -8,9 +8,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from common.errors import UserError
-from core.training.loader import lengths_of
+from core.training.loader import text_lengths
 from core.training.run import Run
-from core.training.steps import MISFITS, DoesNotFit, Trainer, refuse_misfit
+from core.training.steps import MODEL_ERRORS, BatchTooLarge, Trainer, check_model_fits_data
 
 WARM = 5  # steps left out: what comes first pays for what is made once
 TIMED, PROFILED = 20, 10  # steps of a stage that tell its use of a GPU
@@ -48,13 +48,13 @@ def first_steps(run: Run, stage: int, most: int) -> Iterator[Trainer]:
         most: How many steps, if an epoch has so many.
     """
     trainer, parts = run.prepare_epoch(stage, 0)
-    lengths = lengths_of(run.data["train"])
+    lengths = text_lengths(run.data["train"])
     if lengths is not None:
         rows = torch.cat(parts)
         longest = lengths[rows].argsort(descending=True)[: len(parts[0])]
         parts = [rows[longest], *parts[1:]]
     run.model.train()
-    for part, batch in run.feed.batches("train", parts[:most]):
+    for part, batch in run.loader.load_batches("train", parts[:most]):
         trainer.step(part, batch)
         yield trainer
 
@@ -83,12 +83,12 @@ def usage(run: Run) -> Usage:
     """
     try:
         return _usage(run)
-    except (torch.OutOfMemoryError, DoesNotFit):
+    except (torch.OutOfMemoryError, BatchTooLarge):
         return Usage(run.key.environment.device_class, fits=False)
     except UserError:
         raise
-    except MISFITS:
-        refuse_misfit(run)
+    except MODEL_ERRORS:
+        check_model_fits_data(run)
         raise
 
 
@@ -99,7 +99,7 @@ def _usage(run: Run) -> Usage:
     for index, stage in enumerate(run.stages):
         if index:
             run.begin_stage(index)
-        if not stage.halves:  # others fit a layer by themselves, without steps
+        if not stage.splits_validation:  # others fit a layer by themselves, without steps
             seconds.append(seconds_of_a_step(run, index, WARM + TIMED)[0])
             kernels.append(_kernel_seconds(run, index) / seconds[-1] if cuda else 0.0)
     run.evaluate("validation", most=1)

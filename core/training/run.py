@@ -22,11 +22,11 @@ from core.objectives.base import Objective
 from core.recipe.recipe import build, model_parts
 from core.recipe.trial_key import TrialKey
 from core.samplers import SAMPLERS
-from core.stages.base import Features, Stage, halved
-from core.training.loader import Feed, Others, copies_of, in_batches, lengths_of
-from core.training.optimizers import optimiser, schedule
+from core.stages.base import Features, Stage, split_validation
+from core.training.loader import AuxiliarySampler, Loader, duplicate_ids, make_batches, text_lengths
+from core.training.optimizers import make_optimizer, make_schedule
 from core.training.single_tasks import SingleTasks
-from core.training.steps import MISFITS, DoesNotFit, Trainer, refuse_misfit
+from core.training.steps import MODEL_ERRORS, BatchTooLarge, Trainer, check_model_fits_data
 from core.weighting import GramWeighting, Weighting
 from datasets.benchmark import Benchmark, Meter
 from datasets.groups.base import GroupMeter
@@ -75,8 +75,8 @@ class Run:
             "augmentations", {str(key.settings["augmentation"]): {}}
         )
         self.data = benchmark.splits
-        self.feed = Feed(benchmark, self.device)
-        self.repetitions = torch.ones(len(self.data["train"]), dtype=torch.int64)
+        self.loader = Loader(benchmark, self.device)
+        self.sample_counts = torch.ones(len(self.data["train"]), dtype=torch.int64)
         self.epochs_done = 0
         self.microbatch = int(key.settings["microbatch"])
         self._fitting, self._selecting = self._halves()
@@ -111,10 +111,10 @@ class Run:
     def _halves(self) -> tuple[Tensor | None, Tensor | None]:
         """Return the validation rows that fit and those that select; None where all select."""
         group = self.data["validation"].group
-        if group is None or not any(stage.halves for stage in self.stages):
+        if group is None or not any(stage.splits_validation for stage in self.stages):
             return None, None
-        same = copies_of(self.data["validation"])
-        halves = halved(group, self._generator("halves", 0), same)
+        same = duplicate_ids(self.data["validation"])
+        halves = split_validation(group, self._generator("halves", 0), same)
         present = [set(group[rows].tolist()) for rows in halves]
         lacking = sorted(present[0] ^ present[1])
         if lacking:
@@ -126,19 +126,19 @@ class Run:
         return halves
 
     def begin_stage(self, index: int) -> None:
-        """Make model, weighting, optimiser and schedule; the model afresh unless it is kept."""
+        """Make model, weighting, optimizer and schedule; the model afresh unless it is kept."""
         stage, settings = self.stages[index], self.key.settings
         torch.manual_seed(self._generator("model", index).initial_seed())
-        if index == 0 or stage.fresh:
+        if index == 0 or stage.reinitialize:
             self.model: Model = self._new_model(stage).to(self.device)
         self.weighting: Weighting = build("weighting", self.key.recipe["weighting"])
         self.weighting.bind(self.names)
         self.weighting.to(self.device)
-        self.optimiser = optimiser(self.model, self.weighting, settings)
+        self.optimizer = make_optimizer(self.model, self.weighting, settings)
         self.steps_per_epoch = math.ceil(len(self._draw(index, 0)) / int(settings["batch_size"]))
         steps = self.steps_per_epoch * self._epochs(stage)
         higher = self.benchmark.higher_is_better[self._watched]
-        self.schedule = schedule(self.optimiser, settings, steps, higher)
+        self.schedule = make_schedule(self.optimizer, settings, steps, higher)
 
     def _new_model(self, stage: Stage) -> Model:
         settings = self.key.settings
@@ -153,14 +153,14 @@ class Run:
             checkpointing=bool(settings["checkpointing"]),
             compiled=bool(settings["compile"]),
         )
-        if stage.separate:
+        if stage.one_model_per_task:
             assert isinstance(self.benchmark, TaskBenchmark)  # such methods need tasks
             return SingleTasks(self.benchmark, lambda outputs: make(outputs=outputs))
         return make(outputs=self.benchmark.outputs)
 
     def _draw(self, stage: int, epoch: int) -> Tensor:
         """Return the indices of an epoch in order, ``(examples,)`` int64."""
-        rows = torch.repeat_interleave(torch.arange(len(self.repetitions)), self.repetitions)
+        rows = torch.repeat_interleave(torch.arange(len(self.sample_counts)), self.sample_counts)
         sampler = SAMPLERS[self.key.recipe["sampler"]]
         epoch_generator = self._generator("sampler", stage, epoch)
         return sampler(self.data["train"], rows, epoch_generator, self._generator("subset", stage))
@@ -185,11 +185,11 @@ class Run:
             raise ValueError("all epochs are done")
         try:
             return self._train_epoch()
-        except DoesNotFit:
+        except BatchTooLarge:
             raise
-        except MISFITS:
+        except MODEL_ERRORS:
             if not self.epochs_done:
-                refuse_misfit(self)  # asked only now: a try with two examples costs time
+                check_model_fits_data(self)  # asked only now: a try with two examples costs time
             raise
 
     def _train_epoch(self) -> Row:
@@ -197,8 +197,8 @@ class Run:
         place = self._place(self.epochs_done)
         stage = self.stages[place.stage]
         torch.manual_seed(self._generator("round", place.stage, place.epoch).initial_seed())
-        lr = self.optimiser.param_groups[0]["lr"]
-        fitted = stage.fit(_Fitting(self, place)) if stage.halves else False
+        lr = self.optimizer.param_groups[0]["lr"]
+        fitted = stage.fit(_Fitting(self, place)) if stage.splits_validation else False
         losses = {} if fitted else self._train(place)
         row: Row = {
             "epoch": self.epochs_done + 1,
@@ -232,9 +232,9 @@ class Run:
     def _end_stage(self, index: int) -> None:
         if index + 1 == len(self.stages):
             return
-        repetitions = self.stages[index].repetitions(self._correct_on_train)
-        if repetitions is not None:
-            self.repetitions = repetitions.cpu()
+        counts = self.stages[index].compute_sample_counts(self._correct_on_train)
+        if counts is not None:
+            self.sample_counts = counts.cpu()
         self.begin_stage(index + 1)
 
     def _correct_on_train(self) -> Tensor:
@@ -245,16 +245,16 @@ class Run:
     def prepare_epoch(self, stage: int, number: int) -> tuple[Trainer, list[Tensor]]:
         """Return what takes the steps of a stage's epoch, both from 0, and its batches' rows."""
         trainer = Trainer(self, self.stages[stage])
-        trainer.others = Others(self.feed, self._generator("auxiliary", stage, number))
-        size, lengths = int(self.key.settings["batch_size"]), lengths_of(self.data["train"])
+        trainer.others = AuxiliarySampler(self.loader, self._generator("auxiliary", stage, number))
+        size, lengths = int(self.key.settings["batch_size"]), text_lengths(self.data["train"])
         windows = self._generator("windows", stage, number)
-        return trainer, in_batches(self._draw(stage, number), size, lengths, windows)
+        return trainer, make_batches(self._draw(stage, number), size, lengths, windows)
 
     def _train(self, place: _Place) -> dict[str, float]:
         """Take the steps of one epoch; return the mean of each loss."""
         trainer, parts = self.prepare_epoch(place.stage, place.epoch)
         self.model.train()
-        for rows, batch in self.feed.batches("train", parts):
+        for rows, batch in self.loader.load_batches("train", parts):
             trainer.step(rows, batch)
         self.weighting.end_round()
         losses = trainer.means()
@@ -303,8 +303,8 @@ class Run:
 
     def _evaluation_batches(self, split: str, rows: Tensor) -> Any:
         size = min(LARGEST, EVALUATION * max(1, int(self.key.settings["batch_size"])))
-        parts = in_batches(rows, size, lengths_of(self.data[split]))
-        return self.feed.batches(split, parts)
+        parts = make_batches(rows, size, text_lengths(self.data[split]))
+        return self.loader.load_batches(split, parts)
 
     @property
     def image(self) -> Any:
@@ -316,22 +316,22 @@ class Run:
         return {
             "epochs_done": self.epochs_done,
             "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "weighting": self.weighting.state_dict(),
-            "repetitions": self.repetitions,
+            "sample_counts": self.sample_counts,
             "microbatch": self.microbatch,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where :meth:`state_dict` was taken."""
         self.epochs_done = state["epochs_done"]
-        self.repetitions = state["repetitions"]
+        self.sample_counts = state["sample_counts"]
         self.microbatch = state["microbatch"]
         self.begin_stage(self._place(self.epochs_done).stage)
         self.model.load_state_dict(state["model"])
         self.weighting.load_state_dict(state["weighting"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
 

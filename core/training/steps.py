@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 # What networks and objectives raise of inputs or outputs of another kind than theirs. Networks are
 # torch's, transformers' or a user's own, and have no error in common for that.
-MISFITS = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, AssertionError)
+MODEL_ERRORS = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, AssertionError)
 
 
-class DoesNotFit(RuntimeError):
+class BatchTooLarge(RuntimeError):
     """A batch does not fit into the device memory that the run may use."""
 
 
 class Source(Protocol):
     """Where objectives draw examples of their own."""
 
-    def draw(self, count: int) -> Batch:
+    def draw_batch(self, count: int) -> Batch:
         """Return the next ``count`` training examples."""
         ...
 
@@ -82,13 +82,13 @@ class Trainer:
         batch = run.augmentation.training(batch, run.image)
         while True:
             try:
-                run.optimiser.zero_grad(set_to_none=True)
+                run.optimizer.zero_grad(set_to_none=True)
                 values, counts = self._gradients(rows, batch)
                 break
             except torch.OutOfMemoryError as error:
                 self._split_further(batch.size, error)
         self._clip()
-        run.optimiser.step()
+        run.optimizer.step()
         if run.schedule is not None and run.key.settings["schedule"] not in ROUNDWISE:
             run.schedule.step()
         if run.weighting.second_look:
@@ -103,7 +103,7 @@ class Trainer:
         run = self.run
         if run.microbatch and run.microbatch < batch.size:
             if self.whole:
-                raise DoesNotFit(f"microbatch: batches must not be split: {self.whole}")
+                raise BatchTooLarge(f"microbatch: batches must not be split: {self.whole}")
             return self._in_parts(batch)
         values, counts = self._losses(batch)
         detached = torch.cat([value.detach().reshape(-1) for value in values])
@@ -145,20 +145,20 @@ class Trainer:
         now = min(run.microbatch or size, size)
         if self.whole or now <= 1:
             why = self.whole or "one example alone is too large"
-            raise DoesNotFit(
+            raise BatchTooLarge(
                 f"a batch of {size} examples does not fit into this trial's share of device "
                 f"memory, and it must not be split: {why}; take a smaller batch_size, "
                 "checkpointing=true or a larger --gpus-per-trial"
             ) from error
         run.microbatch = max(1, now // 2)
-        run.optimiser.zero_grad(set_to_none=True)
+        run.optimizer.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
 
     def _losses(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
         """Return the losses, scalars or parts, and how many examples each averages, ``(k,)``."""
         run = self.run
         with run.key.environment.autocast():
-            step = Step(run.model, batch, lambda: run.model(batch.inputs), self.others.draw)
+            step = Step(run.model, batch, lambda: run.model(batch.inputs), self.others.draw_batch)
             found = {
                 id(objective): objective.losses(step)
                 for objective in sorted(self.active, key=lambda objective: objective.last)
@@ -196,19 +196,19 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.run.model.parameters() if every else self.shared, norm)
 
 
-def refuse_misfit(run: "Run") -> None:
+def check_model_fits_data(run: "Run") -> None:
     """Raise an error if the model cannot compute two examples of the benchmark.
 
     Raises:
         UserError: If it cannot, or returns outputs of another kind than the benchmark's.
     """
     where = f"model: received '{run.key.settings['model']}', which"
-    batch = run.feed.batch("train", torch.arange(min(2, len(run.data["train"]))))
+    batch = run.loader.load_batch("train", torch.arange(min(2, len(run.data["train"]))))
     run.model.eval()
     try:
         with torch.no_grad():
             found = run.model(run.augmentation.evaluation(batch.inputs, run.image)).outputs
-    except MISFITS as error:
+    except MODEL_ERRORS as error:
         if run.device.type == "cuda" and "CUDA" in str(error):  # the device's failure
             return
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -232,7 +232,7 @@ def test_blur_refuses_a_kernel_without_centre_or_reflection(kernel: int) -> None
 def test_normalise_is_torchvisions() -> None:
     batch = torch.rand(2, 3, 8, 8)
     expected = reference.normalize(batch, list(SPEC.mean), list(SPEC.std))
-    torch.testing.assert_close(images.normalise(batch, SPEC), expected)
+    torch.testing.assert_close(images.normalize(batch, SPEC), expected)
 
 
 @settings(max_examples=30, deadline=None)
@@ -314,7 +314,7 @@ def test_cut_is_crop_resize_and_normalise_but_for_rounding(device: str) -> None:
     flip = torch.tensor([False, True, False, True, False])
     spec = ImageSpec(24, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
     found = images.cut(batch, boxes.double(), 24, spec, flip)
-    expected = images.normalise(images.crop_resize(batch, boxes.double(), 24, flip), spec)
+    expected = images.normalize(images.crop_resize(batch, boxes.double(), 24, flip), spec)
     assert found.shape == expected.shape == (5, 3, 24, 24)
     levels = (found - expected).abs() * torch.tensor(spec.std).view(3, 1, 1) * 255
     assert levels.max() < 1.01  # two roundings, one per axis

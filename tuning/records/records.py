@@ -37,7 +37,7 @@ from tuning.records.storage import Folder, Place, place, replacing, watched
 
 # What a state holds; one of another version of the project counts as absent.
 STATE = {
-    "epochs_done", "model", "optimiser", "schedule", "weighting", "repetitions", "microbatch"
+    "epochs_done", "model", "optimizer", "schedule", "weighting", "sample_counts", "microbatch"
 }  # fmt: skip
 SHORT = "short.json"
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 import datasets
 from core.recipe.trial_key import TrialKey
 from core.training.run import Row, Run
-from core.training.steps import DoesNotFit
+from core.training.steps import BatchTooLarge
 from datasets.benchmark import Benchmark, Meter
 from tuning import selection
 from tuning.records.records import RunFolder
@@ -244,7 +244,7 @@ class TrialRunner:
 
     def _fits_a_whole_gpu(self, error: Exception) -> bool:
         """Return whether memory ran out on a share of a GPU, and a whole one was not tried yet."""
-        cause = error.__cause__ if isinstance(error, DoesNotFit) else error
+        cause = error.__cause__ if isinstance(error, BatchTooLarge) else error
         return (
             isinstance(cause, torch.OutOfMemoryError)
             and 0 < self.share < 1

@@ -252,13 +252,13 @@ def test_learns_what_can_be_read_off_the_image(name: str) -> None:
     losses = {"segmentation": cross_entropy, "depth": masked_l1, "normals": cosine}
     torch.manual_seed(0)
     model = build(name, NYUV2)
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(30):
         outputs = model(images).outputs
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         values = [loss(outputs[task], targets[task]) for task, loss in losses.items()]
         torch.stack(values).sum().backward()
-        optimiser.step()
+        optimizer.step()
     found: dict[str, float] = {}
     for task, metric in (("segmentation", Segmentation(13)), ("depth", Depth()),
                          ("normals", Normals())):  # fmt: skip

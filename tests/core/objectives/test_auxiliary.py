@@ -306,14 +306,14 @@ def test_losses_are_what_chance_predicts_and_go_down(
     kind: type[Reconstruction | ContrastiveOrCausal], name: str, inputs: Any
 ) -> None:
     step = step_for(name, inputs, [])
-    optimiser = torch.optim.Adam(step.model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(step.model.parameters(), lr=1e-3)
     found = []
     for _ in range(50):
         values = kind().losses(step).values
         assert isinstance(values, Tensor)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         values.sum().backward()
-        optimiser.step()
+        optimizer.step()
         found.append(values.item())
     if name == "tiny_bert":
         assert found[0] == pytest.approx(math.log(30522), abs=0.5)

@@ -14,7 +14,7 @@ from common.errors import UserError
 from core.environment import detect
 from core.recipe import method as methods
 from core.recipe.trial_key import make_key
-from core.stages.base import halved
+from core.stages.base import split_validation
 from core.training.run import Run
 from core.training.single_tasks import SingleTasks
 from datasets.benchmark import Split
@@ -25,12 +25,12 @@ from tests.core.training.test_run import rows, start
 
 def test_halves_share_every_group_and_nothing_else() -> None:
     group = torch.tensor([0] * 11 + [1] * 4 + [3] * 2)
-    first, second = halved(group, torch.Generator().manual_seed(0))
+    first, second = split_validation(group, torch.Generator().manual_seed(0))
     assert sorted([*first.tolist(), *second.tolist()]) == list(range(17))
     for g in (0, 1, 3):
         sizes = [int((group[half] == g).sum()) for half in (first, second)]
         assert abs(sizes[0] - sizes[1]) <= 1
-    other, _ = halved(group, torch.Generator().manual_seed(1))
+    other, _ = split_validation(group, torch.Generator().manual_seed(1))
     assert first.tolist() != other.tolist()
 
 
@@ -40,7 +40,7 @@ def test_the_same_text_is_in_one_half_only() -> None:
     group = torch.randint(8, (len(same),), generator=generator)
     group[group > 5] = 0  # a common group
     group[same < 4] = 6  # a rare one
-    halves = halved(group, torch.Generator().manual_seed(0), same)
+    halves = split_validation(group, torch.Generator().manual_seed(0), same)
     assert torch.equal(torch.cat(halves).sort().values, torch.arange(len(same)))
     assert not set(same[halves[0]].tolist()) & set(same[halves[1]].tolist())
     for g in range(7):
@@ -49,12 +49,12 @@ def test_the_same_text_is_in_one_half_only() -> None:
     few = torch.tensor([0, 2, 1, 2, 0, 1])  # groups of two, which a half can lack
     for seed in range(40):
         generator = torch.Generator().manual_seed(seed)
-        for half in halved(few, generator, torch.tensor([0, 0, 1, 1, 2, 3])):
+        for half in split_validation(few, generator, torch.tensor([0, 0, 1, 1, 2, 3])):
             assert set(few[half].tolist()) == {0, 1, 2}
     alone = torch.arange(len(same))  # nothing stands twice: as without
     for half, plain in zip(
-        halved(group, torch.Generator().manual_seed(1), alone),
-        halved(group, torch.Generator().manual_seed(1)),
+        split_validation(group, torch.Generator().manual_seed(1), alone),
+        split_validation(group, torch.Generator().manual_seed(1)),
         strict=True,
     ):
         assert torch.equal(half, plain)

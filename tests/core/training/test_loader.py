@@ -16,7 +16,7 @@ from core.environment import detect
 from core.recipe import method as methods
 from core.recipe.trial_key import make_key
 from core.training import loader as data
-from core.training.loader import WINDOW, Feed, Others, in_batches
+from core.training.loader import WINDOW_BATCHES, Loader, AuxiliarySampler, make_batches
 from core.training.run import Run
 from datasets.benchmark import Benchmark
 from tests.support import dense_files
@@ -34,14 +34,14 @@ def test_batches_of_texts_hold_every_row_once_and_are_padded_less(
 ) -> None:
     order = torch.randperm(len(lengths), generator=torch.Generator().manual_seed(seed))
     given_lengths = torch.tensor(lengths)
-    found = in_batches(order, size, given_lengths, torch.Generator().manual_seed(seed))
+    found = make_batches(order, size, given_lengths, torch.Generator().manual_seed(seed))
     assert sorted(torch.cat(found).tolist()) == list(range(len(lengths)))
-    plain = in_batches(order, size, None)
+    plain = make_batches(order, size, None)
 
     def positions(batches: list[torch.Tensor]) -> int:
         return sum(int(given_lengths[rows].max()) * len(rows) for rows in batches)
 
-    if len(lengths) <= WINDOW * size and len(lengths) % size == 0:
+    if len(lengths) <= WINDOW_BATCHES * size and len(lengths) % size == 0:
         assert positions(found) <= positions(plain)
     assert all(len(rows) == size for rows in plain[:-1])
 
@@ -49,9 +49,9 @@ def test_batches_of_texts_hold_every_row_once_and_are_padded_less(
 def test_texts_are_sorted_within_windows_only() -> None:
     lengths = torch.arange(1000)
     order = torch.arange(1000).flip(0)
-    found = in_batches(order, 2, lengths)
-    first = torch.cat(found[:WINDOW])
-    assert set(first.tolist()) == set(order[: WINDOW * 2].tolist())
+    found = make_batches(order, 2, lengths)
+    first = torch.cat(found[:WINDOW_BATCHES])
+    assert set(first.tolist()) == set(order[: WINDOW_BATCHES * 2].tolist())
 
 
 @pytest.fixture
@@ -70,8 +70,8 @@ def texts(tmp_path: Path) -> Benchmark:
 
 def test_a_short_batch_in_the_middle_leaves_the_others_whole(texts: Benchmark) -> None:
     sizes = [7, 4, 7, 7, 7, 7, 7, 7, 7]
-    others = Others(Feed(texts, CPU), torch.Generator().manual_seed(0))
-    drawn = [others.draw(size).inputs for size in sizes]
+    others = AuxiliarySampler(Loader(texts, CPU), torch.Generator().manual_seed(0))
+    drawn = [others.draw_batch(size).inputs for size in sizes]
     lengths = torch.cat([batch.attention.sum(1) for batch in drawn])
     assert sorted(lengths.tolist()) == list(range(3, 63))  # each text once
     anyhow = torch.randperm(60, generator=torch.Generator().manual_seed(0)) + 3
@@ -81,9 +81,9 @@ def test_a_short_batch_in_the_middle_leaves_the_others_whole(texts: Benchmark) -
 
 @pytest.mark.parametrize("count", [1, 6, 7, 25, 90])
 def test_other_examples_come_once_each_and_are_padded_less(texts: Benchmark, count: int) -> None:
-    feed = Feed(texts, CPU)
-    others = Others(feed, torch.Generator().manual_seed(0))
-    drawn = [others.draw(count).inputs for _ in range(max(1, 60 // count))]
+    loader = Loader(texts, CPU)
+    others = AuxiliarySampler(loader, torch.Generator().manual_seed(0))
+    drawn = [others.draw_batch(count).inputs for _ in range(max(1, 60 // count))]
     lengths = torch.cat([batch.attention.sum(1) for batch in drawn])
     assert all(len(batch.ids) == count for batch in drawn)
     assert lengths.bincount().max() == -(-count // 60)  # no text has another one's length
@@ -91,13 +91,13 @@ def test_other_examples_come_once_each_and_are_padded_less(texts: Benchmark, cou
         drawn_anyhow = torch.randperm(60, generator=torch.Generator().manual_seed(0)) + 3
         anyhow = [part.max() for part in drawn_anyhow[: len(lengths)].split(count)]
         assert sum(batch.ids.shape[1] for batch in drawn) < 0.7 * sum(anyhow)
-    assert len(others.draw(3).inputs.ids) == 3  # as the last batch of an epoch
+    assert len(others.draw_batch(3).inputs.ids) == 3  # as the last batch of an epoch
 
 
 def test_the_same_order_twice_from_one_seed() -> None:
     lengths = torch.randint(1, 99, (500,))
     order = torch.randperm(500)
-    one, two = (in_batches(order, 8, lengths, torch.Generator().manual_seed(1)) for _ in range(2))
+    one, two = (make_batches(order, 8, lengths, torch.Generator().manual_seed(1)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
@@ -105,11 +105,11 @@ def test_the_same_order_twice_from_one_seed() -> None:
 @pytest.mark.parametrize("name", ["colored_digits", "two_digits"])
 def test_batches_are_the_rows(name: str, resident: bool) -> None:
     benchmark = datasets.load(name)
-    feed = Feed(benchmark, CPU)
-    feed.resident = resident  # from the host, as where a GPU has no room
+    loader = Loader(benchmark, CPU)
+    loader.resident = resident  # from the host, as where a GPU has no room
     split = benchmark.splits["train"]
     parts = list(torch.randperm(len(split)).split(100))
-    for rows, (given_rows, batch) in zip(parts, feed.batches("train", parts), strict=True):
+    for rows, (given_rows, batch) in zip(parts, loader.load_batches("train", parts), strict=True):
         assert torch.equal(rows, given_rows)
         assert torch.equal(batch.inputs, split.inputs[rows])
         for task, target in split.targets.items():
@@ -118,9 +118,9 @@ def test_batches_are_the_rows(name: str, resident: bool) -> None:
 
 def test_two_runs_of_a_process_share_the_data() -> None:
     benchmark = datasets.load("colored_digits")
-    one, two = (Feed(benchmark, CPU).split("train") for _ in range(2))
+    one, two = (Loader(benchmark, CPU).get_split("train") for _ in range(2))
     assert one.targets["y"].data_ptr() == two.targets["y"].data_ptr()
-    assert data._on_device.cache_info().currsize <= 1
+    assert data._copy_to_device.cache_info().currsize <= 1
 
 
 def test_an_epoch_of_resident_data_opens_nothing_and_copies_no_data(
@@ -150,7 +150,7 @@ def test_an_epoch_of_resident_data_opens_nothing_and_copies_no_data(
 
     monkeypatch.setattr(torch.Tensor, "to", counted)
     run.train_epoch()
-    train = run.feed.split("train")
+    train = run.loader.get_split("train")
     assert isinstance(train.inputs, torch.Tensor)
     assert train.inputs.data_ptr() == benchmark.splits["train"].inputs.data_ptr()  # type: ignore[attr-defined]
     assert sum(moved) < train.nbytes / 10  # boxes and scales of the augmentation, no frames

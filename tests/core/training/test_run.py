@@ -135,7 +135,7 @@ def test_schedules_and_optimisers_go_on_exactly(schedule: str, optimizer: str) -
 
 def test_biases_are_not_decayed() -> None:
     run = start("erm", "colored_digits", weight_decay=0.1)
-    groups = run.optimiser.param_groups
+    groups = run.optimizer.param_groups
     assert {p.ndim > 1 for p in groups[0]["params"]} == {True}
     assert {p.ndim > 1 for p in groups[1]["params"]} == {False}
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
@@ -160,7 +160,7 @@ def test_jtt_repeats_the_errors_of_its_first_stage() -> None:
     assert isinstance(meter, GroupMeter)
     outputs = meter.logits
     wrong = [int(o.argmax()) != int(y) for o, y in zip(outputs, run.data["train"].y, strict=True)]
-    assert run.repetitions.tolist() == [7 if w else 1 for w in wrong]
+    assert run.sample_counts.tolist() == [7 if w else 1 for w in wrong]
     assert 0 < sum(wrong) < len(wrong)
     assert len(run._draw(1, 0)) == len(wrong) + 6 * sum(wrong)
     changed = [not torch.equal(a, b) for a, b in zip(before, run.model.parameters(), strict=True)]

@@ -8,7 +8,7 @@ import torch
 from common.errors import UserError, ValidationErrors
 from core.__main__ import main
 from core.training.run import Run
-from core.training.steps import DoesNotFit
+from core.training.steps import BatchTooLarge
 from tests.core.training.test_run import rows, start
 
 
@@ -29,7 +29,7 @@ def test_a_split_batch_is_the_same_step(method: str) -> None:
 @pytest.mark.parametrize("method", ["dro", "fairgrad_groups"])
 def test_what_looks_at_the_whole_batch_is_not_split(method: str) -> None:
     run = start(method, "colored_digits", epochs=1, microbatch=7)
-    with pytest.raises(DoesNotFit, match="whole batch"):
+    with pytest.raises(BatchTooLarge, match="whole batch"):
         run.train_epoch()
 
 
@@ -61,7 +61,7 @@ def test_a_batch_that_does_not_fit_is_split_and_recorded(monkeypatch: pytest.Mon
 def test_a_batch_that_must_stay_whole_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     run = start("dro", "colored_digits", epochs=1)
     limited(run, 10, monkeypatch)
-    with pytest.raises(DoesNotFit, match=r"32 examples.*smaller batch_size"):
+    with pytest.raises(BatchTooLarge, match=r"32 examples.*smaller batch_size"):
         run.train_epoch()
 
 
@@ -128,7 +128,7 @@ def test_an_error_of_our_own_is_not_blamed_on_the_model(monkeypatch: pytest.Monk
     def broken(*_: Any) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(run.optimiser, "step", broken)
+    monkeypatch.setattr(run.optimizer, "step", broken)
     with pytest.raises(RuntimeError, match="broken"):
         run.train_epoch()
 
@@ -152,8 +152,8 @@ def test_plateau_lowers_the_rate_of_an_accuracy_that_stands_still() -> None:
     run = start("erm", "colored_digits", schedule="plateau", lr=0.1)
     for _ in range(8):
         run._end_epoch({"worst_group_accuracy": 0.5})
-    assert run.optimiser.param_groups[0]["lr"] == pytest.approx(0.07)
+    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0.07)
     tasks = start("ls", "two_digits", schedule="plateau", lr=0.1)
     for value in (9, 8, 7, 6, 5, 4, 3, 2):
         tasks._end_epoch({"delta_m": float(value)})
-    assert tasks.optimiser.param_groups[0]["lr"] == pytest.approx(0.1)
+    assert tasks.optimizer.param_groups[0]["lr"] == pytest.approx(0.1)

@@ -170,7 +170,7 @@ def trained(method: str) -> dict[str, float]:
     model = TasksMLP(benchmark.outputs)
     weighting = load(method)
     heads = [p for head in model.heads().values() for p in head.parameters()]
-    optimiser = torch.optim.Adam(model.parameters(), lr=benchmark.training_config.lr)
+    optimizer = torch.optim.Adam(model.parameters(), lr=benchmark.training_config.lr)
     split = benchmark.splits["train"]
     for _ in range(benchmark.training_config.epochs):
         for rows in torch.randperm(len(split)).split(benchmark.training_config.batch_size):
@@ -179,10 +179,10 @@ def trained(method: str) -> dict[str, float]:
                 LOSSES[task.loss](output.outputs[task.name], split.targets[task.name][rows])
                 for task in benchmark.tasks
             ]
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             shared = model.trunk.parameters()
             backward(losses, weighting, shared=shared, heads=heads, features=output.features)
-            optimiser.step()
+            optimizer.step()
     meters = benchmark.accumulators()
     test = benchmark.splits["test"]
     with torch.no_grad():

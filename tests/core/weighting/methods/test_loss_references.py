@@ -81,15 +81,15 @@ def test_dwa_with_the_published_windows_of_steps() -> None:
 
 def test_uw_learns_with_the_optimiser() -> None:
     weighting = bound("uw")
-    optimiser = torch.optim.SGD(weighting.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(weighting.parameters(), lr=0.1)
     s = np.zeros(3)
     for losses in LOSSES[:10]:
         close(weighting.weights(tensor(losses)), np.exp(-s) / 2)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         objective = weighting.objective(tensor(losses))
         close(objective, np.asarray(0.5 * (np.exp(-s) * losses + s).sum()))
         objective.backward()
-        optimiser.step()
+        optimizer.step()
         s = s - 0.1 * 0.5 * (1 - np.exp(-s) * losses)
 
 
