@@ -119,8 +119,8 @@ def make_batches(
 ) -> list[Tensor]:
     """Cut rows into batches.
 
-    Texts are sorted by length within windows of :data:`WINDOW_BATCHES` batches, so that each batch is
-    padded little; the batches then come in random order.
+    Texts are sorted by length within windows of :data:`WINDOW_BATCHES` batches, so that each batch
+    is padded little; the batches then come in random order.
 
     Args:
         order: Rows in the order in which they were drawn, ``(n,)`` int64.

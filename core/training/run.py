@@ -172,8 +172,8 @@ class Run:
             ``epoch`` (of the run, from 1), ``stage``, ``stage_epoch`` (both from 0), ``eligible``,
             ``final`` (whether it is the last), ``losses`` (mean over the epoch's examples, by name,
             of the stage's objectives), ``lr`` (at its start), ``steps``, ``validation`` (the
-            benchmark's metrics) and ``seconds``; for a weighting by Gram matrix ``flagged``, the steps so far for which
-            its equation had no answer; ``microbatch`` where batches are split.
+            benchmark's metrics) and ``seconds``; for a weighting by Gram matrix ``flagged``, the
+            steps so far for which its equation had no answer; ``microbatch`` where batches are split.
 
         Raises:
             NotFinite: If a loss is NaN or infinite.
