@@ -132,8 +132,8 @@ def count_epochs(filled: Mapping[str, Any], epochs: int) -> tuple[int, int]:
         epochs: The training config's epochs, for stages that name none.
     """
     stages = [build("stages", part) for part in filled["stages"]]
-    epochs = [(epochs if s.epochs is None else s.epochs, s.eligible) for s in stages]
-    return sum(n for n, eligible in epochs if eligible), sum(n for n, _ in epochs)
+    counts = [(epochs if s.epochs is None else s.epochs, s.eligible) for s in stages]
+    return sum(n for n, eligible in counts if eligible), sum(n for n, _ in counts)
 
 
 def parse(

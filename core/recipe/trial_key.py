@@ -12,7 +12,7 @@ from common.hyperparameters import Hyperparameter, Hyperparameters, Scalar
 from core.environment import Environment
 from core.recipe.method import SETTINGS, Method, check_setting
 from core.recipe.recipe import check_recipe
-from core.training.optimizers import ROUNDWISE
+from core.training.optimizers import PER_EPOCH_SCHEDULES
 from datasets.benchmark import Benchmark
 
 VERSION = 6  # raised when the training core computes other numbers from the same key
@@ -117,7 +117,7 @@ def make_key(
     """
     check_config(method, benchmark, config)
     merged = values(method, benchmark, config)
-    if merged["warmup"] and merged["schedule"] in ROUNDWISE:
+    if merged["warmup"] and merged["schedule"] in PER_EPOCH_SCHEDULES:
         where = f"{method.name} on {benchmark.name}: warmup: received {merged['warmup']}"
         raise ValidationErrors(
             [f"{where}, expected 0 with schedule {merged['schedule']}, which has none"]

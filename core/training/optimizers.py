@@ -10,10 +10,12 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, StepLR
 
 from core.weighting.base import Weighting
 
-EPOCHWISE = ("step", "plateau")  # schedules that are stepped after every epoch
+PER_EPOCH_SCHEDULES = ("step", "plateau")  # schedules that are stepped after every epoch
 
 
-def make_optimizer(model: nn.Module, weighting: Weighting, settings: Mapping[str, Any]) -> Optimizer:
+def make_optimizer(
+    model: nn.Module, weighting: Weighting, settings: Mapping[str, Any]
+) -> Optimizer:
     """Return the optimiser of a model and of what its weighting learns.
 
     Weights are decayed; biases and norms (parameters with one dimension) and the weighting's

@@ -173,7 +173,8 @@ class Run:
             ``final`` (whether it is the last), ``losses`` (mean over the epoch's examples, by name,
             of the stage's objectives), ``lr`` (at its start), ``steps``, ``validation`` (the
             benchmark's metrics) and ``seconds``; for a weighting by Gram matrix ``flagged``, the
-            steps so far for which its equation had no answer; ``microbatch`` where batches are split.
+            steps so far for which its equation had no answer; ``microbatch`` where batches are
+            split.
 
         Raises:
             NotFinite: If a loss is NaN or infinite.

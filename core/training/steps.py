@@ -9,7 +9,7 @@ from common.errors import UserError
 from core.batch import Batch
 from core.objectives.base import Losses, Objective, Step
 from core.stages.base import Stage
-from core.training.optimizers import ROUNDWISE
+from core.training.optimizers import PER_EPOCH_SCHEDULES
 from core.weighting import LossWeighting, backward
 from core.weighting.methods.fixed import Fixed
 from core.weighting.methods.ls import LinearScalarization
@@ -89,7 +89,7 @@ class Trainer:
                 self._split_further(batch.size, error)
         self._clip()
         run.optimizer.step()
-        if run.schedule is not None and run.key.settings["schedule"] not in ROUNDWISE:
+        if run.schedule is not None and run.key.settings["schedule"] not in PER_EPOCH_SCHEDULES:
             run.schedule.step()
         if run.weighting.second_look:
             with torch.no_grad():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from tuning.selection import RULES, select_epoch, rule, score, winner
+from tuning.selection import RULES, rule, score, select_epoch, winner
 
 WORST = RULES["validation_worst_group_accuracy"]
 

@@ -16,7 +16,7 @@ from core.environment import detect
 from core.recipe import method as methods
 from core.recipe.trial_key import make_key
 from core.training import loader as data
-from core.training.loader import WINDOW_BATCHES, Loader, AuxiliarySampler, make_batches
+from core.training.loader import WINDOW_BATCHES, AuxiliarySampler, Loader, make_batches
 from core.training.run import Run
 from datasets.benchmark import Benchmark
 from tests.support import dense_files

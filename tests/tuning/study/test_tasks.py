@@ -13,7 +13,7 @@ from datasets.multitask.base import Baseline, TaskBenchmark, task_deltas
 from tests.support.command import core, tune
 from tuning import selection
 from tuning.cli.main import main
-from tuning.selection import RULES, select_epoch, score
+from tuning.selection import RULES, score, select_epoch
 
 DATASET = "imbalanced_tasks"
 SMALL = ["--epochs", "2", "--trials", "2", "--seeds", "2", "--set", "batch_size=512"]
