@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install demo test lint types unit test-cluster lock
+.PHONY: help install demo test test-fast lint types unit test-cluster docs lock
 
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
@@ -29,6 +29,9 @@ lacking = [
 raise SystemExit(not lacking)
 endef
 export LACKS_CUDA
+
+# Folders of `make test-fast`.
+FAST := tests/common tests/core tests/datasets
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -78,8 +81,14 @@ types: .venv/.installed ## check types with mypy
 unit: .venv/.installed ## run the tests, without those of test-cluster
 	$(PY) -m pytest -q -n $(WORKERS) --dist worksteal --ignore=tests/cluster
 
+test-fast: .venv/.installed ## run the tests to use while working: no Ray, nothing slow
+	$(PY) -m pytest -q -n 2 --dist worksteal -m "not slow and not cluster" $(FAST)
+
 test-cluster: .venv/.installed ## run a study over hosts that fail (root; Debian: openssh-server iproute2 rsync)
 	$(PY) -m pytest -q -s tests/cluster
+
+docs: .venv/.installed ## build the guides and API pages into build/docs
+	$(PY) -m sphinx -q -W --keep-going -b html docs build/docs
 
 lock: .venv/.installed ## compile pyproject.toml into the requirements files
 	$(PY) tools/lock.py
