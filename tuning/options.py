@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from common.hyperparameters import Hyperparameters
-from tuning.records.storage import Place, absolute, place
+from tuning.records.storage import Storage, make_absolute, open_storage
 
 AUTO: Final = "auto"
 Gpus = float | Literal["auto"] | None  # of a trial, as asked
@@ -77,15 +77,15 @@ class Options:
         """The folder of the records, absolute, because workers run elsewhere; or their URL."""
         results = Path(os.path.abspath(self.results))
         beside = results.parent / f"{results.name}.records"
-        return absolute(beside if self.storage is None else self.storage)
+        return make_absolute(beside if self.storage is None else self.storage)
 
-    def records_of(self, method: str) -> Place:
+    def records_of(self, method: str) -> Storage:
         """Return where a method's records lie.
 
         Raises:
             UserError: If they cannot be reached.
         """
-        return place(self.records) / self.dataset / method
+        return open_storage(self.records) / self.dataset / method
 
     @property
     def fixed(self) -> Hyperparameters:

@@ -12,7 +12,7 @@ from tuning.doctor import doctor
 from tuning.doctor.diagnosis import Finding
 from tuning.options import Options
 from tuning.records.records import check_writable
-from tuning.records.storage import check_usable, is_url, place
+from tuning.records.storage import check_storage, is_url, open_storage
 from tuning.resources import Resources, choose, cluster, cluster_address
 
 EPILOG = """\
@@ -71,7 +71,7 @@ def visit(arguments: Sequence[str]) -> int:
     options = Options((), args.dataset or "", storage=args.storage, results=args.results)
     check_writable("--results", options.results)
     if is_url(options.records):
-        check_usable(place(options.records))
+        check_storage(open_storage(options.records))
     else:
         check_writable("--storage", Path(options.records))
     with cluster(cluster_address(args.address)) as nodes:

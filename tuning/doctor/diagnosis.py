@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tuning.doctor.node_facts import MARK, MPS, Facts, Gpu, Question
-from tuning.records.storage import is_url, place
+from tuning.records.storage import is_url, open_storage
 from tuning.resources import SHARES, devices
 
 SKEW = 2.0  # seconds by which a clock may differ
@@ -65,7 +65,7 @@ def shared(
             mend = "give all nodes the right to it: a role of the machines, or ~/.aws/credentials"
         for node in (n for n in nodes if n.node in answers):
             why = answers[node.node].unseen.get(where, "")
-            if not why and not place(where).impatient().exists(
+            if not why and not open_storage(where).with_short_timeouts().exists(
                 f"{MARK}{question.token}-{node.node}"
             ):
                 why = "what it writes is not seen on the head"

@@ -22,7 +22,7 @@ from common.errors import UserError, ValidationErrors
 from tuning.doctor import diagnosis, node_facts
 from tuning.doctor.diagnosis import Finding, Patient
 from tuning.doctor.node_facts import MARK, Facts, Question, cache, clock, existing, look, room
-from tuning.records.storage import is_url, place, reason
+from tuning.records.storage import describe_error, is_url, open_storage
 
 GONE = (NodeDiedError, TaskUnschedulableError)
 PATIENCE = 90.0  # seconds for a node to answer: a first process on it may import torch from NFS
@@ -123,14 +123,20 @@ def examine(
     trials = {n.node: n.cpus >= cpus and n.gpus >= min(gpus, 1) for n in nodes}
     try:
         for where in shared:
-            place(where).impatient().write(f"{MARK}{question.token}-driver", b"driver")
+            open_storage(where).with_short_timeouts().write(
+                f"{MARK}{question.token}-driver", b"driver"
+            )
         start = time.time()
         answers, silent = _ask(question, nodes, trials, patience)
         spent = time.time() - start
         off = _clocks([node for node in nodes if node.node in answers])
         found = [*silent, *diagnosis.shared(question, nodes, answers)]
     except (OSError, UserError) as error:
-        return [Finding("error", "head", f"cannot write in {', '.join(places)}: {reason(error)}")]
+        return [
+            Finding(
+                "error", "head", f"cannot write in {', '.join(places)}: {describe_error(error)}"
+            )
+        ]
     finally:
         for where in shared:
             _remove_tokens(where, [f"{MARK}{question.token}-{n.node}" for n in nodes])
@@ -154,7 +160,7 @@ def examine(
 def _remove_tokens(where: str, names: Sequence[str]) -> None:
     with suppress(OSError, UserError):
         for name in names:
-            place(where).impatient().delete(name)
+            open_storage(where).with_short_timeouts().delete(name)
 
 
 def report(findings: Iterable[Finding]) -> str:

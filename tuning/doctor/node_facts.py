@@ -16,7 +16,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from tuning.records.provenance import PACKAGES, ROOT
-from tuning.records.storage import is_url, place, reason
+from tuning.records.storage import describe_error, is_url, open_storage
 
 MARK = ".evenhand-token-"  # what a node writes to show that others see it
 MPS = "nvidia-cuda-mps"  # how the names of its processes begin, as far as Linux shows them
@@ -190,12 +190,12 @@ def _unseen(where: str, question: Question, node: str) -> str:
     if not is_url(where) and not os.path.isdir(where):
         return "the folder does not exist there"
     try:
-        shared = place(where).impatient()
+        shared = open_storage(where).with_short_timeouts()
         if not shared.exists(f"{MARK}{question.token}-driver"):
             return "it is another folder there: what the head writes is not seen"
         shared.write(f"{MARK}{question.token}-{node}", node.encode())
     except (OSError, UserError) as error:
-        return reason(error)
+        return describe_error(error)
     return ""
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from common.errors import UserError
-from tuning.records.storage import Folder, Place
+from tuning.records.storage import LocalStorage, Storage
 
 LOCK = ".lock"
 BEAT = 15.0  # seconds between two signs of life
@@ -29,24 +29,24 @@ STALE = 60.0  # seconds without one after which a holder counts as gone
 SETTLE = 0.5  # seconds after which the later of two writers is seen by both
 
 
-def free(where: Place) -> bool:
+def is_empty(where: Storage) -> bool:
     """Return whether a place holds nothing but a lock."""
     return all(name == LOCK for name in where.names())
 
 
 @contextmanager
-def sole(where: Place) -> Iterator[None]:
+def exclusive_lock(where: Storage) -> Iterator[None]:
     """Hold a place's lock during the block.
 
     Raises:
         UserError: If another command holds it.
     """
-    with _folder(where) if isinstance(where, Folder) else _bucket(where):
+    with _folder(where) if isinstance(where, LocalStorage) else _bucket(where):
         yield
 
 
 @contextmanager
-def _folder(where: Folder) -> Iterator[None]:
+def _folder(where: LocalStorage) -> Iterator[None]:
     where.path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(where.path / LOCK)
     try:
@@ -57,7 +57,7 @@ def _folder(where: Folder) -> Iterator[None]:
         yield
     finally:
         lock.release()
-        if free(where):  # refused before it began: leave nothing
+        if is_empty(where):  # refused before it began: leave nothing
             where.delete(LOCK)
             for folder in (where.path, where.path.parent, where.path.parent.parent):
                 with suppress(OSError):  # not empty: somebody else's
@@ -65,7 +65,7 @@ def _folder(where: Folder) -> Iterator[None]:
 
 
 @contextmanager
-def _bucket(where: Place) -> Iterator[None]:
+def _bucket(where: Storage) -> Iterator[None]:
     mine = {"token": uuid.uuid4().hex, "host": socket.gethostname(), "process": os.getpid()}
     holder = _holder(where)
     if holder is not None and _alive(holder):
@@ -86,17 +86,17 @@ def _bucket(where: Place) -> Iterator[None]:
         where.delete(LOCK)
 
 
-def _keep(where: Place, mine: dict[str, Any], ended: threading.Event) -> None:
+def _keep(where: Storage, mine: dict[str, Any], ended: threading.Event) -> None:
     while not ended.wait(BEAT):
         with suppress(OSError):  # the network; the next beat may pass
             _beat(where, mine)
 
 
-def _beat(where: Place, mine: dict[str, Any]) -> None:
+def _beat(where: Storage, mine: dict[str, Any]) -> None:
     where.write(LOCK, json.dumps({**mine, "time": time.time()}).encode())
 
 
-def _holder(where: Place) -> dict[str, Any] | None:
+def _holder(where: Storage) -> dict[str, Any] | None:
     try:
         found = json.loads(where.read(LOCK) or b"null")
     except ValueError:
@@ -117,7 +117,7 @@ def _alive(holder: dict[str, Any]) -> bool:
     return time.time() - float(holder["time"]) < STALE
 
 
-def _held(where: Place, holder: dict[str, Any]) -> UserError:
+def _held(where: Storage, holder: dict[str, Any]) -> UserError:
     return UserError(
         f"another command is running the study in '{where}': process {holder['process']} on "
         f"{holder['host']}; if that is dead, its lock ends {STALE:g} s after its last sign of life"

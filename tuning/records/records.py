@@ -5,7 +5,7 @@ Files of a run's folder::
     run.json             its key, and what the study uses it for
     rows.json            a row per finished epoch
     audit.json           test metrics per epoch, with --audit-test only
-    short.json           that it did not fit into its share of a GPU and takes a whole one
+    oom.json           that it did not fit into its share of a GPU and takes a whole one
     last.pt, best.pt     states of a run that has not ended (torch, loaded with weights_only); best
                          of a confirmation seed alone, whose test split is read there
     predictions.parquet  of a confirmation seed
@@ -33,23 +33,23 @@ import torch
 from safetensors import SafetensorError
 
 from common.errors import UserError
-from tuning.records.storage import Folder, Place, place, replacing, watched
+from tuning.records.storage import LocalStorage, Storage, atomic_write, open_storage, storage_errors
 
 # What a state holds; one of another version of the project counts as absent.
 STATE = {
     "epochs_done", "model", "optimizer", "schedule", "weighting", "sample_counts", "microbatch"
 }  # fmt: skip
-SHORT = "short.json"
+OOM_FILE = "oom.json"
 
 
-def ran_again(short: str) -> str:
+def describe_whole_gpu_retry(short: str) -> str:
     """Return what a run's end says that went well on a whole GPU after it failed on a share."""
     return f"ran again on a whole GPU after {short}"
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
-    with replacing(path) as new:
+    with atomic_write(path) as new:
         new.write_text(text, encoding="utf-8")
 
 
@@ -66,9 +66,9 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def _parsed(where: Place, name: str) -> Any:
+def _parsed(where: Storage, name: str) -> Any:
     """Return what a place's JSON holds, or None where it is absent or damaged."""
-    with watched(where):
+    with storage_errors(where):
         data = where.read(name)
     try:
         return None if data is None else json.loads(data.decode("utf-8"))
@@ -76,72 +76,72 @@ def _parsed(where: Place, name: str) -> Any:
         return None
 
 
-def _mapping(where: Place, name: str, keys: set[str]) -> dict[str, Any] | None:
+def _mapping(where: Storage, name: str, keys: set[str]) -> dict[str, Any] | None:
     """Return a JSON mapping with at least these keys; None where it is absent or damaged."""
     found = _parsed(where, name)
     return found if isinstance(found, dict) and keys <= set(found) else None
 
 
-def _list(where: Place, name: str) -> list[dict[str, Any]]:
+def _list(where: Storage, name: str) -> list[dict[str, Any]]:
     """Return a JSON list; empty where it is absent or damaged."""
     found = _parsed(where, name)
     return found if isinstance(found, list) else []
 
 
-def _write(where: Place, name: str, data: object) -> None:
+def _write(where: Storage, name: str, data: object) -> None:
     text = json.dumps(data, indent=1) + "\n"
-    with watched(where):
+    with storage_errors(where):
         where.write(name, text.encode("utf-8"))
 
 
-class _Placed:
+class _Stored:
     """Something that lies in a place.
 
     Args:
         where: The place, or its path or URL; it need not exist yet.
     """
 
-    def __init__(self, where: Place | Path | str) -> None:
-        self.place = where if isinstance(where, Place) else place(where)
+    def __init__(self, where: Storage | Path | str) -> None:
+        self.storage = where if isinstance(where, Storage) else open_storage(where)
 
     @property
     def name(self) -> str:
         """The last part of the place's name."""
-        return self.place.name
+        return self.storage.name
 
     @property
     def path(self) -> Path:
         """The folder, for those who know that it is one."""
-        assert isinstance(self.place, Folder)
-        return self.place.path
+        assert isinstance(self.storage, LocalStorage)
+        return self.storage.path
 
 
-class RunFolder(_Placed):
+class RunRecord(_Stored):
     """The record of one training run."""
 
     def begin(self, description: Mapping[str, Any]) -> None:
         """Write ``run.json`` unless it is there."""
         if self.description is None:
-            _write(self.place, "run.json", description)
+            _write(self.storage, "run.json", description)
 
     @property
     def description(self) -> dict[str, Any] | None:
         """What ``run.json`` holds; None where it is absent or damaged."""
-        return _mapping(self.place, "run.json", {"phase", "number", "config", "key"})
+        return _mapping(self.storage, "run.json", {"phase", "number", "config", "key"})
 
     @property
     def end(self) -> dict[str, Any] | None:
         """How the run ended; None while it has not."""
-        return _mapping(self.place, "end.json", {"status", "reason", "rows"})
+        return _mapping(self.storage, "end.json", {"status", "reason", "rows"})
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the finished epochs' rows."""
         end = self.end
-        return list(end["rows"]) if end else _list(self.place, "rows.json")
+        return list(end["rows"]) if end else _list(self.storage, "rows.json")
 
     def audit(self) -> list[dict[str, Any]]:
         """Return the test metrics of each epoch. Only rules that are labelled so may look."""
-        return _list(self.place, "audit.json")
+        return _list(self.storage, "audit.json")
 
     def write_rows(self, rows: list[dict[str, Any]], audit: list[dict[str, Any]]) -> None:
         """Write the rows, and the test metrics where there are any.
@@ -151,54 +151,54 @@ class RunFolder(_Placed):
         if self._beyond(len(rows)):
             return
         if audit:
-            _write(self.place, "audit.json", audit)
-        _write(self.place, "rows.json", rows)
+            _write(self.storage, "audit.json", audit)
+        _write(self.storage, "rows.json", rows)
 
     def write_end(self, end: Mapping[str, Any]) -> None:
         """Write how the run ended, once, and drop what nobody needs any more."""
         if self.end is None:
-            short = self.short
+            short = self.oom_reason
             if short:
-                reason = end["reason"] or ran_again(short)
+                reason = end["reason"] or describe_whole_gpu_retry(short)
                 end = {**end, "reason": reason, "retried_whole_gpu": True}
-            _write(self.place, "end.json", end)
-        self.tidy()
+            _write(self.storage, "end.json", end)
+        self.clean_up()
 
-    def tidy(self) -> None:
+    def clean_up(self) -> None:
         """Drop what nobody needs of a run that has ended; also after a kill in the middle of it."""
-        with watched(self.place):
-            for name in set(self.place.names()) & {"last.pt", "best.pt", "rows.json", SHORT}:
-                self.place.delete(name)
+        with storage_errors(self.storage):
+            for name in set(self.storage.names()) & {"last.pt", "best.pt", "rows.json", OOM_FILE}:
+                self.storage.delete(name)
 
     @property
-    def short(self) -> str:
+    def oom_reason(self) -> str:
         """Why the run did not fit into its share of a GPU and takes a whole one; empty if not."""
-        found = _mapping(self.place, SHORT, {"reason"})
+        found = _mapping(self.storage, OOM_FILE, {"reason"})
         return str(found["reason"]) if found else ""
 
-    def write_short(self, reason: str) -> None:
+    def write_oom_reason(self, reason: str) -> None:
         """Write that the run did not fit into its share of a GPU."""
-        _write(self.place, SHORT, {"reason": reason})
+        _write(self.storage, OOM_FILE, {"reason": reason})
 
     def write_state(self, name: str, state: Mapping[str, Any]) -> None:
         """Write the state ``last`` or ``best``, unless the record is beyond it."""
         if self._beyond(state["epochs_done"]):
             return
-        with self.replacing(f"{name}.pt") as new, new.open("wb") as file:
+        with self.atomic_write(f"{name}.pt") as new, new.open("wb") as file:
             torch.save(dict(state), file)
 
     def _beyond(self, epochs: int) -> bool:
         """Return whether the run has ended, or more epochs than these are recorded."""
-        return self.end is not None or len(_list(self.place, "rows.json")) > epochs
+        return self.end is not None or len(_list(self.storage, "rows.json")) > epochs
 
     @contextmanager
-    def replacing(self, name: str) -> Iterator[Path]:
+    def atomic_write(self, name: str) -> Iterator[Path]:
         """Give a file to write, which is stored under a name when the block ends well.
 
         Raises:
-            StorageFailed: If it cannot be stored.
+            StorageError: If it cannot be stored.
         """
-        with watched(self.place), self.place.replacing(name) as new:
+        with storage_errors(self.storage), self.storage.atomic_write(name) as new:
             try:
                 yield new
             except (RuntimeError, SafetensorError) as error:  # so fail torch's and that writer
@@ -208,10 +208,10 @@ class RunFolder(_Placed):
         """Return the state ``last`` or ``best``; None where it is absent or damaged.
 
         Raises:
-            StorageFailed: If the place does not answer, which says nothing of the state.
+            StorageError: If the place does not answer, which says nothing of the state.
         """
-        with watched(self.place):
-            file = self.place.open(f"{name}.pt")
+        with storage_errors(self.storage):
+            file = self.storage.open(f"{name}.pt")
             if file is None:
                 return None
             try:
@@ -230,13 +230,13 @@ class RunFolder(_Placed):
         return found if isinstance(found, dict) and set(found) >= STATE else None
 
 
-class MethodRecords(_Placed):
+class MethodRecords(_Stored):
     """The records of one method on one data set: ``<storage>/<dataset>/<method>``."""
 
     @property
     def definition(self) -> dict[str, Any] | None:
         """What the study was started with; None where that is absent or damaged."""
-        return _mapping(self.place, "study.json", {"dataset", "search"})
+        return _mapping(self.storage, "study.json", {"dataset", "search"})
 
     def check_readable(self) -> None:
         """Refuse records whose definition cannot be read.
@@ -246,32 +246,32 @@ class MethodRecords(_Placed):
         """
         if self.definition is None and self.folders():
             raise UserError(
-                f"'{self.place / 'study.json'}' is missing or damaged, so nobody knows which "
+                f"'{self.storage / 'study.json'}' is missing or damaged, so nobody knows which "
                 "study its runs belong to: name another folder with --results"
             )
 
     def define(self, definition: Mapping[str, Any]) -> None:
         """Write what the study is."""
-        _write(self.place, "study.json", definition)
+        _write(self.storage, "study.json", definition)
 
     @property
     def probe(self) -> dict[str, Any] | None:
         """What was measured of the method on a GPU, and the share of it that follows."""
-        return _mapping(self.place, "probe.json", {"share", "usage"})
+        return _mapping(self.storage, "probe.json", {"share", "usage"})
 
     def write_probe(self, probe: Mapping[str, Any]) -> None:
         """Write what was measured of the method on a GPU."""
-        _write(self.place, "probe.json", probe)
+        _write(self.storage, "probe.json", probe)
 
-    def folder(self, digest: str) -> RunFolder:
+    def folder(self, digest: str) -> RunRecord:
         """Return the record of the run with this key."""
-        return RunFolder(self.place / "runs" / digest)
+        return RunRecord(self.storage / "runs" / digest)
 
-    def folders(self) -> list[RunFolder]:
+    def folders(self) -> list[RunRecord]:
         """Return all runs' records that can be read, in the order of their names."""
-        runs = self.place / "runs"
-        with watched(runs):
-            found = [RunFolder(runs / name) for name in runs.names()]
+        runs = self.storage / "runs"
+        with storage_errors(runs):
+            found = [RunRecord(runs / name) for name in runs.names()]
         return [folder for folder in found if folder.description is not None]
 
 

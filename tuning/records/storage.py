@@ -23,7 +23,7 @@ from common.errors import UserError
 SCHEMES = ("s3", "gs")
 PART = 8 * 1024**2  # bytes of a file that are handed to an upload at once
 TEMPORARY = ".new-"  # how a folder's file begins that is not complete
-IMPATIENT: dict[str, dict[str, Any]] = {  # arguments of pyarrow's file systems, for a check
+SHORT_TIMEOUTS: dict[str, dict[str, Any]] = {  # arguments of pyarrow's file systems, for a check
     "s3": {
         "connect_timeout": 3.0,
         "request_timeout": 5.0,
@@ -33,28 +33,28 @@ IMPATIENT: dict[str, dict[str, Any]] = {  # arguments of pyarrow's file systems,
 }
 
 
-class StorageFailed(UserError):
+class StorageError(UserError):
     """Records could not be read or written: a full disk, a lost mount, a silent network."""
 
 
 @contextmanager
-def watched(where: "Place") -> Iterator[None]:
+def storage_errors(where: "Storage") -> Iterator[None]:
     """Turn what a file system or an object store fails with into one sentence.
 
     Raises:
-        StorageFailed: If it fails.
+        StorageError: If it fails.
     """
     try:
         yield
     except OSError as error:
-        raise StorageFailed(
-            f"cannot read or write in '{where}': {reason(error)}; what is recorded stays: once "
-            "that is mended, the same command with --resume goes on"
+        raise StorageError(
+            f"cannot read or write in '{where}': {describe_error(error)}; what is "
+            "recorded stays: once that is mended, the same command with --resume goes on"
         ) from error
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a new file to write, which takes ``path``'s place when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{TEMPORARY}{path.name}.")
@@ -69,7 +69,7 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-class Place(ABC):
+class Storage(ABC):
     """Named bytes; a name may have parts, separated by ``/``."""
 
     @abstractmethod
@@ -81,7 +81,7 @@ class Place(ABC):
         """Store bytes under a name, in place of what was there, as a whole."""
 
     @abstractmethod
-    def replacing(self, name: str) -> AbstractContextManager[Path]:
+    def atomic_write(self, name: str) -> AbstractContextManager[Path]:
         """Give a file to write, which is stored under a name when the block ends well."""
 
     @abstractmethod
@@ -102,20 +102,20 @@ class Place(ABC):
         """The last part of where it is."""
 
     @abstractmethod
-    def __truediv__(self, name: str) -> "Place":
+    def __truediv__(self, name: str) -> "Storage":
         """Return the place below a name, as ``pathlib`` does."""
 
     def exists(self, name: str) -> bool:
         """Return whether something is stored under a name."""
         return self.read(name) is not None
 
-    def impatient(self) -> "Place":
+    def with_short_timeouts(self) -> "Storage":
         """Return the same place, which answers or fails within seconds: for a check."""
         return self
 
     @abstractmethod
     def __str__(self) -> str:
-        """Return where it is, as a message says it and :func:`place` takes it."""
+        """Return where it is, as a message says it and :func:`open_storage` takes it."""
 
 
 def is_url(where: str | Path) -> bool:
@@ -123,12 +123,21 @@ def is_url(where: str | Path) -> bool:
     return "://" in str(where)
 
 
-def absolute(where: str | Path) -> str:
+def make_absolute(where: str | Path) -> str:
     """Return an absolute path; a URL stays as it is."""
     return str(where) if is_url(where) else os.path.abspath(where)
 
 
-def place(where: str | Path) -> Place:
+def describe_error(error: Exception) -> str:
+    """Return the first line of an error of the system or of an object store."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = str(error).strip().splitlines()
+    # Google's end with all that is known, which says the same again.
+    return lines[0].partition(" error_info=")[0] if lines else type(error).__name__
+
+
+def open_storage(where: str | Path) -> Storage:
     """Return the place that a path or URL names.
 
     Raises:
@@ -136,7 +145,7 @@ def place(where: str | Path) -> Place:
     """
     text = str(where)
     if not is_url(text):
-        return Folder(Path(os.path.abspath(text)))
+        return LocalStorage(Path(os.path.abspath(text)))
     told, _, query = text.partition("?")
     scheme, _, rest = told.partition("://")
     bucket = rest.partition("/")[0]
@@ -157,38 +166,29 @@ def place(where: str | Path) -> Place:
     try:
         store, path = fs.FileSystem.from_uri(text)
     except (OSError, ValueError) as error:
-        raise UserError(f"--storage: '{told}': {reason(error)}") from None
-    return Bucket(store, path, scheme, query)
+        raise UserError(f"--storage: '{told}': {describe_error(error)}") from None
+    return ObjectStorage(store, path, scheme, query)
 
 
-def check_usable(where: Place) -> None:
+def check_storage(where: Storage) -> None:
     """Refuse a place in which nothing can be written, read and removed.
 
     Raises:
         UserError: With the reason.
     """
     name = f"{TEMPORARY}check-{os.getpid()}"
-    asked = where.impatient()
+    asked = where.with_short_timeouts()
     try:
         asked.write(name, b"evenhand")
         back = asked.read(name)
         asked.delete(name)
     except OSError as error:
-        raise UserError(f"--storage: cannot write in '{where}': {reason(error)}") from None
+        raise UserError(f"--storage: cannot write in '{where}': {describe_error(error)}") from None
     if back != b"evenhand":
         raise UserError(f"--storage: '{where}' does not give back what was written")
 
 
-def reason(error: Exception) -> str:
-    """Return the first line of an error of the system or of an object store."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    lines = str(error).strip().splitlines()
-    # Google's end with all that is known, which says the same again.
-    return lines[0].partition(" error_info=")[0] if lines else type(error).__name__
-
-
-class Folder(Place):
+class LocalStorage(Storage):
     """A folder of a file system.
 
     Args:
@@ -207,12 +207,12 @@ class Folder(Place):
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file beside the old one, which it then replaces."""
-        with self.replacing(name) as new:
+        with self.atomic_write(name) as new:
             new.write_bytes(data)
 
-    def replacing(self, name: str) -> AbstractContextManager[Path]:
+    def atomic_write(self, name: str) -> AbstractContextManager[Path]:
         """Give a file beside the old one, which it replaces when the block ends well."""
-        return replacing(self.path / name)
+        return atomic_write(self.path / name)
 
     def open(self, name: str) -> BinaryIO | None:
         """Return a file; None where there is none."""
@@ -242,16 +242,16 @@ class Folder(Place):
         """The folder's name."""
         return self.path.name
 
-    def __truediv__(self, name: str) -> "Folder":
+    def __truediv__(self, name: str) -> "LocalStorage":
         """Return a folder in this one."""
-        return Folder(self.path / name)
+        return LocalStorage(self.path / name)
 
     def __str__(self) -> str:
         """Return the path."""
         return str(self.path)
 
 
-class Bucket(Place):
+class ObjectStorage(Storage):
     """A prefix in an object store.
 
     Args:
@@ -267,11 +267,11 @@ class Bucket(Place):
         self.scheme = scheme
         self.query = query
 
-    def impatient(self) -> "Bucket":
+    def with_short_timeouts(self) -> "ObjectStorage":
         """Return the same prefix with few and short attempts; by default they take minutes."""
         rebuild, (options,) = self.store.__reduce__()
-        store = rebuild({**options, **IMPATIENT[self.scheme]})
-        return Bucket(store, self.path, self.scheme, self.query)
+        store = rebuild({**options, **SHORT_TIMEOUTS[self.scheme]})
+        return ObjectStorage(store, self.path, self.scheme, self.query)
 
     def _of(self, name: str) -> str:
         return str(PurePosixPath(self.path) / name)
@@ -291,7 +291,7 @@ class Bucket(Place):
             file.write(data)
 
     @contextmanager
-    def replacing(self, name: str) -> Iterator[Path]:
+    def atomic_write(self, name: str) -> Iterator[Path]:
         """Give a file of this machine, which is uploaded when the block ends well."""
         with tempfile.TemporaryDirectory(prefix="evenhand-") as folder:
             new = Path(folder) / "new"
@@ -325,9 +325,9 @@ class Bucket(Place):
         """The last part of the prefix."""
         return PurePosixPath(self.path).name
 
-    def __truediv__(self, name: str) -> "Bucket":
+    def __truediv__(self, name: str) -> "ObjectStorage":
         """Return a longer prefix."""
-        return Bucket(self.store, self._of(name), self.scheme, self.query)
+        return ObjectStorage(self.store, self._of(name), self.scheme, self.query)
 
     def __str__(self) -> str:
         """Return the URL."""

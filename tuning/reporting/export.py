@@ -19,8 +19,8 @@ from datasets.multitask.base import TaskBenchmark
 from tuning import selection
 from tuning.options import AUTO, Options
 from tuning.records.provenance import provenance
-from tuning.records.records import RunFolder, write_json, write_text
-from tuning.records.storage import replacing
+from tuning.records.records import RunRecord, write_json, write_text
+from tuning.records.storage import atomic_write
 from tuning.reporting.statistics import summarise
 from tuning.resources import Resources
 from tuning.search.method_search import MethodSearch
@@ -55,7 +55,7 @@ def _ordered(search: MethodSearch) -> list[Tried]:
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with replacing(path) as new:
+    with atomic_write(path) as new:
         columns = None if rows else ["status", "reason", "epochs", "best_epoch"]
         pd.DataFrame(rows, columns=columns).to_csv(new, index=False)
 
@@ -75,7 +75,7 @@ def _status(tried: Tried) -> str:
     return tried.status if tried.finished else "unfinished"
 
 
-def _seconds(folders: list[RunFolder]) -> tuple[int, float]:
+def _seconds(folders: list[RunRecord]) -> tuple[int, float]:
     """Return the epochs and seconds of records, over all training seeds."""
     rows = [row for folder in folders for row in folder.rows()]
     return len(rows), sum(float(row["seconds"]) for row in rows)
@@ -100,7 +100,7 @@ def _trial_row(search: MethodSearch, trial: Tried, resources: Resources) -> dict
     }
 
 
-def _validation_at(folders: list[RunFolder], best: Score | None) -> dict[str, Any]:
+def _validation_at(folders: list[RunRecord], best: Score | None) -> dict[str, Any]:
     """Return the validation metrics at the best epoch, averaged over training seeds."""
     if best is None:
         return {}
@@ -283,8 +283,8 @@ def _export_files(
         _copy(source, "model.safetensors", folder / "model.safetensors")
 
 
-def _copy(source: RunFolder, name: str, target: Path) -> None:
-    file = source.place.open(name)
+def _copy(source: RunRecord, name: str, target: Path) -> None:
+    file = source.storage.open(name)
     if file is not None:
-        with file, replacing(target) as new, new.open("wb") as copied:
+        with file, atomic_write(target) as new, new.open("wb") as copied:
             shutil.copyfileobj(file, copied)

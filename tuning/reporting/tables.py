@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from datasets.multitask.ranks import mean_ranks
 from tuning.records.records import read_json, write_text
-from tuning.records.storage import replacing
+from tuning.records.storage import atomic_write
 
 COLUMNS = 13  # a printed table shows at most so many metrics; the CSV shows all
 
@@ -228,7 +228,7 @@ def _write(
     title: str,
 ) -> None:
     """Write ``path.csv``, ``path.md`` and ``path.tex``."""
-    with replacing(path.with_suffix(".csv")) as new:
+    with atomic_write(path.with_suffix(".csv")) as new:
         pd.DataFrame(plain).to_csv(new, index=False)
     text = [f"# {title}", "", *markdown(printed), "", *(f"{note}\n" for note in notes)]
     write_text(path.with_suffix(".md"), "\n".join(text).rstrip() + "\n")

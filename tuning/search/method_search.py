@@ -18,13 +18,13 @@ from core.recipe.trial_key import make_key
 from tuning import selection
 from tuning.options import Options
 from tuning.records.provenance import provenance
-from tuning.records.records import MethodRecords, ran_again
-from tuning.records.storage import StorageFailed
+from tuning.records.records import MethodRecords, describe_whole_gpu_retry
+from tuning.records.storage import StorageError
 from tuning.resources import Resources
 from tuning.search.space import Space, asked_trials, make_searcher
 from tuning.search.trial import Tried
 from tuning.selection import Score
-from tuning.worker.recorded_run import SHORT_OF_MEMORY, STORAGE_FAILED, EpochReport
+from tuning.worker.recorded_run import OUT_OF_MEMORY, STORAGE_FAILED, EpochReport
 
 SEARCH_SEED = 1000  # training seeds of a search count from here, confirmation seeds from 0
 REDUCTION = 3  # ASHA keeps one in so many configurations at each rung
@@ -125,7 +125,7 @@ class MethodSearch:
 
     def _waiting(self, whole_gpu: bool) -> Tried | None:
         every = (*self._contenders, *self.seeds.values())
-        waiting = (t for t in every if t.status == "waiting" and bool(t.short) == whole_gpu)
+        waiting = (t for t in every if t.status == "waiting" and bool(t.oom_reason) == whole_gpu)
         return next(waiting, None)
 
     def _all(self) -> list[Tried]:
@@ -207,7 +207,7 @@ class MethodSearch:
         for number in range(0 if config is None else self.options.seeds):
             found[number] = self._tried("confirm", number, cast(Hyperparameters, config), begin)
             if found[number].restore(self.rule) and begin:
-                found[number].tidy()
+                found[number].clean_up()
         return found
 
     # --- what has come of it ---
@@ -220,17 +220,17 @@ class MethodSearch:
             step: The epoch.
 
         Raises:
-            StorageFailed: If its record could not be kept, again and again.
+            StorageError: If its record could not be kept, again and again.
         """
         if tried.finished:
             return False
-        if step.status == SHORT_OF_MEMORY:
-            tried.status, tried.short = "waiting", step.reason
+        if step.status == OUT_OF_MEMORY:
+            tried.status, tried.oom_reason = "waiting", step.reason
             return False
         if step.status == STORAGE_FAILED:
-            tried.unkept += 1
-            if tried.unkept > RETRIES:
-                raise StorageFailed(step.reason)
+            tried.failed_writes += 1
+            if tried.failed_writes > RETRIES:
+                raise StorageError(step.reason)
             tried.status = "waiting"
             return False
         if step.status != "failed":
@@ -280,7 +280,7 @@ class MethodSearch:
         """Return whether the records say that a configuration has ended, and take that in."""
         if not tried.restore(self.rule):
             return False
-        tried.tidy()
+        tried.clean_up()
         self._replay_asha(tried)
         self._close(tried, tried.status, tried.reason)
         return True
@@ -298,7 +298,7 @@ class MethodSearch:
         return self.asha.on_trial_result(cast(Any, None), handle, result) == ASHAScheduler.STOP
 
     def _close(self, tried: Tried, status: str, reason: str) -> None:
-        again = ran_again(tried.short) if tried.short else ""
+        again = describe_whole_gpu_retry(tried.oom_reason) if tried.oom_reason else ""
         tried.status, tried.reason = status, reason or again
         if tried.phase == "search" and self.searcher is not None:
             self.searcher.tell(tried.number, tried.scores, status)

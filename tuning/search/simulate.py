@@ -21,8 +21,8 @@ from ray.tune.schedulers import ASHAScheduler
 from common.errors import UserError
 from common.hyperparameters import Hyperparameter, Hyperparameters
 from tuning import selection
-from tuning.records.records import MethodRecords, RunFolder
-from tuning.records.storage import Place
+from tuning.records.records import MethodRecords, RunRecord
+from tuning.records.storage import Storage
 from tuning.search.method_search import REDUCTION, RUNGS
 from tuning.search.searchers import RandomSearcher, Searcher, TPESearcher
 from tuning.search.trial import scores_of
@@ -127,7 +127,7 @@ def read(folder: str | Path) -> Table:
     if definition is None:
         raise UserError(
             f"--simulate: '{folder}' holds no study: expected one method's records, "
-            f"<storage>/<dataset>/<method>, with its study.json{_said(_below(records.place))}"
+            f"<storage>/<dataset>/<method>, with its study.json{_said(_below(records.storage))}"
         )
     hyperparameters = {
         name: Hyperparameter(
@@ -137,7 +137,7 @@ def read(folder: str | Path) -> Table:
         for name, hyperparameter in definition["space"].items()
     }  # fmt: skip
     rule = selection.rule(definition["select"])
-    runs: dict[int, list[RunFolder]] = {}
+    runs: dict[int, list[RunRecord]] = {}
     for run in records.folders():
         description = run.description
         if description is not None and description["phase"] == "search":
@@ -152,7 +152,7 @@ def read(folder: str | Path) -> Table:
     return Table(name, hyperparameters, rule, whole, len(runs) - len(whole))
 
 
-def _below(root: Place) -> list[str]:
+def _below(root: Storage) -> list[str]:
     """Return the methods' records below a storage's root, or below one of its data sets."""
     with suppress(OSError):  # a folder that may not be read has nothing to tell
         children = [root / name for name in root.names()]
@@ -166,7 +166,7 @@ def _said(found: list[str]) -> str:
     return f"; below it are {', '.join(found[:SHOWN])}{more}" if found else ""
 
 
-def _curve(rule: Rule, seeds: Sequence[RunFolder]) -> Curve | None:
+def _curve(rule: Rule, seeds: Sequence[RunRecord]) -> Curve | None:
     """Return a configuration's curve; None where it was pruned, failed or is not finished."""
     ends = [run.end for run in seeds]
     if any(end is None or end["status"] not in ("completed", "stopped_early") for end in ends):

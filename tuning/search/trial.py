@@ -6,7 +6,7 @@ from typing import Any
 from common.hyperparameters import Hyperparameters
 from core.training.run import Row
 from tuning import selection
-from tuning.records.records import RunFolder
+from tuning.records.records import RunRecord
 from tuning.resources import Resources
 from tuning.selection import Score
 
@@ -26,26 +26,26 @@ class Tried:
         scores: The score of each epoch so far.
         seconds: What its epochs took, over all training seeds.
         deaths: How often its process died since its last new epoch.
-        unkept: How often its record could not be kept since its last new epoch.
+        failed_writes: How often its record could not be kept since its last new epoch.
         nodes_gone: How many nodes the cluster had lost when the first of these deaths was seen.
         recorded: Epochs that its record held when it was taken up, which its process replays.
-        short: Why it did not fit into its share of a GPU; it then takes a whole one.
+        oom_reason: Why it did not fit into its share of a GPU; it then takes a whole one.
     """
 
     phase: str
     number: int
     config: Hyperparameters
-    folders: list[RunFolder]
+    folders: list[RunRecord]
     keys: list[dict[str, Any]]
     status: str = "waiting"
     reason: str = ""
     scores: list[Score | None] = field(default_factory=list)
     seconds: float = 0.0
     deaths: int = 0
-    unkept: int = 0
+    failed_writes: int = 0
     nodes_gone: int | None = None
     recorded: int = 0
-    short: str = ""
+    oom_reason: str = ""
 
     @property
     def name(self) -> str:
@@ -74,37 +74,39 @@ class Tried:
 
     def device_share(self, resources: Resources) -> float:
         """Return the devices by which its hours count."""
-        return (resources.whole_gpu if self.short else resources).device_share
+        return (resources.whole_gpu if self.oom_reason else resources).device_share
 
     def take(self, rows: list[Row], score: Score | None) -> None:
         """Add an epoch; one that is known already, from a process that died, changes nothing."""
         if int(rows[0]["epoch"]) > len(self.scores):
             self.scores.append(score)
-            self.deaths, self.unkept, self.nodes_gone = 0, 0, None  # it gets on
+            self.deaths, self.failed_writes, self.nodes_gone = 0, 0, None  # it gets on
             self.seconds += sum(float(row["seconds"]) for row in rows)
 
     def restore(self, rule: selection.Rule) -> bool:
         """Fill in what the records hold of an ended configuration; return whether it has ended."""
         ends = [end for folder in self.folders if (end := folder.end) is not None]
         if len(ends) < len(self.folders):
-            self.short = next((short for folder in self.folders if (short := folder.short)), "")
+            self.oom_reason = next(
+                (found for folder in self.folders if (found := folder.oom_reason)), ""
+            )
             return False
         statuses = [end["status"] for end in ends]
         self.status = "failed" if "failed" in statuses else statuses[0]
         self.reason = next((end["reason"] for end in ends if end["reason"]), "")
         if any(end.get("retried_whole_gpu") for end in ends):
-            self.short = self.short or self.reason
+            self.oom_reason = self.oom_reason or self.reason
         self.scores = scores_of(rule, self.folders)
         self.seconds = sum(float(row["seconds"]) for end in ends for row in end["rows"])
         return True
 
-    def tidy(self) -> None:
+    def clean_up(self) -> None:
         """Drop what the records of an ended configuration need no more."""
         for folder in self.folders:
-            folder.tidy()
+            folder.clean_up()
 
 
-def scores_of(rule: selection.Rule, folders: list[RunFolder]) -> list[Score | None]:
+def scores_of(rule: selection.Rule, folders: list[RunRecord]) -> list[Score | None]:
     """Return the score of each epoch that all training seeds' records have.
 
     Only a rule that reads the test split opens the audited test metrics.

@@ -17,9 +17,9 @@ from core.recipe.trial_key import VERSION, defaults
 from datasets.benchmark import Benchmark
 from tuning import selection
 from tuning.options import Options
-from tuning.records.lock import free
+from tuning.records.lock import is_empty
 from tuning.records.records import MethodRecords, check_writable, differences
-from tuning.records.storage import check_usable, is_url, place
+from tuning.records.storage import check_storage, is_url, open_storage
 from tuning.search.method_search import SEARCH_SEED
 from tuning.search.space import Space, make_searcher, make_space
 
@@ -175,15 +175,15 @@ def _check_folders(options: Options) -> None:
         if not is_url(options.records):
             check_writable("--storage", Path(options.records, options.dataset, method))
     if is_url(options.records):
-        check_usable(place(options.records))
+        check_storage(open_storage(options.records))
 
 
 def check_new(options: Options) -> None:
     """Refuse to touch results or records that exist."""
     for method in options.methods:
-        exported = place(options.results / options.dataset / method)
+        exported = open_storage(options.results / options.dataset / method)
         stored = options.records_of(method)
-        existing = next((where for where in (exported, stored) if not free(where)), None)
+        existing = next((where for where in (exported, stored) if not is_empty(where)), None)
         if existing is not None:
             raise UserError(
                 f"'{existing}' holds a study of {method} on {options.dataset} already: add "
@@ -249,7 +249,7 @@ def check_definition(records: MethodRecords, asked: dict[str, Any]) -> None:
     if different:
         raise ValidationErrors(
             [
-                f"--resume: the study in '{records.place}' is another one:",
+                f"--resume: the study in '{records.storage}' is another one:",
                 *(f"  {line}" for line in different),
                 "give its options again, or name another folder with --results",
             ]

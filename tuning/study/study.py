@@ -13,9 +13,9 @@ from tuning.cluster import engine, gpu_share
 from tuning.doctor import doctor
 from tuning.doctor.diagnosis import Finding
 from tuning.options import Options
-from tuning.records.lock import sole
+from tuning.records.lock import exclusive_lock
 from tuning.records.records import MethodRecords
-from tuning.records.storage import place, watched
+from tuning.records.storage import open_storage, storage_errors
 from tuning.reporting.export import export_method
 from tuning.reporting.live_progress import Progress
 from tuning.reporting.tables import locked, write_tables
@@ -64,7 +64,7 @@ def run(options: Options, reuse_actors: bool = True) -> int:
         stack.enter_context(stop.listening())  # again: Ray has put its own handlers in between
         records = [MethodRecords(options.records_of(s.method.name)) for s in plan.spaces]
         for record in records:
-            stack.enter_context(sole(record.place))
+            stack.enter_context(exclusive_lock(record.storage))
         if not options.resume:
             check_new(options)  # again: nobody else can come in between now
         asked = [definition(options, space, asdict(environment)) for space in plan.spaces]
@@ -154,7 +154,7 @@ def _search(
                 export_done()
 
         def work_of(tried: Tried) -> dict[str, Any]:
-            return _work(tried, options, resources.whole_gpu if tried.short else resources)
+            return _work(tried, options, resources.whole_gpu if tried.oom_reason else resources)
 
         queue = engine.Queue(searches, count, work_of, stop, changed)
         engine.run(queue, resources, reuse_actors)
@@ -175,14 +175,14 @@ def _work(tried: Tried, options: Options, resources: Resources) -> dict[str, Any
         baseline=read_baseline(options.baseline),
     )
     runs = [
-        {"folder": str(folder.place), "key": key}
+        {"folder": str(folder.storage), "key": key}
         for folder, key in zip(tried.folders, tried.keys, strict=True)
     ]
     return {"runs": runs, "options": asdict(run_options), "gpu_share": resources.gpus}
 
 
 def _export(searches: list[MethodSearch], options: Options, resources: Resources) -> None:
-    with watched(place(options.results)), locked(options.results):
+    with storage_errors(open_storage(options.results)), locked(options.results):
         for search in searches:
             export_method(search, options, resources)
         write_tables(options.results)

@@ -19,11 +19,11 @@ from core.training.run import Row, Run
 from core.training.steps import BatchTooLarge
 from datasets.benchmark import Benchmark, Meter
 from tuning import selection
-from tuning.records.records import RunFolder
-from tuning.records.storage import StorageFailed
+from tuning.records.records import RunRecord
+from tuning.records.storage import StorageError
 from tuning.selection import Score
 
-SHORT_OF_MEMORY = "short_of_memory"  # the status of a configuration that takes a whole GPU next
+OUT_OF_MEMORY = "out_of_memory"  # the status of a configuration that takes a whole GPU next
 STORAGE_FAILED = "storage_failed"  # of one whose record could not be kept
 
 
@@ -57,7 +57,7 @@ class RecordedRun:
         options: The study's options for its runs.
     """
 
-    def __init__(self, folder: RunFolder, key: TrialKey, options: RunOptions) -> None:
+    def __init__(self, folder: RunRecord, key: TrialKey, options: RunOptions) -> None:
         self.folder = folder
         self.key = key
         self.options = options
@@ -145,7 +145,7 @@ class RecordedRun:
         self._write_predictions(run, test)
         if self.options.keep_model:
             weights = {n: t.contiguous().cpu() for n, t in run.model.state_dict().items()}
-            with self.folder.replacing("model.safetensors") as new:
+            with self.folder.atomic_write("model.safetensors") as new:
                 save_file(weights, new)
         validation = self.rows[best.epoch - 1]["validation"]
         return {
@@ -171,7 +171,7 @@ class RecordedRun:
         for name, meter in meters.items():
             columns = {column: tensor.numpy() for column, tensor in meter.predictions().items()}
             tables.append(pd.DataFrame({"split": name, **columns}))
-        with self.folder.replacing("predictions.parquet") as new:
+        with self.folder.atomic_write("predictions.parquet") as new:
             pd.concat(tables).to_parquet(new, index=False)
 
 
@@ -183,7 +183,7 @@ class EpochReport:
         rows: The epoch's row of each training seed, without test metrics.
         score: The epoch's score, averaged over the seeds; None where it is not eligible.
         status: Empty while the configuration goes on; else how it ended, or
-            :data:`SHORT_OF_MEMORY` or :data:`STORAGE_FAILED`, which do not end it.
+            :data:`OUT_OF_MEMORY` or :data:`STORAGE_FAILED`, which do not end it.
         reason: Why it failed.
     """
 
@@ -205,7 +205,7 @@ class TrialRunner:
         self.options = RunOptions(**work["options"])
         self.share = float(work.get("gpu_share", 0))
         self.runs = [
-            RecordedRun(RunFolder(run["folder"]), TrialKey.from_dict(run["key"]), self.options)
+            RecordedRun(RunRecord(run["folder"]), TrialKey.from_dict(run["key"]), self.options)
             for run in work["runs"]
         ]
         self.rule = selection.rule(self.options.rule)
@@ -228,16 +228,16 @@ class TrialRunner:
             step.status = self._status(step.score, bool(seen[0]["eligible"]))
             if step.status:
                 self._finish(step.status)
-        except StorageFailed as error:  # which tells nothing about the configuration
+        except StorageError as error:  # which tells nothing about the configuration
             return EpochReport([], None, STORAGE_FAILED, str(error))
         except Exception as error:  # recorded with its reason; the search goes on
             reason = f"{type(error).__name__}: {error}"
-            status = SHORT_OF_MEMORY if self._fits_a_whole_gpu(error) else "failed"
+            status = OUT_OF_MEMORY if self._fits_a_whole_gpu(error) else "failed"
             if status == "failed":
                 self._finish(status, reason)
             else:
                 for run in self.runs:
-                    run.folder.write_short(reason)
+                    run.folder.write_oom_reason(reason)
             rows = [run.rows[-1] for run in self.runs if run.rows]
             return EpochReport(rows, None, status, reason)
         return step
@@ -248,7 +248,7 @@ class TrialRunner:
         return (
             isinstance(cause, torch.OutOfMemoryError)
             and 0 < self.share < 1
-            and not any(run.folder.short for run in self.runs)
+            and not any(run.folder.oom_reason for run in self.runs)
         )
 
     def _status(self, score: Score | None, eligible: bool) -> str:

@@ -10,13 +10,13 @@ from common.errors import UserError
 from tuning.records.records import (
     STATE,
     MethodRecords,
-    RunFolder,
+    RunRecord,
     check_writable,
     differences,
     read_json,
     write_json,
 )
-from tuning.records.storage import StorageFailed, replacing
+from tuning.records.storage import StorageError, atomic_write
 
 ROWS = [{"epoch": 1}, {"epoch": 2}]
 COMPLETED = {"status": "completed", "reason": "", "rows": ROWS}
@@ -34,7 +34,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_json(path, object())
 
     def broken() -> None:
-        with replacing(path) as new:
+        with atomic_write(path) as new:
             new.write_text("half")
             raise RuntimeError
 
@@ -45,7 +45,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
 
 
 def test_end_is_written_once_and_a_late_writer_cannot_shorten_it(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
+    folder = RunRecord(tmp_path / "run")
     folder.write_rows(ROWS, [])
     folder.write_state("last", state(2))
     folder.write_end(COMPLETED)
@@ -58,7 +58,7 @@ def test_end_is_written_once_and_a_late_writer_cannot_shorten_it(tmp_path: Path)
 
 
 def test_a_late_copy_of_a_run_that_went_on_elsewhere_changes_nothing(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
+    folder = RunRecord(tmp_path / "run")
     folder.write_rows(ROWS, ROWS)
     folder.write_state("last", state(len(ROWS)))
     folder.write_rows(ROWS[:1], ROWS[:1])
@@ -76,9 +76,9 @@ def test_a_late_copy_of_a_run_that_went_on_elsewhere_changes_nothing(tmp_path: P
 
 
 def test_a_place_that_does_not_answer_is_no_damaged_state(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = RunRecord(tmp_path)
     (tmp_path / "last.pt").symlink_to(tmp_path / "last.pt")  # fails to open, as a lost mount does
-    with pytest.raises(StorageFailed, match="cannot read or write"):
+    with pytest.raises(StorageError, match="cannot read or write"):
         folder.state("last")
 
 
@@ -86,7 +86,7 @@ def test_a_place_that_does_not_answer_is_no_damaged_state(tmp_path: Path) -> Non
     "damage", [b"", b"{", b"{}", b"[]", b"7", b"\xff\xfe", b"PK\x03\x04 not a state"]
 )
 def test_damaged_files_count_as_absent(damage: bytes, tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
+    folder = RunRecord(tmp_path / "run")
     folder.write_state("last", state(1))
     for name in ("last.pt", "rows.json", "audit.json", "end.json", "run.json"):
         (folder.path / name).write_bytes(damage)
@@ -98,7 +98,7 @@ def test_damaged_files_count_as_absent(damage: bytes, tmp_path: Path) -> None:
 
 
 def test_a_state_with_a_flipped_bit_counts_as_absent(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = RunRecord(tmp_path)
     folder.write_state("last", state(1))
     data = bytearray((tmp_path / "last.pt").read_bytes())
     place = data.index(torch.arange(4.0).numpy().tobytes())
@@ -108,13 +108,13 @@ def test_a_state_with_a_flipped_bit_counts_as_absent(tmp_path: Path) -> None:
 
 
 def test_states_of_others_are_not_unpickled(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = RunRecord(tmp_path)
     torch.save({**state(1), "code": Path}, tmp_path / "last.pt")
     assert folder.state("last") is None
 
 
 def test_states_come_back_as_they_were(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = RunRecord(tmp_path)
     folder.write_state("last", state(3))
     found = folder.state("last")
     assert found is not None

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from tuning.records.storage import IMPATIENT, Place, check_usable, place
+from tuning.records.storage import SHORT_TIMEOUTS, Storage, check_storage, open_storage
 
 
 @pytest.fixture(scope="module")
@@ -41,30 +41,30 @@ def s3() -> Iterator[str]:
     server.communicate(timeout=30)
 
 
-def bucket(address: str, monkeypatch: pytest.MonkeyPatch, name: str) -> Place:
+def bucket(address: str, monkeypatch: pytest.MonkeyPatch, name: str) -> Storage:
     for variable, value in (
         ("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"),
         ("AWS_EC2_METADATA_DISABLED", "true"),
     ):  # fmt: skip
         monkeypatch.setenv(variable, value)
     options = f"scheme=http&endpoint_override={address}&region=us-east-1"
-    return place(f"s3://records/{name}?{options}&allow_bucket_creation=true")
+    return open_storage(f"s3://records/{name}?{options}&allow_bucket_creation=true")
 
 
 @pytest.fixture(params=["folder", "bucket"])
 def somewhere(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Place:
+) -> Storage:
     """An empty place of each kind."""
     if request.param == "folder":
-        return place(tmp_path / "records")
+        return open_storage(tmp_path / "records")
     address = request.getfixturevalue("s3")
     found = bucket(address, monkeypatch, tmp_path.name)
     found.store.create_dir("records")  # type: ignore[attr-defined]  # the bucket itself
     return found
 
 
-def test_what_is_written_is_read(somewhere: Place) -> None:
+def test_what_is_written_is_read(somewhere: Storage) -> None:
     assert somewhere.read("a") is None
     assert not somewhere.exists("a")
     somewhere.write("a", b"1")
@@ -77,7 +77,7 @@ def test_what_is_written_is_read(somewhere: Place) -> None:
     assert somewhere.read("a/b") is None
 
 
-def test_names_are_the_first_parts(somewhere: Place) -> None:
+def test_names_are_the_first_parts(somewhere: Storage) -> None:
     assert somewhere.names() == []
     for name in ("b", "runs/2/end.json", "runs/1/run.json", "runs/1/end.json"):
         somewhere.write(name, b"{}")
@@ -86,7 +86,7 @@ def test_names_are_the_first_parts(somewhere: Place) -> None:
     assert (somewhere / "runs/1").names() == ["end.json", "run.json"]
 
 
-def test_deleting(somewhere: Place) -> None:
+def test_deleting(somewhere: Storage) -> None:
     somewhere.delete("absent")
     somewhere.write("x/a", b"1")
     somewhere.write("x/b", b"1")
@@ -99,13 +99,13 @@ def test_deleting(somewhere: Place) -> None:
     deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.binary(max_size=3000), name=st.from_regex(r"[A-Za-z0-9_.-]{1,30}", fullmatch=True))
-def test_any_bytes_under_any_key(somewhere: Place, data: bytes, name: str) -> None:
+def test_any_bytes_under_any_key(somewhere: Storage, data: bytes, name: str) -> None:
     if name.strip(".") and not name.startswith(".new-"):
         (somewhere / "any").write(name, data)
         assert (somewhere / "any").read(name) == data
 
 
-def test_a_state_goes_and_comes_back_by_memory_alone(somewhere: Place) -> None:
+def test_a_state_goes_and_comes_back_by_memory_alone(somewhere: Storage) -> None:
     """As records would store it: no file between, nothing unpickled."""
     state = {"epochs_done": 3, "model": {"w": torch.arange(6.0).reshape(2, 3)}}
     written = io.BytesIO()
@@ -117,7 +117,7 @@ def test_a_state_goes_and_comes_back_by_memory_alone(somewhere: Place) -> None:
     assert torch.equal(found["model"]["w"], state["model"]["w"])  # type: ignore[index]
 
 
-def test_a_reader_never_sees_half(somewhere: Place) -> None:
+def test_a_reader_never_sees_half(somewhere: Storage) -> None:
     versions = [json.dumps({"rows": [number] * 20_000}).encode() for number in range(4)]
     somewhere.write("rows.json", versions[0])
 
@@ -135,18 +135,18 @@ def test_a_reader_never_sees_half(somewhere: Place) -> None:
     assert seen <= set(versions)
 
 
-def test_it_travels_to_another_process(somewhere: Place) -> None:
+def test_it_travels_to_another_process(somewhere: Storage) -> None:
     somewhere.write("a", b"1")
     assert pickle.loads(pickle.dumps(somewhere)).read("a") == b"1"
 
 
-def test_a_usable_place_is_left_as_it_was(somewhere: Place) -> None:
-    check_usable(somewhere)
+def test_a_usable_place_is_left_as_it_was(somewhere: Storage) -> None:
+    check_storage(somewhere)
     assert somewhere.names() == []
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
-    where = place(tmp_path)
+    where = open_storage(tmp_path)
     where.write("a", b"old")
     with pytest.raises(TypeError):
         where.write("a", "text")  # type: ignore[arg-type]
@@ -158,45 +158,45 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scheme", ["s3", "gs", "s4"])
 def test_credentials_are_refused_and_not_told(scheme: str, secret: str) -> None:
     with pytest.raises(UserError, match="without credentials") as refused:
-        place(f"{scheme}://user:{secret}@bucket/x")
+        open_storage(f"{scheme}://user:{secret}@bucket/x")
     assert secret not in str(refused.value)
 
 
 @pytest.mark.parametrize(("url", "expected"), [("s3://", "s3://BUCKET/"), ("gs:///x", "gs://BUCK")])
 def test_a_url_without_a_bucket_is_refused(url: str, expected: str) -> None:
     with pytest.raises(UserError, match=f"received '{url}', expected {expected}"):
-        place(url)
+        open_storage(url)
 
 
 def test_a_check_asks_google_for_seconds_only() -> None:
-    def limit(where: Place) -> object:
+    def limit(where: Storage) -> object:
         _, (options,) = where.store.__reduce__()  # type: ignore[attr-defined]
         return options["retry_time_limit"]
 
-    where = place("gs://bucket/x")
+    where = open_storage("gs://bucket/x")
     assert limit(where) is None
-    assert limit(where.impatient()) == timedelta(seconds=10)
-    assert str(where.impatient()) == str(where)
+    assert limit(where.with_short_timeouts()) == timedelta(seconds=10)
+    assert str(where.with_short_timeouts()) == str(where)
 
 
 def test_a_silent_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """It listens and never answers; by default pyarrow asks a hundred seconds."""
-    monkeypatch.setitem(IMPATIENT["s3"], "request_timeout", 1.0)
+    monkeypatch.setitem(SHORT_TIMEOUTS["s3"], "request_timeout", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         where = bucket(f"127.0.0.1:{server.getsockname()[1]}", monkeypatch, "x")
         with pytest.raises(UserError, match=r"cannot write in .*Timeout was reached"):
-            check_usable(where)
+            check_storage(where)
 
 
 def test_a_place_that_cannot_be_used_is_refused(
     tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UserError, match="begins with s3:// or gs://"):
-        place("ftp://somewhere/records")
+        open_storage("ftp://somewhere/records")
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write in"):
-        check_usable(place(tmp_path / "file"))
+        check_storage(open_storage(tmp_path / "file"))
     absent = bucket(s3, monkeypatch, "x")
     absent.path = "no-such-bucket/x"  # type: ignore[attr-defined]
     with pytest.raises(UserError, match=r"cannot write in 's3://no-such-bucket/x[?]"):
-        check_usable(absent)
+        check_storage(absent)

@@ -18,7 +18,7 @@ from tuning.cluster.capacity import Capacity
 from tuning.cluster.engine import Queue
 from tuning.options import Options
 from tuning.records.records import MethodRecords
-from tuning.records.storage import StorageFailed
+from tuning.records.storage import StorageError
 from tuning.resources import Resources
 from tuning.search.method_search import MethodSearch
 from tuning.search.searchers import TPESearcher
@@ -67,10 +67,10 @@ def test_resumed_search_has_the_asked_trials_and_knows_all(tmp_path: Path) -> No
     train(first, unfinished, epochs=1)
     (ended,) = first.trials[0].folders
     for name in ("rows.json", "last.pt"):  # as if it had been killed before it dropped them
-        ended.place.write(name, b"[]")
+        ended.storage.write(name, b"[]")
 
     second = search_of(tmp_path)
-    assert ended.place.names() == ["end.json", "run.json"]
+    assert ended.storage.names() == ["end.json", "run.json"]
     assert [t.status for t in second.trials.values()][:4] == [
         t.status for t in first.trials.values()
     ][:4]
@@ -153,7 +153,7 @@ def test_a_record_that_cannot_be_kept_ends_the_study_and_fails_nothing(tmp_path:
     again = search.next_work()
     assert again is not None
     assert again is tried
-    with pytest.raises(StorageFailed, match="no room"):
+    with pytest.raises(StorageError, match="no room"):
         search.report(again, lost)
     assert again.folders[0].end is None
 

@@ -16,8 +16,8 @@ from tests.support.command import ROOT, copied_project, core, environment, tune,
 from tests.support.undisturbed import ERM, JTT, RUNS, TIMES, once
 from tests.support.undisturbed import undisturbed as undisturbed
 from tuning.cli.main import main
-from tuning.records.lock import sole
-from tuning.records.storage import place
+from tuning.records.lock import exclusive_lock
+from tuning.records.storage import open_storage
 from tuning.resources import local_nodes
 
 QUICK = ["--dataset", "colored_digits", "--trials", "3", "--seeds", "2", "--epochs", "4"]
@@ -129,7 +129,7 @@ def test_resume_of_a_finished_study_runs_nothing_again(study: Path, tmp_path: Pa
     before = {path: path.stat().st_mtime_ns for path in records.rglob("end.json")}
     table = (study / "colored_digits" / "table.csv").read_text()
     arguments = ["--method", "erm", "rwg", *QUICK, "--keep-models", "--results", study]
-    with sole(place(str(records / "colored_digits" / "rwg"))):
+    with exclusive_lock(open_storage(str(records / "colored_digits" / "rwg"))):
         refused = tune([*arguments, "--resume"])
     assert refused.code == 2
     assert "another command is running the study" in refused.err

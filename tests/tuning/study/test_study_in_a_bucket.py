@@ -18,12 +18,12 @@ from tests.support.undisturbed import undisturbed as undisturbed
 from tests.tuning.records.test_storage import s3 as s3
 from tuning.cli.main import main
 from tuning.records import lock
-from tuning.records.lock import LOCK, sole
-from tuning.records.storage import Bucket, place
+from tuning.records.lock import LOCK, exclusive_lock
+from tuning.records.storage import ObjectStorage, open_storage
 
 
 @pytest.fixture
-def bucket(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+def bucket(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStorage:
     """An empty bucket, reached as users reach theirs: by the environment."""
     for name, value in (
         ("AWS_ENDPOINT_URL", f"http://{s3}"), ("AWS_REGION", "us-east-1"),
@@ -31,8 +31,8 @@ def bucket(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:
         ("AWS_EC2_METADATA_DISABLED", "true"),
     ):  # fmt: skip
         monkeypatch.setenv(name, value)
-    found = place(f"s3://{tmp_path.name.replace('_', '-')}?allow_bucket_creation=true")
-    assert isinstance(found, Bucket)
+    found = open_storage(f"s3://{tmp_path.name.replace('_', '-')}?allow_bucket_creation=true")
+    assert isinstance(found, ObjectStorage)
     found.store.create_dir(found.path)
     return found
 
@@ -42,7 +42,7 @@ def ended(runs: Any) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_killed_and_resumed(bucket: Bucket, undisturbed: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed(bucket: ObjectStorage, undisturbed: Path, tmp_path: Path) -> None:
     url = f"s3://{bucket.path}/records"
     results = tmp_path / "results"
     arguments = [*ERM, "--storage", url, "--results", str(results)]
@@ -58,7 +58,10 @@ def test_killed_and_resumed(bucket: Bucket, undisturbed: Path, tmp_path: Path) -
     family = descendants(process.pid)
     for number in family:
         os.kill(number, signal.SIGSTOP)
-    with pytest.raises(UserError) as second, sole(place(f"{url}/colored_digits/erm")):
+    with (
+        pytest.raises(UserError) as second,
+        exclusive_lock(open_storage(f"{url}/colored_digits/erm")),
+    ):
         pass  # a lock in the bucket, not on this machine
     assert f"another command is running the study in '{url}" in str(second.value)
     assert f"process {process.pid} on {socket.gethostname()}" in str(second.value)
@@ -82,37 +85,43 @@ def test_killed_and_resumed(bucket: Bucket, undisturbed: Path, tmp_path: Path) -
 
 
 def test_a_lock_is_held_by_one_and_ends_with_its_holder(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    bucket: ObjectStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     where = bucket / "locked"
-    with sole(where), pytest.raises(UserError, match="another command"), sole(where):
+    with (
+        exclusive_lock(where),
+        pytest.raises(UserError, match="another command"),
+        exclusive_lock(where),
+    ):
         pass
     assert where.names() == []
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
                           capture_output=True, text=True, check=True)  # fmt: skip
     mine = {"token": "t", "host": socket.gethostname(), "process": int(gone.stdout)}
     lock._beat(where, mine)
-    with sole(where):  # its process has ended
+    with exclusive_lock(where):  # its process has ended
         pass
     elsewhere = {**mine, "host": "elsewhere"}
     lock._beat(where, elsewhere)
-    with pytest.raises(UserError, match="on elsewhere"), sole(where):
+    with pytest.raises(UserError, match="on elsewhere"), exclusive_lock(where):
         pass
     reused = {**mine, "process": os.getpid()}  # by another process, after a restart
     monkeypatch.setattr(lock, "STALE", 0.0)
     for holder in (elsewhere, reused):  # no sign of life for long
         lock._beat(where, holder)
-        with sole(where):
+        with exclusive_lock(where):
             pass
     where.write(LOCK, b"damaged")
-    with sole(where):
+    with exclusive_lock(where):
         pass
 
 
-def test_a_holder_gives_signs_of_life(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_holder_gives_signs_of_life(
+    bucket: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lock, "BEAT", 0.05)
     where = bucket / "beating"
-    with sole(where):
+    with exclusive_lock(where):
         first = where.read(LOCK)
         time.sleep(0.5)
         assert where.read(LOCK) != first

@@ -14,8 +14,8 @@ from tests.support.command import copied_project, tune_in
 from tests.tuning.search.test_method_search import search_of
 from tests.tuning.test_resources import start_with_gpu, stop
 from tests.tuning.worker.test_recorded_run import folders, numbers, work
-from tuning.records.records import RunFolder
-from tuning.worker.recorded_run import SHORT_OF_MEMORY, EpochReport, TrialRunner
+from tuning.records.records import RunRecord
+from tuning.worker.recorded_run import OUT_OF_MEMORY, EpochReport, TrialRunner
 
 TRAIN_EPOCH = Run.train_epoch
 
@@ -39,7 +39,7 @@ def test_it_goes_on_with_a_whole_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyP
     given = work(tmp_path / "a")
     (folder,) = folders(given)
     step = run_out({**given, "gpu_share": 0.25}, monkeypatch)
-    assert step.status == SHORT_OF_MEMORY
+    assert step.status == OUT_OF_MEMORY
     assert folder.end is None
     before = folder.rows()
     again = TrialRunner({**given, "gpu_share": 1.0})
@@ -71,7 +71,7 @@ def test_who_has_a_whole_gpu_or_none_fails_at_once(
 
 def test_a_second_time_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = work(tmp_path)
-    assert run_out({**given, "gpu_share": 0.5}, monkeypatch).status == SHORT_OF_MEMORY
+    assert run_out({**given, "gpu_share": 0.5}, monkeypatch).status == OUT_OF_MEMORY
     assert run_out({**given, "gpu_share": 0.5}, monkeypatch).status == "failed"  # wrongly handed
     (folder,) = folders(given)
     assert folder.end is not None
@@ -83,9 +83,9 @@ def test_it_waits_for_a_whole_gpu_also_after_a_resume(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=1, search="random")
     tried = search.next_work()
     assert tried is not None
-    tried.folders[0].write_short("OutOfMemoryError: too large")  # as its actor does
+    tried.folders[0].write_oom_reason("OutOfMemoryError: too large")  # as its actor does
     assert not search.report(
-        tried, EpochReport([], None, SHORT_OF_MEMORY, "OutOfMemoryError: too large")
+        tried, EpochReport([], None, OUT_OF_MEMORY, "OutOfMemoryError: too large")
     )
     assert not tried.finished
     for session in (search, search_of(tmp_path, trials=1, search="random")):
@@ -148,7 +148,7 @@ def test_a_study_on_shares(declared_gpu: str, tmp_path: Path) -> None:
     share, whole = (part.device_hours / part.seconds * 3600 for part in (small, retried))
     assert share.round(6).eq(0.5).all()
     assert whole.round(6).eq(1.0).all()
-    runs = [RunFolder(p.parent) for p in (tmp_path / "results.records").rglob("end.json")]
+    runs = [RunRecord(p.parent) for p in (tmp_path / "results.records").rglob("end.json")]
     marked = [json.dumps(run.end).count('"retried_whole_gpu": true') for run in runs]
     assert sum(marked) in (1, 2)  # the trial, and its seed if it won
-    assert not list((tmp_path / "results.records").rglob("short.json"))
+    assert not list((tmp_path / "results.records").rglob("oom.json"))

@@ -18,7 +18,7 @@ from core.recipe import method as methods
 from core.recipe.trial_key import make_key
 from core.training.run import Run
 from datasets.benchmark import Meter
-from tuning.records.records import RunFolder
+from tuning.records.records import RunRecord
 from tuning.worker.recorded_run import STORAGE_FAILED, EpochReport, TrialRunner
 
 
@@ -47,8 +47,8 @@ def numbers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
-def folders(given: dict[str, Any]) -> list[RunFolder]:
-    return [RunFolder(Path(run["folder"])) for run in given["runs"]]
+def folders(given: dict[str, Any]) -> list[RunRecord]:
+    return [RunRecord(Path(run["folder"])) for run in given["runs"]]
 
 
 def test_killed_after_any_epoch_goes_on_to_the_same_rows(tmp_path: Path) -> None:
