@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import torch
 
 import datasets
+from common.arguments import Parser
 from common.errors import UserError
 from core.environment import PRECISIONS, detect
 from core.recipe import method as methods
-from core.recipe.assignments import Parser, check_epochs, pairs, read_baseline
+from core.recipe.assignments import check_epochs, pairs, read_baseline
 from core.recipe.trial_key import make_key
 from core.training.run import NotFinite, Row, Run
 from core.training.steps import BatchTooLarge

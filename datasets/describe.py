@@ -12,13 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 import datasets
+from common.arguments import Parser
 from common.errors import UserError
 from datasets.benchmark import SPLITS, Benchmark
 from datasets.groups.base import GroupBenchmark, Groups
 from datasets.groups.table import TableBenchmark
 from datasets.multitask.base import TaskBenchmark
 from datasets.on_disk import OnDisk
-from datasets.prepare import Parser
 
 ACCURACY = 0.8  # at which the noise of a small group is told
 

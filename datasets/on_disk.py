@@ -6,8 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from common.errors import truncate_problems
 from datasets.benchmark import Benchmark
-from datasets.storage.array_cache import Cached, Writer, cached, shortened
+from datasets.storage.array_cache import Cached, Writer, cached
 
 
 class OnDisk(Benchmark):
@@ -71,17 +72,17 @@ class OnDisk(Benchmark):
         """The arrays, built when first used on a node.
 
         Raises:
-            Problems: What is missing or damaged.
+            ValidationErrors: What is missing or damaged.
         """
         if not self.folder.is_dir():  # before the settings, which ask for a vocabulary
-            raise shortened(self.problems() or [f"{self.folder}: missing"])
+            raise truncate_problems(self.problems() or [f"{self.folder}: missing"])
         settings = {"version": self.version, **self.settings()}
         return cached(self.cache_name, self.data_root, self.sources(), settings, self._build)
 
     def _build(self, writer: Writer) -> None:
         problems = self.problems()
         if problems:
-            raise shortened(problems)
+            raise truncate_problems(problems)
         self.build(writer)
 
     @cached_property

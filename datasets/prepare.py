@@ -5,15 +5,16 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import datasets
-from common.errors import UserError, ValidationErrors, suggest_name, unknown_name_message
+from common.arguments import Parser
+from common.errors import UserError, ValidationErrors, unknown_name_message
+from common.files import lock_file, wrap_os_errors
 from datasets.fetch.archives import extract, is_archive
 from datasets.fetch.http import download
 from datasets.fetch.sources import SOURCES, Source, mirrored, read_sources
 from datasets.on_disk import OnDisk
-from datasets.storage.array_cache import counted, damage, discard, explained, folder_of, locked
+from datasets.storage.array_cache import damage, discard, folder_of
 from datasets.storage.texts import NoTokenizer
 
 SHOWN = 50  # problems of a data set that are printed one by one
@@ -31,18 +32,6 @@ examples:
   python -m datasets.prepare civilcomments --data-root data --check
   python -m datasets.prepare waterbirds --data-root data --download --source http://mirror/birds/
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line and exit with code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print one line, with the nearest right option."""
-        given = message.removeprefix("unrecognized arguments: ").split()[0]
-        if given != message.split()[0]:
-            known = [name for action in self._actions for name in action.option_strings]
-            message = f"unknown option '{given}'{suggest_name(given, known)}"
-        self.exit(2, f"error: {message}\n")
 
 
 def parser() -> Parser:
@@ -136,7 +125,7 @@ def _run(name: str, options: argparse.Namespace) -> int:
     if len(found) > SHOWN:
         print(f"{name}: ... and {len(found) - SHOWN:,} more", file=sys.stderr)
     if found:
-        print(f"{name}: not complete: {counted(found):,} missing or damaged", file=sys.stderr)
+        print(f"{name}: not complete: {len(found):,} missing or damaged", file=sys.stderr)
         return 1
     assert isinstance(benchmark, OnDisk)
     print(f"{name}: complete ({benchmark.folder})")
@@ -169,10 +158,10 @@ def prepare(benchmark: OnDisk, options: argparse.Namespace) -> list[str]:
     """Fetch, organise and cache a data set; return what is missing or damaged then."""
     root = benchmark.data_root
     hint = "free some room, and give the same command again"
-    with explained(root, hint):
+    with wrap_os_errors(root, hint):
         root.mkdir(parents=True, exist_ok=True)
         lock = root / f".{benchmark.folder.name}.prepare.lock"
-        with locked(lock, f"{benchmark.name}: another process prepares it"):
+        with lock_file(lock, f"{benchmark.name}: another process prepares it"):
             if options.download and benchmark.problems():
                 fetch(benchmark, sources(benchmark, options))
                 benchmark = type(benchmark)(root)  # forgets what it read before

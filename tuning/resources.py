@@ -18,6 +18,7 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError, RpcError
 
 from common.errors import UserError
+from common.project import ROOT, SOURCE_FOLDERS
 from datasets.groups.folder import VARIABLE as FOLDER
 from tuning.cluster.ray_environment import protect_token
 from tuning.doctor import node_facts
@@ -25,10 +26,8 @@ from tuning.options import AUTO, Gpus
 
 SHARES = (1.0, 0.5, 0.25, 0.125)  # of a GPU: those that fill it
 CONTEXT = 512 * 1024**2  # bytes, about, that a process holds of a GPU beside torch's own memory
-ROOT = Path(__file__).resolve().parent.parent
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-TRAVELS = ("common", "core", "datasets", "search_spaces", "tuning")  # what trials run and read
-MOST_CODE = 50 * 2**20  # bytes of it
+MOST_CODE = 50 * 2**20  # bytes of the source folders
 # Where an object store is, for workers on other machines; what opens it lies there already.
 STORE = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 LOCAL = "local"  # the address of a cluster that a command starts and ends
@@ -254,7 +253,7 @@ def travelling_code() -> dict[str, Any]:
     """
     files = [
         path
-        for name in TRAVELS
+        for name in SOURCE_FOLDERS
         for path in (ROOT / name).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     ]
@@ -263,11 +262,11 @@ def travelling_code() -> dict[str, Any]:
     if total > MOST_CODE:
         largest = max(sizes, key=lambda path: sizes[path])
         raise UserError(
-            f"the code that goes to the workers, {', '.join(TRAVELS)}, has {total / 2**20:.0f} MiB,"
-            f" expected at most {MOST_CODE / 2**20:.0f}: move '{largest.relative_to(ROOT)}' and "
-            "the like out of these folders"
+            f"the code that goes to the workers, {', '.join(SOURCE_FOLDERS)}, has "
+            f"{total / 2**20:.0f} MiB, expected at most {MOST_CODE / 2**20:.0f}: move "
+            f"'{largest.relative_to(ROOT)}' and the like out of these folders"
         )
-    others = [f"/{path.name}" for path in ROOT.iterdir() if path.name not in TRAVELS]
+    others = [f"/{path.name}" for path in ROOT.iterdir() if path.name not in SOURCE_FOLDERS]
     here = os.getcwd()
 
     def enter() -> None:  # a model's folder, say, may be named from there

@@ -1,30 +1,13 @@
-"""What both command lines share: a parser with kind errors, and ``--set key=value``."""
+"""Options that several commands share: ``--set key=value``, ``--epochs`` and ``--baseline``."""
 
-import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import yaml
 
-from common.errors import UserError, ValidationErrors, suggest_name
+from common.errors import UserError, ValidationErrors
 from common.hyperparameters import Hyperparameters
-from core.recipe.method import read_yaml
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, name the nearest right option and exit with code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print one line and exit with code 2."""
-        found = re.match(r"unrecognized arguments: (\S+)", message)
-        if found:
-            given = found.group(1).split("=")[0]
-            known = [option for action in self._actions for option in action.option_strings]
-            kind = "option" if given.startswith("-") else "argument"
-            message = f"unknown {kind} '{given}'{suggest_name(given, known)}"
-        self.exit(2, f"error: {message}\n")
+from common.yaml_files import parse_yaml
 
 
 def check_epochs(config: Hyperparameters, epochs: int | None) -> None:
@@ -58,14 +41,14 @@ def pairs(texts: Sequence[str]) -> Hyperparameters:
     """Return the values of ``key=value`` arguments, read as YAML scalars.
 
     Raises:
-        Problems: If one is not of that form, or a key stands twice with different values.
+        ValidationErrors: If one is not of that form, or a key stands twice with different values.
     """
     found: Hyperparameters = {}
     problems = []
     for text in texts:
         name, sign, value_text = text.partition("=")
         try:
-            value = read_yaml(value_text)
+            value = parse_yaml(value_text)
         except (yaml.YAMLError, ValueError):
             value = None
         if not sign or not name or not isinstance(value, (bool, int, float, str)):

@@ -7,18 +7,16 @@ these for one benchmark), ``grid`` and ``published`` (published grid and best va
 """
 
 import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import datasets
 from common import hyperparameters as hyperparameter_files
 from common.errors import UserError, ValidationErrors, suggest_name, unknown_name_message
 from common.hyperparameters import Hyperparameter, Hyperparameters
+from common.yaml_files import read_yaml_file
 from core import models
 from core.recipe import recipe as recipes
 from core.recipe.recipe import Recipe
@@ -81,39 +79,6 @@ class Method:
             )
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which 1e-3 is a number and a key may stand only once."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
-
-
-def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    twice = sorted({str(key) for key in keys if keys.count(key) > 1})
-    if twice:
-        raise yaml.MarkedYAMLError(
-            problem=f"key {', '.join(twice)} stands twice", problem_mark=node.start_mark
-        )
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
-
-
-def read_yaml(text: str) -> Any:
-    """Return what a YAML text holds.
-
-    Raises:
-        yaml.YAMLError: If it is malformed.
-    """
-    return yaml.load(text, Loader=_Loader)
-
-
 def names(folder: Path = FOLDER) -> list[str]:
     """Return the names of all methods, sorted."""
     found = (path for path in folder.glob("*.yaml") if path.is_file())
@@ -125,17 +90,15 @@ def load(name: str, folder: Path = FOLDER) -> Method:
 
     Raises:
         UserError: If there is no such method.
-        Problems: If the file has mistakes: all of them at once.
+        ValidationErrors: If the file has mistakes: all of them at once.
     """
     path = folder / f"{name}.yaml"
     if name not in names(folder):
         raise UserError(unknown_name_message("method", name, names(folder)))
     try:
-        text = read_yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
-        raise ValidationErrors(
-            [f"{_short(path)}: malformed YAML: {' '.join(str(error).split())}"]
-        ) from None
+        text = read_yaml_file(path, _short(path))
+    except UserError as error:
+        raise ValidationErrors([str(error)]) from None
     return parse(path, text)
 
 
@@ -143,7 +106,7 @@ def parse(path: Path, text: Any) -> Method:
     """Check and return the method that a file's content describes.
 
     Raises:
-        Problems: If it has mistakes: all of them at once.
+        ValidationErrors: If it has mistakes: all of them at once.
     """
     where = _short(path)
     problems: list[str] = []

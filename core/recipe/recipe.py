@@ -256,7 +256,7 @@ def _value_mistakes(
             return
         hyperparameter = hyperparameters[value]
         if hyperparameter.words:
-            yield f"{where}: hyperparameter '{value}' has no numbers, which this parameter expects"
+            yield f"{where}: hyperparameter '{value}' is not numeric, which this parameter requires"
         elif int in options and not hyperparameter.whole:
             yield (
                 f"{where}: hyperparameter '{value}' is not of whole numbers, which this parameter "

@@ -112,8 +112,8 @@ def make_key(
         environment: Where it computes.
 
     Raises:
-        Problems: If ``config`` names what neither has, or a value breaks a rule or makes no sense
-            in the recipe.
+        ValidationErrors: If ``config`` has unknown names, or a value breaks a rule or makes no
+            sense in the recipe.
     """
     check_config(method, benchmark, config)
     merged = values(method, benchmark, config)
@@ -138,7 +138,7 @@ def check_config(method: Method, benchmark: Benchmark, config: Mapping[str, Scal
     is not.
 
     Raises:
-        Problems: A sentence per mistake.
+        ValidationErrors: A sentence per mistake.
     """
     own = method.hyperparameters(benchmark)
     known = sorted({*own, *SETTINGS})

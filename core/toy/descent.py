@@ -30,8 +30,8 @@ from rich.progress import track
 from scipy.optimize import minimize
 from torch import Tensor
 
+from common.arguments import Parser
 from common.errors import UserError, unknown_name_message
-from core.recipe.assignments import Parser
 from core.registry import components
 from core.weighting import GradientWeighting, GramWeighting, LossWeighting, Weighting, load
 

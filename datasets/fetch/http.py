@@ -11,9 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from common.errors import UserError
+from common.files import DISK_FULL_ERRNOS, hash_file, write_text
 from common.progress import ProgressBar
-from datasets.storage.array_cache import FULL, write_atomic
-from datasets.storage.array_cache import sha256 as checksum
 
 PIECE = 1 << 18
 ATTEMPTS = 5
@@ -41,13 +40,13 @@ def download(url: str, path: Path, sha256: str | None = None) -> None:
             place of data, the disk is full, or the checksum is wrong.
     """
     if path.is_file():
-        if sha256 is None or checksum(path) == sha256:
+        if sha256 is None or hash_file(path) == sha256:
             return
         path.unlink()
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     _fetch_all(url, part)
-    if sha256 is not None and (found := checksum(part)) != sha256:
+    if sha256 is not None and (found := hash_file(part)) != sha256:
         _forget(part)
         raise UserError(
             f"{url}: wrong checksum: received SHA-256 {found}, expected {sha256}; the file was "
@@ -72,7 +71,7 @@ def _fetch_all(url: str, part: Path) -> None:
                 raise UserError(f"{url}: the server answers {error.code} {error.reason}") from None
             reason = f"{error.code} {error.reason}"
         except (_Broken, urllib.error.URLError, http.client.HTTPException, OSError) as error:
-            if isinstance(error, OSError) and error.errno in FULL:
+            if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
                 _forget(part)  # room for whoever needs it; nothing half-written stays
                 raise
             if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS):
@@ -111,7 +110,7 @@ def _fetch(url: str, part: Path) -> None:
         total = start + int(length) if length and length.isdigit() else None
         fresh = {"url": url, "tag": answer.headers.get("ETag") or answer.headers.get(
             "Last-Modified") or ""}  # fmt: skip
-        write_atomic(_note(part), json.dumps(fresh) + "\n")
+        write_text(_note(part), json.dumps(fresh) + "\n")
         with (
             part.open("ab" if resumed else "wb") as out,
             ProgressBar(f"fetching {part.stem}", total, start, size=True) as counter,

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from common.errors import UserError, suggest_name
+from common.yaml_files import read_yaml_file
 from datasets.fetch.archives import is_archive
-from datasets.formats.csv_tables import read_text
 
 SOURCES = Path(__file__).parent / "sources.yaml"
 KEYS = ("url", "file", "to", "sha256")
@@ -38,10 +36,7 @@ def read_sources(path: Path = SOURCES) -> dict[str, list[Source]]:
     Raises:
         UserError: If the file is malformed: the entry is named.
     """
-    try:
-        data = yaml.safe_load(read_text(path)) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: no YAML: {' '.join(str(error).split())}") from None
+    data = read_yaml_file(path) or {}
     if not isinstance(data, dict) or not all(isinstance(part, list) for part in data.values()):
         raise UserError(f"{path}: expected a list of files under the name of each data set")
     return {

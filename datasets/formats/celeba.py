@@ -6,9 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from common.errors import UserError
-from datasets.formats.csv_tables import read_text
-from datasets.storage.array_cache import shortened
+from common.errors import UserError, truncate_problems
+from common.files import read_text
 
 ATTRIBUTES = "list_attr_celeba.txt"
 PARTITION = "list_eval_partition.txt"
@@ -64,7 +63,7 @@ def read_attributes(path: Path) -> pd.DataFrame:
         if len(row) != len(names) + 1
     ]
     if found:
-        raise shortened(found)
+        raise truncate_problems(found)
     table = pd.DataFrame([row[1:] for row in rows], columns=names, index=[row[0] for row in rows])
     wrong = ~table.isin(["1", "-1"]).to_numpy()
     for row, column in np.argwhere(wrong)[:1]:
@@ -91,7 +90,7 @@ def read_partition(path: Path) -> "pd.Series[int]":
         if len(row) != 2 or row[1] not in ("0", "1", "2")
     ]
     if found:
-        raise shortened(found)
+        raise truncate_problems(found)
     splits = pd.Series([int(row[1]) for row in rows], index=[row[0] for row in rows])
     _refuse_twice(path, splits.index)
     return splits

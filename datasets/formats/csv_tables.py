@@ -5,7 +5,6 @@ the attribute, numbered from 0. All texts are UTF-8.
 """
 
 import csv
-import hashlib
 import io
 import warnings
 from collections.abc import Sequence
@@ -15,9 +14,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from common.errors import UserError, suggest_name
+from common.errors import UserError, suggest_name, truncate_problems
+from common.files import hash_text, read_text, write_text
 from datasets.benchmark import SPLITS
-from datasets.storage.array_cache import SHOWN, shortened, write_atomic
 
 COLUMNS = ("id", "filename", "split", "y", "a")
 SPLIT_NUMBERS = {
@@ -103,26 +102,6 @@ def _malformed(text: str, separator: str) -> str:
     return "no table of comma-separated values"
 
 
-def read_text(path: Path) -> str:
-    """Return a file's text.
-
-    Raises:
-        UserError: If it is missing, or not UTF-8: the line is named.
-    """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: missing") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        bad = data[error.start : error.start + 1].hex()
-        raise UserError(f"{path}: line {line}: not UTF-8 (byte 0x{bad})") from None
-
-
 def read_table(path: Path) -> pd.DataFrame:
     """Return a common table with numbers, checked row by row.
 
@@ -154,7 +133,7 @@ def parse(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     found += _rows(path, table, "id", table["id"].duplicated(), "ids that stand once")
     found += _rows(path, table, "filename", table["filename"] == "", "a name")
     if found:
-        raise shortened(found)
+        raise truncate_problems(found)
     if table.empty:
         raise UserError(f"{path}: no rows")
     return table
@@ -195,12 +174,12 @@ def text_of(table: pd.DataFrame) -> str:
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table, whole or not at all."""
-    write_atomic(path, text_of(table))
+    write_text(path, text_of(table))
 
 
 def digest(table: pd.DataFrame) -> str:
     """Return a table's name by content, 16 hexadecimal digits."""
-    return hashlib.sha256(text_of(table).encode()).hexdigest()[:16]
+    return hash_text(text_of(table))
 
 
 def empty_texts(path: Path, texts: pd.Series, what: str = "text") -> list[str]:
@@ -213,10 +192,8 @@ def _rows(
     path: Path, table: pd.DataFrame, column: str, bad: "pd.Series[bool]", expected: str
 ) -> list[str]:
     """Return a sentence for each bad row; the first row after the header is row 1."""
-    rows = table.index[bad.to_numpy(dtype=bool)]
-    found = [
+    return [
         f"{path}: row {row + 1} (id {table['id'][row]}): {column}: "
         f"received '{table[column][row]}', expected {expected}"
-        for row in rows[:SHOWN]
+        for row in table.index[bad.to_numpy(dtype=bool)]
     ]
-    return found + [f"{path}: column {column}: one more bad row"] * (len(rows) - len(found))

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.errors import UserError
-from datasets.formats.csv_tables import read_csv, read_text
-from datasets.storage.array_cache import shortened
+from common.errors import UserError, truncate_problems
+from common.files import read_text
+from datasets.formats.csv_tables import read_csv
 
 LABELS = ("contradiction", "entailment", "neutral")
 FIELDS = ("sentence1", "sentence2", "gold_label")
@@ -112,5 +112,5 @@ def _labelled(path: Path, table: pd.DataFrame) -> pd.DataFrame:
             for row in table.index[kept & (table[field].str.strip() == "")]
         ]
     if found:
-        raise shortened(found)
+        raise truncate_problems(found)
     return table.loc[kept, list(FIELDS[:2])].assign(y=y[kept].astype(np.int64))

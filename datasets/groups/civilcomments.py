@@ -11,13 +11,13 @@ from typing import ClassVar, NoReturn
 import numpy as np
 import pandas as pd
 
-from common.errors import UserError
+from common.errors import UserError, truncate_problems
+from common.files import lock_file, wrap_os_errors
 from datasets.data_card import DataCard
 from datasets.formats import csv_tables as tables
 from datasets.groups.base import Groups
 from datasets.groups.multinli import whole
 from datasets.groups.table import WRITABLE, TextBenchmark
-from datasets.storage.array_cache import explained, locked, shortened
 
 IDENTITIES = ("male", "female", "LGBTQ", "christian", "muslim", "other_religions", "black", "white")
 CLASSES = ("not toxic", "toxic")
@@ -74,8 +74,8 @@ class CivilComments(TextBenchmark):
         if self.table_path.is_file() and self.text_path.is_file():
             return
         with (
-            explained(self.folder, WRITABLE),
-            locked(self.folder / ".prepare.lock", f"{self.name}: in use"),
+            wrap_os_errors(self.folder, WRITABLE),
+            lock_file(self.folder / ".prepare.lock", f"{self.name}: in use"),
         ):
             rows = self._expanded()
             own = rows[list(tables.COLUMNS)]
@@ -158,7 +158,7 @@ def expand(path: Path, grouping: str) -> pd.DataFrame:
     ]
     shares = {name: _shares(path, data[name], found) for name in ("toxicity", *IDENTITIES)}
     if found:
-        raise shortened(found)
+        raise truncate_problems(found)
     mentioned = np.stack([shares[name] >= 0.5 for name in IDENTITIES], axis=1)
     y = (shares["toxicity"] >= 0.5).astype(np.int64)
     parts: list[tuple[np.ndarray, int, np.ndarray]] = []

@@ -19,7 +19,8 @@ from typing import Any
 
 import pandas as pd
 
-from common.errors import UserError
+from common.errors import UserError, truncate_problems
+from common.files import read_text
 from common.hyperparameters import Hyperparameter
 from datasets.benchmark import SPLITS, Inputs, TrainingConfig
 from datasets.data_card import DataCard
@@ -28,7 +29,7 @@ from datasets.groups.base import GroupBenchmark, Groups
 from datasets.groups.celeba import CelebA
 from datasets.groups.civilcomments import CivilComments
 from datasets.groups.table import TextBenchmark, outside
-from datasets.storage.array_cache import Writer, shortened
+from datasets.storage.array_cache import Writer
 from datasets.storage.images import damaged_images, missing_files, read_images, write_images
 
 VARIABLE = "EVENHAND_FOLDER"
@@ -83,7 +84,7 @@ class Folder(TextBenchmark):
         """The table with numbers, and a column ``group``; checked."""
         path = self.table_path
         if not self.folder.is_dir():
-            raise shortened(self.problems())
+            raise truncate_problems(self.problems())
         read = tables.read_csv(path, tables.COLUMNS, optional=("filename",))
         if "text" in read.columns:  # names of files mean nothing then
             names = read.get("filename", pd.Series("", read.index))
@@ -94,7 +95,7 @@ class Folder(TextBenchmark):
             found += outside(path, table["filename"])
         found += tables.contiguous(path, table, "y", 2) + tables.contiguous(path, table, "a", 1)
         if found:
-            raise shortened(found)
+            raise truncate_problems(found)
         classes, attributes = _names(path, table, "y"), _names(path, table, "a")
         self._groups = Groups(classes, attributes)
         table["group"] = len(attributes) * table["y"] + table["a"]
@@ -163,7 +164,7 @@ class Folder(TextBenchmark):
         found = []
         for path in self._named:
             try:
-                if not tables.read_text(path).strip():
+                if not read_text(path).strip():
                     found.append(f"{path}: empty text")
             except UserError as error:
                 found.append(str(error))
@@ -177,7 +178,7 @@ class Folder(TextBenchmark):
         """Return the text of each row of the table."""
         if "text" in self.table.columns:
             return self.table["text"].tolist(), None
-        return [tables.read_text(path) for path in self._named], None
+        return [read_text(path) for path in self._named], None
 
     def write_inputs(self, writer: Writer) -> None:
         """Decode the images, or tokenise the texts."""

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from common.errors import UserError, ValidationErrors
+from common.errors import UserError, ValidationErrors, truncate_problems
+from common.files import lock_file, wrap_os_errors
 from common.hyperparameters import Hyperparameter
 from datasets.benchmark import SPLITS, Inputs, Split, TrainingConfig
 from datasets.formats import csv_tables as tables
 from datasets.groups.base import GroupBenchmark, Groups, undefined
 from datasets.on_disk import OnDisk
-from datasets.storage.array_cache import Writer, explained, locked, shortened
+from datasets.storage.array_cache import Writer
 from datasets.storage.images import damaged_images, missing_files, read_images, write_images
 from datasets.storage.texts import (
     Tokens,
@@ -78,8 +79,8 @@ class TableBenchmark(OnDisk, GroupBenchmark):
         if self.table_path.is_file():
             return
         with (
-            explained(self.folder, WRITABLE),
-            locked(self.folder / ".prepare.lock", f"{self.name}: in use"),
+            wrap_os_errors(self.folder, WRITABLE),
+            lock_file(self.folder / ".prepare.lock", f"{self.name}: in use"),
         ):
             if not self.table_path.is_file():
                 tables.write_table(self.table_path, self._made)
@@ -98,7 +99,7 @@ class TableBenchmark(OnDisk, GroupBenchmark):
             path, table = self.made_of, _numbers(self._made)
         found = self.table_problems(path, table)
         if found:
-            raise shortened(found)
+            raise truncate_problems(found)
         count = np.where(
             table["split"] == 0, len(self.train_groups.attributes), len(self.groups.attributes)
         )

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from common.errors import UserError, ValidationErrors, suggest_name
+from common.errors import UserError, ValidationErrors, suggest_name, truncate_problems
 from common.hyperparameters import Hyperparameter
 from datasets.benchmark import SPLITS, Split, TrainingConfig
 from datasets.data_card import DataCard
@@ -21,7 +21,7 @@ from datasets.groups.table import outside
 from datasets.multitask.base import Accumulator, Task, TaskBenchmark
 from datasets.multitask.label_metrics import F1
 from datasets.on_disk import OnDisk
-from datasets.storage.array_cache import Writer, shortened
+from datasets.storage.array_cache import Writer
 from datasets.storage.images import damaged_images, missing_files
 from datasets.storage.images import each as each
 
@@ -92,7 +92,7 @@ class CelebA40(OnDisk, TaskBenchmark):
         ]
         found += outside(self.files.partition, splits.index.to_series().reset_index(drop=True))
         if found:
-            raise shortened(found)
+            raise truncate_problems(found)
         return attributes[list(ATTRIBUTES)], splits
 
     def problems(self) -> list[str]:
@@ -125,7 +125,7 @@ class CelebA40(OnDisk, TaskBenchmark):
         files = self.files
         problems = self.problems()
         if problems:
-            raise shortened(problems)
+            raise truncate_problems(problems)
         names = self._lists[1].index
         return [files.attributes, files.partition, *(files.images / name for name in names)]
 

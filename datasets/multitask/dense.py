@@ -13,12 +13,13 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from common.errors import truncate_problems
 from common.hyperparameters import Hyperparameter
 from datasets.benchmark import Split, TrainingConfig
 from datasets.multitask.base import Accumulator, Task, TaskBenchmark
 from datasets.multitask.dense_metrics import Depth, Normals, Segmentation
 from datasets.on_disk import OnDisk
-from datasets.storage.array_cache import Writer, shortened
+from datasets.storage.array_cache import Writer
 
 FOLDERS = ("train", "val")
 HELD_OUT = 10  # one of so many training frames is for validation
@@ -166,7 +167,7 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
             for part in self.parts:
                 problems += self._write(writer, split, folder, part, frames)
         if problems:
-            raise shortened(problems)
+            raise truncate_problems(problems)
 
     def _write(
         self, writer: Writer, split: str, folder: str, part: Part, frames: np.ndarray

@@ -6,33 +6,25 @@ path, size and time of change, so other sources or settings make another cache. 
 it, under a lock and in a temporary folder that is renamed at the end, while the others wait.
 """
 
-import errno
 import hashlib
 import json
 import os
-import re
 import shutil
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
-from common.errors import UserError, ValidationErrors
+from common.errors import UserError, truncate_problems
+from common.files import hash_file, lock_file, wrap_os_errors, write_text
 
 MANIFEST = "manifest.json"
 FORMAT = 1  # raised whenever the layout of a cache changes
-SHOWN = 10  # how many sentences an error of many files has
-KIND = "more of this kind"
-
-ELSEWHERE = "set EVENHAND_CACHE to a folder on a disk with room that can be written"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CACHE_HINT = "set EVENHAND_CACHE to a writable folder on a disk with free space"
 
 
 @dataclass(frozen=True)
@@ -99,7 +91,7 @@ class Writer:
                 "shape": list(array.shape),
                 "dtype": array.dtype.str,
                 "bytes": path.stat().st_size,
-                "sha256": sha256(path),
+                "sha256": hash_file(path),
             }
         content = json.dumps([[n, e["shape"], e["dtype"], e["sha256"]] for n, e in entries.items()])
         manifest = {
@@ -107,7 +99,7 @@ class Writer:
             "hash": hashlib.sha256(content.encode()).hexdigest()[:16],
             "arrays": entries,
         }
-        write_atomic(self._folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+        write_text(self._folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
 
 def cached(
@@ -128,18 +120,18 @@ def cached(
 
     Raises:
         UserError: If a source is missing, the disk is full or the folder cannot be written.
-        Problems: What ``build`` finds in the sources.
+        ValidationErrors: What ``build`` finds in the sources.
     """
     folder = folder_of(name, data_root)
     target = folder / _digest(data_root, sources, settings)
     if not damage(target):
         return _read(target)
-    with explained(folder):
+    with wrap_os_errors(folder, CACHE_HINT):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
-            raise UserError(f"{folder}: cannot be made ({error.strerror}); {ELSEWHERE}") from None
-        with locked(folder / f"{target.name}.lock", f"{name}: another process prepares it"):
+            raise UserError(f"{folder}: cannot be made ({error.strerror}); {CACHE_HINT}") from None
+        with lock_file(folder / f"{target.name}.lock", f"{name}: another process prepares it"):
             if damage(target):
                 _build(folder, target, build)
     return _read(target)
@@ -174,7 +166,7 @@ def damage(folder: Path, full: bool = False) -> list[str]:
             found.append(f"{path}: missing")
         elif path.stat().st_size != size:
             found.append(f"{path}: {path.stat().st_size} bytes, expected {size}")
-        elif full and sha256(path) != checksum:
+        elif full and hash_file(path) != checksum:
             found.append(f"{path}: checksum differs")
     return found
 
@@ -182,73 +174,6 @@ def damage(folder: Path, full: bool = False) -> list[str]:
 def discard(folder: Path) -> None:
     """Make a cache count as damaged, so that it is built again when next asked for."""
     (folder / MANIFEST).unlink(missing_ok=True)
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-
-
-def sha256(path: Path) -> str:
-    """Return a file's SHA-256, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def shortened(problems: list[str]) -> ValidationErrors:
-    """Return an error that tells the first few problems and how many more there are."""
-    more = len(problems) - SHOWN
-    return ValidationErrors(problems[:SHOWN] + ([f"... and {more} {KIND}"] if more > 0 else []))
-
-
-def counted(problems: list[str]) -> int:
-    """Return how many problems a list tells of, shortened or not."""
-    more = [re.fullmatch(rf"\.\.\. and (\d+) {KIND}", problem) for problem in problems]
-    return sum(int(found[1]) if found else 1 for found in more)
-
-
-@contextmanager
-def locked(path: Path, waiting: str) -> Iterator[None]:
-    """Hold a lock on a file; after a second of waiting, say so on stderr."""
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=1)
-    except Timeout:
-        print(f"{waiting}; waiting for it ({path})", file=sys.stderr, flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def explained(folder: Path, hint: str = ELSEWHERE) -> Iterator[None]:
-    """Turn a full disk and a folder that cannot be written into errors of one line.
-
-    Args:
-        folder: What is written.
-        hint: What the user can do.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in FULL:
-            raise UserError(
-                f"{folder}: the disk is full; nothing half-written was left; {hint}"
-            ) from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise UserError(
-                f"{folder}: cannot be written ({error.strerror}: {error.filename}); {hint}"
-            ) from None
-        raise
 
 
 def _digest(data_root: Path, sources: Iterable[Path], settings: Mapping[str, Any]) -> str:
@@ -264,7 +189,7 @@ def _digest(data_root: Path, sources: Iterable[Path], settings: Mapping[str, Any
         place = os.path.relpath(source, root)
         digest.update(f"{place}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
     if missing:
-        raise shortened(missing)
+        raise truncate_problems(missing)
     return digest.hexdigest()[:16]
 
 

@@ -10,8 +10,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from common.errors import truncate_problems
 from common.progress import ProgressBar
-from datasets.storage.array_cache import Writer, shortened
+from datasets.storage.array_cache import Writer
 from datasets.storage.ragged_arrays import Images, slack_end
 
 CHUNK = 64  # images per piece of work
@@ -38,7 +39,7 @@ def write_images(writer: Writer, prefix: str, paths: Sequence[Path], what: str) 
     equal channels.
 
     Raises:
-        Problems: The images that are missing or damaged, by file.
+        ValidationErrors: The images that are missing or damaged, by file.
     """
     sizes = np.zeros((len(paths), 2), dtype=np.int64)
 
@@ -99,11 +100,11 @@ def each(work: Callable[[int], None], paths: Sequence[Path], what: str) -> None:
     """Do work for each row of ``paths`` in threads.
 
     Raises:
-        Problems: The images for which it fails, by file.
+        ValidationErrors: The images for which it fails, by file.
     """
     found = _failures(work, paths, what)
     if found:
-        raise shortened(found)
+        raise truncate_problems(found)
 
 
 def _failures(work: Callable[[int], None], paths: Sequence[Path], what: str) -> list[str]:

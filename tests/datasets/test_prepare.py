@@ -19,10 +19,10 @@ import pytest
 import yaml
 
 import datasets
+from common.files import lock_file
 from datasets import describe, prepare
 from datasets.fetch.sources import SOURCES, mirrored, read_sources
 from datasets.on_disk import OnDisk
-from datasets.storage.array_cache import locked
 from tests.support import real_data
 from tests.support.loopback import Server, serving
 
@@ -291,7 +291,7 @@ def test_check_of_nothing_says_what_is_missing_and_makes_nothing(
 def test_a_second_process_says_that_it_waits_and_can_be_stopped(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "datasets.prepare", "waterbirds", "--data-root", str(tmp_path)]
     with (
-        locked(tmp_path / ".waterbirds.prepare.lock", "this test"),
+        lock_file(tmp_path / ".waterbirds.prepare.lock", "this test"),
         subprocess.Popen(
             command,
             cwd=ROOT,
@@ -322,7 +322,7 @@ def test_the_sources_in_use_are_well_formed() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [", "no YAML"),
+        ("a: [", "malformed YAML"),
         ("a: 3", "expected a list"),
         ("a: [{url: u}]", "a, entry 1: file: received None"),
         ("a: [{url: u, file: ../x}]", "file: received '../x'"),

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
+from common.arguments import Parser
 from common.errors import UserError, unknown_name_message
-from core.recipe.assignments import Parser, pairs
+from core.recipe.assignments import pairs
 from tuning.cli.converters import at_least, share
 from tuning.doctor import doctor
 from tuning.doctor.diagnosis import Finding

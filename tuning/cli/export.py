@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import datasets
+from common.arguments import Parser
 from common.errors import UserError, unknown_name_message
-from core.recipe.assignments import Parser
 from datasets.multitask.base import Baseline, TaskBenchmark
 from tuning.records.records import read_json, write_text
 from tuning.reporting.tables import locked, write_tables

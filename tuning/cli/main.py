@@ -7,10 +7,11 @@ from dataclasses import fields
 from pathlib import Path
 
 import datasets
+from common.arguments import Parser
 from common.errors import UserError, unknown_name_message
 from core.environment import PRECISIONS
 from core.recipe import method as methods
-from core.recipe.assignments import Parser, check_epochs, pairs
+from core.recipe.assignments import check_epochs, pairs
 from tuning.cli.converters import at_least, duration, share
 from tuning.options import Options
 from tuning.search.space import DEFAULT_TRIALS

@@ -115,7 +115,7 @@ def decide(
         resources: A trial with a whole GPU.
 
     Raises:
-        Problems: If a method's first steps fail, and not for want of memory.
+        ValidationErrors: If a method's first steps fail, and not for want of memory.
     """
     if options.gpus_per_trial != AUTO or not resources.gpus:
         return resources, ""

@@ -66,7 +66,7 @@ def preflight(
             since the command itself has looked at its data, models and folders.
 
     Raises:
-        Problems: What would make the study fail, each with what mends it.
+        ValidationErrors: What would make the study fail, each with what mends it.
     """
     if alone:
         found = _this_machine(Question("", (), str(data_root), dataset), [*places, results], gpus)

@@ -15,12 +15,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from common.errors import UserError
-from tuning.records.provenance import PACKAGES, ROOT
+from common.files import find_existing_parent
+from common.project import ROOT, SOURCE_FOLDERS
+from tuning.records.provenance import PACKAGES
 from tuning.records.storage import describe_error, is_url, open_storage
 
 MARK = ".evenhand-token-"  # what a node writes to show that others see it
 MPS = "nvidia-cuda-mps"  # how the names of its processes begin, as far as Linux shows them
-SOURCES = ("common", "core", "datasets", "tuning", "search_spaces")
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def versions() -> dict[str, str]:
 def code_hash() -> str:
     """Return a hash of the project's code, wherever it lies."""
     found = hashlib.sha256()
-    files = [path for name in SOURCES for path in (ROOT / name).rglob("*")]
+    files = [path for name in SOURCE_FOLDERS for path in (ROOT / name).rglob("*")]
     for path in sorted(path for path in files if path.suffix in (".py", ".yaml")):
         found.update(path.relative_to(ROOT).as_posix().encode())
         found.update(path.read_bytes())
@@ -158,10 +159,7 @@ def code_hash() -> str:
 
 def existing(folder: str | Path) -> str:
     """Return a folder, or its nearest parent that exists: a study makes the rest."""
-    found = Path(folder).absolute()
-    while not found.is_dir() and found != found.parent:
-        found = found.parent
-    return str(found)
+    return str(find_existing_parent(Path(folder)))
 
 
 def room(folders: Sequence[str]) -> dict[str, float]:

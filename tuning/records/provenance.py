@@ -5,12 +5,12 @@ import subprocess
 import sys
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from common.project import ROOT, SOURCE_FOLDERS
+
 PACKAGES = ("ray", "torch", "torchvision", "transformers", "optuna", "numpy", "pandas", "scipy")
-CODE = ("tune.py", "common", "core", "datasets", "tuning", "search_spaces", "requirements*.txt")
+CODE = ("tune.py", *SOURCE_FOLDERS, "requirements*.txt")
 
 
 @cache

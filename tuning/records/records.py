@@ -20,7 +20,6 @@ written once, so that a late copy cannot shorten them.
 
 import errno
 import json
-import os
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -33,6 +32,7 @@ import torch
 from safetensors import SafetensorError
 
 from common.errors import UserError
+from common.files import find_existing_parent
 from tuning.records.storage import LocalStorage, Storage, atomic_write, open_storage, storage_errors
 
 # What a state holds; one of another version of the project counts as absent.
@@ -290,9 +290,7 @@ def check_writable(option: str, folder: Path) -> None:
     Raises:
         UserError: If a file cannot be made in it or in its nearest existing parent.
     """
-    existing = Path(os.path.abspath(folder))
-    while not os.path.lexists(existing) and existing != existing.parent:
-        existing = existing.parent
+    existing = find_existing_parent(folder, follow_links=False)
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass

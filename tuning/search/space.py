@@ -80,7 +80,7 @@ def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
     :func:`tuning.study.checks.check` refuses one that no method has.
 
     Raises:
-        Problems: If a fixed value is of the wrong kind.
+        ValidationErrors: If a fixed value is of the wrong kind.
         UserError: If the benchmark lacks what the method needs.
     """
     method.check_benchmark(benchmark)

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from common.files import find_existing_parent
 from core.environment import detect
 from core.recipe.recipe import count_epochs
 from core.recipe.trial_key import make_key
@@ -209,7 +210,7 @@ def _print(
     disk = max(e.disk for e in estimates) * count
     room = ""
     if not is_url(options.records):
-        free = shutil.disk_usage(_existing(Path(options.records))).free
+        free = shutil.disk_usage(find_existing_parent(Path(options.records))).free
         room = f", where {free / 1e9:.0f} GB are free"
     console.print(
         f"disk: states up to {disk / 1e6:.1f} MB in {options.records}{room}; nothing was started",
@@ -218,9 +219,3 @@ def _print(
 
 def _hours(hours: float) -> str:
     return f"{hours:.1f} h" if hours >= 1 else f"{max(1, round(hours * 60))} min"
-
-
-def _existing(folder: Path) -> Path:
-    while not folder.exists():
-        folder = folder.parent
-    return folder

@@ -8,6 +8,7 @@ import yaml
 
 import datasets
 from common.errors import UserError, ValidationErrors
+from common.yaml_files import parse_yaml
 from core.environment import detect
 from core.recipe import method as methods
 from core.recipe.trial_key import check_config, make_key
@@ -91,7 +92,7 @@ def test_the_good_file_is_good(tmp_path: Path) -> None:
         ("datasets", {"waterbirds": {"up": {"choice": [1], "default": 1}}}, ["'up'"]),
         ("description", "", ["description"]),
         ("recipe.sampler", ["uniform"], ["recipe.sampler", "unknown sampler"]),
-        ("search.reg", {"choice": ["small", "big"], "default": "big"}, ["l1", "not of numbers"]),
+        ("search.reg", {"choice": ["small", "big"], "default": "big"}, ["l1", "not numeric"]),
         ("grid", {"colored_digitz": {"lr": [0.1]}}, ["did you mean 'colored_digits'"]),
         ("search.reg", {"choice": [1, 1.0], "default": 1}, ["search.reg", "once"]),
         ("search.reg.when", {"nothing": 1}, ["search.reg.when", "'nothing'"]),
@@ -116,7 +117,7 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
     ("text", "word"),
     [
         ("recipe: [", "malformed"),
-        ("recipe: {}\nrecipe: {}", "stands twice"),
+        ("recipe: {}\nrecipe: {}", "duplicate key recipe"),
         ("just words", "mapping"),
         ("", "mapping"),
         ("description: 2020-13-45", "malformed"),
@@ -170,8 +171,8 @@ def test_recipe_that_needs_groups_must_say_so(tmp_path: Path) -> None:
 
 
 def test_numbers_without_a_point_are_numbers() -> None:
-    assert methods.read_yaml("[1e-3, 1E5, -2e+1, 1.5e-2]") == [1e-3, 1e5, -20.0, 0.015]
-    assert methods.read_yaml("1e") == "1e"
+    assert parse_yaml("[1e-3, 1E5, -2e+1, 1.5e-2]") == [1e-3, 1e5, -20.0, 0.015]
+    assert parse_yaml("1e") == "1e"
 
 
 def test_unknown_method_gets_the_nearest_name() -> None:

@@ -141,7 +141,7 @@ def test_a_file_in_place_of_the_folder_is_named(
     building: Building, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EVENHAND_CACHE", __file__)
-    with pytest.raises(UserError, match=r"cannot be made .*; set EVENHAND_CACHE to a folder"):
+    with pytest.raises(UserError, match=r"cannot be made .*; set EVENHAND_CACHE to a writable"):
         building.get()
 
 

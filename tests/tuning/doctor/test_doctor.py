@@ -39,7 +39,7 @@ def levels(findings: list[Finding], level: str) -> list[str]:
 VISIT = """
 import os, sys, time
 from pathlib import Path
-from common.errors import Problems
+from common.errors import ValidationErrors
 from tests.support.command import listening
 from tuning.doctor import doctor
 from tuning.resources import cluster
@@ -51,7 +51,7 @@ with cluster(None):
     print("---")
     try:
         print(doctor.preflight(dataset=dataset, data_root=folder, places=[str(folder)]))
-    except Problems as problems:
+    except ValidationErrors as problems:
         print("\\n".join(problems.problems))
     print("---", *listening(os.getpid()))
 """
