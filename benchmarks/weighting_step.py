@@ -29,7 +29,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.libmtl import gradient_step
 from benchmarks.step_networks import NETWORKS, Problem
-from core.weighting import alpha_fair, backward, load
+from core.weighting import alpha_fair, backward, load_weighting
 from core.weighting.gradients.task_gradients import gram_of
 
 Way = Callable[[], str]
@@ -63,7 +63,7 @@ def _plain(problem: Problem) -> str:
 
 
 def _ours(problem: Problem, gradients: str) -> Way:
-    weighting = load("fairgrad", alpha=ALPHA)
+    weighting = load_weighting("fairgrad", alpha=ALPHA)
 
     def step() -> str:
         features, losses = problem.forward()

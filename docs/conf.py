@@ -27,7 +27,7 @@ def write_methods_page(app: Sphinx) -> None:
     """Write ``api/methods.rst``: a section per weighting, by the files of their folder."""
     names = sorted(path.stem for path in (ROOT / "core/weighting/methods").glob("[!_]*.py"))
     page = (
-        "Weightings\n==========\n\nLoad each by name: ``core.weighting.load('cagrad', c=0.4)``.\n"
+        "Weightings\n==========\n\nLoad each by name: ``core.weighting.load_weighting('mgda')``.\n"
     )
     for name in names:
         page += f"\n{name}\n{'-' * len(name)}\n\n.. automodule:: core.weighting.methods.{name}\n"

@@ -115,7 +115,7 @@ def check_recipe(filled: Mapping[str, Any], benchmark: Benchmark, gradients: str
     if len(set(names)) < len(names):
         raise ValueError(f"a loss stands twice among {names}")
     weighting: Weighting = build("weighting", filled["weighting"])
-    weighting.bind(names)
+    weighting.setup(names)
     if gradients == "representation" and not isinstance(weighting, GramWeighting):
         raise ValueError("gradients=representation is for weightings by Gram matrix")
     if gradients == "matrix_free" and not isinstance(weighting, FairGrad):

@@ -33,7 +33,13 @@ from torch import Tensor
 from common.arguments import Parser
 from common.errors import UserError, unknown_name_message
 from core.registry import components
-from core.weighting import GradientWeighting, GramWeighting, LossWeighting, Weighting, load
+from core.weighting import (
+    GradientWeighting,
+    GramWeighting,
+    LossWeighting,
+    Weighting,
+    load_weighting,
+)
 
 STARTS = ((-8.5, 7.5), (0.0, 0.0), (9.0, 9.0), (-7.5, -0.5), (9.0, -1.0))
 SCALES, SHIFT, LOWEST = (0.1, 1.0), 21.0, 5e-6
@@ -127,9 +133,9 @@ def descend(
         lr: Adam's learning rate.
         seed: Of the weightings that draw.
     """
-    weightings = [load(method) for method in methods for _ in STARTS]
+    weightings = [load_weighting(method) for method in methods for _ in STARTS]
     for weighting in weightings:
-        weighting.bind(["first", "second"])
+        weighting.setup(["first", "second"])
     learned = [parameter for weighting in weightings for parameter in weighting.parameters()]
     x = torch.tensor(STARTS * len(methods), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([x, *learned], lr=lr)
@@ -159,7 +165,7 @@ def _step(x: Tensor, weightings: Sequence[Weighting], optimizer: torch.optim.Opt
     cases = zip(weightings, values, gradients, strict=True)
     x.grad = torch.stack([direction(*case) for case in cases])
     optimizer.step()
-    if any(weighting.second_look for weighting in weightings):
+    if any(weighting.needs_losses_after_step for weighting in weightings):
         for weighting, after in zip(weightings, losses(x.detach()), strict=True):
             weighting.after_step(after)
 
@@ -173,20 +179,20 @@ def direction(weighting: Weighting, values: Tensor, gradients: Tensor) -> Tensor
         gradients: Their gradients, ``(k, p)``.
     """
     leaf = values.detach().requires_grad_()
-    transformed = weighting.transform(leaf)
+    transformed = weighting.transform_losses(leaf)
     if isinstance(weighting, LossWeighting):
-        weighting.objective(transformed).backward()
+        weighting.compute_objective(transformed).backward()
         assert leaf.grad is not None
         return leaf.grad @ gradients
     if transformed is not leaf:
         (slopes,) = torch.autograd.grad(transformed.sum(), leaf)
         gradients = slopes[:, None] * gradients
     if isinstance(weighting, GramWeighting):
-        standing = weighting.standing()
-        found = weighting.weights(gradients @ gradients.T) if standing is None else standing
+        standing = weighting.use_cached_weights()
+        found = weighting.compute_weights(gradients @ gradients.T) if standing is None else standing
         return found @ gradients
     assert isinstance(weighting, GradientWeighting)
-    return weighting.combine(gradients)
+    return weighting.combine_gradients(gradients)
 
 
 def table(descents: Sequence[Descent]) -> str:

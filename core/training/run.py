@@ -132,7 +132,7 @@ class Run:
         if index == 0 or stage.reinitialize:
             self.model: Model = self._new_model(stage).to(self.device)
         self.weighting: Weighting = build("weighting", self.key.recipe["weighting"])
-        self.weighting.bind(self.names)
+        self.weighting.setup(self.names)
         self.weighting.to(self.device)
         self.optimizer = make_optimizer(self.model, self.weighting, settings)
         self.steps_per_epoch = math.ceil(len(self._draw(index, 0)) / int(settings["batch_size"]))
@@ -213,7 +213,7 @@ class Run:
             "validation": self._validate(),
         }
         if isinstance(self.weighting, GramWeighting):
-            row["flagged"] = int(self.weighting.flagged)
+            row["flagged"] = int(self.weighting.flagged_steps)
         if self.microbatch:
             row["microbatch"] = self.microbatch
         self._end_epoch(row["validation"])
@@ -257,7 +257,7 @@ class Run:
         self.model.train()
         for rows, batch in self.loader.load_batches("train", parts):
             trainer.step(rows, batch)
-        self.weighting.end_round()
+        self.weighting.on_epoch_end()
         losses = trainer.means()
         if not all(math.isfinite(value) for value in losses.values()):
             wrong = ", ".join(f"{name} is {value}" for name, value in losses.items()

@@ -91,10 +91,10 @@ class Trainer:
         run.optimizer.step()
         if run.schedule is not None and run.key.settings["schedule"] not in PER_EPOCH_SCHEDULES:
             run.schedule.step()
-        if run.weighting.second_look:
+        if run.weighting.needs_losses_after_step:
             with torch.no_grad():
                 again = torch.cat([v.reshape(-1) for v in self._losses(batch)[0]])
-                run.weighting.after_step(run.weighting.transform(again))
+                run.weighting.after_step(run.weighting.transform_losses(again))
         self.total += values * counts
         self.seen += counts
 
@@ -109,7 +109,7 @@ class Trainer:
         detached = torch.cat([value.detach().reshape(-1) for value in values])
         if isinstance(run.weighting, LossWeighting):
             losses = torch.cat([value.reshape(-1) for value in values])
-            run.weighting.objective(run.weighting.transform(losses)).backward()
+            run.weighting.compute_objective(run.weighting.transform_losses(losses)).backward()
         else:
             backward(
                 values,
@@ -134,7 +134,7 @@ class Trainer:
             values, count = self._losses(part)
             losses = torch.cat([value.reshape(-1) for value in values])
             assert isinstance(run.weighting, LossWeighting)
-            (run.weighting.objective(losses) * share).backward()
+            (run.weighting.compute_objective(losses) * share).backward()
             total += losses.detach() * share
             counts += count
         return total, counts

@@ -21,11 +21,11 @@ __all__ = [
     "alpha_fair",
     "alpha_fair_on_device",
     "backward",
-    "load",
+    "load_weighting",
 ]
 
 
-def load(name: str, **parameters: Any) -> Weighting:
+def load_weighting(name: str, **parameters: Any) -> Weighting:
     """Return the weighting of that name.
 
     Args:

@@ -30,7 +30,7 @@ class Weighting(nn.Module, ABC):
             instance, ``{fairgrad: {alpha: 2, losses: log}}``.
     """
 
-    second_look: ClassVar[bool] = False  # whether after_step does anything
+    needs_losses_after_step: ClassVar[bool] = False  # whether after_step does anything
     lr: float | None = None  # learning rate of what it learns; None takes the model's
     # What holds for any losses or gradients, and is tested for every weighting that claims it:
     # positive       no weight is negative
@@ -48,17 +48,17 @@ class Weighting(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def needs(self) -> str:
+    def required_input(self) -> str:
         """What a step is made from: ``losses``, ``gram`` or ``gradients``; one per family."""
 
-    def transform(self, losses: Tensor) -> Tensor:
+    def transform_losses(self, losses: Tensor) -> Tensor:
         """Return the losses that take the place of the given ones, ``(k,)``, differentiable.
 
         The engine calls it once a step, before weighing and before differentiating.
         """
         return alpha_fair_loss(losses, self.loss_alpha)
 
-    def bind(self, names: Sequence[str]) -> None:
+    def setup(self, names: Sequence[str]) -> None:
         """Prepare for losses with these names; called once, before the first step.
 
         Args:
@@ -71,13 +71,13 @@ class Weighting(nn.Module, ABC):
     def after_step(self, losses: Tensor) -> None:
         """Look at the losses of the batch again after the optimiser's step."""
 
-    def end_round(self) -> None:
+    def on_epoch_end(self) -> None:
         """Take note that an epoch has ended."""
 
-    def _bind_unnamed(self, state: Tensor, losses: int) -> None:
+    def _setup_if_resized(self, state: Tensor, losses: int) -> None:
         """Bind to so many losses if ``state``, with a row for each, is for another number."""
         if len(state) != losses:
-            self.bind([f"loss{i}" for i in range(losses)])
+            self.setup([f"loss{i}" for i in range(losses)])
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
         # What is remembered may have got its shape and type in the first step: take the saved ones.
@@ -91,10 +91,10 @@ class Weighting(nn.Module, ABC):
 class LossWeighting(Weighting):
     """Needs the losses only: one backward pass."""
 
-    needs = "losses"
+    required_input = "losses"
 
     @abstractmethod
-    def weights(self, losses: Tensor) -> Tensor:
+    def compute_weights(self, losses: Tensor) -> Tensor:
         """Return the weights of this step.
 
         Args:
@@ -104,9 +104,9 @@ class LossWeighting(Weighting):
             Weights, ``(k,)``, which multiply the losses; without a gradient.
         """
 
-    def objective(self, losses: Tensor) -> Tensor:
+    def compute_objective(self, losses: Tensor) -> Tensor:
         """Return what the step descends, ``()``: the weighted sum of the losses, ``(k,)``."""
-        return (self.weights(losses.detach()) * losses).sum()
+        return (self.compute_weights(losses.detach()) * losses).sum()
 
 
 class GramWeighting(Weighting):
@@ -114,25 +114,25 @@ class GramWeighting(Weighting):
 
     Every Gram weighting returns finite weights for any matrix. Where its own equation has no
     answer (gradients that are 0 or oppose each other exactly, NaN, Inf), the step is *flagged*:
-    :attr:`flagged` counts it and the weights are those of :func:`equal_lengths`, or what the
+    :attr:`flagged_steps` counts it and the weights are those of :func:`equal_lengths`, or what the
     weighting's own documentation says.
     """
 
-    needs = "gram"
-    flagged: Tensor  # (), int64
+    required_input = "gram"
+    flagged_steps: Tensor  # (), int64
 
     def __init__(self, losses: float | str = "plain") -> None:
         super().__init__(losses)
-        self.register_buffer("flagged", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("flagged_steps", torch.zeros((), dtype=torch.int64))
 
-    def standing(self) -> Tensor | None:
+    def use_cached_weights(self) -> Tensor | None:
         """Return weights that hold this step without a Gram matrix; None where it is needed.
 
         The engine asks once a step, before it computes the matrix.
         """
         return None
 
-    def weights(self, gram: Tensor) -> Tensor:
+    def compute_weights(self, gram: Tensor) -> Tensor:
         """Return the weights of this step.
 
         Args:
@@ -154,7 +154,7 @@ class GramWeighting(Weighting):
             identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
             given = torch.where(finite, gram, identity)
         with np.errstate(all="ignore"):  # what is not finite is caught below
-            found = self.solve(given).to(gram.dtype)
+            found = self.solve_weights(given).to(gram.dtype)
         usable = finite & torch.isfinite(found).all()
         if on_host and usable:
             return found
@@ -162,7 +162,7 @@ class GramWeighting(Weighting):
         return torch.where(usable, found, equal_lengths(gram))
 
     @abstractmethod
-    def solve(self, gram: Tensor) -> Tensor:
+    def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``, for a finite matrix, ``(k, k)``; NaN where there are none.
 
         May flag a step itself where it has a better replacement than :func:`equal_lengths`.
@@ -170,18 +170,18 @@ class GramWeighting(Weighting):
 
     def _flag(self, when: Tensor | bool) -> None:
         """Count the step if ``when`` holds, without asking the device."""
-        if isinstance(when, Tensor) and self.flagged.device != when.device:
-            self.flagged = self.flagged.to(when.device)
-        self.flagged += when
+        if isinstance(when, Tensor) and self.flagged_steps.device != when.device:
+            self.flagged_steps = self.flagged_steps.to(when.device)
+        self.flagged_steps += when
 
 
 class GradientWeighting(Weighting):
     """Needs the gradients themselves."""
 
-    needs = "gradients"
+    required_input = "gradients"
 
     @abstractmethod
-    def combine(self, gradients: Tensor, present: Tensor | None = None) -> Tensor:
+    def combine_gradients(self, gradients: Tensor, present: Tensor | None = None) -> Tensor:
         """Return the step's direction, ``(p,)``.
 
         Args:

@@ -6,11 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from core.registry import components
-from core.weighting import GradientWeighting, GramWeighting, LossWeighting, Weighting, load
+from core.weighting import (
+    GradientWeighting,
+    GramWeighting,
+    LossWeighting,
+    Weighting,
+    load_weighting,
+)
 
 KNOWN = components("core.weighting.methods", Weighting)
-COMBINING = [name for name in KNOWN if not isinstance(load(name), LossWeighting)]
-FROM_GRAM = [name for name in KNOWN if isinstance(load(name), GramWeighting)]
+COMBINING = [name for name in KNOWN if not isinstance(load_weighting(name), LossWeighting)]
+FROM_GRAM = [name for name in KNOWN if isinstance(load_weighting(name), GramWeighting)]
 
 
 class Network(nn.Module):
@@ -69,8 +75,8 @@ def groups(network: Network) -> dict[str, Any]:
 
 def bound(name: str, tasks: int = 3) -> Weighting:
     torch.manual_seed(0)
-    weighting = load(name)
-    weighting.bind([f"task{i}" for i in range(tasks)])
+    weighting = load_weighting(name)
+    weighting.setup([f"task{i}" for i in range(tasks)])
     return weighting
 
 
@@ -91,7 +97,7 @@ def reference(
     given = groups(network)
     shared = [p for p in given["shared"] if p.requires_grad]
     kept = [i for i in range(len(losses)) if present is None or present[i]]
-    transformed = weighting.transform(torch.stack(losses))
+    transformed = weighting.transform_losses(torch.stack(losses))
     rows, heads = [], []
     for i in kept:
         network.zero_grad()
@@ -102,11 +108,11 @@ def reference(
     matrix = torch.stack(rows)
     torch.manual_seed(5)
     if isinstance(weighting, GramWeighting):
-        weights = weighting.weights(matrix @ matrix.T)
+        weights = weighting.compute_weights(matrix @ matrix.T)
         direction = weights @ matrix
     else:
         assert isinstance(weighting, GradientWeighting)
-        weights, direction = torch.ones(len(kept)), weighting.combine(matrix)
+        weights, direction = torch.ones(len(kept)), weighting.combine_gradients(matrix)
     network.zero_grad()
     for p, piece in zip(shared, direction.split([p.numel() for p in shared]), strict=True):
         p.grad = piece.view_as(p).clone() if id(p) in touched else None

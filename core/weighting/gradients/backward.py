@@ -49,7 +49,7 @@ def backward(
 
     Args:
         losses: The losses, ``(k,)``, or a sequence of them, with a graph, before the weighting's
-            own ``transform``. Scalars, in a sequence or stacked, cost least.
+            own ``transform_losses``. Scalars, in a sequence or stacked, cost least.
         weighting: Any weighting. A loss weighting takes one plain backward pass of its objective,
             in which every parameter takes part, the weighting's own too: ``heads`` are weighted,
             and the arguments after it do not matter.
@@ -71,7 +71,7 @@ def backward(
     if gradients not in WAYS:
         raise UserError(unknown_name_message("way to the gradients", str(gradients), WAYS))
     if not isinstance(weighting, Weighting):
-        raise UserError(f"weighting is {weighting!r}, expected what core.weighting.load returns")
+        raise UserError(f"weighting is {weighting!r}, expected the result of load_weighting")
     given = Losses(losses, present)
     if isinstance(weighting, LossWeighting):
         return plain(given, weighting)
@@ -84,11 +84,11 @@ def backward(
     if both:
         raise UserError(f"{both} parameters are in shared and in heads, expected each in one")
     problem = Problem(given, flat, own, None if features is None else Features(features))
-    given.transform(weighting.transform)
+    given.transform(weighting.transform_losses)
     if not given.present.any():
         return Step(torch.zeros_like(given.values), None, "plain")
     if isinstance(weighting, GramWeighting):
-        weights = weighting.standing()
+        weights = weighting.use_cached_weights()
         if weights is not None and len(weights) == len(given.values):
             return standing(problem, weights)
     way = _way(gradients, problem, weighting)

@@ -54,9 +54,9 @@ def plain(losses: Losses, weighting: LossWeighting) -> Step:
     with torch.enable_grad():
         leaf = torch.where(losses.present.to(losses.values.device), losses.values, 0)
         leaf.requires_grad_()
-        transformed = weighting.transform(leaf)
+        transformed = weighting.transform_losses(leaf)
         transformed.retain_grad()
-        weighting.objective(transformed).backward()
+        weighting.compute_objective(transformed).backward()
     assert leaf.grad is not None
     assert transformed.grad is not None
     losses.backward(leaf.grad)
@@ -87,13 +87,13 @@ def exact(problem: Problem, weighting: Weighting, by_features: Tensor | None = N
     if isinstance(weighting, GramWeighting):
         _passes(problem, by_features, spanned=True)
         gram = flat.gram()
-        weights = weighting.weights(gram)
+        weights = weighting.compute_weights(gram)
         flat.accumulate(weights)
         return _ended(problem, weights, gram, "exact")
     assert isinstance(weighting, GradientWeighting)
     _passes(problem, by_features, spanned=False)
     present = None if problem.losses.present.all() else problem.losses.present
-    flat.accumulate_vector(weighting.combine(flat.matrix(), present))
+    flat.accumulate_vector(weighting.combine_gradients(flat.matrix(), present))
     heads.accumulate(None)
     return Step(None, None, "exact")
 
@@ -129,7 +129,7 @@ def representation(problem: Problem, weighting: GramWeighting) -> Step:
     assert features is not None
     rows = features.gradients(losses, heads)
     gram = gram_of(rows)
-    weights = weighting.weights(gram)
+    weights = weighting.compute_weights(gram)
     start = weights.to(rows) @ rows
     del rows
     accumulate_all(flat.parameters, features.pull(start, flat.parameters, keep=False))
@@ -155,7 +155,7 @@ def matrix_free(problem: Problem, weighting: FairGrad) -> Step:
         weighting.fallbacks += 1
         return exact(problem, weighting, rows)._replace(products=PRODUCTS)
     weighting.products = found.products
-    weighting.solved_elsewhere(found.weights.to(rows.device))
+    weighting.set_weights(found.weights.to(rows.device))
     accumulate_all(found.parameters, found.gradients, found.factor)
     if known is not None:
         known.accumulate(found.weights)

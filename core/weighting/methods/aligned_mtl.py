@@ -33,7 +33,7 @@ class AlignedMTL(GramWeighting):
             raise ValueError(f"scale is {scale!r}, expected one of {', '.join(SCALES)}")
         self.scale = scale
 
-    def solve(self, gram: Tensor) -> Tensor:
+    def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         values, vectors = torch.linalg.eigh(gram.to(torch.float64))
         # The inner products' own rounding is a few times that of the eigenvalues, and what is taken

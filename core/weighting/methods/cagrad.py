@@ -48,7 +48,7 @@ class CAGrad(GramWeighting):
         self.c = c
         self.divisor = (1.0, 1 + c**2, 1 + c)[rescale]
 
-    def solve(self, gram: Tensor) -> Tensor:
+    def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         matrix = on_host(gram)
         # Sums and quotients of the largest numbers stay finite; a power of 2 rounds nothing.

@@ -34,13 +34,13 @@ class GroupDRO(LossWeighting):
         self.step_size = step_size
         self.register_buffer("log_q", torch.zeros(0))
 
-    def bind(self, names: Sequence[str]) -> None:
+    def setup(self, names: Sequence[str]) -> None:
         """Start from equal weights."""
         self.log_q = torch.full((len(names),), -torch.log(torch.tensor(float(len(names)))).item())
 
-    def weights(self, losses: Tensor) -> Tensor:
+    def compute_weights(self, losses: Tensor) -> Tensor:
         """Update and return ``q``, ``(k,)``, positive with sum 1."""
-        self._bind_unnamed(self.log_q, len(losses))
+        self._setup_if_resized(self.log_q, len(losses))
         raised = self.log_q.to(losses) + self.step_size * losses
         self.log_q = raised - torch.logsumexp(raised, dim=0)
         return self.log_q.exp()

@@ -46,14 +46,14 @@ class DynamicWeightAverage(LossWeighting):
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def bind(self, names: Sequence[str]) -> None:
+    def setup(self, names: Sequence[str]) -> None:
         """Start with ones."""
         self.total = torch.zeros(len(names))
         self.history = torch.ones(2 * max(self.window, 1), len(names))
 
-    def weights(self, losses: Tensor) -> Tensor:
+    def compute_weights(self, losses: Tensor) -> Tensor:
         """Take note of the losses and return the weights, ``(k,)``."""
-        self._bind_unnamed(self.total, len(losses))
+        self._setup_if_resized(self.total, len(losses))
         if self.window:
             # The published code counts the steps before this one, and needs more than a window.
             ready = self.seen > self.window
@@ -68,7 +68,7 @@ class DynamicWeightAverage(LossWeighting):
         ratio = torch.where(torch.isfinite(ratio), ratio, 1)
         return len(losses) * (ratio / self.temperature).softmax(0)
 
-    def end_round(self) -> None:
+    def on_epoch_end(self) -> None:
         """Close the window of an epoch."""
         if not self.window:
             self._remember(self.total / self.steps.clamp(min=1))

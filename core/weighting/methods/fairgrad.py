@@ -42,7 +42,7 @@ class FairGrad(GramWeighting):
         self.waited = 0  # exact steps that "auto" took since
         self.fallbacks = 0  # matrix-free steps that did not converge and were made exact
 
-    def solved_elsewhere(self, weights: Tensor) -> None:
+    def set_weights(self, weights: Tensor) -> None:
         """Take note of weights, ``(k,)``, that were found without the Gram matrix."""
 
     def get_extra_state(self) -> dict[str, int]:
@@ -54,7 +54,7 @@ class FairGrad(GramWeighting):
         self.products, self.waited = int(state["products"]), int(state["waited"])
         self.fallbacks = int(state["fallbacks"])
 
-    def solve(self, gram: Tensor) -> Tensor:
+    def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         # A graph cannot wait for the host. Elsewhere a copy of K x K numbers there and back is
         # quicker than the couple of thousand small kernels that stay on the device.

@@ -30,7 +30,7 @@ class FAMO(LossWeighting):
     """
 
     properties = frozenset({"positive", "simplex", "equivariant"})
-    second_look: ClassVar[bool] = True
+    needs_losses_after_step: ClassVar[bool] = True
     logits: Tensor  # (k,)
     before: Tensor  # (k,), the logarithms of the losses before the step, NaN where absent
     momentum: Tensor  # (k,)
@@ -47,14 +47,14 @@ class FAMO(LossWeighting):
             self.register_buffer(name, torch.zeros(0))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
-    def bind(self, names: Sequence[str]) -> None:
+    def setup(self, names: Sequence[str]) -> None:
         """Start from equal logits."""
         for name in ("logits", "before", "momentum", "squares"):
             setattr(self, name, torch.zeros(len(names)))
 
-    def weights(self, losses: Tensor) -> Tensor:
+    def compute_weights(self, losses: Tensor) -> Tensor:
         """Return the weights, ``(k,)``, and take note of the losses."""
-        self._bind_unnamed(self.logits, len(losses))
+        self._setup_if_resized(self.logits, len(losses))
         self.before = _logarithms(losses)
         raised = self.logits.to(losses).softmax(0).log() - self.before
         return raised.nan_to_num(-torch.inf).softmax(0).nan_to_num(1 / len(losses))

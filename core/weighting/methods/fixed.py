@@ -27,7 +27,7 @@ class Fixed(LossWeighting):
         self._given = dict(weights or {})
         self.register_buffer("_weights", torch.ones(0), persistent=False)
 
-    def bind(self, names: Sequence[str]) -> None:
+    def setup(self, names: Sequence[str]) -> None:
         """Put the weights in the losses' order.
 
         Raises:
@@ -38,7 +38,7 @@ class Fixed(LossWeighting):
             raise ValueError(f"weights of {strange}, which are no losses; losses: {list(names)}")
         self._weights = torch.tensor([float(self._given.get(name, 1.0)) for name in names])
 
-    def weights(self, losses: Tensor) -> Tensor:
+    def compute_weights(self, losses: Tensor) -> Tensor:
         """Return the given weights, ``(k,)``.
 
         Raises:
@@ -49,6 +49,6 @@ class Fixed(LossWeighting):
         if len(self._weights) != len(losses):
             raise RuntimeError(
                 f"fixed is bound to {len(self._weights)} losses and got {len(losses)}: "
-                "call bind with the losses' names"
+                "call setup with the losses' names"
             )
         return self._weights.to(losses)

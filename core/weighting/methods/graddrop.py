@@ -31,7 +31,7 @@ class GradDrop(GradientWeighting):
             raise ValueError(f"leak is {leak}, expected a number from 0 to 1")
         self.leak = leak
 
-    def combine(self, gradients: Tensor, present: Tensor | None = None) -> Tensor:
+    def combine_gradients(self, gradients: Tensor, present: Tensor | None = None) -> Tensor:
         """Return the step's direction, ``(p,)``, of the gradients, ``(k, p)``, of present tasks."""
         above = gradients.clamp(min=0).sum(0)
         below = gradients.clamp(max=0).sum(0)

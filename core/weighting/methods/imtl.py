@@ -27,7 +27,7 @@ class IMTLG(GramWeighting):
     def __init__(self, losses: float | str = "plain") -> None:
         super().__init__(losses)
 
-    def solve(self, gram: Tensor) -> Tensor:
+    def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         noise = 4 * len(gram) * torch.finfo(gram.dtype).eps
         matrix = gram.to(torch.float64)

@@ -20,6 +20,6 @@ class LinearScalarization(LossWeighting):
     def __init__(self, losses: float | str = "plain") -> None:
         super().__init__(losses)
 
-    def weights(self, losses: Tensor) -> Tensor:
+    def compute_weights(self, losses: Tensor) -> Tensor:
         """Return ones, ``(k,)``."""
         return torch.ones_like(losses)

@@ -32,7 +32,7 @@ class MGDA(GramWeighting):
         super().__init__(losses)
         self.normalise = normalise
 
-    def solve(self, gram: Tensor) -> Tensor:
+    def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         matrix = on_host(gram)
         if self.normalise:

@@ -56,14 +56,14 @@ class MoCo(GradientWeighting):
         self.register_buffer("shares", torch.zeros(0))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def bind(self, names: Sequence[str]) -> None:
+    def setup(self, names: Sequence[str]) -> None:
         """Start from equal weights."""
         self.shares = torch.full((len(names),), 1 / max(len(names), 1))
 
-    def combine(self, gradients: Tensor, present: Tensor | None = None) -> Tensor:
+    def combine_gradients(self, gradients: Tensor, present: Tensor | None = None) -> Tensor:
         """Return the step's direction, ``(p,)``, of the gradients, ``(k, p)``, of present tasks."""
         tasks = len(gradients) if present is None else len(present)
-        self._bind_unnamed(self.shares, tasks)
+        self._setup_if_resized(self.shares, tasks)
         if self.tracked.shape != (tasks, gradients.shape[1]):
             self.tracked = gradients.new_zeros(tasks, gradients.shape[1])
         self.steps = (self.steps + 1).to(gradients.device)

@@ -35,21 +35,21 @@ class NashMTL(FairGrad):
         self._kept = 0  # steps since the solution that stands
         self.register_buffer("previous", torch.zeros(0))
 
-    def standing(self) -> Tensor | None:
+    def use_cached_weights(self) -> Tensor | None:
         """Return the last solution until the next is due."""
         if not len(self.previous) or self._kept + 1 >= self.update_interval:
             return None
         self._kept += 1
         return self.previous
 
-    def solve(self, gram: Tensor) -> Tensor:
+    def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
-        self.previous = super().solve(gram)
+        self.previous = super().solve_weights(gram)
         self._kept = 0
         return self.previous
 
-    def solved_elsewhere(self, weights: Tensor) -> None:
-        """Let weights, ``(k,)``, stand as :meth:`solve` would."""
+    def set_weights(self, weights: Tensor) -> None:
+        """Let weights, ``(k,)``, stand as :meth:`solve_weights` would."""
         self.previous = weights
         self._kept = 0
 

@@ -26,7 +26,7 @@ class PCGrad(GramWeighting):
     def __init__(self, losses: float | str = "plain") -> None:
         super().__init__(losses)
 
-    def solve(self, gram: Tensor) -> Tensor:
+    def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         tasks = len(gram)
         order = torch.rand(tasks, tasks, device=gram.device).argsort(dim=1)

@@ -24,6 +24,6 @@ class RandomLossWeighting(LossWeighting):
     def __init__(self, losses: float | str = "plain") -> None:
         super().__init__(losses)
 
-    def weights(self, losses: Tensor) -> Tensor:
+    def compute_weights(self, losses: Tensor) -> Tensor:
         """Return this step's draw, ``(k,)``."""
         return torch.randn_like(losses).softmax(0)

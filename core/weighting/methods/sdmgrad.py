@@ -48,11 +48,11 @@ class SDMGrad(GramWeighting):
         self.iterations = iterations
         self.register_buffer("found", torch.zeros(0))
 
-    def bind(self, names: Sequence[str]) -> None:
+    def setup(self, names: Sequence[str]) -> None:
         """Start the search from equal weights."""
         self.found = torch.full((len(names),), 1 / max(len(names), 1))
 
-    def solve(self, gram: Tensor) -> Tensor:
+    def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         shares = self._search(gram) if self.iterations else self._minimum(gram)
         return (shares + self.strength / len(gram)) / (1 + self.strength)
@@ -64,7 +64,7 @@ class SDMGrad(GramWeighting):
         return like(nearest_to_zero(moved), gram)
 
     def _search(self, gram: Tensor) -> Tensor:
-        self._bind_unnamed(self.found, len(gram))
+        self._setup_if_resized(self.found, len(gram))
         scale = (gram.diagonal().clamp(min=0)).sqrt().mean().square()
         matrix = gram / torch.where(scale > 0, scale, 1)
         pull = self.strength * matrix.mean(1)

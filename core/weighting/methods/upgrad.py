@@ -28,7 +28,7 @@ class UPGrad(GramWeighting):
     def __init__(self, losses: float | str = "plain") -> None:
         super().__init__(losses)
 
-    def solve(self, gram: Tensor) -> Tensor:
+    def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         matrix = on_host(gram)
         lengths = np.sqrt(np.maximum(matrix.diagonal(), 0))

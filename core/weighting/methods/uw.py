@@ -13,7 +13,7 @@ class UncertaintyWeighting(LossWeighting):
 
     Kendall, Gal & Cipolla, Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry
     and Semantics, CVPR 2018; ``s_k`` is the logarithm of the variance, 0 at first, and learned by
-    the optimiser, which must be given :meth:`parameters` after :meth:`bind`. The published CelebA
+    the optimiser, which must be given :meth:`parameters` after :meth:`setup`. The published CelebA
     code forgets that, so that its weights never move.
 
     Properties: positive, permutation equivariant; with ``s`` at its optimum ``log L`` for every
@@ -33,15 +33,15 @@ class UncertaintyWeighting(LossWeighting):
         self.lr = lr
         self.log_variance = nn.Parameter(torch.zeros(0))
 
-    def bind(self, names: Sequence[str]) -> None:
+    def setup(self, names: Sequence[str]) -> None:
         """Make the parameters that the optimiser learns."""
         self.log_variance = nn.Parameter(torch.zeros(len(names)))
 
-    def weights(self, losses: Tensor) -> Tensor:
+    def compute_weights(self, losses: Tensor) -> Tensor:
         """Return ``exp(-s) / 2``, ``(k,)``, without a gradient."""
         return self._weights(losses).detach()
 
-    def objective(self, losses: Tensor) -> Tensor:
+    def compute_objective(self, losses: Tensor) -> Tensor:
         """Return the sum that model and weights descend together, ``()``."""
         return (self._weights(losses) * losses).sum() + self.log_variance.sum() / 2
 
@@ -49,6 +49,6 @@ class UncertaintyWeighting(LossWeighting):
         if len(self.log_variance) != len(losses):
             raise RuntimeError(
                 f"uw is bound to {len(self.log_variance)} losses and got {len(losses)}: "
-                "call bind with the losses' names before making the optimiser"
+                "call setup with the losses' names before making the optimiser"
             )
         return (-self.log_variance).exp().to(losses) / 2

@@ -10,7 +10,7 @@ from scipy.optimize import approx_fprime
 from torch import Tensor
 
 from core.toy import descent as toy
-from core.weighting import backward, load
+from core.weighting import backward, load_weighting
 
 
 def plain(x1: float, x2: float) -> tuple[float, float]:
@@ -60,9 +60,9 @@ def test_front_is_where_nothing_is_better() -> None:
 
 @pytest.mark.parametrize("method", toy.names())
 def test_direction_is_that_of_the_engine(method: str) -> None:
-    one, other = load(method), load(method)
+    one, other = load_weighting(method), load_weighting(method)
     for weighting in (one, other):
-        weighting.bind(["first", "second"])
+        weighting.setup(["first", "second"])
     for seed in range(3):
         generator = torch.Generator().manual_seed(seed)
         gradients = torch.randn(2, 2, generator=generator, dtype=torch.float64)
@@ -74,7 +74,7 @@ def test_direction_is_that_of_the_engine(method: str) -> None:
         assert isinstance(x.grad, Tensor)
         torch.testing.assert_close(toy.direction(other, values, gradients), x.grad)
         for weighting in (one, other):
-            if weighting.second_look:
+            if weighting.needs_losses_after_step:
                 weighting.after_step(values / 2)
 
 

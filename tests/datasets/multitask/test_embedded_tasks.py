@@ -16,7 +16,7 @@ from core.models.tasks_mlp import TasksMLP
 from core.models.two_digits_cnn import TwoDigitsCNN
 from core.objectives.task_losses import LOSSES
 from core.recipe.assignments import read_baseline
-from core.weighting import backward, load
+from core.weighting import backward, load_weighting
 from datasets.multitask.base import Baseline
 from datasets.multitask.imbalanced_tasks import SCALES, ImbalancedTasks, opposed_directions
 from datasets.multitask.regression_metrics import AbsoluteError, LabelAccuracy, RelativeError
@@ -168,7 +168,7 @@ def trained(method: str) -> dict[str, float]:
     torch.manual_seed(0)
     benchmark = ImbalancedTasks(Path())
     model = TasksMLP(benchmark.outputs)
-    weighting = load(method)
+    weighting = load_weighting(method)
     heads = [p for head in model.heads().values() for p in head.parameters()]
     optimizer = torch.optim.Adam(model.parameters(), lr=benchmark.training_config.lr)
     split = benchmark.splits["train"]

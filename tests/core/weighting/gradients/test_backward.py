@@ -12,7 +12,7 @@ from common.errors import UserError
 from core.weighting import (
     GramWeighting,
     backward,
-    load,
+    load_weighting,
 )
 from tests.support.networks import (
     FROM_GRAM,
@@ -40,7 +40,7 @@ def test_steps_accumulate(form: str, gradients: str, weighted: bool) -> None:
             features, losses = losses_of(network, inputs, targets)
             backward(
                 as_given(form, losses),
-                load("fairgrad"),
+                load_weighting("fairgrad"),
                 **groups(network),
                 features=features,
                 gradients=gradients,
@@ -61,7 +61,7 @@ def test_representation_is_its_definition(name: str) -> None:
     assert isinstance(weighting, GramWeighting)
     assert isinstance(weighting, GramWeighting)
     torch.manual_seed(5)
-    weights = weighting.weights(rows @ rows.T)
+    weights = weighting.compute_weights(rows @ rows.T)
     features.backward((weights @ rows).view_as(features))
     expected = grads(network.trunk)
     network.zero_grad()
@@ -85,7 +85,11 @@ def test_half_precision_forward_passes(gradients: str) -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
             features, losses = losses_of(single, inputs.float(), targets.float())
         backward(
-            losses, load("fairgrad"), **groups(network), features=features, gradients=gradients
+            losses,
+            load_weighting("fairgrad"),
+            **groups(network),
+            features=features,
+            gradients=gradients,
         )
         found.append(torch.cat([flat(p) for p in network.trunk.parameters()]))
     assert torch.isfinite(found[1]).all()
@@ -97,39 +101,54 @@ def test_mistakes_are_told() -> None:
     features, losses = losses_of(network, inputs, targets)
     given = groups(network)
     with pytest.raises(UserError, match="did you mean 'exact'"):
-        backward(losses, load("mgda"), **given, gradients="exakt")
+        backward(losses, load_weighting("mgda"), **given, gradients="exakt")
     for way in ("representation", "matrix_free"):
         with pytest.raises(UserError, match="needs features"):
-            backward(losses, load("fairgrad"), **given, gradients=way)
+            backward(losses, load_weighting("fairgrad"), **given, gradients=way)
     with pytest.raises(UserError, match="take 'exact'"):
-        backward(losses, load("graddrop"), **given, features=features, gradients="representation")
+        backward(
+            losses,
+            load_weighting("graddrop"),
+            **given,
+            features=features,
+            gradients="representation",
+        )
     with pytest.raises(UserError, match="fairgrad, nashmtl"):
-        backward(losses, load("mgda"), **given, features=features, gradients="matrix_free")
+        backward(
+            losses, load_weighting("mgda"), **given, features=features, gradients="matrix_free"
+        )
     with pytest.raises(UserError, match="detached"):
-        backward([loss.detach() for loss in losses], load("mgda"), **given)
+        backward([loss.detach() for loss in losses], load_weighting("mgda"), **given)
     with pytest.raises(UserError, match="empty"):
-        backward([], load("mgda"), **given)
+        backward([], load_weighting("mgda"), **given)
     with pytest.raises(UserError, match="2 entries, expected 3"):
-        backward(losses, load("mgda"), **given, present=torch.ones(2))
+        backward(losses, load_weighting("mgda"), **given, present=torch.ones(2))
     with pytest.raises(UserError, match=r"holds 1\.0"):
-        backward([losses[0], 1.0], load("mgda"), **given)  # type: ignore[list-item]
+        backward([losses[0], 1.0], load_weighting("mgda"), **given)  # type: ignore[list-item]
     with pytest.raises(UserError, match="nothing to weigh"):
-        backward(losses, load("mgda"), shared=[])
+        backward(losses, load_weighting("mgda"), shared=[])
     for wrong in (network, network.unused, network.named_parameters(), [features]):
         with pytest.raises(UserError, match="expected several parameters"):
-            backward(losses, load("mgda"), shared=wrong)  # type: ignore[arg-type]
+            backward(losses, load_weighting("mgda"), shared=wrong)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="heads has complex numbers"):
-        backward(losses, load("mgda"), shared=given["shared"], heads=[network.unused.detach() * 1j])
+        backward(
+            losses,
+            load_weighting("mgda"),
+            shared=given["shared"],
+            heads=[network.unused.detach() * 1j],
+        )
     with pytest.raises(UserError, match="3 parameters are in shared and in heads"):
-        backward(losses, load("mgda"), shared=given["heads"], heads=given["heads"][:3])
-    with pytest.raises(UserError, match=r"core\.weighting\.load"):
+        backward(losses, load_weighting("mgda"), shared=given["heads"], heads=given["heads"][:3])
+    with pytest.raises(UserError, match=r"core\.weighting\.load_weighting_weighting_weighting"):
         backward(losses, "mgda", **given)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="used for"):
-        backward(losses, load("mgda"), **given, features=inputs, gradients="representation")
+        backward(
+            losses, load_weighting("mgda"), **given, features=inputs, gradients="representation"
+        )
     with pytest.raises(UserError, match="another way"):
         backward(
             [losses[0], next(network.trunk.parameters()).abs().sum()],
-            load("mgda"),
+            load_weighting("mgda"),
             **given,
             features=features,
             gradients="representation",
@@ -145,7 +164,7 @@ def test_sparse_gradients_become_dense() -> None:
         losses = list(head(features).square().mean(0))
         backward(
             losses,
-            load("nashmtl"),
+            load_weighting("nashmtl"),
             shared=words.parameters(),
             features=features,
             gradients=gradients,
@@ -175,7 +194,7 @@ def test_no_two_parameters_share_a_gradient(gradients: str) -> None:
         losses = list(head(features).square().mean(0))
         backward(
             losses,
-            load("fairgrad"),
+            load_weighting("fairgrad"),
             shared=trunk.parameters(),
             heads=head.parameters(),
             features=features,
@@ -199,7 +218,9 @@ def test_compiled_trunks_are_exact(gradients: str) -> None:
             (h(features) - t).square().mean() for h, t in zip(network.heads, targets.T, strict=True)
         ]
         way = "exact" if trunk is network.trunk else gradients
-        backward(losses, load("fairgrad"), **groups(network), features=features, gradients=way)
+        backward(
+            losses, load_weighting("fairgrad"), **groups(network), features=features, gradients=way
+        )
         found.append(grads(network))
     same(found[1], found[0])
 

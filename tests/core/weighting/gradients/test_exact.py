@@ -8,7 +8,7 @@ from core.weighting import (
     GradientWeighting,
     LossWeighting,
     backward,
-    load,
+    load_weighting,
 )
 from tests.support.networks import (
     COMBINING,
@@ -54,7 +54,7 @@ def test_a_loss_weighting_descends_its_objective(name: str) -> None:
     weighting = bound(name)
     assert isinstance(weighting, LossWeighting)
     torch.manual_seed(5)
-    weighting.objective(weighting.transform(torch.stack(losses))).backward()
+    weighting.compute_objective(weighting.transform_losses(torch.stack(losses))).backward()
     expected = grads(network) | {f"w.{k}": v for k, v in grads(weighting).items()}
     network.zero_grad()
     _, losses = losses_of(network, inputs, targets)
@@ -69,7 +69,7 @@ def test_a_loss_weighting_descends_its_objective(name: str) -> None:
 @pytest.mark.parametrize("name", ["fairgrad", "mgda", "graddrop"])
 def test_log_losses(name: str) -> None:
     network, inputs, targets = make()
-    weighting = load(name, losses="log")
+    weighting = load_weighting(name, losses="log")
     expected = reference(network, losses_of(network, inputs, targets)[1], weighting)
     network.zero_grad()
     torch.manual_seed(5)
@@ -160,7 +160,7 @@ def test_missing_tasks_are_left_out(name: str, form: str, gradients: str) -> Non
 def test_no_task_is_present() -> None:
     network, inputs, targets = make()
     losses = losses_of(network, inputs, targets)[1]
-    step = backward(losses, load("mgda"), **groups(network), present=torch.zeros(3))
+    step = backward(losses, load_weighting("mgda"), **groups(network), present=torch.zeros(3))
     assert step.weights is not None
     assert not step.weights.any()
     assert all(value is None for value in grads(network).values())
@@ -168,7 +168,7 @@ def test_no_task_is_present() -> None:
 
 def test_weights_that_stand_take_one_pass() -> None:
     network, inputs, targets = make()
-    weighting = load("nashmtl", update_interval=2)
+    weighting = load_weighting("nashmtl", update_interval=2)
     found, ways = [], []
     for _ in range(3):
         network.zero_grad()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.weighting import backward, load
+from core.weighting import backward, load_weighting
 from core.weighting.gradients.last_layers import tail
 from core.weighting.gradients.shared_features import Features
 from core.weighting.methods.fairgrad import FairGrad
@@ -84,7 +84,7 @@ def test_weights_solve_the_exact_equation(name: str, frozen: bool) -> None:
     if frozen:
         list(trunk.parameters())[-1].requires_grad_(False)
     shared = [p for p in trunk.parameters() if p.requires_grad]
-    features, weighting = trunk(inputs), load("fairgrad")
+    features, weighting = trunk(inputs), load_weighting("fairgrad")
     assert isinstance(weighting, FairGrad)
     step = backward(
         _losses(features, heads),

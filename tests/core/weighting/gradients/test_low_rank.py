@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from common.errors import UserError
-from core.weighting import alpha_fair, backward, load
+from core.weighting import alpha_fair, backward, load_weighting
 from core.weighting.gradients.low_rank import spans
 from core.weighting.gradients.task_gradients import gram_of
 from core.weighting.methods.fairgrad import FairGrad
@@ -176,7 +176,7 @@ def test_the_step_is_that_of_whole_gradients(name: str, with_features: bool) -> 
     assert len(found) == TRUNKS[name][1]
     step = backward(
         _losses(features, heads),
-        load("fairgrad"),
+        load_weighting("fairgrad"),
         shared=trunk.parameters(),
         heads=heads.parameters(),
         features=features if with_features else None,
@@ -195,7 +195,7 @@ def test_with_hooks_inside_the_trunk_matrix_free_ends_exact(name: str) -> None:
     rows = _rows(trunk, heads, inputs)
     features = trunk(inputs)
     step = backward(
-        _losses(features, heads), load("fairgrad"), shared=trunk.parameters(),
+        _losses(features, heads), load_weighting("fairgrad"), shared=trunk.parameters(),
         heads=heads.parameters(), features=features, gradients="matrix_free",
     )  # fmt: skip
     assert step.way == "exact"
@@ -210,7 +210,7 @@ def test_hooks_of_parameters_see_each_gradient() -> None:
     seen: list[Tensor] = []
     weight = next(trunk.parameters())
     weight.register_hook(lambda gradient: seen.append(gradient.clone()))
-    backward(_losses(trunk(inputs), heads), load("fairgrad"), shared=trunk.parameters())
+    backward(_losses(trunk(inputs), heads), load_weighting("fairgrad"), shared=trunk.parameters())
     for row, gradient in zip(rows, seen, strict=True):
         torch.testing.assert_close(gradient.flatten(), row[: weight.numel()])
 
@@ -226,10 +226,10 @@ def test_many_examples_and_few_tasks_have_no_spans() -> None:
 def test_inputs_that_are_not_finite_flag_the_step(value: float) -> None:
     trunk, heads, inputs = _problem("deep")
     inputs[3, 3] = value
-    weighting = load("fairgrad")
+    weighting = load_weighting("fairgrad")
     assert isinstance(weighting, FairGrad)
     step = backward(_losses(trunk(inputs), heads), weighting, shared=trunk.parameters())
-    assert int(weighting.flagged) == 1
+    assert int(weighting.flagged_steps) == 1
     assert step.weights is not None
     assert torch.isfinite(step.weights).all()
 
@@ -243,7 +243,9 @@ def test_precision_is_that_of_whole_gradients(name: str, kind: torch.dtype) -> N
         rows = _rows(trunk, heads, inputs)
         features = trunk(inputs)
         losses = _losses(features, heads)
-    step = backward(losses, load("fairgrad"), shared=trunk.parameters(), features=features)
+    step = backward(
+        losses, load_weighting("fairgrad"), shared=trunk.parameters(), features=features
+    )
     assert step.gram is not None
     wide = rows.double() @ rows.double().T
     lengths = wide.diagonal().sqrt()
@@ -258,7 +260,9 @@ def test_each_entry_is_as_precise_as_in_a_pass(name: str) -> None:
     trunk, heads, inputs = trunk.float(), heads.float(), inputs.float()
     inputs[:, ::7] = 0
     inputs[:, 1] *= 1e6
-    step = backward(_losses(trunk(inputs), heads), load("fairgrad"), shared=trunk.parameters())
+    step = backward(
+        _losses(trunk(inputs), heads), load_weighting("fairgrad"), shared=trunk.parameters()
+    )
     found = [parameter.grad for parameter in trunk.parameters()]
     trunk.zero_grad()
     assert step.weights is not None
@@ -299,10 +303,10 @@ def test_opposed_losses_flag_a_step_of_ordinary_size(tasks: int, factor: float) 
     trunk = nn.Linear(64, 256)
     features = trunk(torch.randn(16, 64)).tanh()
     losses = [(features @ torch.randn(256)).square().mean() for _ in range(tasks - 1)]
-    weighting = load("fairgrad")
+    weighting = load_weighting("fairgrad")
     assert isinstance(weighting, FairGrad)
     step = backward([*losses, factor * losses[0]], weighting, shared=trunk.parameters())
-    assert int(weighting.flagged) == 1
+    assert int(weighting.flagged_steps) == 1
     assert step.weights is not None
     assert step.gram is not None
     lengths = step.gram.diagonal().sqrt()
@@ -316,6 +320,6 @@ def test_parameters_that_a_checkpoint_hides_are_refused(with_features: bool) -> 
     assert isinstance(features, Tensor)
     with pytest.raises(UserError, match="use_reentrant=False"):
         backward(
-            _losses(features, heads), load("fairgrad"), shared=trunk.parameters(),
+            _losses(features, heads), load_weighting("fairgrad"), shared=trunk.parameters(),
             heads=heads.parameters(), features=features if with_features else None,
         )  # fmt: skip

@@ -10,7 +10,7 @@ from torch.autograd.graph import get_gradient_edge
 
 from core.weighting import (
     backward,
-    load,
+    load_weighting,
 )
 from core.weighting.gradients.jvp import Tangents
 from core.weighting.methods.fairgrad import FairGrad
@@ -29,7 +29,7 @@ from tests.support.networks import (
 @pytest.mark.parametrize("kind", ["conv", "mlp"])
 def test_matrix_free_weights_solve_the_exact_equation(kind: str, tasks: int, name: str) -> None:
     network, inputs, targets = make(kind, tasks)
-    weighting = load(name)
+    weighting = load_weighting(name)
     assert isinstance(weighting, FairGrad)
     features, losses = losses_of(network, inputs, targets)
     buffers = {key: value.clone() for key, value in network.named_buffers()}
@@ -69,7 +69,7 @@ class Opaque(torch.autograd.Function):
 
 def test_what_has_no_second_derivative_is_exact_and_counted() -> None:
     network, inputs, targets = make()
-    weighting = load("fairgrad")
+    weighting = load_weighting("fairgrad")
     assert isinstance(weighting, FairGrad)
     found = []
     for gradients in ("exact", "matrix_free"):
@@ -84,14 +84,14 @@ def test_what_has_no_second_derivative_is_exact_and_counted() -> None:
         found.append(grads(network))
     same(found[1], found[0])
     assert weighting.fallbacks == 1
-    copy = load("fairgrad")
+    copy = load_weighting("fairgrad")
     copy.load_state_dict(weighting.state_dict())
     assert isinstance(copy, FairGrad)
     assert (copy.fallbacks, copy.products) == (1, weighting.products)
 
 
 def test_auto_does_not_search_in_vain_at_every_step() -> None:
-    layer, weighting = nn.Linear(4, 4), load("fairgrad")
+    layer, weighting = nn.Linear(4, 4), load_weighting("fairgrad")
     assert isinstance(weighting, FairGrad)
     tried = []
     for waited in (0, 0, 98, 99):  # exact steps since the search
@@ -114,7 +114,7 @@ def test_auto_takes_the_cheaper_exact_way() -> None:
         ways.append(
             backward(
                 losses,
-                load("fairgrad"),
+                load_weighting("fairgrad"),
                 **groups(network),
                 features=features if features_given else None,
                 gradients="auto",
@@ -123,7 +123,9 @@ def test_auto_takes_the_cheaper_exact_way() -> None:
     assert ways == ["exact", "matrix_free", "exact"]
     network, inputs, targets = make("mlp", 20)
     features, losses = losses_of(network, inputs, targets)
-    step = backward(losses, load("mgda"), **groups(network), features=features, gradients="auto")
+    step = backward(
+        losses, load_weighting("mgda"), **groups(network), features=features, gradients="auto"
+    )
     assert step.way == "exact"
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from core.weighting import alpha_fair, backward, load
+from core.weighting import alpha_fair, backward, load_weighting
 from core.weighting.methods.fairgrad import FairGrad
 from tests.support.networks import flat
 
@@ -64,7 +64,9 @@ def _step(made: Made, gradients: str) -> tuple[Tensor, Tensor | None, str]:
     for parameter in shared:
         parameter.grad = None
     losses, features = made
-    step = backward(losses, load("fairgrad"), shared=shared, features=features, gradients=gradients)
+    step = backward(
+        losses, load_weighting("fairgrad"), shared=shared, features=features, gradients=gradients
+    )
     return torch.cat([flat(p) for p in shared]), step.weights, step.way
 
 
@@ -116,7 +118,7 @@ def test_a_constant_has_the_gradient_zero(place: int, stacked: bool, gradients: 
     losses = [_loss(features[:, :4], 0), _loss(features[:, 4:], 1)]
     losses.insert(place, torch.ones((), dtype=torch.float64))
     FIRST.zero_grad()
-    weighting = load("fairgrad")
+    weighting = load_weighting("fairgrad")
     assert isinstance(weighting, FairGrad)
     step = backward(
         torch.stack(losses) if stacked else losses,
@@ -127,7 +129,7 @@ def test_a_constant_has_the_gradient_zero(place: int, stacked: bool, gradients: 
     )
     assert step.gram is not None
     assert not step.gram[place].any()
-    assert int(weighting.flagged) == 1
+    assert int(weighting.flagged_steps) == 1
     assert all(bool(torch.isfinite(flat(p)).all()) for p in FIRST.parameters())
 
 

@@ -17,7 +17,7 @@ from core.weighting import (
     GramWeighting,
     LossWeighting,
     Weighting,
-    load,
+    load_weighting,
 )
 from core.weighting.base import equal_lengths
 from tests.support.gradients import DEVICE, DOUBLE, DTYPE, Array, Case, array, cases, tensor
@@ -33,20 +33,21 @@ def names(needs: str, claims: str | None = None) -> list[str]:
     return [
         name
         for name, kind in KNOWN.items()
-        if load(name).needs == needs and (claims is None or claims in kind.properties)
+        if load_weighting(name).required_input == needs
+        and (claims is None or claims in kind.properties)
     ]
 
 
 def gram_weighting(name: str) -> GramWeighting:
-    found = load(name)
+    found = load_weighting(name)
     assert isinstance(found, GramWeighting)
     return found.to(DEVICE)
 
 
 def bound(name: str, losses: int) -> LossWeighting:
-    found = load(name)
+    found = load_weighting(name)
     assert isinstance(found, LossWeighting)
-    found.bind([f"task{i}" for i in range(losses)])
+    found.setup([f"task{i}" for i in range(losses)])
     return found.to(DEVICE)
 
 
@@ -67,10 +68,10 @@ def drive(weighting: LossWeighting, sequence: Sequence[Array]) -> list[Array]:
     """Return the weights of several steps in epochs of two."""
     found = []
     for step, losses in enumerate(sequence):
-        found.append(array(weighting.weights(tensor(losses))))
+        found.append(array(weighting.compute_weights(tensor(losses))))
         weighting.after_step(tensor(losses * np.linspace(0.8, 1.1, len(losses))))
         if step % 2:
-            weighting.end_round()
+            weighting.on_epoch_end()
     return found
 
 
@@ -84,11 +85,11 @@ def test_the_vocabulary_is_complete() -> None:
 
 def test_an_unknown_name_gets_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'fairgrad'"):
-        load("fairgrat")
+        load_weighting("fairgrat")
     with pytest.raises(UserError, match=r"unknown parameter of fairgrad 'alfa'.*known: alpha"):
-        load("fairgrad", alfa=2.0)
+        load_weighting("fairgrad", alfa=2.0)
     with pytest.raises(UserError, match=r"cagrad with .'c': 'much'"):
-        load("cagrad", c="much")
+        load_weighting("cagrad", c="much")
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -115,13 +116,13 @@ def test_the_family_says_what_a_step_needs(name: str) -> None:
     kind = KNOWN[name]
     families = (LossWeighting, GramWeighting, GradientWeighting)
     assert sum(issubclass(kind, family) for family in families) == 1
-    assert load(name).needs in ("losses", "gram", "gradients")
+    assert load_weighting(name).required_input in ("losses", "gram", "gradients")
 
 
 @pytest.mark.parametrize("name", names("gram"))
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_gram_weights_are_finite_everywhere(name: str, case: Case) -> None:
-    weights = gram_weighting(name).weights(case.gram)
+    weights = gram_weighting(name).compute_weights(case.gram)
     assert weights.shape == (len(case.gradients),)
     assert (weights.dtype, weights.device.type) == (DTYPE, DEVICE.type)
     assert torch.isfinite(weights).all()
@@ -136,7 +137,7 @@ def test_no_finite_matrix_is_too_much(name: str, diagonal: tuple[float, float, f
     gram = torch.tensor(diagonal, dtype=DTYPE, device=DEVICE).diag() * largest
     for matrix in (gram, gram + 1, gram + gram.max()):
         weighting = gram_weighting(name)
-        assert torch.isfinite(weighting.weights(matrix.clamp(max=largest))).all()
+        assert torch.isfinite(weighting.compute_weights(matrix.clamp(max=largest))).all()
 
 
 @pytest.mark.parametrize("name", names("gram"))
@@ -145,9 +146,9 @@ def test_what_is_not_finite_is_flagged(name: str, wrong: float) -> None:
     weighting = gram_weighting(name)
     gram = torch.eye(3, dtype=DTYPE, device=DEVICE)
     gram[0, 1] = gram[1, 0] = wrong
-    torch.testing.assert_close(weighting.weights(gram), equal_lengths(gram))
-    assert int(weighting.flagged) == 1
-    assert int(weighting.state_dict()["flagged"]) == 1
+    torch.testing.assert_close(weighting.compute_weights(gram), equal_lengths(gram))
+    assert int(weighting.flagged_steps) == 1
+    assert int(weighting.state_dict()["flagged_steps"]) == 1
 
 
 @pytest.mark.parametrize("name", names("gram"))
@@ -155,13 +156,15 @@ def test_well_posed_steps_are_not_flagged(name: str) -> None:
     weighting = gram_weighting(name)
     for case in SOLVABLE:
         if re.search("related|scale|lengths|duplicates", case.name):
-            weighting.weights(case.gram)
-    assert int(weighting.flagged) == 0
+            weighting.compute_weights(case.gram)
+    assert int(weighting.flagged_steps) == 0
 
 
 @pytest.mark.parametrize("name", names("gram"))
 def test_one_task_is_descended(name: str) -> None:
-    weights = gram_weighting(name).weights(torch.full((1, 1), 4.0, dtype=DTYPE, device=DEVICE))
+    weights = gram_weighting(name).compute_weights(
+        torch.full((1, 1), 4.0, dtype=DTYPE, device=DEVICE)
+    )
     assert weights[0] > 0
 
 
@@ -170,23 +173,25 @@ def test_a_matrix_needs_its_shape_and_type_and_no_graph(name: str) -> None:
     weighting = gram_weighting(name)
     for shape in ((2, 3), (3,), (1, 3, 3), (0, 0)):
         with pytest.raises(ValueError, match=r"expected \(k, k\)"):
-            weighting.weights(torch.ones(shape, dtype=DTYPE, device=DEVICE))
+            weighting.compute_weights(torch.ones(shape, dtype=DTYPE, device=DEVICE))
     with pytest.raises(ValueError, match="expected a floating-point tensor"):
-        weighting.weights(torch.eye(3, dtype=torch.int64, device=DEVICE))
+        weighting.compute_weights(torch.eye(3, dtype=torch.int64, device=DEVICE))
     gram = torch.eye(3, dtype=DTYPE, device=DEVICE, requires_grad=True)
-    assert not weighting.weights(gram).requires_grad
+    assert not weighting.compute_weights(gram).requires_grad
 
 
 @pytest.mark.parametrize("name", names("gram", "positive"))
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_no_weight_is_negative(name: str, case: Case) -> None:
-    assert (gram_weighting(name).weights(case.gram) >= 0).all()
+    assert (gram_weighting(name).compute_weights(case.gram) >= 0).all()
 
 
 @pytest.mark.parametrize("name", names("gram", "simplex"))
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_weights_sum_to_one(name: str, case: Case) -> None:
-    assert float(gram_weighting(name).weights(case.gram).sum()) == pytest.approx(1, abs=NEAR)
+    assert float(gram_weighting(name).compute_weights(case.gram).sum()) == pytest.approx(
+        1, abs=NEAR
+    )
 
 
 @pytest.mark.parametrize("name", names("gram", "equivariant"))
@@ -194,8 +199,8 @@ def test_weights_sum_to_one(name: str, case: Case) -> None:
 def test_the_order_of_tasks_does_not_matter(name: str, case: Case) -> None:
     order = np.random.default_rng(0).permutation(len(case.gradients))
     permuted = case.gradients[order]
-    moved = gram_weighting(name).weights(tensor(permuted @ permuted.T))
-    stayed = gram_weighting(name).weights(case.gram)
+    moved = gram_weighting(name).compute_weights(tensor(permuted @ permuted.T))
+    stayed = gram_weighting(name).compute_weights(case.gram)
     np.testing.assert_allclose(
         direction(permuted, moved), direction(case.gradients, stayed), atol=1e-3
     )
@@ -208,9 +213,9 @@ def test_the_order_of_tasks_does_not_matter(name: str, case: Case) -> None:
 def test_the_scale_of_all_gradients_does_not_matter(name: str, scale: float) -> None:
     for case in SOLVABLE:
         torch.manual_seed(0)
-        base = gram_weighting(name).weights(case.gram)
+        base = gram_weighting(name).compute_weights(case.gram)
         torch.manual_seed(0)
-        scaled = gram_weighting(name).weights(case.gram * scale)
+        scaled = gram_weighting(name).compute_weights(case.gram * scale)
         np.testing.assert_allclose(
             direction(case.gradients, scaled),
             direction(case.gradients, base),
@@ -222,7 +227,7 @@ def test_the_scale_of_all_gradients_does_not_matter(name: str, scale: float) -> 
 @pytest.mark.parametrize("name", names("gram", "conflict_free"))
 @pytest.mark.parametrize("case", SOLVABLE, ids=str)
 def test_no_gradient_is_opposed(name: str, case: Case) -> None:
-    weights = gram_weighting(name).weights(case.gram)
+    weights = gram_weighting(name).compute_weights(case.gram)
     towards = case.gradients @ direction(case.gradients, weights)
     assert (towards >= -NEAR * np.linalg.norm(case.gradients, axis=1)).all()
 
@@ -230,9 +235,9 @@ def test_no_gradient_is_opposed(name: str, case: Case) -> None:
 @pytest.mark.parametrize("name", names("gradients"))
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_combinations_are_finite_everywhere(name: str, case: Case) -> None:
-    weighting = load(name)
+    weighting = load_weighting(name)
     assert isinstance(weighting, GradientWeighting)
-    combined = weighting.to(DEVICE).combine(tensor(case.gradients))
+    combined = weighting.to(DEVICE).combine_gradients(tensor(case.gradients))
     assert combined.shape == (case.gradients.shape[1],)
     assert combined.dtype == DTYPE
     assert torch.isfinite(combined).all()
@@ -244,9 +249,9 @@ def test_combinations_do_not_depend_on_the_order(name: str) -> None:
         found = []
         for gradients in (case.gradients, case.gradients[::-1].copy()):
             torch.manual_seed(0)
-            weighting = load(name)
+            weighting = load_weighting(name)
             assert isinstance(weighting, GradientWeighting)
-            found.append(array(weighting.to(DEVICE).combine(tensor(gradients))))
+            found.append(array(weighting.to(DEVICE).combine_gradients(tensor(gradients))))
         size = np.abs(case.gradients).max()
         np.testing.assert_allclose(found[0], found[1], atol=NEAR * size, rtol=0)
 
@@ -257,9 +262,11 @@ def test_combinations_scale_with_the_gradients(name: str) -> None:
         found = []
         for scale in (1.0, 1024.0):  # a power of 2 changes no rounding
             torch.manual_seed(0)
-            weighting = load(name)
+            weighting = load_weighting(name)
             assert isinstance(weighting, GradientWeighting)
-            found.append(array(weighting.to(DEVICE).combine(tensor(case.gradients * scale))))
+            found.append(
+                array(weighting.to(DEVICE).combine_gradients(tensor(case.gradients * scale)))
+            )
         np.testing.assert_array_equal(found[0] * 1024, found[1])
 
 
@@ -285,20 +292,22 @@ def test_the_order_of_losses_does_not_matter(name: str) -> None:
     for losses in sequence:
         kept, permuted = tensor(losses), tensor(losses[order])
         np.testing.assert_allclose(
-            array(moved.weights(permuted)), array(stayed.weights(kept))[order], rtol=1e-4
+            array(moved.compute_weights(permuted)),
+            array(stayed.compute_weights(kept))[order],
+            rtol=1e-4,
         )
         for weighting, seen in ((stayed, kept), (moved, permuted)):
             weighting.after_step(seen.square())
-            weighting.end_round()
+            weighting.on_epoch_end()
 
 
 @pytest.mark.parametrize("name", names("losses"))
 def test_the_objective_is_the_weighted_sum(name: str) -> None:
     losses = tensor(loss_sequence(4)[0]).requires_grad_()
     torch.manual_seed(0)
-    weights = bound(name, 4).weights(losses.detach())
+    weights = bound(name, 4).compute_weights(losses.detach())
     torch.manual_seed(0)
-    (gradient,) = torch.autograd.grad(bound(name, 4).objective(losses), losses)
+    (gradient,) = torch.autograd.grad(bound(name, 4).compute_objective(losses), losses)
     torch.testing.assert_close(gradient, weights)
     assert not weights.requires_grad
 
@@ -313,18 +322,20 @@ def steps_of(name: str) -> tuple[Callable[[Any, int], Array], Callable[[], Weigh
         torch.manual_seed(number)
         given = tensor(gradients[number])
         if isinstance(weighting, GramWeighting):
-            standing = weighting.standing()
-            return array(weighting.weights(given @ given.T) if standing is None else standing)
+            standing = weighting.use_cached_weights()
+            return array(
+                weighting.compute_weights(given @ given.T) if standing is None else standing
+            )
         if isinstance(weighting, GradientWeighting):
-            return array(weighting.combine(given))
-        found = array(weighting.weights(tensor(losses[number])))
+            return array(weighting.combine_gradients(given))
+        found = array(weighting.compute_weights(tensor(losses[number])))
         weighting.after_step(tensor(losses[number + 1]))
-        weighting.end_round()
+        weighting.on_epoch_end()
         return found
 
     def make() -> Weighting:
-        weighting = load(name)
-        weighting.bind(["a", "b", "c", "d"])
+        weighting = load_weighting(name)
+        weighting.setup(["a", "b", "c", "d"])
         return weighting.to(DEVICE)
 
     return step, make

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.optimize import LinearConstraint, minimize, nnls
 
-from core.weighting import GramWeighting, alpha_fair, load
+from core.weighting import GramWeighting, alpha_fair, load_weighting
 from core.weighting.base import equal_lengths
 from core.weighting.solvers.active_set import nearest_to_zero
 from tests.support.gradients import (
@@ -29,9 +29,9 @@ LARGE = list(solvable(np.random.default_rng(4), 40))
 
 
 def weights(name: str, gradients: Array, **parameters: float | str | bool) -> Array:
-    weighting = load(name, **parameters)
+    weighting = load_weighting(name, **parameters)
     assert isinstance(weighting, GramWeighting)
-    return array(weighting.to(DEVICE).weights(tensor(gradients @ gradients.T)))
+    return array(weighting.to(DEVICE).compute_weights(tensor(gradients @ gradients.T)))
 
 
 def close(found: Array, expected: Array) -> None:
@@ -164,15 +164,15 @@ def test_nashmtl_is_fairgrad_at_alpha_one() -> None:
 
 
 def test_nashmtl_keeps_its_weights_between_updates() -> None:
-    weighting = load("nashmtl", update_interval=3).to(DEVICE)
+    weighting = load_weighting("nashmtl", update_interval=3).to(DEVICE)
     assert isinstance(weighting, GramWeighting)
     asked = []
     for seed in range(7):
         gradients = related(np.random.default_rng(seed), 3)
-        standing = weighting.standing()
+        standing = weighting.use_cached_weights()
         asked.append(standing is None)
         if standing is None:
-            last = weighting.weights(tensor(gradients @ gradients.T))
+            last = weighting.compute_weights(tensor(gradients @ gradients.T))
         else:
             torch.testing.assert_close(standing, last)
     assert asked == [True, False, False, True, False, False, True]
@@ -207,11 +207,11 @@ def test_imtl_shares_between_equal_gradients_and_flags_opposed_ones() -> None:
     projections = units @ (found @ gradients)
     np.testing.assert_allclose(projections, projections[0], rtol=1e-3)
     gradients[1] = -2 * gradients[0]
-    weighting = load("imtl").to(DEVICE)
+    weighting = load_weighting("imtl").to(DEVICE)
     assert isinstance(weighting, GramWeighting)
     gram = tensor(gradients @ gradients.T)
-    torch.testing.assert_close(weighting.weights(gram), equal_lengths(gram))
-    assert int(weighting.flagged) == 1
+    torch.testing.assert_close(weighting.compute_weights(gram), equal_lengths(gram))
+    assert int(weighting.flagged_steps) == 1
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -246,7 +246,7 @@ def test_sdmgrad_minimises_its_objective(seed: int, strength: float) -> None:
 
 
 def test_sdmgrad_takes_the_published_steps() -> None:
-    weighting = load("sdmgrad", iterations=20).to(DEVICE)
+    weighting = load_weighting("sdmgrad", iterations=20).to(DEVICE)
     assert isinstance(weighting, GramWeighting)
     w = np.full(3, 1 / 3)
     for seed in range(3):
@@ -257,7 +257,7 @@ def test_sdmgrad_takes_the_published_steps() -> None:
         for _ in range(20):
             velocity = 0.5 * velocity + gram @ w + 0.3 * gram.mean(1)
             w = on_simplex_nearest(w - 10 * velocity)
-        found = array(weighting.weights(tensor(gradients @ gradients.T)))
+        found = array(weighting.compute_weights(tensor(gradients @ gradients.T)))
         np.testing.assert_allclose(found, (w + 0.1) / 1.3, atol=1e-5 if DOUBLE else 1e-2)
 
 
@@ -292,8 +292,8 @@ def test_pcgrad_projects_in_the_drawn_order(seed: int) -> None:
 
 def test_the_solver_is_what_fairgrad_returns() -> None:
     gram = tensor(gradients_of(1) @ gradients_of(1).T)
-    weighting = load("fairgrad", alpha=3.0).to(DEVICE)
+    weighting = load_weighting("fairgrad", alpha=3.0).to(DEVICE)
     assert isinstance(weighting, GramWeighting)
     torch.testing.assert_close(
-        weighting.weights(gram), alpha_fair(gram, 3.0).weights, rtol=1e-6, atol=0
+        weighting.compute_weights(gram), alpha_fair(gram, 3.0).weights, rtol=1e-6, atol=0
     )

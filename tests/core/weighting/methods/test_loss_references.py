@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.weighting import GradientWeighting, LossWeighting, load
+from core.weighting import GradientWeighting, LossWeighting, load_weighting
 from core.weighting.loss_transforms import alpha_fair_loss, fairness
 from core.weighting.methods.moco import MoCo
 from tests.support.gradients import DEVICE, DTYPE, TOLERANCE, Array, array, tensor
@@ -15,9 +15,9 @@ LOSSES = np.random.default_rng(0).uniform(0.2, 3, size=(80, 3))
 
 
 def bound(name: str, **parameters: float | str) -> LossWeighting:
-    weighting = load(name, **parameters)
+    weighting = load_weighting(name, **parameters)
     assert isinstance(weighting, LossWeighting)
-    weighting.bind(NAMES)
+    weighting.setup(NAMES)
     return weighting.to(DEVICE)
 
 
@@ -42,7 +42,7 @@ def test_ls_si_and_alpha_fair_losses() -> None:
     ):
         weighting = bound(name, **parameters)
         held = losses.clone().requires_grad_()
-        weighting.objective(weighting.transform(held)).backward()
+        weighting.compute_objective(weighting.transform_losses(held)).backward()
         assert held.grad is not None
         close(held.grad, expected)
 
@@ -51,7 +51,7 @@ def test_rlw_draws_from_the_global_generator() -> None:
     torch.manual_seed(3)
     expected = softmax(array(torch.randn(3, dtype=DTYPE, device=DEVICE)))
     torch.manual_seed(3)
-    close(bound("rlw").weights(tensor(LOSSES[0])), expected)
+    close(bound("rlw").compute_weights(tensor(LOSSES[0])), expected)
 
 
 def test_dwa_compares_the_last_two_epochs() -> None:
@@ -63,8 +63,8 @@ def test_dwa_compares_the_last_two_epochs() -> None:
             ratio = epochs[number - 1].mean(0) / epochs[number - 2].mean(0)
             expected = 3 * softmax(ratio / 2.0)
         for losses in steps:
-            close(weighting.weights(tensor(losses)), expected)
-        weighting.end_round()
+            close(weighting.compute_weights(tensor(losses)), expected)
+        weighting.on_epoch_end()
 
 
 def test_dwa_with_the_published_windows_of_steps() -> None:
@@ -76,7 +76,7 @@ def test_dwa_with_the_published_windows_of_steps() -> None:
         if step > window:
             ratio = costs[window:].mean(0) / costs[:window].mean(0)
             weights = 3 * np.exp(ratio / 2) / np.exp(ratio / 2).sum()
-        close(weighting.weights(tensor(losses)), weights)
+        close(weighting.compute_weights(tensor(losses)), weights)
 
 
 def test_uw_learns_with_the_optimiser() -> None:
@@ -84,9 +84,9 @@ def test_uw_learns_with_the_optimiser() -> None:
     optimizer = torch.optim.SGD(weighting.parameters(), lr=0.1)
     s = np.zeros(3)
     for losses in LOSSES[:10]:
-        close(weighting.weights(tensor(losses)), np.exp(-s) / 2)
+        close(weighting.compute_weights(tensor(losses)), np.exp(-s) / 2)
         optimizer.zero_grad()
-        objective = weighting.objective(tensor(losses))
+        objective = weighting.compute_objective(tensor(losses))
         close(objective, np.asarray(0.5 * (np.exp(-s) * losses + s).sum()))
         objective.backward()
         optimizer.step()
@@ -94,10 +94,10 @@ def test_uw_learns_with_the_optimiser() -> None:
 
 
 def test_uw_must_be_bound_before_its_optimiser_is_made() -> None:
-    weighting = load("uw")
+    weighting = load_weighting("uw")
     assert isinstance(weighting, LossWeighting)
-    with pytest.raises(RuntimeError, match="call bind"):
-        weighting.weights(torch.ones(3))
+    with pytest.raises(RuntimeError, match="call setup"):
+        weighting.compute_weights(torch.ones(3))
 
 
 def test_famo_follows_the_published_updates() -> None:
@@ -108,7 +108,7 @@ def test_famo_follows_the_published_updates() -> None:
         before, after = torch.from_numpy(LOSSES[step] + 1e-8), torch.from_numpy(LOSSES[step + 1])
         shares = logits.softmax(0)
         scaled = (shares / before).detach()
-        close(weighting.weights(tensor(LOSSES[step])), array(scaled / scaled.sum()))
+        close(weighting.compute_weights(tensor(LOSSES[step])), array(scaled / scaled.sum()))
         weighting.after_step(tensor(LOSSES[step + 1]))
         fall = before.log() - (after + 1e-8).log()
         (logits.grad,) = torch.autograd.grad(shares, logits, fall)
@@ -117,10 +117,10 @@ def test_famo_follows_the_published_updates() -> None:
 
 def test_famo_leaves_absent_losses_out() -> None:
     weighting = bound("famo")
-    weights = weighting.weights(tensor(np.array([1.0, 0.0, 2.0])))
+    weights = weighting.compute_weights(tensor(np.array([1.0, 0.0, 2.0])))
     close(weights, np.array([2 / 3, 0, 1 / 3]))
     weighting.after_step(tensor(np.array([0.5, 1.0, 2.0])))
-    assert torch.isfinite(weighting.weights(tensor(LOSSES[0]))).all()
+    assert torch.isfinite(weighting.compute_weights(tensor(LOSSES[0]))).all()
 
 
 def test_dro_ascends_by_exponentiated_gradients() -> None:
@@ -129,12 +129,12 @@ def test_dro_ascends_by_exponentiated_gradients() -> None:
     for losses in LOSSES[:20]:
         q = q * np.exp(0.1 * losses)
         q /= q.sum()
-        close(weighting.weights(tensor(losses)), q)
+        close(weighting.compute_weights(tensor(losses)), q)
 
 
 def test_fixed_weights_go_by_name() -> None:
     close(
-        load_fixed({"c": 0.5}).weights(tensor(LOSSES[0])),
+        load_fixed({"c": 0.5}).compute_weights(tensor(LOSSES[0])),
         np.array([1, 1, 0.5]),
     )
     with pytest.raises(ValueError, match="no losses"):
@@ -142,16 +142,16 @@ def test_fixed_weights_go_by_name() -> None:
 
 
 def test_fixed_weights_need_names() -> None:
-    weighting = load("fixed", weights={"c": 0.5})
+    weighting = load_weighting("fixed", weights={"c": 0.5})
     assert isinstance(weighting, LossWeighting)
-    with pytest.raises(RuntimeError, match="call bind"):
-        weighting.weights(torch.ones(1))
+    with pytest.raises(RuntimeError, match="call setup"):
+        weighting.compute_weights(torch.ones(1))
 
 
 def load_fixed(weights: dict[str, float]) -> LossWeighting:
-    weighting = load("fixed", weights=weights)
+    weighting = load_weighting("fixed", weights=weights)
     assert isinstance(weighting, LossWeighting)
-    weighting.bind(NAMES)
+    weighting.setup(NAMES)
     return weighting.to(DEVICE)
 
 
@@ -164,15 +164,15 @@ def test_graddrop_keeps_the_drawn_sign(leak: float) -> None:
     mask = np.where(share > draws, gradients > 0, gradients < 0)
     expected = ((leak + (1 - leak) * mask) * gradients).sum(0)
     torch.manual_seed(1)
-    weighting = load("graddrop", leak=leak)
+    weighting = load_weighting("graddrop", leak=leak)
     assert isinstance(weighting, GradientWeighting)
     np.testing.assert_allclose(
-        array(weighting.combine(tensor(gradients))), expected, atol=10 * TOLERANCE
+        array(weighting.combine_gradients(tensor(gradients))), expected, atol=10 * TOLERANCE
     )
 
 
 def test_moco_tracks_gradients_and_weights() -> None:
-    weighting = load("moco", beta=0.5, gamma=0.1, rho=0.02).to(DEVICE)
+    weighting = load_weighting("moco", beta=0.5, gamma=0.1, rho=0.02).to(DEVICE)
     assert isinstance(weighting, GradientWeighting)
     tracked, w = np.zeros((3, 20)), np.full(3, 1 / 3)
     rng = np.random.default_rng(0)
@@ -182,7 +182,7 @@ def test_moco_tracks_gradients_and_weights() -> None:
         moved = w - 0.1 / np.sqrt(step) * (tracked @ tracked.T + 0.02 * np.eye(3)) @ w
         w = nearest_on_simplex(moved)
         np.testing.assert_allclose(
-            array(weighting.combine(tensor(gradients))), w @ tracked, atol=TOLERANCE
+            array(weighting.combine_gradients(tensor(gradients))), w @ tracked, atol=TOLERANCE
         )
 
 
@@ -194,12 +194,12 @@ def test_moco_knows_which_task_is_missing() -> None:
     for missing in (False, True):
         weighting = MoCo().to(DEVICE)
         if missing:
-            weighting.combine(tensor(first[[0, 2]]), torch.tensor([True, False, True]))
+            weighting.combine_gradients(tensor(first[[0, 2]]), torch.tensor([True, False, True]))
         else:
-            weighting.combine(tensor(first * np.array([[1.0], [0.0], [1.0]])))
-        found.append(array(weighting.combine(tensor(second))))
+            weighting.combine_gradients(tensor(first * np.array([[1.0], [0.0], [1.0]])))
+        found.append(array(weighting.combine_gradients(tensor(second))))
         before = array(weighting.tracked)
-        weighting.combine(tensor(second[:2]), torch.tensor([False, True, True]))
+        weighting.combine_gradients(tensor(second[:2]), torch.tensor([False, True, True]))
         share = weighting.beta * float(weighting.steps) ** -weighting.decay
         expected = np.stack([before[0], *(before[1:] + share * (second[:2] - before[1:]))])
         np.testing.assert_allclose(array(weighting.tracked), expected, atol=TOLERANCE)

@@ -16,7 +16,7 @@ from core.weighting import (
     GramWeighting,
     alpha_fair,
     alpha_fair_on_device,
-    load,
+    load_weighting,
 )
 from core.weighting.solvers.alpha_fair_device import STATUSES
 from tests.support.gradients import (
@@ -207,15 +207,15 @@ def test_the_device_version_runs_in_a_graph() -> None:
     rng = np.random.default_rng(0)
     first, second = (torch.from_numpy(g @ g.T).cuda() for g in (related(rng, 8), related(rng, 8)))
     gram = first.clone()
-    weighting = load("fairgrad", alpha=2.0).cuda()
+    weighting = load_weighting("fairgrad", alpha=2.0).cuda()
     assert isinstance(weighting, GramWeighting)
     alpha_fair_on_device(gram, 2.0)  # libraries make their handles outside of a graph
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        captured = weighting.weights(gram)
+        captured = weighting.compute_weights(gram)
     gram.copy_(second)
     graph.replay()
     torch.testing.assert_close(captured, alpha_fair(second, 2.0).weights, rtol=1e-6, atol=0)
     gram.zero_()
     graph.replay()
-    assert int(weighting.flagged) == 1
+    assert int(weighting.flagged_steps) == 1
