@@ -178,7 +178,7 @@ def test_dro_follows_the_exponentiated_gradient(monkeypatch: pytest.MonkeyPatch)
     weighting = run.weighting
     assert isinstance(weighting, GroupDRO)
     q = [0.25] * 4
-    original = weighting.weights
+    original = weighting.compute_weights
     seen: list[tuple[list[float], list[float]]] = []
 
     def watched(losses: torch.Tensor) -> torch.Tensor:
@@ -186,7 +186,7 @@ def test_dro_follows_the_exponentiated_gradient(monkeypatch: pytest.MonkeyPatch)
         seen.append((losses.tolist(), found.tolist()))
         return found
 
-    monkeypatch.setattr(weighting, "weights", watched)
+    monkeypatch.setattr(weighting, "compute_weights", watched)
     run.train_epoch()
     for losses, weights in seen:
         q = [w * torch.tensor(0.1 * loss, dtype=torch.float64).exp().item()
