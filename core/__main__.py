@@ -4,7 +4,7 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -15,7 +15,8 @@ from core.environment import PRECISIONS, detect
 from core.recipe import method as methods
 from core.recipe.assignments import check_epochs, pairs, read_baseline
 from core.recipe.trial_key import make_key
-from core.training.run import NotFinite, Row, Run
+from core.training.epoch_row import EpochRow
+from core.training.run import NotFinite, Run
 from core.training.steps import BatchTooLarge
 
 
@@ -78,18 +79,18 @@ def _train(args: argparse.Namespace) -> None:
     print(json.dumps({"key": key.digest, **key.as_dict()}) if args.json else f"trial {key.digest}")
     while run.epochs_done < run.total_epochs:
         row = run.train_epoch()
-        print(json.dumps(row) if args.json else _line(row, run.total_epochs), flush=True)
+        print(json.dumps(row.as_dict()) if args.json else _line(row, run.total_epochs), flush=True)
     if args.test:
         metrics = run.evaluate("test").metrics()
         print(json.dumps({"test": metrics}) if args.json else f"test   {_metrics(metrics)}")
 
 
-def _line(row: Row, total: int) -> str:
-    losses = "  ".join(f"{name} {value:.4f}" for name, value in row["losses"].items())
-    return f"epoch {row['epoch']:>3}/{total}  {losses}  |  {_metrics(row['validation'])}"
+def _line(row: EpochRow, total: int) -> str:
+    losses = "  ".join(f"{name} {value:.4f}" for name, value in row.losses.items())
+    return f"epoch {row.epoch:>3}/{total}  {losses}  |  {_metrics(row.validation)}"
 
 
-def _metrics(metrics: dict[str, object]) -> str:
+def _metrics(metrics: Mapping[str, object]) -> str:
     return "  ".join(
         f"{name} {value:.4f}" for name, value in metrics.items() if isinstance(value, float)
     )

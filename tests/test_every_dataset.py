@@ -172,11 +172,11 @@ def test_every_method_trains_an_epoch(name: str, tmp_path: Path) -> None:
         key = make_key(methods.load(method), benchmark, config, 0, detect(gpu=False))
         run = Run(key, benchmark)
         rows = [run.train_epoch() for _ in range(run.total_epochs)]
-        assert rows[-1]["eligible"], method
-        assert all(math.isfinite(loss) for row in rows for loss in row["losses"].values())
+        assert rows[-1].eligible, method
+        assert all(math.isfinite(loss) for row in rows for loss in row.losses.values())
         for metric in benchmark.reported_metrics:
-            assert math.isfinite(rows[-1]["validation"][metric]), (method, metric)
-        json.dumps(rows)
+            assert math.isfinite(rows[-1].validation[metric]), (method, metric)
+        json.dumps([row.as_dict() for row in rows])
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from core.recipe.recipe import build, model_parts
 from core.recipe.trial_key import TrialKey
 from core.samplers import SAMPLERS
 from core.stages.base import Features, Stage, split_validation
+from core.training.epoch_row import EpochRow
 from core.training.loader import AuxiliarySampler, Loader, duplicate_ids, make_batches, text_lengths
 from core.training.optimizers import make_optimizer, make_schedule
 from core.training.single_tasks import SingleTasks
@@ -32,7 +33,6 @@ from datasets.benchmark import Benchmark, Meter
 from datasets.groups.base import GroupMeter
 from datasets.multitask.base import TaskBenchmark
 
-Row = dict[str, Any]
 EVALUATION = 8  # evaluation batches are so many times larger, and a multiple of this
 LARGEST = 1024
 
@@ -165,20 +165,12 @@ class Run:
         epoch_generator = self._generator("sampler", stage, epoch)
         return sampler(self.data["train"], rows, epoch_generator, self._generator("subset", stage))
 
-    def train_epoch(self) -> Row:
+    def train_epoch(self) -> EpochRow:
         """Train the next epoch and validate.
-
-        Returns:
-            ``epoch`` (of the run, from 1), ``stage``, ``stage_epoch`` (both from 0), ``eligible``,
-            ``final`` (whether it is the last), ``losses`` (mean over the epoch's examples, by name,
-            of the stage's objectives), ``lr`` (at its start), ``steps``, ``validation`` (the
-            benchmark's metrics) and ``seconds``; for a weighting by Gram matrix ``flagged``, the
-            steps so far for which its equation had no answer; ``microbatch`` where batches are
-            split.
 
         Raises:
             NotFinite: If a loss is NaN or infinite.
-            DoesNotFit: If a batch is too large for the device and must not be split.
+            BatchTooLarge: If a batch is too large for the device and must not be split.
             UserError: If the model cannot take the benchmark's examples.
             ValueError: If all epochs are done.
         """
@@ -193,7 +185,7 @@ class Run:
                 check_model_fits_data(self)  # asked only now: a try with two examples costs time
             raise
 
-    def _train_epoch(self) -> Row:
+    def _train_epoch(self) -> EpochRow:
         start = time.perf_counter()
         place = self._place(self.epochs_done)
         stage = self.stages[place.stage]
@@ -201,27 +193,28 @@ class Run:
         lr = self.optimizer.param_groups[0]["lr"]
         fitted = stage.fit(_Fitting(self, place)) if stage.splits_validation else False
         losses = {} if fitted else self._train(place)
-        row: Row = {
-            "epoch": self.epochs_done + 1,
-            "stage": place.stage,
-            "stage_epoch": place.epoch,
-            "eligible": stage.eligible,
-            "final": self.epochs_done + 1 == self.total_epochs,
-            "losses": losses,
-            "lr": lr,
-            "steps": 0 if fitted else self.steps_per_epoch,
-            "validation": self._validate(),
-        }
-        if isinstance(self.weighting, GramWeighting):
-            row["flagged"] = int(self.weighting.flagged_steps)
-        if self.microbatch:
-            row["microbatch"] = self.microbatch
-        self._end_epoch(row["validation"])
+        validation = self._validate()
+        flagged = int(self.weighting.flagged_steps) if isinstance(self.weighting, GramWeighting) else None
+        steps = 0 if fitted else self.steps_per_epoch
+        self._end_epoch(validation)
         self.epochs_done += 1
+        microbatch = self.microbatch or None
         if place.epoch + 1 == self._epochs(stage):
             self._end_stage(place.stage)
-        row["seconds"] = time.perf_counter() - start
-        return row
+        return EpochRow(
+            epoch=self.epochs_done,
+            stage=place.stage,
+            stage_epoch=place.epoch,
+            eligible=stage.eligible,
+            final=self.epochs_done == self.total_epochs,
+            losses=losses,
+            lr=lr,
+            steps=steps,
+            validation=validation,
+            flagged=flagged,
+            microbatch=microbatch,
+            seconds=time.perf_counter() - start,
+        )
 
     def _end_epoch(self, validation: Mapping[str, Any]) -> None:
         name = self.key.settings["schedule"]

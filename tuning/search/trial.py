@@ -1,14 +1,14 @@
 """What a study tries: a configuration of the search or a confirmation seed, and its state."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from common.hyperparameters import Hyperparameters
-from core.training.run import Row
 from tuning import selection
 from tuning.records.records import RunRecord
 from tuning.resources import Resources
-from tuning.selection import Score
+from tuning.selection import Row, Score
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Tried:
         """Return the devices by which its hours count."""
         return (resources.whole_gpu if self.oom_reason else resources).device_share
 
-    def take(self, rows: list[Row], score: Score | None) -> None:
+    def take(self, rows: Sequence[Row], score: Score | None) -> None:
         """Add an epoch; one that is known already, from a process that died, changes nothing."""
         if int(rows[0]["epoch"]) > len(self.scores):
             self.scores.append(score)

@@ -15,13 +15,15 @@ from safetensors.torch import save_file
 
 import datasets
 from core.recipe.trial_key import TrialKey
-from core.training.run import Row, Run
+from core.training.run import Run
 from core.training.steps import BatchTooLarge
 from datasets.benchmark import Benchmark, Meter
 from tuning import selection
 from tuning.records.records import RunRecord
 from tuning.records.storage import StorageError
 from tuning.selection import Score
+
+Row = dict[str, Any]
 
 OUT_OF_MEMORY = "out_of_memory"  # the status of a configuration that takes a whole GPU next
 STORAGE_FAILED = "storage_failed"  # of one whose record could not be kept
@@ -99,7 +101,7 @@ class RecordedRun:
             return self.seen(index)
         while self.run.epochs_done < index:  # the state is behind the rows: exactness catches up
             self.run.train_epoch()
-        row = self.run.train_epoch()
+        row = self.run.train_epoch().as_dict()
         if self.options.audit:
             self.audit.append(
                 self.run.evaluate("test", batch_averaged=self.rule.window > 0).metrics()

@@ -1,6 +1,7 @@
 """Stages that keep weights, fit a layer, or train a model per task."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -63,17 +64,17 @@ def test_the_same_text_is_in_one_half_only() -> None:
 def test_dfr_refits_on_one_half_and_selects_on_the_other() -> None:
     run = start("dfr", "colored_digits", epochs=3, c=1.0)
     for _ in range(3):
-        assert not run.train_epoch()["eligible"]
+        assert not run.train_epoch().eligible
     before = copy.deepcopy(run.model.state_dict())
     row = run.train_epoch()
-    assert row["eligible"]
-    assert row["steps"] == 0
+    assert row.eligible
+    assert row.steps == 0
     after = run.model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"head.weight", "head.bias"}
     validation = run.data["validation"]
     assert validation.group is not None
-    assert sum(row["validation"]["group_count"]) == len(validation) // 2
+    assert sum(row.validation["group_count"]) == len(validation) // 2
     meter = run.evaluate("validation")
     assert isinstance(meter, GroupMeter)
     assert run._fitting is not None
@@ -141,15 +142,15 @@ def test_stl_trains_each_task_as_if_it_were_alone() -> None:
         single.current["sum"].parameters(), again.model.current["sum"].parameters(), strict=True
     ):
         assert torch.equal(a, b)
-    assert found[-1]["validation"]["sum_mae"] <= found[0]["validation"]["sum_mae"]
+    assert found[-1].validation["sum_mae"] <= found[0].validation["sum_mae"]
 
 
 def test_stl_keeps_each_task_at_its_own_best_epoch() -> None:
     run = start("stl", "two_digits", epochs=6, lr=0.05)  # so high that tasks get worse again
     current: list[dict[str, float]] = []
-    reported: list[dict[str, Any]] = []
+    reported: list[Mapping[str, Any]] = []
     for _ in range(6):
-        reported.append(run.train_epoch()["validation"])
+        reported.append(run.train_epoch().validation)
         assert isinstance(run.model, SingleTasks)
         run.model.judging = True
         current.append(run.evaluate("validation").metrics())
@@ -188,16 +189,16 @@ def test_dfr_refuses_a_group_that_one_half_would_lack() -> None:
 def test_tapt_descends_reconstruction_first_and_keeps_its_weights() -> None:
     run = start("tapt", "colored_digits", epochs=1, pretrain_epochs=2)
     first, second = run.train_epoch(), run.train_epoch()
-    assert set(first["losses"]) == {"reconstruction"}
-    assert second["losses"]["reconstruction"] < first["losses"]["reconstruction"]
-    assert not first["eligible"]
+    assert set(first.losses) == {"reconstruction"}
+    assert second.losses["reconstruction"] < first.losses["reconstruction"]
+    assert not first.eligible
     before = {name: p.clone() for name, p in run.model.named_parameters()}
     reference = Run(run.key, run.benchmark)
     assert not all(torch.equal(p, before[name]) for name, p in reference.model.named_parameters())
     assert all(torch.equal(p, before[n]) for n, p in run.model.named_parameters())
     last = run.train_epoch()
-    assert set(last["losses"]) == {"end_task"}
-    assert last["eligible"]
+    assert set(last.losses) == {"end_task"}
+    assert last.eligible
 
 
 def test_methods_say_what_they_need() -> None:

@@ -57,7 +57,7 @@ def test_measured_steps_are_those_of_training() -> None:
     """On images, where no batch is put in front: the weights move as in the first epoch."""
     measured, trained = fresh("erm"), fresh("erm")
     *_, last = first_steps(measured, 0, 10**6)
-    assert last.means() == trained.train_epoch()["losses"]
+    assert last.means() == trained.train_epoch().losses
     for one, other in zip(measured.model.parameters(), trained.model.parameters(), strict=True):
         assert torch.equal(one, other)
 

@@ -4,6 +4,7 @@ import copy
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from core.environment import detect
 from core.recipe import method as methods
 from core.recipe.recipe import vocabulary
 from core.recipe.trial_key import TrialKey, make_key
-from core.training.run import NotFinite, Row, Run
+from core.training.epoch_row import EpochRow
+from core.training.run import NotFinite, Run
 from core.weighting.methods.dro import GroupDRO
 from datasets.groups.base import GroupBenchmark, GroupMeter
 from tests.conftest import EMBEDDED, fitting
@@ -43,10 +45,10 @@ def promised(run: Run) -> set[str]:
     return METRICS if isinstance(benchmark, GroupBenchmark) else set(benchmark.higher_is_better)
 
 
-def rows(run: Run) -> Iterator[Row]:
+def rows(run: Run) -> Iterator[EpochRow]:
     """Train to the end; yield the rows without what the clock says."""
     while run.epochs_done < run.total_epochs:
-        yield {name: value for name, value in run.train_epoch().items() if name != "seconds"}
+        yield replace(run.train_epoch(), seconds=0.0)
 
 
 @pytest.mark.parametrize(("method", "dataset"), EVERY)
@@ -54,14 +56,14 @@ def test_reports_every_promised_metric(method: str, dataset: str) -> None:
     run = start(method, dataset, epochs=1)
     found = list(rows(run))
     assert len(found) == run.total_epochs
-    assert [row["epoch"] for row in found] == list(range(1, len(found) + 1))
-    assert sum(row["eligible"] for row in found) == 1
+    assert [row.epoch for row in found] == list(range(1, len(found) + 1))
+    assert sum(row.eligible for row in found) == 1
     for row in found:
-        assert set(row["validation"]) >= promised(run)
-        assert set(row["losses"]) <= set(run.names)
-        json.dumps(row)
-    assert {name for row in found for name in row["losses"]} == set(run.names)
-    assert [row["final"] for row in found] == [False] * (len(found) - 1) + [True]
+        assert set(row.validation) >= promised(run)
+        assert set(row.losses) <= set(run.names)
+        assert EpochRow.from_dict(json.loads(json.dumps(row.as_dict()))) == row
+    assert {name for row in found for name in row.losses} == set(run.names)
+    assert [row.final for row in found] == [False] * (len(found) - 1) + [True]
     assert set(run.evaluate("test").metrics()) >= promised(run)
 
 
@@ -155,7 +157,7 @@ def test_jtt_repeats_the_errors_of_its_first_stage() -> None:
     reference.load_state_dict(run.state_dict())
     reference._train(reference._place(1))  # the second epoch, without the end of its stage
     row = run.train_epoch()
-    assert not row["eligible"]
+    assert not row.eligible
     meter = reference.evaluate("train")
     assert isinstance(meter, GroupMeter)
     outputs = meter.logits
@@ -165,12 +167,12 @@ def test_jtt_repeats_the_errors_of_its_first_stage() -> None:
     assert len(run._draw(1, 0)) == len(wrong) + 6 * sum(wrong)
     changed = [not torch.equal(a, b) for a, b in zip(before, run.model.parameters(), strict=True)]
     assert all(changed)  # the second stage starts from other weights
-    assert run.train_epoch()["eligible"]
+    assert run.train_epoch().eligible
 
 
 def test_jtt_without_errors_in_its_second_stage_is_a_fresh_erm() -> None:
     run = start("jtt", "colored_digits", epochs=2, T=1, up=1)
-    assert [row["eligible"] for row in rows(run)] == [False, True, True]
+    assert [row.eligible for row in rows(run)] == [False, True, True]
 
 
 def test_dro_follows_the_exponentiated_gradient(monkeypatch: pytest.MonkeyPatch) -> None:

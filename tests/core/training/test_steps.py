@@ -7,14 +7,15 @@ import torch
 
 from common.errors import UserError, ValidationErrors
 from core.__main__ import main
+from core.training.epoch_row import EpochRow
 from core.training.run import Run
 from core.training.steps import BatchTooLarge
 from tests.core.training.test_run import rows, start
 
 
-def close(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
+def close(one: list[EpochRow], other: list[EpochRow]) -> None:
     for a, b in zip(one, other, strict=True):
-        assert a["losses"] == pytest.approx(b["losses"], rel=2e-3)
+        assert a.losses == pytest.approx(b.losses, rel=2e-3)
 
 
 @pytest.mark.parametrize("method", ["erm", "erm_l1", "rwg"])
@@ -22,8 +23,8 @@ def test_a_split_batch_is_the_same_step(method: str) -> None:
     whole = list(rows(start(method, "colored_digits", epochs=2)))
     split = list(rows(start(method, "colored_digits", epochs=2, microbatch=7)))
     close(whole, split)
-    assert all(row["microbatch"] == 7 for row in split)
-    assert "microbatch" not in whole[0]
+    assert all(row.microbatch == 7 for row in split)
+    assert whole[0].microbatch is None
 
 
 @pytest.mark.parametrize("method", ["dro", "fairgrad_groups"])
@@ -52,7 +53,7 @@ def test_a_batch_that_does_not_fit_is_split_and_recorded(monkeypatch: pytest.Mon
     run = start("erm", "colored_digits", epochs=1)
     sizes = limited(run, 10, monkeypatch)
     row = run.train_epoch()
-    assert row["microbatch"] == 8  # 32, 16, 8
+    assert row.microbatch == 8  # 32, 16, 8
     assert max(size for size in sizes[3:] if size <= 8) == 8
     close(whole, [row])
     assert run.state_dict()["microbatch"] == 8
@@ -82,8 +83,8 @@ def test_every_way_to_the_gradients_trains(way: str) -> None:
     exact = start("fairgrad", "two_digits", epochs=1, batch_size=256)
     found, reference = run.train_epoch(), exact.train_epoch()
     assert run.key.settings["gradients"] == way
-    for name, value in found["losses"].items():
-        assert value == pytest.approx(reference["losses"][name], rel=0.2)
+    for name, value in found.losses.items():
+        assert value == pytest.approx(reference.losses[name], rel=0.2)
 
 
 def test_ways_that_do_not_fit_are_refused_before_anything_starts() -> None:

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from core.training.run import Row, Run
+from core.training.epoch_row import EpochRow
+from core.training.run import Run
 from tests.support.command import copied_project, tune_in
 from tests.tuning.search.test_method_search import search_of
 from tests.tuning.test_resources import start_with_gpu, stop
@@ -20,7 +21,7 @@ from tuning.worker.recorded_run import OUT_OF_MEMORY, EpochReport, TrialRunner
 TRAIN_EPOCH = Run.train_epoch
 
 
-def too_large(self: Run) -> Row:
+def too_large(self: Run) -> EpochRow:
     """Stand for a second epoch that takes more memory than there is."""
     if self.epochs_done == 1:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
