@@ -194,7 +194,9 @@ class Run:
         fitted = stage.fit(_Fitting(self, place)) if stage.splits_validation else False
         losses = {} if fitted else self._train(place)
         validation = self._validate()
-        flagged = int(self.weighting.flagged_steps) if isinstance(self.weighting, GramWeighting) else None
+        flagged = (
+            int(self.weighting.flagged_steps) if isinstance(self.weighting, GramWeighting) else None
+        )
         steps = 0 if fitted else self.steps_per_epoch
         self._end_epoch(validation)
         self.epochs_done += 1
