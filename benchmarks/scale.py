@@ -42,7 +42,9 @@ from ray import tune  # noqa: E402
 import datasets  # noqa: E402
 from core.environment import detect  # noqa: E402
 from core.recipe import method as methods  # noqa: E402
-from tuning.cluster import engine  # noqa: E402
+from tuning.cluster.capacity import Capacity  # noqa: E402
+from tuning.cluster.queue import BATCH_TRIALS, Next, Queue  # noqa: E402
+from tuning.cluster.tuner import run_queue  # noqa: E402
 from tuning.options import Options  # noqa: E402
 from tuning.records.records import MethodRecords  # noqa: E402
 from tuning.resources import Resources  # noqa: E402
@@ -50,6 +52,7 @@ from tuning.search.method_search import MethodSearch  # noqa: E402
 from tuning.search.simulate import read  # noqa: E402
 from tuning.search.space import make_space  # noqa: E402
 from tuning.search.trial import Tried  # noqa: E402
+from tuning.worker.trial_work import EpochReport  # noqa: E402
 
 IDLE = 0.05  # share of the slots' time
 MEMORY = 50  # kB per trial
@@ -85,10 +88,9 @@ class Sleeper(tune.Trainable):
             "end": time.monotonic(),
             "torch": "torch" in sys.modules,
         }
-        return {
-            "rows": json.dumps([row]), "score": json.dumps([value, value]), "status": status,
-            "reason": "", "done": bool(status),
-        }  # fmt: skip
+        score = [value, value, -self.done]
+        report = {"rows": [row], "score": score, "status": status, "reason": ""}
+        return {"report": json.dumps(report), "done": bool(status)}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         pass
@@ -97,7 +99,7 @@ class Sleeper(tune.Trainable):
         pass
 
 
-class Timed(engine.Queue):
+class Timed(Queue):
     """The queue, with what the driver and the slots did up to each report of the search."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -109,26 +111,26 @@ class Timed(engine.Queue):
         self.ended: list[tuple[int, float, int]] = []  # of each trial: reports, seconds, memory
         self.reports = 0
 
-    def next(self, trial_id: str) -> Any:
+    def next_work(self, trial_id: str) -> str | Next:
         begin, started = processor(), self.started
-        found = super().next(trial_id)
+        found = super().next_work(trial_id)
         if self.started > started and self.running[trial_id][1].phase == "search":
             self.proposals.append(processor() - begin)
             if not started:  # the first of this Tuner
                 self.tuners.append({})
         return found
 
-    def report(self, trial_id: str, result: dict[str, Any]) -> bool:
+    def report_epoch(self, trial_id: str, report: EpochReport) -> bool:
         if trial_id not in self.running or self.running[trial_id][1].phase != "search":
-            return super().report(trial_id, result)
-        (row,) = json.loads(result["rows"])
+            return super().report_epoch(trial_id, report)
+        (row,) = report.rows
         assert not row["torch"], "an actor has imported torch"
         first, last = self.tuners[-1].get(row["actor"], (row["begin"], None))
         if last is not None:
             waits = self.between_epochs if row["epoch"] > 1 else self.between_trials
             waits.append(row["begin"] - last)
         self.tuners[-1][row["actor"]] = (first, row["end"])
-        goes_on = super().report(trial_id, result)
+        goes_on = super().report_epoch(trial_id, report)
         self.reports += 1
         if not goes_on:
             self.ended.append((self.reports, processor(), resident()))
@@ -180,7 +182,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=10, help="of a made-up curve (10)")
     parser.add_argument("--epoch-seconds", type=float, default=10.0, help="of one epoch (10)")
     parser.add_argument("--speed", type=float, default=10.0, help="by which it is shortened (10)")
-    parser.add_argument("--batch", type=int, help=f"trials per Tuner ({engine.BATCH})")
+    parser.add_argument(
+        "--batch", type=int, default=BATCH_TRIALS, help=f"trials per Tuner ({BATCH_TRIALS})"
+    )
     parser.add_argument("--records", type=Path, help="one method's records of an earlier study")
     return parser.parse_args()
 
@@ -198,9 +202,9 @@ def search_of(asked: argparse.Namespace, epochs: int, folder: str) -> MethodSear
 def run(asked: argparse.Namespace) -> Timed:
     replayed = curves(asked.records, asked.epochs)
 
-    def work_of(tried: Tried) -> dict[str, Any]:
+    def encode_work(tried: Tried) -> str:
         curve = replayed[tried.number % len(replayed)]
-        return {"curve": curve, "seconds": asked.epoch_seconds / asked.speed}
+        return json.dumps({"curve": curve, "seconds": asked.epoch_seconds / asked.speed})
 
     ray.init(
         address="local", num_cpus=asked.gpus, num_gpus=asked.gpus, include_dashboard=False,
@@ -210,8 +214,12 @@ def run(asked: argparse.Namespace) -> Timed:
     try:
         with tempfile.TemporaryDirectory(prefix="evenhand-") as folder:
             search = search_of(asked, max(map(len, replayed)), folder)
-            queue = Timed([search], asked.gpus, work_of, lambda: False, lambda *_: None)
-            engine.run(queue, Resources(1, 1.0), trainable=Sleeper)
+            resources = Resources(1, 1.0)
+            capacity = Capacity(resources, lambda: search.unfinished)
+            queue = Timed(
+                [search], capacity, encode_work, lambda: False, lambda *_: None, asked.batch
+            )
+            run_queue(queue, capacity, resources, trainable=Sleeper)
             return queue
     finally:
         ray.shutdown()
@@ -223,7 +231,6 @@ def verdict(what: str, held: bool) -> None:
 
 def main() -> None:
     asked = arguments()
-    engine.BATCH = asked.batch or engine.BATCH
     start = time.monotonic()
     queue = run(asked)
     seconds = asked.epoch_seconds

@@ -12,32 +12,28 @@ import io
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from unittest import mock
 
 import pandas as pd
 
-from tuning.cluster import engine
+from tuning.cluster import tuner
+from tuning.cluster.capacity import Capacity
+from tuning.cluster.queue import Queue
 from tuning.options import Options
 from tuning.resources import Resources
 from tuning.study import study
-from tuning.worker.actor import TrialActor
 
 
 def overhead(trials: int, reuse: bool) -> tuple[float, float]:
     """Return seconds of overhead per trial, and the wall seconds of all trials."""
     wall = [0.0]
     slots = [1]
-    original = engine.run
+    original = tuner.run_queue
 
-    def timed(
-        queue: engine.Queue,
-        resources: Resources,
-        reuse_actors: bool = True,
-        trainable: Any = TrialActor,
-    ) -> None:
-        slots[0] = queue.slots
+    def timed(queue: Queue, capacity: Capacity, resources: Resources, reuse_actors: bool) -> None:
+        slots[0] = capacity.count_slots()
         start = time.perf_counter()
-        original(queue, resources, reuse_actors, trainable)
+        original(queue, capacity, resources, reuse_actors)
         wall[0] = time.perf_counter() - start
 
     with tempfile.TemporaryDirectory() as folder:
@@ -45,12 +41,9 @@ def overhead(trials: int, reuse: bool) -> tuple[float, float]:
             methods=("erm",), dataset="colored_digits", trials=trials, epochs=1, seeds=1,
             search="random", scheduler="none", results=Path(folder, "results"),
         )  # fmt: skip
-        engine.run = timed
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                assert study.run(options, reuse) == 0
-        finally:
-            engine.run = original
+        patched = mock.patch("tuning.study.study.run_queue", timed)
+        with patched, contextlib.redirect_stdout(io.StringIO()):
+            assert study.run(options, reuse) == 0
         rows = pd.concat(
             pd.read_csv(path) for path in Path(folder, "results").glob("*/erm/[ts]*s.csv")
         )

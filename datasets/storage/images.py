@@ -10,6 +10,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from common.cpus import count_cpus
 from common.errors import truncate_problems
 from common.progress import ProgressBar
 from datasets.storage.array_cache import Writer
@@ -120,7 +121,7 @@ def _failures(work: Callable[[int], None], paths: Sequence[Path], what: str) -> 
         counter.add(len(rows))
         return found
 
-    with ProgressBar(what, len(paths)) as counter, ThreadPoolExecutor(_threads()) as pool:
+    with ProgressBar(what, len(paths)) as counter, ThreadPoolExecutor(count_cpus()) as pool:
         parts = pool.map(chunk, range(0, len(paths), CHUNK))
         return [sentence for part in parts for sentence in part]
 
@@ -144,9 +145,3 @@ def _failure(work: Callable[[int], None], row: int) -> str:
             raise  # the disk's failure, not the image's
         return f"damaged image ({error})"
     return ""
-
-
-def _threads() -> int:
-    """Return the number of processors that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

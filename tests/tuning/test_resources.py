@@ -17,10 +17,11 @@ import torch
 from common.errors import UserError
 from tests.support.command import copied_project, descendants, environment, tune
 from tests.tuning.doctor.test_doctor import MIG, stand_in
-from tuning import resources
 from tuning.cli.main import main
-from tuning.cluster import ray_environment
-from tuning.resources import Node, Resources, choose, local_nodes, slots, travelling_code
+from tuning.cluster import ray_environment, runtime_environment
+from tuning.cluster.nodes import local_node
+from tuning.cluster.runtime_environment import upload_code
+from tuning.resources import Node, Resources, choose_resources, count_slots
 
 
 @pytest.mark.parametrize(
@@ -39,23 +40,23 @@ from tuning.resources import Node, Resources, choose, local_nodes, slots, travel
     ],
 )
 def test_fit(cpus: int, gpus: float, node: Node, expected: int) -> None:
-    assert Resources(cpus, gpus).fit(node) == expected
+    assert Resources(cpus, gpus).count_trials(node) == expected
 
 
 def test_slots_add_up_and_one_gpu_is_the_default_where_there_is_one() -> None:
     nodes = [Node("head", 4, 0), Node("worker", 8, 2)]
-    chosen = choose(nodes, 1, None)
+    chosen = choose_resources(nodes, 1, None)
     assert chosen.gpus == 1
-    assert slots(nodes, chosen) == 2
-    assert choose([Node("head", 4, 0)], 1, None).gpus == 0
+    assert count_slots(nodes, chosen) == 2
+    assert choose_resources([Node("head", 4, 0)], 1, None).gpus == 0
 
 
 def test_the_largest_node_is_named() -> None:
     nodes = [Node("small", 2, 0), Node("big", 16, 0), Node("gpu", 4, 1)]
     with pytest.raises(UserError, match=r"largest node is big \(16 CPUs"):
-        choose(nodes, 32, 0)
+        choose_resources(nodes, 32, 0)
     with pytest.raises(UserError, match=r"largest node is gpu \(4 CPUs, 1 GPU\)"):
-        choose(nodes, 1, 2)
+        choose_resources(nodes, 1, 2)
 
 
 def start_with_gpu(name: str, **more: str) -> tuple["subprocess.Popen[str]", str, Path]:
@@ -145,10 +146,10 @@ ASK = """
 import os, sys
 import tuning
 from common.errors import UserError
-from tuning.resources import cluster_address
+from tuning.cluster.connection import find_cluster
 for asked in (sys.argv[1], None, "local"):
     try:
-        print(cluster_address(asked))
+        print(find_cluster(asked))
     except UserError as error:
         print(error)
 """
@@ -173,10 +174,10 @@ def test_a_cluster_with_another_token_is_named_or_left_alone(tmp_path: Path) -> 
         assert said() == ([address, address, "None"], [])
         for changed in ({"RAY_AUTH_TOKEN": "2" * 64}, {"RAY_AUTH_MODE": "disabled"}):
             (asked, found, local), (line,) = said(**changed)
-            assert asked.startswith(f"--address: the Ray cluster at '{address}' does not take")
+            assert asked.startswith(f"--address: the Ray cluster at '{address}' refuses")
             assert "~/.ray/auth_token" in asked
             assert found == local == "None"
-            assert "found on this machine, does not take this user's token" in line
+            assert "found on this machine, refuses this user's token" in line
     finally:
         stop(process)
         shutil.rmtree(folder, ignore_errors=True)
@@ -209,7 +210,7 @@ def test_an_address_where_nothing_listens_is_refused_at_once(
 USER = """
 import json, sys
 import ray
-from tuning.resources import cluster
+from tuning.cluster.connection import join_cluster
 
 def look():
     import os
@@ -223,7 +224,7 @@ def look():
         "hash": tuning.doctor.node_facts.code_hash(),
     }
 
-with cluster(sys.argv[1]):
+with join_cluster(sys.argv[1]):
     for _ in range(2):
         print(json.dumps(ray.get(ray.remote(num_cpus=1)(look).remote())), flush=True)
         sys.stdin.readline()
@@ -277,14 +278,14 @@ def test_only_code_travels_and_not_too_much(
     for name in ("common", "core", "datasets", "search_spaces", "tuning", "data", ".venv", "tests"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_bytes(b"x" * 1000)
-    monkeypatch.setattr(resources, "ROOT", tmp_path)
-    monkeypatch.setattr(resources, "MOST_CODE", 4000)
-    sent = travelling_code()
+    monkeypatch.setattr(runtime_environment, "ROOT", tmp_path)
+    monkeypatch.setattr(runtime_environment, "MAX_CODE_BYTES", 4000)
+    sent = upload_code()
     assert sent["working_dir"] == str(tmp_path)
     assert set(sent["excludes"]) == {"/data", "/.venv", "/tests", "__pycache__"}
     (tmp_path / "core" / "weights.pt").write_bytes(b"x" * 2000)
     with pytest.raises(UserError, match=r"expected at most .*: move 'core/weights.pt'"):
-        travelling_code()
+        upload_code()
 
 
 def test_mig_slices_of_this_machine_are_its_gpus(
@@ -293,7 +294,7 @@ def test_mig_slices_of_this_machine_are_its_gpus(
     stand_in(tmp_path, monkeypatch, MIG)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert local_nodes()[0].gpus == 4
+    assert local_node().gpus == 4
     for named, expected in (("MIG-a,MIG-b", 2), ("GPU-1,MIG-a,MIG-b", 3)):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-        assert local_nodes()[0].gpus == expected
+        assert local_node().gpus == expected

@@ -9,12 +9,13 @@ from common.arguments import Parser
 from common.errors import UserError, unknown_name_message
 from core.recipe.assignments import pairs
 from tuning.cli.converters import at_least, share
+from tuning.cluster.connection import find_cluster, join_cluster
 from tuning.doctor import doctor
 from tuning.doctor.diagnosis import Finding
 from tuning.options import Options
 from tuning.records.records import check_writable
 from tuning.records.storage import check_storage, is_url, open_storage
-from tuning.resources import Resources, choose, cluster, cluster_address
+from tuning.resources import Resources, choose_resources
 
 EPILOG = """\
 examples:
@@ -75,10 +76,10 @@ def visit(arguments: Sequence[str]) -> int:
         check_storage(open_storage(options.records))
     else:
         check_writable("--storage", Path(options.records))
-    with cluster(cluster_address(args.address)) as nodes:
+    with join_cluster(find_cluster(args.address)) as nodes:
         found: list[Finding] = []
         try:
-            resources = choose(nodes, args.cpus_per_trial, args.gpus_per_trial)
+            resources = choose_resources(nodes, args.cpus_per_trial, args.gpus_per_trial)
         except UserError as error:
             found = [Finding("error", "", str(error))]
             asked = args.gpus_per_trial

@@ -1,4 +1,4 @@
-"""How many trials run at once while nodes come and go, and the autoscaler's notice of more work."""
+"""Room for trials as nodes come and go: how many fit, and requests to an autoscaler."""
 
 import time
 from collections.abc import Callable
@@ -6,72 +6,75 @@ from collections.abc import Callable
 import ray
 from ray.autoscaler.sdk import request_resources
 
-from tuning.resources import Resources, alive_nodes, slots
+from tuning.cluster.nodes import alive_nodes
+from tuning.resources import Resources, count_slots
 
-INTERVAL = 5.0  # seconds for which a count of the nodes holds
-MOST = 1000  # trials for which an autoscaler is asked at once; its own limits are far below
+COUNT_SECONDS = 5.0  # for which a count of the nodes holds
+MAX_REQUESTED_TRIALS = 1000  # of an autoscaler at once; its own limits are far below
 
 
 class Capacity:
-    """Counts what fits on the nodes that are alive, and asks an autoscaler for what does not.
+    """Counts the trials that fit on the live nodes, and asks an autoscaler for room for the rest.
 
-    A study proposes no more trials than fit, so no demand would ever show by itself; hence the
-    autoscaler, where there is one, is told what the rest of the study could use. As that shrinks,
-    idle nodes go.
+    A study proposes no more trials than fit, so Ray would see no demand for nodes; hence the
+    autoscaler, where there is one, is asked for all that the rest of the study could use. As that
+    shrinks, idle nodes are removed.
 
     Args:
-        resources: What a trial takes.
-        left: Returns how many trials and seeds have not ended.
+        resources: The resources of a trial.
+        count_unfinished: Returns how many trials and seeds have not ended.
     """
 
-    def __init__(self, resources: Resources, left: Callable[[], int]) -> None:
+    def __init__(self, resources: Resources, count_unfinished: Callable[[], int]) -> None:
         self.resources = resources
-        self.left = left
-        self._node = ray.get_runtime_context().get_node_id()
-        self._counted = -INTERVAL
+        self.count_unfinished = count_unfinished
+        self._own_node = ray.get_runtime_context().get_node_id()
+        self._counted_at = -COUNT_SECONDS
         self._slots = 1
-        self._asked = 0
+        self._requested = 0
         self._missed = 0
 
-    def need(self, resources: Resources) -> None:
-        """Count from now on what fits of trials that take something else."""
+    def change_resources(self, resources: Resources) -> None:
+        """Count trials that take these resources from now on."""
         if resources != self.resources:
             self.resources = resources
-            self._counted = -INTERVAL
+            self._counted_at = -COUNT_SECONDS
 
-    def __call__(self) -> int:
-        """Return how many trials run at once now; one at least, which then waits for a node."""
-        self._count()
+    def count_slots(self) -> int:
+        """Return how many trials can run at once; at least one, which then waits for a node."""
+        self._update()
         return self._slots
 
     @property
     def lost(self) -> bool:
         """Whether this process's own node has died, through which it reaches all others."""
-        self._count()
+        self._update()
         return self._missed > 1
 
-    def nodes_gone(self) -> int:
-        """How many nodes the cluster has lost so far."""
+    def count_lost_nodes(self) -> int:
+        """Return how many nodes the cluster has lost so far."""
         return sum(not node["Alive"] for node in ray.nodes())
 
-    def _count(self) -> None:
+    def _update(self) -> None:
         now = time.monotonic()
-        if now - self._counted < INTERVAL:
+        if now - self._counted_at < COUNT_SECONDS:
             return
-        self._counted = now
-        here = any(node["Alive"] and node["NodeID"] == self._node for node in ray.nodes())
-        self._missed = 0 if here else self._missed + 1
-        if here:
-            self._slots = max(1, slots(alive_nodes(), self.resources))
-            self._ask(min(self.left(), MOST))
+        self._counted_at = now
+        nodes = alive_nodes()
+        if any(node.id == self._own_node for node in nodes):
+            self._missed = 0
+            self._slots = max(1, count_slots(nodes, self.resources))
+            self._request(min(self.count_unfinished(), MAX_REQUESTED_TRIALS))
+        else:
+            self._missed += 1
 
-    def _ask(self, trials: int) -> None:
-        # A cluster holds one such request: another study's may have taken its place meanwhile.
-        if trials or self._asked:
+    def _request(self, trials: int) -> None:
+        # A cluster keeps one such request: another study's may have replaced it meanwhile.
+        if trials or self._requested:
             request_resources(bundles=[self.resources.bundle] * trials)
-            self._asked = trials
+            self._requested = trials
 
     def release(self) -> None:
-        """Ask the autoscaler for nothing any more."""
+        """Withdraw the request to the autoscaler."""
         if not self._missed:
-            self._ask(0)
+            self._request(0)

@@ -15,10 +15,10 @@ from core.recipe.assignments import read_baseline
 from core.recipe.trial_key import TrialKey, make_key
 from core.training.profiling import Usage, usage
 from core.training.run import Run
-from tuning.cluster import engine
+from tuning.cluster.remote import call_on_workers
 from tuning.options import AUTO, Options
 from tuning.records.records import MethodRecords
-from tuning.resources import CONTEXT, SHARES, Node, Resources
+from tuning.resources import CUDA_CONTEXT_BYTES, GPU_SHARES, Node, Resources
 from tuning.search.space import Space
 
 # Memory that a share has beyond what was measured: other hyperparameters, longer texts than
@@ -44,13 +44,13 @@ def share_for(found: Usage, trials_by_cpu: int) -> float:
     """
     if not found.fits or not found.total or found.busy is None:
         return 1.0
-    need = max(found.memory, CONTEXT) * HEADROOM
+    need = max(found.memory, CUDA_CONTEXT_BYTES) * HEADROOM
 
     def serves(trials: int) -> bool:
         crowded = found.busy is None or found.busy * trials > CROWDED
         return need <= found.total / trials and not crowded and trials <= trials_by_cpu
 
-    return min((share for share in SHARES if serves(round(1 / share))), default=1.0)
+    return min((share for share in GPU_SHARES if serves(round(1 / share))), default=1.0)
 
 
 def largest(space: Space, options: Options) -> Hyperparameters:
@@ -143,7 +143,7 @@ def _measured(
         calls.append((key.as_dict(), root, baseline))
     if not calls:
         return []
-    answers: list[Answer] = engine.remotely(measure, calls, resources)
+    answers: list[Answer] = call_on_workers(measure, calls, resources)
     wrong = [
         f"{space.method.name}: {problem}"
         for space, (_, problem) in zip(spaces, answers, strict=True)

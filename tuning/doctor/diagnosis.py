@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tuning.doctor.node_facts import MARK, MPS, Facts, Gpu, Question
+from tuning.doctor.node_facts import MARK, Facts, Question
+from tuning.gpus import MPS_PROCESS, Gpu
 from tuning.records.storage import is_url, open_storage
-from tuning.resources import SHARES, devices
+from tuning.resources import GPU_SHARES, format_devices
 
 SKEW = 2.0  # seconds by which a clock may differ
 LITTLE = 5.0  # GiB of free disk that deserve a warning
@@ -178,7 +179,7 @@ def alone(
     for index, gpu in enumerate(facts.gpus):
         found += _gpu(host, index, gpu, gpus)
     if not [f for f in found if f.level != "ok"]:
-        role = devices(node.cpus, node.gpus) if trials else "no trials"
+        role = format_devices(node.cpus, node.gpus) if trials else "no trials"
         found.append(Finding("ok", host, f"answers, in {spent:.1f} s with the others; {role}"))
     return found
 
@@ -214,32 +215,32 @@ def _gpu_count(host: str, node: Patient, facts: Facts) -> list[Finding]:
 
 
 def _gpu(host: str, index: int, gpu: Gpu, asked: float) -> list[Finding]:
-    what = f"GPU {index} {gpu.name}: {gpu.free:.1f} of {gpu.gib:.1f} GiB free; "
+    what = f"GPU {index} {gpu.name}: {gpu.free_gib:.1f} of {gpu.gib:.1f} GiB free; "
     if gpu.slices:
         what += f"{len(gpu.slices)} MIG slices, each a GPU of its own: "
         counts = Counter(gpu.slices)
         what += ", ".join(f"{n} {profile} ({_nominal(profile)})" for profile, n in counts.items())
     else:
         what += "trials by --gpus-per-trial "
-        what += ", ".join(f"{s:g}: {int(1 / s)} of {gpu.gib * s:.1f} GiB" for s in SHARES)
+        what += ", ".join(f"{s:g}: {int(1 / s)} of {gpu.gib * s:.1f} GiB" for s in GPU_SHARES)
     found = [Finding("ok", host, what)]
-    for holder in gpu.holders:
-        held = f"GPU {index}: {holder.gib:.1f} GiB held by process {holder.process}"
+    for holder in gpu.processes:
+        held = f"GPU {index}: {holder.gib:.1f} GiB held by process {holder.pid}"
         if holder.orphan:
             found.append(
                 Finding("error", host, f"{held}, which a dead Ray left ({holder.command})",
-                        f"on it: kill -9 {holder.process}")
+                        f"on it: kill -9 {holder.pid}")
             )  # fmt: skip
-        elif not holder.command.startswith("ray::") and MPS not in holder.command:
+        elif not holder.command.startswith("ray::") and MPS_PROCESS not in holder.command:
             found.append(
                 Finding("warning", host, f"{held} ({holder.command})",
-                        f"if it is yours and forgotten, on it: kill {holder.process}")
+                        f"if it is yours and forgotten, on it: kill {holder.pid}")
             )  # fmt: skip
     share = min(asked, 1.0) * gpu.gib
-    if 0 < gpu.free < share and not gpu.slices:
+    if 0 < gpu.free_gib < share and not gpu.slices:
         found.append(
             Finding("warning", host, f"GPU {index}: a trial may take {share:.1f} GiB and "
-                    f"{gpu.free:.1f} are free", "lower --gpus-per-trial, or free the GPU")
+                    f"{gpu.free_gib:.1f} are free", "lower --gpus-per-trial, or free the GPU")
         )  # fmt: skip
     return found
 

@@ -19,9 +19,10 @@ from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from common.errors import UserError, ValidationErrors
-from tuning.doctor import diagnosis, node_facts
+from tuning.doctor import diagnosis
 from tuning.doctor.diagnosis import Finding, Patient
 from tuning.doctor.node_facts import MARK, Facts, Question, cache, clock, existing, look, room
+from tuning.gpus import list_gpus
 from tuning.records.storage import describe_error, is_url, open_storage
 
 GONE = (NodeDiedError, TaskUnschedulableError)
@@ -86,7 +87,7 @@ def preflight(
 def _this_machine(question: Question, written: Sequence[str | Path], gpus: float) -> list[Finding]:
     """Examine this machine in this process, in milliseconds."""
     host = socket.gethostname()
-    cards = node_facts.gpus() if gpus else ()
+    cards = list_gpus() if gpus else ()
     free = room([*map(str, written), "/tmp", *cache(question)])
     facts = Facts(host, {}, "", cards, free)
     node = Patient("", host, 0, facts.devices)

@@ -2,14 +2,11 @@
 
 import hashlib
 import os
-import re
 import shutil
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +14,7 @@ from pathlib import Path
 from common.errors import UserError
 from common.files import find_existing_parent
 from common.project import ROOT, SOURCE_FOLDERS
+from tuning.gpus import Gpu, is_mps_running, list_gpus
 from tuning.records.provenance import PACKAGES
 from tuning.records.storage import describe_error, is_url, open_storage
 
@@ -41,37 +39,6 @@ class Question:
     data_root: str
     dataset: str = ""
     models: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Holder:
-    """A process that holds memory of a GPU.
-
-    Args:
-        process: Its number.
-        command: Its command line.
-        orphan: Whether it is a worker of Ray whose node process is gone.
-        gib: What it holds.
-    """
-
-    process: int
-    command: str
-    orphan: bool
-    gib: float
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU: its name, its memory and what of it is free in GiB, and who holds the rest.
-
-    Where it is cut into MIG slices, ``slices`` names the profile of each, such as ``1g.5gb``.
-    """
-
-    name: str
-    gib: float
-    free: float
-    holders: tuple[Holder, ...]
-    slices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,13 +88,13 @@ def look(question: Question, node: str, trials: bool) -> Facts:
         host=socket.gethostname(),
         versions=versions(),
         code=code_hash(),
-        gpus=gpus(),
+        gpus=list_gpus(),
         free=room((*question.places, "/tmp", *(cache(question) if trials else ()))),
         unseen={p: why for p in question.places if (why := _unseen(p, question, node))},
         data=data,
         cached=cached,
         models=_models(question.models) if trials else (),
-        mps=mps(),
+        mps=is_mps_running(),
     )
 
 
@@ -223,72 +190,3 @@ def _models(names: Sequence[str]) -> tuple[str, ...]:
     from core.models import unavailable
 
     return tuple(problem for name in names if (problem := unavailable(name)))
-
-
-def gpus() -> tuple[Gpu, ...]:
-    """Return this node's GPUs as NVIDIA's driver tells; none where there is no driver."""
-    listed = _query("--query-gpu=uuid,name,memory.total,memory.used")
-    held = _query("--query-compute-apps=gpu_uuid,pid,used_memory")
-    cut = {gpu: tuple(profile for profile, _ in slices) for gpu, slices in mig_slices().items()}
-    found = []
-    for uuid, name, total, used in (row for row in listed if len(row) == 4):
-        mine = [row for row in held if len(row) == 3 and row[0] == uuid]
-        holders = tuple(_holder(int(pid), _gib(memory)) for _, pid, memory in mine)
-        free = _gib(total) - _gib(used)
-        found.append(Gpu(name, _gib(total), free, holders, cut.get(uuid, ())))
-    return tuple(found)
-
-
-def mig_slices() -> dict[str, list[tuple[str, str]]]:
-    """Return this node's GPUs by UUID, each with the profile and UUID of its MIG slices, if any."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    for line in _nvidia_smi("-L").splitlines():
-        if gpu := re.match(r"GPU \d+: .*\(UUID: (GPU-[^)]+)\)", line):
-            found[gpu.group(1)] = []
-        elif cut := re.match(r"\s+MIG (\S+)\s+Device\s+\d+: \(UUID: (MIG-[^)]+)\)", line):
-            found[next(reversed(found))].append((cut.group(1), cut.group(2)))
-    return found
-
-
-def mps() -> bool:
-    """Return whether NVIDIA's Multi-Process Service runs here."""
-    for name in Path("/proc").glob("[0-9]*/comm"):
-        with suppress(OSError):  # it ended meanwhile
-            if name.read_text().startswith(MPS):
-                return True
-    return False
-
-
-def _query(query: str) -> list[list[str]]:
-    answer = _nvidia_smi(query, "--format=csv,noheader,nounits")
-    return [[cell.strip() for cell in line.split(",")] for line in answer.splitlines() if line]
-
-
-def _nvidia_smi(*arguments: str) -> str:
-    """Return what the driver's program prints; nothing where there is none."""
-    command = ["nvidia-smi", *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout
-
-
-def _gib(mebibytes: str) -> float:
-    """Return GiB of the driver's MiB; 0 where it does not tell ("[N/A]")."""
-    try:
-        return float(mebibytes) / 1024
-    except ValueError:
-        return 0.0
-
-
-def _holder(process: int, gib: float) -> Holder:
-    """Return who holds memory: a worker of Ray is an orphan where its parent is no raylet."""
-    try:
-        words = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ")
-        parent = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1]
-        leads = Path(f"/proc/{parent}/comm").read_text().strip()
-    except OSError:
-        return Holder(process, "?", False, gib)
-    command = words.decode(errors="replace").strip()
-    return Holder(process, command[:80], command.startswith("ray::") and leads != "raylet", gib)

@@ -24,7 +24,7 @@ from tuning.resources import Resources
 from tuning.search.space import Space, asked_trials, make_searcher
 from tuning.search.trial import Tried
 from tuning.selection import Score
-from tuning.worker.recorded_run import OUT_OF_MEMORY, STORAGE_FAILED, EpochReport
+from tuning.worker.trial_work import OUT_OF_MEMORY, STORAGE_FAILED, EpochReport
 
 SEARCH_SEED = 1000  # training seeds of a search count from here, confirmation seeds from 0
 REDUCTION = 3  # ASHA keeps one in so many configurations at each rung
@@ -142,6 +142,12 @@ class MethodSearch:
         return self.proposed_all and all(trial.finished for trial in self._contenders)
 
     @property
+    def unfinished(self) -> int:
+        """The number of trials and seeds that have not ended, proposed or not."""
+        ended = sum(tried.finished for tried in self._all())
+        return max(0, self.asked + self.options.seeds - ended)
+
+    @property
     def done(self) -> bool:
         """Whether nothing is left: confirmed, or without a configuration worth it."""
         if not self.search_done:
@@ -237,12 +243,13 @@ class MethodSearch:
             tried.take(step.rows, step.score)
         # The last epoch too goes on its rung; what was decided in an earlier session stays so.
         lags = self._asha_stops(tried, step.score)
-        if lags and not step.status and len(tried.scores) > tried.recorded:
-            step.status = "pruned"
-            self._write_ends(tried, "pruned")
-        if step.status:
-            self._close(tried, step.status, step.reason)
-        return not step.status
+        status = step.status
+        if lags and not status and len(tried.scores) > tried.recorded:
+            status = "pruned"
+            self._write_ends(tried, status)
+        if status:
+            self._close(tried, status, step.reason)
+        return not status
 
     def lost(self, tried: Tried, nodes_gone: int = 0) -> None:
         """Take note that a configuration's process died.

@@ -17,6 +17,8 @@ from core.recipe.trial_key import make_key
 from core.training.profiling import seconds_of_a_step
 from core.training.run import Run
 from tuning.cluster import gpu_share
+from tuning.cluster.connection import find_cluster, join_cluster
+from tuning.cluster.nodes import local_node
 from tuning.options import AUTO, Options
 from tuning.records.records import MethodRecords
 from tuning.records.storage import is_url
@@ -24,12 +26,9 @@ from tuning.reporting.tables import markdown
 from tuning.resources import (
     Node,
     Resources,
-    choose,
-    cluster,
-    cluster_address,
-    devices,
-    local_nodes,
-    slots,
+    choose_resources,
+    count_slots,
+    format_devices,
 )
 from tuning.search.method_search import REDUCTION, RUNGS
 from tuning.search.space import Space, asked_trials
@@ -71,13 +70,13 @@ def show(options: Options) -> int:
     """
     plan = check(options)
     options = plan.options
-    address = cluster_address(options.address)
+    address = find_cluster(options.address)
     if address is None:
-        nodes = local_nodes()
+        nodes = [local_node()]
     else:
-        with cluster(address) as found:
+        with join_cluster(address) as found:
             nodes = found
-    resources = choose(nodes, options.cpus_per_trial, options.gpus_per_trial)
+    resources = choose_resources(nodes, options.cpus_per_trial, options.gpus_per_trial)
     note = ""
     if options.gpus_per_trial == AUTO and resources.gpus:
         names = [space.method.name for space in plan.spaces]
@@ -180,7 +179,7 @@ def _print(
     plan: Plan, estimates: list[Estimate], nodes: list[Node], resources: Resources, console: Console
 ) -> None:
     options = plan.options
-    count = slots(nodes, resources)
+    count = count_slots(nodes, resources)
     rows = [
         {
             "method": e.method,
@@ -198,12 +197,12 @@ def _print(
         console.print(line)
     console.print("\n".join(markdown(rows)))
     for node in nodes:
-        fit = resources.fit(node)
+        fit = resources.count_trials(node)
         console.print(f"node {node}: {fit} trials at once")
     hours = sum(e.expected_epochs * e.seconds for e in estimates) / max(1, count) / 3600
     kind = "GPU" if resources.gpus else "CPU"
     console.print(
-        f"each trial takes {devices(resources.cpus, resources.gpus)}; "
+        f"each trial takes {format_devices(resources.cpus, resources.gpus)}; "
         f"about {_hours(hours)} on {count} slots, besides start-up (seconds per node); "
         f"device-hours are {kind}-hours",
     )

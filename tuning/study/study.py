@@ -4,12 +4,18 @@ import sys
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from core.recipe.assignments import read_baseline
-from tuning.cluster import engine, gpu_share
+from core.recipe.trial_key import TrialKey
+from tuning.cluster import gpu_share
+from tuning.cluster.capacity import Capacity
+from tuning.cluster.connection import find_cluster, join_cluster
+from tuning.cluster.nodes import local_node
+from tuning.cluster.queue import Queue
+from tuning.cluster.remote import detect_environment
+from tuning.cluster.tuner import run_queue
 from tuning.doctor import doctor
 from tuning.doctor.diagnosis import Finding
 from tuning.options import Options
@@ -19,7 +25,7 @@ from tuning.records.storage import open_storage, storage_errors
 from tuning.reporting.export import export_method
 from tuning.reporting.live_progress import Progress
 from tuning.reporting.tables import locked, write_tables
-from tuning.resources import Node, Resources, choose, cluster, cluster_address, local_nodes, slots
+from tuning.resources import Node, Resources, choose_resources, count_slots
 from tuning.search.method_search import MethodSearch
 from tuning.search.trial import Tried
 from tuning.study.checks import (
@@ -32,7 +38,7 @@ from tuning.study.checks import (
     model_of,
 )
 from tuning.study.stopping import INTERRUPTED, StopSign, resume_command
-from tuning.worker.recorded_run import RunOptions
+from tuning.worker.trial_work import RunOptions, RunWork, TrialWork
 
 
 def run(options: Options, reuse_actors: bool = True) -> int:
@@ -50,17 +56,17 @@ def run(options: Options, reuse_actors: bool = True) -> int:
     options = plan.options
     for line in plan.skipped:
         console.print(line)
-    address = cluster_address(options.address)
+    address = find_cluster(options.address)
     if address is None:
-        choose(local_nodes(), options.cpus_per_trial, options.gpus_per_trial)
+        choose_resources([local_node()], options.cpus_per_trial, options.gpus_per_trial)
     stop = StopSign(options)
     with ExitStack() as stack:
         stack.enter_context(stop.listening())
-        nodes = stack.enter_context(cluster(address))
-        resources = choose(nodes, options.cpus_per_trial, options.gpus_per_trial)
+        nodes = stack.enter_context(join_cluster(address))
+        resources = choose_resources(nodes, options.cpus_per_trial, options.gpus_per_trial)
         for warning in _preflight(plan, resources, alone=address is None):
             console.print(str(warning))
-        environment = engine.probe(resources, options, remote=address is not None)
+        environment = detect_environment(resources, options, remote=address is not None)
         stack.enter_context(stop.listening())  # again: Ray has put its own handlers in between
         records = [MethodRecords(options.records_of(s.method.name)) for s in plan.spaces]
         for record in records:
@@ -115,7 +121,7 @@ def _headline(
         f"{', '.join(search.name for search in searches)} on {options.dataset}: "
         f"{' or '.join(budgets)} trials each ({options.search}, {options.scheduler}) of "
         f"{searches[0].count_epochs()[0]} epochs, then {options.seeds} fresh seeds; "
-        f"{slots(nodes, resources)} at once on {len(nodes)} node(s)"
+        f"{count_slots(nodes, resources)} at once on {len(nodes)} node(s)"
         + (f", each GPU a slice ({device})" if " MIG " in device else "")
         + (f"; {kept} finished already" if kept else "")
     )
@@ -144,7 +150,7 @@ def _search(
                 exported.add(search.name)
                 _export([search], options, resources)
 
-    count = slots(nodes, resources)
+    count = count_slots(nodes, resources)
     progress = Progress(searches, count, console)
     with progress.shown() as shown:
 
@@ -153,18 +159,20 @@ def _search(
             if tried.finished:
                 export_done()
 
-        def work_of(tried: Tried) -> dict[str, Any]:
-            return _work(tried, options, resources.whole_gpu if tried.oom_reason else resources)
+        def encode_work(tried: Tried) -> str:
+            taken = resources.whole_gpu if tried.oom_reason else resources
+            return make_work(tried, options, taken).to_json()
 
-        queue = engine.Queue(searches, count, work_of, stop, changed)
-        engine.run(queue, resources, reuse_actors)
+        capacity = Capacity(resources, lambda: sum(search.unfinished for search in searches))
+        queue = Queue(searches, capacity, encode_work, stop, changed)
+        run_queue(queue, capacity, resources, reuse_actors)
     for search in searches:
         search.catch_up()
     _export(searches, options, resources)
 
 
-def _work(tried: Tried, options: Options, resources: Resources) -> dict[str, Any]:
-    """Return what an actor needs to train a configuration."""
+def make_work(tried: Tried, options: Options, resources: Resources) -> TrialWork:
+    """Return the work of a trial for an actor."""
     benchmark = load_benchmark(options)
     run_options = RunOptions(
         rule=options.select or benchmark.selection_metric,
@@ -174,11 +182,11 @@ def _work(tried: Tried, options: Options, resources: Resources) -> dict[str, Any
         data_root=str(options.data_root.absolute()),
         baseline=read_baseline(options.baseline),
     )
-    runs = [
-        {"folder": str(folder.storage), "key": key}
+    runs = tuple(
+        RunWork(str(folder.storage), TrialKey.from_dict(key))
         for folder, key in zip(tried.folders, tried.keys, strict=True)
-    ]
-    return {"runs": runs, "options": asdict(run_options), "gpu_share": resources.gpus}
+    )
+    return TrialWork(runs, run_options, resources.gpus)
 
 
 def _export(searches: list[MethodSearch], options: Options, resources: Resources) -> None:

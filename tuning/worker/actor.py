@@ -1,76 +1,68 @@
-"""The reusable Ray actor: one process serves many configurations, one after the other."""
+"""The reusable Ray actor: one process trains many trials, one after another."""
 
-import json
 import os
-from typing import Any
 
 import ray
 import torch
 from ray import tune
 
-from tuning.resources import torchs_part
-from tuning.worker.recorded_run import TrialRunner
+from tuning.resources import torch_memory_fraction
+from tuning.worker.trial_runner import TrialRunner
+from tuning.worker.trial_work import TrialWork
 
-# GiB by which a process may grow after its first configuration before a fresh one takes its place.
-GROWTH_LIMIT = float(os.environ.get("EVENHAND_GROWTH_LIMIT_GIB", "2"))
+# GiB by which a process may grow after its first trial before a new process replaces it.
+GROWTH_LIMIT_GIB = float(os.environ.get("EVENHAND_GROWTH_LIMIT_GIB", "2"))
 
 
 class TrialActor(tune.Trainable):
-    """Trains configurations; data set, model code and device context stay loaded between them.
+    """Trains trials; data set, model code and device context stay loaded between them.
 
-    ``config["work"]`` is JSON: what :class:`tuning.worker.recorded_run.TrialRunner` takes, and
-    ``gpu_share``, the share of the GPU's memory that the process may use.
+    ``config["work"]`` is a :class:`tuning.worker.trial_work.TrialWork` as JSON.
     """
 
-    def setup(self, config: dict[str, Any]) -> None:
-        """Take the first configuration."""
+    def setup(self, config: dict[str, str]) -> None:
+        """Start the first trial."""
         self._memory_at_start: int | None = None
-        self._take(config)
+        self._start_trial(config)
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next configuration."""
-        self._take(new_config)
+    def reset_config(self, new_config: dict[str, str]) -> bool:
+        """Start the next trial."""
+        self._start_trial(new_config)
         return True
 
-    def _take(self, config: dict[str, Any]) -> None:
-        work = json.loads(config["work"])
-        share = float(work["gpu_share"])
+    def _start_trial(self, config: dict[str, str]) -> None:
+        work = TrialWork.from_json(config["work"])
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-            if 0 < share < 1:
+            if 0 < work.gpu_share < 1:
                 total = torch.cuda.mem_get_info()[1]
-                torch.cuda.set_per_process_memory_fraction(torchs_part(share, total))
-        self._configuration = TrialRunner(work)
+                fraction = torch_memory_fraction(work.gpu_share, total)
+                torch.cuda.set_per_process_memory_fraction(fraction)
+        self._runner = TrialRunner(work)
 
-    def step(self) -> dict[str, Any]:
-        """Train one epoch; plain data, with the rows as JSON so that Ray does not flatten them.
+    def step(self) -> dict[str, str | bool]:
+        """Train one epoch and return its report, as JSON so that Ray does not flatten it.
 
-        A process that has grown too much leaves at the end of its configuration; the study finds
-        the result in the record.
+        A process that has grown too much exits at the end of its trial; the study finds the
+        result in the record.
         """
-        step = self._configuration.step()
+        report = self._runner.train_epoch()
         if self._memory_at_start is None:  # after an epoch everything that stays is loaded
             self._memory_at_start = resident_memory()
-        if step.status and resident_memory() - self._memory_at_start > GROWTH_LIMIT * 1024**3:
+        growth = resident_memory() - self._memory_at_start
+        if report.status and growth > GROWTH_LIMIT_GIB * 1024**3:
             ray.actor.exit_actor()
-        score = None if step.score is None else [step.score.value, step.score.average]
-        return {
-            "rows": json.dumps(step.rows),
-            "score": json.dumps(score),
-            "status": step.status,
-            "reason": step.reason,
-            "done": bool(step.status),
-        }
+        return {"report": report.to_json(), "done": bool(report.status)}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save nothing: the record holds the state."""
 
-    def load_checkpoint(self, checkpoint: Any) -> None:
+    def load_checkpoint(self, checkpoint: object) -> None:
         """Load nothing: the record holds the state."""
 
 
 def resident_memory() -> int:
-    """Return this process's resident memory in bytes; 0 where the system does not tell."""
+    """Return this process's resident memory in bytes; 0 where the system does not show it."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

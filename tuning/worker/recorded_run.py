@@ -5,49 +5,21 @@ That is the whole of resume, retry and extension. Knows no Ray.
 
 import os
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import torch
 from safetensors.torch import save_file
 
 import datasets
 from core.recipe.trial_key import TrialKey
 from core.training.run import Run
-from core.training.steps import BatchTooLarge
 from datasets.benchmark import Benchmark, Meter
 from tuning import selection
 from tuning.records.records import RunRecord
-from tuning.records.storage import StorageError
 from tuning.selection import Score
+from tuning.worker.trial_work import RunOptions
 
 Row = dict[str, Any]
-
-OUT_OF_MEMORY = "out_of_memory"  # the status of a configuration that takes a whole GPU next
-STORAGE_FAILED = "storage_failed"  # of one whose record could not be kept
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """Options of a study that apply to each of its runs, beyond the run's key.
-
-    Args:
-        rule: Name of the selection rule.
-        confirm: Whether this is a confirmation seed, which reads the test split once at its end.
-        audit: Whether the test metrics of every epoch are recorded, for labelled rules.
-        keep_model: Whether a confirmation seed keeps its chosen epoch's weights.
-        data_root: The folder of the data sets.
-        baseline: The text of a baseline file; empty for the data set's own.
-    """
-
-    rule: str
-    confirm: bool
-    audit: bool
-    keep_model: bool
-    data_root: str
-    baseline: str = ""
 
 
 class RecordedRun:
@@ -175,97 +147,3 @@ class RecordedRun:
             tables.append(pd.DataFrame({"split": name, **columns}))
         with self.folder.atomic_write("predictions.parquet") as new:
             pd.concat(tables).to_parquet(new, index=False)
-
-
-@dataclass
-class EpochReport:
-    """What a configuration's step tells the study.
-
-    Args:
-        rows: The epoch's row of each training seed, without test metrics.
-        score: The epoch's score, averaged over the seeds; None where it is not eligible.
-        status: Empty while the configuration goes on; else how it ended, or
-            :data:`OUT_OF_MEMORY` or :data:`STORAGE_FAILED`, which do not end it.
-        reason: Why it failed.
-    """
-
-    rows: list[Row]
-    score: Score | None
-    status: str = ""
-    reason: str = ""
-
-
-class TrialRunner:
-    """All training seeds of one configuration, trained epoch by epoch in turn.
-
-    Args:
-        work: ``runs`` (a mapping with ``folder`` and ``key`` for each seed), ``options`` (the
-            fields of :class:`RunOptions`) and ``gpu_share``, the share of a GPU that it may use.
-    """
-
-    def __init__(self, work: Mapping[str, Any]) -> None:
-        self.options = RunOptions(**work["options"])
-        self.share = float(work.get("gpu_share", 0))
-        self.runs = [
-            RecordedRun(RunRecord(run["folder"]), TrialKey.from_dict(run["key"]), self.options)
-            for run in work["runs"]
-        ]
-        self.rule = selection.rule(self.options.rule)
-        self.patience = int(self.runs[0].key.settings["patience"])
-        self.best: Score | None = None
-        self.eligible_since_best = 0
-
-    def step(self) -> EpochReport:
-        """Return the next epoch; ends the configuration after its last one or out of patience.
-
-        Whatever goes wrong in training ends the configuration with its reason, never the study.
-        One that did not fit into its share of a GPU does not end: it gets a whole one, once. Nor
-        does one whose record cannot be kept.
-        """
-        try:
-            seen = [run.next_row() for run in self.runs]
-            step = EpochReport(
-                [run.rows[-1] for run in self.runs], selection.score(self.rule, seen)
-            )
-            step.status = self._status(step.score, bool(seen[0]["eligible"]))
-            if step.status:
-                self._finish(step.status)
-        except StorageError as error:  # which tells nothing about the configuration
-            return EpochReport([], None, STORAGE_FAILED, str(error))
-        except Exception as error:  # recorded with its reason; the search goes on
-            reason = f"{type(error).__name__}: {error}"
-            status = OUT_OF_MEMORY if self._fits_a_whole_gpu(error) else "failed"
-            if status == "failed":
-                self._finish(status, reason)
-            else:
-                for run in self.runs:
-                    run.folder.write_oom_reason(reason)
-            rows = [run.rows[-1] for run in self.runs if run.rows]
-            return EpochReport(rows, None, status, reason)
-        return step
-
-    def _fits_a_whole_gpu(self, error: Exception) -> bool:
-        """Return whether memory ran out on a share of a GPU, and a whole one was not tried yet."""
-        cause = error.__cause__ if isinstance(error, BatchTooLarge) else error
-        return (
-            isinstance(cause, torch.OutOfMemoryError)
-            and 0 < self.share < 1
-            and not any(run.folder.oom_reason for run in self.runs)
-        )
-
-    def _status(self, score: Score | None, eligible: bool) -> str:
-        if score is not None and (self.best is None or score > self.best):
-            improved = self.best is None or score.value > self.best.value
-            self.best = score
-            self.eligible_since_best = 0 if improved else self.eligible_since_best + 1
-        elif eligible:
-            self.eligible_since_best += 1
-        if len(self.runs[0].rows) >= self.runs[0].total_epochs:
-            return "completed"
-        if self.patience and self.eligible_since_best >= self.patience:
-            return "stopped_early"
-        return ""
-
-    def _finish(self, status: str, reason: str = "") -> None:
-        for run in self.runs:
-            run.finish(status, reason)

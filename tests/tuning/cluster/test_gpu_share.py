@@ -15,7 +15,7 @@ from core.training.profiling import Usage
 from tuning.cluster.gpu_share import CROWDED, HEADROOM, decide, largest, measure, share_for
 from tuning.options import Gpus, Options
 from tuning.records.records import MethodRecords
-from tuning.resources import CONTEXT, SHARES, Node, Resources, torchs_part
+from tuning.resources import CUDA_CONTEXT_BYTES, GPU_SHARES, Node, Resources, torch_memory_fraction
 from tuning.search.space import make_space
 from tuning.study import plan
 
@@ -33,14 +33,14 @@ USAGES = st.builds(
 @given(USAGES, st.integers(1, 16))
 def test_the_share_is_the_smallest_that_serves(found: Usage, by_cpu: int) -> None:
     share = share_for(found, by_cpu)
-    assert share in SHARES
-    for other in SHARES:
+    assert share in GPU_SHARES
+    for other in GPU_SHARES:
         trials = int(1 / other)
         assert trials * other == 1  # they fill the GPU
         serves = (
             found.fits
             and found.busy is not None
-            and max(found.memory, CONTEXT) * HEADROOM <= other * found.total
+            and max(found.memory, CUDA_CONTEXT_BYTES) * HEADROOM <= other * found.total
             and found.busy * trials <= CROWDED
             and trials <= by_cpu
         )
@@ -59,12 +59,12 @@ def test_who_needs_more_gets_no_less(
     assert share_for(hungrier, max(1, by_cpu - fewer)) >= share_for(found, by_cpu)
 
 
-@given(st.sampled_from(SHARES), st.integers(4 * GIB, 80 * GIB))
+@given(st.sampled_from(GPU_SHARES), st.integers(4 * GIB, 80 * GIB))
 def test_trials_with_their_contexts_keep_to_the_gpu(share: float, total: int) -> None:
-    part = torchs_part(share, total)
+    part = torch_memory_fraction(share, total)
     assert 0 < part < share
-    if share * total / 2 >= CONTEXT:
-        assert (part * total + CONTEXT) / share <= total * (1 + 1e-9)
+    if share * total / 2 >= CUDA_CONTEXT_BYTES:
+        assert (part * total + CUDA_CONTEXT_BYTES) / share <= total * (1 + 1e-9)
 
 
 @pytest.mark.parametrize(
@@ -154,8 +154,8 @@ def test_what_a_run_would_say_the_probe_says() -> None:
 def test_the_plan_counts_with_what_was_measured_or_says_that_nothing_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(plan, "local_nodes", lambda: [Node("a", 8, 1)])
-    monkeypatch.setattr(plan, "cluster_address", lambda asked: None)
+    monkeypatch.setattr(plan, "local_node", lambda: Node("a", 8, 1))
+    monkeypatch.setattr(plan, "find_cluster", lambda asked: None)
     asked = Options(
         ("erm",), "colored_digits", results=tmp_path / "r", epochs=1, trials=1, resume=True,
         gpus_per_trial="auto",

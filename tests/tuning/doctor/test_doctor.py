@@ -17,18 +17,14 @@ from tuning.doctor import diagnosis, doctor
 from tuning.doctor.diagnosis import Finding, Patient
 from tuning.doctor.node_facts import (
     Facts,
-    Gpu,
-    Holder,
     Question,
     cache,
     code_hash,
-    gpus,
     look,
-    mig_slices,
-    mps,
     room,
     versions,
 )
+from tuning.gpus import Gpu, GpuProcess, is_mps_running, list_gpus, list_mig_slices
 
 
 def levels(findings: list[Finding], level: str) -> list[str]:
@@ -42,9 +38,9 @@ from pathlib import Path
 from common.errors import ValidationErrors
 from tests.support.command import listening
 from tuning.doctor import doctor
-from tuning.resources import cluster
+from tuning.cluster.connection import join_cluster
 dataset, folder = sys.argv[1], Path(sys.argv[2])
-with cluster(None):
+with join_cluster(None):
     doctor.clock = lambda: time.time() + 99  # asked on the node
     places = [str(folder / "not" / "made")]
     print(doctor.report(doctor.examine(dataset="colored_digits", places=places)))
@@ -154,7 +150,7 @@ def test_clock_disk_and_gpus() -> None:
     full = Gpu("A10G", 24.0, 2.0, ())
     assert "may take 6.0 GiB and 2.0 are free" in str(judged(replace(FINE, gpus=(full,))))
     assert "may take" not in str(judged(replace(FINE, gpus=(full,)), 0.05))
-    orphan = Gpu("A10G", 24.0, 2.0, (Holder(4711, "ray::TrialActor", True, 22.0),))
+    orphan = Gpu("A10G", 24.0, 2.0, (GpuProcess(4711, "ray::TrialActor", True, 22.0),))
     (error,) = levels(judged(replace(FINE, gpus=(orphan,))), "error")
     assert "kill -9 4711" in error
 
@@ -190,9 +186,9 @@ def stand_in(
 
 def test_mig_slices_count_as_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(tmp_path, monkeypatch, MIG, QUERIED)
-    assert [len(slices) for slices in mig_slices().values()] == [3, 0]
-    assert mig_slices()["GPU-1"][2] == ("1g.5gb", "MIG-GPU-1/9/0")
-    cut, whole = gpus()
+    assert [len(slices) for slices in list_mig_slices().values()] == [3, 0]
+    assert list_mig_slices()["GPU-1"][2] == ("1g.5gb", "MIG-GPU-1/9/0")
+    cut, whole = list_gpus()
     assert cut.slices == ("3g.20gb", "1g.5gb", "1g.5gb")
     assert whole.slices == ()
     facts = replace(FINE, gpus=(cut, whole))
@@ -222,11 +218,11 @@ def test_the_command_that_mends_lists_the_slices(
         ["bash", "-c", "nvidia-smi -L | grep -o 'MIG-[^)]*' | paste -sd,"],
         capture_output=True, text=True, check=True, timeout=10,
     )  # fmt: skip
-    assert done.stdout.strip().split(",") == [uuid for _, uuid in mig_slices()["GPU-1"]]
+    assert done.stdout.strip().split(",") == [uuid for _, uuid in list_mig_slices()["GPU-1"]]
 
 
 def test_whether_trials_on_a_gpu_take_turns(tmp_path: Path) -> None:
-    gpu = Gpu("A10G", 24.0, 24.0, (Holder(1, "nvidia-cuda-mps-server", False, 0.1),))
+    gpu = Gpu("A10G", 24.0, 24.0, (GpuProcess(1, "nvidia-cuda-mps-server", False, 0.1),))
     on, off = (judged(replace(FINE, gpus=(gpu,), mps=mps)) for mps in (True, False))
     assert "MPS is on" in doctor.report(on)
     assert "kill" not in doctor.report(on)
@@ -235,14 +231,14 @@ def test_whether_trials_on_a_gpu_take_turns(tmp_path: Path) -> None:
     assert "MPS is off" not in doctor.report(judged(replace(FINE, gpus=(gpu,)), 1))
     program = tmp_path / "nvidia-cuda-mps-control"
     program.symlink_to("/bin/sleep")
-    assert not mps()
+    assert not is_mps_running()
     process = subprocess.Popen([program, "30"])
     try:
         for _ in range(100):
-            if mps():
+            if is_mps_running():
                 break
             time.sleep(0.05)
-        assert mps()
+        assert is_mps_running()
     finally:
         process.kill()
         process.wait()
@@ -266,12 +262,12 @@ def test_orphans_are_found_by_their_parent(tmp_path: Path, monkeypatch: pytest.M
     held = f"GPU-1, {process}, 12288\nGPU-1, {os.getpid()}, [N/A]"
     stand_in(tmp_path, monkeypatch, "", queried, held)
     try:
-        (gpu,) = gpus()
+        (gpu,) = list_gpus()
     finally:
         os.kill(process, 9)
-    assert (gpu.name, gpu.gib, gpu.free) == ("NVIDIA A10G", 24, 12)
-    dead, alive = gpu.holders
-    assert (dead.process, dead.orphan, dead.gib) == (process, True, 12)
+    assert (gpu.name, gpu.gib, gpu.free_gib) == ("NVIDIA A10G", 24, 12)
+    dead, alive = gpu.processes
+    assert (dead.pid, dead.orphan, dead.gib) == (process, True, 12)
     assert not alive.orphan
     assert alive.gib == 0
 

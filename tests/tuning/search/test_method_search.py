@@ -15,7 +15,7 @@ from core.recipe import method as methods
 from core.recipe.trial_key import TrialKey
 from tuning import selection
 from tuning.cluster.capacity import Capacity
-from tuning.cluster.engine import Queue
+from tuning.cluster.queue import Queue
 from tuning.options import Options
 from tuning.records.records import MethodRecords
 from tuning.records.storage import StorageError
@@ -25,8 +25,9 @@ from tuning.search.searchers import TPESearcher
 from tuning.search.space import make_space
 from tuning.search.trial import Tried
 from tuning.selection import Score
-from tuning.study.study import _work
-from tuning.worker.recorded_run import STORAGE_FAILED, EpochReport, TrialRunner
+from tuning.study.study import make_work
+from tuning.worker.trial_runner import TrialRunner
+from tuning.worker.trial_work import STORAGE_FAILED, EpochReport
 
 BASE = Options(methods=("erm",), dataset="colored_digits", trials=6, seeds=2, epochs=9)
 
@@ -39,9 +40,9 @@ def search_of(folder: Path, method: str = "erm", **changes: Any) -> MethodSearch
 
 def train(search: MethodSearch, tried: Tried, epochs: int = 1000) -> None:
     """Train a configuration to its end, or for some epochs, as an actor does."""
-    configuration = TrialRunner(_work(tried, search.options, Resources(1, 0)))
+    configuration = TrialRunner(make_work(tried, search.options, Resources(1, 0)))
     for _ in range(epochs):
-        if not search.report(tried, configuration.step()):
+        if not search.report(tried, configuration.train_epoch()):
             return
 
 
@@ -270,13 +271,15 @@ def test_a_trial_whose_machines_are_taken_away_has_not_failed(tmp_path: Path) ->
 def test_the_count_of_lost_nodes_reaches_the_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": alive} for alive in (True, False, False)])
+    node = {"NodeID": "another", "NodeManagerHostname": "a", "Resources": {"CPU": 1}}
+    nodes = [{**node, "Alive": alive} for alive in (True, False, False)]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
     monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_node_id=str))
     search = search_of(tmp_path, trials=1)
-    queue = Queue([search], 1, lambda tried: {}, lambda: False, lambda search, tried: None)
-    queue.nodes_gone = Capacity(Resources(1, 0), lambda: 1).nodes_gone
-    queue.next("t")
-    queue.lost("t")
+    capacity = Capacity(Resources(1, 0), lambda: 1)
+    queue = Queue([search], capacity, lambda trial: "", lambda: False, lambda search, trial: None)
+    queue.next_work("t")
+    queue.report_crash("t")
     assert search.trials[0].nodes_gone == 2
 
 
@@ -295,9 +298,9 @@ def test_a_process_that_dies_after_its_end_costs_nothing(tmp_path: Path) -> None
     search = search_of(tmp_path, trials=1, epochs=2)
     tried = search.next_work()
     assert tried is not None
-    configuration = TrialRunner(_work(tried, search.options, Resources(1, 0)))
-    search.report(tried, configuration.step())
-    configuration.step()  # ends, and dies before the study hears of it
+    configuration = TrialRunner(make_work(tried, search.options, Resources(1, 0)))
+    search.report(tried, configuration.train_epoch())
+    configuration.train_epoch()  # ends, and dies before the study hears of it
     search.lost(tried)
     assert tried.status == "completed"
     assert len(tried.scores) == 2

@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 import yaml
 
+from common.cpus import count_cpus
 from tests.support.command import ROOT, copied_project, core, environment, tune, tune_in
 from tests.support.undisturbed import ERM, JTT, RUNS, TIMES, once
 from tests.support.undisturbed import undisturbed as undisturbed
 from tuning.cli.main import main
 from tuning.records.lock import exclusive_lock
 from tuning.records.storage import open_storage
-from tuning.resources import local_nodes
 
 QUICK = ["--dataset", "colored_digits", "--trials", "3", "--seeds", "2", "--epochs", "4"]
 
@@ -275,7 +275,7 @@ def test_a_grown_process_is_replaced_without_a_trace_in_the_numbers(
     )
     pd.testing.assert_frame_equal(one, other.head(2))
     # One for each slot, of which there may be more than runs.
-    assert len(processes(undisturbed)) <= min(local_nodes()[0].cpus, RUNS - 1)
+    assert len(processes(undisturbed)) <= min(count_cpus(), RUNS - 1)
     assert len(processes(results)) == 3  # two trials, a seed
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,8 @@ from tests.tuning.search.test_method_search import search_of
 from tests.tuning.test_resources import start_with_gpu, stop
 from tests.tuning.worker.test_recorded_run import folders, numbers, work
 from tuning.records.records import RunRecord
-from tuning.worker.recorded_run import OUT_OF_MEMORY, EpochReport, TrialRunner
+from tuning.worker.trial_runner import TrialRunner
+from tuning.worker.trial_work import OUT_OF_MEMORY, EpochReport, TrialWork
 
 TRAIN_EPOCH = Run.train_epoch
 
@@ -28,23 +30,23 @@ def too_large(self: Run) -> EpochRow:
     return TRAIN_EPOCH(self)
 
 
-def run_out(given: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> EpochReport:
+def run_out(given: TrialWork, monkeypatch: pytest.MonkeyPatch) -> EpochReport:
     with monkeypatch.context() as patched:
         patched.setattr(Run, "train_epoch", too_large)
         configuration = TrialRunner(given)
-        configuration.step()
-        return configuration.step()
+        configuration.train_epoch()
+        return configuration.train_epoch()
 
 
 def test_it_goes_on_with_a_whole_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = work(tmp_path / "a")
     (folder,) = folders(given)
-    step = run_out({**given, "gpu_share": 0.25}, monkeypatch)
+    step = run_out(replace(given, gpu_share=0.25), monkeypatch)
     assert step.status == OUT_OF_MEMORY
     assert folder.end is None
     before = folder.rows()
-    again = TrialRunner({**given, "gpu_share": 1.0})
-    steps = [again.step() for _ in range(3)]
+    again = TrialRunner(replace(given, gpu_share=1.0))
+    steps = [again.train_epoch() for _ in range(3)]
     assert [s.status for s in steps] == ["", "", "completed"]
     assert folder.rows()[:1] == before
     assert folder.end is not None
@@ -53,7 +55,7 @@ def test_it_goes_on_with_a_whole_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyP
     whole = work(tmp_path / "whole")
     other = TrialRunner(whole)
     for _ in range(3):
-        other.step()
+        other.train_epoch()
     assert numbers(folder.rows()) == numbers(folders(whole)[0].rows())
     end = folders(whole)[0].end
     assert end is not None
@@ -65,15 +67,15 @@ def test_who_has_a_whole_gpu_or_none_fails_at_once(
     share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = work(tmp_path)
-    step = run_out({**given, "gpu_share": share}, monkeypatch)
+    step = run_out(replace(given, gpu_share=share), monkeypatch)
     assert step.status == "failed"
     assert "OutOfMemoryError" in step.reason
 
 
 def test_a_second_time_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = work(tmp_path)
-    assert run_out({**given, "gpu_share": 0.5}, monkeypatch).status == OUT_OF_MEMORY
-    assert run_out({**given, "gpu_share": 0.5}, monkeypatch).status == "failed"  # wrongly handed
+    assert run_out(replace(given, gpu_share=0.5), monkeypatch).status == OUT_OF_MEMORY
+    assert run_out(replace(given, gpu_share=0.5), monkeypatch).status == "failed"  # wrongly handed
     (folder,) = folders(given)
     assert folder.end is not None
     assert folder.end["status"] == "failed"

@@ -1,10 +1,10 @@
 """A configuration with a record: replay, exactness after a crash, patience, failures."""
 
-import json
 import re
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +19,25 @@ from core.recipe.trial_key import make_key
 from core.training.run import Run
 from datasets.benchmark import Meter
 from tuning.records.records import RunRecord
-from tuning.worker.recorded_run import STORAGE_FAILED, EpochReport, TrialRunner
+from tuning.worker.trial_runner import TrialRunner
+from tuning.worker.trial_work import STORAGE_FAILED, EpochReport, RunOptions, RunWork, TrialWork
 
 
 def work(
     folder: Path, seeds: tuple[int, ...] = (0,), method: str = "erm", **changes: Any
-) -> dict[str, Any]:
+) -> TrialWork:
     config = {"epochs": 3, **changes.pop("config", {})}
     benchmark = datasets.load("colored_digits")
     keys = [make_key(methods.load(method), benchmark, config, seed, detect()) for seed in seeds]
-    chosen = {
-        "rule": "validation_worst_group_accuracy", "confirm": False, "audit": False,
-        "keep_model": False, "data_root": "data", **changes,
-    }  # fmt: skip
-    runs = [{"folder": str(folder / key.digest), "key": key.as_dict()} for key in keys]
-    return {"runs": runs, "options": chosen}
+    options = RunOptions("validation_worst_group_accuracy", False, False, False, "data")
+    runs = tuple(RunWork(str(folder / key.digest), key) for key in keys)
+    return TrialWork(runs, replace(options, **changes))
 
 
 def finish(configuration: TrialRunner) -> list[EpochReport]:
-    steps = [configuration.step()]
+    steps = [configuration.train_epoch()]
     while not steps[-1].status:
-        steps.append(configuration.step())
+        steps.append(configuration.train_epoch())
     return steps
 
 
@@ -47,8 +45,8 @@ def numbers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
-def folders(given: dict[str, Any]) -> list[RunRecord]:
-    return [RunRecord(Path(run["folder"])) for run in given["runs"]]
+def folders(given: TrialWork) -> list[RunRecord]:
+    return [RunRecord(Path(run.folder)) for run in given.runs]
 
 
 def test_killed_after_any_epoch_goes_on_to_the_same_rows(tmp_path: Path) -> None:
@@ -59,7 +57,7 @@ def test_killed_after_any_epoch_goes_on_to_the_same_rows(tmp_path: Path) -> None
         broken = work(tmp_path / f"broken{done}", method="jtt", config={"T": 1, "up": 4})
         first = TrialRunner(broken)
         for _ in range(done):
-            first.step()
+            first.train_epoch()
         (folder,) = folders(broken)
         before = folder.rows()
         finish(TrialRunner(broken))  # another process would read the same files
@@ -70,10 +68,10 @@ def test_killed_after_any_epoch_goes_on_to_the_same_rows(tmp_path: Path) -> None
 def test_killed_between_row_and_state_keeps_the_row(tmp_path: Path) -> None:
     given = work(tmp_path)
     configuration = TrialRunner(given)
-    configuration.step()
+    configuration.train_epoch()
     (folder,) = folders(given)
     state = (folder.path / "last.pt").read_bytes()
-    configuration.step()
+    configuration.train_epoch()
     (folder.path / "last.pt").write_bytes(state)  # as if the second epoch's state was not written
     second = folder.rows()[1]
     finish(TrialRunner(given))
@@ -96,7 +94,7 @@ def test_any_lost_or_damaged_file_costs_time_only(
     broken = work(tmp_path / "broken", **chosen)
     first = TrialRunner(broken)
     for _ in range(2):
-        first.step()
+        first.train_epoch()
     (folder,) = folders(broken)
     path = folder.path / lost
     if damage is None:
@@ -128,9 +126,9 @@ def full_disk(room: int) -> Iterator[None]:
 def test_a_full_disk_fails_no_configuration(room: int, tmp_path: Path) -> None:
     given = work(tmp_path)
     configuration = TrialRunner(given)
-    configuration.step()
+    configuration.train_epoch()
     with full_disk(room):
-        step = configuration.step()
+        step = configuration.train_epoch()
     assert step.status == STORAGE_FAILED
     assert re.search("cannot read or write in .*resume", step.reason)
     (folder,) = folders(given)
@@ -145,7 +143,7 @@ def test_a_full_disk_fails_no_configuration(room: int, tmp_path: Path) -> None:
 def test_seeds_of_a_configuration_stay_in_step_when_one_has_ended(tmp_path: Path) -> None:
     given = work(tmp_path, seeds=(1000, 1001))
     configuration = TrialRunner(given)
-    configuration.step()
+    configuration.train_epoch()
     one = folders(given)[0]
     one.write_end({"status": "pruned", "reason": "", "rows": one.rows()})
     steps = finish(TrialRunner(given))
@@ -158,7 +156,7 @@ def test_confirmation_reads_the_chosen_epoch_even_if_its_state_is_lost(tmp_path:
         given = work(tmp_path / name, confirm=True)
         configuration = TrialRunner(given)
         for _ in range(2):
-            configuration.step()
+            configuration.train_epoch()
         (folder,) = folders(given)
         if name == "lost":
             (folder.path / "best.pt").unlink(missing_ok=True)
@@ -244,9 +242,14 @@ def test_infinite_loss_ends_the_configuration_with_its_reason(tmp_path: Path) ->
     assert folder.end["reason"] == step.reason
 
 
-def test_work_is_plain_data(tmp_path: Path) -> None:
-    given = work(tmp_path)
-    assert json.loads(json.dumps(given)) == given
+def test_work_and_report_pass_as_json(tmp_path: Path) -> None:
+    given = replace(work(tmp_path, seeds=(0, 1), audit=True), gpu_share=0.25)
+    assert TrialWork.from_json(given.to_json()) == given
+    for report in (
+        TrialRunner(given).train_epoch(),
+        EpochReport([], None, STORAGE_FAILED, "no space left"),
+    ):
+        assert EpochReport.from_json(report.to_json()) == report
 
 
 def test_predictions_and_weights_are_kept(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""A trial on a worker: all its training seeds, trained epoch by epoch in turn. Knows no Ray."""
+
+import torch
+
+from core.training.steps import BatchTooLarge
+from tuning import selection
+from tuning.records.records import RunRecord
+from tuning.records.storage import StorageError
+from tuning.selection import Score
+from tuning.worker.recorded_run import RecordedRun
+from tuning.worker.trial_work import OUT_OF_MEMORY, STORAGE_FAILED, EpochReport, TrialWork
+
+
+class TrialRunner:
+    """Trains the runs of one trial.
+
+    Args:
+        work: The runs and their options.
+    """
+
+    def __init__(self, work: TrialWork) -> None:
+        self.gpu_share = work.gpu_share
+        self.runs = [RecordedRun(RunRecord(run.folder), run.key, work.options) for run in work.runs]
+        self.rule = selection.rule(work.options.rule)
+        self.patience = int(work.runs[0].key.settings["patience"])
+        self.best: Score | None = None
+        self.eligible_since_best = 0
+
+    def train_epoch(self) -> EpochReport:
+        """Return the next epoch's report; the trial ends after its last epoch or patience.
+
+        Any error in training ends the trial with its reason, never the study. A trial that ran out
+        of memory on a share of a GPU does not end: it runs again, once, with a whole one. Nor does
+        one whose record cannot be written.
+        """
+        try:
+            seen = [run.next_row() for run in self.runs]
+            score = selection.score(self.rule, seen)
+            status = self._next_status(score, bool(seen[0]["eligible"]))
+            if status:
+                self._finish_runs(status)
+        except StorageError as error:  # which says nothing about the trial
+            return EpochReport([], None, STORAGE_FAILED, str(error))
+        except Exception as error:  # recorded with its reason; the search continues
+            return self._report_error(error)
+        return EpochReport([run.rows[-1] for run in self.runs], score, status)
+
+    def _report_error(self, error: Exception) -> EpochReport:
+        """Record an error of training and return its report."""
+        reason = f"{type(error).__name__}: {error}"
+        status = OUT_OF_MEMORY if self._may_fit_whole_gpu(error) else "failed"
+        if status == "failed":
+            self._finish_runs(status, reason)
+        else:
+            for run in self.runs:
+                run.folder.write_oom_reason(reason)
+        rows = [run.rows[-1] for run in self.runs if run.rows]
+        return EpochReport(rows, None, status, reason)
+
+    def _may_fit_whole_gpu(self, error: Exception) -> bool:
+        """Return whether memory ran out on a share of a GPU, and no whole one was tried yet."""
+        cause = error.__cause__ if isinstance(error, BatchTooLarge) else error
+        return (
+            isinstance(cause, torch.OutOfMemoryError)
+            and 0 < self.gpu_share < 1
+            and not any(run.folder.oom_reason for run in self.runs)
+        )
+
+    def _next_status(self, score: Score | None, eligible: bool) -> str:
+        """Take an epoch's score in; return how the trial ends with it, empty if it does not."""
+        if score is not None and (self.best is None or score > self.best):
+            improved = self.best is None or score.value > self.best.value
+            self.best = score
+            self.eligible_since_best = 0 if improved else self.eligible_since_best + 1
+        elif eligible:
+            self.eligible_since_best += 1
+        if len(self.runs[0].rows) >= self.runs[0].total_epochs:
+            return "completed"
+        if self.patience and self.eligible_since_best >= self.patience:
+            return "stopped_early"
+        return ""
+
+    def _finish_runs(self, status: str, reason: str = "") -> None:
+        for run in self.runs:
+            run.finish(status, reason)

@@ -1,0 +1,107 @@
+"""Messages between the study and its workers: a trial's work one way, a report per epoch back."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
+from typing import Final
+
+from core.recipe.trial_key import TrialKey
+from tuning.selection import Row, Score
+
+# Statuses of a trial that has not ended.
+OUT_OF_MEMORY: Final = "out_of_memory"  # it runs again with a whole GPU
+STORAGE_FAILED: Final = "storage_failed"  # its record could not be written
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of a study that apply to each of its runs, beyond the run's key.
+
+    Args:
+        rule: Name of the selection rule.
+        confirm: Whether this is a confirmation seed, which reads the test split once at its end.
+        audit: Whether the test metrics of every epoch are recorded, for labelled rules.
+        keep_model: Whether a confirmation seed keeps the weights of its selected epoch.
+        data_root: The folder of the data sets.
+        baseline: The text of a baseline file; empty for the data set's own.
+    """
+
+    rule: str
+    confirm: bool
+    audit: bool
+    keep_model: bool
+    data_root: str
+    baseline: str = ""
+
+
+@dataclass(frozen=True)
+class RunWork:
+    """One training run of a trial.
+
+    Args:
+        folder: Path or URL of its record.
+        key: Its key.
+    """
+
+    folder: str
+    key: TrialKey
+
+
+@dataclass(frozen=True)
+class TrialWork:
+    """All that an actor needs to train a trial.
+
+    Args:
+        runs: A run per training seed.
+        options: The study's options for all of them.
+        gpu_share: The share of a GPU, or the number of GPUs, that the trial takes.
+    """
+
+    runs: tuple[RunWork, ...]
+    options: RunOptions
+    gpu_share: float = 0.0
+
+    def to_json(self) -> str:
+        """Encode the work."""
+        runs = [{"folder": run.folder, "key": run.key.as_dict()} for run in self.runs]
+        options = asdict(self.options)
+        return json.dumps({"runs": runs, "options": options, "gpu_share": self.gpu_share})
+
+    @classmethod
+    def from_json(cls, text: str) -> "TrialWork":
+        """Decode the work that :meth:`to_json` encoded."""
+        found = json.loads(text)
+        runs = (RunWork(run["folder"], TrialKey.from_dict(run["key"])) for run in found["runs"])
+        return cls(tuple(runs), RunOptions(**found["options"]), found["gpu_share"])
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """A trial's report to the study after each epoch.
+
+    Args:
+        rows: The epoch's row of each training seed, without test metrics.
+        score: The epoch's score, averaged over the seeds; None where it is not eligible.
+        status: Empty while the trial continues; else how it ended, or :data:`OUT_OF_MEMORY` or
+            :data:`STORAGE_FAILED`, which do not end it.
+        reason: Why it failed.
+    """
+
+    rows: Sequence[Row]
+    score: Score | None
+    status: str = ""
+    reason: str = ""
+
+    def to_json(self) -> str:
+        """Encode the report."""
+        score = None if self.score is None else astuple(self.score)
+        return json.dumps(
+            {"rows": self.rows, "score": score, "status": self.status, "reason": self.reason}
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "EpochReport":
+        """Decode the report that :meth:`to_json` encoded."""
+        found = json.loads(text)
+        score = None if found["score"] is None else Score(*found["score"])
+        return cls(found["rows"], score, found["status"], found["reason"])
