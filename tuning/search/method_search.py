@@ -1,4 +1,4 @@
-"""One method's way through a study: search, select, confirm. Of Ray it knows ASHA alone.
+"""One method's way through a study: search, select, confirm.
 
 The engine asks :meth:`MethodSearch.next_work`, hands in each :class:`EpochReport` and is told
 whether the configuration goes on.
@@ -6,10 +6,7 @@ whether the configuration goes on.
 
 import itertools
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any, cast
-
-from ray.tune.schedulers import ASHAScheduler
 
 from common.hyperparameters import Hyperparameters
 from core.environment import Environment
@@ -20,18 +17,17 @@ from tuning.records.records import MethodRecords, describe_whole_gpu_retry
 from tuning.records.storage import StorageError
 from tuning.resources import Resources
 from tuning.search.space import Space, asked_trials, make_searcher
+from tuning.search.successive_halving import SuccessiveHalving, make_successive_halving
 from tuning.search.trial import Tried
 from tuning.selection import Score
 from tuning.worker.trial_work import OUT_OF_MEMORY, STORAGE_FAILED, EpochReport
 
 SEARCH_SEED = 1000  # training seeds of a search count from here, confirmation seeds from 0
-REDUCTION = 3  # ASHA keeps one in so many configurations at each rung
 # Of a configuration whose process died, its node's death apart; and of one that was not recorded.
 RETRIES = 3
 # Deaths without a new epoch in between, the nodes' included, after which it fails all the same:
 # such a trial ends its machines itself, or no machine stays for one of its epochs.
 MOST_DEATHS = 20
-RUNGS = 9  # ASHA first looks at this share of the epochs
 
 
 class MethodSearch:
@@ -79,20 +75,12 @@ class MethodSearch:
         key = self.space.resolved.make_key(self.space.fixed, 0, self.environment)
         return key.training_config.as_dict()
 
-    def _make_asha(self) -> ASHAScheduler | None:
+    def _make_asha(self) -> SuccessiveHalving | None:
         """Return this method's own ASHA, whose time is eligible epochs; None where it has none."""
         epochs, _ = self.count_epochs()
         if self.options.scheduler != "asha" or epochs < 2:
             return None
-        return ASHAScheduler(
-            time_attr="eligible",
-            metric="value",
-            mode="max",
-            max_t=epochs,
-            grace_period=max(1, epochs // RUNGS),
-            reduction_factor=REDUCTION,
-            stop_last_trials=False,
-        )
+        return make_successive_halving(epochs)
 
     def device_seconds(self, resources: Resources) -> float:
         """What all epochs took so far, in seconds of devices."""
@@ -116,8 +104,6 @@ class MethodSearch:
         if waiting is not None:
             waiting.status = "running"
             waiting.recorded = min(len(folder.rows()) for folder in waiting.folders)
-            if self.asha is not None and waiting.phase == "search":
-                self.asha.on_trial_add(cast(Any, None), cast(Any, _handle(waiting)))
         return waiting
 
     def _waiting(self, whole_gpu: bool) -> Tried | None:
@@ -297,9 +283,7 @@ class MethodSearch:
     def _asha_stops(self, tried: Tried, score: Score | None) -> bool:
         if self.asha is None or tried.phase != "search" or score is None or tried.best is None:
             return False
-        handle = cast(Any, _handle(tried))
-        result = {"eligible": tried.eligible, "value": tried.best.value}
-        return self.asha.on_trial_result(cast(Any, None), handle, result) == ASHAScheduler.STOP
+        return self.asha.report(tried.number, tried.eligible, tried.best.value)
 
     def _close(self, tried: Tried, status: str, reason: str) -> None:
         again = describe_whole_gpu_retry(tried.oom_reason) if tried.oom_reason else ""
@@ -348,18 +332,10 @@ class MethodSearch:
         """Put a finished trial's values on ASHA's rungs; those that are there already stay."""
         if self.asha is None or trial.phase != "search":
             return
-        handle = cast(Any, _handle(trial))
-        self.asha.on_trial_add(cast(Any, None), handle)
         best: float | None = None
         eligible = 0
         for score in trial.scores:
             if score is not None:
                 eligible += 1
                 best = score.value if best is None else max(best, score.value)
-                result = {"eligible": eligible, "value": best}
-                self.asha.on_trial_result(cast(Any, None), handle, result)
-
-
-def _handle(tried: Tried) -> SimpleNamespace:
-    """What Ray's schedulers need to know of a trial."""
-    return SimpleNamespace(trial_id=str(tried.number))
+                self.asha.report(trial.number, eligible, best)

@@ -55,9 +55,9 @@ def drive(search: MethodSearch, configurations: int = 1000) -> None:
         train(search, tried)
 
 
-def rungs(search: MethodSearch) -> list[dict[str, float]]:
+def rungs(search: MethodSearch) -> list[dict[int, float]]:
     assert search.asha is not None
-    return [recorded for _, recorded in search.asha._brackets[0]._rungs]
+    return [rung.values for rung in search.asha.rungs]
 
 
 def test_resumed_search_has_the_asked_trials_and_knows_all(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_resumed_search_has_the_asked_trials_and_knows_all(tmp_path: Path) -> No
     assert len(states) == 4
     assert set(states) <= {finished.COMPLETE, finished.PRUNED}
     for mine, theirs in zip(rungs(second), rungs(first), strict=True):
-        assert mine == {number: v for number, v in theirs.items() if number in "0123"}
+        assert mine == {number: v for number, v in theirs.items() if number < 4}
 
     drive(second)
     assert sorted(second.trials) == list(range(6))
@@ -130,8 +130,8 @@ def test_what_an_earlier_session_let_go_on_is_not_pruned_when_replayed(tmp_path:
 
     second = search_of(tmp_path, trials=2)
     assert second.asha is not None
-    for _, recorded in second.asha._brackets[0]._rungs:
-        recorded.update({f"strong {i}": 1.0 for i in range(9)})  # what would stop it now
+    for rung in second.asha.rungs:
+        rung.values.update({100 + i: 1.0 for i in range(9)})  # what would stop it now
     again = second.next_work()
     assert again is not None
     assert (again.number, again.recorded) == (0, 5)
