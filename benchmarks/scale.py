@@ -46,7 +46,7 @@ from tuning.cluster.capacity import Capacity  # noqa: E402
 from tuning.cluster.queue import BATCH_TRIALS, Next, Queue  # noqa: E402
 from tuning.cluster.tuner import run_queue  # noqa: E402
 from tuning.options import Options  # noqa: E402
-from tuning.records.records import MethodRecords  # noqa: E402
+from tuning.records.method_records import MethodRecords  # noqa: E402
 from tuning.resources import Resources  # noqa: E402
 from tuning.search.method_search import MethodSearch  # noqa: E402
 from tuning.search.simulate import read  # noqa: E402

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tuning.cli.main import main
-from tuning.cli.parser import make_parser
+from tuning.cli.main import main, parser
 
 OPTIONS = {
     "--method", "--dataset", "--data-root", "--epochs", "--set", "--search", "--trials",
@@ -17,9 +16,7 @@ OPTIONS = {
 
 
 def test_options_are_pinned() -> None:
-    found = {
-        o for action in make_parser()._actions for o in action.option_strings if o.startswith("--")
-    }
+    found = {o for action in parser()._actions for o in action.option_strings if o.startswith("--")}
     assert found == OPTIONS
 
 

@@ -1,6 +1,7 @@
 """Optimisers and learning-rate schedules."""
 
-from typing import Literal, cast
+from collections.abc import Mapping
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -8,12 +9,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, StepLR
 
 from core.weighting.base import Weighting
-from datasets.benchmark import TrainingConfig
 
 PER_EPOCH_SCHEDULES = ("step", "plateau")  # schedules that are stepped after every epoch
 
 
-def make_optimizer(model: nn.Module, weighting: Weighting, config: TrainingConfig) -> Optimizer:
+def make_optimizer(
+    model: nn.Module, weighting: Weighting, settings: Mapping[str, Any]
+) -> Optimizer:
     """Return the optimiser of a model and of what its weighting learns.
 
     Weights are decayed; biases and norms (parameters with one dimension) and the weighting's
@@ -22,10 +24,10 @@ def make_optimizer(model: nn.Module, weighting: Weighting, config: TrainingConfi
     Args:
         model: The model.
         weighting: The weighting.
-        config: The training config: ``optimizer``, ``lr``, ``weight_decay``, ``momentum``.
+        settings: The training config: ``optimizer``, ``lr``, ``weight_decay``, ``momentum``.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
-    decay = config.weight_decay
+    decay = settings["weight_decay"]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
@@ -34,15 +36,15 @@ def make_optimizer(model: nn.Module, weighting: Weighting, config: TrainingConfi
     if weighting.lr is not None:
         groups[-1]["lr"] = weighting.lr
     groups = [group for group in groups if group["params"]]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
-    if config.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=config.lr)
-    return torch.optim.AdamW(groups, lr=config.lr)
+    if settings["optimizer"] == "sgd":
+        return torch.optim.SGD(groups, lr=settings["lr"], momentum=settings["momentum"])
+    if settings["optimizer"] == "adam":
+        return torch.optim.Adam(groups, lr=settings["lr"])
+    return torch.optim.AdamW(groups, lr=settings["lr"])
 
 
 def make_schedule(
-    optimizer: Optimizer, config: TrainingConfig, total_steps: int, higher: bool = False
+    optimizer: Optimizer, settings: Mapping[str, Any], total_steps: int, higher: bool = False
 ) -> LRScheduler | None:
     """Return the schedule; None for a constant rate.
 
@@ -51,13 +53,13 @@ def make_schedule(
 
     Args:
         optimizer: The optimiser.
-        config: The training config: ``schedule`` and ``warmup``.
+        settings: The training config: ``schedule`` and ``warmup``.
         total_steps: The steps of the stage.
         higher: Whether what ``plateau`` watches is better where it is higher.
     """
-    if config.schedule == "constant" and not config.warmup:
+    if settings["schedule"] == "constant" and not settings["warmup"]:
         return None
-    name = config.schedule
+    name = settings["schedule"]
     if name == "step":
         return StepLR(optimizer, step_size=100, gamma=0.5)
     if name == "plateau":
@@ -67,7 +69,7 @@ def make_schedule(
 
     if name == "constant":
         name = "constant_with_warmup"
-    warmup = round(config.warmup * total_steps)
+    warmup = round(settings["warmup"] * total_steps)
     # get_scheduler is unannotated
     return cast(
         LRScheduler,

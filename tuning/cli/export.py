@@ -9,8 +9,9 @@ from pathlib import Path
 import datasets
 from common.arguments import Parser
 from common.errors import UserError, unknown_name_message
+from common.files import write_text
 from datasets.multitask.base import Baseline, TaskBenchmark
-from tuning.records.records import read_json, write_text
+from tuning.records.json_files import read_json
 from tuning.reporting.tables import locked, write_tables
 
 METHOD = "stl"

@@ -4,7 +4,7 @@ The share decides how fast a study is and nothing else: it is no hyperparameter 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import datasets
@@ -12,13 +12,12 @@ from common.errors import UserError, ValidationErrors
 from common.hyperparameters import Hyperparameters, Scalar
 from core.environment import Environment
 from core.recipe.assignments import read_baseline
-from core.recipe.trial_key import TrialKey
+from core.recipe.trial_key import TrialKey, make_key
 from core.training.profiling import Usage, usage
 from core.training.run import Run
 from tuning.cluster.remote import call_on_workers
-from tuning.option_values import AUTO
-from tuning.options import Options
-from tuning.records.records import MethodRecords
+from tuning.options import AUTO, Options
+from tuning.records.method_records import GpuProbe, MethodRecords
 from tuning.resources import CUDA_CONTEXT_BYTES, GPU_SHARES, Node, Resources
 from tuning.search.space import Space
 
@@ -90,7 +89,7 @@ def measure(key: dict[str, Any], data_root: str, baseline: str) -> Answer:
 
 def recorded(records: Sequence[MethodRecords]) -> float | None:
     """Return the share of a GPU, 0 to 1, that a study measured; None unless for all methods."""
-    shares = [float(probe["share"]) for r in records if (probe := r.probe) is not None]
+    shares = [probe.share for r in records if (probe := r.read_probe()) is not None]
     return max(shares) if len(shares) == len(records) else None
 
 
@@ -120,15 +119,16 @@ def decide(
     """
     if options.gpus_per_trial != AUTO or not resources.gpus:
         return resources, ""
-    new = [pair for pair in zip(spaces, records, strict=True) if pair[1].probe is None]
+    new = [pair for pair in zip(spaces, records, strict=True) if pair[1].read_probe() is None]
     by_cpu = max(int(node.cpus / resources.cpus / node.gpus) for node in nodes if node.gpus)
     found = _measured([space for space, _ in new], options, environment, resources)
     for (_, record), used in zip(new, found, strict=True):
-        record.write_probe({"share": share_for(used, by_cpu), "usage": asdict(used)})
+        record.write_probe(GpuProbe(share_for(used, by_cpu), used))
     usages: dict[str, Usage] = {}
     for space, record in zip(spaces, records, strict=True):
-        probe = record.probe or {}
-        usages[space.method.name] = Usage(**probe["usage"])
+        probe = record.read_probe()
+        assert probe is not None  # measured just now, or in an earlier session
+        usages[space.method.name] = probe.usage
     chosen = replace(resources, gpus=recorded(records) or 1.0)
     return chosen, _told(usages, chosen.gpus) + ("" if new else "; measured when the study began")
 
@@ -139,7 +139,7 @@ def _measured(
     """Return what each method takes of a GPU that it has for itself."""
     calls = []
     for space in spaces:
-        key = space.resolved.make_key(largest(space, options), 0, environment)
+        key = make_key(space.method, space.benchmark, largest(space, options), 0, environment)
         root, baseline = str(options.data_root.absolute()), read_baseline(options.baseline)
         calls.append((key.as_dict(), root, baseline))
     if not calls:

@@ -21,7 +21,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from common.errors import UserError
-from tuning.records.storage import LocalStorage, Storage
+from tuning.records.local_storage import LocalStorage
+from tuning.records.storage import Storage
 
 LOCK = ".lock"
 BEAT = 15.0  # seconds between two signs of life
@@ -31,7 +32,7 @@ SETTLE = 0.5  # seconds after which the later of two writers is seen by both
 
 def is_empty(where: Storage) -> bool:
     """Return whether a place holds nothing but a lock."""
-    return all(name == LOCK for name in where.names())
+    return all(name == LOCK for name in where.list_names())
 
 
 @contextmanager
@@ -93,12 +94,12 @@ def _keep(where: Storage, mine: dict[str, Any], ended: threading.Event) -> None:
 
 
 def _beat(where: Storage, mine: dict[str, Any]) -> None:
-    where.write(LOCK, json.dumps({**mine, "time": time.time()}).encode())
+    where.write_bytes(LOCK, json.dumps({**mine, "time": time.time()}).encode())
 
 
 def _holder(where: Storage) -> dict[str, Any] | None:
     try:
-        found = json.loads(where.read(LOCK) or b"null")
+        found = json.loads(where.read_bytes(LOCK) or b"null")
     except ValueError:
         return None
     known = isinstance(found, dict) and {"token", "host", "process", "time"} <= set(found)

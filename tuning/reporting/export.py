@@ -11,17 +11,17 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from common.files import atomic_write, write_text
 from common.hyperparameters import Hyperparameters
 from core.environment import Environment
 from core.recipe.method import IMPLIED
 from datasets.benchmark import Benchmark
 from datasets.multitask.base import TaskBenchmark
 from tuning import selection
-from tuning.option_values import AUTO
-from tuning.options import Options
+from tuning.options import AUTO, Options
+from tuning.records.json_files import write_json
 from tuning.records.provenance import provenance
-from tuning.records.records import RunRecord, write_json, write_text
-from tuning.records.storage import atomic_write
+from tuning.records.run_record import RunRecord
 from tuning.reporting.statistics import summarise
 from tuning.resources import Resources
 from tuning.search.method_search import MethodSearch
@@ -78,7 +78,7 @@ def _status(tried: Tried) -> str:
 
 def _seconds(folders: list[RunRecord]) -> tuple[int, float]:
     """Return the epochs and seconds of records, over all training seeds."""
-    rows = [row for folder in folders for row in folder.rows()]
+    rows = [row for folder in folders for row in folder.read_rows()]
     return len(rows), sum(float(row["seconds"]) for row in rows)
 
 
@@ -106,7 +106,8 @@ def _validation_at(folders: list[RunRecord], best: Score | None) -> dict[str, An
     if best is None:
         return {}
     rows = [
-        flatten("validation", folder.rows()[best.epoch - 1]["validation"]) for folder in folders
+        flatten("validation", folder.read_rows()[best.epoch - 1]["validation"])
+        for folder in folders
     ]
     means: dict[str, Any] = {}
     for name in rows[0]:
@@ -118,16 +119,17 @@ def _validation_at(folders: list[RunRecord], best: Score | None) -> dict[str, An
 
 def _seed_row(seed: Tried, resources: Resources) -> dict[str, Any]:
     (folder,) = seed.folders
-    end = folder.end or {}
+    end = folder.read_end()
+    result = end.confirmation if end else None
     epochs, seconds = _seconds(seed.folders)
     return {
         "seed": seed.number,
         "status": _status(seed),
         "reason": seed.reason,
         "epochs": epochs,
-        "best_epoch": end.get("best_epoch"),
-        **flatten("validation", end.get("validation", {})),
-        **flatten("test", end.get("test", {})),
+        "best_epoch": result.epoch if result else None,
+        **flatten("validation", result.validation if result else {}),
+        **flatten("test", result.test if result else {}),
         "seconds": seconds,
         "device_hours": seconds * seed.device_share(resources) / 3600,
         "key": folder.name,
@@ -285,7 +287,7 @@ def _export_files(
 
 
 def _copy(source: RunRecord, name: str, target: Path) -> None:
-    file = source.storage.open(name)
+    file = source.storage.open_file(name)
     if file is not None:
         with file, atomic_write(target) as new, new.open("wb") as copied:
             shutil.copyfileobj(file, copied)

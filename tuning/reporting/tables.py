@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
+from common.files import atomic_write, write_text
 from datasets.multitask.ranks import mean_ranks
-from tuning.records.records import read_json, write_text
-from tuning.records.storage import atomic_write
+from tuning.records.json_files import read_json
 
 COLUMNS = 13  # a printed table shows at most so many metrics; the CSV shows all
 

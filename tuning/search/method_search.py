@@ -1,4 +1,4 @@
-"""One method's way through a study: search, select, confirm.
+"""One method's way through a study: search, select, confirm. Of Ray it knows ASHA alone.
 
 The engine asks :meth:`MethodSearch.next_work`, hands in each :class:`EpochReport` and is told
 whether the configuration goes on.
@@ -6,28 +6,35 @@ whether the configuration goes on.
 
 import itertools
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, cast
+
+from ray.tune.schedulers import ASHAScheduler
 
 from common.hyperparameters import Hyperparameters
 from core.environment import Environment
+from core.recipe.recipe import count_epochs
+from core.recipe.trial_key import TrialKey, make_key
 from tuning import selection
 from tuning.options import Options
+from tuning.records.method_records import MethodRecords
 from tuning.records.provenance import provenance
-from tuning.records.records import MethodRecords, describe_whole_gpu_retry
+from tuning.records.run_data import RunDescription, RunEnd, describe_whole_gpu_retry
 from tuning.records.storage import StorageError
 from tuning.resources import Resources
-from tuning.search.space import Space, asked_trials, make_searcher
-from tuning.search.successive_halving import SuccessiveHalving, make_successive_halving
+from tuning.search.space import Space, asked_trials, make_searcher, used_values
 from tuning.search.trial import Tried
 from tuning.selection import Score
 from tuning.worker.trial_work import OUT_OF_MEMORY, STORAGE_FAILED, EpochReport
 
 SEARCH_SEED = 1000  # training seeds of a search count from here, confirmation seeds from 0
+REDUCTION = 3  # ASHA keeps one in so many configurations at each rung
 # Of a configuration whose process died, its node's death apart; and of one that was not recorded.
 RETRIES = 3
 # Deaths without a new epoch in between, the nodes' included, after which it fails all the same:
 # such a trial ends its machines itself, or no machine stays for one of its epochs.
 MOST_DEATHS = 20
+RUNGS = 9  # ASHA first looks at this share of the epochs
 
 
 class MethodSearch:
@@ -68,19 +75,28 @@ class MethodSearch:
 
     def count_epochs(self) -> tuple[int, int]:
         """The epochs that selection looks at, and all epochs, with default hyperparameters."""
-        return self.space.resolved.count_epochs(self.space.fixed)
+        key = self._key(self.space.complete({}), 0)
+        return count_epochs(key["recipe"], int(key["settings"]["epochs"]))
 
     def key_settings(self) -> dict[str, Any]:
         """The training config of a trial with default hyperparameters."""
-        key = self.space.resolved.make_key(self.space.fixed, 0, self.environment)
-        return key.training_config.as_dict()
+        settings: dict[str, Any] = self._key(self.space.complete({}), 0)["settings"]
+        return settings
 
-    def _make_asha(self) -> SuccessiveHalving | None:
+    def _make_asha(self) -> ASHAScheduler | None:
         """Return this method's own ASHA, whose time is eligible epochs; None where it has none."""
         epochs, _ = self.count_epochs()
         if self.options.scheduler != "asha" or epochs < 2:
             return None
-        return make_successive_halving(epochs)
+        return ASHAScheduler(
+            time_attr="eligible",
+            metric="value",
+            mode="max",
+            max_t=epochs,
+            grace_period=max(1, epochs // RUNGS),
+            reduction_factor=REDUCTION,
+            stop_last_trials=False,
+        )
 
     def device_seconds(self, resources: Resources) -> float:
         """What all epochs took so far, in seconds of devices."""
@@ -103,7 +119,9 @@ class MethodSearch:
             waiting = self._waiting(whole_gpu)
         if waiting is not None:
             waiting.status = "running"
-            waiting.recorded = min(len(folder.rows()) for folder in waiting.folders)
+            waiting.recorded = min(len(folder.read_rows()) for folder in waiting.folders)
+            if self.asha is not None and waiting.phase == "search":
+                self.asha.on_trial_add(cast(Any, None), cast(Any, _handle(waiting)))
         return waiting
 
     def _waiting(self, whole_gpu: bool) -> Tried | None:
@@ -164,7 +182,7 @@ class MethodSearch:
         self._contenders = [t for t in self._contenders if t is won or not t.finished]
 
     def _key(self, config: Hyperparameters, seed: int) -> dict[str, Any]:
-        key = self.space.resolved.make_key(config, seed, self.environment)
+        key = make_key(self.space.method, self.space.benchmark, config, seed, self.environment)
         return {**key.as_dict(), "digest": key.digest}
 
     def _tried(self, phase: str, number: int, config: Hyperparameters, begin: bool = True) -> Tried:
@@ -172,10 +190,13 @@ class MethodSearch:
         count = self.options.search_seeds if phase == "search" else 1
         first = SEARCH_SEED if phase == "search" else number
         keys = [self._key(self.space.complete(config), first + i) for i in range(count)]
-        folders = [self.records.folder(key.pop("digest")) for key in keys]
+        folders = [self.records.open_run(key.pop("digest")) for key in keys]
         for key, folder in zip(keys, folders, strict=True) if begin else ():
-            description = {"phase": phase, "number": number, "config": config, "key": key}
-            folder.begin(description | {"commit": provenance()["commit"]})
+            effective = used_values(self.space, config)
+            commit = provenance()["commit"]
+            folder.write_description(
+                RunDescription(phase, number, config, effective, TrialKey.from_dict(key), commit)
+            )
         return Tried(phase, number, config, folders, keys)
 
     def _begin_confirmation(self) -> None:
@@ -278,12 +299,14 @@ class MethodSearch:
     def _write_ends(self, tried: Tried, status: str, reason: str = "") -> None:
         """End runs from here, whose process will not; what they recorded stays."""
         for folder in tried.folders:
-            folder.write_end({"status": status, "reason": reason, "rows": folder.rows()})
+            folder.write_end(RunEnd(status, reason, folder.read_rows()))
 
     def _asha_stops(self, tried: Tried, score: Score | None) -> bool:
         if self.asha is None or tried.phase != "search" or score is None or tried.best is None:
             return False
-        return self.asha.report(tried.number, tried.eligible, tried.best.value)
+        handle = cast(Any, _handle(tried))
+        result = {"eligible": tried.eligible, "value": tried.best.value}
+        return self.asha.on_trial_result(cast(Any, None), handle, result) == ASHAScheduler.STOP
 
     def _close(self, tried: Tried, status: str, reason: str) -> None:
         again = describe_whole_gpu_retry(tried.oom_reason) if tried.oom_reason else ""
@@ -311,10 +334,10 @@ class MethodSearch:
     def _recorded_trials(self) -> dict[int, Hyperparameters]:
         """Return the configurations of the search that have a record, by number."""
         found = {}
-        for folder in self.records.folders():
-            description = folder.description
-            if description is not None and description["phase"] == "search":
-                found[int(description["number"])] = dict(description["config"])
+        for folder in self.records.list_runs():
+            description = folder.read_description()
+            if description is not None and description.phase == "search":
+                found[description.number] = dict(description.hyperparameters)
         return dict(sorted(found.items()))
 
     def _replay(self, earlier: Mapping[int, Hyperparameters]) -> None:
@@ -332,10 +355,18 @@ class MethodSearch:
         """Put a finished trial's values on ASHA's rungs; those that are there already stay."""
         if self.asha is None or trial.phase != "search":
             return
+        handle = cast(Any, _handle(trial))
+        self.asha.on_trial_add(cast(Any, None), handle)
         best: float | None = None
         eligible = 0
         for score in trial.scores:
             if score is not None:
                 eligible += 1
                 best = score.value if best is None else max(best, score.value)
-                self.asha.report(trial.number, eligible, best)
+                result = {"eligible": eligible, "value": best}
+                self.asha.on_trial_result(cast(Any, None), handle, result)
+
+
+def _handle(tried: Tried) -> SimpleNamespace:
+    """What Ray's schedulers need to know of a trial."""
+    return SimpleNamespace(trial_id=str(tried.number))

@@ -13,15 +13,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
+from types import SimpleNamespace
 from typing import Any, cast
+
+from ray.tune.schedulers import ASHAScheduler
 
 from common.errors import UserError
 from common.hyperparameters import Hyperparameter, Hyperparameters
 from tuning import selection
-from tuning.records.records import MethodRecords, RunRecord
+from tuning.records.method_records import MethodRecords
+from tuning.records.run_record import RunRecord
 from tuning.records.storage import Storage
+from tuning.search.method_search import REDUCTION, RUNGS
 from tuning.search.searchers import RandomSearcher, Searcher, TPESearcher
-from tuning.search.successive_halving import SuccessiveHalving, make_successive_halving
 from tuning.search.trial import scores_of
 from tuning.selection import Rule, Score
 
@@ -120,7 +124,7 @@ def read(folder: str | Path) -> Table:
         UserError: If there is none, or too little of one.
     """
     records = MethodRecords(folder)
-    definition = records.definition
+    definition = records.read_definition()
     if definition is None:
         raise UserError(
             f"--simulate: '{folder}' holds no study: expected one method's records, "
@@ -135,10 +139,10 @@ def read(folder: str | Path) -> Table:
     }  # fmt: skip
     rule = selection.rule(definition["select"])
     runs: dict[int, list[RunRecord]] = {}
-    for run in records.folders():
-        description = run.description
-        if description is not None and description["phase"] == "search":
-            runs.setdefault(int(description["number"]), []).append(run)
+    for run in records.list_runs():
+        description = run.read_description()
+        if description is not None and description.phase == "search":
+            runs.setdefault(description.number, []).append(run)
     whole = [curve for _, seeds in sorted(runs.items()) if (curve := _curve(rule, seeds))]
     if len(whole) < LEAST:
         raise UserError(
@@ -152,8 +156,8 @@ def read(folder: str | Path) -> Table:
 def _below(root: Storage) -> list[str]:
     """Return the methods' records below a storage's root, or below one of its data sets."""
     with suppress(OSError):  # a folder that may not be read has nothing to tell
-        children = [root / name for name in root.names()]
-        inner = [child / name for child in children for name in child.names()]
+        children = [root / name for name in root.list_names()]
+        inner = [child / name for child in children for name in child.list_names()]
         return [str(found) for found in (*children, *inner) if found.exists("study.json")]
     return []
 
@@ -165,16 +169,17 @@ def _said(found: list[str]) -> str:
 
 def _curve(rule: Rule, seeds: Sequence[RunRecord]) -> Curve | None:
     """Return a configuration's curve; None where it was pruned, failed or is not finished."""
-    ends = [run.end for run in seeds]
-    if any(end is None or end["status"] not in ("completed", "stopped_early") for end in ends):
+    ends = [run.read_end() for run in seeds]
+    if any(end is None or end.status not in ("completed", "stopped_early") for end in ends):
         return None
     scores = scores_of(rule, list(seeds))
     if not any(score is not None for score in scores):
         return None
-    rows = [run.rows() for run in seeds]
+    rows = [run.read_rows() for run in seeds]
     seconds = tuple(sum(float(row["seconds"]) for row in same) for same in zip(*rows, strict=False))
-    description = cast(Mapping[str, Any], seeds[0].description)
-    return Curve(dict(description["config"]), tuple(scores), seconds)
+    description = seeds[0].read_description()
+    config = {} if description is None else dict(description.hyperparameters)
+    return Curve(config, tuple(scores), seconds)
 
 
 def search(table: Table, searcher: Searcher, scheduler: str, trials: int, slots: int) -> Outcome:
@@ -191,6 +196,8 @@ def search(table: Table, searcher: Searcher, scheduler: str, trials: int, slots:
         if config is None:
             return
         curves[number] = table.nearest(config)
+        if asha is not None:
+            asha.on_trial_add(cast(Any, None), _handle(number))
         heapq.heappush(events, (now + curves[number].seconds[0], number, 0))
 
     for number in range(slots):
@@ -204,7 +211,10 @@ def search(table: Table, searcher: Searcher, scheduler: str, trials: int, slots:
         if score is not None:
             best[number] = max(best.get(number, -math.inf), score.value)
             eligible = sum(s is not None for s in curve.scores[: index + 1])
-            stop = asha is not None and asha.report(number, eligible, best[number])
+            result = {"eligible": eligible, "value": best[number]}
+            stop = asha is not None and (
+                asha.on_trial_result(cast(Any, None), _handle(number), result) == asha.STOP
+            )
         last = index + 1 == len(curve.scores)
         if not last and not stop:
             heapq.heappush(events, (now + curve.seconds[index + 1], number, index + 1))
@@ -215,11 +225,17 @@ def search(table: Table, searcher: Searcher, scheduler: str, trials: int, slots:
     return Outcome(max(best.values(), default=-math.inf), spent / 3600, now / 3600, pruned)
 
 
-def _asha(table: Table) -> SuccessiveHalving:
-    """Return the pruner that a study would have."""
-    return make_successive_halving(
-        max(sum(score is not None for score in curve.scores) for curve in table.curves)
-    )
+def _asha(table: Table) -> ASHAScheduler:
+    """Return ASHA as a study would set it."""
+    epochs = max(sum(score is not None for score in curve.scores) for curve in table.curves)
+    return ASHAScheduler(
+        time_attr="eligible", metric="value", mode="max", max_t=epochs,
+        grace_period=max(1, epochs // RUNGS), reduction_factor=REDUCTION, stop_last_trials=False,
+    )  # fmt: skip
+
+
+def _handle(number: int) -> Any:
+    return SimpleNamespace(trial_id=str(number))
 
 
 def make(name: str, table: Table, seed: int) -> Searcher:

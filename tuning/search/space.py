@@ -7,10 +7,10 @@ from typing import Any
 from common.errors import UserError, ValidationErrors
 from common.hyperparameters import Hyperparameter, Hyperparameters, active, ordered
 from core.environment import detect
-from core.recipe.method import Method
-from core.recipe.resolved_method import ResolvedMethod, resolve_method
+from core.recipe.method import SETTINGS, Method
+from core.recipe.trial_key import check_config, make_key, values
 from datasets.benchmark import Benchmark
-from tuning.options import DEFAULT_TRIALS, Options
+from tuning.options import Options
 from tuning.search.searchers import (
     GridSearcher,
     RandomSearcher,
@@ -20,30 +20,24 @@ from tuning.search.searchers import (
     space_size,
 )
 
+DEFAULT_TRIALS = 16
+
 
 @dataclass(frozen=True)
 class Space:
     """What a method's search may choose on a benchmark.
 
     Args:
-        resolved: The method on the benchmark.
+        method: The method.
+        benchmark: The benchmark.
         fixed: Values that the command fixes.
         free: The hyperparameters that are left, with conditions among themselves only.
     """
 
-    resolved: ResolvedMethod
+    method: Method
+    benchmark: Benchmark
     fixed: Hyperparameters
     free: dict[str, Hyperparameter]
-
-    @property
-    def method(self) -> Method:
-        """The method."""
-        return self.resolved.method
-
-    @property
-    def benchmark(self) -> Benchmark:
-        """The benchmark."""
-        return self.resolved.benchmark
 
     def complete(self, config: Hyperparameters) -> Hyperparameters:
         """Return a proposed configuration with the fixed values, as trials' keys are made from."""
@@ -58,18 +52,18 @@ class Space:
 
         Where the command fixes every hyperparameter, no published configuration is needed.
         """
-        given = self.resolved.published
+        given = self.method.published.get(self.benchmark.name)
         if given is None and self.free:
             return None
         return {**(given or {}), **self.fixed}
 
     def method_grid(self) -> list[Hyperparameters]:
         """Return the method's grid for this data set; none where its file has none."""
-        return self.grid() if self.resolved.grid else []
+        return self.grid() if self.benchmark.name in self.method.grid else []
 
     def grid(self) -> list[Hyperparameters]:
         """Return the published grid, or the hyperparameters' own, without those that are fixed."""
-        given = self.resolved.grid
+        given = self.method.grid.get(self.benchmark.name, {})
         lists = {name: given[name] for name in given if name not in self.fixed}
         free = self.free
         if (
@@ -89,11 +83,11 @@ def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
         ValidationErrors: If a fixed value is of the wrong kind.
         UserError: If the benchmark lacks what the method needs.
     """
-    resolved = resolve_method(method, benchmark)
-    hyperparameters = resolved.hyperparameters
-    fixed = {name: value for name, value in options.fixed.items() if resolved.has(name)}
-    resolved.check_values(fixed)
-    base = resolved.complete(fixed)
+    method.check_benchmark(benchmark)
+    hyperparameters = method.hyperparameters(benchmark)
+    fixed = {n: v for n, v in options.fixed.items() if n in hyperparameters or n in SETTINGS}
+    check_config(method, benchmark, fixed)
+    base = values(method, benchmark, fixed)
     free: dict[str, Hyperparameter] = {}
     for name in ordered(hyperparameters):
         hyperparameter = hyperparameters[name]
@@ -104,7 +98,9 @@ def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
         holds = settled and all(base[other] in allowed for other, allowed in outside.items())
         if name not in fixed and holds:
             free[name] = replace(hyperparameter, when=inside)
-    space = Space(resolved, fixed, {name: free[name] for name in hyperparameters if name in free})
+    space = Space(
+        method, benchmark, fixed, {name: free[name] for name in hyperparameters if name in free}
+    )
     _check_ends(space)
     return space
 
@@ -118,7 +114,7 @@ def _check_ends(space: Space) -> None:
     problems: dict[str, None] = {}
     for config in configs:
         try:
-            space.resolved.make_key(space.complete(config), 0, environment)
+            make_key(space.method, space.benchmark, space.complete(config), 0, environment)
         except ValidationErrors as found:
             problems |= dict.fromkeys(found.problems)
     if problems:
@@ -169,7 +165,7 @@ def asked_trials(space: Space, options: Options) -> int:
 
 def used_values(space: Space, config: Hyperparameters) -> dict[str, Any]:
     """Return the values of all hyperparameters and of the settings that a configuration changes."""
-    merged = space.resolved.complete(space.complete(config))
-    hyperparameters = space.resolved.hyperparameters
+    merged = values(space.method, space.benchmark, space.complete(config))
+    hyperparameters = space.method.hyperparameters(space.benchmark)
     names = [*(n for n in hyperparameters if n in active(hyperparameters, merged)), *space.fixed]
     return {name: merged[name] for name in dict.fromkeys(names)}

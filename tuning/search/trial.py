@@ -6,7 +6,7 @@ from typing import Any
 
 from common.hyperparameters import Hyperparameters
 from tuning import selection
-from tuning.records.records import RunRecord
+from tuning.records.run_record import RunRecord
 from tuning.resources import Resources
 from tuning.selection import Row, Score
 
@@ -85,19 +85,19 @@ class Tried:
 
     def restore(self, rule: selection.Rule) -> bool:
         """Fill in what the records hold of an ended configuration; return whether it has ended."""
-        ends = [end for folder in self.folders if (end := folder.end) is not None]
+        ends = [end for folder in self.folders if (end := folder.read_end()) is not None]
         if len(ends) < len(self.folders):
             self.oom_reason = next(
                 (found for folder in self.folders if (found := folder.oom_reason)), ""
             )
             return False
-        statuses = [end["status"] for end in ends]
+        statuses = [end.status for end in ends]
         self.status = "failed" if "failed" in statuses else statuses[0]
-        self.reason = next((end["reason"] for end in ends if end["reason"]), "")
-        if any(end.get("retried_whole_gpu") for end in ends):
+        self.reason = next((end.reason for end in ends if end.reason), "")
+        if any(end.retried_whole_gpu for end in ends):
             self.oom_reason = self.oom_reason or self.reason
         self.scores = scores_of(rule, self.folders)
-        self.seconds = sum(float(row["seconds"]) for end in ends for row in end["rows"])
+        self.seconds = sum(float(row["seconds"]) for end in ends for row in end.rows)
         return True
 
     def clean_up(self) -> None:
@@ -113,8 +113,8 @@ def scores_of(rule: selection.Rule, folders: list[RunRecord]) -> list[Score | No
     """
     curves = []
     for folder in folders:
-        rows = folder.rows()
+        rows = folder.read_rows()
         if rule.oracle:
-            rows = selection.audited(rule, rows, folder.audit())
+            rows = selection.audited(rule, rows, folder.read_audit())
         curves.append(rows)
     return [selection.score(rule, list(rows)) for rows in zip(*curves, strict=False)]

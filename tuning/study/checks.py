@@ -13,13 +13,14 @@ from core.models.vocabulary import misread
 from core.recipe import method as methods
 from core.recipe.assignments import read_baseline
 from core.recipe.method import Method
-from core.recipe.trial_key import VERSION
+from core.recipe.trial_key import VERSION, defaults
 from datasets.benchmark import Benchmark
 from tuning import selection
 from tuning.options import Options
 from tuning.records.lock import is_empty
-from tuning.records.records import MethodRecords, check_writable, differences
-from tuning.records.storage import check_storage, is_url, open_storage
+from tuning.records.method_records import MethodRecords, describe_differences
+from tuning.records.open_storage import check_storage, check_writable, open_storage
+from tuning.records.storage import is_url
 from tuning.search.method_search import SEARCH_SEED
 from tuning.search.space import Space, make_searcher, make_space
 
@@ -69,7 +70,9 @@ def check(options: Options) -> Plan:
     chosen, skipped = _methods(options, benchmark)
     options = replace(options, methods=tuple(method.name for method in chosen))
     known = {
-        name for method in chosen for name in (*benchmark.search, *method.search, *methods.SETTINGS)
+        name
+        for method in chosen
+        for name in (*method.hyperparameters(benchmark), *methods.SETTINGS)
     }
     problems = [
         f"--set: {unknown_name_message('hyperparameter', n, known)}"
@@ -105,7 +108,7 @@ def check(options: Options) -> Plan:
 
 def model_of(space: Space) -> str:
     """Return the model that a method's trials build."""
-    return str(space.fixed.get("model", space.resolved.training_config.model))
+    return str({**defaults(space.method, space.benchmark), **space.fixed}["model"])
 
 
 def _unfit_models(spaces: list[Space]) -> list[str]:
@@ -195,7 +198,7 @@ def _check_same(options: Options, spaces: Sequence[Space]) -> None:
     for space in spaces:
         records = MethodRecords(options.records_of(space.method.name))
         records.check_readable()
-        environment = (records.definition or {}).get("environment")
+        environment = (records.read_definition() or {}).get("environment")
         check_definition(records, definition(options, space, environment))
 
 
@@ -213,7 +216,7 @@ def definition(
         "dataset": options.dataset,
         "dataset_version": space.benchmark.key_version,
         "data_hash": space.benchmark.data_hash,
-        "recipe": space.resolved.recipe.as_dict(),
+        "recipe": space.method.recipe.fill({}),
         "space": {
             name: {
                 "kind": hyperparameter.kind,
@@ -224,7 +227,7 @@ def definition(
             for name, hyperparameter in space.free.items()
         },
         "set": {name: value for name, value in space.fixed.items() if name in options.pinned},
-        "training_config": space.resolved.training_config.as_dict(),
+        "training_config": defaults(space.method, space.benchmark),
         "epochs": options.epochs,
         "search": options.search,
         "search_seeds": options.search_seeds,
@@ -240,10 +243,10 @@ def definition(
 
 def check_definition(records: MethodRecords, asked: dict[str, Any]) -> None:
     """Refuse to go on with a study that is another one than asked for."""
-    stored = records.definition
+    stored = records.read_definition()
     if stored is None:
         return
-    different = differences(stored, asked)
+    different = describe_differences(stored, asked)
     if different:
         raise ValidationErrors(
             [

@@ -12,14 +12,15 @@ from rich.console import Console
 
 from common.files import find_existing_parent
 from core.environment import detect
+from core.recipe.recipe import count_epochs
+from core.recipe.trial_key import make_key
 from core.training.profiling import seconds_of_a_step
 from core.training.run import Run
 from tuning.cluster import gpu_share
 from tuning.cluster.connection import find_cluster, join_cluster
 from tuning.cluster.nodes import local_node
-from tuning.option_values import AUTO
-from tuning.options import Options
-from tuning.records.records import MethodRecords
+from tuning.options import AUTO, Options
+from tuning.records.method_records import MethodRecords
 from tuning.records.storage import is_url
 from tuning.reporting.tables import markdown
 from tuning.resources import (
@@ -29,8 +30,8 @@ from tuning.resources import (
     count_slots,
     format_devices,
 )
+from tuning.search.method_search import REDUCTION, RUNGS
 from tuning.search.space import Space, asked_trials
-from tuning.search.successive_halving import make_successive_halving
 from tuning.study.checks import Plan, check
 
 STEPS = 30  # steps that are timed where an epoch has many more
@@ -101,19 +102,27 @@ def _auto(share: float | None) -> str:
 
 
 def estimate_epochs(epochs: int, scheduler: str) -> float:
-    """Return the mean epochs of a trial of the search."""
+    """Return the epochs that a trial of the search has on average.
+
+    With ASHA each rung lets one in :data:`tuning.search.method_search.REDUCTION` go on.
+    """
     if scheduler != "asha" or epochs < 2:
         return epochs
-    return make_successive_halving(epochs).expected_epochs()
+    total, reached, share = 0.0, 0, 1.0
+    rung = max(1, epochs // RUNGS)
+    while rung <= epochs:
+        total += share * (rung - reached)
+        reached, share, rung = rung, share / REDUCTION, rung * REDUCTION
+    return total + share * (epochs - reached)
 
 
 def _estimate(plan: Plan, space: Space, resources: Resources) -> Estimate:
     options = plan.options
     gpu = None if resources.gpus else False
     environment = detect(gpu, resources.cpus, options.deterministic, options.precision)
-    key = space.resolved.make_key(space.fixed, 0, environment)
+    key = make_key(space.method, space.benchmark, space.complete({}), 0, environment)
     run = Run(key, space.benchmark)
-    eligible, _ = space.resolved.count_epochs(space.fixed)
+    eligible, _ = count_epochs(key.recipe, int(key.settings["epochs"]))
     seconds, source = _recorded_seconds(options, space)
     if seconds is None:
         seconds, source = _timed(run)
@@ -146,21 +155,23 @@ def _timed(run: Run) -> tuple[float, str]:
         return time.perf_counter() - start, "a first epoch timed here"
     step, taken = seconds_of_a_step(run, 0, STEPS)
     # A forward pass costs about a third of a step.
-    validation = len(run.data["validation"]) / run.key.training_config.batch_size / 3
+    validation = len(run.data["validation"]) / int(run.key.settings["batch_size"]) / 3
     return step * (run.steps_per_epoch + validation), f"{taken} steps timed here"
 
 
 def _finished(options: Options, space: Space, phase: str) -> int:
     """Return how many configurations of a phase have ended in earlier records."""
-    folders = MethodRecords(options.records_of(space.method.name)).folders()
-    ended = [f.description for f in folders if f.end is not None]
-    return len({d["number"] for d in ended if d is not None and d["phase"] == phase})
+    folders = MethodRecords(options.records_of(space.method.name)).list_runs()
+    ended = [f.read_description() for f in folders if f.read_end() is not None]
+    return len({d.number for d in ended if d is not None and d.phase == phase})
 
 
 def _recorded_seconds(options: Options, space: Space) -> tuple[float | None, str]:
     """Return the mean seconds of an epoch in earlier records of this study, if there are any."""
     records = MethodRecords(options.records_of(space.method.name))
-    seconds = [float(row["seconds"]) for folder in records.folders() for row in folder.rows()]
+    seconds = [
+        float(row["seconds"]) for folder in records.list_runs() for row in folder.read_rows()
+    ]
     if not seconds:
         return None, ""
     return sum(seconds) / len(seconds), f"{len(seconds)} recorded epochs"

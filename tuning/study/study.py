@@ -17,12 +17,12 @@ from tuning.cluster.queue import Queue
 from tuning.cluster.remote import detect_environment
 from tuning.cluster.tuner import run_queue
 from tuning.doctor import doctor
-from tuning.doctor.findings import Finding
-from tuning.doctor.node_facts import Requirements
+from tuning.doctor.diagnosis import Finding
 from tuning.options import Options
 from tuning.records.lock import exclusive_lock
-from tuning.records.records import MethodRecords
-from tuning.records.storage import open_storage, storage_errors
+from tuning.records.method_records import MethodRecords
+from tuning.records.open_storage import open_storage
+from tuning.records.storage import storage_errors
 from tuning.reporting.export import export_method
 from tuning.reporting.live_progress import Progress
 from tuning.reporting.tables import locked, write_tables
@@ -75,13 +75,13 @@ def run(options: Options, reuse_actors: bool = True) -> int:
         if not options.resume:
             check_new(options)  # again: nobody else can come in between now
         asked = [definition(options, space, asdict(environment)) for space in plan.spaces]
-        if options.resume and all(record.definition is None for record in records):
+        if options.resume and all(record.read_definition() is None for record in records):
             console.print(f"nothing to go on with in {options.records}: a new study begins")
         for record, defined in zip(records, asked, strict=True):
             record.check_readable()
             check_definition(record, defined)
         for record, defined in zip(records, asked, strict=True):
-            record.define(defined)
+            record.write_definition(defined)
         resources, measured = gpu_share.decide(
             plan.spaces, records, options, environment, nodes, resources
         )
@@ -99,15 +99,16 @@ def run(options: Options, reuse_actors: bool = True) -> int:
 def _preflight(plan: Plan, resources: Resources, alone: bool) -> list[Finding]:
     """Ask the nodes for what would make the study fail; return the warnings."""
     options = plan.options
-    requirements = Requirements(
+    return doctor.preflight(
         dataset=options.dataset,
-        data_root=str(options.data_root.absolute()),
-        storages=(options.records,),
-        models=tuple(dict.fromkeys(model_of(space) for space in plan.spaces)),
+        data_root=options.data_root,
+        places=[options.records],
+        results=options.results,
+        models=list(dict.fromkeys(model_of(space) for space in plan.spaces)),
         cpus=resources.cpus,
         gpus=resources.gpus,
+        alone=alone,
     )
-    return doctor.preflight_check(requirements, options.results, single_machine=alone)
 
 
 def _headline(

@@ -15,7 +15,8 @@ from core.recipe.trial_key import TrialKey
 from core.training.run import Run
 from datasets.benchmark import Benchmark, Meter
 from tuning import selection
-from tuning.records.records import RunRecord
+from tuning.records.run_data import Confirmation, RunEnd
+from tuning.records.run_record import RunRecord
 from tuning.selection import Score
 from tuning.worker.trial_work import RunOptions
 
@@ -40,8 +41,8 @@ class RecordedRun:
         self.audit: list[dict[str, Any]] = []
         self.best: Score | None = None
         self._run: Run | None = None
-        self._recorded = folder.rows()
-        self._recorded_audit = folder.audit()
+        self._recorded = folder.read_rows()
+        self._recorded_audit = folder.read_audit()
         if options.audit:
             self._recorded = self._recorded[: len(self._recorded_audit)]
 
@@ -50,7 +51,7 @@ class RecordedRun:
         """The run itself, made when first needed, from its last state where that is of use."""
         if self._run is None:
             self._run = Run(self.key, self._benchmark())
-            state = self.folder.state("last")
+            state = self.folder.read_state("last")
             if state is not None and state["epochs_done"] <= len(self._recorded):
                 self._run.load_state_dict(state)
         return self._run
@@ -102,18 +103,20 @@ class RecordedRun:
 
     def finish(self, status: str, reason: str = "") -> None:
         """Write the run's end; a confirmation seed reads the test split now, once."""
-        end: dict[str, Any] = {
-            "status": status,
-            "reason": reason,
-            "host": socket.gethostname(),
-            "process": os.getpid(),
-            "rows": self.rows,
-        }
+        confirmation = None
         if self.options.confirm and status != "failed" and self.best is not None:
-            end |= self._confirm(self.best)
+            confirmation = self._confirm(self.best)
+        end = RunEnd(
+            status,
+            reason,
+            self.rows,
+            host=socket.gethostname(),
+            process=os.getpid(),
+            confirmation=confirmation,
+        )
         self.folder.write_end(end)
 
-    def _confirm(self, best: Score) -> dict[str, Any]:
+    def _confirm(self, best: Score) -> Confirmation:
         run = self._run_until(best.epoch)
         test = run.evaluate("test")
         self._write_predictions(run, test)
@@ -121,18 +124,14 @@ class RecordedRun:
             weights = {n: t.contiguous().cpu() for n, t in run.model.state_dict().items()}
             with self.folder.atomic_write("model.safetensors") as new:
                 save_file(weights, new)
-        validation = self.rows[best.epoch - 1]["validation"]
-        return {
-            "best_epoch": best.epoch,
-            "value": self.rule.shown(best),
-            "validation": validation,
-            "test": self.seen(best.epoch - 1)["test"] if self.rule.window else test.metrics(),
-        }
+        row = self.seen(best.epoch - 1)
+        measured = row["test"] if self.rule.window else test.metrics()
+        return Confirmation(best.epoch, self.rule.shown(best), row["validation"], measured)
 
     def _run_until(self, chosen: int) -> Run:
         """Return a run as it was after the chosen epoch."""
         run = Run(self.key, self._benchmark())
-        state = self.folder.state("best")
+        state = self.folder.read_state("best")
         if state is not None and state["epochs_done"] == chosen:
             run.load_state_dict(state)
         while run.epochs_done < chosen:  # no such state, say after a crash

@@ -4,7 +4,7 @@ import torch
 
 from core.training.steps import BatchTooLarge
 from tuning import selection
-from tuning.records.records import RunRecord
+from tuning.records.run_record import RunRecord
 from tuning.records.storage import StorageError
 from tuning.selection import Score
 from tuning.worker.recorded_run import RecordedRun
@@ -22,7 +22,7 @@ class TrialRunner:
         self.gpu_share = work.gpu_share
         self.runs = [RecordedRun(RunRecord(run.folder), run.key, work.options) for run in work.runs]
         self.rule = selection.rule(work.options.rule)
-        self.patience = work.runs[0].key.training_config.patience
+        self.patience = int(work.runs[0].key.settings["patience"])
         self.best: Score | None = None
         self.eligible_since_best = 0
 

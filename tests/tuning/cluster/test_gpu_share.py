@@ -1,6 +1,5 @@
 """``--gpus-per-trial auto``: the choice as a rule, and the probe on GPUs that are only declared."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,11 @@ from hypothesis import strategies as st
 import datasets
 from core.environment import detect
 from core.recipe import method as methods
-from core.recipe.resolved_method import resolve_method
+from core.recipe.trial_key import make_key
 from core.training.profiling import Usage
 from tuning.cluster.gpu_share import CROWDED, HEADROOM, decide, largest, measure, share_for
-from tuning.option_values import Gpus
-from tuning.options import Options
-from tuning.records.records import MethodRecords
+from tuning.options import Gpus, Options
+from tuning.records.method_records import GpuProbe, MethodRecords
 from tuning.resources import CUDA_CONTEXT_BYTES, GPU_SHARES, Node, Resources, torch_memory_fraction
 from tuning.search.space import make_space
 from tuning.study import plan
@@ -111,7 +109,7 @@ def decided(folder: Path, usages: dict[str, Usage], asked: Gpus = "auto") -> tup
     spaces = [make_space(methods.load(name), benchmark, options) for name in usages]
     records = [MethodRecords(folder / name) for name in usages]
     for record, used in zip(records, usages.values(), strict=True):
-        record.write_probe({"share": share_for(used, 8), "usage": asdict(used)})
+        record.write_probe(GpuProbe(share_for(used, 8), used))
     return decide(spaces, records, options, detect(False), NODES, Resources(1, 1.0))
 
 
@@ -140,12 +138,12 @@ def test_only_auto_decides(tmp_path: Path) -> None:
 
 
 def test_what_a_run_would_say_the_probe_says() -> None:
-    resolved = resolve_method(methods.load("erm"), datasets.load("colored_digits"))
-    key = resolved.make_key({"model": "tasks_mlp"}, 0, detect(False))
+    benchmark = datasets.load("colored_digits")
+    key = make_key(methods.load("erm"), benchmark, {"model": "tasks_mlp"}, 0, detect(False))
     used, problem = measure(key.as_dict(), "data", "")
     assert used is None
     assert "tasks_mlp" in problem
-    key = resolved.make_key({}, 0, detect(False))
+    key = make_key(methods.load("erm"), benchmark, {}, 0, detect(False))
     used, problem = measure(key.as_dict(), "data", "")
     assert problem == ""
     assert used is not None
@@ -166,7 +164,7 @@ def test_the_plan_counts_with_what_was_measured_or_says_that_nothing_was(
         (0.25, 4, "0.25 of a GPU each, as this study has measured"),
     ):
         if share:
-            MethodRecords(asked.records_of("erm")).write_probe({"share": share, "usage": {}})
+            MethodRecords(asked.records_of("erm")).write_probe(GpuProbe(share, ERM))
         assert plan.show(asked) == 0
         told = capsys.readouterr().out
         assert f"node a (8 CPUs, 1 GPU): {count} trials at once" in told

@@ -58,7 +58,7 @@ def test_a_study_goes_on_once_there_is_room(disk: Path, undisturbed: Path, tmp_p
     assert process.returncode == 2, out + err
     assert "Traceback" not in err
     assert "cannot read or write in" in err
-    assert "--resume goes on" in err
+    assert "run the same command with --resume" in err
     assert mount("-o", "remount,size=1g,ro", str(disk))
     refused = tune([*arguments, "--resume"])
     assert refused.code == 2

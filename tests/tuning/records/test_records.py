@@ -1,30 +1,37 @@
 """Records: whole files only, and damage is nothing worse than absence."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.errors import UserError
-from tuning.records.records import (
-    STATE,
-    MethodRecords,
-    RunRecord,
-    check_writable,
-    differences,
-    read_json,
-    write_json,
-)
-from tuning.records.storage import StorageError, atomic_write
+from common.files import atomic_write
+from tests.support.run_records import describe_run, end_of, folder_of
+from tuning.records.json_files import read_json, write_json
+from tuning.records.method_records import MethodRecords, describe_differences
+from tuning.records.open_storage import check_writable
+from tuning.records.run_data import Confirmation, RunEnd
+from tuning.records.run_record import RunRecord
+from tuning.records.states import STATE_ENTRIES
+from tuning.records.storage import StorageError
+from tuning.records.version import RECORD_VERSION
 
 ROWS = [{"epoch": 1}, {"epoch": 2}]
-COMPLETED = {"status": "completed", "reason": "", "rows": ROWS}
-RUN = {"phase": "search", "number": 0, "config": {}, "key": {}}
+COMPLETED = RunEnd("completed", "", ROWS)
+RUN = describe_run(0)
 
 
 def state(epochs_done: int) -> dict[str, Any]:
-    return {**dict.fromkeys(STATE), "epochs_done": epochs_done, "model": {"w": torch.arange(4.0)}}
+    return {
+        **dict.fromkeys(STATE_ENTRIES),
+        "epochs_done": epochs_done,
+        "model": {"w": torch.arange(4.0)},
+    }
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -49,12 +56,11 @@ def test_end_is_written_once_and_a_late_writer_cannot_shorten_it(tmp_path: Path)
     folder.write_rows(ROWS, [])
     folder.write_state("last", state(2))
     folder.write_end(COMPLETED)
-    folder.write_end({**COMPLETED, "status": "failed", "rows": []})
+    folder.write_end(RunEnd("failed", "", []))
     folder.write_rows(ROWS[:1], [])
-    assert folder.end is not None
-    assert folder.end["status"] == "completed"
-    assert folder.rows() == ROWS
-    assert folder.state("last") is None
+    assert end_of(folder).status == "completed"
+    assert folder.read_rows() == ROWS
+    assert folder.read_state("last") is None
 
 
 def test_a_late_copy_of_a_run_that_went_on_elsewhere_changes_nothing(tmp_path: Path) -> None:
@@ -63,23 +69,23 @@ def test_a_late_copy_of_a_run_that_went_on_elsewhere_changes_nothing(tmp_path: P
     folder.write_state("last", state(len(ROWS)))
     folder.write_rows(ROWS[:1], ROWS[:1])
     folder.write_state("last", state(1))
-    assert folder.rows() == folder.audit() == ROWS
-    found = folder.state("last")
+    assert folder.read_rows() == folder.read_audit() == ROWS
+    found = folder.read_state("last")
     assert found is not None
     assert found["epochs_done"] == len(ROWS)
     folder.write_end(COMPLETED)
-    left = sorted(path.name for path in folder.path.iterdir())
+    left = sorted(path.name for path in folder_of(folder).iterdir())
     folder.write_rows([*ROWS, *ROWS], [])
     for name in ("last", "best"):
         folder.write_state(name, state(2 * len(ROWS)))
-    assert sorted(path.name for path in folder.path.iterdir()) == left
+    assert sorted(path.name for path in folder_of(folder).iterdir()) == left
 
 
 def test_a_place_that_does_not_answer_is_no_damaged_state(tmp_path: Path) -> None:
     folder = RunRecord(tmp_path)
     (tmp_path / "last.pt").symlink_to(tmp_path / "last.pt")  # fails to open, as a lost mount does
     with pytest.raises(StorageError, match="cannot read or write"):
-        folder.state("last")
+        folder.read_state("last")
 
 
 @pytest.mark.parametrize(
@@ -89,12 +95,12 @@ def test_damaged_files_count_as_absent(damage: bytes, tmp_path: Path) -> None:
     folder = RunRecord(tmp_path / "run")
     folder.write_state("last", state(1))
     for name in ("last.pt", "rows.json", "audit.json", "end.json", "run.json"):
-        (folder.path / name).write_bytes(damage)
-    assert folder.state("last") is None
-    assert folder.rows() == []
-    assert folder.audit() == []
-    assert folder.end is None
-    assert folder.description is None
+        (folder_of(folder) / name).write_bytes(damage)
+    assert folder.read_state("last") is None
+    assert folder.read_rows() == []
+    assert folder.read_audit() == []
+    assert folder.read_end() is None
+    assert folder.read_description() is None
 
 
 def test_a_state_with_a_flipped_bit_counts_as_absent(tmp_path: Path) -> None:
@@ -104,19 +110,19 @@ def test_a_state_with_a_flipped_bit_counts_as_absent(tmp_path: Path) -> None:
     place = data.index(torch.arange(4.0).numpy().tobytes())
     data[place + 5] ^= 1
     (tmp_path / "last.pt").write_bytes(data)
-    assert folder.state("last") is None
+    assert folder.read_state("last") is None
 
 
 def test_states_of_others_are_not_unpickled(tmp_path: Path) -> None:
     folder = RunRecord(tmp_path)
     torch.save({**state(1), "code": Path}, tmp_path / "last.pt")
-    assert folder.state("last") is None
+    assert folder.read_state("last") is None
 
 
 def test_states_come_back_as_they_were(tmp_path: Path) -> None:
     folder = RunRecord(tmp_path)
     folder.write_state("last", state(3))
-    found = folder.state("last")
+    found = folder.read_state("last")
     assert found is not None
     assert found["epochs_done"] == 3
     assert torch.equal(found["model"]["w"], torch.arange(4.0))
@@ -125,7 +131,7 @@ def test_states_come_back_as_they_were(tmp_path: Path) -> None:
 def test_runs_without_their_definition_are_refused(tmp_path: Path) -> None:
     records = MethodRecords(tmp_path)
     records.check_readable()
-    records.folder("a").begin(RUN)
+    records.open_run("a").write_description(RUN)
     (tmp_path / "study.json").write_text("{")
     with pytest.raises(UserError, match=r"study\.json.*missing or damaged"):
         records.check_readable()
@@ -133,15 +139,15 @@ def test_runs_without_their_definition_are_refused(tmp_path: Path) -> None:
 
 def test_only_readable_runs_are_listed(tmp_path: Path) -> None:
     records = MethodRecords(tmp_path)
-    assert records.folders() == []
-    records.folder("b").begin({**RUN, "number": 1})
-    records.folder("a").begin(RUN)
+    assert records.list_runs() == []
+    records.open_run("b").write_description(describe_run(1))
+    records.open_run("a").write_description(RUN)
     (tmp_path / "runs" / "c").mkdir()
-    assert [folder.path.name for folder in records.folders()] == ["a", "b"]
+    assert [folder.name for folder in records.list_runs()] == ["a", "b"]
 
 
 def test_differences_are_named() -> None:
-    found = differences({"epochs": 3, "search": "tpe"}, {"epochs": 4, "search": "tpe"})
+    found = describe_differences({"epochs": 3, "search": "tpe"}, {"epochs": 4, "search": "tpe"})
     assert found == ["epochs: the study has 3, this command asks for 4"]
 
 
@@ -151,3 +157,38 @@ def test_checking_a_folder_makes_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="--results: cannot write"):
         check_writable("--results", tmp_path / "file" / "b")
+
+
+def test_records_of_another_version_are_refused_in_one_line(tmp_path: Path) -> None:
+    records = MethodRecords(tmp_path)
+    records.write_definition({"dataset": "d", "search": "tpe"})
+    run = records.open_run("a")
+    run.write_description(RUN)
+    assert run.read_description() == RUN
+    for path, read in (
+        (tmp_path / "study.json", records.check_readable),
+        (folder_of(run) / "run.json", records.list_runs),
+    ):
+        data = read_json(path)
+        for version in (None, RECORD_VERSION + 1):
+            changed = {name: value for name, value in data.items() if name != "record_version"}
+            write_json(path, changed | ({} if version is None else {"record_version": version}))
+            with pytest.raises(UserError, match=f"record version .*expected {RECORD_VERSION}") as e:
+                read()
+            assert len(str(e.value).splitlines()) == 1
+            assert "choose another --results folder, or delete" in str(e.value)
+        write_json(path, data)
+
+
+@given(
+    status=st.sampled_from(["completed", "failed", "pruned"]), reason=st.text(max_size=20),
+    metrics=st.dictionaries(st.text(max_size=5), st.floats(0, 1), max_size=3),
+    epochs=st.integers(0, 3), confirmed=st.booleans(),
+)  # fmt: skip
+def test_ends_survive_json(
+    status: str, reason: str, metrics: dict[str, float], epochs: int, confirmed: bool
+) -> None:
+    rows = [{"epoch": i + 1, "validation": metrics} for i in range(epochs)]
+    result = Confirmation(epochs, 0.5, metrics, metrics) if confirmed else None
+    end = RunEnd(status, reason, rows, "host", 7, confirmed, result)
+    assert RunEnd.from_dict(json.loads(json.dumps(end.as_dict()))) == end

@@ -9,16 +9,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import fs
 
 from common.errors import UserError
-from tuning.records.storage import SHORT_TIMEOUTS, Storage, check_storage, open_storage
+from tuning.records import object_storage
+from tuning.records.object_storage import S3_FLAGS, ObjectStorage
+from tuning.records.open_storage import check_storage, open_storage
+from tuning.records.storage import Storage
 
 
 @pytest.fixture(scope="module")
@@ -65,33 +68,33 @@ def somewhere(
 
 
 def test_what_is_written_is_read(somewhere: Storage) -> None:
-    assert somewhere.read("a") is None
+    assert somewhere.read_bytes("a") is None
     assert not somewhere.exists("a")
-    somewhere.write("a", b"1")
-    somewhere.write("a", b"2")
-    somewhere.write("deep/er/b", b"")
-    assert somewhere.read("a") == b"2"
+    somewhere.write_bytes("a", b"1")
+    somewhere.write_bytes("a", b"2")
+    somewhere.write_bytes("deep/er/b", b"")
+    assert somewhere.read_bytes("a") == b"2"
     assert somewhere.exists("deep/er/b")
-    assert (somewhere / "deep" / "er").read("b") == b""
-    assert somewhere.read("deep") is None
-    assert somewhere.read("a/b") is None
+    assert (somewhere / "deep" / "er").read_bytes("b") == b""
+    assert somewhere.read_bytes("deep") is None
+    assert somewhere.read_bytes("a/b") is None
 
 
 def test_names_are_the_first_parts(somewhere: Storage) -> None:
-    assert somewhere.names() == []
+    assert somewhere.list_names() == []
     for name in ("b", "runs/2/end.json", "runs/1/run.json", "runs/1/end.json"):
-        somewhere.write(name, b"{}")
-    assert somewhere.names() == ["b", "runs"]
-    assert (somewhere / "runs").names() == ["1", "2"]
-    assert (somewhere / "runs/1").names() == ["end.json", "run.json"]
+        somewhere.write_bytes(name, b"{}")
+    assert somewhere.list_names() == ["b", "runs"]
+    assert (somewhere / "runs").list_names() == ["1", "2"]
+    assert (somewhere / "runs/1").list_names() == ["end.json", "run.json"]
 
 
 def test_deleting(somewhere: Storage) -> None:
     somewhere.delete("absent")
-    somewhere.write("x/a", b"1")
-    somewhere.write("x/b", b"1")
+    somewhere.write_bytes("x/a", b"1")
+    somewhere.write_bytes("x/b", b"1")
     (somewhere / "x").delete("a")
-    assert (somewhere / "x").names() == ["b"]
+    assert (somewhere / "x").list_names() == ["b"]
     somewhere.delete("x/b/c")
 
 
@@ -101,8 +104,8 @@ def test_deleting(somewhere: Storage) -> None:
 @given(data=st.binary(max_size=3000), name=st.from_regex(r"[A-Za-z0-9_.-]{1,30}", fullmatch=True))
 def test_any_bytes_under_any_key(somewhere: Storage, data: bytes, name: str) -> None:
     if name.strip(".") and not name.startswith(".new-"):
-        (somewhere / "any").write(name, data)
-        assert (somewhere / "any").read(name) == data
+        (somewhere / "any").write_bytes(name, data)
+        assert (somewhere / "any").read_bytes(name) == data
 
 
 def test_a_state_goes_and_comes_back_by_memory_alone(somewhere: Storage) -> None:
@@ -110,8 +113,8 @@ def test_a_state_goes_and_comes_back_by_memory_alone(somewhere: Storage) -> None
     state = {"epochs_done": 3, "model": {"w": torch.arange(6.0).reshape(2, 3)}}
     written = io.BytesIO()
     torch.save(state, written)
-    somewhere.write("last.pt", written.getvalue())
-    back = somewhere.read("last.pt")
+    somewhere.write_bytes("last.pt", written.getvalue())
+    back = somewhere.read_bytes("last.pt")
     assert back is not None
     found = torch.load(io.BytesIO(back), weights_only=True)
     assert torch.equal(found["model"]["w"], state["model"]["w"])  # type: ignore[index]
@@ -119,38 +122,38 @@ def test_a_state_goes_and_comes_back_by_memory_alone(somewhere: Storage) -> None
 
 def test_a_reader_never_sees_half(somewhere: Storage) -> None:
     versions = [json.dumps({"rows": [number] * 20_000}).encode() for number in range(4)]
-    somewhere.write("rows.json", versions[0])
+    somewhere.write_bytes("rows.json", versions[0])
 
     def write(number: int) -> None:
         for _ in range(5):
-            somewhere.write("rows.json", versions[number])
+            somewhere.write_bytes("rows.json", versions[number])
 
     with ThreadPoolExecutor(2) as pool:
         writers = [pool.submit(write, number) for number in (1, 2)]
         seen = set()
         while not all(writer.done() for writer in writers):
-            seen.add(somewhere.read("rows.json"))
+            seen.add(somewhere.read_bytes("rows.json"))
         for writer in writers:
             writer.result()
     assert seen <= set(versions)
 
 
 def test_it_travels_to_another_process(somewhere: Storage) -> None:
-    somewhere.write("a", b"1")
-    assert pickle.loads(pickle.dumps(somewhere)).read("a") == b"1"
+    somewhere.write_bytes("a", b"1")
+    assert pickle.loads(pickle.dumps(somewhere)).read_bytes("a") == b"1"
 
 
 def test_a_usable_place_is_left_as_it_was(somewhere: Storage) -> None:
     check_storage(somewhere)
-    assert somewhere.names() == []
+    assert somewhere.list_names() == []
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     where = open_storage(tmp_path)
-    where.write("a", b"old")
+    where.write_bytes("a", b"old")
     with pytest.raises(TypeError):
-        where.write("a", "text")  # type: ignore[arg-type]
-    assert where.read("a") == b"old"
+        where.write_bytes("a", "text")  # type: ignore[arg-type]
+    assert where.read_bytes("a") == b"old"
     assert os.listdir(tmp_path) == ["a"]
 
 
@@ -169,19 +172,40 @@ def test_a_url_without_a_bucket_is_refused(url: str, expected: str) -> None:
 
 
 def test_a_check_asks_google_for_seconds_only() -> None:
-    def limit(where: Storage) -> object:
-        _, (options,) = where.store.__reduce__()  # type: ignore[attr-defined]
-        return options["retry_time_limit"]
+    def connected(options: str) -> fs.FileSystem:
+        return fs.FileSystem.from_uri(f"gs://bucket/x{options}")[0]
 
     where = open_storage("gs://bucket/x")
-    assert limit(where) is None
-    assert limit(where.with_short_timeouts()) == timedelta(seconds=10)
-    assert str(where.with_short_timeouts()) == str(where)
+    assert isinstance(where, ObjectStorage)
+    assert where.store == connected("")
+    brief = where.with_short_timeouts()
+    assert isinstance(brief, ObjectStorage)
+    assert brief.store == connected("?retry_limit_seconds=10") != where.store
+    assert str(brief) == str(where)
+
+
+def test_a_check_keeps_the_options_of_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that pyarrow reads from a URL; it refuses other options."""
+    where = bucket("127.0.0.1:9", monkeypatch, "x")
+    assert isinstance(where, ObjectStorage)
+    for option in (*S3_FLAGS, "tls_ca_file_path"):
+        query = f"{where.query}&{option}=true"
+        assert open_storage(f"s3://records/x?{query}").with_short_timeouts().name == "x"
+    expected = fs.S3FileSystem(
+        region="us-east-1", scheme="http", endpoint_override="127.0.0.1:9",
+        allow_bucket_creation=True, connect_timeout=3.0, request_timeout=5.0,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=2),
+    )  # fmt: skip
+    brief = where.with_short_timeouts()
+    assert isinstance(brief, ObjectStorage)
+    assert brief.store == expected != where.store
+    with pytest.raises(UserError, match="Unexpected query parameter"):
+        open_storage("s3://records/x?region=us-east-1&background_writes=true")
 
 
 def test_a_silent_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """It listens and never answers; by default pyarrow asks a hundred seconds."""
-    monkeypatch.setitem(SHORT_TIMEOUTS["s3"], "request_timeout", 1.0)
+    monkeypatch.setattr(object_storage, "CHECK_REQUEST_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         where = bucket(f"127.0.0.1:{server.getsockname()[1]}", monkeypatch, "x")
         with pytest.raises(UserError, match=r"cannot write in .*Timeout was reached"):

@@ -13,11 +13,13 @@ import datasets
 from core.environment import detect
 from core.recipe import method as methods
 from core.recipe.trial_key import TrialKey
+from tests.support.run_records import end_of, folder_of
 from tuning import selection
 from tuning.cluster.capacity import Capacity
 from tuning.cluster.queue import Queue
 from tuning.options import Options
-from tuning.records.records import MethodRecords
+from tuning.records.method_records import MethodRecords
+from tuning.records.run_data import RunEnd
 from tuning.records.storage import StorageError
 from tuning.resources import Resources
 from tuning.search.method_search import MethodSearch
@@ -55,9 +57,9 @@ def drive(search: MethodSearch, configurations: int = 1000) -> None:
         train(search, tried)
 
 
-def rungs(search: MethodSearch) -> list[dict[int, float]]:
+def rungs(search: MethodSearch) -> list[dict[str, float]]:
     assert search.asha is not None
-    return [rung.values for rung in search.asha.rungs]
+    return [recorded for _, recorded in search.asha._brackets[0]._rungs]
 
 
 def test_resumed_search_has_the_asked_trials_and_knows_all(tmp_path: Path) -> None:
@@ -68,10 +70,10 @@ def test_resumed_search_has_the_asked_trials_and_knows_all(tmp_path: Path) -> No
     train(first, unfinished, epochs=1)
     (ended,) = first.trials[0].folders
     for name in ("rows.json", "last.pt"):  # as if it had been killed before it dropped them
-        ended.storage.write(name, b"[]")
+        ended.storage.write_bytes(name, b"[]")
 
     second = search_of(tmp_path)
-    assert ended.storage.names() == ["end.json", "run.json"]
+    assert ended.storage.list_names() == ["end.json", "run.json"]
     assert [t.status for t in second.trials.values()][:4] == [
         t.status for t in first.trials.values()
     ][:4]
@@ -82,7 +84,7 @@ def test_resumed_search_has_the_asked_trials_and_knows_all(tmp_path: Path) -> No
     assert len(states) == 4
     assert set(states) <= {finished.COMPLETE, finished.PRUNED}
     for mine, theirs in zip(rungs(second), rungs(first), strict=True):
-        assert mine == {number: v for number, v in theirs.items() if number < 4}
+        assert mine == {number: v for number, v in theirs.items() if number in "0123"}
 
     drive(second)
     assert sorted(second.trials) == list(range(6))
@@ -97,7 +99,7 @@ def test_a_stop_takes_in_what_has_ended_unheard(tmp_path: Path) -> None:
     assert tried is not None
     train(search, tried, epochs=1)
     (folder,) = tried.folders
-    folder.write_end({"status": "completed", "reason": "", "rows": folder.rows()})
+    folder.write_end(RunEnd("completed", "", folder.read_rows()))
     assert not tried.finished
     search.catch_up()
     assert tried.status == "completed"
@@ -114,9 +116,8 @@ def test_asha_stops_what_lags_and_only_eligible_epochs_are_its_time(tmp_path: Pa
         assert eligible in (1, 3, 9)
         assert len(trial.scores) == eligible + 3
         (folder,) = trial.folders
-        assert folder.end is not None
-        assert folder.end["status"] == "pruned"
-        assert len(folder.rows()) == len(trial.scores)
+        assert end_of(folder).status == "pruned"
+        assert len(folder.read_rows()) == len(trial.scores)
 
 
 def test_what_an_earlier_session_let_go_on_is_not_pruned_when_replayed(tmp_path: Path) -> None:
@@ -130,8 +131,8 @@ def test_what_an_earlier_session_let_go_on_is_not_pruned_when_replayed(tmp_path:
 
     second = search_of(tmp_path, trials=2)
     assert second.asha is not None
-    for rung in second.asha.rungs:
-        rung.values.update({100 + i: 1.0 for i in range(9)})  # what would stop it now
+    for _, recorded in second.asha._brackets[0]._rungs:
+        recorded.update({f"strong {i}": 1.0 for i in range(9)})  # what would stop it now
     again = second.next_work()
     assert again is not None
     assert (again.number, again.recorded) == (0, 5)
@@ -140,7 +141,7 @@ def test_what_an_earlier_session_let_go_on_is_not_pruned_when_replayed(tmp_path:
     train(second, again)
     assert again.status in ("pruned", "completed")
     (folder,) = again.folders
-    assert len(folder.rows()) == len(again.scores) > 5
+    assert len(folder.read_rows()) == len(again.scores) > 5
 
 
 def test_a_record_that_cannot_be_kept_ends_the_study_and_fails_nothing(tmp_path: Path) -> None:
@@ -156,14 +157,14 @@ def test_a_record_that_cannot_be_kept_ends_the_study_and_fails_nothing(tmp_path:
     assert again is tried
     with pytest.raises(StorageError, match="no room"):
         search.report(again, lost)
-    assert again.folders[0].end is None
+    assert again.folders[0].read_end() is None
 
 
 def test_a_damaged_description_frees_its_number(tmp_path: Path) -> None:
     first = search_of(tmp_path, trials=3, search="random", epochs=1)
     drive(first)
     (folder,) = first.trials[1].folders
-    (folder.path / "run.json").write_text("{")
+    (folder_of(folder) / "run.json").write_text("{")
     second = search_of(tmp_path, trials=3, search="random", epochs=1)
     assert sorted(second.trials) == [0, 2]
     drive(second)

@@ -7,8 +7,10 @@ import pytest
 
 from common.errors import UserError
 from common.hyperparameters import Hyperparameter
+from tests.support.run_records import describe_run
 from tuning.cli.main import main
-from tuning.records.records import MethodRecords
+from tuning.records.method_records import MethodRecords
+from tuning.records.run_data import RunEnd
 from tuning.search.searchers import GridSearcher
 from tuning.search.simulate import distance, make, read, search, simulate
 
@@ -19,7 +21,7 @@ def write(folder: Path, count: int, status: str = "completed") -> None:
     """Records of a study in which a learning rate near 0.1 is best and every epoch takes 2 s."""
     records = MethodRecords(folder)
     space = {"lr": {"kind": "log_uniform", "values": [0.001, 1.0], "default": 0.1, "when": {}}}
-    records.define(
+    records.write_definition(
         {"dataset": "d", "search": "random", "space": space,
          "select": "validation_worst_group_accuracy"}
     )  # fmt: skip
@@ -30,9 +32,9 @@ def write(folder: Path, count: int, status: str = "completed") -> None:
              "validation": {"worst_group_accuracy": peak * i / EPOCHS, "average_accuracy": 0.9}}
             for i in range(1, EPOCHS + 1)
         ]  # fmt: skip
-        run = records.folder(f"run{number:03d}")
-        run.begin({"phase": "search", "number": number, "config": {"lr": float(lr)}, "key": {}})
-        run.write_end({"status": status, "reason": "", "rows": rows})
+        run = records.open_run(f"run{number:03d}")
+        run.write_description(describe_run(number, lr=float(lr)))
+        run.write_end(RunEnd(status, "", rows))
 
 
 def test_times_add_up_without_a_scheduler(tmp_path: Path) -> None:
@@ -66,9 +68,9 @@ def test_asha_saves_time_and_is_repeatable(tmp_path: Path) -> None:
 def test_the_table_and_what_is_left_out(tmp_path: Path) -> None:
     write(tmp_path / "d" / "m", 8)
     records = MethodRecords(tmp_path / "d" / "m")
-    run = records.folder("run999")
-    run.begin({"phase": "search", "number": 99, "config": {"lr": 0.5}, "key": {}})
-    run.write_end({"status": "pruned", "reason": "", "rows": []})
+    run = records.open_run("run999")
+    run.write_description(describe_run(99, lr=0.5))
+    run.write_end(RunEnd("pruned", "", []))
     said = simulate(tmp_path / "d" / "m", repeats=2)
     assert "8 recorded configurations (1 pruned" in said
     assert said.count("\n| random") == said.count("\n| tpe") == 2

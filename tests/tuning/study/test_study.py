@@ -18,7 +18,7 @@ from tests.support.undisturbed import ERM, JTT, RUNS, TIMES, once
 from tests.support.undisturbed import undisturbed as undisturbed
 from tuning.cli.main import main
 from tuning.records.lock import exclusive_lock
-from tuning.records.storage import open_storage
+from tuning.records.open_storage import open_storage
 
 QUICK = ["--dataset", "colored_digits", "--trials", "3", "--seeds", "2", "--epochs", "4"]
 

@@ -19,7 +19,8 @@ from tests.tuning.records.test_storage import s3 as s3
 from tuning.cli.main import main
 from tuning.records import lock
 from tuning.records.lock import LOCK, exclusive_lock
-from tuning.records.storage import ObjectStorage, open_storage
+from tuning.records.object_storage import ObjectStorage
+from tuning.records.open_storage import open_storage
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def bucket(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectSt
 
 
 def ended(runs: Any) -> dict[str, bytes]:
-    return {n: data for n in runs.names() if (data := (runs / n).read("end.json"))}
+    return {n: data for n in runs.list_names() if (data := (runs / n).read("end.json"))}
 
 
 @pytest.mark.slow
@@ -76,8 +77,8 @@ def test_killed_and_resumed(bucket: ObjectStorage, undisturbed: Path, tmp_path: 
     after = ended(runs)
     assert before.items() <= after.items()
     assert len(after) == 6
-    for name in runs.names():
-        assert not {"last.pt", "best.pt", "rows.json"} & set((runs / name).names())
+    for name in runs.list_names():
+        assert not {"last.pt", "best.pt", "rows.json"} & set((runs / name).list_names())
     assert not bucket.exists(f"records/colored_digits/erm/{LOCK}")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["results"]  # no records beside them
 
@@ -94,7 +95,7 @@ def test_a_lock_is_held_by_one_and_ends_with_its_holder(
         exclusive_lock(where),
     ):
         pass
-    assert where.names() == []
+    assert where.list_names() == []
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
                           capture_output=True, text=True, check=True)  # fmt: skip
     mine = {"token": "t", "host": socket.gethostname(), "process": int(gone.stdout)}
@@ -111,7 +112,7 @@ def test_a_lock_is_held_by_one_and_ends_with_its_holder(
         lock._beat(where, holder)
         with exclusive_lock(where):
             pass
-    where.write(LOCK, b"damaged")
+    where.write_bytes(LOCK, b"damaged")
     with exclusive_lock(where):
         pass
 
@@ -122,9 +123,9 @@ def test_a_holder_gives_signs_of_life(
     monkeypatch.setattr(lock, "BEAT", 0.05)
     where = bucket / "beating"
     with exclusive_lock(where):
-        first = where.read(LOCK)
+        first = where.read_bytes(LOCK)
         time.sleep(0.5)
-        assert where.read(LOCK) != first
+        assert where.read_bytes(LOCK) != first
 
 
 def test_a_url_with_credentials_is_refused(

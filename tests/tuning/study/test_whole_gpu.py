@@ -1,6 +1,5 @@
 """A trial that does not fit into its share of a GPU gets a whole one, once, and says so."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,10 +12,11 @@ import torch
 from core.training.epoch_row import EpochRow
 from core.training.run import Run
 from tests.support.command import copied_project, tune_in
+from tests.support.run_records import end_of
 from tests.tuning.search.test_method_search import search_of
 from tests.tuning.test_resources import start_with_gpu, stop
 from tests.tuning.worker.test_recorded_run import folders, numbers, work
-from tuning.records.records import RunRecord
+from tuning.records.run_record import RunRecord
 from tuning.worker.trial_runner import TrialRunner
 from tuning.worker.trial_work import OUT_OF_MEMORY, EpochReport, TrialWork
 
@@ -43,23 +43,20 @@ def test_it_goes_on_with_a_whole_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (folder,) = folders(given)
     step = run_out(replace(given, gpu_share=0.25), monkeypatch)
     assert step.status == OUT_OF_MEMORY
-    assert folder.end is None
-    before = folder.rows()
+    assert folder.read_end() is None
+    before = folder.read_rows()
     again = TrialRunner(replace(given, gpu_share=1.0))
     steps = [again.train_epoch() for _ in range(3)]
     assert [s.status for s in steps] == ["", "", "completed"]
-    assert folder.rows()[:1] == before
-    assert folder.end is not None
-    assert folder.end["retried_whole_gpu"] is True
-    assert "ran again on a whole GPU after OutOfMemoryError: CUDA out" in folder.end["reason"]
+    assert folder.read_rows()[:1] == before
+    assert end_of(folder).retried_whole_gpu
+    assert "ran again on a whole GPU after OutOfMemoryError: CUDA out" in end_of(folder).reason
     whole = work(tmp_path / "whole")
     other = TrialRunner(whole)
     for _ in range(3):
         other.train_epoch()
-    assert numbers(folder.rows()) == numbers(folders(whole)[0].rows())
-    end = folders(whole)[0].end
-    assert end is not None
-    assert "retried_whole_gpu" not in end
+    assert numbers(folder.read_rows()) == numbers(folders(whole)[0].read_rows())
+    assert not end_of(folders(whole)[0]).retried_whole_gpu
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, 2.0])
@@ -77,9 +74,8 @@ def test_a_second_time_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert run_out(replace(given, gpu_share=0.5), monkeypatch).status == OUT_OF_MEMORY
     assert run_out(replace(given, gpu_share=0.5), monkeypatch).status == "failed"  # wrongly handed
     (folder,) = folders(given)
-    assert folder.end is not None
-    assert folder.end["status"] == "failed"
-    assert folder.end["retried_whole_gpu"] is True
+    assert end_of(folder).status == "failed"
+    assert end_of(folder).retried_whole_gpu
 
 
 def test_it_waits_for_a_whole_gpu_also_after_a_resume(tmp_path: Path) -> None:
@@ -152,6 +148,6 @@ def test_a_study_on_shares(declared_gpu: str, tmp_path: Path) -> None:
     assert share.round(6).eq(0.5).all()
     assert whole.round(6).eq(1.0).all()
     runs = [RunRecord(p.parent) for p in (tmp_path / "results.records").rglob("end.json")]
-    marked = [json.dumps(run.end).count('"retried_whole_gpu": true') for run in runs]
+    marked = [end_of(run).retried_whole_gpu for run in runs]
     assert sum(marked) in (1, 2)  # the trial, and its seed if it won
     assert not list((tmp_path / "results.records").rglob("oom.json"))

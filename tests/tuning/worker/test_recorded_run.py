@@ -15,10 +15,12 @@ from safetensors.torch import load_file
 import datasets
 from core.environment import detect
 from core.recipe import method as methods
-from core.recipe.resolved_method import resolve_method
+from core.recipe.trial_key import make_key
 from core.training.run import Run
 from datasets.benchmark import Meter
-from tuning.records.records import RunRecord
+from tests.support.run_records import confirmation_of, end_of, folder_of
+from tuning.records.run_data import RunEnd
+from tuning.records.run_record import RunRecord
 from tuning.worker.trial_runner import TrialRunner
 from tuning.worker.trial_work import STORAGE_FAILED, EpochReport, RunOptions, RunWork, TrialWork
 
@@ -28,8 +30,7 @@ def work(
 ) -> TrialWork:
     config = {"epochs": 3, **changes.pop("config", {})}
     benchmark = datasets.load("colored_digits")
-    resolved = resolve_method(methods.load(method), benchmark)
-    keys = [resolved.make_key(config, seed, detect()) for seed in seeds]
+    keys = [make_key(methods.load(method), benchmark, config, seed, detect()) for seed in seeds]
     options = RunOptions("validation_worst_group_accuracy", False, False, False, "data")
     runs = tuple(RunWork(str(folder / key.digest), key) for key in keys)
     return TrialWork(runs, replace(options, **changes))
@@ -60,10 +61,10 @@ def test_killed_after_any_epoch_goes_on_to_the_same_rows(tmp_path: Path) -> None
         for _ in range(done):
             first.train_epoch()
         (folder,) = folders(broken)
-        before = folder.rows()
+        before = folder.read_rows()
         finish(TrialRunner(broken))  # another process would read the same files
-        assert numbers(folder.rows()) == numbers(expected.rows())
-        assert folder.rows()[:done] == before  # replayed, not trained again: same seconds
+        assert numbers(folder.read_rows()) == numbers(expected.read_rows())
+        assert folder.read_rows()[:done] == before  # replayed, not trained again: same seconds
 
 
 def test_killed_between_row_and_state_keeps_the_row(tmp_path: Path) -> None:
@@ -71,17 +72,19 @@ def test_killed_between_row_and_state_keeps_the_row(tmp_path: Path) -> None:
     configuration = TrialRunner(given)
     configuration.train_epoch()
     (folder,) = folders(given)
-    state = (folder.path / "last.pt").read_bytes()
+    state = (folder_of(folder) / "last.pt").read_bytes()
     configuration.train_epoch()
-    (folder.path / "last.pt").write_bytes(state)  # as if the second epoch's state was not written
-    second = folder.rows()[1]
+    (folder_of(folder) / "last.pt").write_bytes(
+        state
+    )  # as if the second epoch's state was not written
+    second = folder.read_rows()[1]
     finish(TrialRunner(given))
-    rows = folder.rows()
+    rows = folder.read_rows()
     assert rows[1] == second  # trained once more to catch up, but recorded once
     assert len(rows) == 3
     whole = work(tmp_path / "whole")
     finish(TrialRunner(whole))
-    assert numbers(rows) == numbers(folders(whole)[0].rows())
+    assert numbers(rows) == numbers(folders(whole)[0].read_rows())
 
 
 @pytest.mark.parametrize("lost", ["last.pt", "rows.json", "audit.json", "best.pt"])
@@ -97,7 +100,7 @@ def test_any_lost_or_damaged_file_costs_time_only(
     for _ in range(2):
         first.train_epoch()
     (folder,) = folders(broken)
-    path = folder.path / lost
+    path = folder_of(folder) / lost
     if damage is None:
         path.unlink(missing_ok=True)
     else:
@@ -105,11 +108,9 @@ def test_any_lost_or_damaged_file_costs_time_only(
     steps = finish(TrialRunner(broken))
     assert steps[-1].status == "completed", steps[-1].reason
     (expected,) = folders(whole)
-    assert numbers(folder.rows()) == numbers(expected.rows())
-    assert folder.audit() == expected.audit()
-    assert folder.end is not None
-    assert expected.end is not None
-    assert folder.end["test"] == expected.end["test"]
+    assert numbers(folder.read_rows()) == numbers(expected.read_rows())
+    assert folder.read_audit() == expected.read_audit()
+    assert confirmation_of(folder).test == confirmation_of(expected).test
 
 
 @contextmanager
@@ -133,12 +134,12 @@ def test_a_full_disk_fails_no_configuration(room: int, tmp_path: Path) -> None:
     assert step.status == STORAGE_FAILED
     assert re.search("cannot read or write in .*resume", step.reason)
     (folder,) = folders(given)
-    assert folder.end is None
-    assert not [path for path in folder.path.iterdir() if path.name.startswith(".new")]
+    assert folder.read_end() is None
+    assert not [path for path in folder_of(folder).iterdir() if path.name.startswith(".new")]
     finish(TrialRunner(given))
     whole = work(tmp_path / "whole")
     finish(TrialRunner(whole))
-    assert numbers(folder.rows()) == numbers(folders(whole)[0].rows())
+    assert numbers(folder.read_rows()) == numbers(folders(whole)[0].read_rows())
 
 
 def test_seeds_of_a_configuration_stay_in_step_when_one_has_ended(tmp_path: Path) -> None:
@@ -146,13 +147,13 @@ def test_seeds_of_a_configuration_stay_in_step_when_one_has_ended(tmp_path: Path
     configuration = TrialRunner(given)
     configuration.train_epoch()
     one = folders(given)[0]
-    one.write_end({"status": "pruned", "reason": "", "rows": one.rows()})
+    one.write_end(RunEnd("pruned", "", one.read_rows()))
     steps = finish(TrialRunner(given))
     assert [[row["epoch"] for row in step.rows] for step in steps] == [[1, 1], [2, 2], [3, 3]]
 
 
 def test_confirmation_reads_the_chosen_epoch_even_if_its_state_is_lost(tmp_path: Path) -> None:
-    ends = []
+    found = []
     for name in ("kept", "lost"):
         given = work(tmp_path / name, confirm=True)
         configuration = TrialRunner(given)
@@ -160,29 +161,24 @@ def test_confirmation_reads_the_chosen_epoch_even_if_its_state_is_lost(tmp_path:
             configuration.train_epoch()
         (folder,) = folders(given)
         if name == "lost":
-            (folder.path / "best.pt").unlink(missing_ok=True)
+            (folder_of(folder) / "best.pt").unlink(missing_ok=True)
         finish(configuration)
-        assert folder.end is not None
-        ends.append(folder.end)
-    for name in ("best_epoch", "value", "test", "validation"):
-        assert ends[0][name] == ends[1][name]
+        found.append(confirmation_of(folder))
+    assert found[0] == found[1]
 
 
 def test_test_metrics_are_those_of_the_chosen_epoch(tmp_path: Path) -> None:
     given = work(tmp_path, confirm=True)
     finish(TrialRunner(given))
     (folder,) = folders(given)
-    assert folder.end is not None
-    chosen = folder.end["best_epoch"]
-    values = [row["validation"]["worst_group_accuracy"] for row in folder.rows()]
+    chosen = confirmation_of(folder).epoch
+    values = [row["validation"]["worst_group_accuracy"] for row in folder.read_rows()]
     assert values[chosen - 1] == max(values)
-    key = resolve_method(methods.load("erm"), datasets.load("colored_digits")).make_key(
-        {"epochs": 3}, 0, detect()
-    )
+    key = make_key(methods.load("erm"), datasets.load("colored_digits"), {"epochs": 3}, 0, detect())
     run = Run(key, datasets.load("colored_digits"))
     for _ in range(chosen):
         run.train_epoch()
-    assert run.evaluate("test").metrics() == folder.end["test"]
+    assert run.evaluate("test").metrics() == confirmation_of(folder).test
 
 
 def test_search_trials_never_read_the_test_split(
@@ -207,10 +203,10 @@ def test_audit_lies_in_a_file_of_its_own(tmp_path: Path) -> None:
     given = work(tmp_path, audit=True, rule="oracle_test_worst_group_accuracy")
     steps = finish(TrialRunner(given))
     (folder,) = folders(given)
-    assert len(folder.audit()) == 3
-    assert "test" not in folder.rows()[0]
+    assert len(folder.read_audit()) == 3
+    assert "test" not in folder.read_rows()[0]
     scores = [step.score.value for step in steps if step.score]
-    assert scores == [metrics["worst_group_accuracy"] for metrics in folder.audit()]
+    assert scores == [metrics["worst_group_accuracy"] for metrics in folder.read_audit()]
 
 
 def test_several_seeds_are_averaged_and_each_is_its_own_run(tmp_path: Path) -> None:
@@ -218,7 +214,7 @@ def test_several_seeds_are_averaged_and_each_is_its_own_run(tmp_path: Path) -> N
     steps = finish(TrialRunner(both))
     alone = work(tmp_path / "alone", seeds=(1001,))
     finish(TrialRunner(alone))
-    assert numbers(folders(both)[1].rows()) == numbers(folders(alone)[0].rows())
+    assert numbers(folders(both)[1].read_rows()) == numbers(folders(alone)[0].read_rows())
     for step in steps:
         values = [row["validation"]["worst_group_accuracy"] for row in step.rows]
         assert step.score is not None
@@ -232,7 +228,7 @@ def test_patience_counts_eligible_epochs_without_a_better_value(tmp_path: Path) 
     assert steps[-1].status == "stopped_early"
     assert max(values[:-2]) >= max(values[-2:])
     assert len(steps) < 30
-    assert folders(given)[0].end is not None
+    assert folders(given)[0].read_end() is not None
 
 
 def test_infinite_loss_ends_the_configuration_with_its_reason(tmp_path: Path) -> None:
@@ -241,8 +237,7 @@ def test_infinite_loss_ends_the_configuration_with_its_reason(tmp_path: Path) ->
     assert step.status == "failed"
     assert "loss not finite in epoch" in step.reason
     (folder,) = folders(given)
-    assert folder.end is not None
-    assert folder.end["reason"] == step.reason
+    assert end_of(folder).reason == step.reason
 
 
 def test_work_and_report_pass_as_json(tmp_path: Path) -> None:
@@ -259,11 +254,12 @@ def test_predictions_and_weights_are_kept(tmp_path: Path) -> None:
     given = work(tmp_path, confirm=True, keep_model=True)
     finish(TrialRunner(given))
     (folder,) = folders(given)
-    table = pd.read_parquet(folder.path / "predictions.parquet")
-    assert folder.end is not None
+    table = pd.read_parquet(folder_of(folder) / "predictions.parquet")
+    result = confirmation_of(folder)
+    metrics = {"validation": result.validation, "test": result.test}
     for split in ("validation", "test"):
         part = table[table["split"] == split]
         by_group = (part.prediction == part.y).groupby(part.group).mean()
-        assert by_group.min() == folder.end[split]["worst_group_accuracy"]
-    weights = load_file(folder.path / "model.safetensors")
+        assert by_group.min() == metrics[split]["worst_group_accuracy"]
+    weights = load_file(folder_of(folder) / "model.safetensors")
     assert set(weights) >= {"head.weight", "head.bias"}

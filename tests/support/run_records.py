@@ -1,0 +1,34 @@
+"""Records of runs as tests need them."""
+
+from pathlib import Path
+
+from common.hyperparameters import Scalar
+from core.environment import detect
+from core.recipe.trial_key import TrialKey
+from tuning.records.run_data import Confirmation, RunDescription, RunEnd
+from tuning.records.run_record import RunRecord
+
+
+def describe_run(number: int, phase: str = "search", **hyperparameters: Scalar) -> RunDescription:
+    """Return a description with a key that no run trains."""
+    key = TrialKey("d", "1", {}, {}, number, detect(False))
+    return RunDescription(phase, number, hyperparameters, hyperparameters, key)
+
+
+def folder_of(run: RunRecord) -> Path:
+    """Return the folder of a run whose records are local."""
+    return Path(str(run.storage))
+
+
+def end_of(run: RunRecord) -> RunEnd:
+    """Return how a run ended; it must have."""
+    end = run.read_end()
+    assert end is not None
+    return end
+
+
+def confirmation_of(run: RunRecord) -> Confirmation:
+    """Return the result of a confirmation seed; it must have one."""
+    confirmation = end_of(run).confirmation
+    assert confirmation is not None
+    return confirmation

@@ -1,0 +1,127 @@
+"""The records of one method on one data set: ``<storage>/<dataset>/<method>``.
+
+Files::
+
+    study.json     the definition of the study, which a resumed study must share
+    export.json    what exports need beyond the runs
+    probe.json     the GPU share of --gpus-per-trial auto, with the measurements behind it
+    runs/<digest>  the record of each training run
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from common.errors import UserError
+from core.training.profiling import Usage
+from tuning.records.json_files import read_stored_object, write_stored_json
+from tuning.records.open_storage import open_storage
+from tuning.records.run_record import RunRecord
+from tuning.records.storage import Storage, storage_errors
+from tuning.records.version import RECORD_VERSION, check_record_version
+
+
+@dataclass(frozen=True)
+class GpuProbe:
+    """The content of ``probe.json``: what a method's runs take of a GPU.
+
+    Args:
+        share: The share of a GPU for a trial.
+        usage: The measurements.
+    """
+
+    share: float
+    usage: Usage
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the content of ``probe.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self | None:
+        """Return the probe that :meth:`as_dict` encoded; None for anything else."""
+        try:
+            return cls(float(data["share"]), Usage(**data["usage"]))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+class MethodRecords:
+    """The records of one method on one data set.
+
+    Args:
+        location: Their storage, or the path or URL of it; the folder need not exist yet.
+    """
+
+    def __init__(self, location: Storage | Path | str) -> None:
+        self.storage = location if isinstance(location, Storage) else open_storage(location)
+
+    @property
+    def name(self) -> str:
+        """The name of the method."""
+        return self.storage.name
+
+    def read_definition(self) -> dict[str, Any] | None:
+        """Return the definition of the study; None where it is missing or damaged.
+
+        Raises:
+            UserError: If another version of the project wrote it.
+        """
+        found = read_stored_object(self.storage, "study.json")
+        if found is None or not {"dataset", "search"} <= set(found):
+            return None
+        check_record_version(found, str(self.storage / "study.json"))
+        del found["record_version"]
+        return found
+
+    def write_definition(self, definition: Mapping[str, Any]) -> None:
+        """Write the definition of the study."""
+        data = {"record_version": RECORD_VERSION, **definition}
+        write_stored_json(self.storage, "study.json", data)
+
+    def check_readable(self) -> None:
+        """Refuse records whose study cannot be identified.
+
+        Raises:
+            UserError: If there are runs without a definition, or if another version of the project
+                wrote the records.
+        """
+        if self.read_definition() is None and self.list_runs():
+            raise UserError(
+                f"'{self.storage / 'study.json'}' is missing or damaged, so the study of its runs "
+                "is unknown: choose another --results folder"
+            )
+
+    def read_probe(self) -> GpuProbe | None:
+        """Return the GPU probe; None where it is missing or damaged."""
+        found = read_stored_object(self.storage, "probe.json")
+        return None if found is None else GpuProbe.from_dict(found)
+
+    def write_probe(self, probe: GpuProbe) -> None:
+        """Write the GPU probe."""
+        write_stored_json(self.storage, "probe.json", probe.as_dict())
+
+    def open_run(self, digest: str) -> RunRecord:
+        """Return the record of the run with this key, which need not exist yet."""
+        return RunRecord(self.storage / "runs" / digest)
+
+    def list_runs(self) -> list[RunRecord]:
+        """Return the records of all runs with a readable description, sorted by name.
+
+        Raises:
+            UserError: If another version of the project wrote one of them.
+        """
+        runs = self.storage / "runs"
+        with storage_errors(runs):
+            found = [RunRecord(runs / name) for name in runs.list_names()]
+        return [run for run in found if run.read_description() is not None]
+
+
+def describe_differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each entry in which a study's definition differs from the command."""
+    return [
+        f"{name}: the study has {stored.get(name)!r}, this command asks for {asked.get(name)!r}"
+        for name in sorted({*stored, *asked})
+        if stored.get(name) != asked.get(name)
+    ]

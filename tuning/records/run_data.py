@@ -1,0 +1,105 @@
+"""The typed content of a training run's JSON files, with one encoder and decoder each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from common.hyperparameters import Hyperparameters
+from core.recipe.trial_key import TrialKey
+from tuning.records.version import RECORD_VERSION
+
+Row = dict[str, Any]  # an epoch, as rows.json and end.json hold it
+Metrics = Mapping[str, Any]  # of one split, as the benchmark reports them
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """The content of ``run.json``: a run's key and its role in the study.
+
+    Args:
+        phase: ``search`` or ``confirm``.
+        number: Number of the trial, or the confirmation seed.
+        hyperparameters: Values that the searcher proposed.
+        effective: Values of all active hyperparameters, and of the settings that the command fixes.
+        key: The key of the run.
+        commit: Commit of the code that started the run; None outside a checkout.
+    """
+
+    phase: str
+    number: int
+    hyperparameters: Hyperparameters
+    effective: Hyperparameters
+    key: TrialKey
+    commit: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the content of ``run.json``."""
+        return {"record_version": RECORD_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self | None:
+        """Return the description that :meth:`as_dict` encoded; None for anything else."""
+        fields = {name: value for name, value in data.items() if name != "record_version"}
+        try:
+            return cls(**{**fields, "key": TrialKey.from_dict(fields["key"])})
+        except (KeyError, TypeError):
+            return None
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The result of a confirmation seed.
+
+    Args:
+        epoch: The epoch that the selection rule chose.
+        value: The metric of the rule at that epoch.
+        validation: Metrics of the validation split at that epoch.
+        test: Metrics of the test split at that epoch.
+    """
+
+    epoch: int
+    value: float | None
+    validation: Metrics
+    test: Metrics
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """The content of ``end.json``: how a run ended.
+
+    Args:
+        status: ``completed``, ``stopped_early``, ``pruned`` or ``failed``.
+        reason: Why it failed; for a run that succeeded on a whole GPU, why it did not fit into a
+            share.
+        rows: All epochs.
+        host: Host of the process that trained the last epoch; empty if that process crashed.
+        process: Number of that process.
+        retried_whole_gpu: Whether the run took a whole GPU after a share was too small.
+        confirmation: The result, of a confirmation seed that succeeded.
+    """
+
+    status: str
+    reason: str
+    rows: Sequence[Row]
+    host: str = ""
+    process: int = 0
+    retried_whole_gpu: bool = False
+    confirmation: Confirmation | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the content of ``end.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self | None:
+        """Return the end that :meth:`as_dict` encoded; None for anything else."""
+        try:
+            given = data["confirmation"]
+            return cls(**{**data, "confirmation": None if given is None else Confirmation(**given)})
+        except (KeyError, TypeError):
+            return None
+
+
+def describe_whole_gpu_retry(oom_reason: str) -> str:
+    """Return the reason of a run that succeeded on a whole GPU after a share was too small."""
+    return f"ran again on a whole GPU after {oom_reason}"
