@@ -1,101 +1,95 @@
 """The figure of :mod:`core.toy`: a panel per weighting, with its paths over the landscape."""
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from core.toy.descent import STARTS, Descent, losses, pareto_front
+from common.files import atomic_write
+from core.toy.descent import Descent
+from core.toy.landscape import STARTS, compute_losses, compute_pareto_front
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-COLUMNS = 5  # at most
-EXTENT = 10.5  # of both axes
-COLOURS, FRONT, STUCK = "plasma", "#00a05a", "#d62728"
-DRAWN = 1500  # points of a path
+MAX_COLUMNS = 5
+AXIS_LIMIT = 10.5
+PATH_COLORMAP, FRONT_COLOR, STUCK_COLOR = "plasma", "#00a05a", "#d62728"
+MAX_PATH_POINTS = 1500
 
 
-def draw(descents: Sequence[Descent], out: Path) -> None:
+def draw_figure(descents: Sequence[Descent], out: Path) -> None:
     """Draw all paths into one file, which is written whole or not at all.
 
     Args:
-        descents: What the weightings did.
-        out: The file, whose ending says the format.
+        descents: The paths of each weighting.
+        out: The file, whose ending gives the format.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    columns = min(COLUMNS, len(descents))
+    columns = min(MAX_COLUMNS, len(descents))
     rows = math.ceil(len(descents) / columns)
     figure = Figure(figsize=(2.6 * columns + 0.6, 2.75 * rows + 0.9), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for place, panel in enumerate(grid.flat):
-        if place < len(descents):
-            _panel(panel, descents[place])
+    for number, panel in enumerate(grid.flat):
+        if number < len(descents):
+            _draw_panel(panel, descents[number])
             # The last panel of a column shows the axis: the row below may be incomplete.
-            panel.xaxis.set_tick_params(labelbottom=place + columns >= len(descents))
+            panel.xaxis.set_tick_params(labelbottom=number + columns >= len(descents))
         else:
             panel.set_visible(False)
     figure.supxlabel("$x_1$")
     figure.supylabel("$x_2$")
-    _explain(figure, grid)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    figure.savefig(temporary, format=out.suffix[1:], dpi=140)
-    temporary.replace(out)
+    _add_legend(figure, grid)
+    with atomic_write(out) as temporary:
+        figure.savefig(temporary, format=out.suffix[1:], dpi=140)
 
 
-def _panel(panel: "Axes", found: Descent) -> None:
+def _draw_panel(panel: Axes, descent: Descent) -> None:
     """Draw one weighting: contours of the losses' sum, the front, and each path by progress."""
-    from matplotlib.collections import LineCollection
-
-    axis = np.linspace(-EXTENT, EXTENT, 220)
+    axis = np.linspace(-AXIS_LIMIT, AXIS_LIMIT, 220)
     plane = torch.from_numpy(np.stack(np.meshgrid(axis, axis), axis=-1))
     # Both objectives on the second one's scale, as the landscape's authors draw them.
-    height = (losses(plane) * torch.tensor([10.0, 1.0])).mean(dim=-1).numpy()
+    height = (compute_losses(plane) * torch.tensor([10.0, 1.0])).mean(dim=-1).numpy()
     panel.contour(axis, axis, height, levels=18, colors="0.78", linewidths=0.6)
-    front = pareto_front()
-    panel.plot(*front.T, color=FRONT, linewidth=6, alpha=0.55, solid_capstyle="round", zorder=2)
-    for path, reached in zip(found.paths, found.reached, strict=True):
-        every = max(1, len(path) // DRAWN)
-        points = np.concatenate([path[::every], path[-1:]])
-        lines = LineCollection(
-            list(np.stack([points[:-1], points[1:]], axis=1)), cmap=COLOURS, linewidth=2, zorder=3
-        )
+    front = compute_pareto_front()
+    panel.plot(
+        *front.T, color=FRONT_COLOR, linewidth=6, alpha=0.55, solid_capstyle="round", zorder=2
+    )
+    for path, is_on_front in zip(descent.paths, descent.is_on_front, strict=True):
+        stride = max(1, len(path) // MAX_PATH_POINTS)
+        points = np.concatenate([path[::stride], path[-1:]])
+        segments = list(np.stack([points[:-1], points[1:]], axis=1))
+        lines = LineCollection(segments, cmap=PATH_COLORMAP, linewidth=2, zorder=3)
         lines.set_array(np.linspace(0, 1, len(points) - 1))
         panel.add_collection(lines)
         panel.plot(*path[0], marker="o", color="black", markersize=4, zorder=4)
-        if reached:
+        if is_on_front:
             panel.plot(*path[-1], marker="*", color="white", markeredgecolor="black",
                        markersize=9, zorder=5, clip_on=False)  # fmt: skip
         else:
-            panel.plot(*path[-1], marker="X", color=STUCK, markeredgecolor="white",
+            panel.plot(*path[-1], marker="X", color=STUCK_COLOR, markeredgecolor="white",
                        markersize=8, zorder=5)  # fmt: skip
-    panel.set(xlim=(-EXTENT, EXTENT), ylim=(-EXTENT, EXTENT), aspect="equal")
+    panel.set(xlim=(-AXIS_LIMIT, AXIS_LIMIT), ylim=(-AXIS_LIMIT, AXIS_LIMIT), aspect="equal")
     panel.set_xticks([-8, 0, 8])
     panel.set_yticks([-8, 0, 8])
     panel.tick_params(labelsize=8)
-    share = f"{found.reached.sum()}/{len(STARTS)}"
-    panel.set_title(f"{found.method}  {share}", fontsize=10)
+    reached = f"{descent.is_on_front.sum()}/{len(STARTS)}"
+    panel.set_title(f"{descent.method}  {reached}", fontsize=10)
 
 
-def _explain(figure: "Figure", grid: np.ndarray) -> None:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.lines import Line2D
-
+def _add_legend(figure: Figure, grid: np.ndarray) -> None:
     marks = [
         Line2D([], [], color="black", marker="o", linestyle="", markersize=4, label="start"),
         Line2D([], [], color="white", marker="*", linestyle="", markersize=9,
                markeredgecolor="black", label="end on the front"),
-        Line2D([], [], color=STUCK, marker="X", linestyle="", markersize=8,
+        Line2D([], [], color=STUCK_COLOR, marker="X", linestyle="", markersize=8,
                markeredgecolor="white", label="end elsewhere"),
-        Line2D([], [], color=FRONT, linewidth=6, alpha=0.55, label="Pareto front"),
+        Line2D([], [], color=FRONT_COLOR, linewidth=6, alpha=0.55, label="Pareto front"),
         Line2D([], [], color="0.78", linewidth=1, label="sum of the losses, equally scaled"),
     ]  # fmt: skip
     columns = 5 if grid.shape[1] > 3 else 2
@@ -103,6 +97,6 @@ def _explain(figure: "Figure", grid: np.ndarray) -> None:
         handles=marks, loc="outside upper center", ncols=columns, fontsize=9, frameon=False
     )
     bar = figure.colorbar(
-        ScalarMappable(cmap=COLOURS), ax=grid, shrink=0.6, aspect=30, pad=0.01, ticks=[0, 1]
+        ScalarMappable(cmap=PATH_COLORMAP), ax=grid, shrink=0.6, aspect=30, pad=0.01, ticks=[0, 1]
     )
     bar.ax.set_yticklabels(["first\nstep", "last\nstep"], fontsize=8)
