@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from core.weighting import alpha_fair
+from core.weighting import solve_alpha_fair
 
 Matrix = NDArray[np.float64]
 Solve = Callable[[], Matrix]
@@ -39,7 +39,7 @@ def matrices(tasks: int) -> list[Matrix]:
 
 def ours(gram: Matrix, alpha: float) -> Solve:
     tensor = torch.from_numpy(gram)
-    return lambda: alpha_fair(tensor, alpha).weights.numpy()
+    return lambda: solve_alpha_fair(tensor, alpha).weights.numpy()
 
 
 def published(gram: Matrix, alpha: float) -> Solve:

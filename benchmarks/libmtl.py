@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.step_networks import Problem
-from core.weighting import alpha_fair
+from core.weighting import solve_alpha_fair
 
 
 def gradient_step(problem: Problem, alpha: float, by_features: bool) -> Callable[[], str]:
@@ -35,7 +35,7 @@ def gradient_step(problem: Problem, alpha: float, by_features: bool) -> Callable
         def backward(self, losses: list[Tensor]) -> None:
             grads = self._get_grads(losses)
             rows = grads[1] if by_features else grads
-            weights = alpha_fair(rows @ rows.T, alpha).weights
+            weights = solve_alpha_fair(rows @ rows.T, alpha).weights
             if by_features:
                 self._backward_new_grads(weights, per_grads=grads[0])
             else:

@@ -29,8 +29,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.libmtl import gradient_step
 from benchmarks.step_networks import NETWORKS, Problem
-from core.weighting import alpha_fair, backward, load_weighting
-from core.weighting.gradients.task_gradients import gram_of
+from core.weighting import backward, load_weighting, solve_alpha_fair
+from core.weighting.gradients.task_gradients import compute_gram
 
 Way = Callable[[], str]
 ALPHA = 2.0
@@ -62,7 +62,7 @@ def _plain(problem: Problem) -> str:
     return ""
 
 
-def _ours(problem: Problem, gradients: str) -> Way:
+def _ours(problem: Problem, strategy: str) -> Way:
     weighting = load_weighting("fairgrad", alpha=ALPHA)
 
     def step() -> str:
@@ -73,9 +73,9 @@ def _ours(problem: Problem, gradients: str) -> Way:
             shared=problem.trunk.parameters(),
             heads=problem.heads.parameters(),
             features=features,
-            gradients=gradients,
+            strategy=strategy,
         )
-        return f"{done.way}, {done.products} products" if done.products else done.way
+        return f"{done.strategy}, {done.products} products" if done.products else done.strategy
 
     return step
 
@@ -88,7 +88,7 @@ def _published(problem: Problem) -> str:
         gradients = torch.autograd.grad(loss, shared, retain_graph=True)
         rows.append(torch.cat([g.flatten() for g in gradients]))
     matrix = torch.stack(rows)
-    weights = alpha_fair(gram_of(matrix), ALPHA).weights.to(matrix)
+    weights = solve_alpha_fair(compute_gram(matrix), ALPHA).weights.to(matrix)
     torch.stack(losses).sum().backward()  # for the heads; the shared gradients are overwritten
     pieces = (weights @ matrix).split([p.numel() for p in shared])
     for parameter, piece in zip(shared, pieces, strict=True):
@@ -101,7 +101,7 @@ def _weigher() -> Any:
 
     class Fair(bases._GramianWeighting):  # type: ignore[misc,name-defined]
         def forward(self, gramian: Tensor, /) -> Tensor:
-            return alpha_fair(gramian, ALPHA).weights
+            return solve_alpha_fair(gramian, ALPHA).weights
 
     return Fair()
 

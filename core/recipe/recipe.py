@@ -26,8 +26,7 @@ from core.objectives.base import Objective
 from core.registry import components
 from core.samplers import NEEDS_GROUPS, SAMPLERS
 from core.stages.base import Stage
-from core.weighting.base import GramWeighting, Weighting
-from core.weighting.methods.fairgrad import FairGrad
+from core.weighting.base import AlphaFairWeighting, GramWeighting, Weighting
 from datasets.benchmark import Benchmark
 
 PARTS = ("sampler", "objectives", "weighting", "stages")
@@ -103,11 +102,11 @@ def check_recipe(filled: Mapping[str, Any], benchmark: Benchmark, gradients: str
     Args:
         filled: The recipe with values.
         benchmark: The benchmark.
-        gradients: The way to the gradients.
+        gradients: The strategy by which task gradients are computed.
 
     Raises:
         ValueError: If a parameter makes no sense, a loss stands twice, a weight names no loss, no
-            stage is eligible for selection, or the weighting cannot take that way.
+            stage is eligible for selection, or the weighting cannot take that strategy.
     """
     names = [
         name for part in filled["objectives"] for name in build("objectives", part).names(benchmark)
@@ -118,7 +117,7 @@ def check_recipe(filled: Mapping[str, Any], benchmark: Benchmark, gradients: str
     weighting.setup(names)
     if gradients == "representation" and not isinstance(weighting, GramWeighting):
         raise ValueError("gradients=representation is for weightings by Gram matrix")
-    if gradients == "matrix_free" and not isinstance(weighting, FairGrad):
+    if gradients == "matrix_free" and not isinstance(weighting, AlphaFairWeighting):
         raise ValueError("gradients=matrix_free is for the weightings fairgrad and nashmtl")
     if not any(build("stages", part).eligible for part in filled["stages"]):
         raise ValueError("no stage is eligible for selection")

@@ -111,16 +111,19 @@ class Trainer:
             losses = torch.cat([value.reshape(-1) for value in values])
             run.weighting.compute_objective(run.weighting.transform_losses(losses)).backward()
         else:
-            backward(
-                values,
-                run.weighting,
-                shared=self.shared,
-                heads=self.heads,
-                features=self._features,
-                present=self._present(rows),
-                gradients=str(run.key.settings["gradients"]),
-                weighted_heads=bool(run.key.settings["weighted_heads"]),
-            )
+            try:
+                backward(
+                    values,
+                    run.weighting,
+                    shared=self.shared,
+                    heads=self.heads,
+                    features=self._features,
+                    present=self._present(rows),
+                    strategy=str(run.key.settings["gradients"]),
+                    weighted_heads=bool(run.key.settings["weighted_heads"]),
+                )
+            except (ValueError, TypeError) as error:
+                raise UserError(str(error)) from error
         return detached, counts
 
     def _in_parts(self, batch: Batch) -> tuple[Tensor, Tensor]:

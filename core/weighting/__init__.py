@@ -1,27 +1,39 @@
-"""Weightings: how several losses become one step. One per file, found by its name."""
+"""Weightings: how several losses become one training step.
+
+:func:`load_weighting` makes a weighting by its name, a file of ``core/weighting/methods/``, and
+:func:`backward` takes the place of ``loss.backward()``. Errors are :class:`ValueError` and
+:class:`TypeError`.
+"""
 
 import inspect
 from typing import Any
 
-from common.errors import UserError, unknown_name_message
+from common.errors import unknown_name_message
 from core.registry import components
-from core.weighting.base import GradientWeighting, GramWeighting, LossWeighting, Weighting
-from core.weighting.gradients import Step, backward
-from core.weighting.solvers.alpha_fair import AlphaFairSolution, alpha_fair
-from core.weighting.solvers.alpha_fair_device import DeviceSolution, alpha_fair_on_device
+from core.weighting.base import (
+    AlphaFairWeighting,
+    GradientWeighting,
+    GramWeighting,
+    LossWeighting,
+    Weighting,
+)
+from core.weighting.gradients import BackwardResult, backward
+from core.weighting.solvers.alpha_fair import AlphaFairSolution, solve_alpha_fair
+from core.weighting.solvers.alpha_fair_device import DeviceSolution, solve_alpha_fair_on_device
 
 __all__ = [
     "AlphaFairSolution",
+    "AlphaFairWeighting",
+    "BackwardResult",
     "DeviceSolution",
     "GradientWeighting",
     "GramWeighting",
     "LossWeighting",
-    "Step",
     "Weighting",
-    "alpha_fair",
-    "alpha_fair_on_device",
     "backward",
     "load_weighting",
+    "solve_alpha_fair",
+    "solve_alpha_fair_on_device",
 ]
 
 
@@ -29,22 +41,22 @@ def load_weighting(name: str, **parameters: Any) -> Weighting:
     """Return the weighting of that name.
 
     Args:
-        name: A file of this folder, such as ``dro``.
+        name: A file of ``core/weighting/methods/``, such as ``dro``.
         parameters: Its parameters, as its class documents them.
 
     Raises:
-        UserError: If there is no such weighting, or it has no such parameter or of another type.
-        ValueError: If a parameter has a value that it cannot have.
+        TypeError: If it has no such parameter, or one of another type.
+        ValueError: If there is no such weighting, or a parameter is out of its range.
     """
     known = components("core.weighting.methods", Weighting)
     if name not in known:
-        raise UserError(unknown_name_message("weighting", name, known))
-    own = inspect.signature(known[name]).parameters
-    for given in parameters:
-        if given not in own:
-            raise UserError(unknown_name_message(f"parameter of {name}", given, own))
+        raise ValueError(unknown_name_message("weighting", name, known))
+    accepted = inspect.signature(known[name]).parameters
+    for parameter in parameters:
+        if parameter not in accepted:
+            raise TypeError(unknown_name_message(f"parameter of {name}", parameter, accepted))
     try:
-        found: Weighting = known[name](**parameters)
+        weighting: Weighting = known[name](**parameters)
     except TypeError as error:
-        raise UserError(f"{name} with {parameters}: {error}") from None
-    return found
+        raise TypeError(f"{name} with {parameters}: {error}") from None
+    return weighting

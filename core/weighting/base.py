@@ -1,91 +1,109 @@
-"""What every weighting is, and the three families by what they need to know.
+"""Base classes of weightings: one family for each input that a weighting needs.
 
-A weighting that needs less costs less: the losses are there anyway; the Gram matrix of the tasks'
-gradients can be had without ever holding the gradients; all gradients take K times the memory of
+A weighting that needs less costs less: the losses are there anyway; the Gram matrix of the task
+gradients can be computed without holding the gradients; all gradients take K times the memory of
 one. So each weighting derives from the first of :class:`LossWeighting`, :class:`GramWeighting` and
-:class:`GradientWeighting` that suffices, and the engine works by the class.
+:class:`GradientWeighting` that suffices, and :func:`core.weighting.backward` works by the class.
+:class:`AlphaFairWeighting` is the family of Gram weightings whose weights it can also find without
+the Gram matrix.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.weighting.loss_transforms import alpha_fair_loss, fairness
-from core.weighting.solvers.gram import check
+from core.weighting.loss_transforms import compute_alpha_fair_loss, parse_loss_alpha
+from core.weighting.search_history import SearchHistory
+from core.weighting.solvers.alpha_fair import SOLVED, solve_alpha_fair
+from core.weighting.solvers.alpha_fair_device import solve_alpha_fair_on_device
+from core.weighting.solvers.gram import check_gram
 
 
 class Weighting(nn.Module, ABC):
     """Turns a vector of losses into one training step.
 
-    A module, so that what it learns is in :meth:`parameters`, which the optimiser is given, and
-    what it remembers is in :meth:`state_dict`, which checkpoints carry.
+    A module, so that learned weights are in :meth:`parameters`, which the optimiser is given, and
+    the rest of its state is in :meth:`state_dict`, which checkpoints carry.
 
     Args:
-        losses: What becomes of the losses before everything else: ``"plain"``, ``"log"``, or the
-            alpha of alpha-fair losses (:mod:`core.weighting.loss_transforms`). In YAML, for
+        losses: The transform of the losses before everything else: ``"plain"`` for none, ``"log"``,
+            or the alpha of alpha-fair losses (:mod:`core.weighting.loss_transforms`). In YAML, for
             instance, ``{fairgrad: {alpha: 2, losses: log}}``.
+
+    Raises:
+        ValueError: If ``losses`` is none of these.
     """
 
     needs_losses_after_step: ClassVar[bool] = False  # whether after_step does anything
-    lr: float | None = None  # learning rate of what it learns; None takes the model's
-    # What holds for any losses or gradients, and is tested for every weighting that claims it:
+    lr: float | None = None  # learning rate of its parameters; None for the model's
+    # Properties that hold for any losses or gradients, tested for every weighting that names them:
     # positive       no weight is negative
     # simplex        and they sum to 1
     # equivariant    reordering the tasks reorders the weights, or, where these are not unique,
-    #                leaves the direction
-    # scale_free     scaling all gradients alike leaves the direction's direction
+    #                keeps the direction
+    # scale_free     scaling all gradients alike keeps the direction's direction
     # conflict_free  the direction has no negative inner product with a gradient if one exists that
     #                has none
     properties: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, losses: float | str = "plain") -> None:
         super().__init__()
-        self.loss_alpha = fairness(losses)
+        self.loss_alpha = parse_loss_alpha(losses)
 
     @property
     @abstractmethod
     def required_input(self) -> str:
-        """What a step is made from: ``losses``, ``gram`` or ``gradients``; one per family."""
+        """Input that weights are made from: ``losses``, ``gram`` or ``gradients``."""
 
     def transform_losses(self, losses: Tensor) -> Tensor:
-        """Return the losses that take the place of the given ones, ``(k,)``, differentiable.
+        """Return the losses that replace the given ones, ``(k,)``, differentiable.
 
-        The engine calls it once a step, before weighing and before differentiating.
+        Called once a step, before weights are computed and gradients taken.
         """
-        return alpha_fair_loss(losses, self.loss_alpha)
+        return compute_alpha_fair_loss(losses, self.loss_alpha)
 
     def setup(self, names: Sequence[str]) -> None:
         """Prepare for losses with these names; called once, before the first step.
 
         Args:
-            names: The losses' names in their order.
+            names: The names of the losses, in their order.
 
         Raises:
             ValueError: If the parameters do not fit the losses.
         """
 
     def after_step(self, losses: Tensor) -> None:
-        """Look at the losses of the batch again after the optimiser's step."""
+        """Update the state from the losses of the same batch after the optimiser's step.
+
+        Args:
+            losses: The losses, ``(k,)``, transformed, without a gradient.
+        """
 
     def on_epoch_end(self) -> None:
-        """Take note that an epoch has ended."""
+        """Update the state at the end of an epoch."""
 
     def _setup_if_resized(self, state: Tensor, losses: int) -> None:
-        """Bind to so many losses if ``state``, with a row for each, is for another number."""
+        """Set up for unnamed losses if ``state``, with a row for each, has another number of them.
+
+        Args:
+            state: A buffer with a row per loss.
+            losses: The number of losses.
+        """
         if len(state) != losses:
             self.setup([f"loss{i}" for i in range(losses)])
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
-        # What is remembered may have got its shape and type in the first step: take the saved ones.
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        # Buffers may have got their shape and type in the first step: take those of the checkpoint.
         for name, buffer in list(self.named_buffers(recurse=False)):
             saved = state_dict.get(prefix + name)
             if saved is not None:
                 setattr(self, name, torch.zeros_like(saved, device=buffer.device))
-        super()._load_from_state_dict(state_dict, prefix, *others)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class LossWeighting(Weighting):
@@ -105,17 +123,21 @@ class LossWeighting(Weighting):
         """
 
     def compute_objective(self, losses: Tensor) -> Tensor:
-        """Return what the step descends, ``()``: the weighted sum of the losses, ``(k,)``."""
+        """Return the objective that the step descends, ``()``: the weighted sum of the losses.
+
+        Args:
+            losses: The losses, ``(k,)``, with a graph.
+        """
         return (self.compute_weights(losses.detach()) * losses).sum()
 
 
 class GramWeighting(Weighting):
-    """Needs the Gram matrix of the tasks' gradients: the step's direction stays in their span.
+    """Needs the Gram matrix of the task gradients: the direction stays in their span.
 
     Every Gram weighting returns finite weights for any matrix. Where its own equation has no
-    answer (gradients that are 0 or oppose each other exactly, NaN, Inf), the step is *flagged*:
-    :attr:`flagged_steps` counts it and the weights are those of :func:`equal_lengths`, or what the
-    weighting's own documentation says.
+    solution (gradients that are 0 or oppose each other exactly, NaN, Inf), :attr:`flagged_steps`
+    counts the step, and the weights are those of :func:`compute_equal_lengths`, or the replacement
+    that the weighting's own documentation names.
     """
 
     required_input = "gram"
@@ -126,9 +148,9 @@ class GramWeighting(Weighting):
         self.register_buffer("flagged_steps", torch.zeros((), dtype=torch.int64))
 
     def use_cached_weights(self) -> Tensor | None:
-        """Return weights that hold this step without a Gram matrix; None where it is needed.
+        """Return cached weights for this step, ``(k,)``; None where a Gram matrix is needed.
 
-        The engine asks once a step, before it computes the matrix.
+        Called once a step, before the matrix is computed.
         """
         return None
 
@@ -136,47 +158,99 @@ class GramWeighting(Weighting):
         """Return the weights of this step.
 
         Args:
-            gram: Inner products of the tasks' gradients, ``(k, k)``, symmetric, best in float64.
+            gram: Inner products of the task gradients, ``(k, k)``, symmetric, best in float64.
 
         Returns:
             Weights, ``(k,)``, of the gradients in the step's direction; always finite, without a
             gradient.
 
         Raises:
-            ValueError: If the matrix is not square or has no floating-point numbers.
+            TypeError: If the matrix is no tensor of floating-point numbers.
+            ValueError: If it is not square.
         """
-        check(gram)
+        check_gram(gram)
         gram = gram.detach()
-        on_host = gram.device.type == "cpu"  # elsewhere, to ask for a value would be to wait
-        finite = torch.isfinite(gram).all()
-        given = gram
-        if not (on_host and finite):
+        is_on_cpu = gram.device.type == "cpu"  # elsewhere, reading a value would wait
+        is_finite = torch.isfinite(gram).all()
+        solvable = gram
+        if not (is_on_cpu and is_finite):
             identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-            given = torch.where(finite, gram, identity)
-        with np.errstate(all="ignore"):  # what is not finite is caught below
-            found = self.solve_weights(given).to(gram.dtype)
-        usable = finite & torch.isfinite(found).all()
-        if on_host and usable:
+            solvable = torch.where(is_finite, gram, identity)
+        with np.errstate(all="ignore"):  # non-finite weights are replaced below
+            found = self.solve_weights(solvable).to(gram.dtype)
+        is_usable = is_finite & torch.isfinite(found).all()
+        if is_on_cpu and is_usable:
             return found
-        self._flag(~usable)
-        return torch.where(usable, found, equal_lengths(gram))
+        self._flag_step(~is_usable)
+        return torch.where(is_usable, found, compute_equal_lengths(gram))
 
     @abstractmethod
     def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``, for a finite matrix, ``(k, k)``; NaN where there are none.
 
-        May flag a step itself where it has a better replacement than :func:`equal_lengths`.
+        May flag the step itself where it has a better replacement than
+        :func:`compute_equal_lengths`.
         """
 
-    def _flag(self, when: Tensor | bool) -> None:
-        """Count the step if ``when`` holds, without asking the device."""
-        if isinstance(when, Tensor) and self.flagged_steps.device != when.device:
-            self.flagged_steps = self.flagged_steps.to(when.device)
-        self.flagged_steps += when
+    def _flag_step(self, condition: Tensor | bool) -> None:
+        """Count the step if the condition holds, without waiting for the device."""
+        if isinstance(condition, Tensor) and self.flagged_steps.device != condition.device:
+            self.flagged_steps = self.flagged_steps.to(condition.device)
+        self.flagged_steps += condition
+
+
+class AlphaFairWeighting(GramWeighting):
+    r"""Solves the equation of alpha-fair weights, ``G w = w^(-1/alpha)`` with ``w > 0``.
+
+    :func:`core.weighting.backward` can find its weights from products with ``G`` too, without the
+    matrix: it needs :attr:`alpha`, :meth:`set_weights` and :attr:`search_history`.
+
+    Flagged steps have the solver's replacement (:class:`core.weighting.AlphaFairSolution`): the
+    solution for the gradients that are not 0, otherwise the sum of unit gradients, scaled.
+
+    Args:
+        alpha: The fairness, above 0.
+        losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
+
+    Raises:
+        ValueError: If ``alpha`` is not above 0.
+    """
+
+    properties = frozenset({"positive", "equivariant", "scale_free", "conflict_free"})
+
+    def __init__(self, alpha: float, losses: float | str = "plain") -> None:
+        super().__init__(losses)
+        if not 0 < alpha < math.inf:
+            raise ValueError(f"alpha is {alpha}, expected a number above 0")
+        self.alpha = alpha
+        self.search_history = SearchHistory()
+
+    def set_weights(self, weights: Tensor) -> None:
+        """Take weights, ``(k,)``, that were found without :meth:`solve_weights`."""
+
+    def solve_weights(self, gram: Tensor) -> Tensor:
+        """Return the weights, ``(k,)``."""
+        # A CUDA graph cannot wait for the CPU. Elsewhere a copy of K x K numbers there and back is
+        # quicker than the couple of thousand small kernels that stay on the device.
+        if gram.is_cuda and torch.cuda.is_current_stream_capturing():
+            on_device = solve_alpha_fair_on_device(gram, self.alpha)
+            self._flag_step(on_device.status > 0)
+            return on_device.weights
+        solution = solve_alpha_fair(gram, self.alpha)
+        self._flag_step(solution.status != SOLVED)
+        return solution.weights
+
+    def get_extra_state(self) -> dict[str, int]:
+        """Return the history that the choice of the strategy depends on."""
+        return self.search_history.to_dict()
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        """Restore the state that :meth:`get_extra_state` returned."""
+        self.search_history = SearchHistory.from_dict(state)
 
 
 class GradientWeighting(Weighting):
-    """Needs the gradients themselves."""
+    """Needs the task gradients themselves."""
 
     required_input = "gradients"
 
@@ -185,18 +259,21 @@ class GradientWeighting(Weighting):
         """Return the step's direction, ``(p,)``.
 
         Args:
-            gradients: The tasks' gradients, ``(k, p)``.
-            present: Which tasks they are of, ``(tasks,)`` bool on the host, True k times; None
+            gradients: The gradients of the present tasks, ``(k, p)``.
+            present: Mask of the present tasks, ``(tasks,)`` bool on the CPU, True k times; None
                 where all are.
         """
 
 
-def equal_lengths(gram: Tensor) -> Tensor:
+def compute_equal_lengths(gram: Tensor) -> Tensor:
     """Return weights under which all gradients are equally long, ``(k,)``, positive with sum 1.
 
-    What a step falls back to: the sum of the unit gradients, which is 0 where two gradients oppose
-    each other exactly and favours no task elsewhere. A gradient that is 0 or not finite gets the
-    mean weight of the others; where all are, the weights are equal.
+    The replacement for flagged steps: the sum of the unit gradients, which is 0 where two gradients
+    oppose each other exactly and favours no task elsewhere. A gradient that is 0 or not finite gets
+    the mean weight of the others; where all are, the weights are equal.
+
+    Args:
+        gram: Inner products of the gradients, ``(k, k)``.
     """
     norms = gram.diagonal().sqrt()
     usable = torch.isfinite(norms) & (norms > 0)

@@ -1,14 +1,15 @@
-"""What a weighting's losses are before they are weighed: plain, logarithms, or alpha-fair."""
+"""Transforms of the losses before weighting: none, logarithms, or alpha-fair losses."""
 
 import math
 
 import torch
 from torch import Tensor
 
-FLOOR = 1e-8  # losses up to this count as reached: the published code adds it inside its logarithms
+# Losses up to this count as 0: the published code adds it inside its logarithms.
+MIN_LOSS = 1e-8
 
 
-def fairness(losses: float | str) -> float:
+def parse_loss_alpha(losses: float | str) -> float:
     """Return the alpha of the ``losses`` parameter that weightings share.
 
     Args:
@@ -24,7 +25,7 @@ def fairness(losses: float | str) -> float:
     return float(losses)
 
 
-def alpha_fair_loss(losses: Tensor, alpha: float) -> Tensor:
+def compute_alpha_fair_loss(losses: Tensor, alpha: float) -> Tensor:
     """Return alpha-fair losses, ``L^(1 - alpha) / (1 - alpha)``, at alpha = 1 ``log L``.
 
     Their gradients are ``L^-alpha`` times those of the losses: alpha = 0 leaves the losses as they
@@ -42,5 +43,5 @@ def alpha_fair_loss(losses: Tensor, alpha: float) -> Tensor:
     """
     if alpha == 0:
         return losses
-    held = torch.where(losses.abs() <= FLOOR, FLOOR, losses)
-    return held.log() if alpha == 1 else held.pow(1 - alpha) / (1 - alpha)
+    clamped = torch.where(losses.abs() <= MIN_LOSS, MIN_LOSS, losses)
+    return clamped.log() if alpha == 1 else clamped.pow(1 - alpha) / (1 - alpha)

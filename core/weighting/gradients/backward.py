@@ -1,34 +1,24 @@
-"""One training step's gradients: ``core.weighting.backward``."""
+"""One training step's gradients: :func:`core.weighting.backward`."""
 
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from common.errors import UserError, unknown_name_message
-from core.weighting.base import GramWeighting, LossWeighting, Weighting
+from common.errors import unknown_name_message
+from core.weighting.base import AlphaFairWeighting, GramWeighting, LossWeighting, Weighting
+from core.weighting.gradients.accumulation import list_trainable
+from core.weighting.gradients.head_gradients import HeadGradients
 from core.weighting.gradients.losses import Losses
-from core.weighting.gradients.low_rank import cost_of_pass
-from core.weighting.gradients.shared_features import Features
-from core.weighting.gradients.strategies import (
-    Problem,
-    Step,
-    exact,
-    matrix_free,
-    plain,
-    representation,
-    standing,
-)
-from core.weighting.gradients.task_gradients import Flat, Heads
-from core.weighting.methods.fairgrad import FairGrad
+from core.weighting.gradients.low_rank import estimate_pass_cost
+from core.weighting.gradients.shared_features import SharedFeatures
+from core.weighting.gradients.strategies.exact import backward_exact
+from core.weighting.gradients.strategies.matrix_free import backward_matrix_free
+from core.weighting.gradients.strategies.representation import backward_representation
+from core.weighting.gradients.strategies.scalarised import apply_cached_weights, descend_objective
+from core.weighting.gradients.strategies.step import BackwardResult, StepInputs
 
-WAYS = ("exact", "matrix_free", "representation", "auto")
-
-# Passes through the trunk that a product with the Gram matrix costs, and steps after which "auto"
-# looks again whether matrix-free has become cheaper. No clock decides, so that a run that is
-# repeated or goes on from a checkpoint takes the same steps.
-PRODUCT, LOOK_AGAIN = 2.2, 100
-FEWEST = 3  # products of the easiest searches
+STRATEGIES = ("exact", "matrix_free", "representation", "auto")
 
 
 def backward(
@@ -39,110 +29,127 @@ def backward(
     heads: Iterable[Tensor] = (),
     features: Tensor | Sequence[Tensor] | None = None,
     present: Tensor | None = None,
-    gradients: str = "exact",
+    strategy: str = "exact",
     weighted_heads: bool = False,
-) -> Step:
+) -> BackwardResult:
     """Accumulate one step's gradients in ``.grad``, as ``Tensor.backward`` would; frees the graph.
 
-    Frozen parameters and those that no loss depends on are left as they are. Clip gradients after
-    it. Hooks on tensors run once per pass; those of ``DistributedDataParallel`` do not run.
+    Frozen parameters and those that no loss depends on keep their ``.grad``. Clip gradients after
+    the call. Hooks on tensors run once per pass; those of ``DistributedDataParallel`` do not run.
 
     Args:
-        losses: The losses, ``(k,)``, or a sequence of them, with a graph, before the weighting's
-            own ``transform_losses``. Scalars, in a sequence or stacked, cost least.
-        weighting: Any weighting. A loss weighting takes one plain backward pass of its objective,
-            in which every parameter takes part, the weighting's own too: ``heads`` are weighted,
-            and the arguments after it do not matter.
+        losses: The losses, ``(k,)``, or a sequence of tensors with ``k`` entries in all, with a
+            graph, before the weighting's own ``transform_losses``. Scalars, in a sequence or
+            stacked, cost least.
+        weighting: Any weighting. A loss weighting takes one backward pass of its objective, in
+            which every parameter takes part, the weighting's own too: ``heads`` are weighted, and
+            the arguments after it are ignored.
         shared: The parameters whose gradients are combined.
         heads: The other parameters, of one or several losses. They get the sum of the losses'
             gradients.
-        features: The tensors between shared parameters and heads: all that the losses know of the
-            shared parameters.
-        present: Which losses have examples in this batch, ``(k,)`` bool, best on the host. Others
-            take no part: they are left out of the Gram matrix and weigh 0.
-        gradients: Which way the tasks' gradients are had (see ``docs/weighting.md``).
+        features: The tensors between shared parameters and heads, through which alone the losses
+            depend on the shared parameters.
+        present: Mask of the losses that have examples in this batch, ``(k,)`` bool, cheapest on the
+            CPU. Others are left out of the Gram matrix and have weight 0.
+        strategy: How the task gradients are computed (see ``docs/weighting.md``): ``exact`` (K
+            passes through the trunk), ``matrix_free`` (products with the Gram matrix, for
+            alpha-fair weightings), ``auto`` (the cheaper of these), or ``representation`` (an
+            approximation by the gradients of the features, for Gram weightings).
         weighted_heads: Whether the heads' gradients are weighted too, as in the published code of
             mgda, imtl and nashmtl; in that of pcgrad, graddrop, cagrad and fairgrad they are not.
             Gradient weightings have no weights for it.
 
+    Returns:
+        The weights, the Gram matrix, and the strategy that was taken.
+
     Raises:
-        UserError: If the arguments do not fit each other.
+        TypeError: If an argument is of another type, such as a module in place of its parameters.
+        ValueError: If the arguments do not fit each other, or the strategy is unknown.
     """
-    if gradients not in WAYS:
-        raise UserError(unknown_name_message("way to the gradients", str(gradients), WAYS))
+    if strategy not in STRATEGIES:
+        raise ValueError(unknown_name_message("strategy", str(strategy), STRATEGIES))
     if not isinstance(weighting, Weighting):
-        raise UserError(f"weighting is {weighting!r}, expected the result of load_weighting")
-    given = Losses(losses, present)
+        raise TypeError(
+            f"weighting is {weighting!r}, expected the result of core.weighting.load_weighting"
+        )
+    parts = Losses(losses, present)
     if isinstance(weighting, LossWeighting):
-        return plain(given, weighting)
-    flat = Flat(shared)
-    if not any(parameter.numel() for parameter in flat.parameters):
-        raise UserError("no shared parameter requires a gradient: there is nothing to weigh")
-    own = Heads(heads, weighted_heads)
-    shared_ids = {id(parameter) for parameter in flat.parameters}
-    both = sum(id(parameter) in shared_ids for parameter in own.parameters)
-    if both:
-        raise UserError(f"{both} parameters are in shared and in heads, expected each in one")
-    problem = Problem(given, flat, own, None if features is None else Features(features))
-    given.transform(weighting.transform_losses)
-    if not given.present.any():
-        return Step(torch.zeros_like(given.values), None, "plain")
+        return descend_objective(parts, weighting)
+    inputs = _make_inputs(parts, shared, heads, features, weighted_heads)
+    parts.apply_transform(weighting.transform_losses)
+    if not parts.present.any():
+        return BackwardResult(torch.zeros_like(parts.values), None, "scalarised")
     if isinstance(weighting, GramWeighting):
         weights = weighting.use_cached_weights()
-        if weights is not None and len(weights) == len(given.values):
-            return standing(problem, weights)
-    way = _way(gradients, problem, weighting)
-    if way == "exact":
-        return exact(problem, weighting)
-    assert isinstance(weighting, GramWeighting)
-    if way == "representation":
-        return representation(problem, weighting)
-    assert isinstance(weighting, FairGrad)
-    return matrix_free(problem, weighting)
+        if weights is not None and len(weights) == len(parts.values):
+            return apply_cached_weights(inputs, weights)
+    taken = _choose_strategy(strategy, inputs, weighting)
+    if taken == "matrix_free":
+        assert isinstance(weighting, AlphaFairWeighting)
+        return backward_matrix_free(inputs, weighting)
+    if taken == "representation":
+        assert isinstance(weighting, GramWeighting)
+        return backward_representation(inputs, weighting)
+    return backward_exact(inputs, weighting)
 
 
-def _way(gradients: str, problem: Problem, weighting: Weighting) -> str:
+def _make_inputs(
+    losses: Losses,
+    shared: Iterable[Tensor],
+    heads: Iterable[Tensor],
+    features: Tensor | Sequence[Tensor] | None,
+    weighted_heads: bool,
+) -> StepInputs:
+    """Return the inputs of a step.
+
+    Raises:
+        TypeError: If parameters are of another type.
+        ValueError: If no shared parameter requires a gradient, or one is among the heads too.
+    """
+    trainable = list_trainable("shared", shared)
+    if not any(parameter.numel() for parameter in trainable):
+        raise ValueError("no shared parameter requires a gradient: there is nothing to weight")
+    head_gradients = HeadGradients(heads, weighted_heads)
+    shared_ids = {id(parameter) for parameter in trainable}
+    common = sum(id(parameter) in shared_ids for parameter in head_gradients.parameters)
+    if common:
+        raise ValueError(f"{common} parameters are in shared and in heads, expected each in one")
+    shared_features = None if features is None else SharedFeatures(features)
+    return StepInputs(losses, trainable, head_gradients, shared_features)
+
+
+def _choose_strategy(strategy: str, inputs: StepInputs, weighting: Weighting) -> str:
     """Return ``exact``, ``matrix_free`` or ``representation``.
 
     Raises:
-        UserError: If the way does not fit the problem or the weighting.
+        ValueError: If the strategy does not fit the inputs or the weighting.
     """
-    features = problem.features
-    if gradients == "exact":
+    if strategy == "exact":
         return "exact"
-    if gradients == "auto":
-        if features is None or not isinstance(weighting, FairGrad):
+    features = inputs.features
+    if strategy == "auto":
+        if features is None or not isinstance(weighting, AlphaFairWeighting):
             return "exact"
-        shared = problem.flat.parameters
-        if not features.separate(problem.losses, shared):
+        if not features.separate_losses(inputs.losses, inputs.shared):
             return "exact"
-        tasks = int(problem.losses.present.sum())
-        passes = tasks * cost_of_pass(features.nodes(), shared, tasks)
-        return "matrix_free" if _pays(weighting, passes) else "exact"
+        tasks = int(inputs.losses.present.sum())
+        passes = tasks * estimate_pass_cost(features.list_nodes(), inputs.shared, tasks)
+        return "matrix_free" if weighting.search_history.choose_search(passes) else "exact"
     if features is None:
-        raise UserError(f"gradients={gradients!r} needs features; without, take 'exact' or 'auto'")
-    if not isinstance(weighting, FairGrad) and gradients == "matrix_free":
-        raise UserError(
-            "gradients='matrix_free' solves the equation of alpha-fair weights: it works for "
-            "fairgrad, nashmtl; take 'exact'"
+        raise ValueError(
+            f"strategy={strategy!r} needs features; without features, use 'exact' or 'auto'"
+        )
+    if strategy == "matrix_free" and not isinstance(weighting, AlphaFairWeighting):
+        raise ValueError(
+            "strategy='matrix_free' solves the equation of alpha-fair weights: it works for "
+            "fairgrad and nashmtl; use 'exact'"
         )
     if not isinstance(weighting, GramWeighting):
-        raise UserError(f"gradients={gradients!r} is for weightings by Gram matrix; take 'exact'")
-    if not features.separate(problem.losses, problem.flat.parameters):
-        raise UserError(
-            f"gradients={gradients!r}: a loss depends on shared parameters by another way than the "
-            "features, one feature was made from another, or one has a hook; name all tensors that "
-            "are between shared parameters and heads, none of them twice, or take 'exact'"
+        raise ValueError(f"strategy={strategy!r} is for Gram weightings; use 'exact'")
+    if not features.separate_losses(inputs.losses, inputs.shared):
+        raise ValueError(
+            f"strategy={strategy!r}: a loss depends on shared parameters past the features, one "
+            "feature was made from another, or one has a hook; name all tensors that are between "
+            "shared parameters and heads, none of them made from another, or use 'exact'"
         )
-    return gradients
-
-
-def _pays(weighting: FairGrad, passes: float) -> bool:
-    """Return whether matrix-free costs less than so many passes, by the last such step."""
-    if passes > PRODUCT * max(weighting.products, FEWEST):
-        return True
-    weighting.waited += 1
-    if weighting.waited < LOOK_AGAIN or passes <= PRODUCT * FEWEST:
-        return False
-    weighting.waited = 0
-    return True
+    return strategy

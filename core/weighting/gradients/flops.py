@@ -1,33 +1,38 @@
-"""What the operations of a graph cost, without a clock: by it a repeated run decides alike."""
+"""FLOPs of the operations of a graph: a cost without a clock, the same in every repetition."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
-CONVOLUTION = "ConvolutionBackward0"
-PRODUCTS = frozenset({"AddmmBackward0", "MmBackward0", CONVOLUTION})
+from torch.autograd.graph import Node
+
+from core.weighting.gradients.autograd_graph import (
+    CONVOLUTION,
+    LAYERS,
+    get_convolution_arguments,
+    get_left_factor_shape,
+    get_output_shape,
+    get_weight_shape,
+)
 
 
-def saved_inputs(node: Any) -> Any:
-    """Return what a linear layer or a convolution saw, as the graph holds it: not unpacked."""
-    if node.name() == CONVOLUTION:
-        return node._raw_saved_input
-    return node._raw_saved_mat1 if node.name() == "AddmmBackward0" else node._raw_saved_self
+def count_multiplications(node: Node) -> float:
+    """Return the multiplications of a layer's forward pass; 0 for nodes that are no layers.
 
-
-def multiplications(node: Any) -> float:
-    """Return those of a linear layer or a convolution in a forward pass; 0 for anything else.
-
-    By shapes alone: to unpack a tensor of a part that is checkpointed would compute that again.
+    From shapes alone: unpacking a tensor of a checkpointed part would compute that part again.
     """
     name = node.name()
-    if name not in PRODUCTS:
+    if name not in LAYERS:
         return 0.0
-    outputs = math.prod(node._input_metadata[0].shape)
+    outputs = math.prod(get_output_shape(node))
     if name == CONVOLUTION:
-        source, place = node.next_functions[1]
-        weight = node._saved_weight.shape if source is None else source._input_metadata[place].shape
-        return float(outputs * math.prod(weight) / weight[int(node._saved_transposed)])
+        weight = get_weight_shape(node)
+        per_output = weight[int(get_convolution_arguments(node).is_transposed)]
+        return float(outputs * math.prod(weight) / per_output)
     if all(source is None for source, _ in node.next_functions[-2:]):
-        return 0.0  # only the bias takes a gradient, for a sum
-    inputs = node._saved_mat1_sym_sizes if name == "AddmmBackward0" else node._saved_self_sym_sizes
-    return float(outputs * inputs[1])
+        return 0.0  # only the bias takes a gradient, which is a sum
+    return float(outputs * get_left_factor_shape(node)[1])
+
+
+def sum_multiplications(nodes: Sequence[Node]) -> float:
+    """Return the multiplications of the layers among the nodes."""
+    return sum(map(count_multiplications, nodes))

@@ -1,107 +1,126 @@
-"""Derivatives of single operations along a direction, from what their graph nodes have saved.
+"""JVP rules of single operations, from the tensors that their graph nodes saved.
 
-A rule takes a node and the derivatives of its inputs, in the node's order, at least one of them not
-None (0), and returns that of its output.
+A rule takes a node and the derivatives of its inputs along one direction, in the node's order, at
+least one of them not None (which means 0), and returns the derivative of its output.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 
-Tangent = Tensor | None
-Rule = Callable[[Any, Sequence[Tangent]], Tensor]
+from core.weighting.gradients.autograd_graph import (
+    BIASED_PRODUCT,
+    CAST,
+    CONVOLUTION,
+    PRODUCT,
+    TRANSPOSE,
+    call_backward,
+    get_bias_scale,
+    get_convolution_arguments,
+    get_left_factor,
+    get_normalization_statistics,
+    get_output_shape,
+    get_pooling_indices,
+    get_product_scale,
+    get_right_factor,
+    get_saved_input,
+    get_saved_weight,
+)
+
+Derivative = Tensor | None
+Rule = Callable[[Node, Sequence[Derivative]], Tensor]
 
 
-def _convolution(node: Any, given: Sequence[Tangent]) -> Tensor:
-    inputs, weight, bias = given
-    kind = (
-        node._saved_stride,
-        node._saved_padding,
-        node._saved_dilation,
-        node._saved_transposed,
-        node._saved_output_padding,
-        node._saved_groups,
-    )
+def apply_backward(node: Node, gradient: Derivative) -> Tensor:
+    """Return the gradient of a node's first input from that of its first output."""
+    found = call_backward(node, gradient)
+    first: Tensor = found if isinstance(found, Tensor) else found[0]
+    return first
+
+
+def _differentiate_convolution(node: Node, derivatives: Sequence[Derivative]) -> Tensor:
+    inputs, weight, bias = derivatives
+    arguments = get_convolution_arguments(node)
     convolve = torch.ops.aten.convolution.default
-    parts: list[Tensor] = []
+    terms: list[Tensor] = []
     if weight is not None:
-        parts.append(convolve(node._saved_input, weight, bias, *kind))
+        terms.append(convolve(get_saved_input(node), weight, bias, *arguments))
     elif bias is not None:
-        parts.append(bias.reshape(-1, *[1] * (node._saved_weight.ndim - 2)))
+        terms.append(bias.reshape(-1, *[1] * (get_saved_weight(node).ndim - 2)))
     if inputs is not None:
-        parts.append(convolve(inputs, node._saved_weight, None, *kind))
-    return _total(parts, node)
+        terms.append(convolve(inputs, get_saved_weight(node), None, *arguments))
+    return _sum_terms(terms, node)
 
 
-def _batch_norm(node: Any, given: Sequence[Tangent]) -> Tensor:
-    inputs, weight, bias = given
-    parts: list[Tensor] = []
+def _differentiate_batch_norm(node: Node, derivatives: Sequence[Derivative]) -> Tensor:
+    inputs, weight, bias = derivatives
+    terms: list[Tensor] = []
     if inputs is not None:
-        parts.append(node(inputs)[0])
-    saved = node._saved_input
+        terms.append(apply_backward(node, inputs))
+    saved = get_saved_input(node)
     shape = (1, -1, *[1] * (saved.ndim - 2))
     if weight is not None:
-        if node._saved_training:
-            mean, inverse = node._saved_result1, node._saved_result2
-        else:
-            mean = node._saved_running_mean
-            inverse = (node._saved_running_var + node._saved_eps).rsqrt()
+        mean, inverse = get_normalization_statistics(node)
         scale = weight * inverse
         shift = -scale * mean if bias is None else bias - scale * mean
-        start = parts.pop() if parts else torch.zeros_like(saved)
-        parts.append(torch.addcmul(start + shift.view(shape), saved, scale.view(shape)))
+        start = terms.pop() if terms else torch.zeros_like(saved)
+        terms.append(torch.addcmul(start + shift.view(shape), saved, scale.view(shape)))
     elif bias is not None:
-        parts.append(bias.view(shape))
-    return _total(parts, node)
+        terms.append(bias.view(shape))
+    return _sum_terms(terms, node)
 
 
-def _addmm(node: Any, given: Sequence[Tangent]) -> Tensor:
-    bias, first, second = given
-    parts = _products(first, second, node, node._saved_mat1 if second is not None else None)
-    parts = [node._saved_alpha * part for part in parts] if node._saved_alpha != 1 else parts
+def _differentiate_biased_product(node: Node, derivatives: Sequence[Derivative]) -> Tensor:
+    bias, left, right = derivatives
+    terms = _multiply_factors(node, left, right)
+    alpha = get_product_scale(node)
+    terms = [alpha * term for term in terms] if alpha != 1 else terms
     if bias is not None:
-        parts.append(node._saved_beta * bias)
-    return _total(parts, node)
+        terms.append(get_bias_scale(node) * bias)
+    return _sum_terms(terms, node)
 
 
-def _mm(node: Any, given: Sequence[Tangent]) -> Tensor:
-    first, second = given
-    held = node._saved_self if second is not None else None
-    return _total(_products(first, second, node, held), node)
+def _differentiate_product(node: Node, derivatives: Sequence[Derivative]) -> Tensor:
+    left, right = derivatives
+    return _sum_terms(_multiply_factors(node, left, right), node)
 
 
-def _products(first: Tangent, second: Tangent, node: Any, held: Tangent) -> list[Tensor]:
-    parts: list[Tensor] = []
-    if first is not None:
-        parts.append(first @ node._saved_mat2)
-    if second is not None and held is not None:
-        parts.append(held @ second)
-    return parts
+def _multiply_factors(node: Node, left: Derivative, right: Derivative) -> list[Tensor]:
+    terms: list[Tensor] = []
+    if left is not None:
+        terms.append(left @ get_right_factor(node))
+    if right is not None:
+        saved = get_left_factor(node)
+        if saved is not None:
+            terms.append(saved @ right)
+    return terms
 
 
-def _total(parts: list[Tensor], node: Any) -> Tensor:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total.expand(tuple(node._input_metadata[0].shape))
+def _sum_terms(terms: Sequence[Tensor], node: Node) -> Tensor:
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total.expand(get_output_shape(node))
 
 
-def _reshaped(node: Any, given: Sequence[Tangent]) -> Tensor:
-    return _only(given).reshape(tuple(node._input_metadata[0].shape))
+def _differentiate_view(node: Node, derivatives: Sequence[Derivative]) -> Tensor:
+    return _first_input(derivatives).reshape(get_output_shape(node))
 
 
-def _max_pool(node: Any, given: Sequence[Tangent]) -> Tensor:
-    places = node._saved_result1
-    return _only(given).flatten(-2).gather(-1, places.flatten(-2)).view(places.shape)
+def _differentiate_max_pooling(node: Node, derivatives: Sequence[Derivative]) -> Tensor:
+    indices = get_pooling_indices(node)
+    selected = _first_input(derivatives).flatten(-2).gather(-1, indices.flatten(-2))
+    return selected.view(indices.shape)
 
 
-def _only(given: Sequence[Tangent]) -> Tensor:
-    assert given[0] is not None
-    return given[0]
+def _first_input(derivatives: Sequence[Derivative]) -> Tensor:
+    assert derivatives[0] is not None
+    return derivatives[0]
 
 
+# Operations whose backward function is its own transpose.
 SYMMETRIC = frozenset(
     {
         "AbsBackward0",
@@ -126,14 +145,14 @@ SYMMETRIC = frozenset(
     }
 )
 RULES: dict[str, Rule] = {
-    "ConvolutionBackward0": _convolution,
-    "NativeBatchNormBackward0": _batch_norm,
-    "CudnnBatchNormBackward0": _batch_norm,
-    "AddmmBackward0": _addmm,
-    "MmBackward0": _mm,
-    "TBackward0": lambda node, given: _only(given).t(),
-    "ToCopyBackward0": lambda node, given: _only(given),
-    "MaxPool2DWithIndicesBackward0": _max_pool,
+    CONVOLUTION: _differentiate_convolution,
+    "NativeBatchNormBackward0": _differentiate_batch_norm,
+    "CudnnBatchNormBackward0": _differentiate_batch_norm,
+    BIASED_PRODUCT: _differentiate_biased_product,
+    PRODUCT: _differentiate_product,
+    TRANSPOSE: lambda node, derivatives: _first_input(derivatives).t(),
+    CAST: lambda node, derivatives: _first_input(derivatives),
+    "MaxPool2DWithIndicesBackward0": _differentiate_max_pooling,
     **dict.fromkeys(
         (
             "ViewBackward0",
@@ -143,6 +162,6 @@ RULES: dict[str, Rule] = {
             "SqueezeBackward0",
             "SqueezeBackward1",
         ),
-        _reshaped,
+        _differentiate_view,
     ),
 }

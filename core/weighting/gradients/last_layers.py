@@ -1,95 +1,111 @@
-"""The end of a trunk that K gradients pass at little cost, as linear layers after convolutions.
+"""Last layers of the trunk that K gradients pass cheaply, as linear layers after convolutions.
 
-Matrix-free weights need products with the Gram matrix. What the trunk's end contributes to it is
-cheaper known than multiplied: then the products stop below it, and there is less to find out.
+Matrix-free weights need products with the Gram matrix. Where computing the contribution of the last
+layers is cheaper than multiplying by it, the products stop below these layers, and a smaller part
+of the matrix is unknown.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
-from core.weighting.gradients.flops import multiplications
-from core.weighting.gradients.jvp import ordered, uses_of
+from core.weighting.gradients.autograd_graph import (
+    BIASED_PRODUCT,
+    CAST,
+    PRODUCT,
+    TRANSPOSE,
+    count_uses,
+    get_leaf,
+    get_left_factor,
+    order_topologically,
+)
+from core.weighting.gradients.flops import count_multiplications, sum_multiplications
 from core.weighting.gradients.jvp_rules import RULES, SYMMETRIC
-from core.weighting.gradients.shared_features import Features
+from core.weighting.gradients.shared_features import SharedFeatures
 
-SHARE = 0.5  # of a forward pass that K gradients may cost
-# What may be between them; after anything else the search for the end stops.
-KNOWN = SYMMETRIC | set(RULES) | {"AddBackward0", "MulBackward0", "NativeLayerNormBackward0"}
+MAX_FORWARD_SHARE = 0.5  # of a forward pass that K gradients may cost
+# Operations that the last layers may hold; the search stops at any other.
+SUPPORTED = SYMMETRIC | set(RULES) | {"AddBackward0", "MulBackward0", "NativeLayerNormBackward0"}
 
 
-class Tail(NamedTuple):
-    """The end of a trunk.
+class LastLayers(NamedTuple):
+    """The last layers of a trunk.
 
     Args:
-        features: The only way from its parameters to the trunk below.
-        parameters: Its parameters, of which nothing else of the trunk knows.
+        features: The tensor through which they depend on the rest of the trunk.
+        parameters: Their parameters, which nothing else in the trunk uses.
     """
 
-    features: Features
+    features: SharedFeatures
     parameters: list[Tensor]
 
 
-def tail(features: Features, parameters: Sequence[Tensor], tasks: int) -> Tail | None:
-    """Return the longest cheap end that begins with the inputs of a linear layer; None for none.
+def find_last_layers(
+    features: SharedFeatures, parameters: Sequence[Tensor], tasks: int
+) -> LastLayers | None:
+    """Return the most last layers that are cheap, from a linear layer on; None for none.
 
     Args:
-        features: What comes after it.
-        parameters: Those of the trunk.
-        tasks: How many gradients would pass.
+        features: The features that the last layers make.
+        parameters: The parameters of the trunk.
+        tasks: The number of gradients that would pass.
     """
-    order = ordered(features.nodes())
-    uses = uses_of(order)
-    limit = SHARE * sum(map(multiplications, order)) / tasks
+    order = order_topologically(features.list_nodes())
+    uses = count_uses(order)
+    limit = MAX_FORWARD_SHARE * sum_multiplications(order) / tasks
     wanted = {id(parameter) for parameter in parameters}
     open_edges = {(edge.node, edge.output_nr) for edge in features.edges}
     own: list[Tensor] = []
     found, spent = None, 0.0
     for node in reversed(order):
-        if _leaf(node) is not None:
+        if _find_parameter(node) is not None:
             continue
-        spent += multiplications(node)
-        if node.name() not in KNOWN or spent > limit:
+        spent += count_multiplications(node)
+        if node.name() not in SUPPORTED or spent > limit:
             break
         open_edges -= {edge for edge in open_edges if edge[0] is node}
         for source, output in node.next_functions:
-            leaf = None if source is None else _leaf(source)
-            if source is None or leaf is None:
+            parameter = None if source is None else _find_parameter(source)
+            if source is None or parameter is None:
                 open_edges |= {(source, output)} if source is not None else set()
-            elif id(leaf) in wanted:
-                if not _once(source, uses):
+            elif id(parameter) in wanted:
+                if not _is_used_once(source, uses):
                     return found
-                own.append(leaf)
+                own.append(parameter)
         if len(open_edges) == 1:
-            found = _cut(node, next(iter(open_edges)), own) or found
+            found = _cut_below(node, next(iter(open_edges)), own) or found
     return found
 
 
-def _cut(node: Any, below: tuple[Node, int], own: Sequence[Tensor]) -> Tail | None:
-    """Return the end that begins with this node, if it is a linear layer that saw ``below``."""
-    if node.name() == "AddmmBackward0":
-        place, held = 1, node._saved_mat1
-    elif node.name() == "MmBackward0":
-        place, held = 0, node._saved_self
-    else:
+def _cut_below(node: Node, below: tuple[Node, int], own: Sequence[Tensor]) -> LastLayers | None:
+    """Return the last layers from this node on, if it is a linear layer with input ``below``."""
+    if node.name() not in (BIASED_PRODUCT, PRODUCT):
         return None
-    if held is None or node.next_functions[place] != below or not own:
+    saved = get_left_factor(node)
+    index = 1 if node.name() == BIASED_PRODUCT else 0
+    if saved is None or node.next_functions[index] != below or not own:
         return None
-    return Tail(Features.at([GradientEdge(*below)], [held.detach()]), list(own))
+    features = SharedFeatures.from_edges([GradientEdge(*below)], [saved.detach()])
+    return LastLayers(features, list(own))
 
 
-def _leaf(node: Any) -> Tensor | None:
-    """Return the parameter that a node is, or makes in another layout or type; None for others."""
-    while len(node.next_functions) == 1 and node.name() in ("TBackward0", "ToCopyBackward0"):
-        node = node.next_functions[0][0]
-    leaf: Tensor | None = getattr(node, "variable", None)
-    return leaf
+def _find_parameter(node: Node) -> Tensor | None:
+    """Return the parameter that a node holds, transposes or casts; None for other nodes."""
+    source: Node | None = node
+    while (
+        source is not None
+        and len(source.next_functions) == 1
+        and source.name() in (TRANSPOSE, CAST)
+    ):
+        source = source.next_functions[0][0]
+    return get_leaf(source)
 
 
-def _once(node: Any, uses: Mapping[Node, int]) -> bool:
-    """Return whether a parameter is used by nothing else."""
-    while uses[node] == 1 and not hasattr(node, "variable"):
-        node = node.next_functions[0][0]
-    return uses[node] == 1
+def _is_used_once(node: Node, uses: Mapping[Node, int]) -> bool:
+    """Return whether nothing else uses the parameter that a node holds, transposes or casts."""
+    source: Node | None = node
+    while source is not None and uses[source] == 1 and get_leaf(source) is None:
+        source = source.next_functions[0][0]
+    return source is not None and uses[source] == 1

@@ -1,99 +1,114 @@
-"""The losses of a step, and how to differentiate one of them alone."""
+"""The losses of a step, and their gradients one by one, in batches or as a weighted sum."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
-from common.errors import UserError
-
 Gradients = tuple[Tensor | None, ...]
+
+
+class LossPart(NamedTuple):
+    """Losses that one operation made.
+
+    Args:
+        edge: The edge of the graph that a backward pass starts from; None for constants.
+        shape: Shape of the operation's output, one entry per loss.
+        first: Index of the first of its losses among all.
+    """
+
+    edge: GradientEdge | None
+    shape: torch.Size
+    first: int
 
 
 class Losses:
     """K losses in parts, each of which one backward pass can start from.
 
-    A part with one loss is differentiated without touching the other losses' heads. So losses come
-    best as scalars, in a sequence or stacked; a vector that was computed as one is one part.
+    A part with one loss is differentiated without passing the heads of other losses. So losses are
+    cheapest as scalars, in a sequence or stacked; a vector that one operation made is one part.
 
     Args:
         losses: The losses, ``(k,)``, or a sequence of tensors of any shapes, ``k`` entries in all.
-        present: Which losses have examples, ``(k,)``; None for all.
+        present: Mask of the losses that have examples, ``(k,)``; None for all.
 
     Raises:
-        UserError: If there is no loss, none has a gradient, or ``present`` has another length.
+        TypeError: If an entry is no tensor.
+        ValueError: If there is no loss, none has a gradient, or ``present`` has another length.
     """
 
     def __init__(self, losses: Tensor | Sequence[Tensor], present: Tensor | None) -> None:
-        given = [losses] if isinstance(losses, Tensor) else list(losses)
-        for part in given:
-            if not isinstance(part, Tensor):
-                raise UserError(f"losses holds {part!r}, expected tensors with a graph")
-        if not sum(part.numel() for part in given):
-            raise UserError("losses is empty, expected at least one loss")
-        if not any(part.requires_grad for part in given):
-            raise UserError("no loss has a gradient: losses must not be detached")
-        self.values = torch.cat([part.detach().reshape(-1) for part in given])
-        self.factors = torch.ones_like(self.values)  # their gradients are multiplied by these
-        # With its shape and first loss; None for constants.
-        self.parts: list[tuple[GradientEdge | None, torch.Size, int]] = []
-        first = 0
-        for part in given:
-            self.parts += _unstacked(part, first)
-            first += part.numel()
-        everything = torch.ones(first, dtype=torch.bool)
+        tensors = [losses] if isinstance(losses, Tensor) else list(losses)
+        for tensor in tensors:
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"losses holds {tensor!r}, expected tensors with a graph")
+        if not sum(tensor.numel() for tensor in tensors):
+            raise ValueError("losses is empty, expected at least one loss")
+        if not any(tensor.requires_grad for tensor in tensors):
+            raise ValueError("no loss has a gradient: losses must not be detached")
+        self.values = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+        self.factors = torch.ones_like(self.values)  # derivatives of the transform by the losses
+        self.parts: list[LossPart] = []
+        count = 0
+        for tensor in tensors:
+            self.parts += _split_stack(tensor, count)
+            count += tensor.numel()
+        mask = torch.ones(count, dtype=torch.bool)
         if present is not None:
-            everything = torch.as_tensor(present).to("cpu", torch.bool).flatten()
-        self.present = everything
-        if len(self.present) != first:
-            raise UserError(f"present has {len(self.present)} entries, expected {first}, as losses")
+            mask = torch.as_tensor(present).to("cpu", torch.bool).flatten()
+        self.present = mask
+        if len(self.present) != count:
+            raise ValueError(
+                f"present has {len(self.present)} entries, expected {count}, one per loss"
+            )
 
-    @property
-    def scalars(self) -> bool:
-        """Whether each part is one loss."""
-        return all(shape.numel() == 1 for _, shape, _ in self.parts)
+    def apply_transform(self, transform: Callable[[Tensor], Tensor]) -> None:
+        """Replace the losses by ``transform`` of them, which acts entry by entry.
 
-    def transform(self, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """Put ``function`` of the losses, entry by entry, in their place; return values, ``(k,)``.
-
-        Only their derivatives are needed, so the graph stays as it is.
+        Only the derivatives of the transform are needed, so the graph stays as it is.
         """
         with torch.enable_grad():
             leaf = self.values.requires_grad_()
-            transformed = function(leaf)
+            transformed = transform(leaf)
             self.factors = torch.autograd.grad(transformed.sum(), leaf)[0]
         self.values = transformed.detach()
-        return self.values
 
-    def gradients_of(self, loss: int, inputs: Sequence[Tensor], keep: bool = True) -> Gradients:
+    def differentiate(
+        self, loss: int, inputs: Sequence[Tensor], keep_graph: bool = True
+    ) -> Gradients:
         """Return the gradients of one loss, None for inputs that it does not depend on.
 
         Args:
-            loss: Its number.
-            inputs: What to differentiate by.
-            keep: Whether another pass follows.
+            loss: Its index.
+            inputs: The tensors or edges to differentiate by.
+            keep_graph: Whether another pass follows.
         """
-        for part, shape, first in self.parts:
-            if part is not None and 0 <= loss - first < shape.numel():
+        for edge, shape, first in self.parts:
+            if edge is not None and 0 <= loss - first < shape.numel():
                 start = self.factors.new_zeros(shape.numel())
                 start[loss - first] = self.factors[loss]
                 return torch.autograd.grad(
-                    [part], inputs, [start.reshape(shape)], retain_graph=keep, allow_unused=True
+                    [edge],
+                    inputs,
+                    [start.reshape(shape)],
+                    retain_graph=keep_graph,
+                    allow_unused=True,
                 )
         return (None,) * len(inputs)
 
-    def batched_gradients(
+    def differentiate_batch(
         self, part: int, losses: Sequence[int], inputs: Sequence[Tensor]
     ) -> Sequence[Tensor | None]:
-        """Return the gradients of several losses of one part, each ``(losses, ...)``, batched."""
-        source, shape, first = self.parts[part]
-        assert source is not None
+        """Return the gradients of several losses of one part, ``(losses, ...)``, in one pass."""
+        edge, shape, first = self.parts[part]
+        assert edge is not None
         starts = self.factors.new_zeros(len(losses), shape.numel())
         for row, loss in zip(starts, losses, strict=True):
             row[loss - first] = self.factors[loss]
         return torch.autograd.grad(
-            [source],
+            [edge],
             inputs,
             [starts.reshape(-1, *shape)],
             retain_graph=True,
@@ -101,57 +116,60 @@ class Losses:
             is_grads_batched=True,
         )
 
-    def gradients_of_sum(
+    def differentiate_sum(
         self, part: int, losses: Sequence[int], inputs: Sequence[Tensor]
     ) -> Gradients:
         """Return the gradients of the sum of several losses of one part."""
-        source, shape, first = self.parts[part]
-        assert source is not None
+        edge, shape, first = self.parts[part]
+        assert edge is not None
         start = self.factors.new_zeros(shape.numel())
         for loss in losses:
             start[loss - first] = self.factors[loss]
         return torch.autograd.grad(
-            [source], inputs, [start.reshape(shape)], retain_graph=True, allow_unused=True
+            [edge], inputs, [start.reshape(shape)], retain_graph=True, allow_unused=True
         )
 
-    def backward(
-        self, weights: Tensor, inputs: Sequence[Tensor] | None = None, keep: bool = False
+    def backward_weighted(
+        self, weights: Tensor, inputs: Sequence[Tensor] | None = None, keep_graph: bool = False
     ) -> None:
-        """Accumulate the gradients of the weighted sum, ``(k,)``, in one pass.
+        """Accumulate the gradients of the weighted sum in one pass.
 
         Args:
             weights: The weights, ``(k,)``.
             inputs: The parameters to accumulate in; None for all that the losses depend on.
-            keep: Whether another pass follows.
+            keep_graph: Whether another pass follows.
         """
         starts = (weights * self.factors).detach()
-        parts = [(part, shape, first) for part, shape, first in self.parts if part is not None]
+        parts = [(edge, shape, first) for edge, shape, first in self.parts if edge is not None]
         torch.autograd.backward(
-            [part for part, _, _ in parts],
+            [edge for edge, _, _ in parts],
             [starts[first : first + shape.numel()].reshape(shape) for _, shape, first in parts],
-            retain_graph=keep,
+            retain_graph=keep_graph,
             inputs=inputs,
         )
 
-    def expand(self, weights: Tensor) -> Tensor:
-        """Return the weights of all losses, ``(k,)``, from those of the present ones."""
-        found = torch.zeros_like(self.values)
-        found[self.present.to(found.device)] = weights.detach().to(found)
-        return found
+    def expand_weights(self, weights: Tensor) -> Tensor:
+        """Return weights of all losses, ``(k,)``, from those of the present ones; 0 elsewhere."""
+        expanded = torch.zeros_like(self.values)
+        expanded[self.present.to(expanded.device)] = weights.detach().to(expanded)
+        return expanded
 
-    def edges(self) -> list[tuple[Node | None, int]]:
-        """Return where in the graph the parts begin."""
+    def list_edges(self) -> list[tuple[Node | None, int]]:
+        """Return the node and output of the graph at which each part begins."""
         return [
-            (None, 0) if part is None else (part.node, part.output_nr) for part, _, _ in self.parts
+            (None, 0) if edge is None else (edge.node, edge.output_nr) for edge, _, _ in self.parts
         ]
 
 
-def _unstacked(part: Tensor, first: int) -> list[tuple[GradientEdge | None, torch.Size, int]]:
-    """Return a stack of scalars as these, anything else as it is."""
-    node = part.grad_fn
-    if node is not None and node.name() == "StackBackward0" and part.ndim == 1:
+def _split_stack(tensor: Tensor, first: int) -> list[LossPart]:
+    """Return one part for each scalar of a stack of scalars, one part for anything else."""
+    node = tensor.grad_fn
+    if node is not None and node.name() == "StackBackward0" and tensor.ndim == 1:
         return [
-            (None if source is None else GradientEdge(source, output), torch.Size(()), first + i)
+            LossPart(
+                None if source is None else GradientEdge(source, output), torch.Size(()), first + i
+            )
             for i, (source, output) in enumerate(node.next_functions)
         ]
-    return [(get_gradient_edge(part) if part.requires_grad else None, part.shape, first)]
+    edge = get_gradient_edge(tensor) if tensor.requires_grad else None
+    return [LossPart(edge, tensor.shape, first)]

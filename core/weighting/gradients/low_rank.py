@@ -1,67 +1,87 @@
-"""Gradients of layers' weights, by fewer numbers than the weights have.
+"""Low-rank representation of per-task weight gradients. Used on CPUs only.
 
-The gradient of a weight ``(out, in)`` of a layer that saw ``n`` inputs ``X``, ``(n, in)``, is
-``D' X`` with ``D``, ``(n, out)``, the gradient of the layer's outputs. Where ``n`` is less than
-``in``, all tasks' ``D`` are less to compute, to hold and to multiply than their gradients: with
+The gradient of a weight ``(out, in)`` of a layer with ``n`` inputs ``X``, ``(n, in)``, is ``D' X``
+with ``D``, ``(n, out)``, the gradient of the layer's outputs. Where ``n`` is less than ``in``, the
+``D`` of all tasks take less time to compute and multiply and less memory than their gradients: with
 ``X' = Q R`` (``Q`` has orthonormal columns, ``R`` is ``(n, n)``) the gradients have the inner
 products of the ``R D``, and their weighted sum is that of the ``D``, times ``X``. A convolution is
-such a layer that sees a patch of the image for each pixel that it makes: deep in a network, these
-are fewer than a patch has numbers.
+such a layer with one input, a patch of the image, for each pixel that it makes: deep in a network,
+patches are fewer than the entries of a patch.
+
+On accelerators a factorisation takes longer than the products that it saves.
 """
 
 import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 from torch.nn import functional
 
-from core.weighting.gradients.flops import CONVOLUTION, PRODUCTS, multiplications, saved_inputs
-from core.weighting.gradients.jvp import ordered, uses_of
+from core.weighting.gradients.autograd_graph import (
+    BIASED_PRODUCT,
+    CAST,
+    CONVOLUTION,
+    LAYERS,
+    TRANSPOSE,
+    count_uses,
+    get_convolution_arguments,
+    get_layer_input,
+    get_leaf,
+    get_output_shape,
+    get_product_scale,
+    has_dense_layer_input,
+    has_hooks,
+    list_outputs,
+    order_topologically,
+)
+from core.weighting.gradients.flops import count_multiplications, sum_multiplications
 
-# What a QR factorisation of (n, in) costs, in n * n * in multiplications of a layer's gradient, and
-# what a multiplication of coordinates costs, which are products of smaller matrices.
-FACTORISATION, COORDINATES = 4, 2
+# Cost of a QR factorisation of (n, in), in n * n * in multiplications of a layer's gradient, and of
+# a multiplication of coordinates, which are products of smaller matrices.
+FACTORIZATION_COST, COORDINATE_COST = 4, 2
 
 
-class Span:
-    """The span of a layer's inputs.
+class LowRankGradient:
+    """Low-rank representation of the gradients of one layer's weight.
 
     Args:
-        node: The layer in the graph; its outputs are what to differentiate by.
+        node: The layer in the graph; gradients are taken by its outputs.
         weight: Its weight, ``(out, in)`` or ``(out, channels, height, width)``.
     """
 
     def __init__(self, node: Node, weight: Tensor) -> None:
         self.edge = GradientEdge(node, 0)
-        self._inputs = _inputs(node, weight)
-        inputs = self._inputs()
+        self._read_inputs = _defer_inputs(node, weight)
+        inputs = self._read_inputs()
         self._triangle = torch.linalg.qr(inputs.T, mode="r")[1]
         self._shape = weight.shape
         self.size = len(inputs) * len(weight)
-        # Where a pass goes on below the layer, torch returns the gradient at the edge from before
-        # the hooks on the layer's outputs; this hook comes after them. A node that kept the span,
-        # which keeps the node, would never be let go.
-        self._after_hooks: Tensor | None = None
-        span = weakref.ref(self)
-        node.register_prehook(lambda gradients: _note(span(), gradients[0]))
+        # Where a pass continues below the layer, torch returns the gradient at the edge from before
+        # the hooks on the layer's outputs; this hook comes after them. It holds a weak reference: a
+        # node that kept this object, which keeps the node, would never be freed.
+        self._gradient_after_hooks: Tensor | None = None
+        node.register_prehook(partial(_record_gradient, weakref.ref(self)))
 
-    def by_outputs(self, gradient: Tensor) -> Tensor:
+    def record_gradient(self, gradient: Tensor) -> None:
+        """Take note of the gradient by the layer's outputs after their hooks."""
+        self._gradient_after_hooks = gradient
+
+    def select_output_gradient(self, gradient: Tensor) -> Tensor:
         """Return a loss's gradient by the layer's outputs, ``(n, out)``.
 
         Args:
-            gradient: What the pass that just ended returned for :attr:`edge`.
+            gradient: The gradient that the last pass returned for :attr:`edge`.
         """
-        after, self._after_hooks = self._after_hooks, None
-        found = gradient if after is None else after
+        after_hooks, self._gradient_after_hooks = self._gradient_after_hooks, None
+        found = gradient if after_hooks is None else after_hooks
         # In the order of the inputs: by images, then by pixels.
         return found if found.ndim == 2 else found.flatten(2).transpose(1, 2).flatten(0, 1)
 
-    def coordinates(self, rows: Sequence[Tensor]) -> list[Tensor]:
+    def compute_coordinates(self, rows: Sequence[Tensor]) -> list[Tensor]:
         """Return vectors with the inner products of the gradients of the weight.
 
         Args:
@@ -71,125 +91,131 @@ class Span:
             wide = [row.reshape(len(self._triangle), -1).to(self._triangle) for row in rows]
             return [(self._triangle @ row).flatten() for row in wide]
 
-    def expand(self, row: Tensor) -> Tensor:
+    def expand_gradient(self, row: Tensor) -> Tensor:
         """Return the gradient of the weight from one by the layer's outputs, ``(n * out,)``."""
-        inputs = self._inputs()
+        inputs = self._read_inputs()
         with torch.autocast(inputs.device.type, enabled=False):
             found: Tensor = row.view(len(inputs), -1).T.to(inputs) @ inputs
         return found.view(self._shape)
 
 
-def _note(span: Span | None, gradient: Tensor) -> None:
-    if span is not None:
-        span._after_hooks = gradient
+def _record_gradient(
+    reference: "weakref.ref[LowRankGradient]", gradients: tuple[Tensor, ...]
+) -> None:
+    target = reference()
+    if target is not None:
+        target.record_gradient(gradients[0])
 
 
-def spans(
+def find_low_rank_gradients(
     ends: Sequence[Node | None], parameters: Sequence[Tensor], tasks: int
-) -> Mapping[int, Span]:
-    """Return the spans that are worth their factorisation, by the parameters' places.
-
-    On CPUs only: devices take longer for a factorisation than for the products that it saves.
+) -> Mapping[int, LowRankGradient]:
+    """Return the low-rank gradients that are worth their factorisation, by parameter index.
 
     Args:
         ends: The nodes of the graph at which gradients start.
-        parameters: The parameters to look for.
-        tasks: How many gradients are needed.
+        parameters: The parameters to look for; those on accelerators are left out.
+        tasks: The number of gradients needed.
     """
     return {
-        place: Span(node, parameters[place])
-        for place, node in _worthwhile(ordered(ends), parameters, tasks)
+        index: LowRankGradient(node, parameters[index])
+        for index, node in _iterate_worthwhile_layers(order_topologically(ends), parameters, tasks)
     }
 
 
-def cost_of_pass(ends: Sequence[Node | None], parameters: Sequence[Tensor], tasks: int) -> float:
-    """Return what a gradient costs with the spans, as a part of what it costs without, 0.5 to 1."""
-    order = ordered(ends)
-    total = sum(map(multiplications, order))
+def estimate_pass_cost(
+    ends: Sequence[Node | None], parameters: Sequence[Tensor], tasks: int
+) -> float:
+    """Return the cost of one gradient with low-rank gradients relative to without, 0.5 to 1."""
+    order = order_topologically(ends)
+    total = sum_multiplications(order)
     saved = sum(
-        multiplications(node) * (1 - COORDINATES * _examples(node) / _columns(parameters[place]))
-        for place, node in _worthwhile(order, parameters, tasks)
+        count_multiplications(node)
+        * (1 - COORDINATE_COST * _count_inputs(node) / _count_columns(parameters[index]))
+        for index, node in _iterate_worthwhile_layers(order, parameters, tasks)
     )
     return 1 - saved / total / 2 if total else 1.0  # half of a pass is for gradients of inputs
 
 
-def _worthwhile(
+def _iterate_worthwhile_layers(
     order: Sequence[Node], parameters: Sequence[Tensor], tasks: int
 ) -> Iterator[tuple[int, Node]]:
-    """Yield the layers and the places of their weights."""
-    places = {
+    """Yield the index of each weight whose low-rank gradient pays, and its layer."""
+    indices = {
         id(p): i
         for i, p in enumerate(parameters)
-        if p.ndim in (2, 4) and p.device.type == "cpu" and not p._backward_hooks
+        if p.ndim in (2, 4) and p.device.type == "cpu" and not has_hooks(p)
     }
-    uses = uses_of(order) if places else {}
-    for node in order if places else ():
-        place = places.get(id(_weight(node, uses)))
-        if place is not None and _plain(node) and _gains(node, parameters[place], tasks):
-            yield place, node
+    uses = count_uses(order) if indices else {}
+    for node in order if indices else ():
+        index = indices.get(id(_find_weight(node, uses)))
+        if (
+            index is not None
+            and _is_eligible(node)
+            and _is_worthwhile(node, parameters[index], tasks)
+        ):
+            yield index, node
 
 
-def _gains(node: Any, weight: Tensor, tasks: int) -> bool:
-    """Return whether a span costs less than what it saves of the passes."""
-    outputs, columns, examples = len(weight), _columns(weight), _examples(node)
-    cost = FACTORISATION * examples * columns + outputs * columns  # the last for expand()
-    return examples > 0 and cost <= tasks * outputs * (columns - COORDINATES * examples)
+def _is_worthwhile(node: Node, weight: Tensor, tasks: int) -> bool:
+    """Return whether a low-rank gradient costs less than it saves of the passes."""
+    outputs, columns, inputs = len(weight), _count_columns(weight), _count_inputs(node)
+    expansion = outputs * columns
+    cost = FACTORIZATION_COST * inputs * columns + expansion
+    return inputs > 0 and cost <= tasks * outputs * (columns - COORDINATE_COST * inputs)
 
 
-def _columns(weight: Tensor) -> int:
+def _count_columns(weight: Tensor) -> int:
     return math.prod(weight.shape[1:])
 
 
-def _weight(node: Any, uses: Mapping[Node, int]) -> Tensor | None:
-    """Return a layer's weight, if that is a parameter that is used there and nowhere else."""
+def _find_weight(node: Node, uses: Mapping[Node, int]) -> Tensor | None:
+    """Return a layer's weight if it is a parameter that is used nowhere else."""
     name = node.name()
-    if name not in PRODUCTS:
+    if name not in LAYERS:
         return None
     if name == CONVOLUTION:
-        if node._saved_transposed or node._saved_groups > 1:
+        arguments = get_convolution_arguments(node)
+        if arguments.is_transposed or arguments.groups > 1:
             return None
         source = node.next_functions[1][0]
     else:
         transposed = node.next_functions[-1][0]
-        if transposed is None or transposed.name() != "TBackward0" or uses[transposed] > 1:
+        if transposed is None or transposed.name() != TRANSPOSE or uses[transposed] > 1:
             return None
-        if name == "AddmmBackward0" and node._saved_alpha != 1:
+        if name == BIASED_PRODUCT and get_product_scale(node) != 1:
             return None
         source = transposed.next_functions[0][0]
-    if source is not None and source.name() == "ToCopyBackward0" and uses[source] == 1:  # autocast
+    if source is not None and source.name() == CAST and uses[source] == 1:  # autocast
         source = source.next_functions[0][0]
-    weight: Tensor | None = getattr(source, "variable", None)
-    return weight if weight is not None and uses[source] == 1 else None
+    weight = get_leaf(source)
+    return weight if source is not None and weight is not None and uses[source] == 1 else None
 
 
-def _plain(node: Any) -> bool:
-    """Return whether a layer's inputs are at hand: dense, real, and not to be made again."""
-    held = saved_inputs(node)
-    return (
-        held.unpack_hook is None
-        and held.data.layout == torch.strided
-        and node._input_metadata[0].dtype.is_floating_point
-    )
+def _is_eligible(node: Node) -> bool:
+    """Return whether a layer's inputs are in memory, dense and real."""
+    return has_dense_layer_input(node) and list_outputs(node)[0].dtype.is_floating_point
 
 
-def _inputs(node: Any, weight: Tensor) -> Callable[[], Tensor]:
-    """Return what gives a layer's inputs, ``(n, in)``, also when the graph has been let go."""
-    held: Tensor = saved_inputs(node).unpack().detach()
+def _defer_inputs(node: Node, weight: Tensor) -> Callable[[], Tensor]:
+    """Return a function that returns a layer's inputs, ``(n, in)``, also after the graph's end."""
+    inputs = get_layer_input(node)
     # Half precision has no factorisation, and its products are better summed in a longer type.
-    kind = torch.promote_types(held.dtype, torch.float32)
+    dtype = torch.promote_types(inputs.dtype, torch.float32)
     if node.name() != CONVOLUTION:
-        return lambda: held.to(kind)
-    patches = partial(
+        return lambda: inputs.to(dtype)
+    arguments = get_convolution_arguments(node)
+    extract_patches = partial(
         functional.unfold,
         kernel_size=weight.shape[2:],
-        dilation=node._saved_dilation,
-        padding=node._saved_padding,
-        stride=node._saved_stride,
+        dilation=arguments.dilation,
+        padding=arguments.padding,
+        stride=arguments.stride,
     )
-    return lambda: patches(held.to(kind)).transpose(1, 2).flatten(0, 1)
+    return lambda: extract_patches(inputs.to(dtype)).transpose(1, 2).flatten(0, 1)
 
 
-def _examples(node: Any) -> int:
-    """Return of how many inputs a layer made its outputs."""
-    examples, _, *pixels = node._input_metadata[0].shape
-    return int(examples * math.prod(pixels))
+def _count_inputs(node: Node) -> int:
+    """Return the number of inputs, examples or patches, that a layer has."""
+    examples, _, *pixels = get_output_shape(node)
+    return examples * math.prod(pixels)

@@ -1,4 +1,4 @@
-"""The gradients of the losses with respect to the shared features."""
+"""Shared features: the tensors between shared parameters and heads, and the losses' gradients."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
@@ -7,155 +7,159 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
-from common.errors import UserError
-from core.weighting.gradients.jvp import ordered
+from core.weighting.gradients.autograd_graph import get_leaf, has_hooks, order_topologically
+from core.weighting.gradients.head_gradients import HeadGradients
 from core.weighting.gradients.losses import Losses
-from core.weighting.gradients.task_gradients import Heads
 
 Edge = tuple[Node | None, int]
 
 
-class Features:
+class SharedFeatures:
     """The tensors through which the losses depend on the shared parameters.
 
     Args:
         tensors: One or several, of any shapes, with a graph; ``n`` entries in all.
 
     Raises:
-        UserError: If one has no graph.
+        ValueError: If one has no graph.
     """
 
     def __init__(self, tensors: Tensor | Sequence[Tensor]) -> None:
         given = [tensors] if isinstance(tensors, Tensor) else list(tensors)
         if not given or any(getattr(tensor, "grad_fn", None) is None for tensor in given):
-            raise UserError("features must be tensors that the shared parameters were used for")
+            raise ValueError("features must be tensors that the shared parameters were used for")
         unique = {(tensor.grad_fn, tensor.output_nr): tensor for tensor in given}
-        self._hold([get_gradient_edge(tensor) for tensor in unique.values()], unique.values())
-        self._hooked = any(tensor._backward_hooks for tensor in given)
+        edges = [get_gradient_edge(tensor) for tensor in unique.values()]
+        self._initialize(edges, unique.values(), any(has_hooks(tensor) for tensor in given))
 
     @classmethod
-    def at(cls, edges: Sequence[GradientEdge], values: Sequence[Tensor]) -> Self:
-        """Return features that are known by their places in the graph and their values."""
-        found = cls.__new__(cls)
-        found._hold(edges, values)
-        return found
+    def from_edges(cls, edges: Sequence[GradientEdge], values: Sequence[Tensor]) -> Self:
+        """Return features from edges of the graph and the values there."""
+        features = cls.__new__(cls)
+        features._initialize(edges, values, False)
+        return features
 
-    def _hold(self, edges: Sequence[GradientEdge], values: Iterable[Tensor]) -> None:
+    def _initialize(
+        self, edges: Sequence[GradientEdge], values: Iterable[Tensor], is_hooked: bool
+    ) -> None:
         self.edges = list(edges)
-        self._hooked = False
+        self._is_hooked = is_hooked
         self.values = [value.detach() for value in values]
         self.sizes = [value.numel() for value in self.values]
-        # Of each part of the losses: the leaves of the graph that it depends on after the features;
-        # None if parts have operations there in common, or that is not known.
+        # For each part of the losses, the leaves of the graph that it depends on after the
+        # features; None if parts share operations there, or before the graph was searched.
         self._leaves: list[set[int]] | None = None
 
-    def separate(self, losses: Losses, shared: Iterable[Tensor]) -> bool:
-        """Return whether losses depend on shared parameters by the features alone.
+    def separate_losses(self, losses: Losses, shared: Iterable[Tensor]) -> bool:
+        """Search the graph from losses to features; return whether these separate it.
 
-        And by each of them directly: what one feature has to do with another is counted once. Nor
-        may they have hooks, which would run in the pass to the features and in that from there.
+        They do if losses depend on shared parameters through the features only, and through each of
+        them directly: a part that one feature contributes to another would count twice. Nor may
+        they have hooks, which would run in the pass to the features and in the pass from there.
         """
         wanted = {id(parameter) for parameter in shared}
         ends: set[Edge] = {(edge.node, edge.output_nr) for edge in self.edges}
         seen: set[Node] = set()
         leaves: list[set[int]] = []
-        apart = True
-        for start in losses.edges():
+        are_parts_apart = True
+        for start in losses.list_edges():
             own: set[Node] = set()
             leaves.append(set())
-            waiting = [start]
-            while waiting:
-                edge = waiting.pop()
+            pending = [start]
+            while pending:
+                edge = pending.pop()
                 node = edge[0]
                 if node is None or edge in ends or node in own:
                     continue
                 own.add(node)
-                leaf = getattr(node, "variable", None)
+                leaf = get_leaf(node)
                 if leaf is not None:
                     leaves[-1].add(id(leaf))
                     if id(leaf) in wanted:
                         return False
                 elif node in seen:
-                    apart = False
+                    are_parts_apart = False
                 else:
-                    waiting.extend(node.next_functions)
+                    pending.extend(node.next_functions)
             seen |= own
-        self._leaves = leaves if apart else None
-        return not self._hooked and (len(self.edges) == 1 or not self._nested(ends))
+        self._leaves = leaves if are_parts_apart else None
+        return not self._is_hooked and (len(self.edges) == 1 or not self._is_nested(ends))
 
-    def nodes(self) -> list[Node | None]:
+    def list_nodes(self) -> list[Node | None]:
         """Return the graph's nodes that made the features."""
         return [edge.node for edge in self.edges]
 
-    def _nested(self, ends: set[Edge]) -> bool:
+    def _is_nested(self, ends: set[Edge]) -> bool:
         """Return whether a feature was made from another one."""
-        order = ordered(self.nodes())
+        order = order_topologically(self.list_nodes())
         return any(edge in ends for node in order for edge in node.next_functions)
 
-    def gradients(self, losses: Losses, heads: Heads) -> Tensor:
-        """Return the gradients of the present losses, ``(k, n)``, and note those of the heads."""
-        kind = torch.promote_types(losses.factors.dtype, self.values[0].dtype)
-        kept = int(losses.present.sum())
-        found = self.values[0].new_empty(kept, sum(self.sizes), dtype=kind)
-        for room, row in zip(found, self.each(losses, heads), strict=True):
-            room.copy_(row)
+    def compute_gradients(self, losses: Losses, heads: HeadGradients) -> Tensor:
+        """Return the gradients of the present losses, ``(k, n)``; add those of the heads."""
+        dtype = torch.promote_types(losses.factors.dtype, self.values[0].dtype)
+        count = int(losses.present.sum())
+        found = self.values[0].new_empty(count, sum(self.sizes), dtype=dtype)
+        for target, row in zip(found, self.iterate_gradients(losses, heads), strict=True):
+            target.copy_(row)
         return found
 
-    def each(self, losses: Losses, heads: Heads) -> Iterator[Tensor]:
-        """Yield the gradient of each present loss, ``(n,)``, and note those of the heads.
+    def iterate_gradients(self, losses: Losses, heads: HeadGradients) -> Iterator[Tensor]:
+        """Yield the gradient of each present loss, ``(n,)``; add those of the heads.
 
-        One pass through each scalar loss's head; for losses that are one vector, a batched one and
+        One pass through each scalar loss's head; for losses that are one vector, a batched pass and
         one for the parameters of the heads.
         """
-        kept = losses.present.nonzero().flatten().tolist()
+        present = losses.present.nonzero().flatten().tolist()
         for part, (_, shape, first) in enumerate(losses.parts):
-            own = [loss for loss in kept if first <= loss < first + shape.numel()]
-            rows = self._batched(losses, heads, part, own) if len(own) > 1 else None
+            own = [loss for loss in present if first <= loss < first + shape.numel()]
+            rows = self._differentiate_batch(losses, heads, part, own) if len(own) > 1 else None
             if rows is not None:
                 yield from rows
                 continue
-            places = self._places(part, heads)
-            inputs: list[Any] = [*self.edges, *(heads.parameters[place] for place in places)]
+            indices = self._list_head_indices(part, heads)
+            inputs: list[Any] = [*self.edges, *(heads.parameters[index] for index in indices)]
             for loss in own:
-                # What belongs to this loss alone is not needed again.
-                keep = self._leaves is None or loss != own[-1]
-                gradients = losses.gradients_of(loss, inputs, keep)
-                heads.add(loss, gradients[len(self.edges) :], places)
-                yield self.joined(gradients[: len(self.edges)])
+                # The part of the graph that belongs to this loss alone is not needed again.
+                keep_graph = self._leaves is None or loss != own[-1]
+                gradients = losses.differentiate(loss, inputs, keep_graph)
+                heads.add_gradients(loss, gradients[len(self.edges) :], indices)
+                yield self.flatten_gradients(gradients[: len(self.edges)])
 
-    def _places(self, part: int, heads: Heads) -> list[int]:
-        """Return which of the heads' parameters a part of the losses depends on, at most."""
+    def _list_head_indices(self, part: int, heads: HeadGradients) -> list[int]:
+        """Return the indices of the heads' parameters that a part of the losses may depend on."""
         if self._leaves is None:
             return list(range(len(heads.parameters)))
         leaves = self._leaves[part]
         return [i for i, parameter in enumerate(heads.parameters) if id(parameter) in leaves]
 
-    def _batched(
-        self, losses: Losses, heads: Heads, part: int, own: Sequence[int]
+    def _differentiate_batch(
+        self, losses: Losses, heads: HeadGradients, part: int, own: Sequence[int]
     ) -> Tensor | None:
         """Differentiate the losses of a part at once; return None where an operation cannot."""
-        if heads.weighted:
+        if heads.is_weighted:
             return None
         inputs: list[Any] = self.edges
         try:
-            gradients = losses.batched_gradients(part, own, inputs)
+            gradients = losses.differentiate_batch(part, own, inputs)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError:  # no batching rule: compiled code, some recurrent networks
             return None
         if heads.parameters:
-            heads.add(own[0], losses.gradients_of_sum(part, own, heads.parameters))
-        return self.joined(gradients, (len(own),))
+            heads.add_gradients(own[0], losses.differentiate_sum(part, own, heads.parameters))
+        return self.flatten_gradients(gradients, (len(own),))
 
-    def joined(self, gradients: Sequence[Tensor | None], rows: tuple[int, ...] = ()) -> Tensor:
-        """Return gradients of the tensors as one, ``(*rows, n)``."""
+    def flatten_gradients(
+        self, gradients: Sequence[Tensor | None], rows: tuple[int, ...] = ()
+    ) -> Tensor:
+        """Return gradients of the tensors as one, ``(*rows, n)``; None counts as 0."""
         parts = [
             tensor.new_zeros(*rows, tensor.numel()) if part is None else part.reshape(*rows, -1)
             for part, tensor in zip(gradients, self.values, strict=True)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
-    def split(self, row: Tensor) -> list[Tensor]:
+    def split_gradient(self, row: Tensor) -> list[Tensor]:
         """Return a vector, ``(n,)``, as gradients of the tensors."""
         pieces = row.split(self.sizes)
         return [
@@ -163,10 +167,14 @@ class Features:
             for piece, tensor in zip(pieces, self.values, strict=True)
         ]
 
-    def pull(
-        self, row: Tensor, parameters: Sequence[Tensor], keep: bool = True
+    def backpropagate(
+        self, row: Tensor, parameters: Sequence[Tensor], keep_graph: bool = True
     ) -> Sequence[Tensor | None]:
-        """Return the parameters' gradients for a gradient of the features, ``(n,)``."""
+        """Return the parameters' gradients from a gradient of the features, ``(n,)``."""
         return torch.autograd.grad(
-            self.edges, parameters, self.split(row), retain_graph=keep, allow_unused=True
+            self.edges,
+            parameters,
+            self.split_gradient(row),
+            retain_graph=keep_graph,
+            allow_unused=True,
         )

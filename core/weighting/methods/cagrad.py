@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.weighting.base import GramWeighting
-from core.weighting.solvers.active_set import Vector, nearest_to_zero
-from core.weighting.solvers.gram import like, on_host
+from core.weighting.solvers.active_set import Vector, find_min_norm_weights
+from core.weighting.solvers.gram import gram_to_array, weights_to_tensor
 
 SEARCH = 60  # bound; 3 to 6 steps are usual
 STATIONARY = 1e-6  # length of g_w relative to the shortest gradient's that counts as 0
@@ -50,7 +50,7 @@ class CAGrad(GramWeighting):
 
     def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
-        matrix = on_host(gram)
+        matrix = gram_to_array(gram)
         # Sums and quotients of the largest numbers stay finite; a power of 2 rounds nothing.
         matrix = np.ldexp(matrix, -np.frexp(matrix.diagonal().max())[1])
         square = matrix.mean()  # of the mean gradient's length
@@ -60,7 +60,7 @@ class CAGrad(GramWeighting):
         if self.c and len(kept) and square > 1e-14 * matrix.diagonal().max():
             towards = matrix.mean(1)[kept] / square
             added[kept] = _correction(matrix[np.ix_(kept, kept)] / square, towards, self.c)
-        return like((1 / len(matrix) + added) / self.divisor, gram)
+        return weights_to_tensor((1 / len(matrix) + added) / self.divisor, gram)
 
 
 def _correction(gram: Vector, towards: Vector, c: float) -> Vector:
@@ -77,7 +77,7 @@ def _correction(gram: Vector, towards: Vector, c: float) -> Vector:
     t = min(1 / c, high)
     for _ in range(SEARCH):
         moved = gram + t * (towards + towards[:, None]) + t * t
-        at_rest, slope = _line(gram, towards, np.flatnonzero(nearest_to_zero(moved)))
+        at_rest, slope = _line(gram, towards, np.flatnonzero(find_min_norm_weights(moved)))
         root = _root(gram, at_rest, slope, c)
         weights = at_rest + t * slope
         if weights @ gram @ weights > (c * t) ** 2:

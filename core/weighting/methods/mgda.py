@@ -4,8 +4,8 @@ import numpy as np
 from torch import Tensor
 
 from core.weighting.base import GramWeighting
-from core.weighting.solvers.active_set import nearest_to_zero
-from core.weighting.solvers.gram import like, on_host
+from core.weighting.solvers.active_set import find_min_norm_weights
+from core.weighting.solvers.gram import gram_to_array, weights_to_tensor
 
 
 class MGDA(GramWeighting):
@@ -34,9 +34,9 @@ class MGDA(GramWeighting):
 
     def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
-        matrix = on_host(gram)
+        matrix = gram_to_array(gram)
         if self.normalise:
             lengths = matrix.diagonal() ** 0.5
             lengths = np.where(lengths > 0, lengths, 1)
             matrix = matrix / lengths / lengths[:, None]
-        return like(nearest_to_zero(matrix), gram)
+        return weights_to_tensor(find_min_norm_weights(matrix), gram)

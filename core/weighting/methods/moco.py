@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from core.weighting.base import GradientWeighting
-from core.weighting.solvers.simplex import project
+from core.weighting.solvers.simplex import project_to_simplex
 
 
 class MoCo(GradientWeighting):
@@ -78,5 +78,5 @@ class MoCo(GradientWeighting):
             )
         shares = self.shares.to(gradients)
         slope = self.tracked @ (self.tracked.T @ shares) + self.rho * shares
-        self.shares = project(shares - self.gamma * slower * slope)
+        self.shares = project_to_simplex(shares - self.gamma * slower * slope)
         return self.shares @ self.tracked

@@ -1,14 +1,12 @@
 """Nash-MTL."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from core.weighting.methods.fairgrad import FairGrad
+from core.weighting.base import AlphaFairWeighting
 
 
-class NashMTL(FairGrad):
+class NashMTL(AlphaFairWeighting):
     r"""The Nash bargaining solution: ``G w = 1 / w``, FairGrad with alpha = 1.
 
     Navon et al., Multi-Task Learning as a Bargaining Game, ICML 2022. The published code searches
@@ -20,7 +18,7 @@ class NashMTL(FairGrad):
     gradients', and a positive inner product with every gradient. Flagged steps as in FairGrad.
 
     Args:
-        update_interval: Steps from one solution to the next, at least 1, with the weights kept in
+        update_interval: Steps from one solution to the next, at least 1, with the weights cached in
             between: no Gram matrix is needed there. Published runs take 1.
         losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
     """
@@ -32,32 +30,31 @@ class NashMTL(FairGrad):
         if update_interval < 1:
             raise ValueError(f"update_interval is {update_interval}, expected at least 1")
         self.update_interval = update_interval
-        self._kept = 0  # steps since the solution that stands
+        self._steps_since_solution = 0
         self.register_buffer("previous", torch.zeros(0))
 
     def use_cached_weights(self) -> Tensor | None:
         """Return the last solution until the next is due."""
-        if not len(self.previous) or self._kept + 1 >= self.update_interval:
+        if not len(self.previous) or self._steps_since_solution + 1 >= self.update_interval:
             return None
-        self._kept += 1
+        self._steps_since_solution += 1
         return self.previous
 
     def solve_weights(self, gram: Tensor) -> Tensor:
-        """Return the weights, ``(k,)``."""
-        self.previous = super().solve_weights(gram)
-        self._kept = 0
+        """Return the weights, ``(k,)``, and cache them."""
+        self.set_weights(super().solve_weights(gram))
         return self.previous
 
     def set_weights(self, weights: Tensor) -> None:
-        """Let weights, ``(k,)``, stand as :meth:`solve_weights` would."""
+        """Cache weights, ``(k,)``, as :meth:`solve_weights` does."""
         self.previous = weights
-        self._kept = 0
+        self._steps_since_solution = 0
 
     def get_extra_state(self) -> dict[str, int]:
-        """Return the steps since the last solution, and the state of FairGrad."""
-        return {"kept": self._kept, **super().get_extra_state()}
+        """Return the steps since the last solution, and the search history."""
+        return {"steps_since_solution": self._steps_since_solution, **super().get_extra_state()}
 
-    def set_extra_state(self, state: Any) -> None:
-        """Go on from :meth:`get_extra_state`."""
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        """Restore the state that :meth:`get_extra_state` returned."""
         super().set_extra_state(state)
-        self._kept = int(state["kept"])
+        self._steps_since_solution = state["steps_since_solution"]

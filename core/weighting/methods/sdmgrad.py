@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from core.weighting.base import GramWeighting
-from core.weighting.solvers.active_set import nearest_to_zero
-from core.weighting.solvers.gram import like, on_host
-from core.weighting.solvers.simplex import project
+from core.weighting.solvers.active_set import find_min_norm_weights
+from core.weighting.solvers.gram import gram_to_array, weights_to_tensor
+from core.weighting.solvers.simplex import project_to_simplex
 
 STEP_SIZE, MOMENTUM = 10.0, 0.5  # of the published search
 
@@ -58,10 +58,10 @@ class SDMGrad(GramWeighting):
         return (shares + self.strength / len(gram)) / (1 + self.strength)
 
     def _minimum(self, gram: Tensor) -> Tensor:
-        matrix = on_host(gram)
+        matrix = gram_to_array(gram)
         pull = self.strength * matrix.mean(1)
         moved = matrix + pull + pull[:, None] + self.strength * pull.mean()
-        return like(nearest_to_zero(moved), gram)
+        return weights_to_tensor(find_min_norm_weights(moved), gram)
 
     def _search(self, gram: Tensor) -> Tensor:
         self._setup_if_resized(self.found, len(gram))
@@ -72,6 +72,6 @@ class SDMGrad(GramWeighting):
         moving = torch.zeros_like(weights)
         for _ in range(self.iterations):
             moving = MOMENTUM * moving + matrix @ weights + pull
-            weights = project(weights - STEP_SIZE * moving)
+            weights = project_to_simplex(weights - STEP_SIZE * moving)
         self.found = weights
         return weights

@@ -4,8 +4,8 @@ import numpy as np
 from torch import Tensor
 
 from core.weighting.base import GramWeighting
-from core.weighting.solvers.active_set import Vector, nonnegative
-from core.weighting.solvers.gram import like, on_host
+from core.weighting.solvers.active_set import Vector, minimize_nonnegative
+from core.weighting.solvers.gram import gram_to_array, weights_to_tensor
 
 
 class UPGrad(GramWeighting):
@@ -30,7 +30,7 @@ class UPGrad(GramWeighting):
 
     def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
-        matrix = on_host(gram)
+        matrix = gram_to_array(gram)
         lengths = np.sqrt(np.maximum(matrix.diagonal(), 0))
         lengths = np.where(lengths > 0, lengths, np.inf)  # a zero gradient meets no other
         unit = matrix / lengths / lengths[:, None]
@@ -38,7 +38,7 @@ class UPGrad(GramWeighting):
         total = np.ones(len(unit)) + sum(
             lengths[i] * _lift(unit, row) / lengths for i, row in enumerate(unit) if row.min() < 0
         )
-        return like(total / len(unit), gram)
+        return weights_to_tensor(total / len(unit), gram)
 
 
 def _lift(unit: Vector, row: Vector) -> Vector:
@@ -46,4 +46,4 @@ def _lift(unit: Vector, row: Vector) -> Vector:
 
     The minimum over ``z >= 0`` of the length of ``u_i + sum_j z_j u_j``.
     """
-    return nonnegative(unit, -row)
+    return minimize_nonnegative(unit, -row)

@@ -1,9 +1,9 @@
-"""Exact solutions on the host: quadratic functions over ``x >= 0``, and points of hulls.
+"""Exact solvers on the CPU: quadratic functions over ``x >= 0``, and shortest vectors of hulls.
 
 Lawson & Hanson, Solving Least Squares Problems, 1974, chapter 23, on the normal equations: the set
 of positive variables grows by the one that gains most and shrinks where one would turn negative,
-until no variable would gain. Finite, and exact up to rounding, unlike descent methods that stop
-somewhere near. The linear systems are of the size of the positive set.
+until no variable would gain. Finite, and exact up to rounding, where descent methods stop near the
+solution. The linear systems have the size of the positive set.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ Vector = NDArray[np.float64]
 EPSILON = float(np.finfo(np.float64).eps)
 
 
-def nonnegative(matrix: Vector, linear: Vector) -> Vector:
+def minimize_nonnegative(matrix: Vector, linear: Vector) -> Vector:
     """Return the ``x >= 0``, ``(k,)``, that minimises ``x matrix x / 2 - linear x``.
 
     Args:
@@ -31,17 +31,17 @@ def nonnegative(matrix: Vector, linear: Vector) -> Vector:
         if gain[entering] <= 10 * EPSILON * len(x) * (1 + np.abs(x).max()):
             break
         positive[entering] = True
-        if _minimise_over(matrix, linear, x, positive, entering):
+        if _minimize_over(matrix, linear, x, positive, entering):
             refused[:] = False
         else:  # its gain was rounding
             refused[entering] = True
     return x
 
 
-def _minimise_over(
+def _minimize_over(
     matrix: Vector, linear: Vector, x: Vector, positive: NDArray[np.bool_], entering: int
 ) -> bool:
-    """Move ``x`` to the minimum over its positive set, leaving out what turns 0 on the way.
+    """Move ``x`` to the minimum over its positive set, dropping variables that turn 0 on the way.
 
     Returns:
         Whether the variable that enters stayed; where not, ``x`` and the set are as before it came.
@@ -65,7 +65,7 @@ def _minimise_over(
         positive[leaving] = False
 
 
-def nearest_to_zero(gram: Vector) -> Vector:
+def find_min_norm_weights(gram: Vector) -> Vector:
     """Return the weights, ``(k,)`` with sum 1, of the shortest vector in a hull.
 
     Args:
@@ -81,6 +81,6 @@ def nearest_to_zero(gram: Vector) -> Vector:
     # vector: on both, G z is one constant where z > 0 and nowhere less.
     relative = lengths.min() / lengths
     unit = gram / lengths / lengths[:, None]
-    found = nonnegative(unit + np.outer(relative, relative), relative) * relative
+    found = minimize_nonnegative(unit + np.outer(relative, relative), relative) * relative
     shares: Vector = found / found.sum()
     return shares

@@ -1,10 +1,10 @@
-"""The simplex."""
+"""Projection onto the simplex."""
 
 import torch
 from torch import Tensor
 
 
-def project(vector: Tensor) -> Tensor:
+def project_to_simplex(vector: Tensor) -> Tensor:
     """Return the nearest point, ``(k,)``, that is non-negative with sum 1.
 
     It is ``max(v - t, 0)`` for the ``t`` that makes the sum 1, found from the sorted vector.

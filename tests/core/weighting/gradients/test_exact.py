@@ -43,7 +43,7 @@ def test_exact_is_the_reference(name: str, kind: str, form: str, with_features: 
         features=features if with_features else None,
     )
     same(grads(network), expected)
-    assert step.way == "exact"
+    assert step.strategy == "exact"
     assert (step.weights is None) == isinstance(weighting, GradientWeighting)
 
 
@@ -62,7 +62,7 @@ def test_a_loss_weighting_descends_its_objective(name: str) -> None:
     torch.manual_seed(5)
     step = backward(losses, weighting, **groups(network))
     same(grads(network) | {f"w.{k}": v for k, v in grads(weighting).items()}, expected)
-    assert step.way == "plain"
+    assert step.strategy == "scalarised"
     assert step.weights is not None
 
 
@@ -95,9 +95,9 @@ def test_heads_may_be_weighted(name: str, form: str) -> None:
     same(grads(network), expected)
 
 
-@pytest.mark.parametrize("gradients", ["exact", "representation", "matrix_free"])
+@pytest.mark.parametrize("strategy", ["exact", "representation", "matrix_free"])
 @pytest.mark.parametrize("form", ["scalars", "vector"])
-def test_frozen_parameters_stay_without_a_gradient(form: str, gradients: str) -> None:
+def test_frozen_parameters_stay_without_a_gradient(form: str, strategy: str) -> None:
     network, inputs, targets = make()
     frozen = [network.trunk[0].weight, network.trunk[1].bias, network.heads[1].bias]
     for parameter in frozen:
@@ -110,15 +110,15 @@ def test_frozen_parameters_stay_without_a_gradient(form: str, gradients: str) ->
         bound("fairgrad"),
         **groups(network),
         features=features,
-        gradients=gradients,
+        strategy=strategy,
     )
     assert all(parameter.grad is None for parameter in frozen)
-    if gradients == "exact":
+    if strategy == "exact":
         same(grads(network), expected)
 
 
-@pytest.mark.parametrize("gradients", ["exact", "matrix_free", "auto"])
-def test_biases_may_be_all_that_learns(gradients: str) -> None:
+@pytest.mark.parametrize("strategy", ["exact", "matrix_free", "auto"])
+def test_biases_may_be_all_that_learns(strategy: str) -> None:
     network, inputs, targets = make("mlp")
     for module in network.trunk:
         if isinstance(module, nn.Linear):
@@ -126,14 +126,14 @@ def test_biases_may_be_all_that_learns(gradients: str) -> None:
     expected = reference(network, losses_of(network, inputs, targets)[1], bound("fairgrad"))
     network.zero_grad()
     features, losses = losses_of(network, inputs, targets)
-    backward(losses, bound("fairgrad"), **groups(network), features=features, gradients=gradients)
-    same(grads(network), expected, rtol=1e-6 if gradients == "exact" else 1e-2)
+    backward(losses, bound("fairgrad"), **groups(network), features=features, strategy=strategy)
+    same(grads(network), expected, rtol=1e-6 if strategy == "exact" else 1e-2)
 
 
-@pytest.mark.parametrize("gradients", ["exact", "representation", "matrix_free"])
+@pytest.mark.parametrize("strategy", ["exact", "representation", "matrix_free"])
 @pytest.mark.parametrize("form", ["scalars", "vector"])
 @pytest.mark.parametrize("name", ["fairgrad", "nashmtl"])
-def test_missing_tasks_are_left_out(name: str, form: str, gradients: str) -> None:
+def test_missing_tasks_are_left_out(name: str, form: str, strategy: str) -> None:
     network, inputs, targets = make(tasks=4)
     present = [True, False, True, True]
     losses = losses_of(network, inputs, targets)[1]
@@ -146,14 +146,14 @@ def test_missing_tasks_are_left_out(name: str, form: str, gradients: str) -> Non
         **groups(network),
         features=features,
         present=torch.tensor(present),
-        gradients=gradients,
+        strategy=strategy,
     )
     assert step.weights is not None
     assert step.weights[1] == 0
     assert (step.weights[[0, 2, 3]] > 0).all()
     if form == "scalars":
         assert network.heads[1].weight.grad is None
-    if gradients == "exact" and form == "scalars":
+    if strategy == "exact" and form == "scalars":
         same(grads(network), expected)
 
 
@@ -166,14 +166,14 @@ def test_no_task_is_present() -> None:
     assert all(value is None for value in grads(network).values())
 
 
-def test_weights_that_stand_take_one_pass() -> None:
+def test_cached_weights_take_one_pass() -> None:
     network, inputs, targets = make()
     weighting = load_weighting("nashmtl", update_interval=2)
-    found, ways = [], []
+    found, strategies = [], []
     for _ in range(3):
         network.zero_grad()
         step = backward(losses_of(network, inputs, targets)[1], weighting, **groups(network))
         found.append(grads(network))
-        ways.append(step.way)
-    assert ways == ["exact", "plain", "exact"]
+        strategies.append(step.strategy)
+    assert strategies == ["exact", "scalarised", "exact"]
     same(found[1], found[0])

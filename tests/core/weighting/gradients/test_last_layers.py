@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.weighting import backward, load_weighting
-from core.weighting.gradients.last_layers import tail
-from core.weighting.gradients.shared_features import Features
-from core.weighting.methods.fairgrad import FairGrad
+from core.weighting import AlphaFairWeighting, backward, load_weighting
+from core.weighting.gradients.last_layers import find_last_layers
+from core.weighting.gradients.shared_features import SharedFeatures
 from tests.support.networks import flat
 
 TASKS = 5
@@ -71,7 +70,7 @@ def _losses(features: Tensor, heads: nn.ModuleList) -> list[Tensor]:
 def test_ends_are_found(name: str) -> None:
     trunk, _, inputs = _problem(name)
     parameters = list(trunk.parameters())
-    found = tail(Features(trunk(inputs)), parameters, TASKS)
+    found = find_last_layers(SharedFeatures(trunk(inputs)), parameters, TASKS)
     layers = [trunk.get_submodule(layer) for layer in TRUNKS[name][1]]
     expected = {id(p) for layer in layers for p in layer.parameters()}
     assert {id(p) for p in (found.parameters if found else [])} == expected
@@ -85,16 +84,16 @@ def test_weights_solve_the_exact_equation(name: str, frozen: bool) -> None:
         list(trunk.parameters())[-1].requires_grad_(False)
     shared = [p for p in trunk.parameters() if p.requires_grad]
     features, weighting = trunk(inputs), load_weighting("fairgrad")
-    assert isinstance(weighting, FairGrad)
+    assert isinstance(weighting, AlphaFairWeighting)
     step = backward(
         _losses(features, heads),
         weighting,
         shared=trunk.parameters(),
         heads=heads.parameters(),
         features=features,
-        gradients="matrix_free",
+        strategy="matrix_free",
     )
-    assert step.way == "matrix_free"
+    assert step.strategy == "matrix_free"
     found = torch.cat([flat(p) for p in shared])
     rows = []
     for i in range(TASKS):
@@ -112,4 +111,4 @@ def test_weights_solve_the_exact_equation(name: str, frozen: bool) -> None:
 def test_a_wide_end_is_no_end() -> None:
     trunk = nn.Sequential(nn.Flatten(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 64))
     features = trunk(torch.randn(12, 2, 8, 8))
-    assert tail(Features(features), list(trunk.parameters()), 40) is None
+    assert find_last_layers(SharedFeatures(features), list(trunk.parameters()), 40) is None

@@ -1,4 +1,4 @@
-"""Gradients of layers by the span of their inputs: the same step, from fewer numbers."""
+"""Low-rank gradients of layers: the same step, from fewer numbers."""
 
 from collections.abc import Callable
 
@@ -7,11 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from common.errors import UserError
-from core.weighting import alpha_fair, backward, load_weighting
-from core.weighting.gradients.low_rank import spans
-from core.weighting.gradients.task_gradients import gram_of
-from core.weighting.methods.fairgrad import FairGrad
+from core.weighting import AlphaFairWeighting, backward, load_weighting, solve_alpha_fair
+from core.weighting.gradients.low_rank import find_low_rank_gradients
+from core.weighting.gradients.task_gradients import compute_gram
 from tests.support.networks import flat
 
 TASKS, EXAMPLES, WIDTH = 4, 6, 48
@@ -112,7 +110,9 @@ def _hooked_convolutions() -> nn.Module:
     return trunk
 
 
-TRUNKS: dict[str, tuple[Callable[[], nn.Module], int]] = {  # with how many spans it has
+TRUNKS: dict[
+    str, tuple[Callable[[], nn.Module], int]
+] = {  # with the number of its low-rank gradients
     "one layer": (lambda: nn.Linear(WIDTH, WIDTH), 1),
     "no bias": (lambda: nn.Sequential(nn.Linear(WIDTH, 40, bias=False), nn.ReLU()), 1),
     "deep": (lambda: nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, 16)), 2),
@@ -145,7 +145,7 @@ def _problem(name: str) -> tuple[nn.Module, nn.ModuleList, Tensor]:
     torch.manual_seed(2)
     trunk = TRUNKS[name][0]().double()
     inputs = torch.randn(EXAMPLES, WIDTH, dtype=torch.float64)
-    inputs[1] = inputs[0]  # the span has fewer dimensions than inputs
+    inputs[1] = inputs[0]  # the inputs span fewer dimensions than they are
     inputs[2] = 0
     outputs = trunk(inputs).shape[1]
     return trunk, nn.ModuleList(nn.Linear(outputs, 1) for _ in range(TASKS)).double(), inputs
@@ -172,7 +172,9 @@ def test_the_step_is_that_of_whole_gradients(name: str, with_features: bool) -> 
     trunk, heads, inputs = _problem(name)
     rows = _rows(trunk, heads, inputs)
     features = trunk(inputs)
-    found = spans([features.grad_fn], [p for p in trunk.parameters() if p.requires_grad], TASKS)
+    found = find_low_rank_gradients(
+        [features.grad_fn], [p for p in trunk.parameters() if p.requires_grad], TASKS
+    )
     assert len(found) == TRUNKS[name][1]
     step = backward(
         _losses(features, heads),
@@ -196,9 +198,9 @@ def test_with_hooks_inside_the_trunk_matrix_free_ends_exact(name: str) -> None:
     features = trunk(inputs)
     step = backward(
         _losses(features, heads), load_weighting("fairgrad"), shared=trunk.parameters(),
-        heads=heads.parameters(), features=features, gradients="matrix_free",
+        heads=heads.parameters(), features=features, strategy="matrix_free",
     )  # fmt: skip
-    assert step.way == "exact"
+    assert step.strategy == "exact"
     assert step.weights is not None
     direction = torch.cat([flat(p) for p in trunk.parameters()])
     torch.testing.assert_close(direction, step.weights @ rows)
@@ -215,11 +217,11 @@ def test_hooks_of_parameters_see_each_gradient() -> None:
         torch.testing.assert_close(gradient.flatten(), row[: weight.numel()])
 
 
-def test_many_examples_and_few_tasks_have_no_spans() -> None:
+def test_many_examples_and_few_tasks_have_no_find_low_rank_gradients() -> None:
     layer = nn.Linear(WIDTH, WIDTH)
     for examples, tasks in ((2 * WIDTH, TASKS), (WIDTH // 2, 1)):
         features = layer(torch.randn(examples, WIDTH))
-        assert not spans([features.grad_fn], list(layer.parameters()), tasks)
+        assert not find_low_rank_gradients([features.grad_fn], list(layer.parameters()), tasks)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -227,7 +229,7 @@ def test_inputs_that_are_not_finite_flag_the_step(value: float) -> None:
     trunk, heads, inputs = _problem("deep")
     inputs[3, 3] = value
     weighting = load_weighting("fairgrad")
-    assert isinstance(weighting, FairGrad)
+    assert isinstance(weighting, AlphaFairWeighting)
     step = backward(_losses(trunk(inputs), heads), weighting, shared=trunk.parameters())
     assert int(weighting.flagged_steps) == 1
     assert step.weights is not None
@@ -276,12 +278,12 @@ def test_each_entry_is_as_precise_as_in_a_pass(name: str) -> None:
     torch.testing.assert_close(weight, expected, rtol=1e-4, atol=1e-8 * float(expected.abs().max()))
 
 
-def test_odd_layers_keep_the_long_way() -> None:
+def test_odd_layers_keep_whole_gradients() -> None:
     dense = torch.randn(EXAMPLES, WIDTH)
     layer, none = nn.Linear(WIDTH, WIDTH), nn.Parameter(torch.empty(0, WIDTH))
     turned = dense.to(torch.complex64) @ layer.weight.to(torch.complex64).T
     for ends in (layer(dense.to_sparse()), dense @ none.T, turned):
-        assert not spans([ends.grad_fn], [*layer.parameters(), none], TASKS)
+        assert not find_low_rank_gradients([ends.grad_fn], [*layer.parameters(), none], TASKS)
 
 
 @pytest.mark.parametrize("precision", ["highest", "medium"])
@@ -291,10 +293,10 @@ def test_opposed_gradients_are_seen_where_products_are_rounded(precision: str) -
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision(precision)
-        found = gram_of(rows)
+        found = compute_gram(rows)
     finally:
         torch.set_float32_matmul_precision(before)
-    assert alpha_fair(found, 2.0).status == "no_solution"
+    assert solve_alpha_fair(found, 2.0).status == "no_solution"
 
 
 @pytest.mark.parametrize("factor", [-2.0, -3.0, -0.7])
@@ -304,7 +306,7 @@ def test_opposed_losses_flag_a_step_of_ordinary_size(tasks: int, factor: float) 
     features = trunk(torch.randn(16, 64)).tanh()
     losses = [(features @ torch.randn(256)).square().mean() for _ in range(tasks - 1)]
     weighting = load_weighting("fairgrad")
-    assert isinstance(weighting, FairGrad)
+    assert isinstance(weighting, AlphaFairWeighting)
     step = backward([*losses, factor * losses[0]], weighting, shared=trunk.parameters())
     assert int(weighting.flagged_steps) == 1
     assert step.weights is not None
@@ -318,7 +320,7 @@ def test_parameters_that_a_checkpoint_hides_are_refused(with_features: bool) -> 
     trunk, heads, inputs = _problem("deep")
     features = checkpoint(trunk, inputs.requires_grad_(), use_reentrant=True)
     assert isinstance(features, Tensor)
-    with pytest.raises(UserError, match="use_reentrant=False"):
+    with pytest.raises(ValueError, match="use_reentrant=False"):
         backward(
             _losses(features, heads), load_weighting("fairgrad"), shared=trunk.parameters(),
             heads=heads.parameters(), features=features if with_features else None,

@@ -1,4 +1,4 @@
-"""Weights without K gradients: their equation, the products, and the choice of the way."""
+"""Weights without K gradients: their equation, the products, and the choice of the strategy."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from core.weighting import (
+    AlphaFairWeighting,
     backward,
     load_weighting,
 )
-from core.weighting.gradients.jvp import Tangents
-from core.weighting.methods.fairgrad import FairGrad
+from core.weighting.gradients.jvp import FeatureJvp
 from tests.support.networks import (
     flat,
     grads,
@@ -30,15 +30,14 @@ from tests.support.networks import (
 def test_matrix_free_weights_solve_the_exact_equation(kind: str, tasks: int, name: str) -> None:
     network, inputs, targets = make(kind, tasks)
     weighting = load_weighting(name)
-    assert isinstance(weighting, FairGrad)
+    assert isinstance(weighting, AlphaFairWeighting)
     features, losses = losses_of(network, inputs, targets)
     buffers = {key: value.clone() for key, value in network.named_buffers()}
-    step = backward(
-        losses, weighting, **groups(network), features=features, gradients="matrix_free"
-    )
-    assert step.way == "matrix_free"
+    step = backward(losses, weighting, **groups(network), features=features, strategy="matrix_free")
+    assert step.strategy == "matrix_free"
     assert step.residual <= 1e-2
-    assert (weighting.products, weighting.fallbacks) == (step.products, 0)
+    history = weighting.search_history
+    assert (history.last_products, history.fallbacks) == (step.products, 0)
     assert all(bool((value == buffers[key]).all()) for key, value in network.named_buffers())
     assert step.weights is not None
     found = torch.cat([flat(p) for p in network.trunk.parameters()])
@@ -67,66 +66,64 @@ class Opaque(torch.autograd.Function):
         return gradients[0] * 2
 
 
-def test_what_has_no_second_derivative_is_exact_and_counted() -> None:
+def test_operations_without_a_second_derivative_are_exact_and_counted() -> None:
     network, inputs, targets = make()
     weighting = load_weighting("fairgrad")
-    assert isinstance(weighting, FairGrad)
+    assert isinstance(weighting, AlphaFairWeighting)
     found = []
-    for gradients in ("exact", "matrix_free"):
+    for strategy in ("exact", "matrix_free"):
         network.zero_grad()
         features = Opaque.apply(network.trunk(inputs))  # type: ignore[no-untyped-call]
         outputs = [head(features + network.common(features)) for head in network.heads]
         losses = [(o[:, 0] - t).square().mean() for o, t in zip(outputs, targets.T, strict=True)]
-        step = backward(
-            losses, weighting, **groups(network), features=features, gradients=gradients
-        )
-        assert step.way == "exact"
+        step = backward(losses, weighting, **groups(network), features=features, strategy=strategy)
+        assert step.strategy == "exact"
         found.append(grads(network))
     same(found[1], found[0])
-    assert weighting.fallbacks == 1
+    assert weighting.search_history.fallbacks == 1
     copy = load_weighting("fairgrad")
     copy.load_state_dict(weighting.state_dict())
-    assert isinstance(copy, FairGrad)
-    assert (copy.fallbacks, copy.products) == (1, weighting.products)
+    assert isinstance(copy, AlphaFairWeighting)
+    assert copy.search_history.to_dict() == weighting.search_history.to_dict()
 
 
 def test_auto_does_not_search_in_vain_at_every_step() -> None:
     layer, weighting = nn.Linear(4, 4), load_weighting("fairgrad")
-    assert isinstance(weighting, FairGrad)
+    assert isinstance(weighting, AlphaFairWeighting)
     tried = []
-    for waited in (0, 0, 98, 99):  # exact steps since the search
-        weighting.waited = waited
+    for steps in (0, 0, 98, 99):  # exact steps since the search
+        weighting.set_extra_state({**weighting.get_extra_state(), "exact_steps": steps})
         features = Opaque.apply(layer(torch.ones(9, 4)))  # type: ignore[no-untyped-call]
         losses = [(features[:, i % 4] - i).square().mean() for i in range(40)]
         step = backward(
-            losses, weighting, shared=layer.parameters(), features=features, gradients="auto"
+            losses, weighting, shared=layer.parameters(), features=features, strategy="auto"
         )
-        assert step.way == "exact"
+        assert step.strategy == "exact"
         tried.append(step.products > 0)
     assert tried == [True, False, False, True]
 
 
-def test_auto_takes_the_cheaper_exact_way() -> None:
-    ways = []
+def test_auto_takes_the_cheaper_exact_strategy() -> None:
+    strategies = []
     for tasks, features_given in ((3, True), (20, True), (20, False)):
         network, inputs, targets = make("mlp", tasks)
         features, losses = losses_of(network, inputs, targets)
-        ways.append(
+        strategies.append(
             backward(
                 losses,
                 load_weighting("fairgrad"),
                 **groups(network),
                 features=features if features_given else None,
-                gradients="auto",
-            ).way
+                strategy="auto",
+            ).strategy
         )
-    assert ways == ["exact", "matrix_free", "exact"]
+    assert strategies == ["exact", "matrix_free", "exact"]
     network, inputs, targets = make("mlp", 20)
     features, losses = losses_of(network, inputs, targets)
     step = backward(
-        losses, load_weighting("mgda"), **groups(network), features=features, gradients="auto"
+        losses, load_weighting("mgda"), **groups(network), features=features, strategy="auto"
     )
-    assert step.way == "exact"
+    assert step.strategy == "exact"
 
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
@@ -173,7 +170,7 @@ def test_jacobian_vector_products_are_the_transposed(name: str) -> None:
     features = layer(torch.randn(5, 2, 6, 6).double())
     parameters = [p for p in layer.parameters() if p.requires_grad]
     towards = [torch.randn_like(p) for p in parameters]
-    product = Tangents([get_gradient_edge(features)], parameters)(towards)[0]
+    product = FeatureJvp([get_gradient_edge(features)], parameters)(towards)[0]
     against = torch.randn_like(features)
     back = torch.autograd.grad(features, parameters, against)
     forth = sum(float((g * t).sum()) for g, t in zip(back, towards, strict=True))

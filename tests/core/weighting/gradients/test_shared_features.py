@@ -1,4 +1,4 @@
-"""What features may be: parts of one operation's outputs, several, and not made from each other."""
+"""Kinds of features: parts of one operation's outputs, several, and not made from each other."""
 
 from collections.abc import Callable
 
@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from common.errors import UserError
-from core.weighting import alpha_fair, backward, load_weighting
-from core.weighting.methods.fairgrad import FairGrad
+from core.weighting import AlphaFairWeighting, backward, load_weighting, solve_alpha_fair
 from tests.support.networks import flat
 
 torch.manual_seed(0)
@@ -59,15 +57,15 @@ def not_used() -> Made:
     return [_loss(one[:, :4], 0), _loss(one[:, 4:], 1)], one.view(-1)
 
 
-def _step(made: Made, gradients: str) -> tuple[Tensor, Tensor | None, str]:
+def _step(made: Made, strategy: str) -> tuple[Tensor, Tensor | None, str]:
     shared = [*FIRST.parameters(), *SECOND.parameters()]
     for parameter in shared:
         parameter.grad = None
     losses, features = made
     step = backward(
-        losses, load_weighting("fairgrad"), shared=shared, features=features, gradients=gradients
+        losses, load_weighting("fairgrad"), shared=shared, features=features, strategy=strategy
     )
-    return torch.cat([flat(p) for p in shared]), step.weights, step.way
+    return torch.cat([flat(p) for p in shared]), step.weights, step.strategy
 
 
 def _rows(make: Callable[[], Made]) -> Tensor:
@@ -85,47 +83,45 @@ def _rows(make: Callable[[], Made]) -> Tensor:
 @pytest.mark.parametrize(
     "make", [both_halves, named_twice, one_half, made_from_each_other, hooked, not_used]
 )
-def test_exact_steps_are_exact_whatever_features_are_named(make: Callable[[], Made]) -> None:
+def test_exact_steps_are_exact_with_any_features(make: Callable[[], Made]) -> None:
     rows = _rows(make)
-    expected = alpha_fair(rows @ rows.T, 2.0).weights @ rows
-    for gradients in ("exact", "auto"):
-        torch.testing.assert_close(_step(make(), gradients)[0], expected)
+    expected = solve_alpha_fair(rows @ rows.T, 2.0).weights @ rows
+    for strategy in ("exact", "auto"):
+        torch.testing.assert_close(_step(make(), strategy)[0], expected)
 
 
-@pytest.mark.parametrize("gradients", ["representation", "matrix_free"])
+@pytest.mark.parametrize("strategy", ["representation", "matrix_free"])
 @pytest.mark.parametrize("make", [both_halves, named_twice])
-def test_no_feature_counts_twice(make: Callable[[], Made], gradients: str) -> None:
-    direction, weights, way = _step(make(), gradients)
-    assert way == gradients
+def test_no_feature_counts_twice(make: Callable[[], Made], strategy: str) -> None:
+    direction, weights, taken = _step(make(), strategy)
+    assert taken == strategy
     assert weights is not None
     torch.testing.assert_close(direction, weights @ _rows(make))
 
 
-@pytest.mark.parametrize("gradients", ["representation", "matrix_free"])
+@pytest.mark.parametrize("strategy", ["representation", "matrix_free"])
 @pytest.mark.parametrize("make", [one_half, made_from_each_other, hooked, not_used])
-def test_features_that_do_not_separate_are_refused(
-    make: Callable[[], Made], gradients: str
-) -> None:
-    with pytest.raises(UserError, match="name all tensors that are between"):
-        _step(make(), gradients)
+def test_features_that_do_not_separate_are_refused(make: Callable[[], Made], strategy: str) -> None:
+    with pytest.raises(ValueError, match="name all tensors that are between"):
+        _step(make(), strategy)
 
 
-@pytest.mark.parametrize("gradients", ["exact", "representation"])
+@pytest.mark.parametrize("strategy", ["exact", "representation"])
 @pytest.mark.parametrize("stacked", [False, True])
 @pytest.mark.parametrize("place", [0, 1])
-def test_a_constant_has_the_gradient_zero(place: int, stacked: bool, gradients: str) -> None:
+def test_a_constant_has_the_gradient_zero(place: int, stacked: bool, strategy: str) -> None:
     features = FIRST(INPUTS).tanh()
     losses = [_loss(features[:, :4], 0), _loss(features[:, 4:], 1)]
     losses.insert(place, torch.ones((), dtype=torch.float64))
     FIRST.zero_grad()
     weighting = load_weighting("fairgrad")
-    assert isinstance(weighting, FairGrad)
+    assert isinstance(weighting, AlphaFairWeighting)
     step = backward(
         torch.stack(losses) if stacked else losses,
         weighting,
         shared=FIRST.parameters(),
         features=features,
-        gradients=gradients,
+        strategy=strategy,
     )
     assert step.gram is not None
     assert not step.gram[place].any()
@@ -140,5 +136,5 @@ def test_a_loss_that_is_named_twice_is_two_losses() -> None:
         return [loss, loss, _loss(features[:, 4:], 1)], features
 
     rows = _rows(make)
-    expected = alpha_fair(rows @ rows.T, 2.0).weights @ rows
+    expected = solve_alpha_fair(rows @ rows.T, 2.0).weights @ rows
     torch.testing.assert_close(_step(make(), "exact")[0], expected)

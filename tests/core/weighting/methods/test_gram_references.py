@@ -8,9 +8,9 @@ import pytest
 import torch
 from scipy.optimize import LinearConstraint, minimize, nnls
 
-from core.weighting import GramWeighting, alpha_fair, load_weighting
-from core.weighting.base import equal_lengths
-from core.weighting.solvers.active_set import nearest_to_zero
+from core.weighting import GramWeighting, load_weighting, solve_alpha_fair
+from core.weighting.base import compute_equal_lengths
+from core.weighting.solvers.active_set import find_min_norm_weights
 from tests.support.gradients import (
     DEVICE,
     DOUBLE,
@@ -79,7 +79,7 @@ def test_the_active_set_is_at_the_minimum_for_hard_gradients() -> None:
     for tasks in (2, 3, 11, 40):
         for case in solvable(rng, tasks):
             gradients = case.gradients
-            found = np.linalg.norm(nearest_to_zero(gradients @ gradients.T) @ gradients)
+            found = np.linalg.norm(find_min_norm_weights(gradients @ gradients.T) @ gradients)
             reference = np.linalg.norm(shortest(gradients) @ gradients)
             # Both round: 1e-16 of a square is 1e-8 of a length.
             slack = 1e-8 * np.linalg.norm(gradients, axis=1).min()
@@ -210,7 +210,7 @@ def test_imtl_shares_between_equal_gradients_and_flags_opposed_ones() -> None:
     weighting = load_weighting("imtl").to(DEVICE)
     assert isinstance(weighting, GramWeighting)
     gram = tensor(gradients @ gradients.T)
-    torch.testing.assert_close(weighting.compute_weights(gram), equal_lengths(gram))
+    torch.testing.assert_close(weighting.compute_weights(gram), compute_equal_lengths(gram))
     assert int(weighting.flagged_steps) == 1
 
 
@@ -295,5 +295,5 @@ def test_the_solver_is_what_fairgrad_returns() -> None:
     weighting = load_weighting("fairgrad", alpha=3.0).to(DEVICE)
     assert isinstance(weighting, GramWeighting)
     torch.testing.assert_close(
-        weighting.compute_weights(gram), alpha_fair(gram, 3.0).weights, rtol=1e-6, atol=0
+        weighting.compute_weights(gram), solve_alpha_fair(gram, 3.0).weights, rtol=1e-6, atol=0
     )

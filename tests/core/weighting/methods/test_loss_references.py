@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from core.weighting import GradientWeighting, LossWeighting, load_weighting
-from core.weighting.loss_transforms import alpha_fair_loss, fairness
+from core.weighting.loss_transforms import compute_alpha_fair_loss, parse_loss_alpha
 from core.weighting.methods.moco import MoCo
 from tests.support.gradients import DEVICE, DTYPE, TOLERANCE, Array, array, tensor
 
@@ -218,20 +218,20 @@ def nearest_on_simplex(point: Array) -> Array:
 
 def test_the_transform_is_the_antiderivative_of_a_power() -> None:
     losses = tensor(LOSSES[0])
-    assert alpha_fair_loss(losses, 0.0) is losses
-    close(alpha_fair_loss(losses, 1.0), np.log(LOSSES[0]))
-    close(alpha_fair_loss(losses, 0.5), 2 * np.sqrt(LOSSES[0]))
-    close(alpha_fair_loss(losses, 3.0), -0.5 * LOSSES[0] ** -2)
+    assert compute_alpha_fair_loss(losses, 0.0) is losses
+    close(compute_alpha_fair_loss(losses, 1.0), np.log(LOSSES[0]))
+    close(compute_alpha_fair_loss(losses, 0.5), 2 * np.sqrt(LOSSES[0]))
+    close(compute_alpha_fair_loss(losses, 3.0), -0.5 * LOSSES[0] ** -2)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
 def test_the_transform_leaves_absent_losses_without_a_gradient(alpha: float) -> None:
     losses = tensor(np.array([0.0, 2.0])).requires_grad_()
-    (gradient,) = torch.autograd.grad(alpha_fair_loss(losses, alpha).sum(), losses)
+    (gradient,) = torch.autograd.grad(compute_alpha_fair_loss(losses, alpha).sum(), losses)
     close(gradient, np.array([0, 2.0**-alpha]))
 
 
 @pytest.mark.parametrize("wrong", ["logs", -1.0, float("nan"), float("inf")])
 def test_an_impossible_transform_is_refused(wrong: float | str) -> None:
     with pytest.raises(ValueError, match="expected 'plain', 'log' or a number from 0"):
-        fairness(wrong)
+        parse_loss_alpha(wrong)

@@ -14,9 +14,9 @@ from scipy.optimize import least_squares
 from core.weighting import (
     AlphaFairSolution,
     GramWeighting,
-    alpha_fair,
-    alpha_fair_on_device,
     load_weighting,
+    solve_alpha_fair,
+    solve_alpha_fair_on_device,
 )
 from core.weighting.solvers.alpha_fair_device import STATUSES
 from tests.support.gradients import (
@@ -55,7 +55,7 @@ def test_solvable_matrices_are_solved() -> None:
         for case in solvable(rng, tasks):
             gram = case.gradients @ case.gradients.T
             for alpha in ALPHAS:
-                solution = alpha_fair(tensor(gram), alpha)
+                solution = solve_alpha_fair(tensor(gram), alpha)
                 assert_usable(solution, tasks)
                 exact = residual(gram, array(solution.weights), alpha) <= 1e-6
                 assert exact == (solution.status == "solved"), (case.name, tasks, alpha)
@@ -71,7 +71,7 @@ def test_well_posed_matrices_are_solved_to_1e_8(tasks: int) -> None:
     posed = (case for case in solvable(rng, tasks) if "nearly opposed" not in case.name)
     for case in posed:
         for alpha in ALPHAS:
-            solution = alpha_fair(case.gram, alpha)
+            solution = solve_alpha_fair(case.gram, alpha)
             assert solution.status == "solved", (case.name, alpha)
             assert solution.residual <= 1e-8, (case.name, alpha)
 
@@ -81,7 +81,7 @@ def test_unsolvable_matrices_are_flagged() -> None:
     for tasks in TASKS:
         for case in unsolvable(rng, tasks):
             for alpha in ALPHAS:
-                solution = alpha_fair(case.gram, alpha)
+                solution = solve_alpha_fair(case.gram, alpha)
                 assert solution.status == "no_solution", (case.name, tasks, alpha)
                 assert_usable(solution, tasks)
 
@@ -91,7 +91,7 @@ def test_unsolvable_matrices_are_flagged() -> None:
 def test_matrices_that_are_not_finite_are_flagged(wrong: float, place: tuple[int, int]) -> None:
     gram = torch.eye(3, dtype=DTYPE, device=DEVICE)
     gram[place] = gram[place[::-1]] = wrong
-    solution = alpha_fair(gram, 2.0)
+    solution = solve_alpha_fair(gram, 2.0)
     assert solution.status == "not_finite"
     assert solution.residual == math.inf
     assert_usable(solution, 3)
@@ -102,9 +102,9 @@ def test_matrices_that_are_not_finite_are_flagged(wrong: float, place: tuple[int
 def test_scaling_the_matrix_scales_the_weights(alpha: float) -> None:
     rng = np.random.default_rng(1)
     for case in solvable(rng, 5):
-        base = array(alpha_fair(case.gram, alpha).weights)
+        base = array(solve_alpha_fair(case.gram, alpha).weights)
         for scale in (1e-12, 1e-5, 1e3, 1e12):
-            solution = alpha_fair(case.gram * scale, alpha)
+            solution = solve_alpha_fair(case.gram * scale, alpha)
             rescaled = array(solution.weights) * scale ** (alpha / (alpha + 1))
             assert solution.status == "solved"
             np.testing.assert_allclose(rescaled, base, rtol=1e-6)
@@ -119,9 +119,9 @@ def test_any_alpha_and_any_order(seed: int, alpha: float) -> None:
     gradients = related(rng, tasks) * 10 ** rng.uniform(-2, 2, size=(tasks, 1))
     gram = gradients @ gradients.T
     order = rng.permutation(tasks)
-    solution = alpha_fair(tensor(gram), alpha)
+    solution = solve_alpha_fair(tensor(gram), alpha)
     assert residual(gram, array(solution.weights), alpha) <= 1e-8
-    permuted = alpha_fair(tensor(gram[np.ix_(order, order)]), alpha)
+    permuted = solve_alpha_fair(tensor(gram[np.ix_(order, order)]), alpha)
     np.testing.assert_allclose(array(permuted.weights), array(solution.weights)[order], rtol=1e-6)
 
 
@@ -137,12 +137,14 @@ def test_the_published_search_agrees_where_it_converges(alpha: float) -> None:
 
     start, bounds, tight = np.full(4, 0.25), (0, np.inf), 1e-15
     search = least_squares(difference, start, bounds=bounds, xtol=tight, ftol=tight, gtol=tight)
-    np.testing.assert_allclose(array(alpha_fair(tensor(gram), alpha).weights), search.x, rtol=1e-6)
+    np.testing.assert_allclose(
+        array(solve_alpha_fair(tensor(gram), alpha).weights), search.x, rtol=1e-6
+    )
 
 
 def test_orthogonal_gradients_have_a_closed_form() -> None:
     squares = np.array([1e-4, 1.0, 25.0])
-    weights = array(alpha_fair(tensor(np.diag(squares)), 2.0).weights)
+    weights = array(solve_alpha_fair(tensor(np.diag(squares)), 2.0).weights)
     np.testing.assert_allclose(weights, squares ** (-2 / 3), rtol=1e-5)
 
 
@@ -150,15 +152,15 @@ def test_zero_gradients_leave_the_others_their_solution() -> None:
     gradients = related(np.random.default_rng(3), 4)
     gradients[2] = 0
     kept = [0, 1, 3]
-    solution = alpha_fair(tensor(gradients @ gradients.T), 2.0)
-    others = alpha_fair(tensor(gradients[kept] @ gradients[kept].T), 2.0)
+    solution = solve_alpha_fair(tensor(gradients @ gradients.T), 2.0)
+    others = solve_alpha_fair(tensor(gradients[kept] @ gradients[kept].T), 2.0)
     assert (solution.status, others.status) == ("no_solution", "solved")
     np.testing.assert_allclose(array(solution.weights)[kept], array(others.weights), rtol=1e-6)
 
 
 def test_opposed_gradients_get_equal_lengths() -> None:
     gradients = np.array([[1.0, 2.0, 2.0], [-4.0, -8.0, -8.0]])
-    weights = array(alpha_fair(tensor(gradients @ gradients.T), 2.0).weights)
+    weights = array(solve_alpha_fair(tensor(gradients @ gradients.T), 2.0).weights)
     lengths = weights * np.linalg.norm(gradients, axis=1)
     np.testing.assert_allclose(lengths, lengths[0], rtol=1e-6)
 
@@ -166,12 +168,12 @@ def test_opposed_gradients_get_equal_lengths() -> None:
 @pytest.mark.parametrize("alpha", [0.0, -1.0, math.inf, math.nan, "2"])
 def test_an_impossible_alpha_is_refused(alpha: Any) -> None:
     with pytest.raises(ValueError, match="expected a number above 0"):
-        alpha_fair(torch.eye(2), alpha)
+        solve_alpha_fair(torch.eye(2), alpha)
 
 
 def test_an_impossible_shape_is_refused() -> None:
     with pytest.raises(ValueError, match=r"shape \(2, 3\)"):
-        alpha_fair(torch.ones(2, 3), 1.0)
+        solve_alpha_fair(torch.ones(2, 3), 1.0)
 
 
 @double
@@ -180,8 +182,8 @@ def test_the_device_version_finds_the_same(tasks: int) -> None:
     rng = np.random.default_rng(10 + tasks)
     both = (*solvable(rng, tasks), *unsolvable(rng, tasks))
     for case, alpha in zip(both, itertools.cycle(ALPHAS), strict=False):
-        on_host = alpha_fair(case.gram, alpha)
-        on_device = alpha_fair_on_device(case.gram, alpha)
+        on_host = solve_alpha_fair(case.gram, alpha)
+        on_device = solve_alpha_fair_on_device(case.gram, alpha)
         assert STATUSES[int(on_device.status)] == on_host.status, (case.name, alpha)
         np.testing.assert_allclose(
             array(on_device.weights), array(on_host.weights), rtol=1e-6, err_msg=case.name
@@ -189,7 +191,9 @@ def test_the_device_version_finds_the_same(tasks: int) -> None:
 
 
 def test_the_device_version_flags_what_is_not_finite() -> None:
-    solution = alpha_fair_on_device(torch.full((3, 3), math.nan, dtype=DTYPE, device=DEVICE), 2.0)
+    solution = solve_alpha_fair_on_device(
+        torch.full((3, 3), math.nan, dtype=DTYPE, device=DEVICE), 2.0
+    )
     assert STATUSES[int(solution.status)] == "not_finite"
     np.testing.assert_allclose(array(solution.weights), 1 / 3, rtol=1e-6)
 
@@ -197,7 +201,7 @@ def test_the_device_version_flags_what_is_not_finite() -> None:
 def test_the_device_version_never_asks_for_a_value() -> None:
     # A meta tensor has none: whatever would wait for a device raises here.
     gram = torch.empty(5, 5, dtype=DTYPE, device="meta")
-    solution = alpha_fair_on_device(gram, 2.0)
+    solution = solve_alpha_fair_on_device(gram, 2.0)
     assert solution.weights.shape == (5,)
 
 
@@ -209,13 +213,13 @@ def test_the_device_version_runs_in_a_graph() -> None:
     gram = first.clone()
     weighting = load_weighting("fairgrad", alpha=2.0).cuda()
     assert isinstance(weighting, GramWeighting)
-    alpha_fair_on_device(gram, 2.0)  # libraries make their handles outside of a graph
+    solve_alpha_fair_on_device(gram, 2.0)  # libraries make their handles outside of a graph
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         captured = weighting.compute_weights(gram)
     gram.copy_(second)
     graph.replay()
-    torch.testing.assert_close(captured, alpha_fair(second, 2.0).weights, rtol=1e-6, atol=0)
+    torch.testing.assert_close(captured, solve_alpha_fair(second, 2.0).weights, rtol=1e-6, atol=0)
     gram.zero_()
     graph.replay()
     assert int(weighting.flagged_steps) == 1

@@ -1,0 +1,1 @@
+"""Strategies: how per-task gradients are computed and combined. One per file."""

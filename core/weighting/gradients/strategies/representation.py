@@ -1,0 +1,19 @@
+"""Weights from the gradients of the features in place of the parameters': an approximation."""
+
+from core.weighting.base import GramWeighting
+from core.weighting.gradients.accumulation import accumulate_gradients
+from core.weighting.gradients.strategies.step import BackwardResult, StepInputs, finish_step
+from core.weighting.gradients.task_gradients import compute_gram
+
+
+def backward_representation(inputs: StepInputs, weighting: GramWeighting) -> BackwardResult:
+    """Compute weights from the Gram matrix of the gradients by the features."""
+    losses, shared, heads, features = inputs
+    assert features is not None
+    rows = features.compute_gradients(losses, heads)
+    gram = compute_gram(rows)
+    weights = weighting.compute_weights(gram)
+    start = weights.to(rows) @ rows
+    del rows
+    accumulate_gradients(shared, features.backpropagate(start, shared, keep_graph=False))
+    return finish_step(inputs, weights, gram, "representation")

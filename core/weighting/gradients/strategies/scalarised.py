@@ -1,0 +1,33 @@
+"""One backward pass of a weighted sum: loss weightings, and cached weights."""
+
+import torch
+from torch import Tensor
+
+from core.weighting.base import LossWeighting
+from core.weighting.gradients.losses import Losses
+from core.weighting.gradients.strategies.step import BackwardResult, StepInputs
+
+
+def descend_objective(losses: Losses, weighting: LossWeighting) -> BackwardResult:
+    """Accumulate the gradients of a loss weighting's objective."""
+    with torch.enable_grad():
+        leaf = torch.where(losses.present.to(losses.values.device), losses.values, 0)
+        leaf.requires_grad_()
+        transformed = weighting.transform_losses(leaf)
+        transformed.retain_grad()
+        weighting.compute_objective(transformed).backward()
+    assert leaf.grad is not None
+    assert transformed.grad is not None
+    losses.backward_weighted(leaf.grad)
+    return BackwardResult(transformed.grad.detach(), None, "scalarised")
+
+
+def apply_cached_weights(inputs: StepInputs, weights: Tensor) -> BackwardResult:
+    """Accumulate the gradients of the sum with weights, ``(k,)``, that are known beforehand."""
+    losses, heads = inputs.losses, inputs.heads
+    weights = losses.expand_weights(weights[losses.present.to(weights.device)])
+    if heads.parameters:
+        own = weights if heads.is_weighted else losses.present.to(weights)
+        losses.backward_weighted(own, heads.parameters, keep_graph=True)
+    losses.backward_weighted(weights, inputs.shared)
+    return BackwardResult(weights, None, "scalarised")
