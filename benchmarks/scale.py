@@ -51,7 +51,7 @@ from tuning.resources import Resources  # noqa: E402
 from tuning.search.method_search import MethodSearch  # noqa: E402
 from tuning.search.simulate import read  # noqa: E402
 from tuning.search.space import make_space  # noqa: E402
-from tuning.search.trial import Tried  # noqa: E402
+from tuning.search.trial import Trial  # noqa: E402
 from tuning.worker.trial_work import EpochReport  # noqa: E402
 
 IDLE = 0.05  # share of the slots' time
@@ -202,8 +202,8 @@ def search_of(asked: argparse.Namespace, epochs: int, folder: str) -> MethodSear
 def run(asked: argparse.Namespace) -> Timed:
     replayed = curves(asked.records, asked.epochs)
 
-    def encode_work(tried: Tried) -> str:
-        curve = replayed[tried.number % len(replayed)]
+    def encode_work(trial: Trial) -> str:
+        curve = replayed[trial.number % len(replayed)]
         return json.dumps({"curve": curve, "seconds": asked.epoch_seconds / asked.speed})
 
     ray.init(
@@ -215,7 +215,7 @@ def run(asked: argparse.Namespace) -> Timed:
         with tempfile.TemporaryDirectory(prefix="evenhand-") as folder:
             search = search_of(asked, max(map(len, replayed)), folder)
             resources = Resources(1, 1.0)
-            capacity = Capacity(resources, lambda: search.unfinished)
+            capacity = Capacity(resources, lambda: search.count_unfinished())
             queue = Timed(
                 [search], capacity, encode_work, lambda: False, lambda *_: None, asked.batch
             )

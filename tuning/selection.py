@@ -31,7 +31,7 @@ class Rule:
     lower: bool = False
     window: int = 0
 
-    def shown(self, found: "Score | None") -> float | None:
+    def read_metric(self, found: "Score | None") -> float | None:
         """Return the metric itself of a score, whose value is greater where it is better."""
         if found is None:
             return None
@@ -59,7 +59,7 @@ RULES = {
 }
 
 
-def rule(name: str) -> Rule:
+def get_rule(name: str) -> Rule:
     """Return the rule of that name.
 
     Raises:
@@ -90,7 +90,7 @@ class Score:
         return -self.earliness
 
 
-def score(chosen: Rule, rows: Sequence[Row]) -> Score | None:
+def score_epoch(chosen: Rule, rows: Sequence[Row]) -> Score | None:
     """Return the standing of one epoch, averaged over training seeds.
 
     Args:
@@ -119,7 +119,9 @@ def _tie(metrics: Mapping[str, Any]) -> float:
     return float(metrics.get("average_accuracy", 0.0))
 
 
-def audited(chosen: Rule, rows: Sequence[Row], audit: Sequence[Row]) -> list[dict[str, Any]]:
+def add_test_metrics(
+    chosen: Rule, rows: Sequence[Row], audit: Sequence[Row]
+) -> list[dict[str, Any]]:
     """Return rows with their test metrics under ``test``, averaged over the rule's window."""
     found = []
     for index, (row, test) in enumerate(zip(rows, audit, strict=False)):
@@ -140,11 +142,11 @@ def select_epoch(chosen: Rule, curves: Sequence[Sequence[Row]]) -> Score | None:
         chosen: The rule.
         curves: The rows of each training seed; epochs that not all have are left out.
     """
-    scores = (score(chosen, rows) for rows in zip(*curves, strict=False))
+    scores = (score_epoch(chosen, rows) for rows in zip(*curves, strict=False))
     return max((found for found in scores if found is not None), default=None)
 
 
-def winner(scores: Iterable[tuple[int, Score | None]]) -> int | None:
+def select_winner(scores: Iterable[tuple[int, Score | None]]) -> int | None:
     """Return the number of the best configuration; None if none has a score.
 
     Args:

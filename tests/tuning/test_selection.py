@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from tuning.selection import RULES, rule, score, select_epoch, winner
+from tuning.selection import RULES, get_rule, score_epoch, select_epoch, select_winner
 
 WORST = RULES["validation_worst_group_accuracy"]
 
@@ -39,9 +39,9 @@ def test_ties_between_trials_go_to_the_lower_number_only_at_last() -> None:
     a = select_epoch(WORST, [curve((0.9, 0.5))])
     b = select_epoch(WORST, [curve((0.9, 0.6))])
     later = select_epoch(WORST, [curve((0.1, 0.1), (0.9, 0.6))])
-    assert winner([(0, a), (1, b), (2, b)]) == 1
-    assert winner([(0, later), (1, b)]) == 1
-    assert winner([(5, b), (3, b)]) == 3
+    assert select_winner([(0, a), (1, b), (2, b)]) == 1
+    assert select_winner([(0, later), (1, b)]) == 1
+    assert select_winner([(5, b), (3, b)]) == 3
 
 
 def test_epochs_that_are_not_eligible_never_win() -> None:
@@ -54,11 +54,11 @@ def test_epochs_that_are_not_eligible_never_win() -> None:
 
 def test_undefined_values_never_win() -> None:
     assert select_epoch(WORST, [curve((None, 0.9))]) is None
-    assert winner([(0, None)]) is None
+    assert select_winner([(0, None)]) is None
 
 
 def test_training_seeds_are_averaged() -> None:
-    found = score(WORST, [row(1, 0.2, 0.4), row(1, 0.6, 0.6)])
+    found = score_epoch(WORST, [row(1, 0.2, 0.4), row(1, 0.6, 0.6)])
     assert found is not None
     assert (found.value, found.average) == (0.4, 0.5)
 
@@ -78,4 +78,4 @@ def test_rules_that_read_the_test_split_are_named_so() -> None:
 
 def test_unknown_rule_gets_the_nearest_name() -> None:
     with pytest.raises(UserError, match="did you mean 'validation_average_accuracy'"):
-        rule("validation_average_accuracies")
+        get_rule("validation_average_accuracies")

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from common.errors import UserError
 from tuning.search.method_search import MethodSearch
-from tuning.search.trial import Tried
+from tuning.search.trial import Trial
 from tuning.worker.trial_work import EpochReport
 
 # Trials per Tuner: its driver keeps some 30 kB of each (benchmarks/scale.py, up to here without
@@ -48,9 +48,9 @@ class Queue:
         self,
         searches: Sequence[MethodSearch],
         slots: Slots,
-        encode_work: Callable[[Tried], str],
+        encode_work: Callable[[Trial], str],
         should_stop: Callable[[], bool],
-        on_change: Callable[[MethodSearch, Tried], None],
+        on_change: Callable[[MethodSearch, Trial], None],
         batch_trials: int = BATCH_TRIALS,
     ) -> None:
         self.searches = searches
@@ -60,14 +60,14 @@ class Queue:
         self.on_change = on_change
         self.batch_trials = batch_trials
         self.whole_gpu = False  # whether trials that ran out of memory on a share have their turn
-        self.running: dict[str, tuple[MethodSearch, Tried]] = {}
+        self.running: dict[str, tuple[MethodSearch, Trial]] = {}
         self.started = 0  # trials of this batch
         self.error: UserError | None = None  # ends the study
 
     @property
     def done(self) -> bool:
         """Whether no trial is left to run."""
-        return all(search.done for search in self.searches)
+        return all(search.is_done for search in self.searches)
 
     def begin_batch(self) -> None:
         """Begin the trials of a new Tuner; those of the last one that still run are forgotten."""
@@ -93,12 +93,12 @@ class Queue:
         # The method with the fewest running trials comes first, so that none waits for another.
         counts = {s.name: sum(m is s for m, _ in self.running.values()) for s in self.searches}
         for search in sorted(self.searches, key=lambda s: counts[s.name]):
-            tried = search.next_work(self.whole_gpu)
-            if tried is not None:
-                self.running[trial_id] = (search, tried)
+            trial = search.next_trial(self.whole_gpu)
+            if trial is not None:
+                self.running[trial_id] = (search, trial)
                 self.started += 1
-                self.on_change(search, tried)
-                return self.encode_work(tried)
+                self.on_change(search, trial)
+                return self.encode_work(trial)
         if not self.running and not self.done:  # the other kind waits, for a Tuner of its own
             self.whole_gpu = not self.whole_gpu
             return Next.END_BATCH
@@ -113,20 +113,20 @@ class Queue:
     def _report_epoch(self, trial_id: str, report: EpochReport) -> bool:
         if trial_id not in self.running:
             return False
-        search, tried = self.running[trial_id]
-        continues = search.report(tried, report)
+        search, trial = self.running[trial_id]
+        continues = search.report_epoch(trial, report)
         if not continues:
             del self.running[trial_id]
-        self.on_change(search, tried)
+        self.on_change(search, trial)
         return continues
 
     def report_crash(self, trial_id: str) -> None:
         """Tell a trial's method that its process died; it decides whether the trial runs again."""
         if trial_id in self.running:
-            search, tried = self.running.pop(trial_id)
+            search, trial = self.running.pop(trial_id)
             with self._keep_error():
-                search.lost(tried, self.slots.count_lost_nodes())
-                self.on_change(search, tried)
+                search.report_crash(trial, self.slots.count_lost_nodes())
+                self.on_change(search, trial)
 
     @contextmanager
     def _keep_error(self) -> Iterator[None]:

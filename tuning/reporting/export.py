@@ -25,8 +25,8 @@ from tuning.records.run_record import RunRecord
 from tuning.reporting.statistics import summarise
 from tuning.resources import Resources
 from tuning.search.method_search import MethodSearch
-from tuning.search.space import used_values
-from tuning.search.trial import Tried, scores_of
+from tuning.search.space import describe_hyperparameters
+from tuning.search.trial import Trial, score_records
 from tuning.selection import Score
 
 
@@ -40,10 +40,10 @@ def export_method(search: MethodSearch, options: Options, resources: Resources) 
     """
     folder = options.results / options.dataset / search.name
     _write_csv(folder / "trials.csv", [_trial_row(search, t, resources) for t in _ordered(search)])
-    winning = search.winning_config()
+    winning = search.select_hyperparameters()
     if winning is None:
         return
-    seeds = list(search.confirmed().values())
+    seeds = list(search.list_confirmed_seeds().values())
     rows = [_seed_row(seed, resources) for seed in seeds]
     _write_csv(folder / "seeds.csv", rows)
     write_text(folder / "best_config.yaml", _best_config(search, options, winning))
@@ -51,7 +51,7 @@ def export_method(search: MethodSearch, options: Options, resources: Resources) 
     _export_files(search.rule, folder, seeds, options.keep_models)
 
 
-def _ordered(search: MethodSearch) -> list[Tried]:
+def _ordered(search: MethodSearch) -> list[Trial]:
     return [trial for _, trial in sorted(search.trials.items())]
 
 
@@ -72,8 +72,8 @@ def flatten(prefix: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
     return columns
 
 
-def _status(tried: Tried) -> str:
-    return tried.status if tried.finished else "unfinished"
+def _status(trial: Trial) -> str:
+    return trial.status if trial.is_finished else "unfinished"
 
 
 def _seconds(folders: list[RunRecord]) -> tuple[int, float]:
@@ -82,22 +82,22 @@ def _seconds(folders: list[RunRecord]) -> tuple[int, float]:
     return len(rows), sum(float(row["seconds"]) for row in rows)
 
 
-def _trial_row(search: MethodSearch, trial: Tried, resources: Resources) -> dict[str, Any]:
-    scores = scores_of(search.rule, trial.folders)
+def _trial_row(search: MethodSearch, trial: Trial, resources: Resources) -> dict[str, Any]:
+    scores = score_records(search.rule, trial.runs)
     best = max((score for score in scores if score is not None), default=None)
-    epochs, seconds = _seconds(trial.folders)
+    epochs, seconds = _seconds(trial.runs)
     return {
         "trial": trial.number,
         "status": _status(trial),
         "reason": trial.reason,
-        **used_values(search.space, trial.config),
+        **describe_hyperparameters(search.space, trial.hyperparameters),
         "epochs": epochs,
         "best_epoch": best.epoch if best else None,
-        search.rule.name: search.rule.shown(best),
-        **_validation_at(trial.folders, best),
+        search.rule.name: search.rule.read_metric(best),
+        **_validation_at(trial.runs, best),
         "seconds": seconds,
         "device_hours": seconds * trial.device_share(resources) / 3600,
-        "keys": " ".join(folder.name for folder in trial.folders),
+        "keys": " ".join(folder.name for folder in trial.runs),
     }
 
 
@@ -117,11 +117,11 @@ def _validation_at(folders: list[RunRecord], best: Score | None) -> dict[str, An
     return means
 
 
-def _seed_row(seed: Tried, resources: Resources) -> dict[str, Any]:
-    (folder,) = seed.folders
+def _seed_row(seed: Trial, resources: Resources) -> dict[str, Any]:
+    (folder,) = seed.runs
     end = folder.read_end()
     result = end.confirmation if end else None
-    epochs, seconds = _seconds(seed.folders)
+    epochs, seconds = _seconds(seed.runs)
     return {
         "seed": seed.number,
         "status": _status(seed),
@@ -175,8 +175,8 @@ def _scalar(value: Any) -> str:
 
 def _best_config(search: MethodSearch, options: Options, winning: Hyperparameters) -> str:
     benchmark = search.space.benchmark
-    used = used_values(search.space, winning)
-    trial = search.winner() if search.searcher is not None else None
+    used = describe_hyperparameters(search.space, winning)
+    trial = search.select_winner() if search.searcher is not None else None
     best = trial.best if trial else None
     fields = benchmark.training_config.as_dict()
     repeat, single = commands(options, search.name, used, search.environment)
@@ -189,7 +189,7 @@ def _best_config(search: MethodSearch, options: Options, winning: Hyperparameter
             "search": options.search,
             "trial": trial.number if trial else None,
             "epoch": best.epoch if best else None,
-            "value": search.rule.shown(best),
+            "value": search.rule.read_metric(best),
         },
         "command": repeat,
         "command_of_one_seed": single,
@@ -200,8 +200,8 @@ def _best_config(search: MethodSearch, options: Options, winning: Hyperparameter
             "baseline": _baseline(benchmark),
             "data_hash": benchmark.data_hash,
             "environment": asdict(search.environment),
-            "search_keys": [folder.name for folder in trial.folders] if trial else [],
-            "seed_keys": [s.folders[0].name for s in search.confirmed().values()],
+            "search_keys": [folder.name for folder in trial.runs] if trial else [],
+            "seed_keys": [s.runs[0].name for s in search.list_confirmed_seeds().values()],
         },
     }  # fmt: skip
     text: str = yaml.safe_dump(description, sort_keys=False, allow_unicode=True, width=10**6)
@@ -235,11 +235,11 @@ def _summary(
         values = [float(row[name]) for row in confirmed if row[name] is not None]
         if values:
             metrics[name] = asdict(summarise(values))
-    winning = search.winning_config() or {}
-    tried = _ordered(search)
-    runs = [*tried, *search.confirmed().values()]
-    costs = [(t, *_seconds(t.folders)) for t in runs]
-    statuses = [_status(trial) for trial in tried]
+    winning = search.select_hyperparameters() or {}
+    trials = _ordered(search)
+    runs = [*trials, *search.list_confirmed_seeds().values()]
+    costs = [(t, *_seconds(t.runs)) for t in runs]
+    statuses = [_status(trial) for trial in trials]
     return {
         "method": search.name,
         "dataset": benchmark.name,
@@ -255,22 +255,22 @@ def _summary(
         "search_seeds": options.search_seeds,
         "needs": sorted(search.space.method.needs - IMPLIED),
         "reported_metrics": list(benchmark.reported_metrics),
-        "complete": search.done and len(confirmed) == options.seeds,
-        "trials": len(tried),
+        "complete": search.is_done and len(confirmed) == options.seeds,
+        "trials": len(trials),
         "statuses": {status: statuses.count(status) for status in dict.fromkeys(statuses)},
         "epochs_per_trial": search.count_epochs()[0],
         "seeds": len(confirmed),
         "epochs": sum(epochs for _, epochs, _ in costs),
         "device": search.environment.device_class,
         "device_hours": sum(s * t.device_share(resources) for t, _, s in costs) / 3600,
-        "hyperparameters": used_values(search.space, winning),
+        "hyperparameters": describe_hyperparameters(search.space, winning),
         "metrics": metrics,
         "provenance": provenance(),
     }
 
 
 def _export_files(
-    rule: selection.Rule, folder: Path, seeds: list[Tried], keep_models: bool
+    rule: selection.Rule, folder: Path, seeds: list[Trial], keep_models: bool
 ) -> None:
     """Copy the seeds' predictions, and the best seed's weights where they are kept."""
     predictions = folder / "predictions"
@@ -279,10 +279,10 @@ def _export_files(
         if path.name not in kept:  # of an earlier winner, or of more seeds
             path.unlink(missing_ok=True)
     for seed in seeds:
-        _copy(seed.folders[0], "predictions.parquet", predictions / f"seed_{seed.number}.parquet")
-    best = selection.winner((seed.number, seed.best) for seed in seeds if seed.finished)
+        _copy(seed.runs[0], "predictions.parquet", predictions / f"seed_{seed.number}.parquet")
+    best = selection.select_winner((seed.number, seed.best) for seed in seeds if seed.is_finished)
     if keep_models and best is not None:
-        source = next(seed for seed in seeds if seed.number == best).folders[0]
+        source = next(seed for seed in seeds if seed.number == best).runs[0]
         _copy(source, "model.safetensors", folder / "model.safetensors")
 
 

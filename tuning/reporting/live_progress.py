@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 
 from tuning.search.method_search import MethodSearch
-from tuning.search.trial import Tried
+from tuning.search.trial import Trial
 
 QUIET_SECONDS = 10.0  # between plain lines about epochs; ends of trials are always told
 
@@ -33,29 +33,29 @@ class Progress:
             (s.name, t.phase, t.number)
             for s in searches
             for t in (*s.trials.values(), *s.seeds.values())
-            if t.finished
+            if t.is_finished
         }
         self._live: Live | None = None
 
     @contextmanager
-    def shown(self) -> Iterator[Callable[[MethodSearch, Tried], None]]:
+    def shown(self) -> Iterator[Callable[[MethodSearch, Trial], None]]:
         """Show progress during the block; gives what to call after every event."""
         if not self.console.is_terminal:
             yield self._print
             return
         with Live(get_renderable=self.table, console=self.console, refresh_per_second=2) as live:
             self._live = live
-            yield lambda search, tried: None
+            yield lambda search, trial: None
 
-    def _print(self, search: MethodSearch, tried: Tried) -> None:
+    def _print(self, search: MethodSearch, trial: Trial) -> None:
         """Print a line for the end of a trial, and now and then one for an epoch."""
-        identity = (search.name, tried.phase, tried.number)
+        identity = (search.name, trial.phase, trial.number)
         now = time.monotonic()
-        if tried.finished:
+        if trial.is_finished:
             if identity in self._told:
                 return
             self._told.add(identity)
-            self.console.print(f"{self._clock()} {self._ended(search, tried)}")
+            self.console.print(f"{self._clock()} {self._ended(search, trial)}")
         elif now - self._last_line > QUIET_SECONDS:
             self.console.print(f"{self._clock()} {self._state(search)}")
         else:
@@ -65,12 +65,14 @@ class Progress:
     def _clock(self) -> str:
         return f"[{_duration(time.monotonic() - self.start)}]"
 
-    def _ended(self, search: MethodSearch, tried: Tried) -> str:
-        value = f", {search.rule.name} {search.rule.shown(tried.best):.4f}" if tried.best else ""
-        reason = f": {tried.reason}" if tried.reason else ""
-        status = tried.status.replace("_", " ")
+    def _ended(self, search: MethodSearch, trial: Trial) -> str:
+        value = (
+            f", {search.rule.name} {search.rule.read_metric(trial.best):.4f}" if trial.best else ""
+        )
+        reason = f": {trial.reason}" if trial.reason else ""
+        status = trial.status.replace("_", " ")
         return (
-            f"{search.name} {tried.name} {status} after {len(tried.scores)} epochs{value}{reason}"
+            f"{search.name} {trial.name} {status} after {len(trial.scores)} epochs{value}{reason}"
         )
 
     def _state(self, search: MethodSearch) -> str:
@@ -88,7 +90,7 @@ class Progress:
         left = sum(_estimate_epochs_left(search) for search in self.searches)
         return _duration(left * seconds / max(1, self.slots))
 
-    def _all(self) -> list[Tried]:
+    def _all(self) -> list[Trial]:
         return [
             t for s in self.searches for t in (*list(s.trials.values()), *list(s.seeds.values()))
         ]
@@ -96,19 +98,19 @@ class Progress:
     def _cells(self, search: MethodSearch) -> list[str]:
         trials, seeds = list(search.trials.values()), list(search.seeds.values())
         every = [*trials, *seeds]
-        finished = [t for t in trials if t.finished]
-        best = search.winner()
-        value = search.rule.shown(best.best if best else None)
+        finished = [t for t in trials if t.is_finished]
+        best = search.select_winner()
+        value = search.rule.read_metric(best.best if best else None)
         shown = "-" if best is None or value is None else f"{value:.4f} (trial {best.number})"
-        phase = "done" if search.done else "confirm" if search.search_done else "search"
+        phase = "done" if search.is_done else "confirm" if search.is_search_done else "search"
         return [
             search.name,
             phase,
             str(sum(t.status == "running" for t in every)),
-            f"{len(finished)}/{search.asked}",
+            f"{len(finished)}/{search.trial_budget}",
             str(sum(t.status == "pruned" for t in finished)),
             str(sum(t.status == "failed" for t in every)),
-            f"{sum(t.finished for t in seeds)}/{search.options.seeds}",
+            f"{sum(t.is_finished for t in seeds)}/{search.options.seeds}",
             shown,
             str(sum(t.epochs_done for t in every)),
         ]
@@ -136,12 +138,12 @@ def _estimate_epochs_left(search: MethodSearch) -> float:
     _, full = search.count_epochs()
     whole = full * search.options.search_seeds
     trials, seeds = list(search.trials.values()), list(search.seeds.values())
-    finished = [t.epochs_done for t in trials if t.finished and t.epochs_done]
+    finished = [t.epochs_done for t in trials if t.is_finished and t.epochs_done]
     mean = sum(finished) / len(finished) if finished else whole
-    going = sum(max(0, whole - t.epochs_done) for t in trials if not t.finished)
-    confirming = sum(max(0, full - t.epochs_done) for t in seeds if not t.finished)
+    going = sum(max(0, whole - t.epochs_done) for t in trials if not t.is_finished)
+    confirming = sum(max(0, full - t.epochs_done) for t in seeds if not t.is_finished)
     later = 0 if seeds else search.options.seeds * full
-    return (search.asked - len(trials)) * mean + going + confirming + later
+    return (search.trial_budget - len(trials)) * mean + going + confirming + later
 
 
 def _duration(seconds: float) -> str:

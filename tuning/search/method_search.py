@@ -1,6 +1,6 @@
 """One method's way through a study: search, select, confirm. Of Ray it knows ASHA alone.
 
-The engine asks :meth:`MethodSearch.next_work`, hands in each :class:`EpochReport` and is told
+The engine asks :meth:`MethodSearch.next_trial`, hands in each :class:`EpochReport` and is told
 whether the configuration goes on.
 """
 
@@ -22,8 +22,8 @@ from tuning.records.provenance import provenance
 from tuning.records.run_data import RunDescription, RunEnd, describe_whole_gpu_retry
 from tuning.records.storage import StorageError
 from tuning.resources import Resources
-from tuning.search.space import Space, asked_trials, make_searcher, used_values
-from tuning.search.trial import Tried
+from tuning.search.space import Space, count_trials, describe_hyperparameters, make_searcher
+from tuning.search.trial import Trial
 from tuning.selection import Score
 from tuning.worker.trial_work import OUT_OF_MEMORY, STORAGE_FAILED, EpochReport
 
@@ -54,18 +54,18 @@ class MethodSearch:
         self.options = options
         self.environment = environment
         self.records = records
-        self.rule = selection.rule(options.select or space.benchmark.selection_metric)
-        self.asked = asked_trials(space, options)
-        self.trials: dict[int, Tried] = {}
-        self._contenders: list[Tried] = []  # trials that have not ended, and the best that has
+        self.rule = selection.get_rule(options.select or space.benchmark.selection_metric)
+        self.trial_budget = count_trials(space, options)
+        self.trials: dict[int, Trial] = {}
+        self._contenders: list[Trial] = []  # trials that have not ended, and the best that has
         self._numbers = itertools.count()
-        self.seeds: dict[int, Tried] = {}
+        self.seeds: dict[int, Trial] = {}
         self.exhausted = False
-        self.asha = self._make_asha()
+        self.pruner = self._make_pruner()
         earlier = self._recorded_trials()
         self.searcher = make_searcher(space, options, len(earlier))
         self._replay(earlier)
-        if self.search_done:
+        if self.is_search_done:
             self._begin_confirmation()
 
     @property
@@ -83,7 +83,7 @@ class MethodSearch:
         settings: dict[str, Any] = self._key(self.space.complete({}), 0)["settings"]
         return settings
 
-    def _make_asha(self) -> ASHAScheduler | None:
+    def _make_pruner(self) -> ASHAScheduler | None:
         """Return this method's own ASHA, whose time is eligible epochs; None where it has none."""
         epochs, _ = self.count_epochs()
         if self.options.scheduler != "asha" or epochs < 2:
@@ -98,13 +98,13 @@ class MethodSearch:
             stop_last_trials=False,
         )
 
-    def device_seconds(self, resources: Resources) -> float:
+    def sum_device_seconds(self, resources: Resources) -> float:
         """What all epochs took so far, in seconds of devices."""
-        return sum(tried.seconds * tried.device_share(resources) for tried in self._all())
+        return sum(trial.seconds * trial.device_share(resources) for trial in self._all())
 
     # --- what is asked next ---
 
-    def next_work(self, whole_gpu: bool = False) -> Tried | None:
+    def next_trial(self, whole_gpu: bool = False) -> Trial | None:
         """Return what to run now, or None while running trials decide it, or when all is done.
 
         Args:
@@ -112,55 +112,54 @@ class MethodSearch:
         """
         self._drop_beaten()
         waiting = self._waiting(whole_gpu)
-        if waiting is None and not self.search_done and not whole_gpu:
+        if waiting is None and not self.is_search_done and not whole_gpu:
             waiting = self._propose()
-        if waiting is None and self.search_done:
+        if waiting is None and self.is_search_done:
             self._begin_confirmation()
             waiting = self._waiting(whole_gpu)
         if waiting is not None:
             waiting.status = "running"
-            waiting.recorded = min(len(folder.read_rows()) for folder in waiting.folders)
-            if self.asha is not None and waiting.phase == "search":
-                self.asha.on_trial_add(cast(Any, None), cast(Any, _handle(waiting)))
+            waiting.recorded_epochs = min(len(folder.read_rows()) for folder in waiting.runs)
+            if self.pruner is not None and waiting.phase == "search":
+                self.pruner.on_trial_add(cast(Any, None), cast(Any, _handle(waiting)))
         return waiting
 
-    def _waiting(self, whole_gpu: bool) -> Tried | None:
+    def _waiting(self, whole_gpu: bool) -> Trial | None:
         every = (*self._contenders, *self.seeds.values())
         waiting = (t for t in every if t.status == "waiting" and bool(t.oom_reason) == whole_gpu)
         return next(waiting, None)
 
-    def _all(self) -> list[Tried]:
+    def _all(self) -> list[Trial]:
         return [*self.trials.values(), *self.seeds.values()]
 
     @property
-    def proposed_all(self) -> bool:
+    def has_proposed_all(self) -> bool:
         """Whether the search has proposed all that it will."""
-        return self.exhausted or len(self.trials) >= self.asked
+        return self.exhausted or len(self.trials) >= self.trial_budget
 
     @property
-    def search_done(self) -> bool:
+    def is_search_done(self) -> bool:
         """Whether every configuration of the search has ended."""
-        return self.proposed_all and all(trial.finished for trial in self._contenders)
+        return self.has_proposed_all and all(trial.is_finished for trial in self._contenders)
 
-    @property
-    def unfinished(self) -> int:
+    def count_unfinished(self) -> int:
         """The number of trials and seeds that have not ended, proposed or not."""
-        ended = sum(tried.finished for tried in self._all())
-        return max(0, self.asked + self.options.seeds - ended)
+        ended = sum(trial.is_finished for trial in self._all())
+        return max(0, self.trial_budget + self.options.seeds - ended)
 
     @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         """Whether nothing is left: confirmed, or without a configuration worth it."""
-        if not self.search_done:
+        if not self.is_search_done:
             return False
-        if self.winning_config() is None:
+        if self.select_hyperparameters() is None:
             return True
         return len(self.seeds) >= self.options.seeds and all(
-            seed.finished for seed in self.seeds.values()
+            seed.is_finished for seed in self.seeds.values()
         )
 
-    def _propose(self) -> Tried | None:
-        if self.proposed_all or self.searcher is None:
+    def _propose(self) -> Trial | None:
+        if self.has_proposed_all or self.searcher is None:
             return None
         number = next(i for i in self._numbers if i not in self.trials)
         config = self.searcher.propose(number)
@@ -169,93 +168,97 @@ class MethodSearch:
             return None
         return self._enter(number, config)
 
-    def _enter(self, number: int, config: Hyperparameters) -> Tried:
+    def _enter(self, number: int, config: Hyperparameters) -> Trial:
         """Take a configuration into the search."""
-        trial = self.trials[number] = self._tried("search", number, config)
+        trial = self.trials[number] = self._make_trial("search", number, config)
         self._contenders.append(trial)
         return trial
 
     def _drop_beaten(self) -> None:
         """Look no more at trials that have ended and not won, of which nothing changes."""
-        won = self.winner()
+        won = self.select_winner()
         # A new list: progress reads the old one in a thread of its own.
-        self._contenders = [t for t in self._contenders if t is won or not t.finished]
+        self._contenders = [t for t in self._contenders if t is won or not t.is_finished]
 
     def _key(self, config: Hyperparameters, seed: int) -> dict[str, Any]:
         key = make_key(self.space.method, self.space.benchmark, config, seed, self.environment)
         return {**key.as_dict(), "digest": key.digest}
 
-    def _tried(self, phase: str, number: int, config: Hyperparameters, begin: bool = True) -> Tried:
+    def _make_trial(
+        self, phase: str, number: int, config: Hyperparameters, begin: bool = True
+    ) -> Trial:
         """Return a configuration, or a confirmation seed; ``begin`` makes its records."""
         count = self.options.search_seeds if phase == "search" else 1
         first = SEARCH_SEED if phase == "search" else number
         keys = [self._key(self.space.complete(config), first + i) for i in range(count)]
         folders = [self.records.open_run(key.pop("digest")) for key in keys]
         for key, folder in zip(keys, folders, strict=True) if begin else ():
-            effective = used_values(self.space, config)
+            effective = describe_hyperparameters(self.space, config)
             commit = provenance()["commit"]
             folder.write_description(
                 RunDescription(phase, number, config, effective, TrialKey.from_dict(key), commit)
             )
-        return Tried(phase, number, config, folders, keys)
+        return Trial(phase, number, config, folders, keys)
 
     def _begin_confirmation(self) -> None:
         """Once the search is done, prepare the confirmation seeds of the winner."""
         if not self.seeds:
             self.seeds = self._confirmation(begin=True)
 
-    def confirmed(self) -> dict[int, Tried]:
+    def list_confirmed_seeds(self) -> dict[int, Trial]:
         """Return the winner's seeds so far; while the search goes on, those recorded earlier."""
         found = self.seeds or self._confirmation(begin=False)
         return {
-            number: seed for number, seed in sorted(found.items()) if self.seeds or seed.finished
+            number: seed for number, seed in sorted(found.items()) if self.seeds or seed.is_finished
         }
 
-    def _confirmation(self, begin: bool) -> dict[int, Tried]:
-        config = self.winning_config()
-        found: dict[int, Tried] = {}
+    def _confirmation(self, begin: bool) -> dict[int, Trial]:
+        config = self.select_hyperparameters()
+        found: dict[int, Trial] = {}
         for number in range(0 if config is None else self.options.seeds):
-            found[number] = self._tried("confirm", number, cast(Hyperparameters, config), begin)
-            if found[number].restore(self.rule) and begin:
+            found[number] = self._make_trial(
+                "confirm", number, cast(Hyperparameters, config), begin
+            )
+            if found[number].restore_end(self.rule) and begin:
                 found[number].clean_up()
         return found
 
     # --- what has come of it ---
 
-    def report(self, tried: Tried, step: EpochReport) -> bool:
+    def report_epoch(self, trial: Trial, step: EpochReport) -> bool:
         """Take in an epoch; return whether the configuration goes on.
 
         Args:
-            tried: The configuration.
+            trial: The configuration.
             step: The epoch.
 
         Raises:
             StorageError: If its record could not be kept, again and again.
         """
-        if tried.finished:
+        if trial.is_finished:
             return False
         if step.status == OUT_OF_MEMORY:
-            tried.status, tried.oom_reason = "waiting", step.reason
+            trial.status, trial.oom_reason = "waiting", step.reason
             return False
         if step.status == STORAGE_FAILED:
-            tried.failed_writes += 1
-            if tried.failed_writes > RETRIES:
+            trial.failed_writes += 1
+            if trial.failed_writes > RETRIES:
                 raise StorageError(step.reason)
-            tried.status = "waiting"
+            trial.status = "waiting"
             return False
         if step.status != "failed":
-            tried.take(step.rows, step.score)
+            trial.add_epoch(step.rows, step.score)
         # The last epoch too goes on its rung; what was decided in an earlier session stays so.
-        lags = self._asha_stops(tried, step.score)
+        lags = self._asha_stops(trial, step.score)
         status = step.status
-        if lags and not status and len(tried.scores) > tried.recorded:
+        if lags and not status and len(trial.scores) > trial.recorded_epochs:
             status = "pruned"
-            self._write_ends(tried, status)
+            self._write_ends(trial, status)
         if status:
-            self._close(tried, status, step.reason)
+            self._close(trial, status, step.reason)
         return not status
 
-    def lost(self, tried: Tried, nodes_gone: int = 0) -> None:
+    def report_crash(self, trial: Trial, nodes_gone: int = 0) -> None:
         """Take note that a configuration's process died.
 
         Its record tells whether it had ended; else it is run again from there, unless its process
@@ -263,71 +266,71 @@ class MethodSearch:
         machine was taken away has not failed.
 
         Args:
-            tried: The configuration.
+            trial: The configuration.
             nodes_gone: How many nodes the cluster has lost so far.
         """
-        if tried.finished:
+        if trial.is_finished:
             return
-        if self._ended_on_record(tried):
+        if self._ended_on_record(trial):
             return
-        tried.deaths += 1
-        if tried.nodes_gone is None:
-            tried.nodes_gone = nodes_gone
-        own = tried.deaths - (nodes_gone - tried.nodes_gone)
-        if own <= RETRIES and tried.deaths < MOST_DEATHS:
-            tried.status = "waiting"
+        trial.crashes += 1
+        if trial.lost_nodes is None:
+            trial.lost_nodes = nodes_gone
+        own = trial.crashes - (nodes_gone - trial.lost_nodes)
+        if own <= RETRIES and trial.crashes < MOST_DEATHS:
+            trial.status = "waiting"
             return
-        reason = f"its process died {tried.deaths} times"
-        self._write_ends(tried, "failed", reason)
-        self._close(tried, "failed", reason)
+        reason = f"its process died {trial.crashes} times"
+        self._write_ends(trial, "failed", reason)
+        self._close(trial, "failed", reason)
 
-    def catch_up(self) -> None:
+    def restore_ended_trials(self) -> None:
         """Take in what ended while a stop kept its process from saying so."""
-        for tried in self._all():
-            if not tried.finished:
-                self._ended_on_record(tried)
+        for trial in self._all():
+            if not trial.is_finished:
+                self._ended_on_record(trial)
 
-    def _ended_on_record(self, tried: Tried) -> bool:
+    def _ended_on_record(self, trial: Trial) -> bool:
         """Return whether the records say that a configuration has ended, and take that in."""
-        if not tried.restore(self.rule):
+        if not trial.restore_end(self.rule):
             return False
-        tried.clean_up()
-        self._replay_asha(tried)
-        self._close(tried, tried.status, tried.reason)
+        trial.clean_up()
+        self._replay_asha(trial)
+        self._close(trial, trial.status, trial.reason)
         return True
 
-    def _write_ends(self, tried: Tried, status: str, reason: str = "") -> None:
+    def _write_ends(self, trial: Trial, status: str, reason: str = "") -> None:
         """End runs from here, whose process will not; what they recorded stays."""
-        for folder in tried.folders:
+        for folder in trial.runs:
             folder.write_end(RunEnd(status, reason, folder.read_rows()))
 
-    def _asha_stops(self, tried: Tried, score: Score | None) -> bool:
-        if self.asha is None or tried.phase != "search" or score is None or tried.best is None:
+    def _asha_stops(self, trial: Trial, score: Score | None) -> bool:
+        if self.pruner is None or trial.phase != "search" or score is None or trial.best is None:
             return False
-        handle = cast(Any, _handle(tried))
-        result = {"eligible": tried.eligible, "value": tried.best.value}
-        return self.asha.on_trial_result(cast(Any, None), handle, result) == ASHAScheduler.STOP
+        handle = cast(Any, _handle(trial))
+        result = {"eligible": trial.eligible_epochs, "value": trial.best.value}
+        return self.pruner.on_trial_result(cast(Any, None), handle, result) == ASHAScheduler.STOP
 
-    def _close(self, tried: Tried, status: str, reason: str) -> None:
-        again = describe_whole_gpu_retry(tried.oom_reason) if tried.oom_reason else ""
-        tried.status, tried.reason = status, reason or again
-        if tried.phase == "search" and self.searcher is not None:
-            self.searcher.tell(tried.number, tried.scores, status)
+    def _close(self, trial: Trial, status: str, reason: str) -> None:
+        again = describe_whole_gpu_retry(trial.oom_reason) if trial.oom_reason else ""
+        trial.status, trial.reason = status, reason or again
+        if trial.phase == "search" and self.searcher is not None:
+            self.searcher.tell(trial.number, trial.scores, status)
 
     # --- what won ---
 
-    def winner(self) -> Tried | None:
+    def select_winner(self) -> Trial | None:
         """The best configuration of the search; None without one, or where none was searched."""
-        ended = [t for t in list(self._contenders) if t.finished and t.status != "failed"]
-        number = selection.winner((trial.number, trial.best) for trial in ended)
+        ended = [t for t in list(self._contenders) if t.is_finished and t.status != "failed"]
+        number = selection.select_winner((trial.number, trial.best) for trial in ended)
         return None if number is None else self.trials[number]
 
-    def winning_config(self) -> Hyperparameters | None:
+    def select_hyperparameters(self) -> Hyperparameters | None:
         """The configuration that is confirmed."""
         if self.searcher is None:
             return self.space.published()
-        won = self.winner()
-        return None if won is None else won.config
+        won = self.select_winner()
+        return None if won is None else won.hyperparameters
 
     # --- what an earlier session left ---
 
@@ -348,15 +351,15 @@ class MethodSearch:
             trial = self._enter(number, config)
             self.searcher.adopt(number, config)
             self._ended_on_record(trial)
-        self.asked = max(self.asked, len(self.trials))
+        self.trial_budget = max(self.trial_budget, len(self.trials))
         self._drop_beaten()
 
-    def _replay_asha(self, trial: Tried) -> None:
+    def _replay_asha(self, trial: Trial) -> None:
         """Put a finished trial's values on ASHA's rungs; those that are there already stay."""
-        if self.asha is None or trial.phase != "search":
+        if self.pruner is None or trial.phase != "search":
             return
         handle = cast(Any, _handle(trial))
-        self.asha.on_trial_add(cast(Any, None), handle)
+        self.pruner.on_trial_add(cast(Any, None), handle)
         best: float | None = None
         eligible = 0
         for score in trial.scores:
@@ -364,9 +367,9 @@ class MethodSearch:
                 eligible += 1
                 best = score.value if best is None else max(best, score.value)
                 result = {"eligible": eligible, "value": best}
-                self.asha.on_trial_result(cast(Any, None), handle, result)
+                self.pruner.on_trial_result(cast(Any, None), handle, result)
 
 
-def _handle(tried: Tried) -> SimpleNamespace:
+def _handle(trial: Trial) -> SimpleNamespace:
     """What Ray's schedulers need to know of a trial."""
-    return SimpleNamespace(trial_id=str(tried.number))
+    return SimpleNamespace(trial_id=str(trial.number))

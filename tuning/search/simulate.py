@@ -26,7 +26,7 @@ from tuning.records.run_record import RunRecord
 from tuning.records.storage import Storage
 from tuning.search.method_search import REDUCTION, RUNGS
 from tuning.search.searchers import RandomSearcher, Searcher, TPESearcher
-from tuning.search.trial import scores_of
+from tuning.search.trial import score_records
 from tuning.selection import Rule, Score
 
 SEARCHES = ("random", "tpe")
@@ -137,7 +137,7 @@ def read(folder: str | Path) -> Table:
         )
         for name, hyperparameter in definition["space"].items()
     }  # fmt: skip
-    rule = selection.rule(definition["select"])
+    rule = selection.get_rule(definition["select"])
     runs: dict[int, list[RunRecord]] = {}
     for run in records.list_runs():
         description = run.read_description()
@@ -172,7 +172,7 @@ def _curve(rule: Rule, seeds: Sequence[RunRecord]) -> Curve | None:
     ends = [run.read_end() for run in seeds]
     if any(end is None or end.status not in ("completed", "stopped_early") for end in ends):
         return None
-    scores = scores_of(rule, list(seeds))
+    scores = score_records(rule, list(seeds))
     if not any(score is not None for score in scores):
         return None
     rows = [run.read_rows() for run in seeds]

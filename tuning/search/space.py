@@ -151,7 +151,7 @@ def make_searcher(space: Space, options: Options, finished: int) -> Searcher | N
     return TPESearcher(space.free, int(hashlib.sha256(salt.encode()).hexdigest()[:8], 16))
 
 
-def asked_trials(space: Space, options: Options) -> int:
+def count_trials(space: Space, options: Options) -> int:
     """Return how many configurations the search shall have: as asked, and at most all there are."""
     if options.search == "published":
         return 0
@@ -163,7 +163,7 @@ def asked_trials(space: Space, options: Options) -> int:
     return asked if size_of_space is None else min(asked, size_of_space)
 
 
-def used_values(space: Space, config: Hyperparameters) -> dict[str, Any]:
+def describe_hyperparameters(space: Space, config: Hyperparameters) -> dict[str, Any]:
     """Return the values of all hyperparameters and of the settings that a configuration changes."""
     merged = values(space.method, space.benchmark, space.complete(config))
     hyperparameters = space.method.hyperparameters(space.benchmark)

@@ -12,39 +12,39 @@ from tuning.selection import Row, Score
 
 
 @dataclass
-class Tried:
+class Trial:
     """A configuration of the search, or a confirmation seed.
 
     Args:
         phase: ``search`` or ``confirm``.
         number: The configuration's number, or the seed.
-        config: Values of the hyperparameters, fixed ones included.
-        folders: The record of each training seed.
+        hyperparameters: Values of the hyperparameters, fixed ones included.
+        runs: The record of each training seed.
         keys: The key of each, as plain data.
         status: ``waiting``, ``running``, or how it ended.
         reason: Why it failed.
         scores: The score of each epoch so far.
         seconds: What its epochs took, over all training seeds.
-        deaths: How often its process died since its last new epoch.
-        failed_writes: How often its record could not be kept since its last new epoch.
-        nodes_gone: How many nodes the cluster had lost when the first of these deaths was seen.
-        recorded: Epochs that its record held when it was taken up, which its process replays.
+        crashes: Crashes of its process since its last new epoch.
+        failed_writes: Failed writes of its record since its last new epoch.
+        lost_nodes: Nodes that the cluster had lost at the first of these crashes.
+        recorded_epochs: Epochs of its record when it started, which its process replays.
         oom_reason: Why it did not fit into its share of a GPU; it then takes a whole one.
     """
 
     phase: str
     number: int
-    config: Hyperparameters
-    folders: list[RunRecord]
+    hyperparameters: Hyperparameters
+    runs: list[RunRecord]
     keys: list[dict[str, Any]]
     status: str = "waiting"
     reason: str = ""
     scores: list[Score | None] = field(default_factory=list)
     seconds: float = 0.0
-    deaths: int = 0
+    crashes: int = 0
     failed_writes: int = 0
-    nodes_gone: int | None = None
-    recorded: int = 0
+    lost_nodes: int | None = None
+    recorded_epochs: int = 0
     oom_reason: str = ""
 
     @property
@@ -53,7 +53,7 @@ class Tried:
         return f"trial {self.number}" if self.phase == "search" else f"seed {self.number}"
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether it has ended."""
         return self.status not in ("waiting", "running")
 
@@ -65,10 +65,10 @@ class Tried:
     @property
     def epochs_done(self) -> int:
         """The epochs done, over all training seeds."""
-        return len(self.scores) * len(self.folders)
+        return len(self.scores) * len(self.runs)
 
     @property
-    def eligible(self) -> int:
+    def eligible_epochs(self) -> int:
         """The epochs done that selection looks at."""
         return sum(score is not None for score in self.scores)
 
@@ -76,19 +76,19 @@ class Tried:
         """Return the devices by which its hours count."""
         return (resources.whole_gpu if self.oom_reason else resources).device_share
 
-    def take(self, rows: Sequence[Row], score: Score | None) -> None:
+    def add_epoch(self, rows: Sequence[Row], score: Score | None) -> None:
         """Add an epoch; one that is known already, from a process that died, changes nothing."""
         if int(rows[0]["epoch"]) > len(self.scores):
             self.scores.append(score)
-            self.deaths, self.failed_writes, self.nodes_gone = 0, 0, None  # it gets on
+            self.crashes, self.failed_writes, self.lost_nodes = 0, 0, None  # it gets on
             self.seconds += sum(float(row["seconds"]) for row in rows)
 
-    def restore(self, rule: selection.Rule) -> bool:
+    def restore_end(self, rule: selection.Rule) -> bool:
         """Fill in what the records hold of an ended configuration; return whether it has ended."""
-        ends = [end for folder in self.folders if (end := folder.read_end()) is not None]
-        if len(ends) < len(self.folders):
+        ends = [end for folder in self.runs if (end := folder.read_end()) is not None]
+        if len(ends) < len(self.runs):
             self.oom_reason = next(
-                (found for folder in self.folders if (found := folder.oom_reason)), ""
+                (found for folder in self.runs if (found := folder.oom_reason)), ""
             )
             return False
         statuses = [end.status for end in ends]
@@ -96,17 +96,17 @@ class Tried:
         self.reason = next((end.reason for end in ends if end.reason), "")
         if any(end.retried_whole_gpu for end in ends):
             self.oom_reason = self.oom_reason or self.reason
-        self.scores = scores_of(rule, self.folders)
+        self.scores = score_records(rule, self.runs)
         self.seconds = sum(float(row["seconds"]) for end in ends for row in end.rows)
         return True
 
     def clean_up(self) -> None:
         """Drop what the records of an ended configuration need no more."""
-        for folder in self.folders:
+        for folder in self.runs:
             folder.clean_up()
 
 
-def scores_of(rule: selection.Rule, folders: list[RunRecord]) -> list[Score | None]:
+def score_records(rule: selection.Rule, folders: list[RunRecord]) -> list[Score | None]:
     """Return the score of each epoch that all training seeds' records have.
 
     Only a rule that reads the test split opens the audited test metrics.
@@ -115,6 +115,6 @@ def scores_of(rule: selection.Rule, folders: list[RunRecord]) -> list[Score | No
     for folder in folders:
         rows = folder.read_rows()
         if rule.oracle:
-            rows = selection.audited(rule, rows, folder.read_audit())
+            rows = selection.add_test_metrics(rule, rows, folder.read_audit())
         curves.append(rows)
-    return [selection.score(rule, list(rows)) for rows in zip(*curves, strict=False)]
+    return [selection.score_epoch(rule, list(rows)) for rows in zip(*curves, strict=False)]

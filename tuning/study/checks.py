@@ -53,7 +53,7 @@ def check(options: Options) -> Plan:
             f"--dataset: {unknown_name_message('data set', options.dataset, datasets.names())}"
         )
     benchmark = load_benchmark(options)
-    rule = selection.rule(options.select or benchmark.selection_metric)
+    rule = selection.get_rule(options.select or benchmark.selection_metric)
     if rule.metric not in benchmark.higher_is_better:
         fitting = [
             name for name, r in selection.RULES.items() if r.metric in benchmark.higher_is_better
@@ -99,14 +99,14 @@ def check(options: Options) -> Plan:
         )
     _check_folders(options)
     if not options.resume:
-        check_new(options)
+        refuse_existing_study(options)
     _ = benchmark.splits  # reads and checks the data
     if options.resume:
         _check_same(options, spaces)
     return Plan(options, benchmark, spaces, skipped)
 
 
-def model_of(space: Space) -> str:
+def get_model_name(space: Space) -> str:
     """Return the model that a method's trials build."""
     return str({**defaults(space.method, space.benchmark), **space.fixed}["model"])
 
@@ -116,7 +116,7 @@ def _unfit_models(spaces: list[Space]) -> list[str]:
     found: dict[str, None] = {}
     for space in spaces:
         method = space.method
-        name = model_of(space)
+        name = get_model_name(space)
         problem = models.unavailable(name) or misread(name, space.benchmark)
         if problem is None and "encoder" in method.needs and models.plain(name):
             problem = (
@@ -179,7 +179,7 @@ def _check_folders(options: Options) -> None:
         check_storage(open_storage(options.records))
 
 
-def check_new(options: Options) -> None:
+def refuse_existing_study(options: Options) -> None:
     """Refuse to touch results or records that exist."""
     for method in options.methods:
         exported = open_storage(options.results / options.dataset / method)

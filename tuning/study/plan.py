@@ -31,7 +31,7 @@ from tuning.resources import (
     format_devices,
 )
 from tuning.search.method_search import REDUCTION, RUNGS
-from tuning.search.space import Space, asked_trials
+from tuning.search.space import Space, count_trials
 from tuning.study.checks import Plan, check
 
 STEPS = 30  # steps that are timed where an epoch has many more
@@ -126,7 +126,7 @@ def _estimate(plan: Plan, space: Space, resources: Resources) -> Estimate:
     seconds, source = _recorded_seconds(options, space)
     if seconds is None:
         seconds, source = _timed(run)
-    asked = asked_trials(space, options)
+    asked = count_trials(space, options)
     trials = max(0, asked - _finished(options, space, "search"))
     seeds = max(0, options.seeds - _finished(options, space, "confirm"))
     other = run.total_epochs - eligible

@@ -13,7 +13,7 @@ from tuning.options import Options
 INTERRUPTED = "interrupted"
 
 
-class StopSign:
+class StopCondition:
     """Tells when a study must stop: Ctrl-C, a termination signal, or a spent budget.
 
     Args:
@@ -55,7 +55,7 @@ class StopSign:
         return bool(self.reason)
 
 
-def resume_command() -> str:
+def make_resume_command() -> str:
     """Return the command that goes on with the study which this process ran.
 
     A budget of device-hours counts all sessions, so a spent one is left out.

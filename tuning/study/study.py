@@ -28,17 +28,17 @@ from tuning.reporting.live_progress import Progress
 from tuning.reporting.tables import locked, write_tables
 from tuning.resources import Node, Resources, choose_resources, count_slots
 from tuning.search.method_search import MethodSearch
-from tuning.search.trial import Tried
+from tuning.search.trial import Trial
 from tuning.study.checks import (
     Plan,
     check,
     check_definition,
-    check_new,
     definition,
+    get_model_name,
     load_benchmark,
-    model_of,
+    refuse_existing_study,
 )
-from tuning.study.stopping import INTERRUPTED, StopSign, resume_command
+from tuning.study.stopping import INTERRUPTED, StopCondition, make_resume_command
 from tuning.worker.trial_work import RunOptions, RunWork, TrialWork
 
 
@@ -60,7 +60,7 @@ def run(options: Options, reuse_actors: bool = True) -> int:
     address = find_cluster(options.address)
     if address is None:
         choose_resources([local_node()], options.cpus_per_trial, options.gpus_per_trial)
-    stop = StopSign(options)
+    stop = StopCondition(options)
     with ExitStack() as stack:
         stack.enter_context(stop.listening())
         nodes = stack.enter_context(join_cluster(address))
@@ -73,7 +73,7 @@ def run(options: Options, reuse_actors: bool = True) -> int:
         for record in records:
             stack.enter_context(exclusive_lock(record.storage))
         if not options.resume:
-            check_new(options)  # again: nobody else can come in between now
+            refuse_existing_study(options)  # again: nobody else can come in between now
         asked = [definition(options, space, asdict(environment)) for space in plan.spaces]
         if options.resume and all(record.read_definition() is None for record in records):
             console.print(f"nothing to go on with in {options.records}: a new study begins")
@@ -104,7 +104,7 @@ def _preflight(plan: Plan, resources: Resources, alone: bool) -> list[Finding]:
         data_root=options.data_root,
         places=[options.records],
         results=options.results,
-        models=list(dict.fromkeys(model_of(space) for space in plan.spaces)),
+        models=list(dict.fromkeys(get_model_name(space) for space in plan.spaces)),
         cpus=resources.cpus,
         gpus=resources.gpus,
         alone=alone,
@@ -115,8 +115,8 @@ def _headline(
     searches: list[MethodSearch], options: Options, nodes: list[Node], resources: Resources
 ) -> str:
     """Return what is about to happen, in a line."""
-    budgets = dict.fromkeys(str(search.asked) for search in searches)
-    kept = sum(t.finished for s in searches for t in (*s.trials.values(), *s.seeds.values()))
+    budgets = dict.fromkeys(str(search.trial_budget) for search in searches)
+    kept = sum(t.is_finished for s in searches for t in (*s.trials.values(), *s.seeds.values()))
     device = searches[0].environment.device_class
     return (
         f"{', '.join(search.name for search in searches)} on {options.dataset}: "
@@ -133,21 +133,21 @@ def _search(
     options: Options,
     resources: Resources,
     nodes: list[Node],
-    stop: StopSign,
+    stop: StopCondition,
     console: Console,
     reuse_actors: bool,
 ) -> None:
     """Run all methods' trials and seeds in one queue, exporting each method when it is done."""
 
     def spent() -> float:
-        return sum(search.device_seconds(resources) for search in searches) / 3600
+        return sum(search.sum_device_seconds(resources) for search in searches) / 3600
 
     stop.device_hours = spent
     exported: set[str] = set()
 
     def export_done() -> None:
         for search in searches:
-            if search.done and search.name not in exported:
+            if search.is_done and search.name not in exported:
                 exported.add(search.name)
                 _export([search], options, resources)
 
@@ -155,29 +155,31 @@ def _search(
     progress = Progress(searches, count, console)
     with progress.shown() as shown:
 
-        def changed(search: MethodSearch, tried: Tried) -> None:
-            shown(search, tried)
-            if tried.finished:
+        def changed(search: MethodSearch, trial: Trial) -> None:
+            shown(search, trial)
+            if trial.is_finished:
                 export_done()
 
-        def encode_work(tried: Tried) -> str:
-            taken = resources.whole_gpu if tried.oom_reason else resources
-            return make_work(tried, options, taken).to_json()
+        def encode_work(trial: Trial) -> str:
+            taken = resources.whole_gpu if trial.oom_reason else resources
+            return make_work(trial, options, taken).to_json()
 
-        capacity = Capacity(resources, lambda: sum(search.unfinished for search in searches))
+        capacity = Capacity(
+            resources, lambda: sum(search.count_unfinished() for search in searches)
+        )
         queue = Queue(searches, capacity, encode_work, stop, changed)
         run_queue(queue, capacity, resources, reuse_actors)
     for search in searches:
-        search.catch_up()
+        search.restore_ended_trials()
     _export(searches, options, resources)
 
 
-def make_work(tried: Tried, options: Options, resources: Resources) -> TrialWork:
+def make_work(trial: Trial, options: Options, resources: Resources) -> TrialWork:
     """Return the work of a trial for an actor."""
     benchmark = load_benchmark(options)
     run_options = RunOptions(
         rule=options.select or benchmark.selection_metric,
-        confirm=tried.phase == "confirm",
+        confirm=trial.phase == "confirm",
         audit=options.audit_test,
         keep_model=options.keep_models,
         data_root=str(options.data_root.absolute()),
@@ -185,7 +187,7 @@ def make_work(tried: Tried, options: Options, resources: Resources) -> TrialWork
     )
     runs = tuple(
         RunWork(str(folder.storage), TrialKey.from_dict(key))
-        for folder, key in zip(tried.folders, tried.keys, strict=True)
+        for folder, key in zip(trial.runs, trial.keys, strict=True)
     )
     return TrialWork(runs, run_options, resources.gpus)
 
@@ -198,7 +200,7 @@ def _export(searches: list[MethodSearch], options: Options, resources: Resources
 
 
 def _report(
-    searches: list[MethodSearch], options: Options, stop: StopSign, console: Console
+    searches: list[MethodSearch], options: Options, stop: StopCondition, console: Console
 ) -> int:
     """Print the table and what is left to say; return the exit code."""
     table = options.results / options.dataset / "table.md"
@@ -207,18 +209,18 @@ def _report(
     for search in searches:
         failed = [t for t in (*search.trials.values(), *search.seeds.values())
                   if t.status == "failed"]  # fmt: skip
-        for tried in failed[:3]:
-            print(f"{search.name} {tried.name} failed: {tried.reason}", file=sys.stderr)
+        for trial in failed[:3]:
+            print(f"{search.name} {trial.name} failed: {trial.reason}", file=sys.stderr)
         if len(failed) > 3:
             print(f"{search.name}: {len(failed) - 3} more failed (trials.csv)", file=sys.stderr)
     console.print(f"results: {Path(options.results, options.dataset)}")
-    empty = [s.name for s in searches if not any(t.finished and t.best and t.status != "failed"
+    empty = [s.name for s in searches if not any(t.is_finished and t.best and t.status != "failed"
                                                  for t in s.seeds.values())]  # fmt: skip
     if stop.reason:
         if empty:
             console.print(f"no result yet: {', '.join(empty)}")
         console.print(f"stopped: {stop.reason}; go on with:")
-        console.print(f"  {resume_command()}")
+        console.print(f"  {make_resume_command()}")
         if stop.reason == INTERRUPTED:
             return 130
     for name in empty if not stop.reason else ():

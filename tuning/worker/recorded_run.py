@@ -36,7 +36,7 @@ class RecordedRun:
         self.folder = folder
         self.key = key
         self.options = options
-        self.rule = selection.rule(options.rule)
+        self.rule = selection.get_rule(options.rule)
         self.rows: list[Row] = []
         self.audit: list[dict[str, Any]] = []
         self.best: Score | None = None
@@ -92,10 +92,10 @@ class RecordedRun:
         """Return a row with its test metrics, where they are audited, under ``test``."""
         if not self.audit:
             return self.rows[index]
-        return selection.audited(self.rule, self.rows, self.audit)[index]
+        return selection.add_test_metrics(self.rule, self.rows, self.audit)[index]
 
     def _improves(self) -> bool:
-        found = selection.score(self.rule, [self.seen(len(self.rows) - 1)])
+        found = selection.score_epoch(self.rule, [self.seen(len(self.rows) - 1)])
         improved = found is not None and (self.best is None or found > self.best)
         if improved:
             self.best = found
@@ -126,7 +126,7 @@ class RecordedRun:
                 save_file(weights, new)
         row = self.seen(best.epoch - 1)
         measured = row["test"] if self.rule.window else test.metrics()
-        return Confirmation(best.epoch, self.rule.shown(best), row["validation"], measured)
+        return Confirmation(best.epoch, self.rule.read_metric(best), row["validation"], measured)
 
     def _run_until(self, chosen: int) -> Run:
         """Return a run as it was after the chosen epoch."""

@@ -21,7 +21,7 @@ class TrialRunner:
     def __init__(self, work: TrialWork) -> None:
         self.gpu_share = work.gpu_share
         self.runs = [RecordedRun(RunRecord(run.folder), run.key, work.options) for run in work.runs]
-        self.rule = selection.rule(work.options.rule)
+        self.rule = selection.get_rule(work.options.rule)
         self.patience = int(work.runs[0].key.settings["patience"])
         self.best: Score | None = None
         self.eligible_since_best = 0
@@ -35,7 +35,7 @@ class TrialRunner:
         """
         try:
             seen = [run.next_row() for run in self.runs]
-            score = selection.score(self.rule, seen)
+            score = selection.score_epoch(self.rule, seen)
             status = self._next_status(score, bool(seen[0]["eligible"]))
             if status:
                 self._finish_runs(status)

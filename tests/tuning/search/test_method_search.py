@@ -25,7 +25,7 @@ from tuning.resources import Resources
 from tuning.search.method_search import MethodSearch
 from tuning.search.searchers import TPESearcher
 from tuning.search.space import make_space
-from tuning.search.trial import Tried
+from tuning.search.trial import Trial
 from tuning.selection import Score
 from tuning.study.study import make_work
 from tuning.worker.trial_runner import TrialRunner
@@ -40,35 +40,35 @@ def search_of(folder: Path, method: str = "erm", **changes: Any) -> MethodSearch
     return MethodSearch(space, options, detect(), MethodRecords(folder))
 
 
-def train(search: MethodSearch, tried: Tried, epochs: int = 1000) -> None:
+def train(search: MethodSearch, trial: Trial, epochs: int = 1000) -> None:
     """Train a configuration to its end, or for some epochs, as an actor does."""
-    configuration = TrialRunner(make_work(tried, search.options, Resources(1, 0)))
+    configuration = TrialRunner(make_work(trial, search.options, Resources(1, 0)))
     for _ in range(epochs):
-        if not search.report(tried, configuration.train_epoch()):
+        if not search.report_epoch(trial, configuration.train_epoch()):
             return
 
 
 def drive(search: MethodSearch, configurations: int = 1000) -> None:
     """Run a method to its end, or some configurations of it."""
     for _ in range(configurations):
-        tried = search.next_work()
-        if tried is None:
+        trial = search.next_trial()
+        if trial is None:
             return
-        train(search, tried)
+        train(search, trial)
 
 
 def rungs(search: MethodSearch) -> list[dict[str, float]]:
-    assert search.asha is not None
-    return [recorded for _, recorded in search.asha._brackets[0]._rungs]
+    assert search.pruner is not None
+    return [recorded for _, recorded in search.pruner._brackets[0]._rungs]
 
 
 def test_resumed_search_has_the_asked_trials_and_knows_all(tmp_path: Path) -> None:
     first = search_of(tmp_path)
     drive(first, 4)
-    unfinished = first.next_work()
+    unfinished = first.next_trial()
     assert unfinished is not None
     train(first, unfinished, epochs=1)
-    (ended,) = first.trials[0].folders
+    (ended,) = first.trials[0].runs
     for name in ("rows.json", "last.pt"):  # as if it had been killed before it dropped them
         ended.storage.write_bytes(name, b"[]")
 
@@ -88,22 +88,22 @@ def test_resumed_search_has_the_asked_trials_and_knows_all(tmp_path: Path) -> No
 
     drive(second)
     assert sorted(second.trials) == list(range(6))
-    assert second.done
-    assert len({str(trial.config) for trial in second.trials.values()}) == 6
+    assert second.is_done
+    assert len({str(trial.hyperparameters) for trial in second.trials.values()}) == 6
     assert [seed.status for seed in second.seeds.values()] == ["completed", "completed"]
 
 
 def test_a_stop_takes_in_what_has_ended_unheard(tmp_path: Path) -> None:
     search = search_of(tmp_path)
-    tried = search.next_work()
-    assert tried is not None
-    train(search, tried, epochs=1)
-    (folder,) = tried.folders
+    trial = search.next_trial()
+    assert trial is not None
+    train(search, trial, epochs=1)
+    (folder,) = trial.runs
     folder.write_end(RunEnd("completed", "", folder.read_rows()))
-    assert not tried.finished
-    search.catch_up()
-    assert tried.status == "completed"
-    assert search.winner() is tried
+    assert not trial.is_finished
+    search.restore_ended_trials()
+    assert trial.status == "completed"
+    assert search.select_winner() is trial
 
 
 def test_asha_stops_what_lags_and_only_eligible_epochs_are_its_time(tmp_path: Path) -> None:
@@ -115,32 +115,32 @@ def test_asha_stops_what_lags_and_only_eligible_epochs_are_its_time(tmp_path: Pa
         eligible = sum(score is not None for score in trial.scores)
         assert eligible in (1, 3, 9)
         assert len(trial.scores) == eligible + 3
-        (folder,) = trial.folders
+        (folder,) = trial.runs
         assert end_of(folder).status == "pruned"
         assert len(folder.read_rows()) == len(trial.scores)
 
 
 def test_what_an_earlier_session_let_go_on_is_not_pruned_when_replayed(tmp_path: Path) -> None:
     first = search_of(tmp_path, trials=2)
-    slow = first.next_work()
+    slow = first.next_trial()
     assert slow is not None
     train(first, slow, epochs=5)
-    other = first.next_work()
+    other = first.next_trial()
     assert other is not None
     train(first, other)
 
     second = search_of(tmp_path, trials=2)
-    assert second.asha is not None
-    for _, recorded in second.asha._brackets[0]._rungs:
+    assert second.pruner is not None
+    for _, recorded in second.pruner._brackets[0]._rungs:
         recorded.update({f"strong {i}": 1.0 for i in range(9)})  # what would stop it now
-    again = second.next_work()
+    again = second.next_trial()
     assert again is not None
-    assert (again.number, again.recorded) == (0, 5)
+    assert (again.number, again.recorded_epochs) == (0, 5)
     train(second, again, epochs=5)
     assert again.status == "running"
     train(second, again)
     assert again.status in ("pruned", "completed")
-    (folder,) = again.folders
+    (folder,) = again.runs
     assert len(folder.read_rows()) == len(again.scores) > 5
 
 
@@ -148,37 +148,37 @@ def test_a_record_that_cannot_be_kept_ends_the_study_and_fails_nothing(tmp_path:
     search = search_of(tmp_path)
     lost = EpochReport([], None, STORAGE_FAILED, "no room")
     for _ in range(3):
-        tried = search.next_work()
-        assert tried is not None
-        assert not search.report(tried, lost)
-        assert tried.status == "waiting"
-    again = search.next_work()
+        trial = search.next_trial()
+        assert trial is not None
+        assert not search.report_epoch(trial, lost)
+        assert trial.status == "waiting"
+    again = search.next_trial()
     assert again is not None
-    assert again is tried
+    assert again is trial
     with pytest.raises(StorageError, match="no room"):
-        search.report(again, lost)
-    assert again.folders[0].read_end() is None
+        search.report_epoch(again, lost)
+    assert again.runs[0].read_end() is None
 
 
 def test_a_damaged_description_frees_its_number(tmp_path: Path) -> None:
     first = search_of(tmp_path, trials=3, search="random", epochs=1)
     drive(first)
-    (folder,) = first.trials[1].folders
+    (folder,) = first.trials[1].runs
     (folder_of(folder) / "run.json").write_text("{")
     second = search_of(tmp_path, trials=3, search="random", epochs=1)
     assert sorted(second.trials) == [0, 2]
     drive(second)
-    assert second.done
-    assert [t.config for _, t in sorted(second.trials.items())] == [
-        t.config for _, t in sorted(first.trials.items())
+    assert second.is_done
+    assert [t.hyperparameters for _, t in sorted(second.trials.items())] == [
+        t.hyperparameters for _, t in sorted(first.trials.items())
     ]
 
 
 def test_confirmed_seeds_are_known_while_an_extended_search_goes_on(tmp_path: Path) -> None:
     drive(search_of(tmp_path, trials=2, epochs=1))
     longer = search_of(tmp_path, trials=4, epochs=1)
-    assert not longer.search_done
-    assert sorted(longer.confirmed()) == [0, 1]
+    assert not longer.is_search_done
+    assert sorted(longer.list_confirmed_seeds()) == [0, 1]
     assert not longer.seeds
 
 
@@ -186,8 +186,8 @@ def test_search_and_confirmation_seeds_are_disjoint(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=2, search_seeds=2, epochs=1, seeds=3)
     drive(search)
 
-    def seeds_of(tried: list[Tried]) -> set[int]:
-        return {TrialKey.from_dict(key).seed for t in tried for key in t.keys}
+    def seeds_of(trials: list[Trial]) -> set[int]:
+        return {TrialKey.from_dict(key).seed for t in trials for key in t.keys}
 
     assert seeds_of(list(search.seeds.values())) == {0, 1, 2}
     assert seeds_of(list(search.trials.values())) == {1000, 1001}
@@ -199,8 +199,8 @@ def test_the_winner_is_confirmed(tmp_path: Path) -> None:
     best = max(
         search.trials.values(), key=lambda t: (t.best.value, t.best.average) if t.best else (0, 0)
     )
-    assert search.winner() is best
-    assert all(seed.config == best.config for seed in search.seeds.values())
+    assert search.select_winner() is best
+    assert all(seed.hyperparameters == best.hyperparameters for seed in search.seeds.values())
     assert search.rule is selection.RULES["validation_worst_group_accuracy"]
 
 
@@ -210,62 +210,62 @@ def test_what_won_and_what_is_done_is_as_if_all_trials_were_looked_at(
 ) -> None:
     search = search_of(tmp_path, trials=20, epochs=4, search="random")
     generator = np.random.default_rng(seed)
-    running: list[Tried] = []
-    while not search.done:
-        while len(running) < 5 and (tried := search.next_work()) is not None:
-            running.append(tried)
-        tried = running[generator.integers(len(running))]
-        number = len(tried.scores) + 1
+    running: list[Trial] = []
+    while not search.is_done:
+        while len(running) < 5 and (trial := search.next_trial()) is not None:
+            running.append(trial)
+        trial = running[generator.integers(len(running))]
+        number = len(trial.scores) + 1
         value = float(generator.integers(4))  # many are equal
         row = {"epoch": number, "seconds": 1.0}
         status = ["", "failed"][generator.random() < 0.05] if number < 4 else "completed"
         if generator.random() < 0.1:
-            search.lost(tried)
+            search.report_crash(trial)
         else:
-            search.report(tried, EpochReport([row], Score(value, 0.5, -number), status, ""))
+            search.report_epoch(trial, EpochReport([row], Score(value, 0.5, -number), status, ""))
         running = [t for t in running if t.status == "running"]
         trials = search.trials.values()
-        good = [t for t in trials if t.finished and t.status != "failed" and t.best]
+        good = [t for t in trials if t.is_finished and t.status != "failed" and t.best]
         expected = max(good, key=lambda t: (t.best, -t.number), default=None)
-        assert search.winner() is expected
-        assert search.search_done == (len(trials) == 20 and all(t.finished for t in trials))
-        assert bool(search.seeds) <= search.search_done
+        assert search.select_winner() is expected
+        assert search.is_search_done == (len(trials) == 20 and all(t.is_finished for t in trials))
+        assert bool(search.seeds) <= search.is_search_done
     assert sorted(search.trials) == list(range(20))
 
 
 def test_a_process_that_dies_again_and_again_fails_its_trial(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=1)
     for _ in range(4):
-        tried = search.next_work()
-        assert tried is not None
-        train(search, tried, epochs=1)
-        search.lost(tried)
+        trial = search.next_trial()
+        assert trial is not None
+        train(search, trial, epochs=1)
+        search.report_crash(trial)
     assert search.trials[0].status == "failed"
     assert "died 4 times" in search.trials[0].reason
-    assert search.done
-    assert search.winning_config() is None
+    assert search.is_done
+    assert search.select_hyperparameters() is None
 
 
 def test_a_trial_whose_machines_are_taken_away_has_not_failed(tmp_path: Path) -> None:
-    def dies(search: MethodSearch, gone: int) -> Tried:
-        tried = search.next_work()
-        assert tried is not None
-        search.lost(tried, gone)
-        return tried
+    def dies(search: MethodSearch, gone: int) -> Trial:
+        trial = search.next_trial()
+        assert trial is not None
+        search.report_crash(trial, gone)
+        return trial
 
     search = search_of(tmp_path, trials=1)
     for gone in (2, 3, 4, 5, 5, 5):  # nodes that the cluster has lost, as far as it knows
         assert dies(search, gone).status == "waiting"
-    (tried,) = search.trials.values()
-    search.report(
-        tried, EpochReport([], None, STORAGE_FAILED, "the network")
+    (trial,) = search.trials.values()
+    search.report_epoch(
+        trial, EpochReport([], None, STORAGE_FAILED, "the network")
     )  # no death, and forgiven
-    assert tried.status == "waiting"
+    assert trial.status == "waiting"
     assert dies(search, 5).status == "failed"
     search = search_of(tmp_path / "other", trials=1)
     for gone in range(20):
         dies(search, gone)
-    assert search.next_work() is None
+    assert search.next_trial() is None
     assert "died 20 times" in search.trials[0].reason
 
 
@@ -281,53 +281,57 @@ def test_the_count_of_lost_nodes_reaches_the_search(
     queue = Queue([search], capacity, lambda trial: "", lambda: False, lambda search, trial: None)
     queue.next_work("t")
     queue.report_crash("t")
-    assert search.trials[0].nodes_gone == 2
+    assert search.trials[0].lost_nodes == 2
 
 
 def test_a_trial_that_gets_on_may_lose_its_process_any_number_of_times(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=1, epochs=8)
     for epochs in range(1, 7):
-        tried = search.next_work()
-        assert tried is not None
-        train(search, tried, epochs=epochs)
-        search.lost(tried)
+        trial = search.next_trial()
+        assert trial is not None
+        train(search, trial, epochs=epochs)
+        search.report_crash(trial)
     assert search.trials[0].status == "waiting"
     assert len(search.trials[0].scores) == 6
 
 
 def test_a_process_that_dies_after_its_end_costs_nothing(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=1, epochs=2)
-    tried = search.next_work()
-    assert tried is not None
-    configuration = TrialRunner(make_work(tried, search.options, Resources(1, 0)))
-    search.report(tried, configuration.train_epoch())
+    trial = search.next_trial()
+    assert trial is not None
+    configuration = TrialRunner(make_work(trial, search.options, Resources(1, 0)))
+    search.report_epoch(trial, configuration.train_epoch())
     configuration.train_epoch()  # ends, and dies before the study hears of it
-    search.lost(tried)
-    assert tried.status == "completed"
-    assert len(tried.scores) == 2
+    search.report_crash(trial)
+    assert trial.status == "completed"
+    assert len(trial.scores) == 2
 
 
 def test_epochs_that_a_new_process_replays_are_counted_once(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=1, epochs=3, scheduler="none")
-    tried = search.next_work()
-    assert tried is not None
-    train(search, tried, epochs=2)
-    search.lost(tried)
-    seconds = tried.seconds
-    again = search.next_work()
-    assert again is tried
-    train(search, tried, epochs=2)
-    assert (len(tried.scores), tried.seconds) == (2, seconds)
-    train(search, tried)
-    assert len(tried.scores) == 3
+    trial = search.next_trial()
+    assert trial is not None
+    train(search, trial, epochs=2)
+    search.report_crash(trial)
+    seconds = trial.seconds
+    again = search.next_trial()
+    assert again is trial
+    train(search, trial, epochs=2)
+    assert (len(trial.scores), trial.seconds) == (2, seconds)
+    train(search, trial)
+    assert len(trial.scores) == 3
 
 
 def test_repeated_configurations_are_not_run_twice(tmp_path: Path) -> None:
     pinned = {"lr": 0.05, "weight_decay": 0.001}
     search = search_of(tmp_path, trials=10, epochs=1, pinned=pinned)
     drive(search)
-    assert sorted(trial.config["batch_size"] for trial in search.trials.values()) == [16, 32, 64]
-    assert search.done
+    assert sorted(trial.hyperparameters["batch_size"] for trial in search.trials.values()) == [
+        16,
+        32,
+        64,
+    ]
+    assert search.is_done
 
 
 @pytest.mark.parametrize("changed", [{"trials": 8}, {"seeds": 3}])

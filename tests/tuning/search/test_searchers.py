@@ -24,7 +24,7 @@ from tuning.search.searchers import (
     running_best,
     space_size,
 )
-from tuning.search.space import asked_trials, make_searcher, make_space
+from tuning.search.space import count_trials, make_searcher, make_space
 from tuning.selection import Score
 
 HYPERPARAMETERS = {
@@ -212,8 +212,8 @@ def test_fixed_values_leave_the_search() -> None:
 def test_as_many_trials_as_the_space_holds() -> None:
     fixed = options(pinned={"lr": 0.1, "weight_decay": 0.1}, trials=10)
     space = make_space(methods.load("erm"), datasets.load("colored_digits"), fixed)
-    assert asked_trials(space, fixed) == 3
-    assert asked_trials(space, options(search="grid", pinned=fixed.pinned)) == 3
+    assert count_trials(space, fixed) == 3
+    assert count_trials(space, options(search="grid", pinned=fixed.pinned)) == 3
 
 
 def test_without_a_published_configuration_all_hyperparameters_must_be_fixed() -> None:

@@ -13,7 +13,7 @@ from datasets.multitask.base import Baseline, TaskBenchmark, task_deltas
 from tests.support.command import core, tune
 from tuning import selection
 from tuning.cli.main import main
-from tuning.selection import RULES, score, select_epoch
+from tuning.selection import RULES, score_epoch, select_epoch
 
 DATASET = "imbalanced_tasks"
 SMALL = ["--epochs", "2", "--trials", "2", "--seeds", "2", "--set", "batch_size=512"]
@@ -29,7 +29,7 @@ def test_the_lowest_delta_wins_and_ties_go_to_the_milder_worst_task() -> None:
     best = select_epoch(rule, [[row(1, 5.0), row(2, -3.0, 9.0), row(3, -3.0, 4.0), row(4, 1.0)]])
     assert best is not None
     assert best.epoch == 3
-    assert rule.shown(best) == -3.0
+    assert rule.read_metric(best) == -3.0
 
 
 def test_an_epoch_whose_metric_is_not_a_number_is_never_chosen() -> None:
@@ -43,10 +43,10 @@ def test_published_last10_is_the_mean_of_the_last_ten_and_chooses_no_epoch() -> 
     rule = RULES["published_last10"]
     rows = [row(i, 0.0, final=i == 14) for i in range(1, 15)]
     audit = [{"delta_m": float(i), "worst_task_delta": 2.0 * i} for i in range(1, 15)]
-    seen = selection.audited(rule, rows, audit)
-    found = [score(rule, [one]) for one in seen]
+    seen = selection.add_test_metrics(rule, rows, audit)
+    found = [score_epoch(rule, [one]) for one in seen]
     assert found[:-1] == [None] * 13
-    assert rule.shown(found[-1]) == sum(range(5, 15)) / 10
+    assert rule.read_metric(found[-1]) == sum(range(5, 15)) / 10
     assert seen[2]["test"]["delta_m"] == 2.0  # fewer than ten: the mean of what there is
 
 

@@ -26,7 +26,7 @@ TRAIN_EPOCH = Run.train_epoch
 def too_large(self: Run) -> EpochRow:
     """Stand for a second epoch that takes more memory than there is."""
     if self.epochs_done == 1:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        raise torch.OutOfMemoryError("CUDA out of memory. Trial to allocate 2.00 GiB.")
     return TRAIN_EPOCH(self)
 
 
@@ -80,18 +80,18 @@ def test_a_second_time_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_it_waits_for_a_whole_gpu_also_after_a_resume(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=1, search="random")
-    tried = search.next_work()
-    assert tried is not None
-    tried.folders[0].write_oom_reason("OutOfMemoryError: too large")  # as its actor does
-    assert not search.report(
-        tried, EpochReport([], None, OUT_OF_MEMORY, "OutOfMemoryError: too large")
+    trial = search.next_trial()
+    assert trial is not None
+    trial.runs[0].write_oom_reason("OutOfMemoryError: too large")  # as its actor does
+    assert not search.report_epoch(
+        trial, EpochReport([], None, OUT_OF_MEMORY, "OutOfMemoryError: too large")
     )
-    assert not tried.finished
+    assert not trial.is_finished
     for session in (search, search_of(tmp_path, trials=1, search="random")):
-        assert session.next_work() is None
-        waiting = session.next_work(whole_gpu=True)
+        assert session.next_trial() is None
+        waiting = session.next_trial(whole_gpu=True)
         assert waiting is not None
-        assert waiting.number == tried.number
+        assert waiting.number == trial.number
 
 
 HUNGRY = '''
