@@ -40,12 +40,13 @@ start = time.perf_counter()
 import datasets
 from core.recipe import method
 from core.environment import detect
-from core.recipe.trial_key import make_key
+from core.recipe.resolved_method import resolve_method
 from core.training.run import Run
 benchmark = datasets.load(sys.argv[1], sys.argv[2])
+resolved = resolve_method(method.load("erm"), benchmark)
 for seed in (0, 1):
     config = {"model": sys.argv[3], "batch_size": 8}
-    run = Run(make_key(method.load("erm"), benchmark, config, seed, detect(gpu=False)), benchmark)
+    run = Run(resolved.make_key(config, seed, detect(gpu=False)), benchmark)
     print(time.perf_counter() - start)
     start = time.perf_counter()
 """

@@ -14,7 +14,7 @@ from common.errors import UserError
 from core.environment import PRECISIONS, detect
 from core.recipe import method as methods
 from core.recipe.assignments import check_epochs, pairs, read_baseline
-from core.recipe.trial_key import make_key
+from core.recipe.resolved_method import resolve_method
 from core.training.epoch_row import EpochRow
 from core.training.run import NotFinite, Run
 from core.training.steps import BatchTooLarge
@@ -74,7 +74,7 @@ def _train(args: argparse.Namespace) -> None:
     if gpu and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no GPU here")
     environment = detect(gpu, args.threads, args.deterministic, args.precision)
-    key = make_key(method, benchmark, config, args.seed, environment)
+    key = resolve_method(method, benchmark).make_key(config, args.seed, environment)
     run = Run(key, benchmark)
     print(json.dumps({"key": key.digest, **key.as_dict()}) if args.json else f"trial {key.digest}")
     while run.epochs_done < run.total_epochs:

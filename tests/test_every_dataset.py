@@ -19,7 +19,7 @@ import datasets
 from common.hyperparameters import Hyperparameters
 from core.environment import detect
 from core.recipe import method as methods
-from core.recipe.trial_key import make_key
+from core.recipe.resolved_method import resolve_method
 from core.training.run import Run
 from datasets import prepare
 from datasets.on_disk import OnDisk
@@ -169,7 +169,7 @@ def test_every_method_trains_an_epoch(name: str, tmp_path: Path) -> None:
             "batch_size": size,
             **SMALL.get(method, {}),
         }
-        key = make_key(methods.load(method), benchmark, config, 0, detect(gpu=False))
+        key = resolve_method(methods.load(method), benchmark).make_key(config, 0, detect(gpu=False))
         run = Run(key, benchmark)
         rows = [run.train_epoch() for _ in range(run.total_epochs)]
         assert rows[-1].eligible, method

@@ -18,8 +18,9 @@ from common.errors import UserError, ValidationErrors, suggest_name, unknown_nam
 from common.hyperparameters import Hyperparameter, Hyperparameters
 from common.yaml_files import read_yaml_file
 from core import models
-from core.recipe import recipe as recipes
+from core.recipe.component import component_classes
 from core.recipe.recipe import Recipe
+from core.recipe.recipe_parser import parse_recipe
 from datasets.benchmark import TRAINING_CONFIG_RULES, Benchmark
 
 FOLDER = Path(__file__).resolve().parents[2] / "search_spaces"
@@ -59,11 +60,6 @@ class Method:
     exceptions: Mapping[str, Mapping[str, Hyperparameter]]
     grid: Mapping[str, Mapping[str, list[Any]]]
     published: Mapping[str, Hyperparameters]
-
-    def hyperparameters(self, benchmark: Benchmark) -> dict[str, Hyperparameter]:
-        """Return the hyperparameters on ``benchmark``: the data's, then the method's."""
-        own = {**self.search, **self.exceptions.get(benchmark.name, {})}
-        return {**benchmark.search, **own}
 
     def check_benchmark(self, benchmark: Benchmark) -> None:
         """Refuse a benchmark that lacks what the method needs.
@@ -133,7 +129,7 @@ def parse(path: Path, text: Any) -> Method:
         "", text.get("search"), []
     )  # a hyperparameter with a mistake has a name all the same
     known = {str(name): search.get(str(name), _ANY) for name in written}
-    recipe = recipes.parse(f"{where}: recipe", text.get("recipe"), known, problems)
+    recipe = parse_recipe(f"{where}: recipe", text.get("recipe"), known, problems)
     needs = text.get("needs") or []
     if not isinstance(needs, list) or not all(need in NEEDS for need in needs):
         problems.append(f"{where}: needs: received {needs!r}, expected a list of {list(NEEDS)}")
@@ -156,7 +152,7 @@ def parse(path: Path, text: Any) -> Method:
         raise ValidationErrors(problems)
     return Method(
         path.stem, description, str(text.get("paper", "")),
-        frozenset(needs) | (recipe.needs() & IMPLIED), recipe, settings, search, exceptions, grid,
+        frozenset(needs) | (recipe.needs & IMPLIED), recipe, settings, search, exceptions, grid,
         published,
     )  # fmt: skip
 
@@ -166,7 +162,7 @@ def check_setting(name: str, value: object) -> str | None:
     if name == "model":
         return models.check(str(value))
     if name == "augmentation":
-        known = sorted(recipes.vocabulary("augmentations"))
+        known = sorted(component_classes("augmentations"))
         return None if value in known else f"one of {known}"
     return TRAINING_CONFIG_RULES[name].broken_rule(value)
 
@@ -264,9 +260,9 @@ def _contradictions(
         found.append(f"{where}: search: {error}")
     if recipe is not None:
         conditions = {other for hyperparameter in search.values() for other in hyperparameter.when}
-        used = recipe.hyperparameters() | conditions
+        used = recipe.references | conditions
         found += [f"{where}: search.{name}: no part of the recipe uses it"
                   for name in search if name not in used]  # fmt: skip
         found += [f"{where}: needs: the recipe needs {need}, which is not listed"
-                  for need in sorted(recipe.needs() - needs - IMPLIED)]  # fmt: skip
+                  for need in sorted(recipe.needs - needs - IMPLIED)]  # fmt: skip
     return found

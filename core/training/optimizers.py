@@ -1,7 +1,6 @@
 """Optimisers and learning-rate schedules."""
 
-from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import nn
@@ -9,13 +8,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, StepLR
 
 from core.weighting.base import Weighting
+from datasets.benchmark import TrainingConfig
 
 PER_EPOCH_SCHEDULES = ("step", "plateau")  # schedules that are stepped after every epoch
 
 
-def make_optimizer(
-    model: nn.Module, weighting: Weighting, settings: Mapping[str, Any]
-) -> Optimizer:
+def make_optimizer(model: nn.Module, weighting: Weighting, config: TrainingConfig) -> Optimizer:
     """Return the optimiser of a model and of what its weighting learns.
 
     Weights are decayed; biases and norms (parameters with one dimension) and the weighting's
@@ -24,10 +22,10 @@ def make_optimizer(
     Args:
         model: The model.
         weighting: The weighting.
-        settings: The training config: ``optimizer``, ``lr``, ``weight_decay``, ``momentum``.
+        config: The training config: ``optimizer``, ``lr``, ``weight_decay``, ``momentum``.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
-    decay = settings["weight_decay"]
+    decay = config.weight_decay
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
@@ -36,15 +34,15 @@ def make_optimizer(
     if weighting.lr is not None:
         groups[-1]["lr"] = weighting.lr
     groups = [group for group in groups if group["params"]]
-    if settings["optimizer"] == "sgd":
-        return torch.optim.SGD(groups, lr=settings["lr"], momentum=settings["momentum"])
-    if settings["optimizer"] == "adam":
-        return torch.optim.Adam(groups, lr=settings["lr"])
-    return torch.optim.AdamW(groups, lr=settings["lr"])
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+    if config.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=config.lr)
+    return torch.optim.AdamW(groups, lr=config.lr)
 
 
 def make_schedule(
-    optimizer: Optimizer, settings: Mapping[str, Any], total_steps: int, higher: bool = False
+    optimizer: Optimizer, config: TrainingConfig, total_steps: int, higher: bool = False
 ) -> LRScheduler | None:
     """Return the schedule; None for a constant rate.
 
@@ -53,13 +51,13 @@ def make_schedule(
 
     Args:
         optimizer: The optimiser.
-        settings: The training config: ``schedule`` and ``warmup``.
+        config: The training config: ``schedule`` and ``warmup``.
         total_steps: The steps of the stage.
         higher: Whether what ``plateau`` watches is better where it is higher.
     """
-    if settings["schedule"] == "constant" and not settings["warmup"]:
+    if config.schedule == "constant" and not config.warmup:
         return None
-    name = settings["schedule"]
+    name = config.schedule
     if name == "step":
         return StepLR(optimizer, step_size=100, gamma=0.5)
     if name == "plateau":
@@ -69,7 +67,7 @@ def make_schedule(
 
     if name == "constant":
         name = "constant_with_warmup"
-    warmup = round(settings["warmup"] * total_steps)
+    warmup = round(config.warmup * total_steps)
     # get_scheduler is unannotated
     return cast(
         LRScheduler,

@@ -15,11 +15,14 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from common.errors import UserError
 from core import models
-from core.augmentations.base import Augmentation
 from core.models.base import Model
 from core.models.vocabulary import misread
-from core.objectives.base import Objective
-from core.recipe.recipe import build, model_parts
+from core.recipe.component import (
+    make_augmentation,
+    make_objective,
+    make_stage,
+    make_weighting,
+)
 from core.recipe.trial_key import TrialKey
 from core.samplers import SAMPLERS
 from core.stages.base import Features, Stage, split_validation
@@ -28,7 +31,7 @@ from core.training.loader import AuxiliarySampler, Loader, duplicate_ids, make_b
 from core.training.optimizers import make_optimizer, make_schedule
 from core.training.single_tasks import SingleTasks
 from core.training.steps import MODEL_ERRORS, BatchTooLarge, Trainer, check_model_fits_data
-from core.weighting import GramWeighting, Weighting
+from core.weighting import GramWeighting
 from datasets.benchmark import Benchmark, Meter
 from datasets.groups.base import GroupMeter
 from datasets.multitask.base import TaskBenchmark
@@ -66,19 +69,16 @@ class Run:
         self.key = key
         self.benchmark = benchmark
         self.device = torch.device(key.environment.device)
-        self.objectives: list[Objective] = [
-            build("objectives", part) for part in key.recipe["objectives"]
-        ]
+        self.config = key.training_config
+        self.objectives = [make_objective(part) for part in key.recipe.objectives]
         self.names = [name for part in self.objectives for name in part.names(benchmark)]
-        self.stages: list[Stage] = [build("stages", part) for part in key.recipe["stages"]]
-        self.augmentation: Augmentation = build(
-            "augmentations", {str(key.settings["augmentation"]): {}}
-        )
+        self.stages = [make_stage(part) for part in key.recipe.stages]
+        self.augmentation = make_augmentation(self.config.augmentation)
         self.data = benchmark.splits
         self.loader = Loader(benchmark, self.device)
         self.sample_counts = torch.ones(len(self.data["train"]), dtype=torch.int64)
         self.epochs_done = 0
-        self.microbatch = int(key.settings["microbatch"])
+        self.microbatch = self.config.microbatch
         self._fitting, self._selecting = self._halves()
         self.begin_stage(0)
 
@@ -93,7 +93,7 @@ class Run:
         return self.benchmark.reported_metrics[0]
 
     def _epochs(self, stage: Stage) -> int:
-        return int(self.key.settings["epochs"] if stage.epochs is None else stage.epochs)
+        return self.config.epochs if stage.epochs is None else stage.epochs
 
     def _place(self, number: int) -> _Place:
         """Return the place of the epoch with this number, from 0."""
@@ -127,31 +127,30 @@ class Run:
 
     def begin_stage(self, index: int) -> None:
         """Make model, weighting, optimizer and schedule; the model afresh unless it is kept."""
-        stage, settings = self.stages[index], self.key.settings
+        stage = self.stages[index]
         torch.manual_seed(self._generator("model", index).initial_seed())
         if index == 0 or stage.reinitialize:
             self.model: Model = self._new_model(stage).to(self.device)
-        self.weighting: Weighting = build("weighting", self.key.recipe["weighting"])
+        self.weighting = make_weighting(self.key.recipe.weighting)
         self.weighting.setup(self.names)
         self.weighting.to(self.device)
-        self.optimizer = make_optimizer(self.model, self.weighting, settings)
-        self.steps_per_epoch = math.ceil(len(self._draw(index, 0)) / int(settings["batch_size"]))
+        self.optimizer = make_optimizer(self.model, self.weighting, self.config)
+        self.steps_per_epoch = math.ceil(len(self._draw(index, 0)) / self.config.batch_size)
         steps = self.steps_per_epoch * self._epochs(stage)
         higher = self.benchmark.higher_is_better[self._watched]
-        self.schedule = make_schedule(self.optimizer, settings, steps, higher)
+        self.schedule = make_schedule(self.optimizer, self.config, steps, higher)
 
     def _new_model(self, stage: Stage) -> Model:
-        settings = self.key.settings
-        name = str(settings["model"])
+        name = self.config.model
         problem = misread(name, self.benchmark)
         if problem:
             raise UserError(problem)
         make = partial(
             models.build,
             name,
-            parts=model_parts(self.objectives),
-            checkpointing=bool(settings["checkpointing"]),
-            compiled=bool(settings["compile"]),
+            parts=frozenset(part for objective in self.objectives for part in objective.parts),
+            checkpointing=self.config.checkpointing,
+            compiled=self.config.compile,
         )
         if stage.one_model_per_task:
             assert isinstance(self.benchmark, TaskBenchmark)  # such methods need tasks
@@ -161,7 +160,7 @@ class Run:
     def _draw(self, stage: int, epoch: int) -> Tensor:
         """Return the indices of an epoch in order, ``(examples,)`` int64."""
         rows = torch.repeat_interleave(torch.arange(len(self.sample_counts)), self.sample_counts)
-        sampler = SAMPLERS[self.key.recipe["sampler"]]
+        sampler = SAMPLERS[self.key.recipe.sampler]
         epoch_generator = self._generator("sampler", stage, epoch)
         return sampler(self.data["train"], rows, epoch_generator, self._generator("subset", stage))
 
@@ -219,7 +218,7 @@ class Run:
         )
 
     def _end_epoch(self, validation: Mapping[str, Any]) -> None:
-        name = self.key.settings["schedule"]
+        name = self.config.schedule
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(validation[self._watched])
         elif self.schedule is not None and name == "step":
@@ -242,7 +241,7 @@ class Run:
         """Return what takes the steps of a stage's epoch, both from 0, and its batches' rows."""
         trainer = Trainer(self, self.stages[stage])
         trainer.others = AuxiliarySampler(self.loader, self._generator("auxiliary", stage, number))
-        size, lengths = int(self.key.settings["batch_size"]), text_lengths(self.data["train"])
+        size, lengths = self.config.batch_size, text_lengths(self.data["train"])
         windows = self._generator("windows", stage, number)
         return trainer, make_batches(self._draw(stage, number), size, lengths, windows)
 
@@ -298,7 +297,7 @@ class Run:
         return meter
 
     def _evaluation_batches(self, split: str, rows: Tensor) -> Any:
-        size = min(LARGEST, EVALUATION * max(1, int(self.key.settings["batch_size"])))
+        size = min(LARGEST, EVALUATION * max(1, self.config.batch_size))
         parts = make_batches(rows, size, text_lengths(self.data[split]))
         return self.loader.load_batches(split, parts)
 

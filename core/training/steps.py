@@ -89,7 +89,7 @@ class Trainer:
                 self._split_further(batch.size, error)
         self._clip()
         run.optimizer.step()
-        if run.schedule is not None and run.key.settings["schedule"] not in PER_EPOCH_SCHEDULES:
+        if run.schedule is not None and run.config.schedule not in PER_EPOCH_SCHEDULES:
             run.schedule.step()
         if run.weighting.needs_losses_after_step:
             with torch.no_grad():
@@ -119,8 +119,8 @@ class Trainer:
                     heads=self.heads,
                     features=self._features,
                     present=self._present(rows),
-                    strategy=str(run.key.settings["gradients"]),
-                    weighted_heads=bool(run.key.settings["weighted_heads"]),
+                    strategy=run.config.gradients,
+                    weighted_heads=run.config.weighted_heads,
                 )
             except (ValueError, TypeError) as error:
                 raise UserError(str(error)) from error
@@ -192,10 +192,10 @@ class Trainer:
         return torch.cat(parts) & self.used
 
     def _clip(self) -> None:
-        settings = self.run.key.settings
-        norm = float(settings["clip_norm"])
+        config = self.run.config
+        norm = config.clip_norm
         if norm:
-            every = settings["clip"] == "all"
+            every = config.clip == "all"
             nn.utils.clip_grad_norm_(self.run.model.parameters() if every else self.shared, norm)
 
 
@@ -205,7 +205,7 @@ def check_model_fits_data(run: "Run") -> None:
     Raises:
         UserError: If it cannot, or returns outputs of another kind than the benchmark's.
     """
-    where = f"model: received '{run.key.settings['model']}', which"
+    where = f"model: received '{run.config.model}', which"
     batch = run.loader.load_batch("train", torch.arange(min(2, len(run.data["train"]))))
     run.model.eval()
     try:

@@ -12,7 +12,7 @@ from common.errors import UserError, ValidationErrors
 from common.hyperparameters import Hyperparameters, Scalar
 from core.environment import Environment
 from core.recipe.assignments import read_baseline
-from core.recipe.trial_key import TrialKey, make_key
+from core.recipe.trial_key import TrialKey
 from core.training.profiling import Usage, usage
 from core.training.run import Run
 from tuning.cluster.remote import call_on_workers
@@ -139,7 +139,7 @@ def _measured(
     """Return what each method takes of a GPU that it has for itself."""
     calls = []
     for space in spaces:
-        key = make_key(space.method, space.benchmark, largest(space, options), 0, environment)
+        key = space.resolved.make_key(largest(space, options), 0, environment)
         root, baseline = str(options.data_root.absolute()), read_baseline(options.baseline)
         calls.append((key.as_dict(), root, baseline))
     if not calls:

@@ -13,8 +13,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 from common.hyperparameters import Hyperparameters
 from core.environment import Environment
-from core.recipe.recipe import count_epochs
-from core.recipe.trial_key import TrialKey, make_key
+from core.recipe.trial_key import TrialKey
 from tuning import selection
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
@@ -75,13 +74,12 @@ class MethodSearch:
 
     def count_epochs(self) -> tuple[int, int]:
         """The epochs that selection looks at, and all epochs, with default hyperparameters."""
-        key = self._key(self.space.complete({}), 0)
-        return count_epochs(key["recipe"], int(key["settings"]["epochs"]))
+        return self.space.resolved.count_epochs(self.space.fixed)
 
     def key_settings(self) -> dict[str, Any]:
         """The training config of a trial with default hyperparameters."""
-        settings: dict[str, Any] = self._key(self.space.complete({}), 0)["settings"]
-        return settings
+        key = self.space.resolved.make_key(self.space.fixed, 0, self.environment)
+        return key.training_config.as_dict()
 
     def _make_pruner(self) -> ASHAScheduler | None:
         """Return this method's own ASHA, whose time is eligible epochs; None where it has none."""
@@ -181,7 +179,7 @@ class MethodSearch:
         self._contenders = [t for t in self._contenders if t is won or not t.is_finished]
 
     def _key(self, config: Hyperparameters, seed: int) -> dict[str, Any]:
-        key = make_key(self.space.method, self.space.benchmark, config, seed, self.environment)
+        key = self.space.resolved.make_key(config, seed, self.environment)
         return {**key.as_dict(), "digest": key.digest}
 
     def _make_trial(

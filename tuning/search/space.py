@@ -7,8 +7,8 @@ from typing import Any
 from common.errors import UserError, ValidationErrors
 from common.hyperparameters import Hyperparameter, Hyperparameters, active, ordered
 from core.environment import detect
-from core.recipe.method import SETTINGS, Method
-from core.recipe.trial_key import check_config, make_key, values
+from core.recipe.method import Method
+from core.recipe.resolved_method import ResolvedMethod, resolve_method
 from datasets.benchmark import Benchmark
 from tuning.options import Options
 from tuning.search.searchers import (
@@ -28,16 +28,24 @@ class Space:
     """What a method's search may choose on a benchmark.
 
     Args:
-        method: The method.
-        benchmark: The benchmark.
+        resolved: The method on the benchmark.
         fixed: Values that the command fixes.
         free: The hyperparameters that are left, with conditions among themselves only.
     """
 
-    method: Method
-    benchmark: Benchmark
+    resolved: ResolvedMethod
     fixed: Hyperparameters
     free: dict[str, Hyperparameter]
+
+    @property
+    def method(self) -> Method:
+        """The method."""
+        return self.resolved.method
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """The benchmark."""
+        return self.resolved.benchmark
 
     def complete(self, config: Hyperparameters) -> Hyperparameters:
         """Return a proposed configuration with the fixed values, as trials' keys are made from."""
@@ -52,18 +60,18 @@ class Space:
 
         Where the command fixes every hyperparameter, no published configuration is needed.
         """
-        given = self.method.published.get(self.benchmark.name)
+        given = self.resolved.published
         if given is None and self.free:
             return None
         return {**(given or {}), **self.fixed}
 
     def method_grid(self) -> list[Hyperparameters]:
         """Return the method's grid for this data set; none where its file has none."""
-        return self.grid() if self.benchmark.name in self.method.grid else []
+        return self.grid() if self.resolved.grid else []
 
     def grid(self) -> list[Hyperparameters]:
         """Return the published grid, or the hyperparameters' own, without those that are fixed."""
-        given = self.method.grid.get(self.benchmark.name, {})
+        given = self.resolved.grid
         lists = {name: given[name] for name in given if name not in self.fixed}
         free = self.free
         if (
@@ -83,11 +91,11 @@ def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
         ValidationErrors: If a fixed value is of the wrong kind.
         UserError: If the benchmark lacks what the method needs.
     """
-    method.check_benchmark(benchmark)
-    hyperparameters = method.hyperparameters(benchmark)
-    fixed = {n: v for n, v in options.fixed.items() if n in hyperparameters or n in SETTINGS}
-    check_config(method, benchmark, fixed)
-    base = values(method, benchmark, fixed)
+    resolved = resolve_method(method, benchmark)
+    hyperparameters = resolved.hyperparameters
+    fixed = {name: value for name, value in options.fixed.items() if resolved.has(name)}
+    resolved.check_values(fixed)
+    base = resolved.complete(fixed)
     free: dict[str, Hyperparameter] = {}
     for name in ordered(hyperparameters):
         hyperparameter = hyperparameters[name]
@@ -98,9 +106,7 @@ def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
         holds = settled and all(base[other] in allowed for other, allowed in outside.items())
         if name not in fixed and holds:
             free[name] = replace(hyperparameter, when=inside)
-    space = Space(
-        method, benchmark, fixed, {name: free[name] for name in hyperparameters if name in free}
-    )
+    space = Space(resolved, fixed, {name: free[name] for name in hyperparameters if name in free})
     _check_ends(space)
     return space
 
@@ -114,7 +120,7 @@ def _check_ends(space: Space) -> None:
     problems: dict[str, None] = {}
     for config in configs:
         try:
-            make_key(space.method, space.benchmark, space.complete(config), 0, environment)
+            space.resolved.make_key(space.complete(config), 0, environment)
         except ValidationErrors as found:
             problems |= dict.fromkeys(found.problems)
     if problems:
@@ -165,7 +171,7 @@ def count_trials(space: Space, options: Options) -> int:
 
 def describe_hyperparameters(space: Space, config: Hyperparameters) -> dict[str, Any]:
     """Return the values of all hyperparameters and of the settings that a configuration changes."""
-    merged = values(space.method, space.benchmark, space.complete(config))
-    hyperparameters = space.method.hyperparameters(space.benchmark)
+    merged = space.resolved.complete(space.complete(config))
+    hyperparameters = space.resolved.hyperparameters
     names = [*(n for n in hyperparameters if n in active(hyperparameters, merged)), *space.fixed]
     return {name: merged[name] for name in dict.fromkeys(names)}

@@ -13,7 +13,7 @@ from core.models.vocabulary import misread
 from core.recipe import method as methods
 from core.recipe.assignments import read_baseline
 from core.recipe.method import Method
-from core.recipe.trial_key import VERSION, defaults
+from core.recipe.trial_key import VERSION
 from datasets.benchmark import Benchmark
 from tuning import selection
 from tuning.options import Options
@@ -70,9 +70,7 @@ def check(options: Options) -> Plan:
     chosen, skipped = _methods(options, benchmark)
     options = replace(options, methods=tuple(method.name for method in chosen))
     known = {
-        name
-        for method in chosen
-        for name in (*method.hyperparameters(benchmark), *methods.SETTINGS)
+        name for method in chosen for name in (*benchmark.search, *method.search, *methods.SETTINGS)
     }
     problems = [
         f"--set: {unknown_name_message('hyperparameter', n, known)}"
@@ -108,7 +106,7 @@ def check(options: Options) -> Plan:
 
 def get_model_name(space: Space) -> str:
     """Return the model that a method's trials build."""
-    return str({**defaults(space.method, space.benchmark), **space.fixed}["model"])
+    return str(space.fixed.get("model", space.resolved.training_config.model))
 
 
 def _unfit_models(spaces: list[Space]) -> list[str]:
@@ -216,7 +214,7 @@ def definition(
         "dataset": options.dataset,
         "dataset_version": space.benchmark.key_version,
         "data_hash": space.benchmark.data_hash,
-        "recipe": space.method.recipe.fill({}),
+        "recipe": space.resolved.recipe.as_dict(),
         "space": {
             name: {
                 "kind": hyperparameter.kind,
@@ -227,7 +225,7 @@ def definition(
             for name, hyperparameter in space.free.items()
         },
         "set": {name: value for name, value in space.fixed.items() if name in options.pinned},
-        "training_config": defaults(space.method, space.benchmark),
+        "training_config": space.resolved.training_config.as_dict(),
         "epochs": options.epochs,
         "search": options.search,
         "search_seeds": options.search_seeds,

@@ -12,8 +12,6 @@ from rich.console import Console
 
 from common.files import find_existing_parent
 from core.environment import detect
-from core.recipe.recipe import count_epochs
-from core.recipe.trial_key import make_key
 from core.training.profiling import seconds_of_a_step
 from core.training.run import Run
 from tuning.cluster import gpu_share
@@ -120,9 +118,9 @@ def _estimate(plan: Plan, space: Space, resources: Resources) -> Estimate:
     options = plan.options
     gpu = None if resources.gpus else False
     environment = detect(gpu, resources.cpus, options.deterministic, options.precision)
-    key = make_key(space.method, space.benchmark, space.complete({}), 0, environment)
+    key = space.resolved.make_key(space.fixed, 0, environment)
     run = Run(key, space.benchmark)
-    eligible, _ = count_epochs(key.recipe, int(key.settings["epochs"]))
+    eligible, _ = space.resolved.count_epochs(space.fixed)
     seconds, source = _recorded_seconds(options, space)
     if seconds is None:
         seconds, source = _timed(run)
@@ -155,7 +153,7 @@ def _timed(run: Run) -> tuple[float, str]:
         return time.perf_counter() - start, "a first epoch timed here"
     step, taken = seconds_of_a_step(run, 0, STEPS)
     # A forward pass costs about a third of a step.
-    validation = len(run.data["validation"]) / int(run.key.settings["batch_size"]) / 3
+    validation = len(run.data["validation"]) / run.key.training_config.batch_size / 3
     return step * (run.steps_per_epoch + validation), f"{taken} steps timed here"
 
 

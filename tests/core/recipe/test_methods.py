@@ -11,7 +11,7 @@ from common.errors import UserError, ValidationErrors
 from common.yaml_files import parse_yaml
 from core.environment import detect
 from core.recipe import method as methods
-from core.recipe.trial_key import check_config, make_key
+from core.recipe.resolved_method import resolve_method
 from tests.conftest import EMBEDDED, fitting
 
 GOOD: dict[str, Any] = {
@@ -53,14 +53,16 @@ def test_every_file_is_valid_and_documented(name: str, dataset: str) -> None:
     method = methods.load(name)
     assert method.description.endswith(".")
     assert method.paper
-    check_config(method, datasets.load(dataset), {n: k.default for n, k in method.search.items()})
+    resolve_method(method, datasets.load(dataset)).check_values(
+        {n: k.default for n, k in method.search.items()}
+    )
 
 
 def test_the_good_file_is_good(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(GOOD))
     method = methods.load("mine", tmp_path)
     filled = method.recipe.fill({"reg": 0.7})
-    assert filled["weighting"] == {"fixed": {"weights": {"l1": 0.7}}}
+    assert filled.weighting.as_dict() == {"fixed": {"weights": {"l1": 0.7}}}
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_recipes_that_make_no_sense_are_refused_before_anything_starts(
     (tmp_path / "mine.yaml").write_text(changed(path, value))
     method = methods.load("mine", tmp_path)
     with pytest.raises(ValidationErrors, match=word):
-        make_key(method, datasets.load("colored_digits"), {}, 0, detect())
+        resolve_method(method, datasets.load("colored_digits")).make_key({}, 0, detect())
 
 
 @pytest.mark.parametrize("default", [1, 1.0])
@@ -159,9 +161,13 @@ def test_a_float_hyperparameter_may_have_a_whole_default(default: float, tmp_pat
     domain = {"log_uniform": [0.1, 10], "default": default}
     (tmp_path / "mine.yaml").write_text(changed("search.reg", domain))
     method, benchmark = methods.load("mine", tmp_path), datasets.load("colored_digits")
-    key = make_key(method, benchmark, {"reg": 0.5}, 0, detect())
-    assert key.recipe["weighting"] == {"fixed": {"weights": {"l1": 0.5}}}
-    ones = [make_key(method, benchmark, {"reg": value}, 0, detect()) for value in (1, 1.0)]
+    resolved = resolve_method(method, benchmark)
+    key = resolved.make_key({"reg": 0.5}, 0, detect())
+    assert key.recipe.weighting.as_dict() == {"fixed": {"weights": {"l1": 0.5}}}
+    ones = [
+        resolve_method(method, benchmark).make_key({"reg": value}, 0, detect())
+        for value in (1, 1.0)
+    ]
     assert ones[0].digest == ones[1].digest
 
 

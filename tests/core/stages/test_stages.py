@@ -14,7 +14,7 @@ import datasets
 from common.errors import UserError
 from core.environment import detect
 from core.recipe import method as methods
-from core.recipe.trial_key import make_key
+from core.recipe.resolved_method import resolve_method
 from core.stages.base import split_validation
 from core.training.run import Run
 from core.training.single_tasks import SingleTasks
@@ -181,7 +181,7 @@ def test_dfr_refuses_a_group_that_one_half_would_lack() -> None:
     rows = rows.flatten()
     split = Split(validation.inputs[rows], {"y": validation.y[rows]}, validation.group[rows])
     benchmark.splits["validation"] = split
-    key = make_key(methods.load("dfr"), benchmark, {"epochs": 1}, 0, detect())
+    key = resolve_method(methods.load("dfr"), benchmark).make_key({"epochs": 1}, 0, detect())
     with pytest.raises(UserError, match="no example of group 1"):
         Run(key, benchmark)
 

@@ -9,7 +9,7 @@ from torch.profiler import ProfilerActivity, profile
 import datasets
 from core.environment import detect
 from core.recipe import method as methods
-from core.recipe.trial_key import make_key
+from core.recipe.resolved_method import resolve_method
 from core.training.profiling import Usage, covered, first_steps, seconds_of_a_step, usage
 from core.training.run import Run
 
@@ -20,7 +20,9 @@ SPANS = st.lists(
 
 def fresh(method: str, gpu: bool = False, dataset: str = "colored_digits", **config: int) -> Run:
     benchmark = datasets.load(dataset)
-    return Run(make_key(methods.load(method), benchmark, config, 0, detect(gpu)), benchmark)
+    return Run(
+        resolve_method(methods.load(method), benchmark).make_key(config, 0, detect(gpu)), benchmark
+    )
 
 
 @given(SPANS)

@@ -16,8 +16,9 @@ from common.errors import ValidationErrors
 from common.hyperparameters import Hyperparameters
 from core.environment import detect
 from core.recipe import method as methods
-from core.recipe.recipe import vocabulary
-from core.recipe.trial_key import TrialKey, make_key
+from core.recipe.component import component_classes
+from core.recipe.resolved_method import resolve_method
+from core.recipe.trial_key import TrialKey
 from core.training.epoch_row import EpochRow
 from core.training.run import NotFinite, Run
 from core.weighting.methods.dro import GroupDRO
@@ -36,7 +37,9 @@ def start(method: str, dataset: str, seed: int = 0, **config: Any) -> Run:
     benchmark = datasets.load(dataset)
     small: Hyperparameters = {} if isinstance(benchmark, GroupBenchmark) else {"batch_size": 1024}
     given = {**small, **SMALL.get(method, {}), **config}
-    return Run(make_key(methods.load(method), benchmark, given, seed, detect()), benchmark)
+    return Run(
+        resolve_method(methods.load(method), benchmark).make_key(given, seed, detect()), benchmark
+    )
 
 
 def promised(run: Run) -> set[str]:
@@ -82,7 +85,7 @@ def test_goes_on_exactly_from_any_epoch(method: str, dataset: str) -> None:
         assert list(rows(second)) == whole[done:]
 
 
-@pytest.mark.parametrize("name", sorted(vocabulary("weighting")))
+@pytest.mark.parametrize("name", sorted(component_classes("weighting")))
 def test_every_weighting_trains_groups_and_goes_on_exactly(name: str) -> None:
     text = {
         "description": "Groups as tasks.",
@@ -97,7 +100,7 @@ def test_every_weighting_trains_groups_and_goes_on_exactly(name: str) -> None:
         datasets.load("colored_digits"),
     )
     config: Hyperparameters = {"epochs": 2, "clip_norm": 1.0, "batch_size": 64, "lr": 0.02}
-    key = make_key(method, benchmark, config, 0, detect())
+    key = resolve_method(method, benchmark).make_key(config, 0, detect())
     run = Run(key, benchmark)
     run.train_epoch()
     again = Run(key, benchmark)
@@ -210,29 +213,30 @@ def test_erm_fails_the_minority_and_group_balance_helps() -> None:
 
 
 def test_key_is_stable_and_tells_what_matters() -> None:
-    benchmark, method = datasets.load("colored_digits"), methods.load("rwg")
-    key = make_key(method, benchmark, {"lr": 0.01}, 3, detect())
+    benchmark = datasets.load("colored_digits")
+    resolved = resolve_method(methods.load("rwg"), benchmark)
+    key = resolved.make_key({"lr": 0.01}, 3, detect())
     assert key == TrialKey.from_dict(json.loads(json.dumps(key.as_dict())))
-    assert key.digest == make_key(method, benchmark, {"lr": 0.01}, 3, detect()).digest
+    assert key.digest == resolved.make_key({"lr": 0.01}, 3, detect()).digest
     others = [
-        make_key(method, benchmark, {"lr": 0.02}, 3, detect()),
-        make_key(method, benchmark, {"lr": 0.01}, 4, detect()),
-        make_key(methods.load("rwy"), benchmark, {"lr": 0.01}, 3, detect()),
-        make_key(method, benchmark, {"lr": 0.01}, 3, detect(threads=2)),
+        resolved.make_key({"lr": 0.02}, 3, detect()),
+        resolved.make_key({"lr": 0.01}, 4, detect()),
+        resolve_method(methods.load("rwy"), benchmark).make_key({"lr": 0.01}, 3, detect()),
+        resolved.make_key({"lr": 0.01}, 3, detect(threads=2)),
     ]
     assert len({key.digest, *(other.digest for other in others)}) == 5
 
 
 def test_equal_configurations_have_equal_keys() -> None:
-    benchmark, method = datasets.load("colored_digits"), methods.load("jtt")
-    a = make_key(method, benchmark, {"T": 5.0, "lr": 1, "batch_size": 32.0}, 0, detect())
-    b = make_key(method, benchmark, {"T": 5, "lr": 1.0, "batch_size": 32}, 0, detect())
+    resolved = resolve_method(methods.load("jtt"), datasets.load("colored_digits"))
+    a = resolved.make_key({"T": 5.0, "lr": 1, "batch_size": 32.0}, 0, detect())
+    b = resolved.make_key({"T": 5, "lr": 1.0, "batch_size": 32}, 0, detect())
     assert a.digest == b.digest
 
 
 def test_wrong_values_are_told_all_at_once() -> None:
-    benchmark, method = datasets.load("colored_digits"), methods.load("jtt")
+    resolved = resolve_method(methods.load("jtt"), datasets.load("colored_digits"))
     config: Hyperparameters = {"T": 1.5, "up": "many", "learning_rate": 1, "optimizer": "rmsprop"}
     with pytest.raises(ValidationErrors) as found:
-        make_key(method, benchmark, config, 0, detect())
+        resolved.make_key(config, 0, detect())
     assert len(found.value.problems) == 4

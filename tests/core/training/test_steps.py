@@ -68,13 +68,13 @@ def test_a_batch_that_must_stay_whole_ends_the_run(monkeypatch: pytest.MonkeyPat
 
 def test_published_clipping_is_of_the_shared_parameters() -> None:
     run = start("fairgrad", "two_digits", epochs=1, lr=1e-9, batch_size=4000)
-    assert run.key.settings["clip"] == "shared"
+    assert run.config.clip == "shared"
     run.train_epoch()
     heads = {id(p) for module in run.model.heads().values() for p in module.parameters()}
     shared = [p for p in run.model.parameters() if id(p) not in heads and p.grad is not None]
     norm = torch.stack([p.grad.norm() for p in shared if p.grad is not None]).norm().item()
     assert norm == pytest.approx(1.0, rel=1e-3)
-    assert start("nashmtl", "two_digits").key.settings["clip_norm"] == 0
+    assert start("nashmtl", "two_digits").config.clip_norm == 0
 
 
 @pytest.mark.parametrize("way", ["exact", "matrix_free", "auto", "representation"])
@@ -82,7 +82,7 @@ def test_every_way_to_the_gradients_trains(way: str) -> None:
     run = start("fairgrad", "two_digits", epochs=1, gradients=way, batch_size=256)
     exact = start("fairgrad", "two_digits", epochs=1, batch_size=256)
     found, reference = run.train_epoch(), exact.train_epoch()
-    assert run.key.settings["gradients"] == way
+    assert run.config.gradients == way
     for name, value in found.losses.items():
         assert value == pytest.approx(reference.losses[name], rel=0.2)
 

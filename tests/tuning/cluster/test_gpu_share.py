@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import datasets
 from core.environment import detect
 from core.recipe import method as methods
-from core.recipe.trial_key import make_key
+from core.recipe.resolved_method import resolve_method
 from core.training.profiling import Usage
 from tuning.cluster.gpu_share import CROWDED, HEADROOM, decide, largest, measure, share_for
 from tuning.options import Gpus, Options
@@ -138,12 +138,12 @@ def test_only_auto_decides(tmp_path: Path) -> None:
 
 
 def test_what_a_run_would_say_the_probe_says() -> None:
-    benchmark = datasets.load("colored_digits")
-    key = make_key(methods.load("erm"), benchmark, {"model": "tasks_mlp"}, 0, detect(False))
+    resolved = resolve_method(methods.load("erm"), datasets.load("colored_digits"))
+    key = resolved.make_key({"model": "tasks_mlp"}, 0, detect(False))
     used, problem = measure(key.as_dict(), "data", "")
     assert used is None
     assert "tasks_mlp" in problem
-    key = make_key(methods.load("erm"), benchmark, {}, 0, detect(False))
+    key = resolved.make_key({}, 0, detect(False))
     used, problem = measure(key.as_dict(), "data", "")
     assert problem == ""
     assert used is not None

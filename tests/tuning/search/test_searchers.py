@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import optuna
 import pytest
@@ -219,7 +220,13 @@ def test_as_many_trials_as_the_space_holds() -> None:
 def test_without_a_published_configuration_all_hyperparameters_must_be_fixed() -> None:
     asked = options(search="published")
     space = make_space(methods.load("erm"), datasets.load("colored_digits"), asked)
-    bare = replace(space, method=replace(space.method, published={"waterbirds": {"lr": 0.1}}))
+    bare = replace(
+        space,
+        resolved=replace(
+            space.resolved,
+            method=replace(space.method, published={"waterbirds": {"lr": 0.1}}),
+        ),
+    )
     with pytest.raises(UserError, match=r"no published configuration.*only for waterbirds"):
         make_searcher(bare, asked, 0)
     assert replace(bare, free={}, fixed={"lr": 0.2}).published() == {"lr": 0.2}
@@ -239,7 +246,7 @@ def test_published_grid_is_taken_as_published() -> None:
     method = methods.load("jtt")
     benchmark = datasets.load("colored_digits")
     space = make_space(method, benchmark, options(pinned={"T": 2}))
-    named = replace(
-        space, method=replace(method, grid={"colored_digits": {"lr": [0.1, 0.2], "up": [4]}})
-    )
+    grid: dict[str, dict[str, list[Any]]] = {"colored_digits": {"lr": [0.1, 0.2], "up": [4]}}
+    resolved = replace(space.resolved, method=replace(method, grid=grid))
+    named = replace(space, resolved=resolved)
     assert named.grid() == [{"lr": 0.1, "up": 4}, {"lr": 0.2, "up": 4}]

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from common.hyperparameters import Hyperparameter
-from core.recipe.recipe import build, parse
+from core.recipe.component import make_weighting
+from core.recipe.recipe_parser import parse_recipe
 from core.weighting import Weighting
 from core.weighting.methods.fairgrad import FairGrad
 
@@ -13,7 +14,7 @@ HYPERPARAMETERS = {"fairness": Hyperparameter("uniform", (0.5, 5.0), 2.0)}
 
 
 def weighting_of(text: object, problems: list[str]) -> Weighting | None:
-    recipe = parse(
+    recipe = parse_recipe(
         "method.yaml: recipe",
         {
             "sampler": "uniform",
@@ -26,8 +27,7 @@ def weighting_of(text: object, problems: list[str]) -> Weighting | None:
     )
     if recipe is None:
         return None
-    found: Weighting = build("weighting", recipe.fill({"fairness": 3.0})["weighting"])
-    return found
+    return make_weighting(recipe.fill({"fairness": 3.0}).weighting)
 
 
 @pytest.mark.parametrize(

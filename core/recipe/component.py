@@ -1,0 +1,113 @@
+"""Components of recipes: a name and parameters, and the class that the name stands for."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from common.hyperparameters import Scalar
+from core.augmentations.base import Augmentation
+from core.objectives.base import Objective
+from core.registry import components
+from core.stages.base import Stage
+from core.weighting.base import Weighting
+
+Parameter = Scalar | Mapping[str, Scalar] | None
+
+PACKAGES: Mapping[str, tuple[str, type]] = {
+    "objectives": ("core.objectives", Objective),
+    "weighting": ("core.weighting.methods", Weighting),
+    "stages": ("core.stages", Stage),
+    "augmentations": ("core.augmentations", Augmentation),
+}
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component of a recipe.
+
+    Args:
+        name: The name of its class's file.
+        parameters: Arguments of its class: values, or names of hyperparameters.
+    """
+
+    name: str
+    parameters: Mapping[str, Parameter]
+
+    @property
+    def references(self) -> frozenset[str]:
+        """The words among the parameters, which may be names of hyperparameters."""
+        found: set[str] = set()
+        for value in self.parameters.values():
+            inner = value.values() if isinstance(value, Mapping) else (value,)
+            found |= {word for word in inner if isinstance(word, str)}
+        return frozenset(found)
+
+    def fill(self, values: Mapping[str, Scalar]) -> "Component":
+        """Return the component with values for the hyperparameters that it names."""
+
+        def substitute(value: Scalar) -> Scalar:
+            return values.get(value, value) if isinstance(value, str) else value
+
+        parameters: dict[str, Parameter] = {}
+        for name, value in self.parameters.items():
+            if isinstance(value, Mapping):
+                parameters[name] = {key: substitute(inner) for key, inner in value.items()}
+            else:
+                parameters[name] = None if value is None else substitute(value)
+        return Component(self.name, parameters)
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        """Return ``{name: parameters}``, ready for JSON."""
+        return {
+            self.name: {
+                name: dict(value) if isinstance(value, Mapping) else value
+                for name, value in self.parameters.items()
+            }
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Mapping[str, Parameter]]) -> "Component":
+        """Return the component that :meth:`as_dict` encoded."""
+        ((name, parameters),) = data.items()
+        return cls(name, dict(parameters))
+
+
+def component_classes(part: str) -> dict[str, type]:
+    """Return the classes that a part of a recipe may name, by name.
+
+    Args:
+        part: A key of :data:`PACKAGES`.
+    """
+    return dict(components(*PACKAGES[part]))
+
+
+def parameter_kinds(component_class: type) -> dict[str, Any]:
+    """Return the annotation of each parameter of a component's class, by name."""
+    initialize: Any = component_class.__init__  # type: ignore[misc]
+    kinds = get_type_hints(initialize)
+    kinds.pop("return", None)
+    return kinds
+
+
+def make_objective(component: Component) -> Objective:
+    """Return the objective that a component with values describes."""
+    make: Callable[..., Objective] = components("core.objectives", Objective)[component.name]
+    return make(**component.parameters)
+
+
+def make_weighting(component: Component) -> Weighting:
+    """Return the weighting that a component with values describes."""
+    make: Callable[..., Weighting] = components("core.weighting.methods", Weighting)[component.name]
+    return make(**component.parameters)
+
+
+def make_stage(component: Component) -> Stage:
+    """Return the stage that a component with values describes."""
+    make: Callable[..., Stage] = components("core.stages", Stage)[component.name]
+    return make(**component.parameters)
+
+
+def make_augmentation(name: str) -> Augmentation:
+    """Return the augmentation of a name."""
+    make: Callable[..., Augmentation] = components("core.augmentations", Augmentation)[name]
+    return make()

@@ -1,0 +1,173 @@
+"""A method on a benchmark, resolved once: everything that its trials have in common."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from common.errors import ValidationErrors, unknown_name_message
+from common.hyperparameters import Hyperparameter, Hyperparameters, Scalar
+from core.environment import Environment
+from core.recipe.method import SETTINGS, Method, check_setting
+from core.recipe.recipe import EpochCounts, Recipe
+from core.recipe.trial_key import TrialKey
+from core.training.optimizers import PER_EPOCH_SCHEDULES
+from datasets.benchmark import Benchmark, TrainingConfig
+
+
+@dataclass(frozen=True)
+class ResolvedMethod:
+    """A method on a benchmark.
+
+    Args:
+        method: The method.
+        benchmark: The benchmark.
+        hyperparameters: The hyperparameters that a search may set: the benchmark's, then the
+            method's, with their domains on this benchmark.
+        training_config: The training config where nothing is set: the benchmark's, with the
+            method's changes.
+        defaults: The default value of every hyperparameter and every training-config field.
+    """
+
+    method: Method
+    benchmark: Benchmark
+    hyperparameters: Mapping[str, Hyperparameter]
+    training_config: TrainingConfig
+    defaults: Hyperparameters
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return self.method.name
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe, with names of hyperparameters."""
+        return self.method.recipe
+
+    @property
+    def grid(self) -> Mapping[str, list[Any]]:
+        """The published grid for this benchmark; empty if there is none."""
+        return self.method.grid.get(self.benchmark.name, {})
+
+    @property
+    def published(self) -> Hyperparameters | None:
+        """The published best values for this benchmark; None if there are none."""
+        return self.method.published.get(self.benchmark.name)
+
+    def has(self, name: str) -> bool:
+        """Return whether ``name`` is a hyperparameter or a training-config field."""
+        return name in self.defaults
+
+    def complete(self, values: Mapping[str, Scalar]) -> Hyperparameters:
+        """Return the value of every hyperparameter and training-config field.
+
+        A whole number written as 1.0 becomes 1, and 1 becomes 1.0 where the field is a float, so
+        that equal configurations have equal keys.
+        """
+        return {name: self._normalize(name, value) for name, value in
+                {**self.defaults, **values}.items()}  # fmt: skip
+
+    def _normalize(self, name: str, value: Scalar) -> Scalar:
+        hyperparameter = self.hyperparameters.get(name)
+        if hyperparameter is not None:
+            return hyperparameter.canonical(value)
+        field = getattr(self.benchmark.training_config, name, None)
+        if isinstance(field, float) and not isinstance(value, (str, bool)):
+            return float(value)
+        return int(value) if isinstance(value, float) and isinstance(field, int) else value
+
+    def count_epochs(self, values: Mapping[str, Scalar] | None = None) -> EpochCounts:
+        """Return the epochs of a trial, with default values where none are given."""
+        complete = self.complete(values or {})
+        return self.recipe.fill(complete).count_epochs(int(complete["epochs"]))
+
+    def make_key(
+        self, values: Mapping[str, Scalar], seed: int, environment: Environment
+    ) -> TrialKey:
+        """Return the key of one training run.
+
+        Args:
+            values: Values that differ from the defaults.
+            seed: The training seed.
+            environment: Where the run computes.
+
+        Raises:
+            ValidationErrors: If a name is unknown, a value is invalid, or the recipe cannot work
+                with the values.
+        """
+        self.check_values(values)
+        complete = self.complete(values)
+        where = f"{self.name} on {self.benchmark.name}"
+        config = _make_training_config(complete)
+        if config.warmup and config.schedule in PER_EPOCH_SCHEDULES:
+            raise ValidationErrors([
+                f"{where}: warmup: received {config.warmup}, expected 0 with schedule "
+                f"{config.schedule}, which has none"
+            ])  # fmt: skip
+        recipe = self.recipe.fill(complete)
+        try:
+            recipe.check(self.benchmark, config.gradients)
+        except ValueError as error:
+            raise ValidationErrors([f"{where}: {error}"]) from None
+        version = self.benchmark.key_version
+        return TrialKey(self.benchmark.name, version, recipe, config, seed, environment)
+
+    def check_values(self, values: Mapping[str, Scalar]) -> None:
+        """Refuse unknown names and invalid values, all at once.
+
+        A number outside of a searched range is valid, since published values may be; one of the
+        wrong kind is not.
+
+        Raises:
+            ValidationErrors: One message per mistake.
+        """
+        problems = []
+        for name, value in values.items():
+            where = f"{self.name} on {self.benchmark.name}"
+            if not self.has(name):
+                message = unknown_name_message("hyperparameter", name, self.defaults)
+                problems.append(f"{where}: {message}")
+                continue
+            if name in SETTINGS:
+                rule = check_setting(name, value)
+            else:
+                rule = _broken_kind(self.hyperparameters[name], value)
+            if rule is not None:
+                problems.append(f"{where}: {name}: received {value!r}, expected {rule}")
+        if problems:
+            raise ValidationErrors(problems)
+
+
+def resolve_method(method: Method, benchmark: Benchmark) -> ResolvedMethod:
+    """Return a method on a benchmark.
+
+    Hyperparameters of the benchmark come first, then the method's. A method that needs hidden
+    states trains the benchmark's encoder in place of its default model.
+
+    Raises:
+        UserError: If the benchmark lacks a property that the method needs.
+    """
+    method.check_benchmark(benchmark)
+    own = {**method.search, **method.exceptions.get(benchmark.name, {})}
+    hyperparameters = {**benchmark.search, **own}
+    config = benchmark.training_config
+    if "encoder" in method.needs and benchmark.encoder is not None:
+        config = replace(config, model=benchmark.encoder)
+    config = _make_training_config({**config.as_dict(), **method.settings})
+    defaults = config.as_dict() | {name: h.default for name, h in hyperparameters.items()}
+    return ResolvedMethod(method, benchmark, hyperparameters, config, defaults)
+
+
+def _make_training_config(values: Mapping[str, Any]) -> TrainingConfig:
+    return TrainingConfig(**{name: values[name] for name in SETTINGS})
+
+
+def _broken_kind(hyperparameter: Hyperparameter, value: Scalar) -> str | None:
+    """Return the kind of value that a hyperparameter takes, if ``value`` is of another."""
+    if hyperparameter.words:
+        return hyperparameter.broken_rule(value)
+    kind = "a whole number" if hyperparameter.whole else "a number"
+    if isinstance(value, (bool, str)) or not math.isfinite(value):
+        return kind
+    return kind if hyperparameter.whole and not float(value).is_integer() else None
