@@ -22,7 +22,7 @@ class TrialRunner:
         self.gpu_share = work.gpu_share
         self.runs = [RecordedRun(RunRecord(run.folder), run.key, work.options) for run in work.runs]
         self.rule = selection.get_rule(work.options.rule)
-        self.patience = int(work.runs[0].key.settings["patience"])
+        self.patience = work.runs[0].key.training_config.patience
         self.best: Score | None = None
         self.eligible_since_best = 0
 
