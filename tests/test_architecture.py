@@ -44,7 +44,7 @@ def test_few_files_know_the_engine() -> None:
         for engine in ("ray", "optuna")
     }  # fmt: skip
     assert users["ray"] <= {
-        "actor", "capacity", "connection", "doctor", "method_search", "nodes", "ray_private",
+        "actor", "capacity", "connection", "method_search", "nodes", "ray_private",
         "remote", "simulate", "tuner",
     }  # fmt: skip
     assert users["optuna"] == {"searchers"}

@@ -221,15 +221,15 @@ def look():
         "folder": os.getcwd(),
         "word": core.mine.WORD,
         "momentum": core.recipe.method.load("mine").settings["momentum"],
-        "hash": tuning.doctor.node_facts.code_hash(),
+        "hash": tuning.doctor.node_facts.hash_code(),
     }
 
 with join_cluster(sys.argv[1]):
     for _ in range(2):
         print(json.dumps(ray.get(ray.remote(num_cpus=1)(look).remote())), flush=True)
         sys.stdin.readline()
-from tuning.doctor.node_facts import code_hash
-print(json.dumps({"hash": code_hash()}))
+from tuning.doctor.node_facts import hash_code
+print(json.dumps({"hash": hash_code()}))
 """
 
 
@@ -279,7 +279,7 @@ def test_only_code_travels_and_not_too_much(
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_bytes(b"x" * 1000)
     monkeypatch.setattr(runtime_environment, "ROOT", tmp_path)
-    monkeypatch.setattr(runtime_environment, "MAX_CODE_BYTES", 4000)
+    monkeypatch.setattr(runtime_environment, "MAX_CODE_BYTES", 6000)
     sent = upload_code()
     assert sent["working_dir"] == str(tmp_path)
     assert set(sent["excludes"]) == {"/data", "/.venv", "/tests", "__pycache__"}

@@ -1,4 +1,4 @@
-"""``python tune.py doctor``: what a study would meet on the machines, and what mends it."""
+"""``python tune.py doctor``: checks a cluster for a study."""
 
 import argparse
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from core.recipe.assignments import pairs
 from tuning.cli.converters import at_least, share
 from tuning.cluster.connection import find_cluster, join_cluster
 from tuning.doctor import doctor
-from tuning.doctor.diagnosis import Finding
+from tuning.doctor.findings import Finding, format_report
+from tuning.doctor.node_facts import Requirements
 from tuning.options import Options
 from tuning.records.open_storage import check_storage, check_writable, open_storage
 from tuning.records.storage import is_url
@@ -22,7 +23,7 @@ examples:
   python tune.py doctor
   python tune.py doctor --dataset waterbirds --storage /mnt/shared/records --gpus-per-trial 0.25
 
-Every study asks the same before its first trial.
+Every study runs the same checks before its first trial.
 """
 
 
@@ -30,8 +31,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     found = Parser(
         prog="python tune.py doctor",
-        description="Ask every node for its versions, code, GPUs, disks, clock, data and models, "
-        "and whether all share the records; say what is wrong and what mends it.",
+        description="Check every node's versions, code, GPUs, disks, clock, data and models, and "
+        "that all share the records; print each finding with the command that fixes it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -52,8 +53,8 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
-def visit(arguments: Sequence[str]) -> int:
-    """Run the command; return 1 where something would make a study fail, else 0.
+def run_doctor(arguments: Sequence[str]) -> int:
+    """Run the command; return 1 on an error that would make a study fail, else 0.
 
     Raises:
         UserError: If the command itself is wrong.
@@ -84,14 +85,14 @@ def visit(arguments: Sequence[str]) -> int:
             found = [Finding("error", "", str(error))]
             asked = args.gpus_per_trial
             resources = Resources(args.cpus_per_trial, asked if isinstance(asked, float) else 0.0)
-        found += doctor.examine(
+        requirements = Requirements(
             dataset=options.dataset,
-            data_root=args.data_root,
-            places=[options.records],
-            results=options.results,
-            models=[model] if model else [],
+            data_root=str(args.data_root.absolute()),
+            storages=(options.records,),
+            models=(model,) if model else (),
             cpus=resources.cpus,
             gpus=resources.gpus,
         )
-        print(doctor.report(found))
+        found += doctor.check_cluster(requirements, options.results)
+        print(format_report(found))
     return int(any(finding.level == "error" for finding in found))

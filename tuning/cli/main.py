@@ -32,7 +32,7 @@ fresh seeds, and only these read the test split, once. results/<dataset>/table.m
 methods, results/<dataset>/<method>/best_config.yaml holds the winner and the command that
 repeats it.
 
-python tune.py doctor --help: what is wrong with the machines for a study, and what mends it.
+python tune.py doctor --help: checks the machines for a study.
 python tune.py export --help: tables written anew, single-task baselines for delta-m.
 """
 
@@ -246,9 +246,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return export(given[1:])
         if given[:1] == ["doctor"]:
-            from tuning.cli.doctor import visit
+            from tuning.cli.doctor import run_doctor
 
-            return visit(given[1:])
+            return run_doctor(given[1:])
         if given and not given[0].startswith("-"):
             raise UserError(unknown_name_message("command", given[0], ("doctor", "export")))
         asked_for = parser()

@@ -1,243 +1,122 @@
-"""The doctor: what is wrong with a cluster for a study, and the command that mends it.
+"""The doctor: checks a cluster for a study, and gives the command that fixes each finding.
 
-Each node is asked by a task pinned to it. :func:`preflight` is the same before every study, and
-raises what would make it fail.
+:func:`preflight_check` runs before every study, and raises the errors that would make it fail.
 """
 
 import socket
-import sys
 import time
 import uuid
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import ray
-from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from common.errors import UserError, ValidationErrors
-from tuning.doctor import diagnosis
-from tuning.doctor.diagnosis import Finding, Patient
-from tuning.doctor.node_facts import MARK, Facts, Question, cache, clock, existing, look, room
+from common.files import find_existing_parent
+from tuning.cluster.nodes import alive_nodes
+from tuning.doctor import findings, remote
+from tuning.doctor.findings import Finding
+from tuning.doctor.node_facts import (
+    DRIVER,
+    TEST_FILE,
+    NodeFacts,
+    Requirements,
+    find_caches,
+    measure_free_space,
+)
 from tuning.gpus import list_gpus
 from tuning.records.open_storage import open_storage
 from tuning.records.storage import describe_error, is_url
+from tuning.resources import Node
 
-GONE = (NodeDiedError, TaskUnschedulableError)
-PATIENCE = 90.0  # seconds for a node to answer: a first process on it may import torch from NFS
-HURRY = 20.0  # seconds for it before a study, once another that can hold trials has answered
-
-
-def patients() -> list[Patient]:
-    """Return the nodes of the cluster that this process has joined."""
-    return [
-        Patient(
-            node["NodeID"], node["NodeManagerHostname"],
-            node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0),
-        )
-        for node in ray.nodes()
-        if node["Alive"]
-    ]  # fmt: skip
+PREFLIGHT_TIMEOUT_SECONDS = 20.0  # of a node's answer, once one that can hold trials has answered
 
 
-def preflight(
-    *,
-    dataset: str,
-    data_root: Path,
-    places: Sequence[str],
-    results: Path = Path("results"),
-    models: Sequence[str] = (),
-    cpus: float = 1,
-    gpus: float = 0,
-    alone: bool = False,
+def preflight_check(
+    requirements: Requirements, results: Path, single_machine: bool
 ) -> list[Finding]:
-    """Examine the joined cluster before a study; return the warnings.
+    """Check the joined cluster before a study; return the warnings.
 
     Args:
-        dataset: The benchmark.
-        data_root: The folder of the data sets.
-        places: Folders and URLs that all nodes must share.
+        requirements: The needs of the study.
         results: The folder of the exports, which only this machine writes.
-        models: Names of models whose weights trials need.
-        cpus: CPUs of a trial.
-        gpus: Share of a GPU, or GPUs, of a trial.
-        alone: Whether this machine is the whole cluster: then only its disks and GPUs matter,
-            since the command itself has looked at its data, models and folders.
+        single_machine: Whether this machine is the whole cluster: then only its disks and GPUs
+            are checked, since the command itself has checked its data, models and folders.
 
     Raises:
-        ValidationErrors: What would make the study fail, each with what mends it.
+        ValidationErrors: The errors that would make the study fail, each with its fix.
     """
-    if alone:
-        found = _this_machine(Question("", (), str(data_root), dataset), [*places, results], gpus)
+    if single_machine:
+        found = check_this_machine(requirements, results)
     else:
-        found = examine(
-            dataset=dataset, data_root=data_root, places=places, results=results, models=models,
-            cpus=cpus, gpus=gpus, patience=HURRY,
-        )  # fmt: skip
+        found = check_cluster(requirements, results, PREFLIGHT_TIMEOUT_SECONDS)
     errors = [finding for finding in found if finding.level == "error"]
     if errors:
         raise ValidationErrors(
-            [f"{f.node or 'cluster'}: {f.what}" + (f"; {f.mend}" if f.mend else "") for f in errors]
+            [
+                f"{e.node or 'cluster'}: {e.message}" + (f"; {e.fix}" if e.fix else "")
+                for e in errors
+            ]
         )
     return [finding for finding in found if finding.level == "warning"]
 
 
-def _this_machine(question: Question, written: Sequence[str | Path], gpus: float) -> list[Finding]:
-    """Examine this machine in this process, in milliseconds."""
+def check_this_machine(requirements: Requirements, results: Path) -> list[Finding]:
+    """Check the disks and GPUs of this machine, in this process and in milliseconds."""
     host = socket.gethostname()
-    cards = list_gpus() if gpus else ()
-    free = room([*map(str, written), "/tmp", *cache(question)])
-    facts = Facts(host, {}, "", cards, free)
-    node = Patient("", host, 0, facts.devices)
-    return diagnosis.alone(node, facts, question, True, gpus, 0.0, 0.0)
+    folders = [*requirements.storages, str(results), "/tmp", *find_caches(requirements)]
+    gpus = list_gpus() if requirements.gpus else ()
+    facts = NodeFacts(host, {}, "", gpus, measure_free_space(folders))
+    node = Node(host, 0, facts.device_count)
+    return findings.check_node(node, facts, requirements, runs_trials=True)
 
 
-def examine(
-    *,
-    dataset: str = "",
-    data_root: Path = Path("data"),
-    places: Sequence[str] = (),
-    results: Path = Path("results"),
-    models: Sequence[str] = (),
-    cpus: float = 1,
-    gpus: float = 0,
-    patience: float = PATIENCE,
+def check_cluster(
+    requirements: Requirements, results: Path, timeout: float = remote.TIMEOUT_SECONDS
 ) -> list[Finding]:
-    """Examine all nodes of the cluster that this process has joined.
+    """Check all nodes of the joined cluster; return the findings, errors first.
 
     Args:
-        dataset: The benchmark; empty asks nothing about data.
-        data_root: The folder of the data sets.
-        places: Folders and URLs that all nodes must share: the records.
+        requirements: The needs of the study.
         results: The folder of the exports, which only this machine writes.
-        models: Names of models whose weights trials need.
-        cpus: CPUs of a trial.
-        gpus: Share of a GPU, or GPUs, of a trial.
-        patience: Seconds for a node to answer once another that can hold trials has.
+        timeout: Seconds for a node's answer once another that can hold trials has answered.
     """
-    shared = tuple(dict.fromkeys(p if is_url(p) else existing(p) for p in places))
-    question = Question(uuid.uuid4().hex, shared, str(data_root.absolute()), dataset, tuple(models))
-    nodes = patients()
-    own = ray.get_runtime_context().get_node_id()
-    trials = {n.node: n.cpus >= cpus and n.gpus >= min(gpus, 1) for n in nodes}
+    storages = (s if is_url(s) else str(find_existing_parent(Path(s)))
+                for s in requirements.storages)  # fmt: skip
+    needs = replace(requirements, storages=tuple(dict.fromkeys(storages)))
+    token = uuid.uuid4().hex
+    nodes = alive_nodes()
+    runs_trials = {n.id: n.cpus >= needs.cpus and n.gpus >= min(needs.gpus, 1) for n in nodes}
     try:
-        for where in shared:
-            open_storage(where).with_short_timeouts().write_bytes(
-                f"{MARK}{question.token}-driver", b"driver"
-            )
+        for storage in needs.storages:
+            opened = open_storage(storage).with_short_timeouts()
+            opened.write_bytes(f"{TEST_FILE}{token}-{DRIVER}", DRIVER.encode())
         start = time.time()
-        answers, silent = _ask(question, nodes, trials, patience)
-        spent = time.time() - start
-        off = _clocks([node for node in nodes if node.node in answers])
-        found = [*silent, *diagnosis.shared(question, nodes, answers)]
+        facts, found = remote.ask_nodes(needs, token, nodes, runs_trials, timeout)
+        seconds = time.time() - start
+        skew = remote.measure_clock_skew([node for node in nodes if node.id in facts])
+        found += findings.check_shared_storage(needs, token, nodes, facts)
     except (OSError, UserError) as error:
-        return [
-            Finding(
-                "error", "head", f"cannot write in {', '.join(places)}: {describe_error(error)}"
-            )
-        ]
+        storages_named = ", ".join(requirements.storages)
+        message = f"cannot write in {storages_named}: {describe_error(error)}"
+        return [Finding("error", "head", message)]
     finally:
-        for where in shared:
-            _remove_tokens(where, [f"{MARK}{question.token}-{n.node}" for n in nodes])
-            _remove_tokens(where, [f"{MARK}{question.token}-driver"])
-    by_node = {node.node: node for node in nodes}
-    found += diagnosis.code(answers, own, by_node)
-    found += diagnosis.versions(answers, own, by_node)
-    for node, facts in answers.items():
-        found += diagnosis.alone(
-            by_node[node], facts, question, trials[node], gpus, off.get(node, 0.0), spent
+        for storage in needs.storages:
+            _delete_test_files(storage, token, [*(node.id for node in nodes), DRIVER])
+    own = remote.find_own_node()
+    found += findings.check_code(facts, own)
+    found += findings.check_versions(facts, own)
+    for node in (node for node in nodes if node.id in facts):
+        found += findings.check_node(
+            node, facts[node.id], needs, runs_trials[node.id], skew.get(node.id, 0.0), seconds
         )
-    written = room([str(results)])
-    known = answers[own].free if own in answers else {}
-    found += diagnosis.disks(
-        socket.gethostname(), {k: v for k, v in written.items() if k not in known}
-    )
-    rank = {"error": 0, "warning": 1, "ok": 2}
-    return sorted(found, key=lambda finding: rank[finding.level])
+    checked = facts[own].free_gib if own in facts else {}
+    disks = {d: free for d, free in measure_free_space([str(results)]).items() if d not in checked}
+    found += findings.check_disks(socket.gethostname(), disks)
+    return findings.sort_findings(found)
 
 
-def _remove_tokens(where: str, names: Sequence[str]) -> None:
+def _delete_test_files(storage: str, token: str, writers: Sequence[str]) -> None:
     with suppress(OSError, UserError):
-        for name in names:
-            open_storage(where).with_short_timeouts().delete(name)
-
-
-def report(findings: Iterable[Finding]) -> str:
-    """Return what the doctor prints."""
-    listed = list(findings)
-    count = Counter(finding.level for finding in listed)
-    last = f"{count['error']} errors, {count['warning']} warnings, {count['ok']} fine"
-    return "\n".join([*map(str, listed), last])
-
-
-def _on(node: Patient) -> NodeAffinitySchedulingStrategy:
-    return NodeAffinitySchedulingStrategy(node.node, soft=False)
-
-
-def _clocks(nodes: Sequence[Patient]) -> dict[str, float]:
-    """Return by how many seconds each node's clock is off, at least.
-
-    A question of its own: the processes are there now, so that an answer takes milliseconds, and no
-    more than that can hide a difference.
-    """
-    task: Any = ray.remote(num_cpus=0, max_retries=0)(clock)
-    start = time.time()
-    asked = {task.options(scheduling_strategy=_on(node)).remote(): node.node for node in nodes}
-    off: dict[str, float] = {}
-    while asked:
-        ready, _ = ray.wait(list(asked), timeout=HURRY)
-        arrived = time.time()
-        for reference in ready:
-            node = asked.pop(reference)
-            with suppress(RayError):  # it went away: whoever needs it hears of that
-                there = ray.get(reference)
-                off[node] = max(there - arrived, start - there, 0.0)
-        if not ready:
-            break
-    return off
-
-
-def _ask(
-    question: Question, nodes: Sequence[Patient], trials: dict[str, bool], patience: float
-) -> tuple[dict[str, Facts], list[Finding]]:
-    """Return each node's answer, and a finding for each that gave none."""
-    task: Any = ray.remote(num_cpus=0, max_retries=0)(look)
-    asked = {
-        task.options(scheduling_strategy=_on(node)).remote(
-            question, node.node, trials[node.node]
-        ): node
-        for node in nodes
-    }
-    ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=patience)
-    waited = patience
-    if late and not any(trials[asked[reference].node] for reference in ready):
-        hosts = ", ".join(asked[reference].host for reference in late)
-        print(f"no answer within {patience:g} s from {hosts}: waiting on", file=sys.stderr)
-        waited = PATIENCE
-        rest = max(PATIENCE - patience, 0)
-        ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=rest)
-    answers, silent, gone = {}, [], []
-    for reference in ready:
-        node = asked[reference]
-        try:
-            answers[node.node] = ray.get(reference)
-        except GONE:
-            gone.append((node, "went away while it was asked", "nothing, if that was meant"))
-        except Exception as error:  # whatever a foreign machine fails with
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            silent.append(
-                Finding(
-                    "error", node.host, f"cannot run the project's code: {lines[-1]}",
-                    "ray up --no-config-cache FILE, which copies and installs it again",
-                )
-            )  # fmt: skip
-    for reference in late:
-        ray.cancel(reference, force=True)
-        mend = "on it: ray stop --force; then ray up --no-config-cache --no-restart FILE"
-        gone.append((asked[reference], f"does not answer within {waited:g} s", mend))
-    # A study can do without a lost machine as long as another can hold its trials.
-    level = "warning" if any(trials[node] for node in answers) else "error"
-    return answers, [*silent, *(Finding(level, node.host, *told) for node, *told in gone)]
+        for writer in writers:
+            open_storage(storage).with_short_timeouts().delete(f"{TEST_FILE}{token}-{writer}")

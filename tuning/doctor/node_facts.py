@@ -1,4 +1,4 @@
-"""What one node of a cluster is and has, as a task on it finds out; Ray and torch stay outside."""
+"""Facts about one node of a cluster, collected by a task on it. Knows no Ray."""
 
 import hashlib
 import os
@@ -6,7 +6,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,93 +19,102 @@ from tuning.records.open_storage import open_storage
 from tuning.records.provenance import PACKAGES
 from tuning.records.storage import describe_error, is_url
 
-MARK = ".evenhand-token-"  # what a node writes to show that others see it
-MPS = "nvidia-cuda-mps"  # how the names of its processes begin, as far as Linux shows them
+TEST_FILE = ".evenhand-token-"  # written by each node, to show that the others see it
+DRIVER = "driver"  # the name under which the driver writes its own
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked of every node.
+class Requirements:
+    """The needs of a study that the doctor checks on every node.
 
     Args:
-        token: A word of this examination's own.
-        places: Folders and URLs that all nodes must share.
-        data_root: The folder of the data sets.
-        dataset: The benchmark; empty asks nothing about data.
+        dataset: The benchmark; empty checks no data.
+        data_root: The folder of the data sets, absolute.
+        storages: Folders and URLs that all nodes must share: the records.
         models: Names of models whose weights trials need.
+        cpus: CPUs of a trial.
+        gpus: Share of a GPU, or GPUs, of a trial.
     """
 
-    token: str
-    places: tuple[str, ...]
-    data_root: str
     dataset: str = ""
+    data_root: str = "data"
+    storages: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    cpus: float = 1
+    gpus: float = 0
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a node answers.
+class NodeFacts:
+    """Facts about a node.
 
     Args:
         host: Its host name.
-        versions: Of Python and the packages that decide numbers.
+        versions: Versions of Python and the packages that affect numbers.
         code: Hash of the project's code there.
-        gpus: Its GPUs, as its driver tells.
-        free: Free GiB of each place, of the folder for temporary files and of the data's cache.
-        unseen: Why it does not see or cannot write a place.
-        data: What is wrong with the data set.
-        cached: Whether the data set's arrays lie ready; None where there is nothing to prepare.
-        models: Why models' weights are not to be had.
-        mps: Whether NVIDIA's service runs that lets processes share a GPU at the same time.
+        gpus: Its GPUs, as its driver reports them.
+        free_gib: Free space of each storage, of the folder for temporary files and of the data's
+            cache.
+        storage_errors: Why it cannot see or write a storage, by storage.
+        data_errors: Errors of the data set.
+        prepared: Whether the data set's arrays are prepared; None where none are needed.
+        model_errors: Why models' weights are not available.
+        mps: Whether NVIDIA's Multi-Process Service runs, by which processes share a GPU at the
+            same time.
     """
 
     host: str
     versions: dict[str, str]
     code: str
     gpus: tuple[Gpu, ...] = ()
-    free: dict[str, float] = field(default_factory=dict)
-    unseen: dict[str, str] = field(default_factory=dict)
-    data: tuple[str, ...] = ()
-    cached: bool | None = None
-    models: tuple[str, ...] = ()
+    free_gib: dict[str, float] = field(default_factory=dict)
+    storage_errors: dict[str, str] = field(default_factory=dict)
+    data_errors: tuple[str, ...] = ()
+    prepared: bool | None = None
+    model_errors: tuple[str, ...] = ()
     mps: bool = False
 
     @property
-    def devices(self) -> int:
-        """How many devices CUDA offers here: GPUs, and MIG slices in place of those cut up."""
+    def device_count(self) -> int:
+        """The number of devices that CUDA offers: GPUs, or the MIG slices of those with any."""
         return sum(len(gpu.slices) or 1 for gpu in self.gpus)
 
 
-def look(question: Question, node: str, trials: bool) -> Facts:
-    """Return what this node is and has.
+def collect_facts(
+    requirements: Requirements, token: str, node_id: str, runs_trials: bool
+) -> NodeFacts:
+    """Return the facts about this node.
 
     Args:
-        question: What is asked.
-        node: A name of the node's own, for its token.
-        trials: Whether the node can hold trials, so that data and models matter.
+        requirements: The needs of the study.
+        token: A name of this check, for its test files.
+        node_id: A name of the node, for its test file.
+        runs_trials: Whether the node can hold trials, so that data and models matter.
     """
-    data, cached = _data(question) if trials and question.dataset else ((), None)
-    return Facts(
+    data_errors, prepared = _check_data(requirements) if runs_trials else ((), None)
+    caches = find_caches(requirements) if runs_trials else ()
+    errors = {s: _check_storage(s, token, node_id) for s in requirements.storages}
+    return NodeFacts(
         host=socket.gethostname(),
-        versions=versions(),
-        code=code_hash(),
+        versions=list_versions(),
+        code=hash_code(),
         gpus=list_gpus(),
-        free=room((*question.places, "/tmp", *(cache(question) if trials else ()))),
-        unseen={p: why for p in question.places if (why := _unseen(p, question, node))},
-        data=data,
-        cached=cached,
-        models=_models(question.models) if trials else (),
+        free_gib=measure_free_space((*requirements.storages, "/tmp", *caches)),
+        storage_errors={storage: error for storage, error in errors.items() if error},
+        data_errors=data_errors,
+        prepared=prepared,
+        model_errors=_check_models(requirements.models) if runs_trials else (),
         mps=is_mps_running(),
     )
 
 
-def clock() -> float:
+def read_clock() -> float:
     """Return this node's time in seconds since 1970."""
     return time.time()
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide numbers."""
+def list_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that affect numbers."""
     found = {"python": sys.version.split()[0]}
     for name in PACKAGES:
         try:
@@ -115,8 +124,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def code_hash() -> str:
-    """Return a hash of the project's code, wherever it lies."""
+def hash_code() -> str:
+    """Return a hash of the project's code, independent of its folder."""
     found = hashlib.sha256()
     files = [path for name in SOURCE_FOLDERS for path in (ROOT / name).rglob("*")]
     for path in sorted(path for path in files if path.suffix in (".py", ".yaml")):
@@ -125,54 +134,51 @@ def code_hash() -> str:
     return found.hexdigest()[:12]
 
 
-def existing(folder: str | Path) -> str:
-    """Return a folder, or its nearest parent that exists: a study makes the rest."""
-    return str(find_existing_parent(Path(folder)))
-
-
-def room(folders: Sequence[str]) -> dict[str, float]:
-    """Return the free GiB where folders lie or will lie, once for each disk."""
-    found = [existing(folder) for folder in folders if not is_url(folder)]
+def measure_free_space(folders: Iterable[str]) -> dict[str, float]:
+    """Return the free GiB of folders, or of their nearest existing parents, once for each disk."""
+    found = [str(find_existing_parent(Path(f))) for f in folders if not is_url(f)]
     disks = {os.stat(folder).st_dev: folder for folder in reversed(found)}
     return {folder: shutil.disk_usage(folder).free / 1024**3 for folder in disks.values()}
 
 
-def cache(question: Question) -> tuple[str, ...]:
-    """Return the folder where the data set's arrays are prepared, if it is one that has any."""
+def find_caches(requirements: Requirements) -> tuple[str, ...]:
+    """Return the folder of the data set's prepared arrays, if it has any."""
     import datasets
     from datasets.on_disk import OnDisk
     from datasets.storage.array_cache import folder_of
 
-    if not question.dataset:
+    if not requirements.dataset:
         return ()
-    benchmark = datasets.load(question.dataset, question.data_root)
+    benchmark = datasets.load(requirements.dataset, requirements.data_root)
     if not isinstance(benchmark, OnDisk):
         return ()
     return (str(folder_of(benchmark.cache_name, benchmark.data_root).absolute()),)
 
 
-def _unseen(where: str, question: Question, node: str) -> str:
-    """Leave this node's token at a place; return why the driver's is not seen or that cannot be."""
-    if not is_url(where) and not os.path.isdir(where):
+def _check_storage(storage: str, token: str, node_id: str) -> str:
+    """Write this node's test file; return why it or the driver's cannot be written or seen."""
+    if not is_url(storage) and not os.path.isdir(storage):
         return "the folder does not exist there"
     try:
-        shared = open_storage(where).with_short_timeouts()
-        if not shared.exists(f"{MARK}{question.token}-driver"):
-            return "it is another folder there: what the head writes is not seen"
-        shared.write_bytes(f"{MARK}{question.token}-{node}", node.encode())
+        opened = open_storage(storage).with_short_timeouts()
+        if not opened.exists(f"{TEST_FILE}{token}-{DRIVER}"):
+            return "it is another folder there: the head's test file is missing"
+        opened.write_bytes(f"{TEST_FILE}{token}-{node_id}", node_id.encode())
     except (OSError, UserError) as error:
         return describe_error(error)
     return ""
 
 
-def _data(question: Question) -> tuple[tuple[str, ...], bool | None]:
+def _check_data(requirements: Requirements) -> tuple[tuple[str, ...], bool | None]:
+    """Return the data set's errors, and whether its arrays are prepared."""
     import datasets
-    from common.errors import UserError
     from datasets.on_disk import OnDisk
     from datasets.storage.array_cache import damage, folder_of
 
+    if not requirements.dataset:
+        return (), None
     try:
-        benchmark = datasets.load(question.dataset, question.data_root)
+        benchmark = datasets.load(requirements.dataset, requirements.data_root)
         if not isinstance(benchmark, OnDisk):
             return (), None
         problems = benchmark.problems()
@@ -185,7 +191,7 @@ def _data(question: Question) -> tuple[tuple[str, ...], bool | None]:
         return (str(error),), None
 
 
-def _models(names: Sequence[str]) -> tuple[str, ...]:
+def _check_models(names: Sequence[str]) -> tuple[str, ...]:
     if not names:
         return ()
     from core.models import unavailable

@@ -17,7 +17,8 @@ from tuning.cluster.queue import Queue
 from tuning.cluster.remote import detect_environment
 from tuning.cluster.tuner import run_queue
 from tuning.doctor import doctor
-from tuning.doctor.diagnosis import Finding
+from tuning.doctor.findings import Finding
+from tuning.doctor.node_facts import Requirements
 from tuning.options import Options
 from tuning.records.lock import exclusive_lock
 from tuning.records.method_records import MethodRecords
@@ -99,16 +100,15 @@ def run(options: Options, reuse_actors: bool = True) -> int:
 def _preflight(plan: Plan, resources: Resources, alone: bool) -> list[Finding]:
     """Ask the nodes for what would make the study fail; return the warnings."""
     options = plan.options
-    return doctor.preflight(
+    requirements = Requirements(
         dataset=options.dataset,
-        data_root=options.data_root,
-        places=[options.records],
-        results=options.results,
-        models=list(dict.fromkeys(get_model_name(space) for space in plan.spaces)),
+        data_root=str(options.data_root.absolute()),
+        storages=(options.records,),
+        models=tuple(dict.fromkeys(get_model_name(space) for space in plan.spaces)),
         cpus=resources.cpus,
         gpus=resources.gpus,
-        alone=alone,
     )
+    return doctor.preflight_check(requirements, options.results, single_machine=alone)
 
 
 def _headline(

@@ -12,19 +12,20 @@ import pytest
 
 from common.errors import UserError
 from tests.support.command import LOOPBACK, python
-from tuning.cli.doctor import visit
-from tuning.doctor import diagnosis, doctor
-from tuning.doctor.diagnosis import Finding, Patient
+from tuning.cli.doctor import run_doctor
+from tuning.doctor import findings
+from tuning.doctor.findings import Finding, check_node, check_shared_storage, format_report
 from tuning.doctor.node_facts import (
-    Facts,
-    Question,
-    cache,
-    code_hash,
-    look,
-    room,
-    versions,
+    NodeFacts,
+    Requirements,
+    collect_facts,
+    find_caches,
+    hash_code,
+    list_versions,
+    measure_free_space,
 )
 from tuning.gpus import Gpu, GpuProcess, is_mps_running, list_gpus, list_mig_slices
+from tuning.resources import Node
 
 
 def levels(findings: list[Finding], level: str) -> list[str]:
@@ -37,16 +38,20 @@ import os, sys, time
 from pathlib import Path
 from common.errors import ValidationErrors
 from tests.support.command import listening
-from tuning.doctor import doctor
 from tuning.cluster.connection import join_cluster
+from tuning.doctor import doctor, remote
+from tuning.doctor.findings import format_report
+from tuning.doctor.node_facts import Requirements
 dataset, folder = sys.argv[1], Path(sys.argv[2])
+results = Path("results")
 with join_cluster(None):
-    doctor.clock = lambda: time.time() + 99  # asked on the node
-    places = [str(folder / "not" / "made")]
-    print(doctor.report(doctor.examine(dataset="colored_digits", places=places)))
+    remote.read_clock = lambda: time.time() + 99  # asked on the node
+    needs = Requirements("colored_digits", storages=(str(folder / "not" / "made"),))
+    print(format_report(doctor.check_cluster(needs, results)))
     print("---")
     try:
-        print(doctor.preflight(dataset=dataset, data_root=folder, places=[str(folder)]))
+        needs = Requirements(dataset, str(folder), (str(folder),))
+        print(doctor.preflight_check(needs, results, single_machine=False))
     except ValidationErrors as problems:
         print("\\n".join(problems.problems))
     print("---", *listening(os.getpid()))
@@ -59,12 +64,12 @@ def test_on_this_machine(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     examined, preflight, addresses = done.out.split("---")
     assert "0 errors" in examined
-    assert re.search(r"its clock is 9\d s off", examined)
+    assert re.search(r"clock differs from the head's by 9\d s", examined)
     assert f"ok      {tmp_path} is shared by 1 node" in examined
-    assert code_hash() in examined
+    assert hash_code() in examined
     assert not list(tmp_path.iterdir())  # no token is left
     assert "waterbirds" in preflight
-    assert "; python -m datasets.prepare waterbirds" in preflight  # what mends it
+    assert "; python -m datasets.prepare waterbirds" in preflight  # the fix
     assert addresses.split()
     assert set(addresses.split()) <= LOOPBACK  # nobody else reaches a cluster of one's own
 
@@ -76,49 +81,50 @@ def test_the_doctor_refuses_before_anything_starts(tmp_path: Path) -> None:
         ("--results", "/proc/xyz", "cannot write in '/proc/xyz'"),
     ):
         with pytest.raises(UserError, match=f"{option}: .*{expected}"):
-            visit(["--results", str(tmp_path), option, value])
+            run_doctor(["--results", str(tmp_path), option, value])
     assert not list(tmp_path.iterdir())
 
 
-def test_room_is_told_once_for_each_disk(tmp_path: Path) -> None:
+def test_free_space_is_reported_once_for_each_disk(tmp_path: Path) -> None:
     below = [str(tmp_path / "a" / "b"), str(tmp_path), "s3://bucket/x"]
-    ((folder, free),) = room(below).items()
+    ((folder, free),) = measure_free_space(below).items()
     assert folder == str(tmp_path)
     assert free == pytest.approx(shutil.disk_usage(tmp_path).free / 2**30, rel=0.1)
-    assert set(room([*below, "/proc"])) == {str(tmp_path), "/proc"}
+    assert set(measure_free_space([*below, "/proc"])) == {str(tmp_path), "/proc"}
 
 
 def test_the_disk_of_prepared_data_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EVENHAND_CACHE", raising=False)
-    question = Question("t", (), str(tmp_path), "waterbirds")
-    (folder,) = cache(question)
+    needs = Requirements("waterbirds", str(tmp_path))
+    (folder,) = find_caches(needs)
     assert Path(folder).is_relative_to(tmp_path)
     monkeypatch.setenv("EVENHAND_CACHE", "/proc/here")
-    assert cache(question)[0].startswith("/proc/here/")
-    assert cache(replace(question, dataset="colored_digits")) == ()
-    assert "/proc" in look(question, "b", trials=True).free
+    assert find_caches(needs)[0].startswith("/proc/here/")
+    assert find_caches(replace(needs, dataset="colored_digits")) == ()
+    assert "/proc" in collect_facts(needs, "t", "b", runs_trials=True).free_gib
 
 
 # --- how answers are judged ---
 
-HEAD = Patient("a", "head", 0, 0)
-WORKER = Patient("b", "worker", 8, 1)
-FINE = Facts("head", {"python": "3.11.7", "torch": "2.13.0"}, "c0ffee")
+WORKER = Node("worker", 8, 1, "b")
+FINE = NodeFacts("head", {"python": "3.11.7", "torch": "2.13.0"}, "c0ffee")
 
 
-def judged(facts: Facts, asked: float = 0.25, off: float = 0.0) -> list[Finding]:
-    return diagnosis.alone(WORKER, facts, Question("t", (), "/data"), True, asked, off, 1.0)
+def check(facts: NodeFacts, gpus: float = 0.25, skew: float = 0.0) -> list[Finding]:
+    return check_node(WORKER, facts, Requirements(gpus=gpus), True, skew, 1.0)
 
 
 def test_other_versions_and_code_are_named_with_their_node() -> None:
-    other = replace(FINE, versions={**FINE.versions, "torch": "2.12.0"}, code="deadbeef")
-    answers, nodes = {"a": FINE, "b": other}, {"a": HEAD, "b": WORKER}
-    (error,) = levels(diagnosis.code(answers, "a", nodes), "error")
-    assert "worker: has other code" in error
+    other = replace(
+        FINE, host="worker", versions={**FINE.versions, "torch": "2.12.0"}, code="deadbeef"
+    )
+    facts = {"a": FINE, "b": other}
+    (error,) = levels(findings.check_code(facts, "a"), "error")
+    assert "worker: has different code" in error
     assert "ray up" in error
-    (error,) = levels(diagnosis.versions(answers, "a", nodes), "error")
+    (error,) = levels(findings.check_versions(facts, "a"), "error")
     assert "worker: has torch 2.12.0, the head has 2.13.0" in error
-    assert not levels(diagnosis.versions({"a": FINE, "b": FINE}, "a", nodes), "error")
+    assert not levels(findings.check_versions({"a": FINE, "b": FINE}, "a"), "error")
 
 
 def test_a_place_that_is_not_shared_is_found_both_ways(tmp_path: Path) -> None:
@@ -128,30 +134,30 @@ def test_a_place_that_is_not_shared_is_found_both_ways(tmp_path: Path) -> None:
     token = here / ".evenhand-token-t-driver"
     token.touch()
     for place, word in ((there, "another folder"), (tmp_path / "absent", "does not exist")):
-        question = Question("t", (str(place),), "/data")
-        answers = {"b": look(question, "b", trials=False)}
-        (error,) = diagnosis.shared(question, [WORKER], answers)
-        assert word in error.what
-        assert "--storage" in error.mend
-    question = Question("t", (str(here),), "/data")
-    answers = {"b": look(question, "b", trials=False)}
-    assert diagnosis.shared(question, [WORKER], answers)[0].level == "ok"
+        needs = Requirements(storages=(str(place),))
+        facts = {"b": collect_facts(needs, "t", "b", runs_trials=False)}
+        (error,) = check_shared_storage(needs, "t", [WORKER], facts)
+        assert word in error.message
+        assert "--storage" in error.fix
+    needs = Requirements(storages=(str(here),))
+    facts = {"b": collect_facts(needs, "t", "b", runs_trials=False)}
+    assert check_shared_storage(needs, "t", [WORKER], facts)[0].level == "ok"
     (here / ".evenhand-token-t-b").unlink()  # the node's own writes do not arrive
-    (error,) = diagnosis.shared(question, [WORKER], answers)
-    assert "not seen on the head" in error.what
+    (error,) = check_shared_storage(needs, "t", [WORKER], facts)
+    assert "not visible on the head" in error.message
 
 
 def test_clock_disk_and_gpus() -> None:
-    assert "clock" not in str(judged(FINE, off=1.9))
-    assert "3 s off" in str(levels(judged(FINE, off=3.0), "warning"))
-    (error,) = levels(judged(replace(FINE, free={"/mnt/shared": 0.1})), "error")
+    assert "clock" not in str(check(FINE, skew=1.9))
+    assert "by 3 s" in str(levels(check(FINE, skew=3.0), "warning"))
+    (error,) = levels(check(replace(FINE, free_gib={"/mnt/shared": 0.1})), "error")
     assert "/mnt/shared has 0.1 GiB" in error
-    assert "GPUs: Ray counts 1, NVIDIA's driver 0" in str(levels(judged(FINE), "warning"))
+    assert "GPUs: Ray counts 1, NVIDIA's driver 0" in str(levels(check(FINE), "warning"))
     full = Gpu("A10G", 24.0, 2.0, ())
-    assert "may take 6.0 GiB and 2.0 are free" in str(judged(replace(FINE, gpus=(full,))))
-    assert "may take" not in str(judged(replace(FINE, gpus=(full,)), 0.05))
+    assert "may use 6.0 GiB and 2.0 are free" in str(check(replace(FINE, gpus=(full,))))
+    assert "may use" not in str(check(replace(FINE, gpus=(full,)), 0.05))
     orphan = Gpu("A10G", 24.0, 2.0, (GpuProcess(4711, "ray::TrialActor", True, 22.0),))
-    (error,) = levels(judged(replace(FINE, gpus=(orphan,))), "error")
+    (error,) = levels(check(replace(FINE, gpus=(orphan,))), "error")
     assert "kill -9 4711" in error
 
 
@@ -192,11 +198,11 @@ def test_mig_slices_count_as_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert cut.slices == ("3g.20gb", "1g.5gb", "1g.5gb")
     assert whole.slices == ()
     facts = replace(FINE, gpus=(cut, whole))
-    assert facts.devices == 4
+    assert facts.device_count == 4
 
     def of(counted: float) -> list[Finding]:
-        node = Patient("b", "worker", 8, counted)
-        return diagnosis.alone(node, facts, Question("t", (), "/data"), True, 1, 0.0, 1.0)
+        node = Node("worker", 8, counted, "b")
+        return check_node(node, facts, Requirements(gpus=1), True, 0.0, 1.0)
 
     found = of(4)
     assert {finding.level for finding in found} == {"ok"}
@@ -210,7 +216,7 @@ def test_mig_slices_count_as_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "Ray counts 5, NVIDIA's driver 4" in error
 
 
-def test_the_command_that_mends_lists_the_slices(
+def test_the_command_of_the_fix_lists_the_slices(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in(tmp_path, monkeypatch, MIG)
@@ -223,12 +229,12 @@ def test_the_command_that_mends_lists_the_slices(
 
 def test_whether_trials_on_a_gpu_take_turns(tmp_path: Path) -> None:
     gpu = Gpu("A10G", 24.0, 24.0, (GpuProcess(1, "nvidia-cuda-mps-server", False, 0.1),))
-    on, off = (judged(replace(FINE, gpus=(gpu,), mps=mps)) for mps in (True, False))
-    assert "MPS is on" in doctor.report(on)
-    assert "kill" not in doctor.report(on)
-    assert "MPS is off" in doctor.report(off)
-    assert "nvidia-cuda-mps-control -d" in doctor.report(off)
-    assert "MPS is off" not in doctor.report(judged(replace(FINE, gpus=(gpu,)), 1))
+    on, off = (check(replace(FINE, gpus=(gpu,), mps=mps)) for mps in (True, False))
+    assert "MPS is on" in format_report(on)
+    assert "kill" not in format_report(on)
+    assert "MPS is off" in format_report(off)
+    assert "nvidia-cuda-mps-control -d" in format_report(off)
+    assert "MPS is off" not in format_report(check(replace(FINE, gpus=(gpu,)), 1))
     program = tmp_path / "nvidia-cuda-mps-control"
     program.symlink_to("/bin/sleep")
     assert not is_mps_running()
@@ -274,4 +280,4 @@ def test_orphans_are_found_by_their_parent(tmp_path: Path, monkeypatch: pytest.M
 
 def test_versions_tell_what_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tuning.doctor.node_facts.PACKAGES", ("numpy", "no-such-package"))
-    assert versions()["no-such-package"] == "absent"
+    assert list_versions()["no-such-package"] == "absent"
