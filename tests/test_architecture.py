@@ -44,8 +44,8 @@ def test_few_files_know_the_engine() -> None:
         for engine in ("ray", "optuna")
     }  # fmt: skip
     assert users["ray"] <= {
-        "actor", "capacity", "connection", "method_search", "nodes", "ray_private",
-        "remote", "simulate", "tuner",
+        "actor", "capacity", "connection", "nodes", "ray_private",
+        "remote", "tuner",
     }  # fmt: skip
     assert users["optuna"] == {"searchers"}
 

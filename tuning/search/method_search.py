@@ -1,4 +1,4 @@
-"""One method's way through a study: search, select, confirm. Of Ray it knows ASHA alone.
+"""One method's way through a study: search, select, confirm.
 
 The engine asks :meth:`MethodSearch.next_trial`, hands in each :class:`EpochReport` and is told
 whether the configuration goes on.
@@ -6,10 +6,7 @@ whether the configuration goes on.
 
 import itertools
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any, cast
-
-from ray.tune.schedulers import ASHAScheduler
 
 from common.hyperparameters import Hyperparameters
 from core.environment import Environment
@@ -22,18 +19,17 @@ from tuning.records.run_data import RunDescription, RunEnd, describe_whole_gpu_r
 from tuning.records.storage import StorageError
 from tuning.resources import Resources
 from tuning.search.space import Space, count_trials, describe_hyperparameters, make_searcher
+from tuning.search.successive_halving import SuccessiveHalving, make_successive_halving
 from tuning.search.trial import Trial
 from tuning.selection import Score
 from tuning.worker.trial_work import OUT_OF_MEMORY, STORAGE_FAILED, EpochReport
 
 SEARCH_SEED = 1000  # training seeds of a search count from here, confirmation seeds from 0
-REDUCTION = 3  # ASHA keeps one in so many configurations at each rung
 # Of a configuration whose process died, its node's death apart; and of one that was not recorded.
 RETRIES = 3
 # Deaths without a new epoch in between, the nodes' included, after which it fails all the same:
 # such a trial ends its machines itself, or no machine stays for one of its epochs.
 MOST_DEATHS = 20
-RUNGS = 9  # ASHA first looks at this share of the epochs
 
 
 class MethodSearch:
@@ -81,20 +77,12 @@ class MethodSearch:
         key = self.space.resolved.make_key(self.space.fixed, 0, self.environment)
         return key.training_config.as_dict()
 
-    def _make_pruner(self) -> ASHAScheduler | None:
+    def _make_pruner(self) -> SuccessiveHalving | None:
         """Return this method's own ASHA, whose time is eligible epochs; None where it has none."""
         epochs, _ = self.count_epochs()
         if self.options.scheduler != "asha" or epochs < 2:
             return None
-        return ASHAScheduler(
-            time_attr="eligible",
-            metric="value",
-            mode="max",
-            max_t=epochs,
-            grace_period=max(1, epochs // RUNGS),
-            reduction_factor=REDUCTION,
-            stop_last_trials=False,
-        )
+        return make_successive_halving(epochs)
 
     def sum_device_seconds(self, resources: Resources) -> float:
         """What all epochs took so far, in seconds of devices."""
@@ -118,8 +106,6 @@ class MethodSearch:
         if waiting is not None:
             waiting.status = "running"
             waiting.recorded_epochs = min(len(folder.read_rows()) for folder in waiting.runs)
-            if self.pruner is not None and waiting.phase == "search":
-                self.pruner.on_trial_add(cast(Any, None), cast(Any, _handle(waiting)))
         return waiting
 
     def _waiting(self, whole_gpu: bool) -> Trial | None:
@@ -305,9 +291,7 @@ class MethodSearch:
     def _asha_stops(self, trial: Trial, score: Score | None) -> bool:
         if self.pruner is None or trial.phase != "search" or score is None or trial.best is None:
             return False
-        handle = cast(Any, _handle(trial))
-        result = {"eligible": trial.eligible_epochs, "value": trial.best.value}
-        return self.pruner.on_trial_result(cast(Any, None), handle, result) == ASHAScheduler.STOP
+        return self.pruner.report(trial.number, trial.eligible_epochs, trial.best.value)
 
     def _close(self, trial: Trial, status: str, reason: str) -> None:
         again = describe_whole_gpu_retry(trial.oom_reason) if trial.oom_reason else ""
@@ -356,18 +340,10 @@ class MethodSearch:
         """Put a finished trial's values on ASHA's rungs; those that are there already stay."""
         if self.pruner is None or trial.phase != "search":
             return
-        handle = cast(Any, _handle(trial))
-        self.pruner.on_trial_add(cast(Any, None), handle)
         best: float | None = None
         eligible = 0
         for score in trial.scores:
             if score is not None:
                 eligible += 1
                 best = score.value if best is None else max(best, score.value)
-                result = {"eligible": eligible, "value": best}
-                self.pruner.on_trial_result(cast(Any, None), handle, result)
-
-
-def _handle(trial: Trial) -> SimpleNamespace:
-    """What Ray's schedulers need to know of a trial."""
-    return SimpleNamespace(trial_id=str(trial.number))
+                self.pruner.report(trial.number, eligible, best)

@@ -13,10 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from types import SimpleNamespace
 from typing import Any, cast
-
-from ray.tune.schedulers import ASHAScheduler
 
 from common.errors import UserError
 from common.hyperparameters import Hyperparameter, Hyperparameters
@@ -24,8 +21,8 @@ from tuning import selection
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_record import RunRecord
 from tuning.records.storage import Storage
-from tuning.search.method_search import REDUCTION, RUNGS
 from tuning.search.searchers import RandomSearcher, Searcher, TPESearcher
+from tuning.search.successive_halving import SuccessiveHalving, make_successive_halving
 from tuning.search.trial import score_records
 from tuning.selection import Rule, Score
 
@@ -196,8 +193,6 @@ def search(table: Table, searcher: Searcher, scheduler: str, trials: int, slots:
         if config is None:
             return
         curves[number] = table.nearest(config)
-        if asha is not None:
-            asha.on_trial_add(cast(Any, None), _handle(number))
         heapq.heappush(events, (now + curves[number].seconds[0], number, 0))
 
     for number in range(slots):
@@ -211,10 +206,7 @@ def search(table: Table, searcher: Searcher, scheduler: str, trials: int, slots:
         if score is not None:
             best[number] = max(best.get(number, -math.inf), score.value)
             eligible = sum(s is not None for s in curve.scores[: index + 1])
-            result = {"eligible": eligible, "value": best[number]}
-            stop = asha is not None and (
-                asha.on_trial_result(cast(Any, None), _handle(number), result) == asha.STOP
-            )
+            stop = asha is not None and asha.report(number, eligible, best[number])
         last = index + 1 == len(curve.scores)
         if not last and not stop:
             heapq.heappush(events, (now + curve.seconds[index + 1], number, index + 1))
@@ -225,17 +217,11 @@ def search(table: Table, searcher: Searcher, scheduler: str, trials: int, slots:
     return Outcome(max(best.values(), default=-math.inf), spent / 3600, now / 3600, pruned)
 
 
-def _asha(table: Table) -> ASHAScheduler:
-    """Return ASHA as a study would set it."""
-    epochs = max(sum(score is not None for score in curve.scores) for curve in table.curves)
-    return ASHAScheduler(
-        time_attr="eligible", metric="value", mode="max", max_t=epochs,
-        grace_period=max(1, epochs // RUNGS), reduction_factor=REDUCTION, stop_last_trials=False,
-    )  # fmt: skip
-
-
-def _handle(number: int) -> Any:
-    return SimpleNamespace(trial_id=str(number))
+def _asha(table: Table) -> SuccessiveHalving:
+    """Return the pruner that a study would have."""
+    return make_successive_halving(
+        max(sum(score is not None for score in curve.scores) for curve in table.curves)
+    )
 
 
 def make(name: str, table: Table, seed: int) -> Searcher:

@@ -28,8 +28,8 @@ from tuning.resources import (
     count_slots,
     format_devices,
 )
-from tuning.search.method_search import REDUCTION, RUNGS
 from tuning.search.space import Space, count_trials
+from tuning.search.successive_halving import make_successive_halving
 from tuning.study.checks import Plan, check
 
 STEPS = 30  # steps that are timed where an epoch has many more
@@ -100,18 +100,10 @@ def _auto(share: float | None) -> str:
 
 
 def estimate_epochs(epochs: int, scheduler: str) -> float:
-    """Return the epochs that a trial of the search has on average.
-
-    With ASHA each rung lets one in :data:`tuning.search.method_search.REDUCTION` go on.
-    """
+    """Return the mean epochs of a trial of the search."""
     if scheduler != "asha" or epochs < 2:
         return epochs
-    total, reached, share = 0.0, 0, 1.0
-    rung = max(1, epochs // RUNGS)
-    while rung <= epochs:
-        total += share * (rung - reached)
-        reached, share, rung = rung, share / REDUCTION, rung * REDUCTION
-    return total + share * (epochs - reached)
+    return make_successive_halving(epochs).expected_epochs()
 
 
 def _estimate(plan: Plan, space: Space, resources: Resources) -> Estimate:

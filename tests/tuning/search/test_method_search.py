@@ -57,9 +57,9 @@ def drive(search: MethodSearch, configurations: int = 1000) -> None:
         train(search, trial)
 
 
-def rungs(search: MethodSearch) -> list[dict[str, float]]:
+def rungs(search: MethodSearch) -> list[dict[int, float]]:
     assert search.pruner is not None
-    return [recorded for _, recorded in search.pruner._brackets[0]._rungs]
+    return [rung.values for rung in search.pruner.rungs]
 
 
 def test_resumed_search_has_the_asked_trials_and_knows_all(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_resumed_search_has_the_asked_trials_and_knows_all(tmp_path: Path) -> No
     assert len(states) == 4
     assert set(states) <= {finished.COMPLETE, finished.PRUNED}
     for mine, theirs in zip(rungs(second), rungs(first), strict=True):
-        assert mine == {number: v for number, v in theirs.items() if number in "0123"}
+        assert mine == {number: v for number, v in theirs.items() if number < 4}
 
     drive(second)
     assert sorted(second.trials) == list(range(6))
@@ -131,8 +131,8 @@ def test_what_an_earlier_session_let_go_on_is_not_pruned_when_replayed(tmp_path:
 
     second = search_of(tmp_path, trials=2)
     assert second.pruner is not None
-    for _, recorded in second.pruner._brackets[0]._rungs:
-        recorded.update({f"strong {i}": 1.0 for i in range(9)})  # what would stop it now
+    for rung in second.pruner.rungs:
+        rung.values.update({100 + i: 1.0 for i in range(9)})  # what would stop it now
     again = second.next_trial()
     assert again is not None
     assert (again.number, again.recorded_epochs) == (0, 5)
