@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tuning.cli.main import main, parser
+from tuning.cli.main import main
+from tuning.cli.parser import make_parser
 
 OPTIONS = {
     "--method", "--dataset", "--data-root", "--epochs", "--set", "--search", "--trials",
@@ -16,7 +17,9 @@ OPTIONS = {
 
 
 def test_options_are_pinned() -> None:
-    found = {o for action in parser()._actions for o in action.option_strings if o.startswith("--")}
+    found = {
+        o for action in make_parser()._actions for o in action.option_strings if o.startswith("--")
+    }
     assert found == OPTIONS
 
 

@@ -1,87 +1,261 @@
-"""What a command asks for, checked."""
+"""Options of ``python tune.py``: the one table that the command line and :class:`Options` share."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
 from common.hyperparameters import Hyperparameters
+from core.environment import PRECISIONS
+from tuning.option_values import Gpus, at_least, parse_duration, parse_gpus
 from tuning.records.open_storage import open_storage
 from tuning.records.storage import Storage, make_absolute
 
-AUTO: Final = "auto"
-Gpus = float | Literal["auto"] | None  # of a trial, as asked
+SEARCHES = ("tpe", "random", "grid", "published")
+SCHEDULERS = ("asha", "none")
+DEFAULT_TRIALS = 16
+
+Group = Literal[
+    "what to run",
+    "search, selection, confirmation",
+    "resources and budgets",
+    "records and results",
+]
+RUN: Final = "what to run"
+SEARCH: Final = "search, selection, confirmation"
+RESOURCES: Final = "resources and budgets"
+OUTPUT: Final = "records and results"
+
+
+@dataclass(frozen=True)
+class OptionDefinition:
+    """How the command line offers a field of :class:`Options`.
+
+    Args:
+        group: The heading in ``--help``.
+        help: One sentence; names in braces stand for lists that the command line fills in.
+        metavar: The value's name in ``--help``.
+        default: The default as ``--help`` says it; None for the field's own.
+        convert: Reads the value; None keeps the text.
+        choices: The values allowed; empty for all.
+        flag: The option, where it is not named like the field.
+        nargs: ``+`` for an option that takes several values.
+        repeatable: Whether the option may be given several times.
+    """
+
+    group: Group
+    help: str
+    metavar: str | None = None
+    default: str | None = None
+    convert: Callable[[str], object] | None = None
+    choices: tuple[str, ...] = ()
+    flag: str = ""
+    nargs: str | None = None
+    repeatable: bool = False
+
+
+def _option(
+    group: Group,
+    help: str,
+    metavar: str | None = None,
+    default: str | None = None,
+    convert: Callable[[str], object] | None = None,
+    *,
+    choices: tuple[str, ...] = (),
+    flag: str = "",
+    nargs: str | None = None,
+    repeatable: bool = False,
+) -> dict[str, OptionDefinition]:
+    """Return the metadata of a field that is an option of the command line."""
+    defined = OptionDefinition(
+        group, help, metavar, default, convert, choices, flag, nargs, repeatable
+    )
+    return {"option": defined}
 
 
 @dataclass(frozen=True)
 class Options:
-    """A command's options, as ``python tune.py --help`` describes them.
+    """The options of one command. Each field is documented by its help text."""
 
-    Args:
-        methods: Methods, or ``("all",)``.
-        dataset: The benchmark.
-        trials: Configurations per method; None for the search's default.
-        epochs: Epochs of the last stage; None for the benchmark's.
-        search: ``tpe``, ``random``, ``grid`` or ``published``.
-        search_seeds: Training seeds averaged per configuration.
-        scheduler: ``asha`` or ``none``.
-        select: Selection rule; None for the benchmark's.
-        seeds: Confirmation seeds.
-        study_seed: Seed of the search itself.
-        pinned: Values that ``--set`` fixes.
-        gpus_per_trial: Share or number of GPUs of a trial; None takes one where there is one, and
-            ``auto`` the share of it that a probe finds to be enough.
-        cpus_per_trial: CPUs, and threads, of a trial.
-        max_device_hours: Budget over all trials; None for none.
-        time_limit: Budget of this command in seconds; None for none.
-        address: Ray cluster; None for the running one or a local one.
-        storage: Folder or URL of the records; None for ``<results>.records``.
-        data_root: Folder of the data sets.
-        baseline: Baseline file of delta-m; None for the data set's own.
-        results: Folder of the exports.
-        resume: Whether to go on with a study that exists.
-        audit_test: Whether to record test metrics of every epoch, for labelled rules.
-        deterministic: Whether CUDA computes the same bits for the same key.
-        precision: One of :data:`core.environment.PRECISIONS`.
-        keep_models: Whether the best confirmation seed's weights are exported.
-    """
-
-    methods: tuple[str, ...]
-    dataset: str
-    trials: int | None = None
-    epochs: int | None = None
-    search: str = "tpe"
-    search_seeds: int = 1
-    scheduler: str = "asha"
-    select: str | None = None
-    seeds: int = 5
-    study_seed: int = 0
-    pinned: Mapping[str, bool | int | float | str] = field(default_factory=dict)
-    gpus_per_trial: Gpus = None
-    cpus_per_trial: int = 1
-    max_device_hours: float | None = None
-    time_limit: float | None = None
-    address: str | None = None
-    storage: str | Path | None = None
-    data_root: Path = Path("data")
-    baseline: Path | None = None
-    results: Path = Path("results")
-    resume: bool = False
-    audit_test: bool = False
-    deterministic: bool = False
-    precision: str = "auto"
-    keep_models: bool = False
+    methods: tuple[str, ...] = field(
+        metadata=_option(
+            RUN, "methods to search, or all: {methods}", "M", flag="--method", nargs="+"
+        )
+    )
+    dataset: str = field(metadata=_option(RUN, "data set: {datasets}", "D"))
+    data_root: Path = field(
+        default=Path("data"), metadata=_option(RUN, "folder of the data sets", "DIR", convert=Path)
+    )
+    baseline: Path | None = field(
+        default=None,
+        metadata=_option(
+            RUN,
+            "single-task baseline for delta-m, as python tune.py export writes it",
+            "FILE",
+            "the data set's",
+            Path,
+        ),
+    )
+    epochs: int | None = field(
+        default=None,
+        metadata=_option(RUN, "epochs of a trial", "N", "the data set's", at_least(1)),
+    )
+    pinned: Mapping[str, bool | int | float | str] = field(
+        default_factory=dict,
+        metadata=_option(
+            RUN,
+            "fix a hyperparameter or a value of the training config; may be repeated",
+            "KEY=VALUE",
+            "",
+            flag="--set",
+            repeatable=True,
+        ),
+    )
+    search: str = field(
+        default="tpe",
+        metadata=_option(
+            SEARCH,
+            "how trials are proposed; published only confirms the published hyperparameters",
+            choices=SEARCHES,
+        ),
+    )
+    trials: int | None = field(
+        default=None,
+        metadata=_option(
+            SEARCH,
+            "trials per method",
+            "N",
+            f"{DEFAULT_TRIALS}, or all points of a grid",
+            at_least(1),
+        ),
+    )
+    search_seeds: int = field(
+        default=1,
+        metadata=_option(SEARCH, "training seeds per trial, averaged", "N", convert=at_least(1)),
+    )
+    scheduler: str = field(
+        default="asha",
+        metadata=_option(
+            SEARCH,
+            "asha (asynchronous successive halving) stops weak trials early",
+            choices=SCHEDULERS,
+        ),
+    )
+    select: str | None = field(
+        default=None,
+        metadata=_option(
+            SEARCH,
+            "rule that selects the best epoch and trial: {rules}",
+            "RULE",
+            "the data set's",
+        ),
+    )
+    seeds: int = field(
+        default=5,
+        metadata=_option(
+            SEARCH, "confirmation seeds of the winner: 0 to N-1", "N", convert=at_least(1)
+        ),
+    )
+    study_seed: int = field(
+        default=0, metadata=_option(SEARCH, "seed of the search itself", "N", convert=at_least(0))
+    )
+    audit_test: bool = field(
+        default=False,
+        metadata=_option(
+            SEARCH, "record test metrics of every epoch; only oracle rules may read them"
+        ),
+    )
+    deterministic: bool = field(
+        default=False,
+        metadata=_option(
+            SEARCH, "bit-identical results on CUDA too, at a lower speed; CPUs always give them"
+        ),
+    )
+    precision: str = field(
+        default="auto",
+        metadata=_option(
+            SEARCH,
+            "number format of the models' arithmetic; auto takes bfloat16 on GPUs that have it",
+            choices=PRECISIONS,
+        ),
+    )
+    gpus_per_trial: Gpus = field(
+        default=None,
+        metadata=_option(
+            RESOURCES,
+            "share of a GPU, or number of GPUs, of a trial; auto measures the methods' use and "
+            "lets trials share a GPU where that is faster",
+            "F|auto",
+            "1 if there is a GPU",
+            parse_gpus,
+        ),
+    )
+    cpus_per_trial: int = field(
+        default=1,
+        metadata=_option(RESOURCES, "CPUs, and threads, of a trial", "N", convert=at_least(1)),
+    )
+    max_device_hours: float | None = field(
+        default=None,
+        metadata=_option(
+            RESOURCES,
+            "stop once all trials together have used this many hours of GPUs, or of CPUs where "
+            "there are no GPUs",
+            "H",
+            "no limit",
+            at_least(0.0),
+        ),
+    )
+    time_limit: float | None = field(
+        default=None,
+        metadata=_option(
+            RESOURCES,
+            "stop this command after a time such as 30m or 2h",
+            "TIME",
+            "no limit",
+            parse_duration,
+        ),
+    )
+    address: str | None = field(
+        default=None,
+        metadata=_option(
+            RESOURCES,
+            "Ray cluster to join; local starts one on this machine",
+            "HOST:PORT|local",
+            "the cluster running here, else local",
+        ),
+    )
+    results: Path = field(
+        default=Path("results"),
+        metadata=_option(OUTPUT, "folder of the exported tables", "DIR", convert=Path),
+    )
+    storage: str | Path | None = field(
+        default=None,
+        metadata=_option(
+            OUTPUT,
+            "where records are stored, in reach of all nodes: a folder, s3://... or gs://...",
+            "DIR|URL",
+            "<results>.records",
+        ),
+    )
+    resume: bool = field(
+        default=False,
+        metadata=_option(OUTPUT, "continue a study; with more --trials or --seeds, extend it"),
+    )
+    keep_models: bool = field(
+        default=False,
+        metadata=_option(OUTPUT, "export the weights of the best confirmation seed (safetensors)"),
+    )
 
     @property
     def records(self) -> str:
-        """The folder of the records, absolute, because workers run elsewhere; or their URL."""
+        """The records' folder as an absolute path, because workers run elsewhere; or their URL."""
         results = Path(os.path.abspath(self.results))
         beside = results.parent / f"{results.name}.records"
         return make_absolute(beside if self.storage is None else self.storage)
 
     def records_of(self, method: str) -> Storage:
-        """Return where a method's records lie.
+        """Return where a method's records are stored.
 
         Raises:
             UserError: If they cannot be reached.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from common.errors import UserError
-from tuning.options import AUTO, Gpus
+from tuning.option_values import AUTO, Gpus
 
 GPU_SHARES = (1.0, 0.5, 0.25, 0.125)  # those that fill a GPU
 CUDA_CONTEXT_BYTES = 512 * 1024**2  # about what a process holds of a GPU beside torch's own memory

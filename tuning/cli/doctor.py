@@ -8,7 +8,7 @@ import datasets
 from common.arguments import Parser
 from common.errors import UserError, unknown_name_message
 from core.recipe.assignments import pairs
-from tuning.cli.converters import at_least, share
+from tuning.cli.parser import add_options
 from tuning.cluster.connection import find_cluster, join_cluster
 from tuning.doctor import doctor
 from tuning.doctor.findings import Finding, format_report
@@ -25,6 +25,14 @@ examples:
 
 Every study runs the same checks before its first trial.
 """
+OPTIONS = (
+    "dataset", "data_root", "results", "storage", "address", "gpus_per_trial", "cpus_per_trial",
+    "pinned",
+)  # fmt: skip
+HELPS = {
+    "dataset": "check this data set's files and model too",
+    "pinned": "model=M: check this model instead of the data set's",
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,20 +44,9 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
     )
-    add = found.add_argument
-    add("--dataset", metavar="D", help="whose data and model are looked for")
-    add("--data-root", type=Path, default=Path("data"), metavar="DIR", help="data sets (data)")
-    add("--results", type=Path, default=Path("results"), metavar="DIR", help="exports (results)")
-    add("--storage", metavar="DIR|URL", help="records of the study (<results>.records)")
-    add(
-        "--address",
-        metavar="HOST:PORT|local",
-        help="Ray cluster (the one running here, else a local)",
-    )
-    add("--gpus-per-trial", type=share, metavar="F|auto", help="as the study would take")
-    add("--cpus-per-trial", type=at_least(1, True), default=1, metavar="N", help="likewise (1)")
-    add("--set", action="append", default=[], metavar="model=M", help="the model, if another")
+    add_options(found, OPTIONS, HELPS)
     return found
 
 
@@ -59,35 +56,37 @@ def run_doctor(arguments: Sequence[str]) -> int:
     Raises:
         UserError: If the command itself is wrong.
     """
-    args = parser().parse_args(arguments)
-    pinned = pairs(args.set)
+    given = vars(parser().parse_args(arguments))
+    pinned = pairs(given.pop("pinned", ()))
     others = sorted(set(pinned) - {"model"})
     if others:
-        raise UserError(f"--set: received '{others[0]}', expected model: it alone matters here")
-    model = str(pinned["model"]) if "model" in pinned else ""
-    if args.dataset is not None:
-        if args.dataset not in datasets.names():
+        raise UserError(f"--set: received '{others[0]}', expected model, the only key used here")
+    options = Options(**{"methods": (), "dataset": "", **given})
+    model = str(pinned.get("model", ""))
+    if options.dataset:
+        if options.dataset not in datasets.names():
             raise UserError(
-                f"--dataset: {unknown_name_message('data set', args.dataset, datasets.names())}"
+                f"--dataset: {unknown_name_message('data set', options.dataset, datasets.names())}"
             )
-        model = model or datasets.load(args.dataset, str(args.data_root)).training_config.model
-    options = Options((), args.dataset or "", storage=args.storage, results=args.results)
+        benchmark = datasets.load(options.dataset, str(options.data_root))
+        model = model or benchmark.training_config.model
     check_writable("--results", options.results)
     if is_url(options.records):
         check_storage(open_storage(options.records))
     else:
         check_writable("--storage", Path(options.records))
-    with join_cluster(find_cluster(args.address)) as nodes:
+    with join_cluster(find_cluster(options.address)) as nodes:
         found: list[Finding] = []
+        asked = options.gpus_per_trial
         try:
-            resources = choose_resources(nodes, args.cpus_per_trial, args.gpus_per_trial)
+            resources = choose_resources(nodes, options.cpus_per_trial, asked)
         except UserError as error:
             found = [Finding("error", "", str(error))]
-            asked = args.gpus_per_trial
-            resources = Resources(args.cpus_per_trial, asked if isinstance(asked, float) else 0.0)
+            gpus = asked if isinstance(asked, float) else 0.0
+            resources = Resources(options.cpus_per_trial, gpus)
         requirements = Requirements(
             dataset=options.dataset,
-            data_root=str(args.data_root.absolute()),
+            data_root=str(options.data_root.absolute()),
             storages=(options.records,),
             models=(model,) if model else (),
             cpus=resources.cpus,

@@ -16,7 +16,8 @@ from core.recipe.trial_key import TrialKey
 from core.training.profiling import Usage, usage
 from core.training.run import Run
 from tuning.cluster.remote import call_on_workers
-from tuning.options import AUTO, Options
+from tuning.option_values import AUTO
+from tuning.options import Options
 from tuning.records.method_records import GpuProbe, MethodRecords
 from tuning.resources import CUDA_CONTEXT_BYTES, GPU_SHARES, Node, Resources
 from tuning.search.space import Space

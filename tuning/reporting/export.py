@@ -18,7 +18,8 @@ from core.recipe.method import IMPLIED
 from datasets.benchmark import Benchmark
 from datasets.multitask.base import TaskBenchmark
 from tuning import selection
-from tuning.options import AUTO, Options
+from tuning.option_values import AUTO
+from tuning.options import Options
 from tuning.records.json_files import write_json
 from tuning.records.provenance import provenance
 from tuning.records.run_record import RunRecord

@@ -10,7 +10,7 @@ from core.environment import detect
 from core.recipe.method import Method
 from core.recipe.resolved_method import ResolvedMethod, resolve_method
 from datasets.benchmark import Benchmark
-from tuning.options import Options
+from tuning.options import DEFAULT_TRIALS, Options
 from tuning.search.searchers import (
     GridSearcher,
     RandomSearcher,
@@ -19,8 +19,6 @@ from tuning.search.searchers import (
     grid,
     space_size,
 )
-
-DEFAULT_TRIALS = 16
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from core.training.run import Run
 from tuning.cluster import gpu_share
 from tuning.cluster.connection import find_cluster, join_cluster
 from tuning.cluster.nodes import local_node
-from tuning.options import AUTO, Options
+from tuning.option_values import AUTO
+from tuning.options import Options
 from tuning.records.method_records import MethodRecords
 from tuning.records.storage import is_url
 from tuning.reporting.tables import markdown

@@ -12,7 +12,8 @@ from core.recipe import method as methods
 from core.recipe.resolved_method import resolve_method
 from core.training.profiling import Usage
 from tuning.cluster.gpu_share import CROWDED, HEADROOM, decide, largest, measure, share_for
-from tuning.options import Gpus, Options
+from tuning.option_values import Gpus
+from tuning.options import Options
 from tuning.records.method_records import GpuProbe, MethodRecords
 from tuning.resources import CUDA_CONTEXT_BYTES, GPU_SHARES, Node, Resources, torch_memory_fraction
 from tuning.search.space import make_space

@@ -1,0 +1,124 @@
+"""Command-line options made from the table in :mod:`tuning.options`."""
+
+import argparse
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, fields
+from types import MappingProxyType
+
+import datasets
+from common.arguments import Parser
+from core.recipe import method as methods
+from tuning.options import OptionDefinition, Options
+from tuning.selection import RULES
+
+EPILOG = """\
+examples:
+  python tune.py --method erm rwg jtt --dataset colored_digits --trials 16
+  python tune.py --method all --dataset colored_digits --plan
+  python tune.py --method dro --dataset colored_digits --set batch_size=32 --search random
+  python tune.py --method erm rwg jtt --dataset colored_digits --trials 32 --resume
+
+Each method is searched on the training and validation splits. Its winner is trained again on new
+seeds, and only these runs read the test split, once. results/<dataset>/table.md compares the
+methods; results/<dataset>/<method>/best_config.yaml holds the winner and the command that
+reproduces it.
+
+See also:
+  python tune.py doctor --help   check the machines for a study, with a fix for each finding
+  python tune.py export --help   write the tables again; export single-task baselines for delta-m
+"""
+NO_HELP: Mapping[str, str] = MappingProxyType({})
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of a study's command line.
+
+    Options that are not given leave no attribute: :class:`Options` alone holds the defaults.
+    """
+    parser = Parser(
+        prog="python tune.py",
+        description="Search for the hyperparameters that maximise a method's worst-group (or "
+        "worst-task) performance, confirm them on new seeds, and export tables.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for field in fields(Options):
+        title = _definition_of(field).group
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        _add_option(groups[title], field)
+    last = list(groups.values())[-1]
+    last.add_argument(
+        "--plan",
+        action="store_true",
+        help="print the trials, their cost in time and disk space, and exit",
+    )
+    last.add_argument(
+        "--simulate",
+        metavar="DIR|URL",
+        help="compare searches and schedulers on the records of one method of an earlier study, "
+        "<storage>/<dataset>/<method>, without training and in seconds; takes --trials",
+    )
+    return parser
+
+
+def add_options(
+    parser: argparse.ArgumentParser, names: Iterable[str], helps: Mapping[str, str] = NO_HELP
+) -> None:
+    """Add some of a study's options to the parser of another command.
+
+    Args:
+        parser: The parser, whose ``argument_default`` is to be ``SUPPRESS``.
+        names: Fields of :class:`Options`.
+        helps: Other help texts than a study's, by field.
+    """
+    known = {field.name: field for field in fields(Options)}
+    for name in names:
+        _add_option(parser, known[name], helps.get(name))
+
+
+def _definition_of(field: Field[object]) -> OptionDefinition:
+    found = field.metadata["option"]
+    assert isinstance(found, OptionDefinition)
+    return found
+
+
+def _flag_of(field: Field[object]) -> str:
+    return _definition_of(field).flag or f"--{field.name.replace('_', '-')}"
+
+
+def _add_option(
+    parser: argparse._ActionsContainer, field: Field[object], text: str | None = None
+) -> None:
+    defined = _definition_of(field)
+    if isinstance(field.default, bool):
+        text = text or defined.help
+        parser.add_argument(FLAGS[field.name], dest=field.name, action="store_true", help=text)
+        return
+    parser.add_argument(
+        FLAGS[field.name],
+        dest=field.name,
+        action="append" if defined.repeatable else "store",
+        nargs=defined.nargs,
+        metavar=defined.metavar,
+        type=defined.convert or str,
+        choices=defined.choices or None,
+        help=text or _help_text(field),
+    )
+
+
+def _help_text(field: Field[object]) -> str:
+    """Return an option's help with its default; lists of names are filled in."""
+    defined = _definition_of(field)
+    lists = {"methods": methods.names(), "datasets": datasets.names(), "rules": RULES}
+    text = defined.help.format_map({name: ", ".join(names) for name, names in lists.items()})
+    default = defined.default
+    if default is None and field.default is not MISSING and field.default is not None:
+        default = str(field.default)
+    return f"{text} (default: {default})" if default else text
+
+
+FLAGS = {**{field.name: _flag_of(field) for field in fields(Options)}, "plan": "--plan"}
