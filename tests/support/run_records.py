@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import datasets
 from common.hyperparameters import Scalar
 from core.environment import detect
+from core.recipe.component import Component
+from core.recipe.recipe import Recipe
 from core.recipe.trial_key import TrialKey
 from tuning.records.run_data import Confirmation, RunDescription, RunEnd
 from tuning.records.run_record import RunRecord
@@ -11,7 +14,9 @@ from tuning.records.run_record import RunRecord
 
 def describe_run(number: int, phase: str = "search", **hyperparameters: Scalar) -> RunDescription:
     """Return a description with a key that no run trains."""
-    key = TrialKey("d", "1", {}, {}, number, detect(False))
+    recipe = Recipe("uniform", (), Component("ls", {}), ())
+    config = datasets.load("colored_digits").training_config
+    key = TrialKey("d", "1", recipe, config, number, detect(False))
     return RunDescription(phase, number, hyperparameters, hyperparameters, key)
 
 

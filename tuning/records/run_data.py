@@ -34,7 +34,7 @@ class RunDescription:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of ``run.json``."""
-        return {"record_version": RECORD_VERSION, **asdict(self)}
+        return {"record_version": RECORD_VERSION, **asdict(self), "key": self.key.as_dict()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self | None:
@@ -42,7 +42,7 @@ class RunDescription:
         fields = {name: value for name, value in data.items() if name != "record_version"}
         try:
             return cls(**{**fields, "key": TrialKey.from_dict(fields["key"])})
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, ValueError):
             return None
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, cast
+from typing import Any
 
 from common.errors import UserError
 from common.hyperparameters import Hyperparameter, Hyperparameters
