@@ -11,7 +11,7 @@ Multi-Task Learning as a Bargaining Game, ICML 2022, whose starting points these
     bowl_2 = ((x_1 + 7)^2 + (x_2 + 8)^2 / 10) / 10 - 20
     f_i = above valley_i + below bowl_i        L_1 = 0.1 (f_1 + 21)        L_2 = f_2 + 21
 
-The upper half has two steep valleys, one per objective, that trap a plain sum of losses; the lower
+The upper half has two steep valleys, one per objective, that trap the sum of the losses; the lower
 half has the Pareto front, between the minima of two bowls. The 21, which moves no minimum, keeps
 the losses positive: some weightings take their logarithms.
 """

@@ -80,7 +80,7 @@ def search_weights(
         image = to_array(rows @ derivative.to(rows.dtype))
         if not _is_consistent(weights, image, gradients):
             return None
-        factor, residual = _rescale(weights, image + np.dot(model.known, weights), alpha)
+        factor, residual = _minimize_residual(weights, image + np.dot(model.known, weights), alpha)
         if residual <= MAX_RESIDUAL:
             found = torch.from_numpy(weights * factor)
             return SearchResult(found, parameters, gradients, factor, matrix, residual, products)
@@ -88,7 +88,7 @@ def search_weights(
     return None
 
 
-def _rescale(weights: Vector, image: Vector, alpha: float) -> tuple[float, float]:
+def _minimize_residual(weights: Vector, image: Vector, alpha: float) -> tuple[float, float]:
     """Return the factor of the weights that makes the residual least, and that residual."""
     ratios = image * weights ** (1 / alpha)
     if not (np.isfinite(ratios).all() and ratios.max() > 0):

@@ -31,7 +31,7 @@ class TaskGradients:
         self, parameters: Sequence[Tensor], low_rank: Mapping[int, LowRankGradient]
     ) -> None:
         self.parameters = parameters
-        # What to differentiate by: parameters, or edges of layers with a low-rank gradient, which
+        # Targets of differentiation: parameters, or edges of layers with a low-rank gradient, which
         # torch takes in the same list though its types do not say so.
         self.inputs: list[Any] = list(parameters)
         for index, gradient in low_rank.items():

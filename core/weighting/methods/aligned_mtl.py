@@ -20,9 +20,12 @@ class AlignedMTL(GramWeighting):
     all gradients are 0.
 
     Args:
-        scale: What ``sigma`` is of the roots of the eigenvalues: ``min`` (published), ``median``,
-            or ``rmse``, their root mean square.
+        scale: Statistic of the roots of the eigenvalues that ``sigma`` is: ``min`` (published),
+            ``median``, or ``rmse``, their root mean square.
         losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
+
+    Raises:
+        ValueError: If ``scale`` is none of these.
     """
 
     properties = frozenset({"equivariant", "scale_free"})
@@ -36,16 +39,16 @@ class AlignedMTL(GramWeighting):
     def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         values, vectors = torch.linalg.eigh(gram.to(torch.float64))
-        # The inner products' own rounding is a few times that of the eigenvalues, and what is taken
-        # for an eigenvalue sets the step's length.
+        # The inner products' rounding is a few times that of the eigenvalues, and the smallest
+        # eigenvalue sets the step's length.
         noise = values[-1] * 16 * len(gram) * torch.finfo(gram.dtype).eps
         kept = torch.where((values > noise) & (values > 0), values, torch.nan)
         inverse_roots = kept.rsqrt().nan_to_num(0.0)
         balanced: Tensor = vectors @ (inverse_roots * vectors.sum(0))
-        return self._sigma(kept) * balanced
+        return self._compute_scale(kept) * balanced
 
-    def _sigma(self, kept: Tensor) -> Tensor:
-        """Return the common scale, ``()``; NaN where no eigenvalue is left."""
+    def _compute_scale(self, kept: Tensor) -> Tensor:
+        """Return ``sigma``, ``()``; NaN where no eigenvalue is left."""
         if self.scale == "median":
             return kept.nanmedian().sqrt()
         if self.scale == "rmse":

@@ -10,12 +10,12 @@ from core.weighting.base import GramWeighting
 from core.weighting.solvers.active_set import Vector, find_min_norm_weights
 from core.weighting.solvers.gram import gram_to_array, weights_to_tensor
 
-SEARCH = 60  # bound; 3 to 6 steps are usual
-STATIONARY = 1e-6  # length of g_w relative to the shortest gradient's that counts as 0
+MAX_SEARCH_STEPS = 60  # 3 to 6 are usual
+MIN_RELATIVE_LENGTH = 1e-6  # length of g_w, in shortest gradients, below which it counts as 0
 
 
 class CAGrad(GramWeighting):
-    r"""The direction near the mean gradient that serves the worst task best.
+    r"""The direction near the mean gradient that is best for the worst task.
 
     ``max_d min_k g_k d`` over ``|d - g_0| <= c |g_0|``, ``g_0`` the mean gradient: with ``g_w``
     ``= sum_k w_k g_k`` minimising ``g_w g_0 + c |g_0| |g_w|`` on the simplex, it is
@@ -30,13 +30,16 @@ class CAGrad(GramWeighting):
     Properties: unchanged when the matrix is scaled; permutation equivariant where the weights are
     unique, which the direction always is; non-negative unless 0 is in the hull. The direction's
     worst inner product with a gradient is at least that of ``g_0``. Gradients that are 0 count for
-    ``g_0`` only, as no direction serves them.
+    ``g_0`` only, as no direction reduces their losses.
 
     Args:
         c: Radius around the mean gradient relative to its length, at least 0; 0 is the mean, and
             below 1 the average loss still falls.
         rescale: Divisor of ``d``: 0 for none, 1 for ``1 + c^2`` (published), 2 for ``1 + c``.
         losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
+
+    Raises:
+        ValueError: If ``c`` or ``rescale`` is out of its range.
     """
 
     properties = frozenset({"equivariant", "scale_free"})
@@ -54,16 +57,18 @@ class CAGrad(GramWeighting):
         # Sums and quotients of the largest numbers stay finite; a power of 2 rounds nothing.
         matrix = np.ldexp(matrix, -np.frexp(matrix.diagonal().max())[1])
         square = matrix.mean()  # of the mean gradient's length
-        kept = np.flatnonzero(matrix.diagonal() > 0)
+        nonzero = np.flatnonzero(matrix.diagonal() > 0)
         added = np.zeros(len(matrix))
         # A mean that is rounding compared with the gradients leaves no ball to search.
-        if self.c and len(kept) and square > 1e-14 * matrix.diagonal().max():
-            towards = matrix.mean(1)[kept] / square
-            added[kept] = _correction(matrix[np.ix_(kept, kept)] / square, towards, self.c)
+        if self.c and len(nonzero) and square > 1e-14 * matrix.diagonal().max():
+            towards = matrix.mean(1)[nonzero] / square
+            added[nonzero] = _compute_correction(
+                matrix[np.ix_(nonzero, nonzero)] / square, towards, self.c
+            )
         return weights_to_tensor((1 / len(matrix) + added) / self.divisor, gram)
 
 
-def _correction(gram: Vector, towards: Vector, c: float) -> Vector:
+def _compute_correction(gram: Vector, towards: Vector, c: float) -> Vector:
     """Return ``(c / |g_w|) w``, ``(k,)``.
 
     Args:
@@ -72,27 +77,31 @@ def _correction(gram: Vector, towards: Vector, c: float) -> Vector:
         c: The radius.
     """
     squares = gram.diagonal()
-    nothing = STATIONARY * math.sqrt(squares.min()) / c
+    shortest = MIN_RELATIVE_LENGTH * math.sqrt(squares.min()) / c
     low, high = 0.0, math.sqrt(squares.max()) / c
     t = min(1 / c, high)
-    for _ in range(SEARCH):
+    for _ in range(MAX_SEARCH_STEPS):
         moved = gram + t * (towards + towards[:, None]) + t * t
-        at_rest, slope = _line(gram, towards, np.flatnonzero(find_min_norm_weights(moved)))
-        root = _root(gram, at_rest, slope, c)
-        weights = at_rest + t * slope
+        intercept, slope = _solve_on_active_set(
+            gram, towards, np.flatnonzero(find_min_norm_weights(moved))
+        )
+        root = _find_root(gram, intercept, slope, c)
+        weights = intercept + t * slope
         if weights @ gram @ weights > (c * t) ** 2:
             low = t
-        elif t <= nothing:  # g_w is 0, and only its slope still counts
+        elif t <= shortest:  # g_w is 0: its slope alone determines the direction
             return slope
         else:
             high = t
         if abs(root - t) <= 1e-12 * t:
             break
-        t = max(root if low < root < high else (low + high) / 2 if low else high / 1000, nothing)
-    return at_rest / t + slope
+        t = max(root if low < root < high else (low + high) / 2 if low else high / 1000, shortest)
+    return intercept / t + slope
 
 
-def _line(gram: Vector, towards: Vector, active: NDArray[np.intp]) -> tuple[Vector, Vector]:
+def _solve_on_active_set(
+    gram: Vector, towards: Vector, active: NDArray[np.intp]
+) -> tuple[Vector, Vector]:
     """Return ``a`` and ``b``: ``w = a + t b`` is stationary on the active set.
 
     ``G w + t towards`` is constant there, and the weights sum to 1. Solved for unit gradients.
@@ -112,11 +121,11 @@ def _line(gram: Vector, towards: Vector, active: NDArray[np.intp]) -> tuple[Vect
     return lines[0], lines[1]
 
 
-def _root(gram: Vector, at_rest: Vector, slope: Vector, c: float) -> float:
+def _find_root(gram: Vector, intercept: Vector, slope: Vector, c: float) -> float:
     """Return the least positive ``t`` with ``|g_(a + t b)| = c t``, 0 if there is none."""
     square = float(slope @ gram @ slope) - c * c
-    mixed = float(at_rest @ gram @ slope)
-    rest = max(float(at_rest @ gram @ at_rest), 0.0)
+    mixed = float(intercept @ gram @ slope)
+    rest = max(float(intercept @ gram @ intercept), 0.0)
     inside = mixed * mixed - square * rest
     if inside < 0 or square == 0:
         return 0.0

@@ -12,16 +12,19 @@ class GroupDRO(LossWeighting):
     r"""Exponentiated gradient ascent on the weights: the worst losses weigh most.
 
     Sagawa et al., Distributionally Robust Neural Networks, ICLR 2020, algorithm 1:
-    ``q_k <- q_k exp(step_size * L_k)``, normalised to sum 1; the step descends ``sum_k q_k L_k``.
+    ``q_k <- q_k exp(step_size * L_k)``, scaled to sum 1; the step descends ``sum_k q_k L_k``.
     A loss without an example in the batch counts as 0. Kept as logarithms, so that losses of any
     size leave the weights finite.
 
     Properties: positive, sum 1, permutation equivariant; adding a constant to all losses changes
-    nothing. The memory fades slowly: a loss that was bad for long stays heavy for long.
+    nothing. The memory fades slowly: a loss that was large for long keeps a large weight for long.
 
     Args:
         step_size: Step size of the ascent, above 0, in 1 / loss.
         losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
+
+    Raises:
+        ValueError: If ``step_size`` is not above 0.
     """
 
     properties = frozenset({"positive", "simplex", "equivariant"})
@@ -30,7 +33,7 @@ class GroupDRO(LossWeighting):
     def __init__(self, step_size: float = 0.01, losses: float | str = "plain") -> None:
         super().__init__(losses)
         if not step_size > 0:
-            raise ValueError(f"a step size of {step_size}; expected a number above 0")
+            raise ValueError(f"step_size is {step_size}, expected a number above 0")
         self.step_size = step_size
         self.register_buffer("log_q", torch.zeros(0))
 

@@ -19,12 +19,15 @@ class DynamicWeightAverage(LossWeighting):
     divides by K, which the mean instead of the sum amounts to.)
 
     Properties: positive, sum K, permutation equivariant, unchanged when a loss is scaled for good.
-    The ratio of losses that are negative (``losses: log``) has no such meaning.
+    The ratio of negative losses (``losses: log``) has no such meaning.
 
     Args:
         temperature: T, above 0; the larger, the more equal the weights.
         window: Steps in a sliding window; 0 for windows of one epoch each.
         losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
+
+    Raises:
+        ValueError: If ``temperature`` or ``window`` is out of its range.
     """
 
     properties = frozenset({"positive", "equivariant"})
@@ -52,29 +55,29 @@ class DynamicWeightAverage(LossWeighting):
         self.history = torch.ones(2 * max(self.window, 1), len(names))
 
     def compute_weights(self, losses: Tensor) -> Tensor:
-        """Take note of the losses and return the weights, ``(k,)``."""
+        """Record the losses and return the weights, ``(k,)``."""
         self._setup_if_resized(self.total, len(losses))
         if self.window:
             # The published code counts the steps before this one, and needs more than a window.
             ready = self.seen > self.window
-            self._remember(losses)
+            self._append_losses(losses)
         else:
             ready = self.seen >= 2
             self.total = self.total.to(losses) + losses
             self.steps = self.steps + 1
         before, after = self.history.to(losses).chunk(2)
         ratio = torch.where(ready.to(losses.device), after.mean(0) / before.mean(0), 1)
-        # A loss of 0 (no example in a window) says nothing about its speed.
+        # A loss of 0 (no example in a window) has no speed.
         ratio = torch.where(torch.isfinite(ratio), ratio, 1)
         return len(losses) * (ratio / self.temperature).softmax(0)
 
     def on_epoch_end(self) -> None:
         """Close the window of an epoch."""
         if not self.window:
-            self._remember(self.total / self.steps.clamp(min=1))
+            self._append_losses(self.total / self.steps.clamp(min=1))
             self.total = torch.zeros_like(self.total)
             self.steps = torch.zeros_like(self.steps)
 
-    def _remember(self, losses: Tensor) -> None:
+    def _append_losses(self, losses: Tensor) -> None:
         self.history = torch.cat([self.history.to(losses)[1:], losses[None]])
         self.seen = self.seen + 1

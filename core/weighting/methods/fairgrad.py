@@ -20,6 +20,9 @@ class FairGrad(AlphaFairWeighting):
         alpha: The fairness, above 0: 1 is proportional fairness (Nash-MTL), large values approach
             max-min fairness of the decreases. Published runs take 2.
         losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
+
+    Raises:
+        ValueError: If ``alpha`` is not above 0.
     """
 
     def __init__(self, alpha: float = 2.0, losses: float | str = "plain") -> None:

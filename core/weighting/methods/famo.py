@@ -8,12 +8,12 @@ from torch import Tensor
 
 from core.weighting.base import LossWeighting
 
-FLOOR = 1e-8
-MOMENTUM, SQUARES, EPSILON = 0.9, 0.999, 1e-8  # of Adam
+LOSS_OFFSET = 1e-8  # keeps logarithms finite
+ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 0.9, 0.999, 1e-8
 
 
 class FAMO(LossWeighting):
-    r"""Lets all losses fall at the same rate, by looking at them again after the step.
+    r"""Lets all losses fall at the same rate, from the losses before and after the step.
 
     ``w_k = (z_k / L_k) / sum_j (z_j / L_j)`` with ``z = softmax(xi)``. After the step, with
     ``delta_k = log L_k - log L_k'``, Adam (as in the published code) descends ``xi`` along
@@ -22,11 +22,14 @@ class FAMO(LossWeighting):
     NeurIPS 2023.
 
     Properties: positive, sum 1, permutation equivariant; the step's direction is unchanged when a
-    loss is scaled for good. Losses of 0 are taken as absent: weight 0, and they move nothing.
+    loss is scaled for good. Losses of 0 count as absent: weight 0, and they move no logits.
 
     Args:
         gamma: Decay of the logits, at least 0; published values are 0.001 and 0.01.
         step_size: Adam's step size for the logits, above 0.
+
+    Raises:
+        ValueError: If ``gamma`` or ``step_size`` is out of its range.
     """
 
     properties = frozenset({"positive", "simplex", "equivariant"})
@@ -53,26 +56,26 @@ class FAMO(LossWeighting):
             setattr(self, name, torch.zeros(len(names)))
 
     def compute_weights(self, losses: Tensor) -> Tensor:
-        """Return the weights, ``(k,)``, and take note of the losses."""
+        """Return the weights, ``(k,)``, and record the losses."""
         self._setup_if_resized(self.logits, len(losses))
-        self.before = _logarithms(losses)
+        self.before = _take_logarithms(losses)
         raised = self.logits.to(losses).softmax(0).log() - self.before
         return raised.nan_to_num(-torch.inf).softmax(0).nan_to_num(1 / len(losses))
 
     def after_step(self, losses: Tensor) -> None:
         """Move the logits by how much each loss fell in the step."""
-        fall = (self.before.to(losses) - _logarithms(losses)).nan_to_num(0.0)
+        fall = (self.before.to(losses) - _take_logarithms(losses)).nan_to_num(0.0)
         logits = self.logits.to(losses)
         share = logits.softmax(0)
         gradient = share * (fall - share @ fall) + self.gamma * logits
         self.updates = self.updates + 1
-        self.momentum = torch.lerp(gradient, self.momentum.to(losses), MOMENTUM)
-        self.squares = torch.lerp(gradient.square(), self.squares.to(losses), SQUARES)
+        self.momentum = torch.lerp(gradient, self.momentum.to(losses), ADAM_BETA1)
+        self.squares = torch.lerp(gradient.square(), self.squares.to(losses), ADAM_BETA2)
         updates = self.updates.to(losses)
-        mean = self.momentum / (1 - MOMENTUM**updates)
-        spread = (self.squares / (1 - SQUARES**updates)).sqrt() + EPSILON
+        mean = self.momentum / (1 - ADAM_BETA1**updates)
+        spread = (self.squares / (1 - ADAM_BETA2**updates)).sqrt() + ADAM_EPSILON
         self.logits = logits - self.step_size * mean / spread
 
 
-def _logarithms(losses: Tensor) -> Tensor:
-    return torch.where(losses == 0, torch.nan, losses + FLOOR).log()
+def _take_logarithms(losses: Tensor) -> Tensor:
+    return torch.where(losses == 0, torch.nan, losses + LOSS_OFFSET).log()

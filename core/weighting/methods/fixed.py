@@ -1,4 +1,4 @@
-"""Weights that stay as they are."""
+"""Constant weights."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ from core.weighting.base import LossWeighting
 class Fixed(LossWeighting):
     """A weighted sum, ``sum_k w_k L_k``.
 
-    Properties: the weights are the given ones, whatever the losses.
+    Properties: the weights do not depend on the losses.
 
     Args:
         weights: Weight per loss, by name; a loss that is not named weighs 1.
@@ -33,22 +33,22 @@ class Fixed(LossWeighting):
         Raises:
             ValueError: If a weight names no loss.
         """
-        strange = sorted(set(self._given) - set(names))
-        if strange:
-            raise ValueError(f"weights of {strange}, which are no losses; losses: {list(names)}")
+        unknown = sorted(set(self._given) - set(names))
+        if unknown:
+            raise ValueError(f"weights of {unknown}, which are no losses; losses: {list(names)}")
         self._weights = torch.tensor([float(self._given.get(name, 1.0)) for name in names])
 
     def compute_weights(self, losses: Tensor) -> Tensor:
         """Return the given weights, ``(k,)``.
 
         Raises:
-            RuntimeError: If it is not known which loss has which name.
+            ValueError: If the names of the losses are unknown.
         """
         if not self._given:
             return torch.ones_like(losses)
         if len(self._weights) != len(losses):
-            raise RuntimeError(
-                f"fixed is bound to {len(self._weights)} losses and got {len(losses)}: "
-                "call setup with the losses' names"
+            raise ValueError(
+                f"fixed is set up for {len(self._weights)} losses, received {len(losses)}: "
+                "call setup with the names of the losses"
             )
         return self._weights.to(losses)

@@ -19,8 +19,11 @@ class GradDrop(GradientWeighting):
     gradient has there.
 
     Args:
-        leak: Share of every gradient that is never dropped, from 0 to 1 (1: the plain sum).
+        leak: Share of every gradient that is never dropped, from 0 to 1 (1: the sum).
         losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
+
+    Raises:
+        ValueError: If ``leak`` is out of its range.
     """
 
     properties = frozenset({"scale_free"})

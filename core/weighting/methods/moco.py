@@ -15,9 +15,10 @@ class MoCo(GradientWeighting):
     ``y_k <- y_k - beta_t (y_k - g_k)``; ``w <- P(w - gamma_t (Y Y' + rho) w)`` with ``P`` the
     projection onto the simplex; the step is ``sum_k w_k y_k``; ``beta_t = beta t^-decay`` and
     ``gamma_t = gamma t^-decay`` at step ``t``. Fernando et al., Mitigating Gradient Bias in
-    Multi-objective Learning: A Provably Convergent Approach, ICLR 2023. What is tracked is outside
-    the span of one step's gradients, so it needs them all, and K times the parameters of memory.
-    Of a task that a batch has no example of, the tracked gradient stays and takes part.
+    Multi-objective Learning: A Provably Convergent Approach, ICLR 2023. The tracked
+    gradients are outside the span of one step's gradients, so all of these are needed, and memory
+    of K times the parameters. The tracked gradient of a task without an example in the batch stays
+    and takes part.
     (The authors' code also rescales the gradients to the size of the losses and replaces the
     projection by a softmax; here is the paper's algorithm.)
 
@@ -30,6 +31,9 @@ class MoCo(GradientWeighting):
         rho: Pull of the weights towards equality, at least 0.
         decay: Power of the step number by which both fall, at least 0.
         losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
+
+    Raises:
+        ValueError: If a parameter is out of its range.
     """
 
     properties = frozenset({"equivariant"})

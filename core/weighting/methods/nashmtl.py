@@ -14,13 +14,16 @@ class NashMTL(AlphaFairWeighting):
     their solver fails or is missing, it silently keeps that. Here the solution is exact and needs
     no memory. The published ``max_norm`` clips before the backward pass, which does nothing.
 
-    Properties: positive, permutation equivariant; the direction has length ``sqrt(K)`` whatever the
-    gradients', and a positive inner product with every gradient. Flagged steps as in FairGrad.
+    Properties: positive, permutation equivariant; the direction has length ``sqrt(K)`` for any
+    gradients, and a positive inner product with every gradient. Flagged steps as in FairGrad.
 
     Args:
         update_interval: Steps from one solution to the next, at least 1, with the weights cached in
             between: no Gram matrix is needed there. Published runs take 1.
         losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
+
+    Raises:
+        ValueError: If ``update_interval`` is below 1.
     """
 
     previous: Tensor  # (k,)

@@ -7,7 +7,7 @@ from core.weighting.base import LossWeighting
 
 
 class RandomLossWeighting(LossWeighting):
-    """Weights drawn afresh in every step, ``softmax(z)`` with ``z`` standard normal.
+    """Weights drawn anew in every step, ``softmax(z)`` with ``z`` standard normal.
 
     Lin et al., Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task Learning,
     TMLR 2022. Drawn from torch's global generator.

@@ -22,7 +22,7 @@ class SDMGrad(GramWeighting):
     NeurIPS 2023. The published code takes 20 projected steps (size 10, momentum 0.5) from the last
     step's weights, on the matrix divided by the square of the mean gradient length;
     ``iterations: 20`` does that, 0 finds the minimum. The variants with three independent batches
-    and with sampled objectives are the engine's business, not the weighting's.
+    and with sampled objectives change the losses, not the weighting.
 
     Properties: positive, sum 1; unchanged when the matrix is scaled; permutation equivariant where
     the minimum is unique, which the direction always is. ``strength: 0`` is MGDA, large values the
@@ -33,6 +33,9 @@ class SDMGrad(GramWeighting):
         strength: Pull towards the mean gradient (the paper's lambda), at least 0.
         iterations: Steps of the published search; 0 for the minimum itself.
         losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
+
+    Raises:
+        ValueError: If ``strength`` or ``iterations`` is negative.
     """
 
     properties = frozenset({"positive", "simplex", "equivariant", "scale_free"})
@@ -54,16 +57,16 @@ class SDMGrad(GramWeighting):
 
     def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
-        shares = self._search(gram) if self.iterations else self._minimum(gram)
+        shares = self._take_published_steps(gram) if self.iterations else self._find_minimum(gram)
         return (shares + self.strength / len(gram)) / (1 + self.strength)
 
-    def _minimum(self, gram: Tensor) -> Tensor:
+    def _find_minimum(self, gram: Tensor) -> Tensor:
         matrix = gram_to_array(gram)
         pull = self.strength * matrix.mean(1)
         moved = matrix + pull + pull[:, None] + self.strength * pull.mean()
         return weights_to_tensor(find_min_norm_weights(moved), gram)
 
-    def _search(self, gram: Tensor) -> Tensor:
+    def _take_published_steps(self, gram: Tensor) -> Tensor:
         self._setup_if_resized(self.found, len(gram))
         scale = (gram.diagonal().clamp(min=0)).sqrt().mean().square()
         matrix = gram / torch.where(scale > 0, scale, 1)

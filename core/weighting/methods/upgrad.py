@@ -32,17 +32,19 @@ class UPGrad(GramWeighting):
         """Return the weights, ``(k,)``."""
         matrix = gram_to_array(gram)
         lengths = np.sqrt(np.maximum(matrix.diagonal(), 0))
-        lengths = np.where(lengths > 0, lengths, np.inf)  # a zero gradient meets no other
+        lengths = np.where(lengths > 0, lengths, np.inf)  # a zero gradient conflicts with none
         unit = matrix / lengths / lengths[:, None]
         np.fill_diagonal(unit, 1)
         total = np.ones(len(unit)) + sum(
-            lengths[i] * _lift(unit, row) / lengths for i, row in enumerate(unit) if row.min() < 0
+            lengths[i] * _find_lift(unit, row) / lengths
+            for i, row in enumerate(unit)
+            if row.min() < 0
         )
         return weights_to_tensor(total / len(unit), gram)
 
 
-def _lift(unit: Vector, row: Vector) -> Vector:
-    """Return what to add to a unit gradient, in units of the others, so that it meets no conflict.
+def _find_lift(unit: Vector, row: Vector) -> Vector:
+    """Return the weights of unit gradients that, added to one, resolve its conflicts.
 
     The minimum over ``z >= 0`` of the length of ``u_i + sum_j z_j u_j``.
     """

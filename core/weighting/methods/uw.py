@@ -18,7 +18,7 @@ class UncertaintyWeighting(LossWeighting):
 
     Properties: positive, permutation equivariant; with ``s`` at its optimum ``log L`` for every
     loss, the step is unchanged when a loss is scaled. Losses must stay positive (alpha-fair losses
-    up to alpha below 1): a negative one would have ``s`` fall for ever.
+    up to alpha below 1): a negative one would make ``s`` fall without bound.
 
     Args:
         losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
@@ -34,21 +34,29 @@ class UncertaintyWeighting(LossWeighting):
         self.log_variance = nn.Parameter(torch.zeros(0))
 
     def setup(self, names: Sequence[str]) -> None:
-        """Make the parameters that the optimiser learns."""
+        """Create the parameters that the optimiser learns."""
         self.log_variance = nn.Parameter(torch.zeros(len(names)))
 
     def compute_weights(self, losses: Tensor) -> Tensor:
-        """Return ``exp(-s) / 2``, ``(k,)``, without a gradient."""
-        return self._weights(losses).detach()
+        """Return ``exp(-s) / 2``, ``(k,)``, without a gradient.
+
+        Raises:
+            ValueError: If :meth:`setup` was not called for so many losses.
+        """
+        return self._exponentiate(losses).detach()
 
     def compute_objective(self, losses: Tensor) -> Tensor:
-        """Return the sum that model and weights descend together, ``()``."""
-        return (self._weights(losses) * losses).sum() + self.log_variance.sum() / 2
+        """Return the sum that model and weights descend together, ``()``.
 
-    def _weights(self, losses: Tensor) -> Tensor:
+        Raises:
+            ValueError: If :meth:`setup` was not called for so many losses.
+        """
+        return (self._exponentiate(losses) * losses).sum() + self.log_variance.sum() / 2
+
+    def _exponentiate(self, losses: Tensor) -> Tensor:
         if len(self.log_variance) != len(losses):
-            raise RuntimeError(
-                f"uw is bound to {len(self.log_variance)} losses and got {len(losses)}: "
-                "call setup with the losses' names before making the optimiser"
+            raise ValueError(
+                f"uw is set up for {len(self.log_variance)} losses, received {len(losses)}: "
+                "call setup with the names of the losses before making the optimiser"
             )
         return (-self.log_variance).exp().to(losses) / 2

@@ -47,7 +47,7 @@ class AlphaFairSolution(NamedTuple):
         residual: ``max |(gram @ w - b) / b|`` with ``b = w ** (-1 / alpha)``, in float64, of these
             weights; Inf for a matrix that is not finite.
         status: ``solved`` (residual at most 1e-6, as a rule 1e-9), ``no_solution`` (0 is in the
-            hull of the gradients, or so near to it that the matrix's precision cannot tell) or
+            hull of the gradients, or too near for the matrix's precision to decide) or
             ``not_finite`` (the matrix has NaN or Inf).
     """
 

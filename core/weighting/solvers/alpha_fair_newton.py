@@ -122,7 +122,7 @@ def solve_equation(equation: Equation, tolerance: float) -> Vector | None:
     """Return ``v``; None where 0 is in the hull for a matrix that differs by the tolerance.
 
     Such a matrix has ``x >= 0`` with ``C x = 0``, so ``x C' v = 0`` for that matrix and any ``v``,
-    and a component of ``C v`` is at most ``tolerance * sum(v)``. The other way round, a point of
+    and a component of ``C v`` is at most ``tolerance * sum(v)``. Conversely, a point of
     the hull with a square within the tolerance ends the search early.
     """
     now = equation.compute_start()

@@ -96,7 +96,7 @@ def test_uw_learns_with_the_optimiser() -> None:
 def test_uw_must_be_bound_before_its_optimiser_is_made() -> None:
     weighting = load_weighting("uw")
     assert isinstance(weighting, LossWeighting)
-    with pytest.raises(RuntimeError, match="call setup"):
+    with pytest.raises(ValueError, match="call setup"):
         weighting.compute_weights(torch.ones(3))
 
 
@@ -144,7 +144,7 @@ def test_fixed_weights_go_by_name() -> None:
 def test_fixed_weights_need_names() -> None:
     weighting = load_weighting("fixed", weights={"c": 0.5})
     assert isinstance(weighting, LossWeighting)
-    with pytest.raises(RuntimeError, match="call setup"):
+    with pytest.raises(ValueError, match="call setup"):
         weighting.compute_weights(torch.ones(1))
 
 
