@@ -1,7 +1,7 @@
 """Models, by name; each returns predictions and the last hidden representation.
 
 A name is that of a file of this folder, or a pretrained model's: a public name or the absolute
-path of a folder (:mod:`core.models.pretrained`).
+path of a folder (:mod:`core.models.pretrained.loading`).
 """
 
 import inspect
@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 from common.errors import UserError, suggest_name
 from core.models.base import Encoder, Model
-from core.models.pretrained import KINDS, PUBLIC, load
-from core.models.pretrained import plain as pretrained_plain
+from core.models.pretrained.loading import KINDS, PUBLIC, load
+from core.models.pretrained.loading import plain as pretrained_plain
+from core.models.pretrained.weights import absent, folder_rule, is_path, torchvision_absent
 from core.models.transformer import Transformer
-from core.models.weights import absent, folder_rule, is_path, torchvision_absent
 from core.registry import components
 
 

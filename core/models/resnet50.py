@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from core.models.base import ImageSpec
+from core.models.pretrained.weights import torchvision_file
 from core.models.resnet import IMAGENET, ResNet
-from core.models.weights import torchvision_file
 
 
 class ResNet50(ResNet):

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from common.errors import UserError
 from core import models
 from core.models.base import Model
-from core.models.vocabulary import misread
+from core.models.pretrained.tokenizer import misread
 from core.recipe.component import (
     make_augmentation,
     make_objective,

@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 from common.errors import UserError, ValidationErrors, unknown_name_message
 from core import models
-from core.models.vocabulary import misread
+from core.models.pretrained.tokenizer import misread
 from core.recipe import method as methods
 from core.recipe.assignments import read_baseline
 from core.recipe.method import Method

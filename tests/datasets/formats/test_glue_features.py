@@ -14,7 +14,7 @@ import torch
 
 import datasets
 from common.errors import UserError
-from core.models.vocabulary import misread
+from core.models.pretrained.tokenizer import misread
 from datasets.formats.glue_features import read_features
 from datasets.groups.multinli import FEATURES
 from datasets.storage.ragged_arrays import Texts

@@ -13,9 +13,9 @@ from torch import Tensor
 import core.torchvision_compat  # noqa: F401
 from common.errors import UserError
 from core import models
-from core.models import pretrained, weights
 from core.models.base import ImageSpec
 from core.models.bert import Bert
+from core.models.pretrained import loading, weights
 from core.models.resnet import IMAGENET
 from core.models.vit import ViT
 from datasets.storage.ragged_arrays import TextBatch
@@ -137,7 +137,7 @@ def test_a_damaged_file_is_refused(bert_folder: Path) -> None:
 
 
 def test_the_vocabulary_tells_the_special_tokens(bert_folder: Path) -> None:
-    words = [*pretrained.TOKENS[::-1], "word"]
+    words = [*loading.TOKENS[::-1], "word"]
     (bert_folder / "vocab.txt").write_text("\n".join(words))
     model = models.build(str(bert_folder), {"y": 2}, RECONSTRUCTION)
     assert isinstance(model, Bert)

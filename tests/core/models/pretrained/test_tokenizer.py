@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import datasets
-from core.models.vocabulary import misread
+from core.models.pretrained.tokenizer import misread
 from datasets.benchmark import Benchmark
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "quick", "brown", "fox", "elan"]

@@ -4,7 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from common.errors import UserError
-from core.models.weights import config, here
+from core.models.pretrained.weights import config, here
 from datasets.benchmark import Benchmark
 from datasets.groups.table import TextBenchmark
 from datasets.storage import texts

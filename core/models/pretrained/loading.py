@@ -9,9 +9,9 @@ from typing import Any
 from common.errors import UserError
 from core.models.base import ImageSpec, Model
 from core.models.bert import SPECIAL, Bert
+from core.models.pretrained.weights import config, here, locate
 from core.models.resnet import IMAGENET, ResNet
 from core.models.vit import ViT
-from core.models.weights import config, here, locate
 
 PUBLIC = ("google/vit-base-patch16-224-in21k", "bert-base-uncased")
 # Models pretrained at the usual size are trained at this one, as Kulkarni et al. (TMLR 2024) do.

@@ -1,0 +1,1 @@
+"""Pretrained models: finding and downloading weights, loading them, checking tokenizers."""
