@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tuning.reporting.statistics import summarise
+from tuning.reporting.intervals import compute_statistics
 
 
 def study(dataset: str, methods: Sequence[str], trials: int, seeds: int, results: Path) -> None:
@@ -30,7 +30,7 @@ def differences(
     print(f"{dataset}: paired difference to {base} in {column}, {len(values[base])} seeds")
     for name, own in values.items():
         if name != base:
-            found = summarise((own - values[base]).tolist())
+            found = compute_statistics((own - values[base]).tolist())
             print(
                 f"{name:10} {found.mean:+7.2f}  95% interval [{found.low:+.2f}, {found.high:+.2f}]"
             )

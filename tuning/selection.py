@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import UserError, unknown_name_message
+from tuning.records.run_record import RunRecord
 
 Row = Mapping[str, Any]
 
@@ -154,3 +155,21 @@ def select_winner(scores: Iterable[tuple[int, Score | None]]) -> int | None:
     """
     ranked = [(found, -number) for number, found in scores if found is not None]
     return -max(ranked)[1] if ranked else None
+
+
+def read_selection_rows(rule: Rule, run: RunRecord, rows: Sequence[Row]) -> Sequence[Row]:
+    """Return the rows of a run with all metrics that a rule reads.
+
+    Only a rule that reads the test split opens the audited test metrics.
+    """
+    return add_test_metrics(rule, rows, run.read_audit()) if rule.oracle else rows
+
+
+def score_curves(rule: Rule, curves: Sequence[Sequence[Row]]) -> list[Score | None]:
+    """Return the score of each epoch that the rows of all training seeds contain."""
+    return [score_epoch(rule, rows) for rows in zip(*curves, strict=False)]
+
+
+def score_records(rule: Rule, runs: Sequence[RunRecord]) -> list[Score | None]:
+    """Return the score of each epoch that the records of all training seeds contain."""
+    return score_curves(rule, [read_selection_rows(rule, run, run.read_rows()) for run in runs])

@@ -11,8 +11,8 @@ from common.arguments import Parser
 from common.errors import UserError, unknown_name_message
 from common.files import write_text
 from datasets.multitask.base import Baseline, TaskBenchmark
-from tuning.records.json_files import read_json
-from tuning.reporting.tables import locked, write_tables
+from tuning.reporting.summary import read_summary
+from tuning.reporting.tables import lock_results, write_tables
 
 METHOD = "stl"
 
@@ -44,7 +44,7 @@ def export(arguments: Sequence[str]) -> int:
         raise UserError(f"--results: there is no folder '{args.results}'")
     if args.baseline and args.dataset is None:
         raise UserError("--baseline: --dataset says whose")
-    with locked(args.results):
+    with lock_results(args.results):
         write_tables(args.results)
         print(f"tables: {args.results}")
         if args.baseline:
@@ -64,22 +64,22 @@ def write_baseline(results: Path, dataset: str) -> Path:
     if not isinstance(benchmark, TaskBenchmark):
         raise UserError(f"--baseline: data set '{dataset}' has no tasks")
     folder = results / dataset / METHOD
-    summary = read_json(folder / "summary.json")
+    summary = read_summary(folder)
     if summary is None:
         raise UserError(
             f"'{folder}' has no result: run python tune.py --method stl --dataset {dataset} first"
         )
-    if not summary["complete"]:
+    if not summary.complete:
         raise UserError(f"'{folder}': the study is unfinished, go on with it by --resume")
-    means = {name: summary["metrics"][f"test_{name}"]["mean"] for name in benchmark.metric_names}
+    means = {name: summary.metrics[f"test_{name}"].mean for name in benchmark.metric_names}
     found = Baseline(
         name=f"{dataset}-stl",
         dataset=dataset,
-        version=f"{summary['dataset_version']}, {summary['provenance']['commit'] or 'no commit'}",
-        source=f"our method stl: mean test metrics of {summary['seeds']} seeds, {summary['trials']}"
-        f" trials of {summary['epochs_per_trial']} epochs, selected by {summary['rule']}",
+        version=f"{summary.dataset_version}, {summary.provenance.commit or 'no commit'}",
+        source=f"our method stl: mean test metrics of {summary.seeds} seeds, {summary.trials}"
+        f" trials of {summary.epochs_per_trial} epochs, selected by {summary.rule}",
         metrics=means,
-        batch_averaged=summary["rule"].startswith("published_"),
+        batch_averaged=summary.is_published_protocol,
     )
     path = folder / "baseline.json"
     write_text(path, json.dumps(asdict(found), indent=1) + "\n")

@@ -15,8 +15,10 @@ from typing import Any, Self
 
 from common.errors import UserError
 from core.training.profiling import Usage
+from tuning.records.export_context import ExportContext
 from tuning.records.json_files import read_stored_object, write_stored_json
 from tuning.records.open_storage import open_storage
+from tuning.records.run_data import RunDescription
 from tuning.records.run_record import RunRecord
 from tuning.records.storage import Storage, storage_errors
 from tuning.records.version import RECORD_VERSION, check_record_version
@@ -102,6 +104,15 @@ class MethodRecords:
         """Write the GPU probe."""
         write_stored_json(self.storage, "probe.json", probe.as_dict())
 
+    def read_context(self) -> ExportContext | None:
+        """Return what exports need beyond the runs; None where it is missing or damaged."""
+        found = read_stored_object(self.storage, "export.json")
+        return None if found is None else ExportContext.from_dict(found)
+
+    def write_context(self, context: ExportContext) -> None:
+        """Write what exports need beyond the runs."""
+        write_stored_json(self.storage, "export.json", context.as_dict())
+
     def open_run(self, digest: str) -> RunRecord:
         """Return the record of the run with this key, which need not exist yet."""
         return RunRecord(self.storage / "runs" / digest)
@@ -112,10 +123,19 @@ class MethodRecords:
         Raises:
             UserError: If another version of the project wrote one of them.
         """
+        return [run for run, _ in self.read_runs()]
+
+    def read_runs(self) -> list[tuple[RunRecord, RunDescription]]:
+        """Return the records of all runs with a readable description, with the description.
+
+        Raises:
+            UserError: If another version of the project wrote one of them.
+        """
         runs = self.storage / "runs"
         with storage_errors(runs):
             found = [RunRecord(runs / name) for name in runs.list_names()]
-        return [run for run in found if run.read_description() is not None]
+        described = [(run, run.read_description()) for run in found]
+        return [(run, description) for run, description in described if description is not None]
 
 
 def describe_differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:

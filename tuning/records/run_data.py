@@ -9,7 +9,7 @@ from core.recipe.trial_key import TrialKey
 from tuning.records.version import RECORD_VERSION
 
 Row = dict[str, Any]  # an epoch, as rows.json and end.json hold it
-Metrics = Mapping[str, Any]  # of one split, as the benchmark reports them
+Metrics = Mapping[str, float | list[float | None] | None]  # of one split
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,11 @@ class RunRecord:
     def read_rows(self) -> list[Row]:
         """Return the rows of the finished epochs."""
         end = self.read_end()
-        return list(end.rows) if end else read_stored_list(self.storage, "rows.json")
+        return list(end.rows) if end else self.read_unfinished_rows()
+
+    def read_unfinished_rows(self) -> list[Row]:
+        """Return the rows of the finished epochs of a run that has not ended."""
+        return read_stored_list(self.storage, "rows.json")
 
     def read_audit(self) -> list[dict[str, Any]]:
         """Return the test metrics of each epoch; only for rules that are labelled as oracles."""
@@ -144,9 +148,7 @@ class RunRecord:
 
     def _has_more_than(self, epochs: int) -> bool:
         """Return whether the run has ended, or more epochs than these are recorded."""
-        return (
-            self.read_end() is not None or len(read_stored_list(self.storage, "rows.json")) > epochs
-        )
+        return self.read_end() is not None or len(self.read_unfinished_rows()) > epochs
 
     @contextmanager
     def atomic_write(self, name: str) -> Iterator[Path]:

@@ -14,7 +14,7 @@ from core.recipe.trial_key import TrialKey
 from tuning import selection
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
-from tuning.records.provenance import provenance
+from tuning.records.provenance import collect_provenance
 from tuning.records.run_data import RunDescription, RunEnd, describe_whole_gpu_retry
 from tuning.records.storage import StorageError
 from tuning.resources import Resources
@@ -178,7 +178,7 @@ class MethodSearch:
         folders = [self.records.open_run(key.pop("digest")) for key in keys]
         for key, folder in zip(keys, folders, strict=True) if begin else ():
             effective = describe_hyperparameters(self.space, config)
-            commit = provenance()["commit"]
+            commit = collect_provenance().commit
             folder.write_description(
                 RunDescription(phase, number, config, effective, TrialKey.from_dict(key), commit)
             )

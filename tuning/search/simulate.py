@@ -23,8 +23,7 @@ from tuning.records.run_record import RunRecord
 from tuning.records.storage import Storage
 from tuning.search.searchers import RandomSearcher, Searcher, TPESearcher
 from tuning.search.successive_halving import SuccessiveHalving, make_successive_halving
-from tuning.search.trial import score_records
-from tuning.selection import Rule, Score
+from tuning.selection import Rule, Score, score_records
 
 SEARCHES = ("random", "tpe")
 SCHEDULERS = ("none", "asha")

@@ -8,7 +8,7 @@ from common.hyperparameters import Hyperparameters
 from tuning import selection
 from tuning.records.run_record import RunRecord
 from tuning.resources import Resources
-from tuning.selection import Row, Score
+from tuning.selection import Row, Score, score_records
 
 
 @dataclass
@@ -104,17 +104,3 @@ class Trial:
         """Drop what the records of an ended configuration need no more."""
         for folder in self.runs:
             folder.clean_up()
-
-
-def score_records(rule: selection.Rule, folders: list[RunRecord]) -> list[Score | None]:
-    """Return the score of each epoch that all training seeds' records have.
-
-    Only a rule that reads the test split opens the audited test metrics.
-    """
-    curves = []
-    for folder in folders:
-        rows = folder.read_rows()
-        if rule.oracle:
-            rows = selection.add_test_metrics(rule, rows, folder.read_audit())
-        curves.append(rows)
-    return [selection.score_epoch(rule, list(rows)) for rows in zip(*curves, strict=False)]

@@ -21,6 +21,7 @@ from tuning.records.lock import is_empty
 from tuning.records.method_records import MethodRecords, describe_differences
 from tuning.records.open_storage import check_storage, check_writable, open_storage
 from tuning.records.storage import is_url
+from tuning.reporting.summary import read_summaries
 from tuning.search.method_search import SEARCH_SEED
 from tuning.search.space import Space, make_searcher, make_space
 
@@ -167,6 +168,7 @@ def _methods(options: Options, benchmark: Benchmark) -> tuple[list[Method], list
 
 def _check_folders(options: Options) -> None:
     """Refuse folders that cannot be written or that would mix."""
+    read_summaries(options.results)  # refuses those of another version
     if os.path.abspath(options.results) == options.records:
         raise UserError("--storage: records need another folder than --results")
     for method in options.methods:

@@ -21,7 +21,7 @@ from tuning.option_values import AUTO
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
 from tuning.records.storage import is_url
-from tuning.reporting.tables import markdown
+from tuning.reporting.table_files import format_markdown
 from tuning.resources import (
     Node,
     Resources,
@@ -188,7 +188,7 @@ def _print(
     ]
     for line in plan.skipped:
         console.print(line)
-    console.print("\n".join(markdown(rows)))
+    console.print("\n".join(format_markdown(rows)))
     for node in nodes:
         fit = resources.count_trials(node)
         console.print(f"node {node}: {fit} trials at once")

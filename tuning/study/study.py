@@ -26,7 +26,7 @@ from tuning.records.open_storage import open_storage
 from tuning.records.storage import storage_errors
 from tuning.reporting.export import export_method
 from tuning.reporting.live_progress import Progress
-from tuning.reporting.tables import locked, write_tables
+from tuning.reporting.tables import lock_results, write_tables
 from tuning.resources import Node, Resources, choose_resources, count_slots
 from tuning.search.method_search import MethodSearch
 from tuning.search.trial import Trial
@@ -39,6 +39,7 @@ from tuning.study.checks import (
     load_benchmark,
     refuse_existing_study,
 )
+from tuning.study.export_context import make_export_context
 from tuning.study.stopping import INTERRUPTED, StopCondition, make_resume_command
 from tuning.worker.trial_work import RunOptions, RunWork, TrialWork
 
@@ -193,9 +194,10 @@ def make_work(trial: Trial, options: Options, resources: Resources) -> TrialWork
 
 
 def _export(searches: list[MethodSearch], options: Options, resources: Resources) -> None:
-    with storage_errors(open_storage(options.results)), locked(options.results):
+    with storage_errors(open_storage(options.results)), lock_results(options.results):
         for search in searches:
-            export_method(search, options, resources)
+            search.records.write_context(make_export_context(search, options, resources))
+            export_method(search.records, options.results)
         write_tables(options.results)
 
 

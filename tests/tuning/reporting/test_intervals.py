@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from tuning.reporting.statistics import summarise
+from tuning.reporting.intervals import compute_statistics
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=20))
 def test_agrees_with_scipy(values: list[float]) -> None:
-    found = summarise(values)
+    found = compute_statistics(values)
     assert found.n == len(values)
     if max(values) - min(values) < 1e-6:  # scipy warns of lost digits there
         return
@@ -22,16 +22,16 @@ def test_agrees_with_scipy(values: list[float]) -> None:
 
 def test_published_row() -> None:
     # ERM on civilcomments_small, test worst-group accuracy of five seeds: 67.39 +- 2.37 (FACTS 1.1)
-    found = summarise([0.6528, 0.7076, 0.6714, 0.6515, 0.6863])
+    found = compute_statistics([0.6528, 0.7076, 0.6714, 0.6515, 0.6863])
     assert found.std is not None
     assert (round(100 * found.mean, 2), round(100 * found.std, 2)) == (67.39, 2.37)
 
 
 def test_one_seed_has_no_deviation() -> None:
-    found = summarise([0.5])
+    found = compute_statistics([0.5])
     assert (found.mean, found.std, found.low, found.high) == (0.5, None, None, None)
 
 
 def test_no_seed_has_no_summary() -> None:
-    with pytest.raises(ValueError, match="no values"):
-        summarise([])
+    with pytest.raises(ValueError, match="at least one value"):
+        compute_statistics([])

@@ -1,0 +1,161 @@
+"""Exports are made from records alone, also while a study runs."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from common.errors import UserError
+from common.hyperparameters import Hyperparameters
+from core.environment import detect
+from core.training.epoch_row import EpochRow
+from tests.support.run_records import describe_run
+from tuning.records.export_context import CommandOptions, ExportContext
+from tuning.records.method_records import MethodRecords
+from tuning.records.run_data import Confirmation, Row, RunEnd
+from tuning.records.version import RECORD_VERSION
+from tuning.reporting.export import export_method
+from tuning.reporting.recorded_study import read_study
+from tuning.reporting.summary import read_summary, write_summary
+from tuning.reporting.tables import write_tables
+
+METRICS = ("worst_group_accuracy", "average_accuracy")
+CONTEXT = ExportContext(
+    method="erm", dataset="d", dataset_version="1", data_hash="0", baseline=None, as_percent=True,
+    higher_is_better=dict.fromkeys(METRICS, True), reported_metrics=list(METRICS),
+    training_config={"batch_size": 8, "epochs": 9}, needs=[], gradients="exact",
+    epochs_per_trial=2, environment=detect(False), rule="validation_worst_group_accuracy",
+    search="random", scheduler="none", trials=2, search_seeds=1, seeds=2, published=None,
+    keep_models=False, device_share=0.5, whole_gpu_share=1.0,
+    command=CommandOptions("my data", None, False, "auto", None, False, None, 1),
+)  # fmt: skip
+
+
+def rows(*values: float) -> list[Row]:
+    """Rows of two seconds whose worst-group accuracies are given."""
+    return [
+        EpochRow(
+            epoch=i + 1, stage=0, stage_epoch=i, eligible=True, final=i + 1 == len(values),
+            losses={}, lr=0.1, steps=1, seconds=2.0,
+            validation={"worst_group_accuracy": value, "average_accuracy": 0.9},
+        ).as_dict()
+        for i, value in enumerate(values)
+    ]  # fmt: skip
+
+
+def add_run(
+    records: MethodRecords, phase: str, number: int, lr: float, *values: float, ended: bool = True
+) -> None:
+    """Record a run; a seed's test metrics are its best validation value less 0.1."""
+    seed = number if phase == "confirm" else 1000
+    described = describe_run(number, phase, lr=lr)
+    key = replace(described.key, version=str(lr), seed=seed)
+    run = records.open_run(key.digest)
+    used: Hyperparameters = {"lr": lr, "epochs": 2}
+    run.write_description(replace(described, effective=used, key=key))
+    run.write_rows(rows(*values), [])
+    if ended:
+        best = max(values)
+        validation = {"worst_group_accuracy": best, "average_accuracy": 0.9}
+        test = {"worst_group_accuracy": best - 0.1, "average_accuracy": 0.8}
+        result = Confirmation(values.index(best) + 1, best, validation, test)
+        confirmation = result if phase == "confirm" else None
+        run.write_end(RunEnd("completed", "", rows(*values), confirmation=confirmation))
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> MethodRecords:
+    """A study of two trials, of which the second wins, and two seeds, and others' seeds."""
+    found = MethodRecords(tmp_path / "records" / "d" / "erm")
+    found.write_context(CONTEXT)
+    add_run(found, "search", 0, 0.1, 0.5, 0.4)
+    add_run(found, "search", 1, 0.2, 0.3, 0.6)
+    add_run(found, "confirm", 0, 0.2, 0.5, 0.7)
+    add_run(found, "confirm", 1, 0.2, 0.9, 0.8)
+    add_run(found, "confirm", 2, 0.2, 0.1, 0.1)  # of an earlier command with more seeds
+    add_run(found, "confirm", 0, 0.1, 0.2, 0.2)  # of an earlier winner
+    return found
+
+
+def test_exports_of_a_complete_study(records: MethodRecords, tmp_path: Path) -> None:
+    export_method(records, tmp_path)
+    folder = tmp_path / "d" / "erm"
+    trials, seeds = (pd.read_csv(folder / f"{name}.csv") for name in ("trials", "seeds"))
+    assert trials[["trial", "lr", "epochs", "epochs_done", "best_epoch"]].to_numpy().tolist() == [
+        [0, 0.1, 2, 2, 1], [1, 0.2, 2, 2, 2],
+    ]  # fmt: skip
+    assert trials.device_hours.tolist() == [2 * 2.0 * 0.5 / 3600] * 2
+    assert seeds.test_worst_group_accuracy.tolist() == pytest.approx([0.6, 0.8])
+    summary = read_summary(folder)
+    assert summary is not None
+    assert summary.complete
+    assert (summary.trials, summary.seeds, summary.epochs) == (2, 2, 8)
+    assert summary.metrics["test_worst_group_accuracy"].mean == pytest.approx(0.7)
+    best = yaml.safe_load((folder / "best_config.yaml").read_text())
+    assert best["selection"]["trial"] == 1
+    assert best["training_config"] == {"batch_size": 8, "epochs": 2}
+    assert "--data-root 'my data'" in best["command"]
+    write_tables(tmp_path)
+    table = (tmp_path / "d" / "table.md").read_text()
+    assert "| erm    | validation worst group accuracy | 80.0 ± 14.1 " in table
+    assert "95% confidence interval (Student's t, n - 1 degrees of freedom" in table
+
+
+def test_exports_while_the_study_runs(records: MethodRecords, tmp_path: Path) -> None:
+    records.write_context(replace(CONTEXT, trials=4))
+    add_run(records, "search", 2, 0.3, 0.9, ended=False)  # better, but it may not win yet
+    export_method(records, tmp_path)
+    trials = pd.read_csv(tmp_path / "d" / "erm" / "trials.csv")
+    assert trials.status.tolist() == ["completed", "completed", "unfinished"]
+    summary = read_summary(tmp_path / "d" / "erm")
+    assert summary is not None
+    assert not summary.complete
+    assert summary.statuses == {"completed": 2, "unfinished": 1}
+    assert summary.hyperparameters == {"lr": 0.2, "epochs": 2}
+    assert summary.seeds == 2  # of the winner so far, from an earlier session
+
+
+def test_a_search_without_a_finished_trial_has_trials_only(tmp_path: Path) -> None:
+    records = MethodRecords(tmp_path / "records")
+    assert read_study(records) is None
+    export_method(records, tmp_path / "results")
+    records.write_context(CONTEXT)
+    add_run(records, "search", 0, 0.1, 0.5, ended=False)
+    export_method(records, tmp_path / "results")
+    assert [path.name for path in (tmp_path / "results" / "d" / "erm").iterdir()] == ["trials.csv"]
+
+
+def test_a_published_configuration_has_no_trials(tmp_path: Path) -> None:
+    records = MethodRecords(tmp_path / "records")
+    published: Hyperparameters = {"lr": 0.2}
+    records.write_context(replace(CONTEXT, search="published", trials=0, published=published))
+    for seed in range(2):
+        add_run(records, "confirm", seed, 0.2, 0.5, 0.7)
+    export_method(records, tmp_path)
+    summary = read_summary(tmp_path / "d" / "erm")
+    assert summary is not None
+    assert summary.complete
+    assert summary.trials == 0
+    best = yaml.safe_load((tmp_path / "d" / "erm" / "best_config.yaml").read_text())
+    assert best["hyperparameters"] == {"lr": 0.2, "epochs": 2}
+    assert best["selection"]["trial"] is None
+
+
+def test_contexts_and_summaries_survive_json(records: MethodRecords, tmp_path: Path) -> None:
+    assert ExportContext.from_dict(json.loads(json.dumps(CONTEXT.as_dict()))) == CONTEXT
+    export_method(records, tmp_path)
+    summary = read_summary(tmp_path / "d" / "erm")
+    assert summary is not None
+    write_summary(tmp_path / "copy", summary)
+    assert read_summary(tmp_path / "copy") == summary
+
+
+def test_summaries_of_another_version_are_refused(records: MethodRecords, tmp_path: Path) -> None:
+    export_method(records, tmp_path)
+    path = tmp_path / "d" / "erm" / "summary.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "record_version": 1}))
+    with pytest.raises(UserError, match=rf"summary\.json.*version 1, expected {RECORD_VERSION}"):
+        write_tables(tmp_path)

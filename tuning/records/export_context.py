@@ -1,0 +1,127 @@
+"""What exports need beyond the runs of a study: the content of ``export.json``."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+from common.hyperparameters import Hyperparameters
+from core.environment import Environment
+
+
+@dataclass(frozen=True)
+class BaselineSource:
+    """The single-task models that delta-m compares with.
+
+    Args:
+        name: Name of the baseline.
+        version: Its version.
+        source: Where its metrics come from.
+        batch_averaged: Whether its metrics are means over batches, as in published code.
+    """
+
+    name: str
+    version: str
+    source: str
+    batch_averaged: bool
+
+
+@dataclass(frozen=True)
+class CommandOptions:
+    """Options of the study that the commands to repeat it contain.
+
+    Args:
+        data_root: Folder of the data sets.
+        baseline: Baseline file of delta-m; None for the data set's own.
+        deterministic: Whether CUDA computes the same bits for the same key.
+        precision: Number format, as asked.
+        select: Selection rule, as asked; None for the data set's.
+        audit_test: Whether test metrics of every epoch are recorded.
+        gpus_per_trial: Share or number of GPUs of a trial, as asked.
+        cpus_per_trial: CPUs of a trial.
+    """
+
+    data_root: str
+    baseline: str | None
+    deterministic: bool
+    precision: str
+    select: str | None
+    audit_test: bool
+    gpus_per_trial: float | Literal["auto"] | None
+    cpus_per_trial: int
+
+
+@dataclass(frozen=True)
+class ExportContext:
+    """What exports need beyond the runs of a study.
+
+    Args:
+        method: The method.
+        dataset: The data set.
+        dataset_version: Its version.
+        data_hash: Hash of its files.
+        baseline: The baseline of delta-m; None for data sets without one.
+        as_percent: Whether tables show its metrics in percent.
+        higher_is_better: The direction of each metric.
+        reported_metrics: The metrics of printed tables.
+        training_config: The training config of the data set.
+        needs: What the method needs of a data set beyond the usual, such as group labels.
+        gradients: How per-task gradients are computed.
+        epochs_per_trial: Epochs of a trial that selection may choose from.
+        environment: Where trials compute.
+        rule: Name of the selection rule.
+        search: Name of the search.
+        scheduler: Name of the scheduler.
+        trials: Configurations that the search tries.
+        search_seeds: Training seeds of a configuration.
+        seeds: Confirmation seeds.
+        published: The published hyperparameters, of a study without a search.
+        keep_models: Whether the weights of the best seed are exported.
+        device_share: Devices by which the hours of a trial count.
+        whole_gpu_share: The same for a trial that takes a whole GPU in place of a share.
+        command: Options for the commands that repeat a run.
+    """
+
+    method: str
+    dataset: str
+    dataset_version: str
+    data_hash: str
+    baseline: BaselineSource | None
+    as_percent: bool
+    higher_is_better: Mapping[str, bool]
+    reported_metrics: list[str]
+    training_config: Hyperparameters
+    needs: list[str]
+    gradients: str
+    epochs_per_trial: int
+    environment: Environment
+    rule: str
+    search: str
+    scheduler: str
+    trials: int
+    search_seeds: int
+    seeds: int
+    published: Hyperparameters | None
+    keep_models: bool
+    device_share: float
+    whole_gpu_share: float
+    command: CommandOptions
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the content of ``export.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self | None:
+        """Return the context that :meth:`as_dict` encoded; None for anything else."""
+        try:
+            baseline = data["baseline"]
+            return cls(
+                **{
+                    **data,
+                    "baseline": None if baseline is None else BaselineSource(**baseline),
+                    "environment": Environment(**data["environment"]),
+                    "command": CommandOptions(**data["command"]),
+                }
+            )
+        except (KeyError, TypeError):
+            return None

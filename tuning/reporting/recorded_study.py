@@ -1,0 +1,210 @@
+"""A method's study as its records show it, also while it runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from common.hyperparameters import Hyperparameters
+from core.training.epoch_row import EpochRow
+from tuning import selection
+from tuning.records.export_context import ExportContext
+from tuning.records.method_records import MethodRecords
+from tuning.records.run_data import Confirmation, RunDescription
+from tuning.records.run_record import RunRecord
+from tuning.selection import Score, read_selection_rows, score_curves
+
+UNFINISHED = "unfinished"
+
+
+@dataclass(frozen=True)
+class RecordedTrial:
+    """A configuration of the search, or a confirmation seed.
+
+    Args:
+        number: Number of the trial, or the seed.
+        proposed: Hyperparameters that the searcher proposed.
+        hyperparameters: All active hyperparameters, and the settings that the command fixes.
+        keys: Digests of its runs, one per training seed.
+        status: How it ended, or :data:`UNFINISHED`.
+        reason: Why it failed, or why it took a whole GPU.
+        took_whole_gpu: Whether it took a whole GPU after a share was too small.
+        curves: The epochs of each run.
+        scores: The score of each epoch that all runs have.
+        confirmation: The result of a confirmation seed.
+    """
+
+    number: int
+    proposed: Hyperparameters
+    hyperparameters: Hyperparameters
+    keys: tuple[str, ...]
+    status: str
+    reason: str
+    took_whole_gpu: bool
+    curves: tuple[tuple[EpochRow, ...], ...]
+    scores: tuple[Score | None, ...]
+    confirmation: Confirmation | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all its runs have ended."""
+        return self.status != UNFINISHED
+
+    @property
+    def best(self) -> Score | None:
+        """The score of the best epoch so far."""
+        return max((score for score in self.scores if score is not None), default=None)
+
+    @property
+    def epochs(self) -> int:
+        """Finished epochs, over all training seeds."""
+        return sum(len(curve) for curve in self.curves)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of these epochs."""
+        return sum(float(row.seconds) for curve in self.curves for row in curve)
+
+
+@dataclass(frozen=True)
+class RecordedStudy:
+    """A method's study as its records show it.
+
+    Args:
+        context: What exports need beyond the runs.
+        trials: The trials of the search, by number.
+        recorded_seeds: All recorded confirmation seeds, of earlier winners too, by number.
+    """
+
+    context: ExportContext
+    trials: tuple[RecordedTrial, ...]
+    recorded_seeds: tuple[RecordedTrial, ...]
+
+    @cached_property
+    def rule(self) -> selection.Rule:
+        """The selection rule."""
+        return selection.get_rule(self.context.rule)
+
+    @cached_property
+    def winner(self) -> RecordedTrial | None:
+        """The best finished trial; None for a study without a search."""
+        candidates = [t for t in self.trials if t.is_finished and t.status != "failed"]
+        number = selection.select_winner((trial.number, trial.best) for trial in candidates)
+        return next((trial for trial in self.trials if trial.number == number), None)
+
+    @property
+    def winning_hyperparameters(self) -> Hyperparameters | None:
+        """The proposed hyperparameters that the seeds confirm; None before there are any."""
+        if self.context.search == "published":
+            return self.context.published
+        return None if self.winner is None else self.winner.proposed
+
+    @property
+    def effective_hyperparameters(self) -> Hyperparameters:
+        """All active hyperparameters of the winner; empty before there is one."""
+        holders = (*self.seeds, *self.trials)
+        winning = self.winning_hyperparameters
+        found = (trial.hyperparameters for trial in holders if trial.proposed == winning)
+        return next(found, {})
+
+    @property
+    def is_search_finished(self) -> bool:
+        """Whether all trials of the search have finished."""
+        started = len(self.trials) >= self.context.trials
+        return started and all(trial.is_finished for trial in self.trials)
+
+    @cached_property
+    def seeds(self) -> tuple[RecordedTrial, ...]:
+        """The winner's seeds; before the search has finished, only those that have ended."""
+        winning = self.winning_hyperparameters
+        return tuple(
+            seed
+            for seed in self.recorded_seeds
+            if seed.number < self.context.seeds
+            and seed.proposed == winning
+            and (seed.is_finished or self.is_search_finished)
+        )
+
+    @property
+    def confirmed_seeds(self) -> tuple[RecordedTrial, ...]:
+        """The winner's seeds that have a result."""
+        return tuple(seed for seed in self.seeds if seed.confirmation is not None)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the search has finished and every confirmation seed has a result."""
+        return self.is_search_finished and len(self.confirmed_seeds) == self.context.seeds
+
+    def count_device_hours(self, trial: RecordedTrial) -> float:
+        """Return the device-hours of a trial or seed."""
+        return self._count_device_seconds(trial) / 3600
+
+    def sum_device_hours(self) -> float:
+        """Return the device-hours of search and confirmation."""
+        return sum(self._count_device_seconds(t) for t in (*self.trials, *self.seeds)) / 3600
+
+    def _count_device_seconds(self, trial: RecordedTrial) -> float:
+        context = self.context
+        share = context.whole_gpu_share if trial.took_whole_gpu else context.device_share
+        return trial.seconds * share
+
+
+def read_study(records: MethodRecords) -> RecordedStudy | None:
+    """Return the study in a method's records; None where there is none to export.
+
+    Raises:
+        StorageError: If the records cannot be read.
+        UserError: If another version of the project wrote them.
+    """
+    context = records.read_context()
+    if context is None:
+        return None
+    rule = selection.get_rule(context.rule)
+    searched: dict[int, list[tuple[RunRecord, RunDescription]]] = {}
+    confirmed: list[tuple[RunRecord, RunDescription]] = []
+    for run, description in records.read_runs():
+        if description.phase == "search":
+            searched.setdefault(description.number, []).append((run, description))
+        else:
+            confirmed.append((run, description))
+    trials = [_read_trial(rule, runs) for _, runs in sorted(searched.items())]
+    seeds = [_read_trial(rule, [run]) for run in sorted(confirmed, key=lambda run: run[1].number)]
+    return RecordedStudy(context, tuple(trials), tuple(seeds))
+
+
+def _read_trial(
+    rule: selection.Rule, runs: Sequence[tuple[RunRecord, RunDescription]]
+) -> RecordedTrial:
+    """Return a trial from the records of its runs."""
+    ordered = sorted(runs, key=lambda run: run[1].key.seed)
+    first = ordered[0][1]
+    records = [record for record, _ in ordered]
+    recorded_ends = [record.read_end() for record in records]
+    curves = [
+        record.read_unfinished_rows() if end is None else end.rows
+        for record, end in zip(records, recorded_ends, strict=True)
+    ]
+    seen = [
+        read_selection_rows(rule, record, rows)
+        for record, rows in zip(records, curves, strict=True)
+    ]
+    ends = [end for end in recorded_ends if end is not None]
+    if len(ends) == len(records):
+        statuses = [end.status for end in ends]
+        status = "failed" if "failed" in statuses else statuses[0]
+        reason = next((end.reason for end in ends if end.reason), "")
+        took_whole_gpu = any(end.retried_whole_gpu for end in ends)
+    else:
+        status, reason = UNFINISHED, ""
+        took_whole_gpu = any(record.oom_reason for record in records)
+    return RecordedTrial(
+        number=first.number,
+        proposed=first.hyperparameters,
+        hyperparameters=first.effective,
+        keys=tuple(record.name for record in records),
+        status=status,
+        reason=reason,
+        took_whole_gpu=took_whole_gpu,
+        curves=tuple(tuple(EpochRow.from_dict(row) for row in rows) for rows in curves),
+        scores=tuple(score_curves(rule, seen)),
+        confirmation=ends[0].confirmation if ends else None,
+    )

@@ -1,0 +1,189 @@
+"""The summary of a method's study: the content of ``summary.json``, from which tables are made."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from common.hyperparameters import Hyperparameters
+from tuning.records.export_context import BaselineSource
+from tuning.records.json_files import read_json, write_json
+from tuning.records.provenance import Provenance, collect_provenance
+from tuning.records.run_data import Metrics
+from tuning.records.version import RECORD_VERSION, check_record_version
+from tuning.reporting.intervals import SeedStatistics, compute_statistics
+from tuning.reporting.recorded_study import RecordedStudy
+
+FILE_NAME = "summary.json"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The summary of a method's study.
+
+    Args:
+        method: The method.
+        dataset: The data set.
+        dataset_version: Its version.
+        baseline: The baseline of delta-m; None for data sets without one.
+        as_percent: Whether tables show metrics in percent.
+        higher_is_better: The direction of each metric.
+        gradients: How per-task gradients are computed.
+        rule: Name of the selection rule.
+        oracle: Whether the rule reads the test split.
+        search: Name of the search.
+        scheduler: Name of the scheduler.
+        search_seeds: Training seeds of a configuration.
+        needs: What the method needs of a data set beyond the usual.
+        reported_metrics: The metrics of printed tables.
+        complete: Whether every confirmation seed of the finished search has a result.
+        trials: Trials so far.
+        statuses: Number of trials with each status.
+        epochs_per_trial: Epochs of a trial that selection may choose from.
+        seeds: Confirmation seeds with a result.
+        epochs: Epochs of search and confirmation.
+        device: Name of the GPU, or ``cpu``.
+        device_hours: Device-hours of search and confirmation.
+        hyperparameters: The winning hyperparameters.
+        metrics: Statistics over the seeds of ``validation_<metric>`` and ``test_<metric>``.
+        provenance: The code, packages and machine of the export.
+    """
+
+    method: str
+    dataset: str
+    dataset_version: str
+    baseline: BaselineSource | None
+    as_percent: bool
+    higher_is_better: Mapping[str, bool]
+    gradients: str
+    rule: str
+    oracle: bool
+    search: str
+    scheduler: str
+    search_seeds: int
+    needs: list[str]
+    reported_metrics: list[str]
+    complete: bool
+    trials: int
+    statuses: Mapping[str, int]
+    epochs_per_trial: int
+    seeds: int
+    epochs: int
+    device: str
+    device_hours: float
+    hyperparameters: Hyperparameters
+    metrics: Mapping[str, SeedStatistics]
+    provenance: Provenance
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the content of ``summary.json``."""
+        return {"record_version": RECORD_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self | None:
+        """Return the summary that :meth:`as_dict` encoded; None for anything else."""
+        fields = {name: value for name, value in data.items() if name != "record_version"}
+        try:
+            source = fields["baseline"]
+            metrics = fields["metrics"].items()
+            fields |= {
+                "baseline": None if source is None else BaselineSource(**source),
+                "metrics": {name: SeedStatistics(**figure) for name, figure in metrics},
+                "provenance": Provenance(**fields["provenance"]),
+            }
+            return cls(**fields)
+        except (KeyError, TypeError, AttributeError):
+            return None
+
+    @property
+    def is_published_protocol(self) -> bool:
+        """Whether the rule averages the last epochs, as published code does."""
+        return self.rule.startswith("published_")
+
+
+def flatten_metrics(prefix: str, metrics: Metrics) -> dict[str, float | None]:
+    """Return metrics as columns: ``<prefix>_<metric>``, lists as ``<prefix>_<metric>_<index>``."""
+    columns: dict[str, float | None] = {}
+    for name, value in metrics.items():
+        if isinstance(value, list):
+            columns |= {f"{prefix}_{name}_{i}": item for i, item in enumerate(value)}
+        else:
+            columns[f"{prefix}_{name}"] = value
+    return columns
+
+
+def make_summary(study: RecordedStudy) -> Summary:
+    """Return the summary of a study."""
+    context = study.context
+    confirmed = study.confirmed_seeds
+    statuses = [trial.status for trial in study.trials]
+    return Summary(
+        method=context.method,
+        dataset=context.dataset,
+        dataset_version=context.dataset_version,
+        baseline=context.baseline,
+        as_percent=context.as_percent,
+        higher_is_better=context.higher_is_better,
+        gradients=context.gradients,
+        rule=context.rule,
+        oracle=study.rule.oracle,
+        search=context.search,
+        scheduler=context.scheduler,
+        search_seeds=context.search_seeds,
+        needs=context.needs,
+        reported_metrics=context.reported_metrics,
+        complete=study.is_complete,
+        trials=len(study.trials),
+        statuses={status: statuses.count(status) for status in dict.fromkeys(statuses)},
+        epochs_per_trial=context.epochs_per_trial,
+        seeds=len(confirmed),
+        epochs=sum(trial.epochs for trial in (*study.trials, *study.seeds)),
+        device=context.environment.device_class,
+        device_hours=study.sum_device_hours(),
+        hyperparameters=study.effective_hyperparameters,
+        metrics=_summarise_metrics(study),
+        provenance=collect_provenance(),
+    )
+
+
+def _summarise_metrics(study: RecordedStudy) -> dict[str, SeedStatistics]:
+    """Return statistics of each metric over the seeds in which it is defined."""
+    results = [seed.confirmation for seed in study.confirmed_seeds if seed.confirmation]
+    columns = [
+        flatten_metrics("validation", result.validation) | flatten_metrics("test", result.test)
+        for result in results
+    ]
+    metrics = {}
+    for name in columns[0] if columns else ():
+        values = [float(value) for row in columns if (value := row[name]) is not None]
+        if values:
+            metrics[name] = compute_statistics(values)
+    return metrics
+
+
+def write_summary(folder: Path, summary: Summary) -> None:
+    """Write ``summary.json``."""
+    write_json(folder / FILE_NAME, summary.as_dict())
+
+
+def read_summary(folder: Path) -> Summary | None:
+    """Return the content of ``summary.json``; None where it is missing or damaged.
+
+    Raises:
+        UserError: If another version of the project wrote it.
+    """
+    found = read_json(folder / FILE_NAME)
+    if not isinstance(found, dict) or "metrics" not in found:
+        return None
+    check_record_version(found, str(folder / FILE_NAME))
+    return Summary.from_dict(found)
+
+
+def read_summaries(results: Path) -> list[Summary]:
+    """Return the summaries of all methods and data sets in a results folder.
+
+    Raises:
+        UserError: If another version of the project wrote one of them.
+    """
+    folders = sorted(path.parent for path in results.glob(f"*/*/{FILE_NAME}"))
+    return [summary for folder in folders if (summary := read_summary(folder)) is not None]

@@ -1,0 +1,71 @@
+"""The notes below a table: how to read its numbers, and what not to compare."""
+
+from collections.abc import Sequence
+
+from tuning.records.export_context import BaselineSource
+from tuning.reporting.summary import Summary
+
+READING = (
+    "Mean ± standard deviation over the confirmation seeds{unit}. The interval is the 95% "
+    "confidence interval (Student's t, n - 1 degrees of freedom, n confirmation seeds) of the mean "
+    "of the metric to its left; it is not clipped to the metric's range. Epochs and device-hours "
+    "include search and confirmation."
+)
+
+
+def write_notes(summaries: Sequence[Summary]) -> list[str]:
+    """Return the notes of a data set's table.
+
+    Args:
+        summaries: The summaries of its methods; at least one.
+    """
+    notes = [READING.format(unit=", in percent" if summaries[0].as_percent else "")]
+    notes += _describe_baselines(list({s.baseline: None for s in summaries if s.baseline}))
+    published = [s.method for s in summaries if s.is_published_protocol]
+    if published:
+        notes.append(
+            "Mean of the last ten epochs' TEST metrics, averaged over batches as in the published "
+            f"code, without model selection: {', '.join(published)}."
+        )
+    approximate = [s.method for s in summaries if s.gradients == "representation"]
+    if approximate:
+        notes.append(f"Approximate gradients (representation): {', '.join(approximate)}.")
+    budgets = {s.method: _describe_budget(s) for s in summaries}
+    if len(set(budgets.values())) > 1:
+        listed = "; ".join(f"{method}: {budget}" for method, budget in budgets.items())
+        notes.append(f"Budgets differ: {listed}.")
+    oracles = [s.method for s in summaries if s.oracle and not s.is_published_protocol]
+    if oracles:
+        notes.append(
+            "Selected on the TEST split, so the results are no unbiased estimate for new data: "
+            f"{', '.join(oracles)}."
+        )
+    incomplete = [s.method for s in summaries if not s.complete]
+    if incomplete:
+        notes.append(f"Unfinished, or with failed seeds: {', '.join(incomplete)}.")
+    return notes
+
+
+def _describe_baselines(baselines: Sequence[BaselineSource]) -> list[str]:
+    notes = [
+        f"Delta m: mean change in percent relative to the single-task baseline '{found.name}', "
+        f"version {found.version} ({found.source}); negative is better. The mean rank is among the "
+        "methods of this table, over all test metrics."
+        for found in baselines
+    ]
+    if any(found.batch_averaged for found in baselines):
+        notes.append(
+            "Depth and normal errors of that baseline are means over batches, as published; those "
+            "of the rows are means over the whole split, except for rows of published_last10."
+        )
+    if len(baselines) > 1:
+        notes.append("Rows with different baselines are not comparable.")
+    return notes
+
+
+def _describe_budget(summary: Summary) -> str:
+    return (
+        f"{summary.search} and {summary.scheduler}, {summary.trials} trials of "
+        f"{summary.epochs_per_trial} epochs on {summary.search_seeds} training seeds, "
+        f"{summary.seeds} confirmation seeds"
+    )

@@ -1,0 +1,58 @@
+"""Describe a study for its exports, which read nothing but records."""
+
+from core.recipe.method import IMPLIED
+from datasets.benchmark import Benchmark
+from datasets.multitask.base import TaskBenchmark
+from tuning.options import Options
+from tuning.records.export_context import BaselineSource, CommandOptions, ExportContext
+from tuning.resources import Resources
+from tuning.search.method_search import MethodSearch
+
+
+def make_export_context(
+    search: MethodSearch, options: Options, resources: Resources
+) -> ExportContext:
+    """Return what exports need beyond the runs of a method's study."""
+    benchmark = search.space.benchmark
+    return ExportContext(
+        method=search.name,
+        dataset=benchmark.name,
+        dataset_version=benchmark.version,
+        data_hash=benchmark.data_hash,
+        baseline=_describe_baseline(benchmark),
+        as_percent=benchmark.as_percent,
+        higher_is_better=dict(benchmark.higher_is_better),
+        reported_metrics=list(benchmark.reported_metrics),
+        training_config=benchmark.training_config.as_dict(),
+        needs=sorted(search.space.method.needs - IMPLIED),
+        gradients=str(search.key_settings()["gradients"]),
+        epochs_per_trial=search.count_epochs()[0],
+        environment=search.environment,
+        rule=search.rule.name,
+        search=options.search,
+        scheduler=options.scheduler,
+        trials=len(search.trials) if search.exhausted else search.trial_budget,
+        search_seeds=options.search_seeds,
+        seeds=options.seeds,
+        published=None if search.searcher is not None else search.select_hyperparameters(),
+        keep_models=options.keep_models,
+        device_share=resources.device_share,
+        whole_gpu_share=resources.whole_gpu.device_share,
+        command=CommandOptions(
+            data_root=str(options.data_root),
+            baseline=None if options.baseline is None else str(options.baseline),
+            deterministic=options.deterministic,
+            precision=options.precision,
+            select=options.select,
+            audit_test=options.audit_test,
+            gpus_per_trial=options.gpus_per_trial,
+            cpus_per_trial=options.cpus_per_trial,
+        ),
+    )
+
+
+def _describe_baseline(benchmark: Benchmark) -> BaselineSource | None:
+    if not isinstance(benchmark, TaskBenchmark):
+        return None
+    found = benchmark.baseline
+    return BaselineSource(found.name, found.version, found.source, found.batch_averaged)
