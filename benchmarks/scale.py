@@ -33,7 +33,7 @@ import numpy as np
 
 from tuning.cluster import ray_environment
 
-ray_environment.prepare()
+ray_environment.configure_ray()
 
 # isort: split
 import ray  # noqa: E402

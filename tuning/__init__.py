@@ -1,5 +1,5 @@
 """The study: search, select, confirm, export. The only package that knows Ray and Optuna."""
 
-from tuning.cluster.ray_environment import prepare
+from tuning.cluster.ray_environment import configure_ray
 
-prepare()
+configure_ray()

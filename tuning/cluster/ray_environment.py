@@ -1,4 +1,4 @@
-"""What Ray must be told before it is imported: no noise, no state of its own, its own token."""
+"""Ray's environment variables, set before its import, and the protection of its token."""
 
 import os
 from contextlib import suppress
@@ -11,6 +11,7 @@ SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_RUNTIME_ENV_IGNORE_GITIGNORE": "1",  # code travels also where git does not know it yet
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # trials on this machine compete with others as equals
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
@@ -20,18 +21,17 @@ SETTINGS = {
 }
 
 
-def prepare() -> None:
+def configure_ray() -> None:
     """Set the variables that the user has not set."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    # A `ray start` asks for the token as soon as there is one, but a driver shows it only if it
-    # is told to.
+    # `ray start` requires the token as soon as one exists, but a driver sends it in this mode only.
     if TOKEN.exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def protect_token() -> None:
-    """Let only its owner read the token, also one yet to be made: Ray lets all read it."""
+    """Let only its owner read the token, also one that Ray makes later: Ray lets all read it."""
     with suppress(OSError):  # there is none, or a home that cannot be written
         TOKEN.parent.mkdir(mode=0o700, exist_ok=True)
         if TOKEN.stat().st_mode & 0o077:
