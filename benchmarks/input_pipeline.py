@@ -28,7 +28,7 @@ import core.torchvision_compat
 import datasets
 from core.augmentations.random_resized_crop import RandomResizedCrop
 from core.models.base import ImageSpec
-from core.training.loader import Loader, make_batches, text_lengths
+from core.training.loader import Loader, get_text_lengths, make_batches
 from datasets import prepare
 from tests.support import real_data
 
@@ -101,7 +101,7 @@ def texts(root: Path) -> None:
     real_data.comments().to_csv(root / "civilcomments" / "all_data_with_identities.csv")
     prepare.main(["civilcomments", "--data-root", str(root)])
     train = datasets.load("civilcomments", root).splits["train"]
-    lengths = text_lengths(train)
+    lengths = get_text_lengths(train)
     assert lengths is not None
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
     for size in (8, 32):

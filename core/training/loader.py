@@ -98,7 +98,7 @@ class AuxiliarySampler:
     def __init__(self, loader: Loader, generator: Generator) -> None:
         self.loader = loader
         self.generator = generator
-        self.lengths = text_lengths(loader.splits["train"])
+        self.lengths = get_text_lengths(loader.splits["train"])
         self.batches: list[Tensor] = []  # rows of the next ones
 
     def draw_batch(self, count: int) -> Batch:
@@ -138,7 +138,7 @@ def make_batches(
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
 
-def text_lengths(split: Split) -> Tensor | None:
+def get_text_lengths(split: Split) -> Tensor | None:
     """Return the lengths of a split's texts, ``(n,)``; None for other inputs."""
     return getattr(split.inputs, "lengths", None)
 

@@ -1,6 +1,6 @@
-"""Optimisers and learning-rate schedules."""
+"""Optimizers and learning-rate schedules."""
 
-from typing import Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -10,11 +10,13 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, StepLR
 from core.weighting.base import Weighting
 from datasets.benchmark import TrainingConfig
 
-PER_EPOCH_SCHEDULES = ("step", "plateau")  # schedules that are stepped after every epoch
+# Schedules that are stepped after every epoch, and their classes.
+PER_EPOCH_SCHEDULES = ("step", "plateau")
+PER_EPOCH_SCHEDULERS = (StepLR, ReduceLROnPlateau)
 
 
 def make_optimizer(model: nn.Module, weighting: Weighting, config: TrainingConfig) -> Optimizer:
-    """Return the optimiser of a model and of what its weighting learns.
+    """Return the optimizer of a model's and its weighting's parameters.
 
     Weights are decayed; biases and norms (parameters with one dimension) and the weighting's
     parameters are not.
@@ -25,15 +27,17 @@ def make_optimizer(model: nn.Module, weighting: Weighting, config: TrainingConfi
         config: The training config: ``optimizer``, ``lr``, ``weight_decay``, ``momentum``.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
-    decay = config.weight_decay
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        {"params": list(weighting.parameters()), "weight_decay": 0.0},
-    ]
-    if weighting.lr is not None:
-        groups[-1]["lr"] = weighting.lr
-    groups = [group for group in groups if group["params"]]
+    matrices = [p for p in trained if p.ndim > 1]
+    vectors = [p for p in trained if p.ndim <= 1]
+    learned = list(weighting.parameters())
+    groups: list[dict[str, Any]] = []
+    if matrices:
+        groups.append({"params": matrices, "weight_decay": config.weight_decay})
+    if vectors:
+        groups.append({"params": vectors, "weight_decay": 0.0})
+    if learned:
+        own_lr = {} if weighting.lr is None else {"lr": weighting.lr}
+        groups.append({"params": learned, "weight_decay": 0.0, **own_lr})
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
     if config.optimizer == "adam":
@@ -42,7 +46,7 @@ def make_optimizer(model: nn.Module, weighting: Weighting, config: TrainingConfi
 
 
 def make_schedule(
-    optimizer: Optimizer, config: TrainingConfig, total_steps: int, higher: bool = False
+    optimizer: Optimizer, config: TrainingConfig, total_steps: int, higher_is_better: bool = False
 ) -> LRScheduler | None:
     """Return the schedule; None for a constant rate.
 
@@ -50,10 +54,10 @@ def make_schedule(
     System 2's QM9) are stepped after every epoch, the others after every batch.
 
     Args:
-        optimizer: The optimiser.
+        optimizer: The optimizer.
         config: The training config: ``schedule`` and ``warmup``.
         total_steps: The steps of the stage.
-        higher: Whether what ``plateau`` watches is better where it is higher.
+        higher_is_better: Whether the metric that ``plateau`` follows is better where higher.
     """
     if config.schedule == "constant" and not config.warmup:
         return None
@@ -61,15 +65,14 @@ def make_schedule(
     if name == "step":
         return StepLR(optimizer, step_size=100, gamma=0.5)
     if name == "plateau":
-        mode: Literal["min", "max"] = "max" if higher else "min"
+        mode: Literal["min", "max"] = "max" if higher_is_better else "min"
         return ReduceLROnPlateau(optimizer, mode, factor=0.7, patience=5, min_lr=1e-5)
     from transformers.optimization import get_scheduler  # costs a second to import
 
     if name == "constant":
         name = "constant_with_warmup"
     warmup = round(config.warmup * total_steps)
-    # get_scheduler is unannotated
-    return cast(
-        LRScheduler,
-        get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=total_steps),
+    schedule: LRScheduler = get_scheduler(
+        name, optimizer, num_warmup_steps=warmup, num_training_steps=total_steps
     )
+    return schedule

@@ -1,4 +1,4 @@
-"""The first steps of a run, measured: their time, and what they take of a GPU."""
+"""Measure the first steps of a run: their time and their use of a GPU."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -8,26 +8,27 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from common.errors import UserError
-from core.training.loader import text_lengths
+from core.training.context import EpochPosition
+from core.training.evaluation import MODEL_ERRORS, check_model_fits_data
+from core.training.loader import get_text_lengths
 from core.training.run import Run
-from core.training.steps import MODEL_ERRORS, BatchTooLarge, Trainer, check_model_fits_data
+from core.training.steps import BatchTooLarge, Trainer
 
-WARM = 5  # steps left out: what comes first pays for what is made once
-TIMED, PROFILED = 20, 10  # steps of a stage that tell its use of a GPU
-PATIENCE = 20.0  # seconds for timed steps
+WARMUP_STEPS = 5  # left out of the mean: the first ones pay for caches and compilation
+TIMED_STEPS, PROFILED_STEPS = 20, 10  # per stage
+MAX_TIMED_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a run takes of its device.
+    """The use that a run makes of its device.
 
     Args:
-        device: The GPU's name, or ``cpu``, of which nothing is measured but the time.
-        seconds: Seconds of a step; of several stages, the longest.
-        memory: Bytes of the GPU's memory at the peak: what torch reserves, and beside it the CUDA
-            context.
+        device: The GPU's name, or ``cpu``, of which only the time is measured.
+        seconds: Seconds per step; of several stages, the longest.
+        memory: Peak of the GPU's memory in bytes: reserved by torch, and the CUDA context.
         total: Bytes that the GPU has.
-        busy: Share of the time in which kernels run; None where that could not be measured.
+        busy: Share of the time in which kernels run; None if it could not be measured.
         fits: Whether the memory of a whole GPU was enough.
     """
 
@@ -39,42 +40,43 @@ class Usage:
     fits: bool = True
 
 
-def first_steps(run: Run, stage: int, most: int) -> Iterator[Trainer]:
-    """Take the first steps of a stage, one each time; of texts, the longest come first.
+def take_first_steps(run: Run, stage: int, max_steps: int) -> Iterator[Trainer]:
+    """Take the first steps of a stage, one per iteration; of texts, the longest come first.
 
     Args:
-        run: The run, which is good for nothing but measuring afterwards.
-        stage: The stage, from 0, that the run is in.
-        most: How many steps, if an epoch has so many.
+        run: The run, which can only be measured afterwards.
+        stage: Number of the stage that the run is in, from 0.
+        max_steps: Largest number of steps; an epoch may have fewer.
     """
-    trainer, parts = run.prepare_epoch(stage, 0)
-    lengths = text_lengths(run.data["train"])
+    trainer, batches = run.prepare_epoch(EpochPosition(stage, 0))
+    lengths = get_text_lengths(run.context.train)
     if lengths is not None:
-        rows = torch.cat(parts)
-        longest = lengths[rows].argsort(descending=True)[: len(parts[0])]
-        parts = [rows[longest], *parts[1:]]
+        rows = torch.cat(batches)
+        longest = lengths[rows].argsort(descending=True)[: len(batches[0])]
+        batches = [rows[longest], *batches[1:]]
     run.model.train()
-    for part, batch in run.loader.load_batches("train", parts[:most]):
-        trainer.step(part, batch)
+    for rows, batch in run.context.loader.load_batches("train", batches[:max_steps]):
+        trainer.take_step(rows, batch)
         yield trainer
 
 
-def seconds_of_a_step(run: Run, stage: int, most: int) -> tuple[float, int]:
-    """Return the seconds of a step and how many steps were taken, at most ``most``."""
+def measure_step_seconds(run: Run, stage: int, max_steps: int) -> tuple[float, int]:
+    """Return the seconds of a step, and how many steps were taken, at most ``max_steps``."""
     taken, start = 0, time.perf_counter()
-    for trainer in first_steps(run, stage, most):
+    for trainer in take_first_steps(run, stage, max_steps):
         taken += 1
-        if taken == WARM:
-            trainer.means()  # waits for the device
+        if taken == WARMUP_STEPS:
+            trainer.mean_losses()  # waits for the device
             start = time.perf_counter()
-        elif time.perf_counter() - start > PATIENCE:
+        elif time.perf_counter() - start > MAX_TIMED_SECONDS:
             break
-    trainer.means()
-    return (time.perf_counter() - start) / (taken - WARM if taken > WARM else taken), taken
+    trainer.mean_losses()
+    timed = taken - WARMUP_STEPS if taken > WARMUP_STEPS else taken
+    return (time.perf_counter() - start) / timed, taken
 
 
-def usage(run: Run) -> Usage:
-    """Return what a fresh run takes of its device: steps of each stage, a batch of validation.
+def measure_usage(run: Run) -> Usage:
+    """Measure a new run: steps of each stage, and one batch of validation.
 
     The process should have computed nothing else, and the device should be its own.
 
@@ -82,27 +84,27 @@ def usage(run: Run) -> Usage:
         UserError: If the model cannot take the benchmark's examples.
     """
     try:
-        return _usage(run)
+        return _measure_usage(run)
     except (torch.OutOfMemoryError, BatchTooLarge):
         return Usage(run.key.environment.device_class, fits=False)
     except UserError:
         raise
     except MODEL_ERRORS:
-        check_model_fits_data(run)
+        check_model_fits_data(run.context, run.model)
         raise
 
 
-def _usage(run: Run) -> Usage:
-    cuda = run.device.type == "cuda"
+def _measure_usage(run: Run) -> Usage:
+    cuda = run.context.device.type == "cuda"
     seconds: list[float] = []
     kernels: list[float] = []
-    for index, stage in enumerate(run.stages):
+    for index, stage in enumerate(run.context.stages):
         if index:
             run.begin_stage(index)
-        if not stage.splits_validation:  # others fit a layer by themselves, without steps
-            seconds.append(seconds_of_a_step(run, index, WARM + TIMED)[0])
-            kernels.append(_kernel_seconds(run, index) / seconds[-1] if cuda else 0.0)
-    run.evaluate("validation", most=1)
+        if not stage.splits_validation:  # others fit a layer without steps
+            seconds.append(measure_step_seconds(run, index, WARMUP_STEPS + TIMED_STEPS)[0])
+            kernels.append(_measure_kernel_seconds(run, index) / seconds[-1] if cuda else 0.0)
+    run.evaluate("validation", max_batches=1)
     if not cuda:
         return Usage(run.key.environment.device_class, max(seconds))
     free, total = torch.cuda.mem_get_info()
@@ -116,25 +118,25 @@ def _usage(run: Run) -> Usage:
     )
 
 
-def _kernel_seconds(run: Run, stage: int) -> float:
-    """Return for how long kernels run in a step; 0 where the profiler sees none."""
+def _measure_kernel_seconds(run: Run, stage: int) -> float:
+    """Return the seconds in which kernels run per step; 0 if the profiler sees none."""
     taken = 0
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-        for _ in first_steps(run, stage, PROFILED):
+        for _ in take_first_steps(run, stage, PROFILED_STEPS):
             taken += 1
         torch.cuda.synchronize()
-    spans = [
+    intervals = [
         (event.time_range.start, event.time_range.end)
         for event in profiler.events() or ()
         if event.device_type.name == "CUDA" and not event.is_user_annotation
     ]
-    return covered(spans) / 1e6 / max(1, taken)
+    return covered_length(intervals) / 1e6 / max(1, taken)
 
 
-def covered(spans: Iterable[tuple[float, float]]) -> float:
-    """Return the length of what spans of a line cover together, each ``(start, end)``."""
+def covered_length(intervals: Iterable[tuple[float, float]]) -> float:
+    """Return the length of the union of intervals ``(start, end)``."""
     total, reached = 0.0, float("-inf")
-    for start, end in sorted(spans):
+    for start, end in sorted(intervals):
         total += max(0.0, end - max(start, reached))
         reached = max(reached, end)
     return total

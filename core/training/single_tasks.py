@@ -1,8 +1,9 @@
-"""A model of its own for each task, and the best of each so far."""
+"""One model per task, and the best of each so far."""
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ class SingleTasks(Model):
 
     Args:
         benchmark: The tasks.
-        make: Makes a model with the given outputs.
+        make: Returns a model with the given outputs.
     """
 
     best_metrics: Tensor  # (metrics,) float64; NaN before the first epoch
@@ -36,11 +37,20 @@ class SingleTasks(Model):
         nans = torch.full((len(benchmark.metric_names),), torch.nan, dtype=torch.float64)
         self.register_buffer("best_metrics", nans)
         self.image = next(iter(self.current.values())).image  # type: ignore[assignment]
-        self.judging = False
+        self._evaluates_current = False
+
+    @contextmanager
+    def use_current(self) -> Iterator[None]:
+        """Evaluate the current models instead of the best ones within a ``with`` block."""
+        self._evaluates_current = True
+        try:
+            yield
+        finally:
+            self._evaluates_current = False
 
     def forward(self, inputs: Any) -> Output:
-        """Return every task's outputs; in evaluation those of the best models, unless judging."""
-        models = self.current if self.training or self.judging else self.best
+        """Return every task's outputs: of the current models in training, else of the best."""
+        models = self.current if self.training or self._evaluates_current else self.best
         outputs: dict[str, Tensor] = {}
         hidden = []
         for model in models.values():

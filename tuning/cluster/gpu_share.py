@@ -13,7 +13,7 @@ from common.hyperparameters import Hyperparameters, Scalar
 from core.environment import Environment
 from core.recipe.assignments import read_baseline
 from core.recipe.trial_key import TrialKey
-from core.training.profiling import Usage, usage
+from core.training.profiling import Usage, measure_usage
 from core.training.run import Run
 from tuning.cluster.remote import call_on_workers
 from tuning.option_values import AUTO
@@ -81,7 +81,7 @@ def measure(key: dict[str, Any], data_root: str, baseline: str) -> Answer:
     """Return what the run of a key takes of this process's device."""
     try:
         found = TrialKey.from_dict(key)
-        return usage(Run(found, datasets.load(found.dataset, data_root, baseline))), ""
+        return measure_usage(Run(found, datasets.load(found.dataset, data_root, baseline))), ""
     except UserError as error:
         return None, str(error)
     except Exception as error:  # as it would end each of the method's trials

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from common.files import find_existing_parent
 from core.environment import detect
-from core.training.profiling import seconds_of_a_step
+from core.training.profiling import measure_step_seconds
 from core.training.run import Run
 from tuning.cluster import gpu_share
 from tuning.cluster.connection import find_cluster, join_cluster
@@ -140,14 +140,14 @@ def _estimate(plan: Plan, space: Space, resources: Resources) -> Estimate:
 
 def _timed(run: Run) -> tuple[float, str]:
     """Return the seconds of an epoch, timed here; of a long one from its first steps."""
-    if run.steps_per_epoch <= 2 * STEPS:
+    if run.stage_state.steps_per_epoch <= 2 * STEPS:
         start = time.perf_counter()
         run.train_epoch()
         return time.perf_counter() - start, "a first epoch timed here"
-    step, taken = seconds_of_a_step(run, 0, STEPS)
+    step, taken = measure_step_seconds(run, 0, STEPS)
     # A forward pass costs about a third of a step.
-    validation = len(run.data["validation"]) / run.key.training_config.batch_size / 3
-    return step * (run.steps_per_epoch + validation), f"{taken} steps timed here"
+    validation = len(run.context.validation) / run.key.training_config.batch_size / 3
+    return step * (run.stage_state.steps_per_epoch + validation), f"{taken} steps timed here"
 
 
 def _finished(options: Options, space: Space, phase: str) -> int:

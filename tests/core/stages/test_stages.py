@@ -72,13 +72,13 @@ def test_dfr_refits_on_one_half_and_selects_on_the_other() -> None:
     after = run.model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"head.weight", "head.bias"}
-    validation = run.data["validation"]
+    validation = run.context.validation
     assert validation.group is not None
     assert sum(row.validation["group_count"]) == len(validation) // 2
     meter = run.evaluate("validation")
     assert isinstance(meter, GroupMeter)
-    assert run._fitting is not None
-    assert not set(meter.rows.tolist()) & set(run._fitting.tolist())
+    assert run.context.halves is not None
+    assert not set(meter.rows.tolist()) & set(run.context.halves.refitting.tolist())
 
 
 def test_dfr_is_near_a_plain_logistic_regression_on_balanced_features() -> None:
@@ -89,10 +89,10 @@ def test_dfr_is_near_a_plain_logistic_regression_on_balanced_features() -> None:
     hook = run.model.last_layer().register_forward_pre_hook(
         lambda _, given: features.append(given[0])
     )
-    split = run.data["validation"]
-    assert run._fitting is not None
+    split = run.context.validation
+    assert run.context.halves is not None
     assert split.group is not None
-    chosen = run._fitting
+    chosen = run.context.halves.refitting
     with torch.no_grad():
         run.model.eval()
         run.model(split.inputs[chosen])
@@ -111,7 +111,7 @@ def test_dfr_is_near_a_plain_logistic_regression_on_balanced_features() -> None:
         hook = run.model.last_layer().register_forward_pre_hook(
             lambda _, given: features.append(given[0])
         )
-        run.model(run.data["test"].inputs)
+        run.model(run.benchmark.splits["test"].inputs)
         hook.remove()
     agreement = plain.predict(features[0].numpy()) == test.logits.argmax(dim=1).numpy()
     assert agreement.mean() > 0.8
@@ -134,9 +134,9 @@ def test_stl_trains_each_task_as_if_it_were_alone() -> None:
     for name in ("left", "right"):
         for parameter in single.current[name].parameters():
             parameter.requires_grad_(False)
-    alone._train(alone._place(0))
+    alone._take_steps(alone.context.locate_epoch(0))
     again = start("stl", "two_digits", epochs=2, lr=3e-3)
-    again._train(again._place(0))
+    again._take_steps(again.context.locate_epoch(0))
     assert isinstance(again.model, SingleTasks)
     for a, b in zip(
         single.current["sum"].parameters(), again.model.current["sum"].parameters(), strict=True
@@ -152,9 +152,8 @@ def test_stl_keeps_each_task_at_its_own_best_epoch() -> None:
     for _ in range(6):
         reported.append(run.train_epoch().validation)
         assert isinstance(run.model, SingleTasks)
-        run.model.judging = True
-        current.append(run.evaluate("validation").metrics())
-        run.model.judging = False
+        with run.model.use_current():
+            current.append(run.evaluate("validation").metrics())
     for name, best in (("left_accuracy", max), ("right_accuracy", max), ("sum_mae", min)):
         for i in range(6):
             assert reported[i][name] == best(values[name] for values in current[: i + 1])

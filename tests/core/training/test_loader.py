@@ -150,7 +150,7 @@ def test_an_epoch_of_resident_data_opens_nothing_and_copies_no_data(
 
     monkeypatch.setattr(torch.Tensor, "to", counted)
     run.train_epoch()
-    train = run.loader.get_split("train")
+    train = run.context.loader.get_split("train")
     assert isinstance(train.inputs, torch.Tensor)
     assert train.inputs.data_ptr() == benchmark.splits["train"].inputs.data_ptr()  # type: ignore[attr-defined]
     assert sum(moved) < train.nbytes / 10  # boxes and scales of the augmentation, no frames

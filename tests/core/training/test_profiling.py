@@ -10,7 +10,13 @@ import datasets
 from core.environment import detect
 from core.recipe import method as methods
 from core.recipe.resolved_method import resolve_method
-from core.training.profiling import Usage, covered, first_steps, seconds_of_a_step, usage
+from core.training.profiling import (
+    Usage,
+    covered_length,
+    measure_step_seconds,
+    measure_usage,
+    take_first_steps,
+)
 from core.training.run import Run
 
 SPANS = st.lists(
@@ -26,14 +32,14 @@ def fresh(method: str, gpu: bool = False, dataset: str = "colored_digits", **con
 
 
 @given(SPANS)
-def test_spans_cover_what_lies_in_any_of_them(spans: list[tuple[int, int]]) -> None:
+def test_intervals_cover_the_points_in_any_of_them(spans: list[tuple[int, int]]) -> None:
     slow = sum(any(start <= x < end for start, end in spans) for x in range(70))
-    assert covered(spans) == slow
+    assert covered_length(spans) == slow
 
 
 @pytest.mark.parametrize("method", ["erm", "jtt", "dfr", "fairgrad_mt_l1"])
 def test_every_stage_is_measured_on_a_cpu_too(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.training.profiling.TIMED", 3)
+    monkeypatch.setattr("core.training.profiling.TIMED_STEPS", 3)
     run = fresh(method)
     begun = [0]
     begin = run.begin_stage
@@ -43,23 +49,23 @@ def test_every_stage_is_measured_on_a_cpu_too(method: str, monkeypatch: pytest.M
         begin(index)
 
     monkeypatch.setattr(run, "begin_stage", begin_noted)
-    found = usage(run)
-    assert begun == list(range(len(run.stages)))
+    found = measure_usage(run)
+    assert begun == list(range(len(run.context.stages)))
     assert found.seconds > 0
     assert found == Usage("cpu", found.seconds)
 
 
 def test_as_many_steps_are_taken_as_an_epoch_has() -> None:
     run = fresh("erm", batch_size=64)
-    assert seconds_of_a_step(run, 0, 7)[1] == 7
-    assert seconds_of_a_step(run, 0, 10**6)[1] == run.steps_per_epoch
+    assert measure_step_seconds(run, 0, 7)[1] == 7
+    assert measure_step_seconds(run, 0, 10**6)[1] == run.stage_state.steps_per_epoch
 
 
 def test_measured_steps_are_those_of_training() -> None:
     """On images, where no batch is put in front: the weights move as in the first epoch."""
     measured, trained = fresh("erm"), fresh("erm")
-    *_, last = first_steps(measured, 0, 10**6)
-    assert last.means() == trained.train_epoch().losses
+    *_, last = take_first_steps(measured, 0, 10**6)
+    assert last.mean_losses() == trained.train_epoch().losses
     for one, other in zip(measured.model.parameters(), trained.model.parameters(), strict=True):
         assert torch.equal(one, other)
 
@@ -72,7 +78,7 @@ def test_what_does_not_fit_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
     run = fresh("fairgrad_groups")
     monkeypatch.setattr(run.model, "forward", too_large)
-    assert usage(run) == Usage("cpu", fits=False)
+    assert measure_usage(run) == Usage("cpu", fits=False)
 
 
 def test_the_profiler_has_what_is_read_of_it() -> None:
@@ -89,7 +95,7 @@ def test_the_profiler_has_what_is_read_of_it() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu_memory_and_time_are_measured() -> None:
-    small, large = (usage(fresh("erm", gpu=True, batch_size=size)) for size in (16, 1024))
+    small, large = (measure_usage(fresh("erm", gpu=True, batch_size=size)) for size in (16, 1024))
     for found in (small, large):
         assert found.fits
         assert 0 < found.memory < found.total

@@ -19,8 +19,10 @@ from core.recipe import method as methods
 from core.recipe.component import component_classes
 from core.recipe.resolved_method import resolve_method
 from core.recipe.trial_key import TrialKey
+from core.training.context import EpochPosition
 from core.training.epoch_row import EpochRow
 from core.training.run import NotFinite, Run
+from core.training.stage_state import draw_rows
 from core.weighting.methods.dro import GroupDRO
 from datasets.groups.base import GroupBenchmark, GroupMeter
 from tests.conftest import EMBEDDED, fitting
@@ -63,9 +65,9 @@ def test_reports_every_promised_metric(method: str, dataset: str) -> None:
     assert sum(row.eligible for row in found) == 1
     for row in found:
         assert set(row.validation) >= promised(run)
-        assert set(row.losses) <= set(run.names)
+        assert set(row.losses) <= set(run.context.loss_names)
         assert EpochRow.from_dict(json.loads(json.dumps(row.as_dict()))) == row
-    assert {name for row in found for name in row.losses} == set(run.names)
+    assert {name for row in found for name in row.losses} == set(run.context.loss_names)
     assert [row.final for row in found] == [False] * (len(found) - 1) + [True]
     assert set(run.evaluate("test").metrics()) >= promised(run)
 
@@ -140,7 +142,7 @@ def test_schedules_and_optimisers_go_on_exactly(schedule: str, optimizer: str) -
 
 def test_biases_are_not_decayed() -> None:
     run = start("erm", "colored_digits", weight_decay=0.1)
-    groups = run.optimizer.param_groups
+    groups = run.stage_state.optimizer.param_groups
     assert {p.ndim > 1 for p in groups[0]["params"]} == {True}
     assert {p.ndim > 1 for p in groups[1]["params"]} == {False}
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
@@ -158,16 +160,20 @@ def test_jtt_repeats_the_errors_of_its_first_stage() -> None:
     before = [parameter.clone() for parameter in run.model.parameters()]
     reference = start("jtt", "colored_digits", epochs=1, T=2, up=7)
     reference.load_state_dict(run.state_dict())
-    reference._train(reference._place(1))  # the second epoch, without the end of its stage
+    reference._take_steps(
+        reference.context.locate_epoch(1)
+    )  # the second epoch, without the end of its stage
     row = run.train_epoch()
     assert not row.eligible
     meter = reference.evaluate("train")
     assert isinstance(meter, GroupMeter)
     outputs = meter.logits
-    wrong = [int(o.argmax()) != int(y) for o, y in zip(outputs, run.data["train"].y, strict=True)]
+    wrong = [int(o.argmax()) != int(y) for o, y in zip(outputs, run.context.train.y, strict=True)]
     assert run.sample_counts.tolist() == [7 if w else 1 for w in wrong]
     assert 0 < sum(wrong) < len(wrong)
-    assert len(run._draw(1, 0)) == len(wrong) + 6 * sum(wrong)
+    assert len(draw_rows(run.context, run.sample_counts, EpochPosition(1, 0))) == len(
+        wrong
+    ) + 6 * sum(wrong)
     changed = [not torch.equal(a, b) for a, b in zip(before, run.model.parameters(), strict=True)]
     assert all(changed)  # the second stage starts from other weights
     assert run.train_epoch().eligible
@@ -180,7 +186,7 @@ def test_jtt_without_errors_in_its_second_stage_is_a_fresh_erm() -> None:
 
 def test_dro_follows_the_exponentiated_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     run = start("dro", "colored_digits", eta=0.1)
-    weighting = run.weighting
+    weighting = run.stage_state.weighting
     assert isinstance(weighting, GroupDRO)
     q = [0.25] * 4
     original = weighting.compute_weights

@@ -68,13 +68,13 @@ def test_a_batch_that_must_stay_whole_ends_the_run(monkeypatch: pytest.MonkeyPat
 
 def test_published_clipping_is_of_the_shared_parameters() -> None:
     run = start("fairgrad", "two_digits", epochs=1, lr=1e-9, batch_size=4000)
-    assert run.config.clip == "shared"
+    assert run.context.config.clip == "shared"
     run.train_epoch()
     heads = {id(p) for module in run.model.heads().values() for p in module.parameters()}
     shared = [p for p in run.model.parameters() if id(p) not in heads and p.grad is not None]
     norm = torch.stack([p.grad.norm() for p in shared if p.grad is not None]).norm().item()
     assert norm == pytest.approx(1.0, rel=1e-3)
-    assert start("nashmtl", "two_digits").config.clip_norm == 0
+    assert start("nashmtl", "two_digits").context.config.clip_norm == 0
 
 
 @pytest.mark.parametrize("way", ["exact", "matrix_free", "auto", "representation"])
@@ -82,7 +82,7 @@ def test_every_way_to_the_gradients_trains(way: str) -> None:
     run = start("fairgrad", "two_digits", epochs=1, gradients=way, batch_size=256)
     exact = start("fairgrad", "two_digits", epochs=1, batch_size=256)
     found, reference = run.train_epoch(), exact.train_epoch()
-    assert run.config.gradients == way
+    assert run.context.config.gradients == way
     for name, value in found.losses.items():
         assert value == pytest.approx(reference.losses[name], rel=0.2)
 
@@ -129,7 +129,7 @@ def test_an_error_of_our_own_is_not_blamed_on_the_model(monkeypatch: pytest.Monk
     def broken(*_: Any) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(run.optimizer, "step", broken)
+    monkeypatch.setattr(run.stage_state.optimizer, "step", broken)
     with pytest.raises(RuntimeError, match="broken"):
         run.train_epoch()
 
@@ -152,9 +152,9 @@ def test_plateau_lowers_the_rate_of_an_accuracy_that_stands_still() -> None:
     # Relative to a negated accuracy an equal one would count as better, for ever.
     run = start("erm", "colored_digits", schedule="plateau", lr=0.1)
     for _ in range(8):
-        run._end_epoch({"worst_group_accuracy": 0.5})
-    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0.07)
+        run.stage_state.step_epoch_schedule({"worst_group_accuracy": 0.5}, "worst_group_accuracy")
+    assert run.stage_state.optimizer.param_groups[0]["lr"] == pytest.approx(0.07)
     tasks = start("ls", "two_digits", schedule="plateau", lr=0.1)
     for value in (9, 8, 7, 6, 5, 4, 3, 2):
-        tasks._end_epoch({"delta_m": float(value)})
-    assert tasks.optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
+        tasks.stage_state.step_epoch_schedule({"delta_m": float(value)}, "delta_m")
+    assert tasks.stage_state.optimizer.param_groups[0]["lr"] == pytest.approx(0.1)

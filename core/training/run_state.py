@@ -1,0 +1,34 @@
+"""The state of a run between two epochs, from which it resumes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RunState:
+    """The state on which the next epochs of a run depend.
+
+    Args:
+        epochs_done: Epochs that are trained.
+        model: State of the model.
+        optimizer: State of the optimizer.
+        schedule: State of the learning-rate schedule; None for a constant rate.
+        weighting: State of the weighting.
+        sample_counts: How often an epoch has each training example, ``(n,)`` int64.
+        microbatch: Examples per forward pass; 0 where batches are not split.
+    """
+
+    epochs_done: int
+    model: Mapping[str, Any]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any] | None
+    weighting: Mapping[str, Any]
+    sample_counts: Tensor
+    microbatch: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the state by field, ready for :func:`torch.save`; nothing is copied."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}

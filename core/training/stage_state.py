@@ -1,0 +1,151 @@
+"""The model of a stage and the objects that train it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, StepLR
+
+from common.errors import UserError
+from core import models
+from core.models.base import Model
+from core.models.vocabulary import misread
+from core.recipe.component import make_weighting
+from core.samplers import SAMPLERS
+from core.stages.base import Stage
+from core.training.context import EpochPosition, RunContext
+from core.training.optimizers import PER_EPOCH_SCHEDULERS, make_optimizer, make_schedule
+from core.training.single_tasks import SingleTasks
+from core.weighting import Weighting
+from datasets.multitask.base import TaskBenchmark
+
+
+@dataclass(frozen=True)
+class StageState:
+    """The objects that the epochs of a stage train.
+
+    Args:
+        model: The model.
+        weighting: The weighting of the losses.
+        optimizer: The optimizer of the model's and the weighting's parameters.
+        schedule: The learning-rate schedule; None for a constant rate.
+        steps_per_epoch: Optimization steps of an epoch.
+    """
+
+    model: Model
+    weighting: Weighting
+    optimizer: Optimizer
+    schedule: LRScheduler | None
+    steps_per_epoch: int
+
+    @property
+    def lr(self) -> float:
+        """The current learning rate."""
+        lr: float = self.optimizer.param_groups[0]["lr"]
+        return lr
+
+    def step_batch_schedule(self) -> None:
+        """Step a schedule that is stepped after every batch."""
+        if self.schedule is not None and not isinstance(self.schedule, PER_EPOCH_SCHEDULERS):
+            self.schedule.step()
+
+    def step_epoch_schedule(self, validation: Mapping[str, Any], metric: str) -> None:
+        """Step a schedule that is stepped after every epoch.
+
+        Args:
+            validation: The epoch's validation metrics.
+            metric: The name of the metric that ``plateau`` follows.
+        """
+        if isinstance(self.schedule, ReduceLROnPlateau):
+            self.schedule.step(validation[metric])
+        elif isinstance(self.schedule, StepLR):
+            self.schedule.step()
+
+    def load_state_dicts(
+        self,
+        model: Mapping[str, Any],
+        weighting: Mapping[str, Any],
+        optimizer: dict[str, Any],
+        schedule: dict[str, Any] | None,
+    ) -> None:
+        """Restore the state of each object."""
+        self.model.load_state_dict(model)
+        self.weighting.load_state_dict(weighting)
+        self.optimizer.load_state_dict(optimizer)
+        if self.schedule is not None and schedule is not None:
+            self.schedule.load_state_dict(schedule)
+
+
+def begin_stage(
+    context: RunContext, index: int, sample_counts: Tensor, model: Model | None
+) -> StageState:
+    """Return the state at the beginning of a stage.
+
+    Args:
+        context: The run.
+        index: Number of the stage, from 0.
+        sample_counts: How often an epoch has each training example, ``(n,)`` int64.
+        model: The model of the stage before, which is kept unless the stage reinitializes it;
+            None for the first stage.
+    """
+    stage, config = context.stages[index], context.config
+    torch.manual_seed(context.make_generator("model", index).initial_seed())
+    if index == 0 or model is None or stage.reinitialize:
+        model = _make_model(context, stage).to(context.device)
+    weighting = make_weighting(context.key.recipe.weighting)
+    weighting.setup(context.loss_names)
+    weighting.to(context.device)
+    optimizer = make_optimizer(model, weighting, config)
+    examples = len(draw_rows(context, sample_counts, EpochPosition(index, 0)))
+    steps_per_epoch = math.ceil(examples / config.batch_size)
+    schedule = make_schedule(
+        optimizer,
+        config,
+        steps_per_epoch * context.count_stage_epochs(stage),
+        context.benchmark.higher_is_better[plateau_metric(context)],
+    )
+    return StageState(model, weighting, optimizer, schedule, steps_per_epoch)
+
+
+def plateau_metric(context: RunContext) -> str:
+    """Return the metric that the schedule ``plateau`` follows: the default selection metric."""
+    return context.benchmark.reported_metrics[0]
+
+
+def draw_rows(context: RunContext, sample_counts: Tensor, position: EpochPosition) -> Tensor:
+    """Return the training rows of an epoch in order, ``(examples,)`` int64.
+
+    Args:
+        context: The run.
+        sample_counts: How often an epoch has each training example, ``(n,)`` int64.
+        position: The epoch.
+    """
+    rows = torch.repeat_interleave(torch.arange(len(sample_counts)), sample_counts)
+    draw = SAMPLERS[context.key.recipe.sampler]
+    epoch_generator = context.make_generator("sampler", *position)
+    return draw(
+        context.train, rows, epoch_generator, context.make_generator("subset", position.stage)
+    )
+
+
+def _make_model(context: RunContext, stage: Stage) -> Model:
+    benchmark, config = context.benchmark, context.config
+    problem = misread(config.model, benchmark)
+    if problem:
+        raise UserError(problem)
+    make = partial(
+        models.build,
+        config.model,
+        parts=frozenset(part for objective in context.objectives for part in objective.parts),
+        checkpointing=config.checkpointing,
+        compiled=config.compile,
+    )
+    if stage.one_model_per_task:
+        assert isinstance(benchmark, TaskBenchmark)  # such methods need tasks
+        return SingleTasks(benchmark, lambda outputs: make(outputs=outputs))
+    return make(outputs=benchmark.outputs)
