@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, StepLR
 from common.errors import UserError
 from core import models
 from core.models.base import Model
-from core.models.vocabulary import misread
+from core.models.pretrained.tokenizer import misread
 from core.recipe.component import make_weighting
 from core.samplers import SAMPLERS
 from core.stages.base import Stage

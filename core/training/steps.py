@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common.errors import UserError
 from core.batch import Batch
 from core.models.base import Model
 from core.objectives.base import Losses, Objective, Step
@@ -109,16 +110,19 @@ class Trainer:
             losses = torch.cat([value.reshape(-1) for value in values])
             weighting.compute_objective(weighting.transform_losses(losses)).backward()
         else:
-            backward(
-                values,
-                weighting,
-                shared=self.shared,
-                heads=self.heads,
-                features=features,
-                present=self._find_present(rows),
-                gradients=config.gradients,
-                weighted_heads=config.weighted_heads,
-            )
+            try:
+                backward(
+                    values,
+                    weighting,
+                    shared=self.shared,
+                    heads=self.heads,
+                    features=features,
+                    present=self._find_present(rows),
+                    strategy=config.gradients,
+                    weighted_heads=config.weighted_heads,
+                )
+            except (ValueError, TypeError) as error:
+                raise UserError(str(error)) from error
         return detached, counts
 
     def _accumulate_microbatches(self, batch: Batch) -> tuple[Tensor, Tensor]:
