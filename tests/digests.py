@@ -51,21 +51,21 @@ import yaml
 # ADAPTOR: all that touches the project. A change that moves or renames something edits this alone.
 # isort: split
 import core.__main__
-import core.toy
+import core.toy.__main__
 import datasets
 import datasets.describe
 import datasets.prepare
-import tuning.cli
-from core import method as methods
+import tuning.cli.main
+from core.recipe import method as methods
 from core.environment import detect
-from core.key import make_key
-from core.run import Run
-from datasets.groups import GroupBenchmark
-from datasets.knobs import Config
-from tests.command import python
+from core.recipe.resolved_method import resolve_method
+from core.training.run import Run
+from datasets.groups.base import GroupBenchmark
+from common.hyperparameters import Hyperparameters as Config
+from tests.support.command import python
 from tests.conftest import EMBEDDED, fitting
 from tests.test_every_dataset import BATCHES, EVERY
-from tests.tuning.test_simulate import write as write_simulated_records
+from tests.tuning.search.test_simulate import write as write_simulated_records
 
 # Values, by their fields' names, that clock, checkout or machine decide: they are left out.
 SKIPPED_FIELDS = {
@@ -78,9 +78,9 @@ PLAN_COLUMNS = (1, 2, 3, 4)
 
 # The commands, as a user types them and as functions that return the exit code.
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "tune.py": tuning.cli.main,
+    "tune.py": tuning.cli.main.main,
     "-m core": core.__main__.main,
-    "-m core.toy": core.toy.main,
+    "-m core.toy": core.toy.__main__.main,
     "-m datasets.prepare": datasets.prepare.main,
     "-m datasets.describe": datasets.describe.main,
 }
@@ -99,9 +99,10 @@ def train(method: str, dataset: str, config: Config, root: Path | None = None) -
     """Train a method with seed 0 on one CPU thread, in float32, to the end of its last stage."""
     benchmark = datasets.load(dataset) if root is None else datasets.load(dataset, root)
     environment = detect(gpu=False, threads=1, precision="float32")
-    key = make_key(methods.load(method), benchmark, config, 0, environment)
+    resolved = resolve_method(methods.load(method), benchmark)
+    key = resolved.make_key(config, 0, environment)
     run = Run(key, benchmark)
-    epochs = [run.round() for _ in range(run.total_rounds)]
+    epochs = [run.train_epoch().as_dict() for _ in range(run.total_epochs)]
     return Trained(key.digest, epochs, run.evaluate("test").metrics())
 
 
