@@ -56,14 +56,14 @@ import datasets
 import datasets.describe
 import datasets.prepare
 import tuning.cli.main
-from core.recipe import method as methods
+from common.hyperparameters import Hyperparameters as Config
 from core.environment import detect
+from core.recipe import method as methods
 from core.recipe.resolved_method import resolve_method
 from core.training.run import Run
 from datasets.groups.base import GroupBenchmark
-from common.hyperparameters import Hyperparameters as Config
-from tests.support.command import python
 from tests.conftest import EMBEDDED, fitting
+from tests.support.command import python
 from tests.test_every_dataset import BATCHES, EVERY
 from tests.tuning.search.test_simulate import write as write_simulated_records
 
