@@ -1,11 +1,11 @@
-"""One command at a time works on a method's records.
+"""The lock that lets one command at a time work on a method's records.
 
 A folder has a lock of the operating system, which ends with its process. An object store has none:
-there an object tells which process of which host holds it and when that was last alive. A holder
-that has ended is known at once on its own host; any that gives no sign of life for :data:`STALE`
-seconds counts as gone, one that was stopped and goes on later included. Two commands that begin
-within the same second may both go on; that costs time and nothing else, since two copies of a run
-write the same.
+there, an object names the process and host that hold the lock and the time of its last heartbeat.
+A holder on the same host that has ended is detected at once. Any holder without a heartbeat for
+:data:`STALE_SECONDS` counts as dead, even if it was only suspended. Two commands that start within
+the same second may both get the lock; that costs time and nothing else, since two copies of a run
+write the same content.
 """
 
 import json
@@ -16,110 +16,140 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
-
-from filelock import FileLock, Timeout
+from dataclasses import asdict, dataclass, field, replace
+from typing import Self
 
 from common.errors import UserError
+from common.files import try_lock_file
 from tuning.records.local_storage import LocalStorage
 from tuning.records.storage import Storage
 
-LOCK = ".lock"
-BEAT = 15.0  # seconds between two signs of life
-STALE = 60.0  # seconds without one after which a holder counts as gone
-SETTLE = 0.5  # seconds after which the later of two writers is seen by both
+LOCK_NAME = ".lock"
+HEARTBEAT_SECONDS = 15.0
+STALE_SECONDS = 60.0  # without a heartbeat, after which a holder counts as dead
+SETTLE_SECONDS = 0.5  # after which both of two writers see the later one
 
 
-def is_empty(where: Storage) -> bool:
-    """Return whether a place holds nothing but a lock."""
-    return all(name == LOCK for name in where.list_names())
+@dataclass(frozen=True)
+class LockHolder:
+    """The content of a lock object: the process that holds the lock.
+
+    Args:
+        host: Name of its host.
+        process: Its number there.
+        token: Random text that tells apart two locks of the same process.
+        time: Time of its last heartbeat, in seconds since 1970.
+    """
+
+    host: str
+    process: int
+    token: str
+    time: float = field(default_factory=time.time)
+
+    def encode(self) -> bytes:
+        """Return the content of the lock object."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self | None:
+        """Return the holder that :meth:`encode` encoded; None for anything else."""
+        try:
+            found = json.loads(data)
+            return cls(
+                str(found["host"]),
+                int(found["process"]),
+                str(found["token"]),
+                float(found["time"]),
+            )
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def is_alive(self) -> bool:
+        """Return whether the holder still counts as alive."""
+        if self.host == socket.gethostname():
+            try:
+                os.kill(self.process, 0)
+            except ProcessLookupError:
+                return False
+            except PermissionError:
+                pass
+        # On the same host too: after a restart, another process may have the same number.
+        return time.time() - self.time < STALE_SECONDS
+
+
+def is_empty(storage: Storage) -> bool:
+    """Return whether a storage contains nothing except a lock."""
+    return all(name == LOCK_NAME for name in storage.list_names())
 
 
 @contextmanager
-def exclusive_lock(where: Storage) -> Iterator[None]:
-    """Hold a place's lock during the block.
+def exclusive_lock(storage: Storage) -> Iterator[None]:
+    """Hold the lock of a storage.
 
     Raises:
         UserError: If another command holds it.
     """
-    with _folder(where) if isinstance(where, LocalStorage) else _bucket(where):
+    with _lock_folder(storage) if isinstance(storage, LocalStorage) else _lock_object(storage):
         yield
 
 
 @contextmanager
-def _folder(where: LocalStorage) -> Iterator[None]:
-    where.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(where.path / LOCK)
+def _lock_folder(storage: LocalStorage) -> Iterator[None]:
+    storage.path.mkdir(parents=True, exist_ok=True)
+    is_held = False
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"another command is running the study in '{where}'") from None
-    try:
-        yield
+        with try_lock_file(storage.path / LOCK_NAME) as is_held:
+            if not is_held:
+                raise UserError(f"another command is running the study in '{storage}'")
+            yield
     finally:
-        lock.release()
-        if is_empty(where):  # refused before it began: leave nothing
-            where.delete(LOCK)
-            for folder in (where.path, where.path.parent, where.path.parent.parent):
-                with suppress(OSError):  # not empty: somebody else's
+        if is_held and is_empty(storage):  # a command that was refused leaves no folders
+            storage.delete(LOCK_NAME)
+            for folder in (storage.path, *storage.path.parents[:2]):
+                with suppress(OSError):  # not empty: others use it
                     folder.rmdir()
 
 
 @contextmanager
-def _bucket(where: Storage) -> Iterator[None]:
-    mine = {"token": uuid.uuid4().hex, "host": socket.gethostname(), "process": os.getpid()}
-    holder = _holder(where)
-    if holder is not None and _alive(holder):
-        raise _held(where, holder)
-    _beat(where, mine)
-    time.sleep(SETTLE)
-    holder = _holder(where)
-    if holder is not None and holder["token"] != mine["token"]:
-        raise _held(where, holder)
+def _lock_object(storage: Storage) -> Iterator[None]:
+    holder = _read_holder(storage)
+    if holder is not None and holder.is_alive():
+        raise _refuse_lock(storage, holder)
+    own = LockHolder(socket.gethostname(), os.getpid(), uuid.uuid4().hex)
+    _write_heartbeat(storage, own)
+    time.sleep(SETTLE_SECONDS)
+    holder = _read_holder(storage)
+    if holder is not None and holder.token != own.token:
+        raise _refuse_lock(storage, holder)
     ended = threading.Event()
-    beating = threading.Thread(target=_keep, args=(where, mine, ended), daemon=True)
-    beating.start()
+    heart = threading.Thread(target=_write_heartbeats, args=(storage, own, ended), daemon=True)
+    heart.start()
     try:
         yield
     finally:
         ended.set()
-        beating.join()
-        where.delete(LOCK)
+        heart.join()
+        storage.delete(LOCK_NAME)
 
 
-def _keep(where: Storage, mine: dict[str, Any], ended: threading.Event) -> None:
-    while not ended.wait(BEAT):
-        with suppress(OSError):  # the network; the next beat may pass
-            _beat(where, mine)
+def _write_heartbeats(storage: Storage, holder: LockHolder, ended: threading.Event) -> None:
+    while not ended.wait(HEARTBEAT_SECONDS):
+        with suppress(OSError):  # of the network; the next heartbeat may succeed
+            _write_heartbeat(storage, holder)
 
 
-def _beat(where: Storage, mine: dict[str, Any]) -> None:
-    where.write_bytes(LOCK, json.dumps({**mine, "time": time.time()}).encode())
+def _write_heartbeat(storage: Storage, holder: LockHolder) -> None:
+    storage.write_bytes(LOCK_NAME, replace(holder, time=time.time()).encode())
 
 
-def _holder(where: Storage) -> dict[str, Any] | None:
-    try:
-        found = json.loads(where.read_bytes(LOCK) or b"null")
-    except ValueError:
-        return None
-    known = isinstance(found, dict) and {"token", "host", "process", "time"} <= set(found)
-    return found if known else None
+def _read_holder(storage: Storage) -> LockHolder | None:
+    data = storage.read_bytes(LOCK_NAME)
+    return None if data is None else LockHolder.decode(data)
 
 
-def _alive(holder: dict[str, Any]) -> bool:
-    if holder["host"] == socket.gethostname():
-        try:
-            os.kill(int(holder["process"]), 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            pass
-    # Also on its own host: after a restart its number may be another process's.
-    return time.time() - float(holder["time"]) < STALE
-
-
-def _held(where: Storage, holder: dict[str, Any]) -> UserError:
+def _refuse_lock(storage: Storage, holder: LockHolder) -> UserError:
     return UserError(
-        f"another command is running the study in '{where}': process {holder['process']} on "
-        f"{holder['host']}; if that is dead, its lock ends {STALE:g} s after its last sign of life"
+        f"another command is running the study in '{storage}': process {holder.process} on "
+        f"{holder.host}; if that process is dead, its lock expires {STALE_SECONDS:g} s after its "
+        "last heartbeat"
     )

@@ -1,4 +1,4 @@
-"""Progress: one live table on a terminal, plain timed lines elsewhere."""
+"""The progress of a study: a live table on a terminal, timed lines elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,16 +11,16 @@ from rich.table import Table
 from tuning.search.method_search import MethodSearch
 from tuning.search.trial import Trial
 
-QUIET_SECONDS = 10.0  # between plain lines about epochs; ends of trials are always told
+QUIET_SECONDS = 10.0  # between plain lines about epochs; ends of trials are always printed
 
 
 class Progress:
-    """Shows how far the methods are.
+    """Shows the progress of the methods.
 
     Args:
         searches: The methods.
-        slots: How many trials run at once, for the estimate of what is left.
-        console: Where to print.
+        slots: Trials that run at once, for the estimate of the time left.
+        console: The console.
     """
 
     def __init__(self, searches: list[MethodSearch], slots: int, console: Console) -> None:
@@ -29,43 +29,41 @@ class Progress:
         self.console = console
         self.start = time.monotonic()
         self._last_line = self.start
-        self._told: set[tuple[str, str, int]] = {
+        self._reported: set[tuple[str, str, int]] = {
             (s.name, t.phase, t.number)
             for s in searches
             for t in (*s.trials.values(), *s.seeds.values())
             if t.is_finished
         }
-        self._live: Live | None = None
 
     @contextmanager
-    def shown(self) -> Iterator[Callable[[MethodSearch, Trial], None]]:
-        """Show progress during the block; gives what to call after every event."""
+    def show(self) -> Iterator[Callable[[MethodSearch, Trial], None]]:
+        """Show progress during the block; yield a callback for every change of a trial."""
         if not self.console.is_terminal:
-            yield self._print
+            yield self._print_line
             return
-        with Live(get_renderable=self.table, console=self.console, refresh_per_second=2) as live:
-            self._live = live
+        with Live(get_renderable=self.make_table, console=self.console, refresh_per_second=2):
             yield lambda search, trial: None
 
-    def _print(self, search: MethodSearch, trial: Trial) -> None:
-        """Print a line for the end of a trial, and now and then one for an epoch."""
+    def _print_line(self, search: MethodSearch, trial: Trial) -> None:
+        """Print a line for the end of a trial, and occasionally one for an epoch."""
         identity = (search.name, trial.phase, trial.number)
         now = time.monotonic()
         if trial.is_finished:
-            if identity in self._told:
+            if identity in self._reported:
                 return
-            self._told.add(identity)
-            self.console.print(f"{self._clock()} {self._ended(search, trial)}")
+            self._reported.add(identity)
+            self.console.print(f"{self._format_elapsed()} {self._describe_end(search, trial)}")
         elif now - self._last_line > QUIET_SECONDS:
-            self.console.print(f"{self._clock()} {self._state(search)}")
+            self.console.print(f"{self._format_elapsed()} {self._describe_state(search)}")
         else:
             return
         self._last_line = now
 
-    def _clock(self) -> str:
-        return f"[{_duration(time.monotonic() - self.start)}]"
+    def _format_elapsed(self) -> str:
+        return f"[{_format_duration(time.monotonic() - self.start)}]"
 
-    def _ended(self, search: MethodSearch, trial: Trial) -> str:
+    def _describe_end(self, search: MethodSearch, trial: Trial) -> str:
         value = (
             f", {search.rule.name} {search.rule.read_metric(trial.best):.4f}" if trial.best else ""
         )
@@ -75,27 +73,27 @@ class Progress:
             f"{search.name} {trial.name} {status} after {len(trial.scores)} epochs{value}{reason}"
         )
 
-    def _state(self, search: MethodSearch) -> str:
-        cells = dict(zip(_HEADS, self._cells(search), strict=True))
+    def _describe_state(self, search: MethodSearch) -> str:
+        cells = dict(zip(_HEADINGS, self._make_cells(search), strict=True))
         words = [f"{head} {cell}" for head, cell in cells.items() if head != "method"]
-        return f"{search.name}: {', '.join(words)}; left about {self._left()}"
+        return f"{search.name}: {', '.join(words)}; about {self._estimate_time_left()} left"
 
-    def _left(self) -> str:
-        """Estimate the time left from the epochs done; nothing to say before the first."""
-        done = self._all()
+    def _estimate_time_left(self) -> str:
+        """Return an estimate of the time left from the finished epochs; ``?`` before the first."""
+        done = self._list_trials()
         epochs = sum(t.epochs_done for t in done)
         if not epochs:
             return "?"
         seconds = sum(t.seconds for t in done) / epochs
         left = sum(_estimate_epochs_left(search) for search in self.searches)
-        return _duration(left * seconds / max(1, self.slots))
+        return _format_duration(left * seconds / max(1, self.slots))
 
-    def _all(self) -> list[Trial]:
+    def _list_trials(self) -> list[Trial]:
         return [
             t for s in self.searches for t in (*list(s.trials.values()), *list(s.seeds.values()))
         ]
 
-    def _cells(self, search: MethodSearch) -> list[str]:
+    def _make_cells(self, search: MethodSearch) -> list[str]:
         trials, seeds = list(search.trials.values()), list(search.seeds.values())
         every = [*trials, *seeds]
         finished = [t for t in trials if t.is_finished]
@@ -115,26 +113,27 @@ class Progress:
             str(sum(t.epochs_done for t in every)),
         ]
 
-    def table(self) -> Table:
+    def make_table(self) -> Table:
         """Return the live table."""
-        elapsed = _duration(time.monotonic() - self.start)
+        elapsed = _format_duration(time.monotonic() - self.start)
         rule = ", ".join(sorted({search.rule.name for search in self.searches}))
+        left = self._estimate_time_left()
         table = Table(
             title=f"{self.searches[0].space.benchmark.name}, best by {rule}",
-            caption=f"elapsed {elapsed}, left about {self._left()}; Ctrl-C stops and keeps all",
+            caption=f"elapsed {elapsed}, about {left} left; Ctrl-C stops and keeps all records",
         )
-        for head in _HEADS:
+        for head in _HEADINGS:
             table.add_column(head, justify="left" if head in ("method", "phase") else "right")
         for search in self.searches:
-            table.add_row(*self._cells(search))
+            table.add_row(*self._make_cells(search))
         return table
 
 
-_HEADS = ("method", "phase", "running", "trials", "pruned", "failed", "seeds", "best", "epochs")
+_HEADINGS = ("method", "phase", "running", "trials", "pruned", "failed", "seeds", "best", "epochs")
 
 
 def _estimate_epochs_left(search: MethodSearch) -> float:
-    """Estimate the epochs left: what finished trials took on average, else all epochs."""
+    """Return an estimate of the epochs left, from the mean of finished trials if there are any."""
     _, full = search.count_epochs()
     whole = full * search.options.search_seeds
     trials, seeds = list(search.trials.values()), list(search.seeds.values())
@@ -146,7 +145,7 @@ def _estimate_epochs_left(search: MethodSearch) -> float:
     return (search.trial_budget - len(trials)) * mean + going + confirming + later
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     whole = int(seconds)
     if whole < 3600:
         return f"{whole // 60}:{whole % 60:02}"

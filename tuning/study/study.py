@@ -154,10 +154,10 @@ def _search(
 
     count = count_slots(nodes, resources)
     progress = Progress(searches, count, console)
-    with progress.shown() as shown:
+    with progress.show() as show_change:
 
         def changed(search: MethodSearch, trial: Trial) -> None:
-            shown(search, trial)
+            show_change(search, trial)
             if trial.is_finished:
                 export_done()
 

@@ -6,8 +6,8 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +18,7 @@ from tests.support.undisturbed import undisturbed as undisturbed
 from tests.tuning.records.test_storage import s3 as s3
 from tuning.cli.main import main
 from tuning.records import lock
-from tuning.records.lock import LOCK, exclusive_lock
+from tuning.records.lock import LOCK_NAME, LockHolder, exclusive_lock
 from tuning.records.object_storage import ObjectStorage
 from tuning.records.open_storage import open_storage
 
@@ -38,8 +38,8 @@ def bucket(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectSt
     return found
 
 
-def ended(runs: Any) -> dict[str, bytes]:
-    return {n: data for n in runs.list_names() if (data := (runs / n).read("end.json"))}
+def ended(runs: ObjectStorage) -> dict[str, bytes]:
+    return {n: data for n in runs.list_names() if (data := (runs / n).read_bytes("end.json"))}
 
 
 @pytest.mark.slow
@@ -79,7 +79,7 @@ def test_killed_and_resumed(bucket: ObjectStorage, undisturbed: Path, tmp_path: 
     assert len(after) == 6
     for name in runs.list_names():
         assert not {"last.pt", "best.pt", "rows.json"} & set((runs / name).list_names())
-    assert not bucket.exists(f"records/colored_digits/erm/{LOCK}")
+    assert not bucket.exists(f"records/colored_digits/erm/{LOCK_NAME}")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["results"]  # no records beside them
 
     assert exported(results, "erm") == exported(undisturbed, "erm")
@@ -98,21 +98,21 @@ def test_a_lock_is_held_by_one_and_ends_with_its_holder(
     assert where.list_names() == []
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
                           capture_output=True, text=True, check=True)  # fmt: skip
-    mine = {"token": "t", "host": socket.gethostname(), "process": int(gone.stdout)}
-    lock._beat(where, mine)
+    mine = LockHolder(socket.gethostname(), int(gone.stdout), "t")
+    lock._write_heartbeat(where, mine)
     with exclusive_lock(where):  # its process has ended
         pass
-    elsewhere = {**mine, "host": "elsewhere"}
-    lock._beat(where, elsewhere)
+    elsewhere = replace(mine, host="elsewhere")
+    lock._write_heartbeat(where, elsewhere)
     with pytest.raises(UserError, match="on elsewhere"), exclusive_lock(where):
         pass
-    reused = {**mine, "process": os.getpid()}  # by another process, after a restart
-    monkeypatch.setattr(lock, "STALE", 0.0)
+    reused = replace(mine, process=os.getpid())  # by another process, after a restart
+    monkeypatch.setattr(lock, "STALE_SECONDS", 0.0)
     for holder in (elsewhere, reused):  # no sign of life for long
-        lock._beat(where, holder)
+        lock._write_heartbeat(where, holder)
         with exclusive_lock(where):
             pass
-    where.write_bytes(LOCK, b"damaged")
+    where.write_bytes(LOCK_NAME, b"damaged")
     with exclusive_lock(where):
         pass
 
@@ -120,12 +120,12 @@ def test_a_lock_is_held_by_one_and_ends_with_its_holder(
 def test_a_holder_gives_signs_of_life(
     bucket: ObjectStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "BEAT", 0.05)
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.05)
     where = bucket / "beating"
     with exclusive_lock(where):
-        first = where.read_bytes(LOCK)
+        first = where.read_bytes(LOCK_NAME)
         time.sleep(0.5)
-        assert where.read_bytes(LOCK) != first
+        assert where.read_bytes(LOCK_NAME) != first
 
 
 def test_a_url_with_credentials_is_refused(
