@@ -1,7 +1,7 @@
-"""Models, by name; each returns predictions and the last hidden representation.
+"""Models by name. Each returns predictions and the last hidden representation.
 
-A name is that of a file of this folder, or a pretrained model's: a public name or the absolute
-path of a folder (:mod:`core.models.pretrained.loading`).
+A name is a file of this folder, the public name of a pretrained model, or the absolute path of a
+folder with one (:mod:`core.models.pretrained`).
 """
 
 import inspect
@@ -9,64 +9,74 @@ from collections.abc import Mapping
 
 from common.errors import UserError, suggest_name
 from core.models.base import Encoder, Model
-from core.models.pretrained.loading import KINDS, PUBLIC, load
-from core.models.pretrained.loading import plain as pretrained_plain
-from core.models.pretrained.weights import absent, folder_rule, is_path, torchvision_absent
+from core.models.pretrained.loading import (
+    LOADERS,
+    PUBLIC_MODELS,
+    is_without_hidden_states,
+    load_pretrained,
+)
+from core.models.pretrained.weights import (
+    check_download,
+    check_folder,
+    check_torchvision_download,
+    is_path,
+)
 from core.models.transformer import Transformer
 from core.registry import components
 
 
-def _known() -> dict[str, type[Model]]:
-    """Return the models that can be made from the number of their outputs alone."""
+def _find_models() -> dict[str, type[Model]]:
+    """Return the models that need no argument but the number of outputs, by name."""
 
-    def complete(kind: type[Model]) -> bool:
+    def is_complete(kind: type[Model]) -> bool:
         parameters = inspect.signature(kind).parameters.values()
-        needed = [p.name for p in parameters if p.default is inspect.Parameter.empty]
-        return needed == ["outputs"]
+        required = [p.name for p in parameters if p.default is inspect.Parameter.empty]
+        return required == ["outputs"]
 
     found = components("core.models", Model)
-    return {name: kind for name, kind in found.items() if complete(kind)}
+    return {name: kind for name, kind in found.items() if is_complete(kind)}
 
 
-def names() -> list[str]:
+def list_models() -> list[str]:
     """Return the names of this folder's models, sorted."""
-    return sorted(_known())
+    return sorted(_find_models())
 
 
-def encoders() -> list[str]:
-    """Return the names of this folder's models that have hidden states per token or patch."""
-    return sorted(name for name, kind in _known().items() if issubclass(kind, Encoder))
+def list_encoders() -> list[str]:
+    """Return the names of this folder's models with hidden states per token or patch, sorted."""
+    return sorted(name for name, kind in _find_models().items() if issubclass(kind, Encoder))
 
 
-def plain(name: str) -> bool:
-    """Return whether a model has no hidden states per token or patch."""
-    if name in names() or name == "resnet50":
-        return name not in encoders()
-    return pretrained_plain(name)
+def lacks_hidden_states(name: str) -> bool:
+    """Return whether a model is known to have no hidden states per token or patch."""
+    if name in list_models() or name == "resnet50":
+        return name not in list_encoders()
+    return is_without_hidden_states(name)
 
 
-def check(name: str) -> str | None:
-    """Return what a model's name should be and is not, as the end of "expected ...", or None.
+def check_model_name(name: str) -> str | None:
+    """Return what to expect instead of a model's name, None if the name is valid.
 
-    Does not ask the network: see :func:`unavailable`.
+    The text completes a sentence that starts with "expected". No server is asked, see
+    :func:`check_model_weights`.
     """
-    known = [*names(), *PUBLIC]
+    known = [*list_models(), *PUBLIC_MODELS]
     if name in known:
         return None
     if is_path(name):
-        return folder_rule(name, tuple(sorted(KINDS)))
+        return check_folder(name, tuple(sorted(LOADERS)))
     if name.count("/") == 1:
-        return None  # the public name of a model, which only its server can judge
+        return None  # a public name, which only the server can check
     return (
         f"one of {known}, another public name such as 'owner/model', or the absolute path of a "
-        f"folder with a {' or '.join(sorted(KINDS))}{suggest_name(name, known)}"
+        f"folder with a {' or '.join(sorted(LOADERS))}{suggest_name(name, known)}"
     )
 
 
-def unavailable(name: str) -> str | None:
-    """Return why a model's weights can be neither found nor downloaded, or None.
+def check_model_weights(name: str) -> str | None:
+    """Return an error message if a model's weights are neither on this machine nor online.
 
-    Asks servers, for a few seconds at most, where weights are not on this machine.
+    Asks the server, for a few seconds at most, if they are not on this machine.
     """
     if name == "resnet50":
         import core.torchvision_compat  # noqa: F401
@@ -74,62 +84,61 @@ def unavailable(name: str) -> str | None:
         # isort: split
         from torchvision.models import ResNet50_Weights
 
-        return torchvision_absent(name, ResNet50_Weights.IMAGENET1K_V1.url)
-    if name in names():
+        return check_torchvision_download(name, ResNet50_Weights.IMAGENET1K_V1.url)
+    if name in list_models():
         return None
     if is_path(name):
-        rule = folder_rule(name, tuple(sorted(KINDS)))
+        rule = check_folder(name, tuple(sorted(LOADERS)))
         return None if rule is None else f"model '{name}': expected {rule}"
-    problem = absent(name)
-    return (
-        None
-        if problem is None
-        else problem + ("" if name in PUBLIC else suggest_name(name, PUBLIC))
-    )
+    problem = check_download(name)
+    if problem is None or name in PUBLIC_MODELS:
+        return problem
+    return problem + suggest_name(name, PUBLIC_MODELS)
 
 
-def build(
+def build_model(
     name: str,
     outputs: Mapping[str, int],
     parts: frozenset[str] = frozenset(),
     checkpointing: bool = False,
     compiled: bool = False,
 ) -> Model:
-    """Return a model; torch's global generator draws the weights that are not pretrained.
+    """Build a model. Weights that are not pretrained are drawn from torch's global generator.
 
     Args:
         name: A file of this folder, a public name, or the absolute path of a folder.
-        outputs: The number of its outputs by task, such as classes.
-        parts: What auxiliary objectives need beyond encoder and classifier: ``reconstruction``,
-            ``projection``. Nothing else is built.
+        outputs: The number of outputs by task, such as classes.
+        parts: The parts for auxiliary objectives, beyond encoder and classifier, that are built:
+            ``reconstruction``, ``projection``.
         checkpointing: Whether activations are computed again in the backward pass.
         compiled: Whether :func:`torch.compile` compiles the model.
 
     Raises:
-        UserError: If there is no such model, its weights are absent, or it cannot do what is asked.
+        UserError: If there is no such model, its weights are missing, or it does not support the
+            arguments.
     """
-    rule = check(name)
+    rule = check_model_name(name)
     if rule is not None:
         raise UserError(f"model: received '{name}', expected {rule}")
-    kind = _known().get(name)
+    kind = _find_models().get(name)
     if kind is None:
-        model = load(name, outputs, parts)
+        model = load_pretrained(name, outputs, parts)
     elif issubclass(kind, Encoder):
         model = kind(outputs, parts)
     elif parts:
         raise UserError(
             f"model: received '{name}', expected one with hidden states per token or patch, which "
-            f"the method needs: one of {[*encoders(), *PUBLIC]} or a folder"
+            f"the method needs: one of {[*list_encoders(), *PUBLIC_MODELS]} or a folder"
         )
     else:
         model = kind(outputs)
     if checkpointing:
         if not isinstance(model, Transformer):
             raise UserError(
-                f"checkpointing: received true, which model '{name}' cannot do; expected false, or "
-                f"a transformer: one of {[*encoders(), *PUBLIC]} or a folder"
+                f"checkpointing: received true, which model '{name}' does not support; expected "
+                f"false, or a transformer: one of {[*list_encoders(), *PUBLIC_MODELS]} or a folder"
             )
-        model.checkpoint()
+        model.enable_checkpointing()
     if compiled:
         model.compile()
     return model

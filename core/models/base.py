@@ -39,11 +39,11 @@ class Model(nn.Module, ABC):
     def forward(self, inputs: Any) -> Output:
         """Return the output for a batch of inputs."""
 
-    def heads(self) -> Mapping[str, nn.Module]:
+    def get_task_heads(self) -> Mapping[str, nn.Module]:
         """Return the task heads by task: the parameters that are not shared. None by default."""
         return {}
 
-    def last_layer(self) -> nn.Linear:
+    def get_last_layer(self) -> nn.Linear:
         """Return the linear layer from the (pooled) representation to the logits.
 
         Raises:

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from common.errors import UserError
-from core.models.transformer import Transformer, built
+from core.models.transformer import Transformer, require_part
 from datasets.storage.ragged_arrays import TextBatch
 
 if TYPE_CHECKING:
     from transformers import BertConfig, BertModel
 
 # Padding, unknown, start, separator and mask in the vocabulary of bert-base-uncased.
-SPECIAL = (0, 100, 101, 102, 103)
+SPECIAL_IDS = (0, 100, 101, 102, 103)
 
 
 class Bert(Transformer):
@@ -32,7 +32,7 @@ class Bert(Transformer):
             masked and of causal language modelling.
         trunk: The transformer, with pooler.
         predictions: The pretrained token head of transformers; without it the head starts afresh.
-        special: Padding, unknown, start, separator and mask in the vocabulary.
+        special_ids: Padding, unknown, start, separator and mask in the vocabulary.
     """
 
     modality = "text"
@@ -43,7 +43,7 @@ class Bert(Transformer):
         parts: frozenset[str],
         trunk: "BertModel",
         predictions: nn.Module | None = None,
-        special: tuple[int, ...] = SPECIAL,
+        special_ids: tuple[int, ...] = SPECIAL_IDS,
     ) -> None:
         config = trunk.config
         pooler, trunk.pooler = trunk.pooler, None
@@ -51,16 +51,16 @@ class Bert(Transformer):
         rate = getattr(config, "classifier_dropout", None)
         dropout = nn.Dropout(config.hidden_dropout_prob if rate is None else rate)
         super().__init__(outputs, trunk, [pooler, dropout], trunk.encoder.layer)
-        self.special = special
-        self.mask_token = special[-1]
-        self.vocabulary = int(config.vocab_size)
+        self.special_ids = special_ids
+        self.mask_token_id = special_ids[-1]
+        self.vocabulary_size = int(config.vocab_size)
         self.token_head = TokenHead(config) if parts else None
         if self.token_head is not None and predictions is not None:
             self.token_head.load(predictions)
 
-    def heads(self) -> dict[str, nn.Module]:
+    def get_task_heads(self) -> dict[str, nn.Module]:
         """Return the classifier, and the token head where it was built."""
-        found = super().heads()
+        found = super().get_task_heads()
         if self.token_head is not None:
             found["reconstruction"] = self.token_head
         return found
@@ -86,7 +86,7 @@ class Bert(Transformer):
             )
         hidden: Tensor = self.trunk(
             input_ids=inputs.ids,
-            attention_mask=visible(inputs.attention, causal),
+            attention_mask=make_attention_mask(inputs.attention, causal),
             token_type_ids=inputs.segments,
         ).last_hidden_state
         return hidden
@@ -98,7 +98,7 @@ class Bert(Transformer):
             ValueError: If the model was built without this part.
         """
         words: Tensor = self.trunk.embeddings.word_embeddings.weight
-        logits: Tensor = built(self.token_head, "reconstruction")(hidden, words)
+        logits: Tensor = require_part(self.token_head, "reconstruction")(hidden, words)
         return logits
 
     def project(self, pooled: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class TokenHead(nn.Module):
         return linear(self.transform(hidden), words, self.bias)
 
 
-def visible(attention: Tensor, causal: bool) -> Tensor:
+def make_attention_mask(attention: Tensor, causal: bool) -> Tensor:
     """Return which tokens each token sees, ``(b, 1, 1 or L, L)`` bool.
 
     Args:
@@ -157,7 +157,7 @@ def visible(attention: Tensor, causal: bool) -> Tensor:
     return seen & before
 
 
-def fresh(**config: Any) -> "BertModel":
+def make_random_bert(**config: Any) -> "BertModel":
     """Return a BERT with random weights.
 
     Args:

@@ -26,31 +26,31 @@ class CelebACNN(Model):
     def __init__(self, outputs: Mapping[str, int]) -> None:
         super().__init__()
         width = self.widths[-1]
-        self.convolutions = nn.Sequential(*_convolutions(self.widths))
-        self.hidden = nn.Sequential(*_linear(width), *_linear(width))
+        self.convolutions = nn.Sequential(*_make_convolutions(self.widths))
+        self.hidden = nn.Sequential(*_make_linear_block(width), *_make_linear_block(width))
         self._heads = nn.ModuleDict({task: nn.Linear(width, n) for task, n in outputs.items()})
 
     def forward(self, inputs: Tensor) -> Output:
         """Return a logit per example and attribute, ``(b,)``, for images ``(b, 3, 64, 64)``."""
         if inputs.dtype == torch.uint8:
-            inputs = inputs.to(self._weights()[0].dtype) / 255
+            inputs = inputs.to(self._stack_head_weights()[0].dtype) / 255
         # The mean is the original's adaptive pooling to 1x1.
         hidden = self.hidden(self.convolutions(inputs).mean(dim=(2, 3)))
-        weight, bias = self._weights()
+        weight, bias = self._stack_head_weights()
         logits = functional.linear(hidden, weight, bias).unbind(dim=1)  # one product for all heads
         return Output(dict(zip(self._heads, logits, strict=True)), hidden, (hidden,))
 
-    def _weights(self) -> tuple[Tensor, Tensor]:
+    def _stack_head_weights(self) -> tuple[Tensor, Tensor]:
         heads = list(self._heads.values())
         weight = torch.cat([head.weight for head in heads])  # type: ignore[misc]
         return weight, torch.cat([head.bias for head in heads])  # type: ignore[misc]
 
-    def heads(self) -> Mapping[str, nn.Module]:
+    def get_task_heads(self) -> Mapping[str, nn.Module]:
         """Return the linear heads by attribute."""
         return dict(self._heads.items())
 
 
-def _convolutions(widths: tuple[int, ...]) -> Iterator[nn.Module]:
+def _make_convolutions(widths: tuple[int, ...]) -> Iterator[nn.Module]:
     """Yield one convolution at the finest resolution, two at the others, pooling in between."""
     before = 3
     for resolution, width in enumerate(widths):
@@ -63,5 +63,5 @@ def _convolutions(widths: tuple[int, ...]) -> Iterator[nn.Module]:
             before = width
 
 
-def _linear(width: int) -> tuple[nn.Module, ...]:
+def _make_linear_block(width: int) -> tuple[nn.Module, ...]:
     return nn.Linear(width, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from core.batch import Output
 from core.models.base import Model
-from core.models.transformer import classes
+from core.models.transformer import count_classes
 
 
 class DigitsCNN(Model):
@@ -29,13 +29,13 @@ class DigitsCNN(Model):
             nn.Linear(128, 64),
             nn.ReLU(),
         )
-        self.head = nn.Linear(64, classes(outputs))
+        self.head = nn.Linear(64, count_classes(outputs))
 
     def forward(self, inputs: Tensor) -> Output:
         """Return logits ``(b, outputs)`` and hidden layer ``(b, 64)`` of ``(b, 2, 8, 8)``."""
         hidden = self.trunk(inputs)
         return Output(self.head(hidden), hidden)
 
-    def last_layer(self) -> nn.Linear:
+    def get_last_layer(self) -> nn.Linear:
         """Return the layer from the hidden layer to the logits."""
         return self.head

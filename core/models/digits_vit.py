@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from core.models.vit import ViT, fresh
+from core.models.vit import ViT, make_random_vit
 
 
 class DigitsViT(ViT):
@@ -14,7 +14,7 @@ class DigitsViT(ViT):
     """
 
     def __init__(self, outputs: Mapping[str, int], parts: frozenset[str] = frozenset()) -> None:
-        trunk = fresh(
+        trunk = make_random_vit(
             image_size=8, patch_size=2, num_channels=2, hidden_size=32, intermediate_size=64,
             num_hidden_layers=2, num_attention_heads=4,
             # BERT's 0.02 suits widths near 768; at this one only the colour would be learnt.

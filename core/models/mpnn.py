@@ -11,7 +11,7 @@ from core.batch import Output
 from core.models.base import Model
 from datasets.storage.molecules import EDGE_FEATURES, FEATURES, MoleculeBatch
 
-ROUNDS = 3  # of messages, and of the readout
+STEPS = 3  # of messages, and of the readout
 
 
 class MPNN(Model):
@@ -39,14 +39,14 @@ class MPNN(Model):
     def forward(self, inputs: MoleculeBatch) -> Output:
         """Return a number per molecule and task, ``(b,)``, and the last layer, ``(b, width)``."""
         state = functional.relu(self.embedding(inputs.x))
-        graph = self.messages.graph(inputs)
-        for _ in range(ROUNDS):
+        graph = self.messages.build_graph(inputs)
+        for _ in range(STEPS):
             state = self.update(functional.relu(self.messages(state, graph)), state)
         hidden = functional.relu(self.last(self.readout(state, graph)))
         outputs = {task: head(hidden).squeeze(1) for task, head in self._heads.items()}
         return Output(outputs, hidden, (hidden,))
 
-    def heads(self) -> Mapping[str, nn.Module]:
+    def get_task_heads(self) -> Mapping[str, nn.Module]:
         """Return the linear heads by task."""
         return dict(self._heads.items())
 
@@ -67,7 +67,7 @@ class Graph(NamedTuple):
     within: Tensor
     neighbours: Tensor
 
-    def padded(self, state: Tensor) -> Tensor:
+    def pad_atoms(self, state: Tensor) -> Tensor:
         """Return the atoms' states, ``(atoms, width)``, by molecule, ``(b, n, width)``."""
         found = state.new_zeros((len(self.edges), self.edges.shape[1], state.shape[1]))
         found[self.molecule, self.within] = state
@@ -91,11 +91,11 @@ class Set2Set(nn.Module):
 
     def forward(self, state: Tensor, graph: Graph) -> Tensor:
         """Return the last query and reading of each molecule, ``(b, 2 width)``."""
-        elements = graph.padded(state)
-        present = graph.padded(torch.ones_like(state[:, :1])).squeeze(2) > 0
+        elements = graph.pad_atoms(state)
+        present = graph.pad_atoms(torch.ones_like(state[:, :1])).squeeze(2) > 0
         query = memory = elements.new_zeros((len(elements), elements.shape[2]))
         read = query.repeat(1, 2)
-        for _ in range(ROUNDS):
+        for _ in range(STEPS):
             query, memory = self.lstm(read, (query, memory))
             scores = (elements @ query.to(elements.dtype).unsqueeze(2)).squeeze(2)
             shares = scores.masked_fill(~present, -torch.inf).softmax(dim=1)
@@ -124,7 +124,7 @@ class Messages(nn.Module):
         self.root = nn.Linear(width, width)
         nn.init.zeros_(self.root.bias)
 
-    def graph(self, inputs: MoleculeBatch) -> Graph:
+    def build_graph(self, inputs: MoleculeBatch) -> Graph:
         """Return what the rounds share."""
         atoms = torch.arange(len(inputs.molecule), device=inputs.molecule.device)
         molecules = torch.arange(inputs.molecules, device=atoms.device)
@@ -145,7 +145,7 @@ class Messages(nn.Module):
         """Return the messages, ``(atoms, width)``, of the atoms' states, ``(atoms, width)``."""
         count, most, hidden, _ = graph.edges.shape
         width = state.shape[1]
-        products = graph.edges.view(count, most * hidden, most).to(state.dtype) @ graph.padded(
+        products = graph.edges.view(count, most * hidden, most).to(state.dtype) @ graph.pad_atoms(
             state
         )
         products = products.view(count, most, hidden * width)[graph.molecule, graph.within]

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from core.batch import Output
 from core.models.base import ImageSpec, Model
-from core.models.transformer import classes
+from core.models.transformer import count_classes
 
 # Mean and deviation of ImageNet's channels, with which ResNets are trained.
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN_AND_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class ResNet(Model):
@@ -31,22 +31,22 @@ class ResNet(Model):
         super().__init__()
         self.trunk = trunk
         self.image = image
-        self.head = nn.Linear(width, classes(outputs))
+        self.head = nn.Linear(width, count_classes(outputs))
 
-    def pooled(self, inputs: Tensor) -> Tensor:
+    def compute_features(self, inputs: Tensor) -> Tensor:
         """Return the features ``(b, width)`` of normalised ``(b, 3, h, w)``."""
         found: Tensor = self.trunk(inputs).pooler_output.flatten(1)
         return found
 
     def forward(self, inputs: Tensor) -> Output:
         """Return logits and pooled features ``(b, width)`` of normalised ``(b, 3, h, w)``."""
-        pooled = self.pooled(inputs)
+        pooled = self.compute_features(inputs)
         return Output(self.head(pooled), pooled, (pooled,))
 
-    def last_layer(self) -> nn.Linear:
+    def get_last_layer(self) -> nn.Linear:
         """Return the layer from the pooled features to the logits."""
         return self.head
 
-    def heads(self) -> dict[str, nn.Module]:
+    def get_task_heads(self) -> dict[str, nn.Module]:
         """Return the classifier, ``y``."""
         return {"y": self.head}

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from core.models.base import ImageSpec
-from core.models.pretrained.weights import torchvision_file
-from core.models.resnet import IMAGENET, ResNet
+from core.models.pretrained.weights import find_or_download_torchvision
+from core.models.resnet import IMAGENET_MEAN_AND_STD, ResNet
 
 
 class ResNet50(ResNet):
@@ -26,13 +26,13 @@ class ResNet50(ResNet):
 
         trunk = resnet50()
         if pretrained:
-            path = torchvision_file("resnet50", ResNet50_Weights.IMAGENET1K_V1.url)
+            path = find_or_download_torchvision("resnet50", ResNet50_Weights.IMAGENET1K_V1.url)
             trunk.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         width = trunk.fc.in_features
         trunk.fc = nn.Identity()
-        super().__init__(outputs, trunk, width, ImageSpec(224, *IMAGENET))
+        super().__init__(outputs, trunk, width, ImageSpec(224, *IMAGENET_MEAN_AND_STD))
 
-    def pooled(self, inputs: Tensor) -> Tensor:
+    def compute_features(self, inputs: Tensor) -> Tensor:
         """Return the features ``(b, 2048)`` of normalised ``(b, 3, h, w)``."""
         found: Tensor = self.trunk(inputs)
         return found

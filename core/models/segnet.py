@@ -17,7 +17,7 @@ class SegNet(SegNetBase):
 
     def __init__(self, outputs: Mapping[str, int]) -> None:
         super().__init__(outputs)
-        self.initialise()
+        self.initialize_weights()
 
     def forward(self, inputs: Tensor) -> Output:
         """Return predictions ``(b, channels, h, w)`` by task for images ``(b, 3, h, w)``.
@@ -25,5 +25,5 @@ class SegNet(SegNetBase):
         Segmentation is logits. Representation and features are the decoder's last map,
         ``(b, filters[0], h, w)``.
         """
-        last = self.maps(inputs).decoded[-1]
-        return Output(self.predict(dict.fromkeys(self.pred, last)), last, (last,))
+        last = self.compute_maps(inputs).decoded[-1]
+        return Output(self.predict_tasks(dict.fromkeys(self.pred, last)), last, (last,))

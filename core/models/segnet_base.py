@@ -47,17 +47,25 @@ class SegNetBase(Model):
         super().__init__()
         wide, before = self.filters, (3, *self.filters[:-1])
         narrow = (wide[0], *wide[:-1])  # decoder stage s goes from wide[s] to narrow[s] channels
-        self.encoder_first = nn.ModuleList(conv(a, b) for a, b in zip(before, wide, strict=True))
-        self.encoder_rest = nn.ModuleList(_rest(width, i >= 2) for i, width in enumerate(wide))
-        self.decoder_first = nn.ModuleList(conv(a, b) for a, b in zip(wide, narrow, strict=True))
-        self.decoder_rest = nn.ModuleList(_rest(width, i >= 2) for i, width in enumerate(narrow))
-        self.pred = nn.ModuleDict({task: _head(wide[0], n) for task, n in outputs.items()})
+        self.encoder_first = nn.ModuleList(
+            make_conv_block(a, b) for a, b in zip(before, wide, strict=True)
+        )
+        self.encoder_rest = nn.ModuleList(
+            _make_further_blocks(width, i >= 2) for i, width in enumerate(wide)
+        )
+        self.decoder_first = nn.ModuleList(
+            make_conv_block(a, b) for a, b in zip(wide, narrow, strict=True)
+        )
+        self.decoder_rest = nn.ModuleList(
+            _make_further_blocks(width, i >= 2) for i, width in enumerate(narrow)
+        )
+        self.pred = nn.ModuleDict({task: _make_head(wide[0], n) for task, n in outputs.items()})
 
-    def heads(self) -> Mapping[str, nn.Module]:
+    def get_task_heads(self) -> Mapping[str, nn.Module]:
         """Return the prediction layers by task."""
         return dict(self.pred.items())
 
-    def maps(self, images: Tensor) -> Maps:
+    def compute_maps(self, images: Tensor) -> Maps:
         """Return the feature maps for images ``(b, 3, h, w)``.
 
         Raises:
@@ -77,12 +85,12 @@ class SegNetBase(Model):
             x, index = functional.max_pool2d(maps.last[-1], 2, return_indices=True)
             pooled.append((index, maps.last[-1].shape))
         for stage in reversed(range(len(self.filters))):
-            maps.unpooled.append(unpool(x, *pooled[stage]))
+            maps.unpooled.append(unpool_maxima(x, *pooled[stage]))
             x = self.decoder_rest[stage](self.decoder_first[stage](maps.unpooled[-1]))
             maps.decoded.append(x)
         return maps
 
-    def predict(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def predict_tasks(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the predictions ``(b, channels, h, w)`` from each task's own features."""
         outputs = {task: head(features[task]) for task, head in self.pred.items()}
         if "normals" in outputs:
@@ -92,7 +100,7 @@ class SegNetBase(Model):
             outputs["normals"] = functional.normalize(normals.to(precise), dim=1)
         return outputs
 
-    def initialise(self) -> None:
+    def initialize_weights(self) -> None:
         """Draw all weights of convolutions as in the published code: Xavier's normal, no biases."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -100,7 +108,7 @@ class SegNetBase(Model):
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # all have one
 
 
-def conv(inputs: int, outputs: int) -> nn.Sequential:
+def make_conv_block(inputs: int, outputs: int) -> nn.Sequential:
     """Return a 3x3 convolution with batch norm and ReLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel_size=3, padding=1),
@@ -109,7 +117,7 @@ def conv(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
-def unpool(x: Tensor, index: Tensor, shape: torch.Size) -> Tensor:
+def unpool_maxima(x: Tensor, index: Tensor, shape: torch.Size) -> Tensor:
     """Return zeros of a shape with the entries of ``x`` where max pooling found them.
 
     The same as :func:`torch.nn.functional.max_unpool2d`, which has no deterministic version on
@@ -119,12 +127,12 @@ def unpool(x: Tensor, index: Tensor, shape: torch.Size) -> Tensor:
     return zeros.scatter(2, index.flatten(2), x.flatten(2)).view(shape)
 
 
-def _rest(width: int, two: bool) -> nn.Sequential:
+def _make_further_blocks(width: int, two: bool) -> nn.Sequential:
     """Return a stage's further blocks: one at the two finest stages, two at the others."""
-    return nn.Sequential(*(conv(width, width) for _ in range(2 if two else 1)))
+    return nn.Sequential(*(make_conv_block(width, width) for _ in range(2 if two else 1)))
 
 
-def _head(width: int, outputs: int) -> nn.Sequential:
+def _make_head(width: int, outputs: int) -> nn.Sequential:
     """Return a prediction layer: 3x3 and 1x1 convolution, with nothing in between."""
     return nn.Sequential(
         nn.Conv2d(width, width, kernel_size=3, padding=1), nn.Conv2d(width, outputs, kernel_size=1)

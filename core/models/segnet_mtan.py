@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.batch import Output
-from core.models.segnet_base import Maps, SegNetBase, conv
+from core.models.segnet_base import Maps, SegNetBase, make_conv_block
 
 
 class SegNetMTAN(SegNetBase):
@@ -28,11 +28,19 @@ class SegNetMTAN(SegNetBase):
         # The first encoder stage sees the shared map only, the others the stage before too.
         encoder = [(wide[0], wide[0]), *((2 * width, width) for width in wide[1:])]
         decoder = [(a + b, b) for a, b in zip(wide, narrow, strict=True)]
-        self.encoder_attention = nn.ModuleDict({task: _attentions(encoder) for task in outputs})
-        self.decoder_attention = nn.ModuleDict({task: _attentions(decoder) for task in outputs})
-        self.encoder_between = nn.ModuleList(conv(a, b) for a, b in zip(wide, after, strict=True))
-        self.decoder_between = nn.ModuleList(conv(a, b) for a, b in zip(wide, narrow, strict=True))
-        self.initialise()
+        self.encoder_attention = nn.ModuleDict(
+            {task: _make_attention_stages(encoder) for task in outputs}
+        )
+        self.decoder_attention = nn.ModuleDict(
+            {task: _make_attention_stages(decoder) for task in outputs}
+        )
+        self.encoder_between = nn.ModuleList(
+            make_conv_block(a, b) for a, b in zip(wide, after, strict=True)
+        )
+        self.decoder_between = nn.ModuleList(
+            make_conv_block(a, b) for a, b in zip(wide, narrow, strict=True)
+        )
+        self.initialize_weights()
 
     def forward(self, inputs: Tensor) -> Output:
         """Return predictions ``(b, channels, h, w)`` by task for images ``(b, 3, h, w)``.
@@ -40,11 +48,11 @@ class SegNetMTAN(SegNetBase):
         Segmentation is logits. The representation is the shared decoder's last map,
         ``(b, filters[0], h, w)``.
         """
-        maps = self.maps(inputs)
-        features = {task: self._attend(task, maps) for task in self.pred}
-        return Output(self.predict(features), maps.decoded[-1])
+        maps = self.compute_maps(inputs)
+        features = {task: self._compute_task_map(task, maps) for task in self.pred}
+        return Output(self.predict_tasks(features), maps.decoded[-1])
 
-    def _attend(self, task: str, maps: Maps) -> Tensor:
+    def _compute_task_map(self, task: str, maps: Maps) -> Tensor:
         """Return a task's own last map, ``(b, filters[0], h, w)``."""
         encoder, decoder = self.encoder_attention[task], self.decoder_attention[task]
         assert isinstance(encoder, nn.ModuleList)
@@ -64,11 +72,11 @@ class SegNetMTAN(SegNetBase):
         return x
 
 
-def _attentions(pairs: list[tuple[int, int]]) -> nn.ModuleList:
-    return nn.ModuleList(_attention(*pair) for pair in pairs)
+def _make_attention_stages(pairs: list[tuple[int, int]]) -> nn.ModuleList:
+    return nn.ModuleList(_make_attention(*pair) for pair in pairs)
 
 
-def _attention(inputs: int, width: int) -> nn.Sequential:
+def _make_attention(inputs: int, width: int) -> nn.Sequential:
     """Return two 1x1 convolutions that end in a mask between 0 and 1."""
     return nn.Sequential(
         nn.Conv2d(inputs, width, kernel_size=1),

@@ -30,6 +30,6 @@ class TasksMLP(Model):
         outputs = {task: head(hidden).squeeze(1) for task, head in self._heads.items()}
         return Output(outputs, hidden, (hidden,))
 
-    def heads(self) -> Mapping[str, nn.Module]:
+    def get_task_heads(self) -> Mapping[str, nn.Module]:
         """Return the linear heads by task."""
         return dict(self._heads.items())

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from core.models.bert import Bert, fresh
+from core.models.bert import Bert, make_random_bert
 
 
 class TinyBert(Bert):
@@ -14,7 +14,7 @@ class TinyBert(Bert):
     """
 
     def __init__(self, outputs: Mapping[str, int], parts: frozenset[str] = frozenset()) -> None:
-        trunk = fresh(
+        trunk = make_random_bert(
             hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4
         )
         super().__init__(outputs, parts, trunk)

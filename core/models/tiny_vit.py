@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from core.models.base import ImageSpec
-from core.models.vit import ViT, fresh
+from core.models.vit import ViT, make_random_vit
 
 
 class TinyViT(ViT):
@@ -15,7 +15,7 @@ class TinyViT(ViT):
     """
 
     def __init__(self, outputs: Mapping[str, int], parts: frozenset[str] = frozenset()) -> None:
-        trunk = fresh(
+        trunk = make_random_vit(
             image_size=32, patch_size=4, hidden_size=32, intermediate_size=64,
             num_hidden_layers=2, num_attention_heads=4,
         )  # fmt: skip

@@ -35,7 +35,7 @@ class Transformer(Encoder):
         super().__init__()
         self.width = int(trunk.config.hidden_size)
         self.trunk = trunk
-        last = nn.Linear(self.width, classes(outputs))
+        last = nn.Linear(self.width, count_classes(outputs))
         nn.init.normal_(last.weight, std=trunk.config.initializer_range)
         nn.init.zeros_(last.bias)
         self.classifier = nn.Sequential(*classifier, last)
@@ -46,17 +46,17 @@ class Transformer(Encoder):
         hidden = self.encode(inputs)
         return Output(self.classifier(hidden), hidden, (hidden,))
 
-    def last_layer(self) -> nn.Linear:
+    def get_last_layer(self) -> nn.Linear:
         """Return the layer from the (pooled) class token to the logits."""
         last = self.classifier[-1]
         assert isinstance(last, nn.Linear)
         return last
 
-    def heads(self) -> dict[str, nn.Module]:
+    def get_task_heads(self) -> dict[str, nn.Module]:
         """Return the classifier, ``y``, and the heads of auxiliary objectives that were built."""
         return {"y": self.classifier}
 
-    def checkpoint(self) -> None:
+    def enable_checkpointing(self) -> None:
         """Compute activations again in the backward pass instead of keeping them."""
         self.trunk.activation_checkpointing_enable({"use_reentrant": False})
 
@@ -74,7 +74,7 @@ class ClassToken(nn.Module):
         return hidden[:, 0]
 
 
-def classes(outputs: Mapping[str, int]) -> int:
+def count_classes(outputs: Mapping[str, int]) -> int:
     """Return the number of classes.
 
     Raises:
@@ -88,7 +88,7 @@ def classes(outputs: Mapping[str, int]) -> int:
     return outputs["y"]
 
 
-def built(part: nn.Module | None, name: str) -> Any:
+def require_part(part: nn.Module | None, name: str) -> Any:
     """Return a part of a model.
 
     Raises:

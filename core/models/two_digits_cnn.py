@@ -43,6 +43,6 @@ class TwoDigitsCNN(Model):
         }
         return Output(numbers, hidden, (hidden,))
 
-    def heads(self) -> Mapping[str, nn.Module]:
+    def get_task_heads(self) -> Mapping[str, nn.Module]:
         """Return the linear heads by task."""
         return dict(self._heads.items())

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from core.models.base import ImageSpec
-from core.models.transformer import ClassToken, Transformer, built
+from core.models.transformer import ClassToken, Transformer, require_part
 
 if TYPE_CHECKING:
     from transformers import ViTModel
@@ -30,7 +30,7 @@ class ViT(Transformer):
     """
 
     modality = "images"
-    _resample: Tensor | None
+    _resampling_matrix: Tensor | None
 
     def __init__(
         self,
@@ -46,7 +46,9 @@ class ViT(Transformer):
         own = int(config.image_size) // self.patch
         self.grid = own if image is None else image.size // self.patch
         self.register_buffer(
-            "_resample", None if own == self.grid else _bicubic(own, self.grid), persistent=False
+            "_resampling_matrix",
+            None if own == self.grid else _make_bicubic_matrix(own, self.grid),
+            persistent=False,
         )
         self.decoder = None
         if "reconstruction" in parts:
@@ -55,9 +57,9 @@ class ViT(Transformer):
         if "projection" in parts:
             self.projection = nn.Sequential(nn.Linear(self.width, self.width), nn.GELU())
 
-    def heads(self) -> dict[str, nn.Module]:
+    def get_task_heads(self) -> dict[str, nn.Module]:
         """Return the classifier, and the decoder and the projection where they were built."""
-        found = super().heads()
+        found = super().get_task_heads()
         if self.decoder is not None:
             found["reconstruction"] = self.decoder
         if self.projection is not None:
@@ -75,22 +77,22 @@ class ViT(Transformer):
         embeddings = self.trunk.embeddings
         patches = embeddings.patch_embeddings(inputs)
         if masked is not None:
-            token = built(self.decoder, "reconstruction").mask_token
+            token = require_part(self.decoder, "reconstruction").mask_token
             patches = torch.where(masked.unsqueeze(-1), token.to(patches.dtype), patches)
         first = embeddings.cls_token.expand(len(patches), -1, -1).to(patches.dtype)
-        hidden = embeddings.dropout(torch.cat([first, patches], dim=1) + self._positions())
+        hidden = embeddings.dropout(torch.cat([first, patches], dim=1) + self._resample_positions())
         for layer in self.trunk.layers:
             hidden = layer(hidden, None)
         normed: Tensor = self.trunk.layernorm(hidden)
         return normed
 
-    def _positions(self) -> Tensor:
+    def _resample_positions(self) -> Tensor:
         """Return the position embeddings of this size of images, ``(1, 1 + patches, width)``."""
         positions: Tensor = self.trunk.embeddings.position_embeddings
-        if self._resample is None:
+        if self._resampling_matrix is None:
             return positions
         with torch.autocast(positions.device.type, enabled=False):
-            return torch.cat([positions[:, :1], self._resample @ positions[:, 1:]], dim=1)
+            return torch.cat([positions[:, :1], self._resampling_matrix @ positions[:, 1:]], dim=1)
 
     def reconstruct(self, hidden: Tensor) -> Tensor:
         """Return normalised pixels ``(b, c, h, w)`` of hidden states ``(b, 1 + patches, width)``.
@@ -98,7 +100,7 @@ class ViT(Transformer):
         Raises:
             ValueError: If the model was built without this part.
         """
-        decoder = built(self.decoder, "reconstruction")
+        decoder = require_part(self.decoder, "reconstruction")
         pixels: Tensor = decoder(hidden[:, 1:].transpose(1, 2).unflatten(2, (self.grid, -1)))
         return pixels
 
@@ -108,7 +110,7 @@ class ViT(Transformer):
         Raises:
             ValueError: If the model was built without this part.
         """
-        projected: Tensor = built(self.projection, "projection")(pooled)
+        projected: Tensor = require_part(self.projection, "projection")(pooled)
         return projected
 
 
@@ -134,7 +136,7 @@ class PixelDecoder(nn.Module):
         return pixels
 
 
-def fresh(**config: Any) -> "ViTModel":
+def make_random_vit(**config: Any) -> "ViTModel":
     """Return a vision transformer with random weights.
 
     Args:
@@ -148,7 +150,7 @@ def fresh(**config: Any) -> "ViTModel":
     return ViTModel(ViTConfig(**config), add_pooling_layer=False)
 
 
-def _bicubic(before: int, after: int) -> Tensor:
+def _make_bicubic_matrix(before: int, after: int) -> Tensor:
     """Return the linear map of a grid's bicubic interpolation, ``(after^2, before^2)``.
 
     The map as a matrix, because the gradient of :func:`torch.nn.functional.interpolate` is not

@@ -70,12 +70,12 @@ def masked_tokens(model: Model, texts: TextBatch) -> tuple[Tensor, Tensor]:
     ids = texts.ids
     place, action, word = uniform(3, *ids.shape, device=ids.device)
     eligible = texts.attention
-    for token in model.special:
+    for token in model.special_ids:
         eligible = eligible & (ids != token)
     place = place.masked_fill(~eligible, 2.0)
     chosen = eligible & (place <= place.min().clamp(min=MASKED))
-    replaced = torch.where(chosen & (action < REPLACED), model.mask_token, ids)
-    words = (word * model.vocabulary).long()
+    replaced = torch.where(chosen & (action < REPLACED), model.mask_token_id, ids)
+    words = (word * model.vocabulary_size).long()
     replaced = torch.where(chosen & (action >= KEPT), words, replaced)
     hidden = model.encode(texts._replace(ids=replaced))
     # So many lowest places hold all chosen ones, but for one batch in a billion; a number that the

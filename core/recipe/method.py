@@ -160,7 +160,7 @@ def parse(path: Path, text: Any) -> Method:
 def check_setting(name: str, value: object) -> str | None:
     """Return the rule that a value for a field of the training config breaks, or None."""
     if name == "model":
-        return models.check(str(value))
+        return models.check_model_name(str(value))
     if name == "augmentation":
         known = sorted(component_classes("augmentations"))
         return None if value in known else f"one of {known}"

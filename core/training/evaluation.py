@@ -107,7 +107,7 @@ class LastLayerRefit:
     def __init__(self, context: RunContext, model: Model, generator: Generator) -> None:
         self._context = context
         self._model = model
-        self.layer: nn.Linear = model.last_layer()
+        self.layer: nn.Linear = model.get_last_layer()
         self.generator = generator
 
     def features(self) -> Features:

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, StepLR
 from common.errors import UserError
 from core import models
 from core.models.base import Model
-from core.models.pretrained.tokenizer import misread
+from core.models.pretrained.tokenizer import find_tokenizer_mismatch
 from core.recipe.component import make_weighting
 from core.samplers import SAMPLERS
 from core.stages.base import Stage
@@ -135,11 +135,11 @@ def draw_rows(context: RunContext, sample_counts: Tensor, position: EpochPositio
 
 def _make_model(context: RunContext, stage: Stage) -> Model:
     benchmark, config = context.benchmark, context.config
-    problem = misread(config.model, benchmark)
+    problem = find_tokenizer_mismatch(config.model, benchmark)
     if problem:
         raise UserError(problem)
     make = partial(
-        models.build,
+        models.build_model,
         config.model,
         parts=frozenset(part for objective in context.objectives for part in objective.parts),
         checkpointing=config.checkpointing,

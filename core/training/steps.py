@@ -56,7 +56,7 @@ class Trainer:
         self._totals = torch.zeros(len(context.loss_names), dtype=torch.float64, device=device)
         self._seen = torch.zeros_like(self._totals)
         shares_head = any(objective.shares_head for objective in self.active)
-        modules = () if shares_head else state.model.heads().values()
+        modules = () if shares_head else state.model.get_task_heads().values()
         self.heads = [p for module in modules for p in module.parameters()]
         of_heads = {id(p) for p in self.heads}
         self.shared = [p for p in state.model.parameters() if id(p) not in of_heads]

@@ -194,6 +194,6 @@ def _check_data(requirements: Requirements) -> tuple[tuple[str, ...], bool | Non
 def _check_models(names: Sequence[str]) -> tuple[str, ...]:
     if not names:
         return ()
-    from core.models import unavailable
+    from core.models import check_model_weights
 
-    return tuple(problem for name in names if (problem := unavailable(name)))
+    return tuple(problem for name in names if (problem := check_model_weights(name)))

@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 from common.errors import UserError, ValidationErrors, unknown_name_message
 from core import models
-from core.models.pretrained.tokenizer import misread
+from core.models.pretrained.tokenizer import find_tokenizer_mismatch
 from core.recipe import method as methods
 from core.recipe.assignments import read_baseline
 from core.recipe.method import Method
@@ -116,12 +116,12 @@ def _unfit_models(spaces: list[Space]) -> list[str]:
     for space in spaces:
         method = space.method
         name = get_model_name(space)
-        problem = models.unavailable(name) or misread(name, space.benchmark)
-        if problem is None and "encoder" in method.needs and models.plain(name):
+        problem = models.check_model_weights(name) or find_tokenizer_mismatch(name, space.benchmark)
+        if problem is None and "encoder" in method.needs and models.lacks_hidden_states(name):
             problem = (
                 f"method '{method.name}' needs a model with hidden states per token or patch, and "
-                f"model '{name}' has none; known: {', '.join(models.encoders())}, a transformer's "
-                "public name, or a folder"
+                f"model '{name}' has none; known: {', '.join(models.list_encoders())}, a "
+                "transformer's public name, or a folder"
             )
         if problem is not None:
             found[problem] = None

@@ -1,4 +1,4 @@
-"""Pretrained encoders: from a folder, or by their public names."""
+"""Loading of pretrained encoders, from a folder or by public name."""
 
 import contextlib
 import json
@@ -8,26 +8,26 @@ from typing import Any
 
 from common.errors import UserError
 from core.models.base import ImageSpec, Model
-from core.models.bert import SPECIAL, Bert
-from core.models.pretrained.weights import config, here, locate
-from core.models.resnet import IMAGENET, ResNet
+from core.models.bert import SPECIAL_IDS, Bert
+from core.models.pretrained.weights import find_local_folder, find_or_download, read_config
+from core.models.resnet import IMAGENET_MEAN_AND_STD, ResNet
 from core.models.vit import ViT
 
-PUBLIC = ("google/vit-base-patch16-224-in21k", "bert-base-uncased")
-# Models pretrained at the usual size are trained at this one, as Kulkarni et al. (TMLR 2024) do.
-USUAL, TRAINED = 224, 384
+PUBLIC_MODELS = ("google/vit-base-patch16-224-in21k", "bert-base-uncased")
+# A ViT pretrained at the first size is finetuned at the second, as in Kulkarni et al. (TMLR 2024).
+PRETRAINED_PIXELS, FINETUNED_PIXELS = 224, 384
 SDPA = {"attn_implementation": "sdpa"}
-HALF = (0.5, 0.5, 0.5)
-TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+DEFAULT_MEAN_AND_STD = (0.5, 0.5, 0.5)
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def load(name: str, outputs: Mapping[str, int], parts: frozenset[str]) -> Model:
-    """Return a pretrained encoder with a fresh classifier.
+def load_pretrained(name: str, outputs: Mapping[str, int], parts: frozenset[str]) -> Model:
+    """Load a pretrained encoder and add a randomly initialised classifier.
 
     A ViT takes images at the size of its configuration, or at 384 pixels with interpolated
-    positions where that is 224; mean and deviation are those of ``preprocessor_config.json``, or
-    one half. A BERT's token head has the pretrained weights where the files hold them. A ResNet
-    takes images of 224 pixels, and has no hidden states for auxiliary objectives.
+    positions if that size is 224. Mean and standard deviation are those of
+    ``preprocessor_config.json``, or 0.5. A BERT's token head is loaded if the files contain it. A
+    ResNet takes images of 224 pixels, and has no hidden states for auxiliary objectives.
 
     Args:
         name: An absolute path of a folder with ``config.json`` and ``model.safetensors``, or a
@@ -36,109 +36,110 @@ def load(name: str, outputs: Mapping[str, int], parts: frozenset[str]) -> Model:
         parts: The parts of auxiliary objectives to build.
 
     Raises:
-        UserError: If the files are absent, cannot be read, or do not hold the whole encoder.
+        UserError: If the files are missing, cannot be read, or lack weights of the encoder.
     """
-    folder = locate(name)
-    kind = str(config(folder).get("model_type"))
-    if kind not in KINDS:
+    folder = find_or_download(name)
+    model_type = str(read_config(folder).model_type)
+    if model_type not in LOADERS:
         raise UserError(
-            f"model '{name}': received type '{kind}', expected {' or '.join(sorted(KINDS))}"
+            f"model '{name}': received type '{model_type}', expected {' or '.join(sorted(LOADERS))}"
         )
     try:
-        with _quiet():
-            return KINDS[kind](folder, outputs, parts)
+        with _silence_logging():
+            return LOADERS[model_type](folder, outputs, parts)
     except UserError:
         raise
-    except Exception as error:  # of many kinds: each means that these files are no such model
+    except Exception as error:  # of many types, all with the meaning "not such a model"
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"model '{name}': {folder} cannot be loaded: {reason}") from error
 
 
-def _vit(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) -> ViT:
+def _load_vit(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) -> ViT:
     import core.torchvision_compat  # noqa: F401
 
     # isort: split
     from transformers import ViTModel
 
-    trunk = _read(ViTModel, folder, ("pooler.",), add_pooling_layer=False, **SDPA)
+    trunk = _load_weights(ViTModel, folder, ("pooler.",), add_pooling_layer=False, **SDPA)
     own = trunk.config.image_size
-    mean, std = _moments(folder, HALF, HALF)
-    image = ImageSpec(TRAINED if own == USUAL else int(own), mean, std)
+    mean, std = _read_mean_and_std(folder, DEFAULT_MEAN_AND_STD, DEFAULT_MEAN_AND_STD)
+    image = ImageSpec(FINETUNED_PIXELS if own == PRETRAINED_PIXELS else int(own), mean, std)
     return ViT(outputs, parts, trunk, image)
 
 
-def _resnet(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) -> ResNet:
+def _load_resnet(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) -> ResNet:
     if parts:
+        suitable = sorted(LOADERS.keys() - WITHOUT_HIDDEN_STATES)
         raise UserError(
             f"model '{folder}': a ResNet; the method needs one with hidden states per token or "
-            f"patch, of type {' or '.join(kind for kind in sorted(KINDS) if kind not in PLAIN)}"
+            f"patch, of type {' or '.join(suitable)}"
         )
     import core.torchvision_compat  # noqa: F401
 
     # isort: split
     from transformers import ResNetModel
 
-    trunk = _read(ResNetModel, folder, ())
-    image = ImageSpec(USUAL, *_moments(folder, *IMAGENET))
+    trunk = _load_weights(ResNetModel, folder, ())
+    image = ImageSpec(PRETRAINED_PIXELS, *_read_mean_and_std(folder, *IMAGENET_MEAN_AND_STD))
     return ResNet(outputs, trunk, trunk.config.hidden_sizes[-1], image)
 
 
-def _moments(
+def _read_mean_and_std(
     folder: Path, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and deviation as a folder's preprocessor says, or these."""
+    """Return mean and standard deviation of a folder's preprocessor, by default those given."""
     path = folder / "preprocessor_config.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return tuple(found.get("image_mean", mean)), tuple(found.get("image_std", std))
+    fields = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return tuple(fields.get("image_mean", mean)), tuple(fields.get("image_std", std))
 
 
-def _bert(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) -> Bert:
+def _load_bert(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) -> Bert:
     import core.torchvision_compat  # noqa: F401
 
     # isort: split
     from transformers import BertForPreTraining
 
-    fresh = ("bert.pooler.", "cls.")
-    model = _read(BertForPreTraining, folder, fresh, is_decoder=False, **SDPA)
-    return Bert(outputs, parts, model.bert, model.cls.predictions, _special(folder))
+    optional = ("bert.pooler.", "cls.")
+    model = _load_weights(BertForPreTraining, folder, optional, is_decoder=False, **SDPA)
+    return Bert(outputs, parts, model.bert, model.cls.predictions, _read_special_ids(folder))
 
 
-def _special(folder: Path) -> tuple[int, ...]:
-    """Return the numbers of :data:`TOKENS` in the folder's vocabulary."""
+def _read_special_ids(folder: Path) -> tuple[int, ...]:
+    """Return the ids of :data:`SPECIAL_TOKENS` in the folder's vocabulary."""
     path = folder / "vocab.txt"
     if not path.is_file():
-        return SPECIAL
-    number = {word: i for i, word in enumerate(path.read_text(encoding="utf-8").splitlines())}
-    absent = [token for token in TOKENS if token not in number]
-    if absent:
-        raise UserError(f"{path}: no token {absent[0]}")
-    return tuple(number[token] for token in TOKENS)
+        return SPECIAL_IDS
+    ids = {token: i for i, token in enumerate(path.read_text(encoding="utf-8").splitlines())}
+    missing = [token for token in SPECIAL_TOKENS if token not in ids]
+    if missing:
+        raise UserError(f"{path}: no token {missing[0]}")
+    return tuple(ids[token] for token in SPECIAL_TOKENS)
 
 
-KINDS: Mapping[str, Callable[[Path, Mapping[str, int], frozenset[str]], Model]] = {
-    "bert": _bert,
-    "resnet": _resnet,
-    "vit": _vit,
+LOADERS: Mapping[str, Callable[[Path, Mapping[str, int], frozenset[str]], Model]] = {
+    "bert": _load_bert,
+    "resnet": _load_resnet,
+    "vit": _load_vit,
 }
-PLAIN = frozenset({"resnet"})  # without hidden states per token or patch
+WITHOUT_HIDDEN_STATES = frozenset({"resnet"})  # per token or patch
 
 
-def plain(name: str) -> bool:
-    """Return whether a folder or a public name that is on this machine is of a plain kind."""
-    folder = here(name)
+def is_without_hidden_states(name: str) -> bool:
+    """Return whether a model on this machine has no hidden states per token or patch."""
+    folder = find_local_folder(name)
     try:
-        return folder is not None and config(folder).get("model_type") in PLAIN
-    except UserError:  # which is told where it is loaded
+        return folder is not None and read_config(folder).model_type in WITHOUT_HIDDEN_STATES
+    except UserError:  # reported when the model is loaded
         return False
 
 
-def _read(kind: Any, folder: Path, fresh: tuple[str, ...], **options: Any) -> Any:
+def _load_weights(kind: Any, folder: Path, optional: tuple[str, ...], **options: Any) -> Any:
     """Return a model of transformers with a folder's weights.
 
     Args:
-        kind: Its class.
+        kind: The class, a subclass of ``PreTrainedModel``.
         folder: The folder.
-        fresh: Starts of the names of weights that need not be in the files.
+        optional: Prefixes of the names of weights that the files may lack.
         options: For the constructor or the configuration.
 
     Raises:
@@ -150,7 +151,7 @@ def _read(kind: Any, folder: Path, fresh: tuple[str, ...], **options: Any) -> An
         folder, use_safetensors=True, local_files_only=True, output_loading_info=True,
         dtype=torch.float32, **options,
     )  # fmt: skip
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(fresh))
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(optional))
     if missing:
         raise UserError(
             f"{folder}: the weights of {len(missing)} parts of the encoder are missing, such as "
@@ -160,8 +161,8 @@ def _read(kind: Any, folder: Path, fresh: tuple[str, ...], **options: Any) -> An
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence reports on heads that are new, or not needed: nobody can do anything about them."""
+def _silence_logging() -> Iterator[None]:
+    """Silence transformers' reports on new or unused heads, which are expected here."""
     import core.torchvision_compat  # noqa: F401
 
     # isort: split

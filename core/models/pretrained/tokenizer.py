@@ -1,17 +1,17 @@
-"""Whether a model reads the tokens that a data set's texts were cut into."""
+"""The check that a model's tokenizer is the one with which a data set was tokenised."""
 
 from functools import lru_cache
 from pathlib import Path
 
 from common.errors import UserError
-from core.models.pretrained.weights import config, here
+from core.models.pretrained.weights import find_local_folder, read_config
 from datasets.benchmark import Benchmark
 from datasets.groups.table import TextBenchmark
 from datasets.storage import texts
 
 
-def misread(name: str, benchmark: Benchmark) -> str | None:
-    """Return why a pretrained model would read a data set's tokens as others, or None.
+def find_tokenizer_mismatch(name: str, benchmark: Benchmark) -> str | None:
+    """Return an error message if a model's vocabulary is not that of a data set's tokens.
 
     Args:
         name: The model: a public name that is on this machine, or a folder.
@@ -19,33 +19,41 @@ def misread(name: str, benchmark: Benchmark) -> str | None:
     """
     if not isinstance(benchmark, TextBenchmark) or "text" not in benchmark.provides:
         return None
-    folder = here(name)
+    folder = find_local_folder(name)
     try:
         if folder is None:
             return None
-        kind = config(folder).get("model_type")
-        if kind != "bert":
-            return f"model: received '{name}', of type '{kind}'; expected one that reads texts"
-        vocabulary = benchmark.vocabulary
+        config = read_config(folder)
+        if config.model_type != "bert":
+            return (
+                f"model: received '{name}', of type '{config.model_type}'; expected one that "
+                "reads texts"
+            )
+        vocabulary, size = benchmark.vocabulary, config.vocabulary_size
         if isinstance(vocabulary, int):
-            size = int(config(folder).get("vocab_size", 0))
-            problem = f"it knows {size:,} words, and {benchmark.name} is made of {vocabulary:,}"
-            return None if size >= vocabulary else f"model: received '{name}': {problem}"
-        problem = _misread(folder, vocabulary)
+            if size >= vocabulary:
+                return None
+            return (
+                f"model: received '{name}', with a vocabulary of {size:,} tokens; {benchmark.name} "
+                f"has {vocabulary:,}"
+            )
+        mismatch = _compare_vocabularies(folder, vocabulary)
     except UserError as error:
         return str(error)
-    if not problem:
+    if not mismatch:
         return None
     own = benchmark.folder / "tokenizer"
-    return f"model: received '{name}': {problem}; put the vocabulary of the model into {own}"
+    return f"model: received '{name}': {mismatch}; put the model's vocabulary into {own}"
 
 
 @lru_cache(maxsize=8)  # reading two vocabularies takes a tenth of a second
-def _misread(folder: Path, tokenizer: Path) -> str:
+def _compare_vocabularies(folder: Path, tokenizer: Path) -> str:
+    """Return the difference between a model's vocabulary and a tokenizer's, empty if none."""
     own = next((folder / f for f in reversed(texts.FILES) if (folder / f).is_file()), None)
     if own is not None:
         difference = texts.difference(own, tokenizer)
-        where = f"{own} is not the vocabulary of the data, {tokenizer}"
-        return f"{where} ({difference})" if difference else ""
-    size, words = int(config(folder).get("vocab_size", 0)), texts.words(tokenizer)
-    return f"it knows {size:,} words, and {tokenizer} has {words:,}" if words > size else ""
+        message = f"{own} is not the vocabulary of the data, {tokenizer} ({difference})"
+        return message if difference else ""
+    size, words = read_config(folder).vocabulary_size, texts.words(tokenizer)
+    message = f"its vocabulary has {size:,} tokens, {tokenizer} has {words:,}"
+    return message if words > size else ""

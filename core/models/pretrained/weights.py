@@ -1,170 +1,195 @@
-"""Where pretrained weights lie, and what to do where they do not.
+"""Locations of pretrained weights, their download, and messages for weights that are missing.
 
-A folder is given by its absolute path, a public model by its name; that one is looked for in the
-Hugging Face cache first (``HF_HOME``) and downloaded where there is network. Weights are read from
-safetensors files only, which hold numbers and nothing that could run.
+A folder is given by its absolute path, a public model by its name. A public model is searched for
+in the Hugging Face cache first (``HF_HOME``) and downloaded otherwise. Only safetensors files are
+read, which hold numbers and no code.
 """
 
 import json
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from common.errors import UserError
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-FILES = ("config.json", "preprocessor_config.json", "vocab.txt", "*.safetensors", WEIGHTS[1])
-TIMEOUT = 5  # seconds until a server counts as unreachable
+WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
+DOWNLOADED_FILES = (
+    "config.json", "preprocessor_config.json", "vocab.txt", "*.safetensors", WEIGHT_FILES[1],
+)  # fmt: skip
+TIMEOUT_SECONDS = 5  # until a server counts as unreachable
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The fields of a model's ``config.json`` that checks and loading need.
+
+    Args:
+        model_type: The architecture, such as ``bert``; None if the file does not name one.
+        vocabulary_size: The number of tokens; 0 if the model takes no texts.
+    """
+
+    model_type: str | None
+    vocabulary_size: int
 
 
 def is_path(name: str) -> bool:
-    """Return whether a model's name is meant as a folder."""
+    """Return whether a model's name is the path of a folder."""
     return name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).is_dir()
 
 
-def folder_rule(name: str, kinds: tuple[str, ...]) -> str | None:
-    """Return what a folder should be and is not, as the end of "expected ...", or None.
+def check_folder(name: str, model_types: tuple[str, ...]) -> str | None:
+    """Return what to expect of a folder that cannot be loaded, None if it can.
+
+    The text completes a sentence that starts with "expected".
 
     Args:
         name: The folder.
-        kinds: The model types that can be loaded.
+        model_types: The model types that can be loaded.
     """
     path = Path(name).expanduser()
     if not path.is_absolute():
-        return f"an absolute path, which holds on every node: {path.resolve()}"
+        return f"an absolute path, which is the same on every node: {path.resolve()}"
     if not path.is_dir():
         return "the path of a folder that exists"
     if not (path / "config.json").is_file():
-        return f"a folder with config.json, which {path} does not hold"
-    if not any((path / file).is_file() for file in WEIGHTS):
+        return f"a folder with config.json, which {path} does not contain"
+    if not any((path / file).is_file() for file in WEIGHT_FILES):
         return (
-            f"a folder with {WEIGHTS[0]}, which {path} does not hold (pickled weights are not read)"
+            f"a folder with {WEIGHT_FILES[0]}, which {path} does not contain (pickled weights are "
+            "not read)"
         )
     try:
-        kind = config(path).get("model_type")
+        found = read_config(path).model_type
     except UserError as error:
         return f"a readable folder: {error}"
-    return None if kind in kinds else f"a model of type {' or '.join(kinds)}, not '{kind}'"
+    if found in model_types:
+        return None
+    return f"a model of type {' or '.join(model_types)}, not '{found}'"
 
 
-def config(folder: Path) -> dict[str, Any]:
-    """Return what a folder's ``config.json`` says.
+def read_config(folder: Path) -> ModelConfig:
+    """Return the configuration in a folder's ``config.json``.
 
     Raises:
         UserError: If it cannot be read.
     """
     path = folder / "config.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        fields = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: {error}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: received {type(found).__name__}, expected an object")
-    return found
+    if not isinstance(fields, dict):
+        raise UserError(f"{path}: received {type(fields).__name__}, expected an object")
+    model_type, size = fields.get("model_type"), fields.get("vocab_size")
+    return ModelConfig(
+        None if model_type is None else str(model_type), size if isinstance(size, int) else 0
+    )
 
 
-def locate(name: str) -> Path:
-    """Return the folder of a model's files, downloaded if need be.
+def find_or_download(name: str) -> Path:
+    """Return the folder of a model's files, downloaded if necessary.
 
     Args:
         name: An absolute path, or a public name.
 
     Raises:
-        UserError: If they are not there and cannot be downloaded.
+        UserError: If the files are missing and cannot be downloaded.
     """
     if is_path(name):
         return Path(name).expanduser()
-    found = _cached(name)
+    found = _find_in_cache(name)
     if found is not None:
         return found
-    problem = absent(name)
+    problem = check_download(name)
     if problem is not None:
         raise UserError(problem)
     from huggingface_hub import snapshot_download
 
+    patterns = list(DOWNLOADED_FILES)
     try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES), etag_timeout=TIMEOUT))
-    except Exception as error:  # whatever stops the download, the remedy is the same
-        raise UserError(_remedy(name, error)) from error
+        return Path(snapshot_download(name, allow_patterns=patterns, etag_timeout=TIMEOUT_SECONDS))
+    except Exception as error:  # the remedy is the same for every cause
+        raise UserError(_missing_weights_message(name, error)) from error
 
 
-def here(name: str) -> Path | None:
-    """Return the folder of a model's files if they are on this machine; asks no server."""
-    return Path(name).expanduser() if is_path(name) else _cached(name)
+def find_local_folder(name: str) -> Path | None:
+    """Return the folder of a model's files on this machine, None if there is none."""
+    return Path(name).expanduser() if is_path(name) else _find_in_cache(name)
 
 
-def absent(name: str) -> str | None:
-    """Return why a public model can be neither found nor downloaded, and the remedy; or None.
+def check_download(name: str) -> str | None:
+    """Return an error message if a public model is neither on this machine nor on its server.
 
-    Asks the server for no more than whether it has the file.
+    Asks the server for the headers of one file only.
     """
-    if _cached(name) is not None:
+    if _find_in_cache(name) is not None:
         return None
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
     try:
-        get_hf_file_metadata(hf_hub_url(name, WEIGHTS[0]), timeout=TIMEOUT)
+        get_hf_file_metadata(hf_hub_url(name, WEIGHT_FILES[0]), timeout=TIMEOUT_SECONDS)
     except Exception as error:
-        return _remedy(name, error)
+        return _missing_weights_message(name, error)
     return None
 
 
-def _cached(name: str) -> Path | None:
-    """Return the folder of a model in the Hugging Face cache if its weights are there."""
+def _find_in_cache(name: str) -> Path | None:
+    """Return the folder of a model in the Hugging Face cache, None if its weights are missing."""
     from huggingface_hub import try_to_load_from_cache
 
-    for file in WEIGHTS:
+    for file in WEIGHT_FILES:
         try:
             found = try_to_load_from_cache(name, file)
-        except ValueError:  # no such name can exist
+        except ValueError:  # not a valid name
             return None
         if isinstance(found, str) and (Path(found).parent / "config.json").is_file():
             return Path(found).parent
     return None
 
 
-def _remedy(name: str, error: Exception) -> str:
+def _missing_weights_message(name: str, error: Exception) -> str:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return (
         f"model '{name}': its weights are not on this machine and cannot be downloaded ({reason}). "
-        f"Where there is network, run 'hf download {name} --local-dir FOLDER'; bring FOLDER (at "
-        f"least config.json and {WEIGHTS[0]}) to a place that all nodes see and give it as "
-        "model=/path/to/FOLDER, or bring the cache and set HF_HOME to it"
+        f"On a machine with network access, run 'hf download {name} --local-dir FOLDER'. Copy "
+        f"FOLDER (at least config.json and {WEIGHT_FILES[0]}) to a path that all nodes can read "
+        "and set model=/path/to/FOLDER, or copy the cache and set HF_HOME to it"
     )
 
 
-def torchvision_path(url: str) -> Path:
-    """Return where torchvision's weights of this address lie or belong."""
+def get_torchvision_path(url: str) -> Path:
+    """Return the path at which torchvision expects the weights of this URL."""
     import torch
 
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
 
 
-def torchvision_absent(name: str, url: str) -> str | None:
-    """Return why a model of torchvision can be neither found nor downloaded; or None."""
-    path = torchvision_path(url)
+def check_torchvision_download(name: str, url: str) -> str | None:
+    """Return an error message if torchvision's weights are neither on this machine nor online."""
+    path = get_torchvision_path(url)
     if path.is_file():
         return None
+    request = urllib.request.Request(url, method="HEAD")
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT):
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):
             return None
     except (OSError, ValueError) as error:
         return (
             f"model '{name}': its weights are not on this machine and cannot be downloaded "
-            f"({error}). Download {url} elsewhere and put the file at {path} on every node; "
-            "TORCH_HOME moves that folder"
+            f"({error}). Download {url} on another machine and put the file at {path} on every "
+            "node; set TORCH_HOME to use another folder"
         )
 
 
-def torchvision_file(name: str, url: str) -> Path:
-    """Return the file of torchvision's weights of this address, downloaded if need be.
+def find_or_download_torchvision(name: str, url: str) -> Path:
+    """Return the file of torchvision's weights of this URL, downloaded if necessary.
 
     Raises:
-        UserError: If it is not there and cannot be downloaded.
+        UserError: If the file is missing and cannot be downloaded.
     """
-    path = torchvision_path(url)
+    path = get_torchvision_path(url)
     if not path.is_file():
-        problem = torchvision_absent(name, url)
+        problem = check_torchvision_download(name, url)
         if problem is not None:
             raise UserError(problem)
         import torch

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.models import build
+from core.models import build_model
 from core.models.base import Model
 
 OUTPUTS = {f"attribute_{i}": 1 for i in range(40)}
@@ -28,10 +28,10 @@ def expected_parameters(widths: tuple[int, ...]) -> int:
 )
 def test_parameters(name: str, widths: tuple[int, ...], parameters: int) -> None:
     with torch.device("meta"):
-        model = build(name, OUTPUTS)
+        model = build_model(name, OUTPUTS)
     assert sum(p.numel() for p in model.parameters()) == expected_parameters(widths) == parameters
     assert sum(isinstance(module, nn.Conv2d) for module in model.modules()) == 7
-    assert list(model.heads()) == list(OUTPUTS)
+    assert list(model.get_task_heads()) == list(OUTPUTS)
 
 
 def plain(model: Model, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,7 +61,7 @@ def plain(model: Model, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def test_forward_agrees_with_plain_operations() -> None:
     torch.manual_seed(0)
-    model = build("celeba_cnn_small", OUTPUTS).double()
+    model = build_model("celeba_cnn_small", OUTPUTS).double()
     images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
     found = model(images)
     logits, hidden = plain(model, images.double() / 255)
@@ -73,18 +73,18 @@ def test_forward_agrees_with_plain_operations() -> None:
 
 def test_heads_take_the_features() -> None:
     torch.manual_seed(0)
-    model = build("celeba_cnn_small", OUTPUTS).double()
+    model = build_model("celeba_cnn_small", OUTPUTS).double()
     found = model(torch.rand(3, 3, 64, 64, dtype=torch.float64))
     assert found.features is not None
     (feature,) = found.features
-    for task, head in model.heads().items():
+    for task, head in model.get_task_heads().items():
         torch.testing.assert_close(head(feature).squeeze(1), found.outputs[task])
 
 
 def test_each_head_learns_from_its_own_task_only() -> None:
-    model = build("celeba_cnn_small", OUTPUTS)
+    model = build_model("celeba_cnn_small", OUTPUTS)
     model(torch.rand(3, 3, 64, 64)).outputs["attribute_3"].sum().backward()
-    for task, head in model.heads().items():
+    for task, head in model.get_task_heads().items():
         (bias,) = (p for name, p in head.named_parameters() if name == "bias")
         assert bias.grad is not None
         assert bool(bias.grad.any()) == (task == "attribute_3")

@@ -12,11 +12,9 @@ import core.torchvision_compat  # noqa: F401
 from common.errors import UserError
 from core import models
 from core.models.base import Encoder, ImageSpec
-from core.models.bert import Bert
-from core.models.bert import fresh as fresh_bert
+from core.models.bert import Bert, make_random_bert
 from core.models.resnet50 import ResNet50
-from core.models.vit import ViT
-from core.models.vit import fresh as fresh_vit
+from core.models.vit import ViT, make_random_vit
 from datasets.storage.ragged_arrays import TextBatch
 
 BOTH = frozenset({"reconstruction", "projection"})
@@ -27,14 +25,18 @@ SMALL: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 24, "num_hidden
 def bert(parts: frozenset[str] = frozenset()) -> Bert:
     """Return a small BERT in float64 without dropout, with weights that make tokens matter."""
     torch.manual_seed(0)
-    trunk = fresh_bert(vocab_size=300, max_position_embeddings=16, initializer_range=0.3, **SMALL)
+    trunk = make_random_bert(
+        vocab_size=300, max_position_embeddings=16, initializer_range=0.3, **SMALL
+    )
     return Bert({"y": 3}, parts, trunk).double().eval()
 
 
 def vit(parts: frozenset[str] = frozenset(), image: ImageSpec | None = None) -> ViT:
     """Return a small ViT for images of 8 pixels in float64."""
     torch.manual_seed(0)
-    trunk = fresh_vit(image_size=8, patch_size=2, num_channels=3, initializer_range=0.3, **SMALL)
+    trunk = make_random_vit(
+        image_size=8, patch_size=2, num_channels=3, initializer_range=0.3, **SMALL
+    )
     return ViT({"y": 3}, parts, trunk, image).double().eval()
 
 
@@ -88,7 +90,7 @@ def test_bert_is_transformers() -> None:
     theirs.classifier = torch.nn.Linear(16, 3).double()
     state = {f"bert.{name}": value for name, value in model.trunk.state_dict().items()}
     state |= {f"bert.pooler.{n}": v for n, v in model.classifier[0].state_dict().items()}
-    state |= {f"classifier.{n}": v for n, v in model.last_layer().state_dict().items()}
+    state |= {f"classifier.{n}": v for n, v in model.get_last_layer().state_dict().items()}
     theirs.load_state_dict(state)
     expected = theirs(batch.ids, batch.attention.long(), batch.segments).logits
     torch.testing.assert_close(model(batch).outputs, expected)
@@ -124,7 +126,7 @@ def test_vit_is_transformers_with_interpolated_positions(size: int) -> None:
     expected = model.trunk(inputs, interpolate_pos_encoding=True).last_hidden_state
     output = model(inputs)
     torch.testing.assert_close(output.representation, expected, atol=1e-6, rtol=1e-6)
-    logits = expected[:, 0] @ model.last_layer().weight.T
+    logits = expected[:, 0] @ model.get_last_layer().weight.T
     torch.testing.assert_close(output.outputs, logits, atol=1e-6, rtol=1e-6)
 
 
@@ -158,13 +160,13 @@ def inputs_of(model: Encoder) -> Tensor | TextBatch:
     return torch.rand(2, 3, 32, 32) if model.image else torch.rand(2, 2, 8, 8)
 
 
-@pytest.mark.parametrize("name", models.encoders())
+@pytest.mark.parametrize("name", models.list_encoders())
 def test_nothing_is_built_that_nothing_uses(name: str) -> None:
-    plain = models.build(name, {"y": 2})
-    assert set(plain.heads()) == {"y"}
+    plain = models.build_model(name, {"y": 2})
+    assert set(plain.get_task_heads()) == {"y"}
     plain(inputs_of(plain)).outputs.sum().backward()  # type: ignore[arg-type]
     assert all(p.grad is not None for p in plain.parameters())
-    full = models.build(name, {"y": 2}, BOTH)
+    full = models.build_model(name, {"y": 2}, BOTH)
     assert isinstance(full, Encoder)
     inputs = inputs_of(full)
     masked = torch.rand(2, 64 if full.image else 16) < 0.5
@@ -174,14 +176,14 @@ def test_nothing_is_built_that_nothing_uses(name: str) -> None:
         total = total + full.project(hidden[:, 0]).sum()
     total.backward()
     assert all(p.grad is not None for p in full.parameters())
-    owned = {id(p) for head in full.heads().values() for p in head.parameters()}
+    owned = {id(p) for head in full.get_task_heads().values() for p in head.parameters()}
     shared = {name for name, p in full.named_parameters() if id(p) not in owned}
     assert shared == {n for n, _ in plain.named_parameters() if n.startswith("trunk.")}
 
 
-@pytest.mark.parametrize("name", models.encoders())
+@pytest.mark.parametrize("name", models.list_encoders())
 def test_parts_that_were_not_built_say_so(name: str) -> None:
-    model = models.build(name, {"y": 2})
+    model = models.build_model(name, {"y": 2})
     assert isinstance(model, Encoder)
     hidden = torch.zeros(1, 17, 32)
     with pytest.raises(ValueError, match="without the part 'reconstruction'"):
@@ -190,12 +192,12 @@ def test_parts_that_were_not_built_say_so(name: str) -> None:
         model.project(hidden[:, 0])
 
 
-@pytest.mark.parametrize("name", models.encoders())
+@pytest.mark.parametrize("name", models.list_encoders())
 def test_checkpointing_changes_memory_and_no_number(name: str) -> None:
     gradients = []
     for checkpointing in (False, True):
         torch.manual_seed(1)
-        model = models.build(name, {"y": 2}, checkpointing=checkpointing).train()
+        model = models.build_model(name, {"y": 2}, checkpointing=checkpointing).train()
         kept: list[Tensor] = []
 
         def keep(tensor: Tensor, kept: list[Tensor] = kept) -> Tensor:
@@ -212,9 +214,9 @@ def test_checkpointing_changes_memory_and_no_number(name: str) -> None:
         torch.testing.assert_close(plain, again)
 
 
-@pytest.mark.parametrize("name", models.encoders())
+@pytest.mark.parametrize("name", models.list_encoders())
 def test_half_precision_stays_finite(name: str) -> None:
-    model = models.build(name, {"y": 2}, BOTH)
+    model = models.build_model(name, {"y": 2}, BOTH)
     assert isinstance(model, Encoder)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         hidden = model.encode(inputs_of(model))
@@ -227,8 +229,8 @@ def test_half_precision_stays_finite(name: str) -> None:
 @pytest.mark.parametrize("name", ["tiny_vit"])
 def test_compiled_models_compute_the_same(name: str) -> None:
     torch.manual_seed(0)
-    plain = models.build(name, {"y": 2}).eval()
-    compiled = models.build(name, {"y": 2}, compiled=True).eval()
+    plain = models.build_model(name, {"y": 2}).eval()
+    compiled = models.build_model(name, {"y": 2}, compiled=True).eval()
     compiled.load_state_dict(plain.state_dict())
     inputs = inputs_of(plain)  # type: ignore[arg-type]
     expected = plain(inputs).outputs
@@ -239,7 +241,7 @@ def test_compiled_models_compute_the_same(name: str) -> None:
 def test_seed_decides_the_weights() -> None:
     def weights(seed: int) -> Tensor:
         torch.manual_seed(seed)
-        parameters = models.build("digits_vit", {"y": 2}, BOTH).parameters()
+        parameters = models.build_model("digits_vit", {"y": 2}, BOTH).parameters()
         return torch.cat([p.flatten() for p in parameters])
 
     assert weights(0).equal(weights(0))
@@ -251,7 +253,7 @@ def test_resnet_is_torchvisions() -> None:
     inputs = torch.rand(1, 3, 64, 64)
     output = model(inputs)
     assert output.representation.shape == (1, 2048)
-    torch.testing.assert_close(output.outputs, model.last_layer()(output.representation))
+    torch.testing.assert_close(output.outputs, model.get_last_layer()(output.representation))
     assert model.image == ImageSpec(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -266,4 +268,4 @@ def test_resnet_is_torchvisions() -> None:
 )
 def test_what_cannot_be_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        models.build(**{"outputs": {"y": 2}, **options})  # type: ignore[arg-type]
+        models.build_model(**{"outputs": {"y": 2}, **options})  # type: ignore[arg-type]

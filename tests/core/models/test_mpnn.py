@@ -56,7 +56,7 @@ def plain(model: MPNN, batch: MoleculeBatch, molecule: int) -> Tensor:
         mean = sum(w * state[i] for w, i in zip(weights, atoms, strict=True)) / sum(weights)
         read = torch.cat([query, mean])
     last = model.last(read).relu()
-    return torch.cat([head(last) for head in model.heads().values()])
+    return torch.cat([head(last) for head in model.get_task_heads().values()])
 
 
 def _matrix(model: MPNN, edge: Tensor, width: int) -> Tensor:
@@ -134,7 +134,7 @@ def test_numbers_of_parameters_are_as_documented() -> None:
     eleven = {f"task{i}": 1 for i in range(11)}
     for kind, shared, head in ((MPNN, 616_960, 65), (SmallMPNN, 14_464, 17)):
         model = kind(eleven)
-        heads = [p.numel() for h in model.heads().values() for p in h.parameters()]
+        heads = [p.numel() for h in model.get_task_heads().values() for p in h.parameters()]
         assert sum(heads) == 11 * head
         assert sum(p.numel() for p in model.parameters()) - sum(heads) == shared
         assert f"{shared:,} parameters" in (kind.__doc__ or "")
@@ -146,7 +146,7 @@ def test_features_are_all_that_heads_see() -> None:
     output = model(store[torch.arange(2)])
     assert output.features is not None
     (hidden,) = output.features
-    for name, head in model.heads().items():
+    for name, head in model.get_task_heads().items():
         assert torch.equal(head(hidden).squeeze(1), output.outputs[name])
     hidden.sum().backward()
     shared = {n: p for n, p in model.named_parameters() if not n.startswith("_heads")}
@@ -176,5 +176,5 @@ def test_forward_agrees_with_pytorch_geometric() -> None:
     for _ in range(3):
         state = model.update(conv(state, batch.edge_index, batch.edge_attr).relu(), state)
     last = model.last(readout(state, batch.molecule, dim_size=4)).relu()
-    expected = torch.cat([head(last) for head in model.heads().values()], dim=1)
+    expected = torch.cat([head(last) for head in model.get_task_heads().values()], dim=1)
     torch.testing.assert_close(predictions(model, batch), expected, rtol=1e-12, atol=1e-12)

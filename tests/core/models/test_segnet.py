@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from common.errors import UserError
 from core.batch import Output
-from core.models import build
+from core.models import build_model
 from core.models.base import Model
 from core.objectives.task_losses import cosine, cross_entropy, masked_l1
 from datasets.multitask.dense_metrics import Depth, Normals, Segmentation
@@ -65,12 +65,12 @@ def attention(f: tuple[int, ...], tasks: int) -> int:
 )  # fmt: skip
 def test_parameters(name: str, filters: tuple[int, ...], outputs: dict[str, int]) -> None:
     with torch.device("meta"):
-        model = build(name, outputs)
+        model = build_model(name, outputs)
     heads = sum(head(filters[0], n) for n in outputs.values())
     extra = attention(filters, len(outputs)) if "mtan" in name else 0
     assert parameters(model) == trunk(filters) + extra + heads
-    assert sum(parameters(module) for module in model.heads().values()) == heads
-    assert list(model.heads()) == list(outputs)
+    assert sum(parameters(module) for module in model.get_task_heads().values()) == heads
+    assert list(model.get_task_heads()) == list(outputs)
 
 
 @pytest.mark.parametrize(
@@ -85,13 +85,13 @@ def test_parameters(name: str, filters: tuple[int, ...], outputs: dict[str, int]
 )
 def test_published_sizes(name: str, outputs: dict[str, int], published: int) -> None:
     with torch.device("meta"):
-        assert parameters(build(name, outputs)) == published
+        assert parameters(build_model(name, outputs)) == published
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_all_but_prediction_layers_are_shared(name: str) -> None:
-    model = build(name, NYUV2)
-    own = {id(p) for module in model.heads().values() for p in module.parameters()}
+    model = build_model(name, NYUV2)
+    own = {id(p) for module in model.get_task_heads().values() for p in module.parameters()}
     for parameter_name, parameter in model.named_parameters():
         assert ("pred" in parameter_name) == (id(parameter) in own)
 
@@ -173,7 +173,7 @@ class Plain:
 def made(name: str, outputs: dict[str, int] = NYUV2, seed: int = 0) -> Model:
     """A model in double precision whose batch norms and biases are not at their start."""
     torch.manual_seed(seed)
-    model = build(name, outputs).double()
+    model = build_model(name, outputs).double()
     for parameter in model.parameters():
         if parameter.ndim == 1:
             parameter.data += 0.3 * torch.randn_like(parameter)
@@ -203,7 +203,7 @@ def test_normals_have_unit_length(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_normals_have_unit_length_in_half_precision_too(name: str) -> None:
     torch.manual_seed(0)
-    model = build(name, NYUV2)
+    model = build_model(name, NYUV2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         normals = model(torch.rand(2, 3, 64, 64)).outputs["normals"]
     torch.testing.assert_close(normals.norm(dim=1), torch.ones(2, 64, 64))
@@ -216,7 +216,7 @@ def test_plain_segnet_predicts_from_its_features() -> None:
     assert not isinstance(found.outputs, Tensor)
     (feature,) = found.features
     for task in ("segmentation", "depth"):
-        torch.testing.assert_close(model.heads()[task](feature), found.outputs[task])
+        torch.testing.assert_close(model.get_task_heads()[task](feature), found.outputs[task])
 
 
 def test_task_attention_has_no_common_features() -> None:
@@ -251,7 +251,7 @@ def test_learns_what_can_be_read_off_the_image(name: str) -> None:
     targets |= {"depth": stacked["depth"].movedim(3, 1), "normals": stacked["normal"].movedim(3, 1)}
     losses = {"segmentation": cross_entropy, "depth": masked_l1, "normals": cosine}
     torch.manual_seed(0)
-    model = build(name, NYUV2)
+    model = build_model(name, NYUV2)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(30):
         outputs = model(images).outputs
@@ -271,13 +271,13 @@ def test_learns_what_can_be_read_off_the_image(name: str) -> None:
 
 def test_too_small_images_are_refused() -> None:
     with pytest.raises(UserError, match="31x64 pixels, expected at least 32x32"):
-        build("segnet_small", NYUV2)(torch.rand(1, 3, 31, 64))
+        build_model("segnet_small", NYUV2)(torch.rand(1, 3, 31, 64))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_initial_weights_are_xaviers(name: str) -> None:
     torch.manual_seed(0)
-    model = build(name, NYUV2)
+    model = build_model(name, NYUV2)
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             assert module.bias is not None

@@ -16,10 +16,8 @@ import datasets
 from core import image_ops as images
 from core import models
 from core.batch import Batch, Output
-from core.models.bert import Bert
-from core.models.bert import fresh as fresh_bert
-from core.models.vit import ViT
-from core.models.vit import fresh as fresh_vit
+from core.models.bert import Bert, make_random_bert
+from core.models.vit import ViT, make_random_vit
 from core.objectives import reconstruction
 from core.objectives.base import Step
 from core.objectives.contrastive_or_causal import (
@@ -38,14 +36,14 @@ SMALL: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 24, "num_hidden
 
 def bert() -> Bert:
     torch.manual_seed(0)
-    trunk = fresh_bert(vocab_size=300, max_position_embeddings=64, **SMALL)
+    trunk = make_random_bert(vocab_size=300, max_position_embeddings=64, **SMALL)
     return Bert({"y": 2}, BOTH, trunk).double().eval()
 
 
 def vit() -> ViT:
     torch.manual_seed(0)
     model = ViT(
-        {"y": 2}, BOTH, fresh_vit(image_size=8, patch_size=2, num_channels=2, **SMALL), None
+        {"y": 2}, BOTH, make_random_vit(image_size=8, patch_size=2, num_channels=2, **SMALL), None
     )
     assert model.decoder is not None
     torch.nn.init.normal_(model.decoder.mask_token)
@@ -238,7 +236,7 @@ def test_contrast_is_of_the_projected_class_token() -> None:
 def step_for(name: str, inputs: Any, drawn: list[int]) -> Step:
     """Return a step whose draws give the first examples."""
     torch.manual_seed(0)
-    model = models.build(name, {"y": 2}, BOTH)
+    model = models.build_model(name, {"y": 2}, BOTH)
 
     def draw(count: int) -> Batch:
         drawn.append(count)
@@ -295,7 +293,7 @@ def test_a_step_of_each(
     assert len(hidden) == views_each * count
     losses.values.sum().backward()
     needed = {"reconstruction"} if kind is Reconstruction or name == "tiny_bert" else {"projection"}
-    for head, module in step.model.heads().items():
+    for head, module in step.model.get_task_heads().items():
         used = [p.grad is not None for p in module.parameters()]
         assert all(used) if head in needed else not any(used)
 

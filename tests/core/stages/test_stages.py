@@ -86,7 +86,7 @@ def test_dfr_is_near_a_plain_logistic_regression_on_balanced_features() -> None:
     for _ in range(8):
         run.train_epoch()
     features: list[torch.Tensor] = []
-    hook = run.model.last_layer().register_forward_pre_hook(
+    hook = run.model.get_last_layer().register_forward_pre_hook(
         lambda _, given: features.append(given[0])
     )
     split = run.context.validation
@@ -108,7 +108,7 @@ def test_dfr_is_near_a_plain_logistic_regression_on_balanced_features() -> None:
     assert isinstance(test, GroupMeter)
     with torch.no_grad():
         features.clear()
-        hook = run.model.last_layer().register_forward_pre_hook(
+        hook = run.model.get_last_layer().register_forward_pre_hook(
             lambda _, given: features.append(given[0])
         )
         run.model(run.benchmark.splits["test"].inputs)

@@ -70,7 +70,7 @@ def test_published_clipping_is_of_the_shared_parameters() -> None:
     run = start("fairgrad", "two_digits", epochs=1, lr=1e-9, batch_size=4000)
     assert run.context.config.clip == "shared"
     run.train_epoch()
-    heads = {id(p) for module in run.model.heads().values() for p in module.parameters()}
+    heads = {id(p) for module in run.model.get_task_heads().values() for p in module.parameters()}
     shared = [p for p in run.model.parameters() if id(p) not in heads and p.grad is not None]
     norm = torch.stack([p.grad.norm() for p in shared if p.grad is not None]).norm().item()
     assert norm == pytest.approx(1.0, rel=1e-3)
@@ -99,7 +99,7 @@ def test_heads_are_weighted_only_where_asked() -> None:
     for weighted in (False, True):
         run = start("fairgrad", "two_digits", epochs=1, batch_size=4000, weighted_heads=weighted)
         run.train_epoch()
-        head = run.model.heads()["sum"]
+        head = run.model.get_task_heads()["sum"]
         norms.append(sum(float(p.grad.norm()) for p in head.parameters() if p.grad is not None))
     assert norms[0] != pytest.approx(norms[1], rel=1e-3)
 

@@ -14,7 +14,7 @@ import torch
 
 import datasets
 from common.errors import UserError
-from core.models.pretrained.tokenizer import misread
+from core.models.pretrained.tokenizer import find_tokenizer_mismatch
 from datasets.formats.glue_features import read_features
 from datasets.groups.multinli import FEATURES
 from datasets.storage.ragged_arrays import Texts
@@ -162,7 +162,7 @@ def test_multinli_from_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     config = tmp_path / "config.json"  # of a model, whose vocabulary need not be here either
     for words, right in ((30_522, True), (28_996, False)):
         config.write_text(json.dumps({"model_type": "bert", "vocab_size": words}))
-        assert (misread(str(tmp_path), benchmark) is None) == right
+        assert (find_tokenizer_mismatch(str(tmp_path), benchmark) is None) == right
 
 
 def test_labels_that_differ_from_the_features_are_refused(

@@ -150,7 +150,7 @@ def test_models_have_a_head_per_task(
     for task in made.tasks:
         expected = (5, task.outputs) if task.outputs > 1 else (5,)
         assert output.outputs[task.name].shape == expected
-        head = model.heads()[task.name]
+        head = model.get_task_heads()[task.name]
         assert sum(p.numel() for p in head.parameters()) == per_output * task.outputs
         LOSSES[task.loss](
             output.outputs[task.name], made.splits["test"].targets[task.name][:5]
@@ -169,7 +169,7 @@ def trained(method: str) -> dict[str, float]:
     benchmark = ImbalancedTasks(Path())
     model = TasksMLP(benchmark.outputs)
     weighting = load_weighting(method)
-    heads = [p for head in model.heads().values() for p in head.parameters()]
+    heads = [p for head in model.get_task_heads().values() for p in head.parameters()]
     optimizer = torch.optim.Adam(model.parameters(), lr=benchmark.training_config.lr)
     split = benchmark.splits["train"]
     for _ in range(benchmark.training_config.epochs):

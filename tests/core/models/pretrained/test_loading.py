@@ -16,7 +16,7 @@ from core import models
 from core.models.base import ImageSpec
 from core.models.bert import Bert
 from core.models.pretrained import loading, weights
-from core.models.resnet import IMAGENET
+from core.models.resnet import IMAGENET_MEAN_AND_STD
 from core.models.vit import ViT
 from datasets.storage.ragged_arrays import TextBatch
 
@@ -59,7 +59,7 @@ def test_bert_from_a_folder_is_transformers(
 ) -> None:
     from transformers import BertForPreTraining
 
-    model = models.build(str(bert_folder), {"y": 2}, RECONSTRUCTION).eval()
+    model = models.build_model(str(bert_folder), {"y": 2}, RECONSTRUCTION).eval()
     assert isinstance(model, Bert)
     capfd.readouterr()
     theirs: Any = BertForPreTraining.from_pretrained(bert_folder)
@@ -68,7 +68,7 @@ def test_bert_from_a_folder_is_transformers(
     batch = TextBatch(ids, torch.ones_like(ids).bool(), torch.zeros_like(ids))
     expected = theirs(ids, torch.ones_like(ids)).prediction_logits
     torch.testing.assert_close(model.reconstruct(model.encode(batch)), expected)
-    assert model.special == (0, 100, 101, 102, 103)
+    assert model.special_ids == (0, 100, 101, 102, 103)
 
 
 def test_norms_under_their_old_names_are_read(bert_folder: Path) -> None:
@@ -84,7 +84,7 @@ def test_norms_under_their_old_names_are_read(bert_folder: Path) -> None:
     old["bert.embeddings.LayerNorm.gamma"] = torch.full((16,), 7.0)
     old["cls.predictions.transform.LayerNorm.beta"] = torch.full((16,), 8.0)
     save_file(old, file, metadata={"format": "pt"})
-    model = models.build(str(bert_folder), {"y": 2}, RECONSTRUCTION)
+    model = models.build_model(str(bert_folder), {"y": 2}, RECONSTRUCTION)
     assert isinstance(model, Bert)
     assert (model.trunk.embeddings.LayerNorm.weight == 7).all()
     assert model.token_head is not None
@@ -96,7 +96,7 @@ def test_seed_decides_what_is_not_in_the_files(bert_folder: Path) -> None:
 
     def weights(seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)
-        return models.build(str(bert_folder), {"y": 2}, RECONSTRUCTION).state_dict()
+        return models.build_model(str(bert_folder), {"y": 2}, RECONSTRUCTION).state_dict()
 
     first, again, other = weights(0), weights(0), weights(1)
     assert all(value.equal(again[name]) for name, value in first.items())
@@ -110,7 +110,7 @@ def test_nothing_is_said_about_heads_that_start_afresh(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     without(bert_folder, start)
-    models.build(str(bert_folder), {"y": 2}, RECONSTRUCTION)
+    models.build_model(str(bert_folder), {"y": 2}, RECONSTRUCTION)
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
 
@@ -120,32 +120,32 @@ def test_a_folder_without_the_whole_encoder_is_refused(bert_folder: Path) -> Non
     with pytest.raises(
         UserError, match=r"parts of the encoder are missing, such as 'bert\.encoder"
     ):
-        models.build(str(bert_folder), {"y": 2})
+        models.build_model(str(bert_folder), {"y": 2})
 
 
 def test_a_folder_with_other_shapes_is_refused(bert_folder: Path) -> None:
     config = json.loads((bert_folder / "config.json").read_text())
     (bert_folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 25}))
     with pytest.raises(UserError, match="cannot be loaded"):
-        models.build(str(bert_folder), {"y": 2})
+        models.build_model(str(bert_folder), {"y": 2})
 
 
 def test_a_damaged_file_is_refused(bert_folder: Path) -> None:
     (bert_folder / "model.safetensors").write_bytes(b"not numbers")
     with pytest.raises(UserError, match="cannot be loaded"):
-        models.build(str(bert_folder), {"y": 2})
+        models.build_model(str(bert_folder), {"y": 2})
 
 
 def test_the_vocabulary_tells_the_special_tokens(bert_folder: Path) -> None:
-    words = [*loading.TOKENS[::-1], "word"]
+    words = [*loading.SPECIAL_TOKENS[::-1], "word"]
     (bert_folder / "vocab.txt").write_text("\n".join(words))
-    model = models.build(str(bert_folder), {"y": 2}, RECONSTRUCTION)
+    model = models.build_model(str(bert_folder), {"y": 2}, RECONSTRUCTION)
     assert isinstance(model, Bert)
-    assert model.special == (4, 3, 2, 1, 0)
-    assert model.mask_token == 0
+    assert model.special_ids == (4, 3, 2, 1, 0)
+    assert model.mask_token_id == 0
     (bert_folder / "vocab.txt").write_text("word")
     with pytest.raises(UserError, match=r"no token \[PAD\]"):
-        models.build(str(bert_folder), {"y": 2})
+        models.build_model(str(bert_folder), {"y": 2})
 
 
 @pytest.mark.parametrize(("size", "trained"), [(224, 384), (32, 32), (448, 448)])
@@ -153,7 +153,7 @@ def test_vit_from_a_folder(tmp_path: Path, size: int, trained: int) -> None:
     from transformers import ViTModel
 
     folder = vit_folder(tmp_path / "vit", size)
-    model = models.build(str(folder), {"y": 2}).eval()
+    model = models.build_model(str(folder), {"y": 2}).eval()
     assert isinstance(model, ViT)
     assert model.image is not None
     assert (model.image.size, model.image.mean, model.image.std) == (
@@ -170,7 +170,7 @@ def test_a_folders_mean_and_deviation_count(tmp_path: Path) -> None:
     folder = vit_folder(tmp_path / "vit", 32)
     moments = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
     (folder / "preprocessor_config.json").write_text(json.dumps(moments))
-    image = models.build(str(folder), {"y": 2}).image
+    image = models.build_model(str(folder), {"y": 2}).image
     assert image is not None
     assert (image.mean, image.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
@@ -179,14 +179,14 @@ def test_every_wrong_name_gets_its_reason(
     bert_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def rule(name: object) -> str:
-        found = models.check(str(name))
+        found = models.check_model_name(str(name))
         assert found is not None
         return found
 
-    assert models.check("digits_cnn") is None
-    assert models.check(str(bert_folder)) is None
-    assert models.check("bert-base-uncased") is None
-    assert models.check("owner/model") is None
+    assert models.check_model_name("digits_cnn") is None
+    assert models.check_model_name(str(bert_folder)) is None
+    assert models.check_model_name("bert-base-uncased") is None
+    assert models.check_model_name("owner/model") is None
     assert "did you mean 'bert-base-uncased'" in rule("bert-base-uncase")
     assert "exists" in rule(tmp_path / "none")
     assert "config.json" in rule(tmp_path)
@@ -198,12 +198,12 @@ def test_every_wrong_name_gets_its_reason(
     (bert_folder / "config.json").write_text("{")
     assert "config.json" in rule(bert_folder)
     with pytest.raises(UserError, match="expected a readable folder"):
-        models.build(str(bert_folder), {"y": 2})
+        models.build_model(str(bert_folder), {"y": 2})
 
 
 def test_pickled_weights_are_not_read(bert_folder: Path) -> None:
     (bert_folder / "model.safetensors").rename(bert_folder / "pytorch_model.bin")
-    rule = models.check(str(bert_folder))
+    rule = models.check_model_name(str(bert_folder))
     assert rule is not None
     assert "model.safetensors" in rule
 
@@ -214,13 +214,13 @@ def test_without_network_one_sentence_says_what_to_do(monkeypatch: pytest.Monkey
     monkeypatch.setattr(constants, "ENDPOINT", NOWHERE)
     template = NOWHERE + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    found = models.unavailable("nobody/nothing")
+    found = models.check_model_weights("nobody/nothing")
     assert found is not None
     for word in ("hf download nobody/nothing", "HF_HOME", "model.safetensors", "model=/path"):
         assert word in found
     with pytest.raises(UserError, match="nobody/nothing"):
-        models.build("nobody/nothing", {"y": 2})
-    near = models.unavailable("google/vit-base-patch16-224-in21")
+        models.build_model("nobody/nothing", {"y": 2})
+    near = models.check_model_weights("google/vit-base-patch16-224-in21")
     assert near is not None
     assert "did you mean 'google/vit-base-patch16-224-in21k'" in near
 
@@ -237,9 +237,9 @@ def test_a_cached_model_needs_no_network(
     (place / "refs" / "main").write_text("a" * 40)
     snapshot = place / "snapshots" / ("a" * 40)
     shutil.copytree(bert_folder, snapshot)
-    assert models.unavailable("owner/model") is None
-    assert weights.locate("owner/model") == snapshot
-    assert isinstance(models.build("owner/model", {"y": 2}), Bert)
+    assert models.check_model_weights("owner/model") is None
+    assert weights.find_or_download("owner/model") == snapshot
+    assert isinstance(models.build_model("owner/model", {"y": 2}), Bert)
 
 
 def test_resnet_reads_its_file_or_says_where_it_belongs(
@@ -250,18 +250,18 @@ def test_resnet_reads_its_file_or_says_where_it_belongs(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     url = ResNet50_Weights.IMAGENET1K_V1.url
-    file = weights.torchvision_path(url)
-    found = weights.torchvision_absent("resnet50", f"{NOWHERE}/{file.name}")
+    file = weights.get_torchvision_path(url)
+    found = weights.check_torchvision_download("resnet50", f"{NOWHERE}/{file.name}")
     assert found is not None
     assert str(file) in found
     assert f"{NOWHERE}/{file.name}" in found
     with pytest.raises(UserError, match="TORCH_HOME"):
-        weights.torchvision_file("resnet50", f"{NOWHERE}/{file.name}")
+        weights.find_or_download_torchvision("resnet50", f"{NOWHERE}/{file.name}")
     file.parent.mkdir(parents=True)
     theirs = resnet50()
     torch.save(theirs.state_dict(), file)
-    assert models.unavailable("resnet50") is None
-    model = models.build("resnet50", {"y": 2}).eval()
+    assert models.check_model_weights("resnet50") is None
+    model = models.build_model("resnet50", {"y": 2}).eval()
     theirs.fc = torch.nn.Identity()
     inputs = torch.rand(1, 3, 64, 64)
     torch.testing.assert_close(model(inputs).representation, theirs.eval()(inputs))
@@ -278,16 +278,16 @@ def test_resnet_from_a_folder_is_transformers(tmp_path: Path) -> None:
     }
     theirs: Any = ResNetForImageClassification(ResNetConfig(**sizes))
     theirs.eval().save_pretrained(tmp_path)
-    ours = models.build(str(tmp_path), {"y": 2}).eval()
-    assert ours.image == ImageSpec(224, *IMAGENET)
-    ours.last_layer().load_state_dict(theirs.classifier[1].state_dict())
+    ours = models.build_model(str(tmp_path), {"y": 2}).eval()
+    assert ours.image == ImageSpec(224, *IMAGENET_MEAN_AND_STD)
+    ours.get_last_layer().load_state_dict(theirs.classifier[1].state_dict())
     inputs = torch.rand(2, 3, 40, 40)
     torch.testing.assert_close(ours(inputs).outputs, theirs(inputs).logits)
-    assert models.plain(str(tmp_path))
+    assert models.lacks_hidden_states(str(tmp_path))
     with pytest.raises(UserError, match="hidden states per token or patch, of type bert or vit"):
-        models.build(str(tmp_path), {"y": 2}, RECONSTRUCTION)
+        models.build_model(str(tmp_path), {"y": 2}, RECONSTRUCTION)
     with pytest.raises(UserError, match="checkpointing: received true"):
-        models.build(str(tmp_path), {"y": 2}, checkpointing=True)
+        models.build_model(str(tmp_path), {"y": 2}, checkpointing=True)
 
 
 def minilm() -> Path:
@@ -313,7 +313,7 @@ def test_a_real_encoder_tells_paraphrases_from_unrelated_sentences() -> None:
     attention = torch.tensor([code.attention_mask for code in codes]).bool()
     ids = torch.tensor([code.ids for code in codes])
     batch = TextBatch(ids, attention, torch.zeros_like(ids))
-    model = models.build(str(folder), {"y": 2}, RECONSTRUCTION).eval()
+    model = models.build_model(str(folder), {"y": 2}, RECONSTRUCTION).eval()
     assert isinstance(model, Bert)
     with torch.no_grad():
         hidden = model.encode(batch)

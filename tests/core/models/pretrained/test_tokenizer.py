@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import datasets
-from core.models.pretrained.tokenizer import misread
+from core.models.pretrained.tokenizer import find_tokenizer_mismatch
 from datasets.benchmark import Benchmark
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "quick", "brown", "fox", "elan"]
@@ -45,7 +45,7 @@ def test_the_vocabulary_must_be_that_of_the_data(
     texts: Benchmark, tmp_path: Path,
 ) -> None:  # fmt: skip
     model = folder(tmp_path / "model", words, **options)
-    found = misread(str(model), texts)
+    found = find_tokenizer_mismatch(str(model), texts)
     if message is None:
         assert found is None
     else:
@@ -62,18 +62,18 @@ def test_without_a_vocabulary_its_size_is_compared(
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": size}))
-    found = misread(str(model), texts)
+    found = find_tokenizer_mismatch(str(model), texts)
     assert (found is None) == right
-    assert right or "knows 9 words" in str(found)
+    assert right or "its vocabulary has 9 tokens" in str(found)
 
 
 def test_models_of_images_are_named_as_such(texts: Benchmark, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
-    found = misread(str(tmp_path), texts)
+    found = find_tokenizer_mismatch(str(tmp_path), texts)
     assert found == f"model: received '{tmp_path}', of type 'vit'; expected one that reads texts"
 
 
 def test_other_data_have_no_vocabulary(tmp_path: Path) -> None:
     model = folder(tmp_path / "model", WORDS[:6])
-    assert misread(str(model), datasets.load("colored_digits")) is None
-    assert misread("tiny_bert", datasets.load("colored_digits")) is None
+    assert find_tokenizer_mismatch(str(model), datasets.load("colored_digits")) is None
+    assert find_tokenizer_mismatch("tiny_bert", datasets.load("colored_digits")) is None
