@@ -1,4 +1,4 @@
-"""How fast the alpha-fair equation is solved: python -m benchmarks.alpha_fair.
+"""Time of the alpha-fair solver: python -m benchmarks.alpha_fair.
 
 Ours against the published code's bounded least squares and, where cvxpy is installed, Nash-MTL's
 sequence of cone programs (with ECOS, where that is installed too), alternating on the same matrices
@@ -26,8 +26,8 @@ Solve = Callable[[], Matrix]
 TASKS, ALPHAS, MATRICES, CALLS, PARAMETERS = (3, 11, 40), (1.0, 2.0, 5.0), 16, 3, 1000
 
 
-def matrices(tasks: int) -> list[Matrix]:
-    """Gram matrices of normal gradients; every second one has a part that all tasks share."""
+def draw_gram_matrices(tasks: int) -> list[Matrix]:
+    """Return Gram matrices of normal gradients; in every second, all tasks share a part."""
     rng = np.random.default_rng(0)
     grams = []
     for number in range(MATRICES):
@@ -37,26 +37,26 @@ def matrices(tasks: int) -> list[Matrix]:
     return grams
 
 
-def ours(gram: Matrix, alpha: float) -> Solve:
+def make_own_solver(gram: Matrix, alpha: float) -> Solve:
     tensor = torch.from_numpy(gram)
     return lambda: solve_alpha_fair(tensor, alpha).weights.numpy()
 
 
-def published(gram: Matrix, alpha: float) -> Solve:
-    """The search of the published FairGrad code."""
+def make_published_solver(gram: Matrix, alpha: float) -> Solve:
+    """Return the search of the published FairGrad code."""
 
-    def difference(w: Matrix) -> Matrix:
+    def compute_difference(w: Matrix) -> Matrix:
         return gram @ w - np.power(1 / w, 1 / alpha)
 
     start = np.full(len(gram), 1 / len(gram))
-    return lambda: least_squares(difference, start, bounds=(0, np.inf)).x
+    return lambda: least_squares(compute_difference, start, bounds=(0, np.inf)).x
 
 
-def cones(gram: Matrix, alpha: float) -> Solve:
-    """Nash-MTL's search, alpha = 1: up to 20 cone programs, each linearised at the last solution.
+def make_cone_solver(gram: Matrix, alpha: float) -> Solve:
+    """Return Nash-MTL's search, alpha = 1: up to 20 cone programs, linearised at the last solution.
 
     As in the published code, matrix and last solution are parameters of one program, which is made
-    here, outside of what is timed; cvxpy compiles it afresh for each, as it multiplies parameters.
+    here, outside of the timing; cvxpy compiles it afresh for each, as it multiplies parameters.
     """
     import cvxpy as cp  # type: ignore[import-not-found,unused-ignore]  # optional
 
@@ -70,10 +70,10 @@ def cones(gram: Matrix, alpha: float) -> Solve:
     norm.value = np.array([np.linalg.norm(gram)])
     matrix.value = gram / norm.value
     solver = "ECOS" if "ECOS" in cp.installed_solvers() else None
-    return partial(_cone_programs, problem, w, last, solver)
+    return partial(_solve_cone_programs, problem, w, last, solver)
 
 
-def _cone_programs(problem: Any, w: Any, last: Any, solver: str | None) -> Matrix:
+def _solve_cone_programs(problem: Any, w: Any, last: Any, solver: str | None) -> Matrix:
     last.value = np.ones(w.size)
     for _ in range(20):
         problem.solve(solver=solver, warm_start=True)
@@ -85,12 +85,12 @@ def _cone_programs(problem: Any, w: Any, last: Any, solver: str | None) -> Matri
     return found
 
 
-def residual(gram: Matrix, weights: Matrix, alpha: float) -> float:
+def compute_residual(gram: Matrix, weights: Matrix, alpha: float) -> float:
     right = weights ** (-1 / alpha)
     return float(np.abs((gram @ weights - right) / right).max())
 
 
-def microseconds(solve: Solve) -> float:
+def time_solver(solve: Solve) -> float:
     times = []
     for _ in range(CALLS):
         start = time.perf_counter()
@@ -99,13 +99,15 @@ def microseconds(solve: Solve) -> float:
     return min(times) * 1e6
 
 
-def compare(name: str, peer: Callable[[Matrix, float], Solve], tasks: int, alpha: float) -> None:
+def compare_solvers(
+    name: str, peer: Callable[[Matrix, float], Solve], tasks: int, alpha: float
+) -> None:
     times, worst = [], [0.0, 0.0]
-    for gram in matrices(tasks):
-        pair = (ours(gram, alpha), peer(gram, alpha))
-        times.append([microseconds(solve) for solve in pair])
+    for gram in draw_gram_matrices(tasks):
+        pair = (make_own_solver(gram, alpha), peer(gram, alpha))
+        times.append([time_solver(solve) for solve in pair])
         worst = [
-            max(most, residual(gram, solve(), alpha))
+            max(most, compute_residual(gram, solve(), alpha))
             for most, solve in zip(worst, pair, strict=True)
         ]
     one, other = (statistics.median(column) for column in zip(*times, strict=True))
@@ -124,9 +126,9 @@ def main() -> None:
     with_cones = importlib.util.find_spec("cvxpy") is not None
     for tasks in TASKS:
         for alpha in ALPHAS:
-            compare("least_squares", published, tasks, alpha)
+            compare_solvers("least_squares", make_published_solver, tasks, alpha)
         if with_cones:
-            compare("cvxpy", cones, tasks, 1.0)
+            compare_solvers("cvxpy", make_cone_solver, tasks, 1.0)
     if not with_cones:
         print("cvxpy is not installed: Nash-MTL's cone programs are left out")
 

@@ -1,4 +1,4 @@
-"""LibMTL's way to a weighted step, for :mod:`benchmarks.weighting_step`."""
+"""A weighted step of LibMTL, for :mod:`benchmarks.weighting_step`."""
 
 import importlib.util
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from benchmarks.step_networks import Problem
 from core.weighting import solve_alpha_fair
 
 
-def gradient_step(problem: Problem, alpha: float, by_features: bool) -> Callable[[], str]:
+def make_libmtl_step(problem: Problem, alpha: float, by_features: bool) -> Callable[[], str]:
     """Return a step with LibMTL's own gradients and update, and our alpha-fair weights.
 
     Args:
-        problem: What to step on.
+        problem: The network and its batch.
         alpha: The fairness.
         by_features: Whether the weights are chosen by gradients of the features.
     """
-    base = _base()
+    base = _import_base()
 
     class Fair(base):  # type: ignore[misc,valid-type]
         task_num, task_name = problem.tasks, [str(i) for i in range(problem.tasks)]
@@ -44,13 +44,15 @@ def gradient_step(problem: Problem, alpha: float, by_features: bool) -> Callable
     weighting = Fair()
 
     def step() -> str:
-        weighting.backward(_forward(problem, weighting) if by_features else problem.forward()[1])
+        weighting.backward(
+            _compute_losses(problem, weighting) if by_features else problem.forward()[1]
+        )
         return ""
 
     return step
 
 
-def _forward(problem: Problem, weighting: Any) -> list[Tensor]:
+def _compute_losses(problem: Problem, weighting: Any) -> list[Tensor]:
     """Return losses of which each has its own copy of the features."""
     weighting.rep = problem.trunk(problem.inputs)
     weighting.rep_tasks = {
@@ -63,7 +65,7 @@ def _forward(problem: Problem, weighting: Any) -> list[Tensor]:
     ]
 
 
-def _base() -> type[torch.nn.Module]:
+def _import_base() -> type[torch.nn.Module]:
     """Return the base class of LibMTL's weightings without importing all of LibMTL."""
     package = importlib.util.find_spec("LibMTL")
     assert package is not None

@@ -1,4 +1,4 @@
-"""The networks of :mod:`benchmarks.weighting_step`, on made-up data."""
+"""Networks of :mod:`benchmarks.weighting_step`, on made-up data."""
 
 from collections.abc import Callable
 from functools import partial
@@ -39,7 +39,7 @@ class Problem:
         self.targets = [target.to(device) for target in self.targets]
         return self
 
-    def renew(self) -> None:
+    def draw_batch(self) -> None:
         """Draw another batch."""
         device = self.inputs.device
         inputs, targets = self._draw()
@@ -53,43 +53,43 @@ class Problem:
             for head, target in zip(self.heads, self.targets, strict=True)
         ]
 
-    def clear(self) -> None:
+    def clear_gradients(self) -> None:
         for parameter in (*self.trunk.parameters(), *self.heads.parameters()):
             parameter.grad = None
             if hasattr(parameter, "jac"):  # TorchJD's
                 del parameter.jac
 
 
-def _block(inputs: int, outputs: int) -> list[nn.Module]:
+def _make_block(inputs: int, outputs: int) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
 class SegNet(nn.Module):
-    """Five stages down with max pooling and five up again by the pooling's places."""
+    """Five stages down with max pooling and five up again by the pooling's indices."""
 
     def __init__(self, width: float) -> None:
         super().__init__()
         sizes = [max(4, int(width * size)) for size in (64, 128, 256, 512, 512)]
         self.down = nn.ModuleList(
-            nn.Sequential(*_block(before, size), *_block(size, size))
+            nn.Sequential(*_make_block(before, size), *_make_block(size, size))
             for before, size in zip([3, *sizes], sizes, strict=False)
         )
         self.up = nn.ModuleList(
-            nn.Sequential(*_block(size, size), *_block(size, after))
+            nn.Sequential(*_make_block(size, size), *_make_block(size, after))
             for size, after in zip(sizes[::-1], [*sizes[-2::-1], sizes[0]], strict=True)
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
-        places = []
+        indices = []
         for stage in self.down:
-            inputs, place = F.max_pool2d(stage(inputs), 2, return_indices=True)
-            places.append(place)
+            inputs, index = F.max_pool2d(stage(inputs), 2, return_indices=True)
+            indices.append(index)
         for stage in self.up:
-            inputs = stage(F.max_unpool2d(inputs, places.pop(), [2, 2]))
+            inputs = stage(F.max_unpool2d(inputs, indices.pop(), [2, 2]))
         return inputs
 
 
-def segnet(tasks: int, width: float, batch: int) -> Problem:
+def make_segnet(tasks: int, width: float, batch: int) -> Problem:
     channels = max(4, int(64 * width))
     heads = nn.ModuleList(
         nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.Conv2d(channels, out, 1))
@@ -104,13 +104,13 @@ def segnet(tasks: int, width: float, batch: int) -> Problem:
     return Problem(SegNet(width), heads, draw, F.l1_loss)
 
 
-def celeba(tasks: int, width: float, batch: int) -> Problem:
+def make_celeba(tasks: int, width: float, batch: int) -> Problem:
     """System 2's network for 64 x 64 images: seven convolutions, two linear layers, 40 heads."""
     layers: list[nn.Module] = []
     before = 3
     for i, size in enumerate((64, 64, 128, 128, 256, 256, 512)):
         after = max(4, int(size * width))
-        layers += _block(before, after)
+        layers += _make_block(before, after)
         if i % 2:
             layers.append(nn.MaxPool2d(2))
         before = after
@@ -120,10 +120,10 @@ def celeba(tasks: int, width: float, batch: int) -> Problem:
     def draw() -> Tensor:
         return F.interpolate(torch.randn(batch, 3, 8, 8), size=64, mode="bilinear")
 
-    return _attributes(nn.Sequential(*layers), 512, tasks, draw)
+    return _make_attribute_problem(nn.Sequential(*layers), 512, tasks, draw)
 
 
-def _attributes(
+def _make_attribute_problem(
     trunk: nn.Module, size: int, tasks: int, draw_inputs: Callable[[], Tensor]
 ) -> Problem:
     """Binary attributes: linear functions of the inputs, more or less frequent."""
@@ -164,28 +164,32 @@ class Residual(nn.Module):
         return found
 
 
-def resnet(width: float, batch: int) -> Problem:
+def make_resnet(width: float, batch: int) -> Problem:
     """A ResNet-18 for 64 x 64 images with 11 tasks."""
     sizes = [max(4, int(width * size)) for size in (64, 64, 64, 128, 128, 256, 256, 512, 512)]
     blocks = [Residual(a, b) for a, b in pairwise(sizes)]
-    trunk = nn.Sequential(*_block(3, sizes[0]), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return _attributes(trunk, sizes[-1], 11, lambda: torch.randn(max(2, batch // 4), 3, 64, 64))
+    trunk = nn.Sequential(*_make_block(3, sizes[0]), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return _make_attribute_problem(
+        trunk, sizes[-1], 11, lambda: torch.randn(max(2, batch // 4), 3, 64, 64)
+    )
 
 
-def mlp(tasks: int, width: float, batch: int) -> Problem:
+def make_mlp(tasks: int, width: float, batch: int) -> Problem:
     size = int(2048 * width)
     layers: list[nn.Module] = []
     for before in (128, size, size):
         layers += [nn.Linear(before, size), nn.ReLU()]
-    return _attributes(nn.Sequential(*layers), size, tasks, lambda: torch.randn(8 * batch, 128))
+    return _make_attribute_problem(
+        nn.Sequential(*layers), size, tasks, lambda: torch.randn(8 * batch, 128)
+    )
 
 
 NETWORKS: dict[str, Callable[[float, int], Problem]] = {
-    "segnet-2": partial(segnet, 2),
-    "segnet-3": partial(segnet, 3),
-    "celeba-10": partial(celeba, 10),
-    "celeba": partial(celeba, 40),
-    "resnet": resnet,
-    "mlp-11": partial(mlp, 11),
-    "mlp-40": partial(mlp, 40),
+    "segnet-2": partial(make_segnet, 2),
+    "segnet-3": partial(make_segnet, 3),
+    "celeba-10": partial(make_celeba, 10),
+    "celeba": partial(make_celeba, 40),
+    "resnet": make_resnet,
+    "mlp-11": partial(make_mlp, 11),
+    "mlp-40": partial(make_mlp, 40),
 }
