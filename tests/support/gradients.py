@@ -33,25 +33,25 @@ class Case:
 
     @property
     def gram(self) -> Tensor:
-        return tensor(self.gradients @ self.gradients.T)
+        return to_tensor(self.gradients @ self.gradients.T)
 
 
-def tensor(array: Array) -> Tensor:
+def to_tensor(array: Array) -> Tensor:
     return torch.from_numpy(array).to(DEVICE, DTYPE)
 
 
-def array(values: Tensor) -> Array:
+def to_array(values: Tensor) -> Array:
     found: Array = values.detach().to("cpu", torch.float64).numpy()
     return found
 
 
-def related(rng: np.random.Generator, tasks: int, parameters: int = 200) -> Array:
+def draw_related(rng: np.random.Generator, tasks: int, parameters: int = 200) -> Array:
     """Gradients that share a part: no hull of them holds 0."""
     shared = 0.5 * rng.normal(size=parameters)
     return rng.normal(size=(tasks, parameters)) + shared
 
 
-def agreeing(rng: np.random.Generator, tasks: int, rank: int, least: float) -> Array:
+def draw_agreeing(rng: np.random.Generator, tasks: int, rank: int, least: float) -> Array:
     """Gradients of a low rank, all with an inner product of at least ``least`` with one vector."""
     common = rng.normal(size=rank)
     common /= np.linalg.norm(common)
@@ -61,7 +61,7 @@ def agreeing(rng: np.random.Generator, tasks: int, rank: int, least: float) -> A
     return found @ rng.normal(size=(rank, 60))
 
 
-def balanced(rng: np.random.Generator, tasks: int, least: float) -> Array:
+def draw_balanced(rng: np.random.Generator, tasks: int, least: float) -> Array:
     """Gradients that sum to ``tasks * least`` times a unit vector which all of them have in common.
 
     For small ``least`` each meets the sum of the others head on.
@@ -74,34 +74,34 @@ def balanced(rng: np.random.Generator, tasks: int, least: float) -> Array:
     return found + least * common
 
 
-def solvable(rng: np.random.Generator, tasks: int) -> Iterator[Case]:
+def iterate_solvable(rng: np.random.Generator, tasks: int) -> Iterator[Case]:
     """Cases with a common descent direction."""
-    yield Case("related", related(rng, tasks), False)
+    yield Case("related", draw_related(rng, tasks), False)
     lengths = 10.0 ** rng.uniform(-3, 3, size=(tasks, 1))
-    yield Case("lengths 1e-3 to 1e3", related(rng, tasks) * lengths, False)
+    yield Case("lengths 1e-3 to 1e3", draw_related(rng, tasks) * lengths, False)
     lengths = 10.0 ** rng.uniform(-5, 5, size=(tasks, 1))
-    yield Case("lengths 1e-5 to 1e5", related(rng, tasks) * lengths, False)
-    yield Case("scale 1e-6", related(rng, tasks) * 1e-6, False)
-    yield Case("scale 1e6", related(rng, tasks) * 1e6, False)
-    copies = related(rng, tasks)
+    yield Case("lengths 1e-5 to 1e5", draw_related(rng, tasks) * lengths, False)
+    yield Case("scale 1e-6", draw_related(rng, tasks) * 1e-6, False)
+    yield Case("scale 1e6", draw_related(rng, tasks) * 1e6, False)
+    copies = draw_related(rng, tasks)
     copies[tasks // 2 :] = copies[: tasks - tasks // 2]
     yield Case("duplicates", copies, False)
-    near = related(rng, tasks)
+    near = draw_related(rng, tasks)
     near[1] = near[0] + 1e-7 * rng.normal(size=200)
     yield Case("nearly equal", near, False)
     for angle in (1e-1, 1e-2, 3e-3):
-        near = related(rng, tasks)
+        near = draw_related(rng, tasks)
         near[1] = -rng.uniform(0.3, 3) * near[0] + angle * rng.normal(size=200)
         yield Case(f"nearly opposed by {angle:g}", near, False)
-    yield Case("low rank", agreeing(rng, tasks, max(2, tasks // 3), 0.1), False)
-    yield Case("rank 1", agreeing(rng, tasks, 1, 0.1), False)
+    yield Case("low rank", draw_agreeing(rng, tasks, max(2, tasks // 3), 0.1), False)
+    yield Case("rank 1", draw_agreeing(rng, tasks, 1, 0.1), False)
     for least in (1.0, 0.1):
-        yield Case(f"conflicting, {least:g} in common", balanced(rng, tasks, least), False)
+        yield Case(f"conflicting, {least:g} in common", draw_balanced(rng, tasks, least), False)
 
 
-def unsolvable(rng: np.random.Generator, tasks: int) -> Iterator[Case]:
+def iterate_unsolvable(rng: np.random.Generator, tasks: int) -> Iterator[Case]:
     """Cases with 0 in the hull."""
-    opposed = related(rng, tasks)
+    opposed = draw_related(rng, tasks)
     opposed[1] = -rng.uniform(0.1, 10) * opposed[0]
     yield Case("exactly opposed", opposed, True)
     meeting = rng.normal(size=(tasks, 60))
@@ -111,13 +111,18 @@ def unsolvable(rng: np.random.Generator, tasks: int) -> Iterator[Case]:
     around = np.concatenate([rng.normal(size=(tasks, 2)), np.zeros((tasks, 3))], axis=1)
     around[-1] = -around[:-1].sum(0)
     yield Case("around 0 in a plane", around, True)
-    zero = related(rng, tasks)
+    zero = draw_related(rng, tasks)
     zero[-1] = 0
     yield Case("a zero gradient", zero, True)
     yield Case("all zero", np.zeros((tasks, 4)), True)
 
 
-def cases(seed: int = 0, sizes: tuple[int, ...] = (2, 3, 11)) -> list[Case]:
+def list_cases(seed: int = 0, sizes: tuple[int, ...] = (2, 3, 11)) -> list[Case]:
     """Cases of both kinds for some numbers of tasks."""
     rng = np.random.default_rng(seed)
-    return [case for k in sizes for kind in (solvable, unsolvable) for case in kind(rng, k)]
+    return [
+        case
+        for k in sizes
+        for kind in (iterate_solvable, iterate_unsolvable)
+        for case in kind(rng, k)
+    ]

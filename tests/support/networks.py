@@ -52,14 +52,16 @@ class Network(nn.Module):
         return features, [head(common) for head in self.heads]
 
 
-def make(kind: str = "conv", tasks: int = 3) -> tuple[Network, Tensor, Tensor]:
+def make_network(kind: str = "conv", tasks: int = 3) -> tuple[Network, Tensor, Tensor]:
     """Return a float64 network with inputs and targets."""
     torch.manual_seed(1)
     network = Network(kind, tasks).double()
     return network, torch.randn(10, 2, 6, 6).double(), torch.randn(10, tasks).double()
 
 
-def losses_of(network: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Tensor, list[Tensor]]:
+def compute_losses(
+    network: nn.Module, inputs: Tensor, targets: Tensor
+) -> tuple[Tensor, list[Tensor]]:
     features, outputs = network(inputs)
     scales = torch.logspace(-1, 1, len(outputs))
     return features, [
@@ -68,25 +70,25 @@ def losses_of(network: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Tens
     ]
 
 
-def groups(network: Network) -> dict[str, Any]:
+def group_parameters(network: Network) -> dict[str, Any]:
     shared = [*network.trunk.parameters(), network.unused]
     return {"shared": shared, "heads": [*network.common.parameters(), *network.heads.parameters()]}
 
 
-def bound(name: str, tasks: int = 3) -> Weighting:
+def make_weighting(name: str, tasks: int = 3) -> Weighting:
     torch.manual_seed(0)
     weighting = load_weighting(name)
     weighting.setup([f"task{i}" for i in range(tasks)])
     return weighting
 
 
-def grads(network: nn.Module) -> dict[str, Tensor | None]:
+def copy_gradients(network: nn.Module) -> dict[str, Tensor | None]:
     return {
         name: None if p.grad is None else p.grad.clone() for name, p in network.named_parameters()
     }
 
 
-def reference(
+def compute_reference(
     network: Network,
     losses: list[Tensor],
     weighting: Weighting,
@@ -94,7 +96,7 @@ def reference(
     weighted: bool = False,
 ) -> dict[str, Tensor | None]:
     """K backward passes, each of everything, and the step put together by hand."""
-    given = groups(network)
+    given = group_parameters(network)
     shared = [p for p in given["shared"] if p.requires_grad]
     kept = [i for i in range(len(losses)) if present is None or present[i]]
     transformed = weighting.transform_losses(torch.stack(losses))
@@ -102,8 +104,8 @@ def reference(
     for i in kept:
         network.zero_grad()
         transformed[i].backward(retain_graph=True)
-        rows.append(torch.cat([flat(p) for p in shared]))
-        heads.append([flat(p) for p in given["heads"]])
+        rows.append(torch.cat([flatten_gradient(p) for p in shared]))
+        heads.append([flatten_gradient(p) for p in given["heads"]])
         touched = {id(p) for p in network.parameters() if p.grad is not None}
     matrix = torch.stack(rows)
     torch.manual_seed(5)
@@ -120,19 +122,19 @@ def reference(
     for j, p in enumerate(given["heads"]):
         if p.requires_grad and any(bool(row[j].any()) for row in heads):
             p.grad = sum(f * row[j] for f, row in zip(factors, heads, strict=True)).view_as(p)
-    return grads(network)
+    return copy_gradients(network)
 
 
-def flat(p: Tensor) -> Tensor:
+def flatten_gradient(p: Tensor) -> Tensor:
     return (torch.zeros_like(p) if p.grad is None else p.grad).flatten().clone()
 
 
-def grad(p: Tensor) -> Tensor:
+def get_gradient(p: Tensor) -> Tensor:
     assert p.grad is not None
     return p.grad
 
 
-def same(
+def assert_same_gradients(
     found: dict[str, Tensor | None], expected: dict[str, Tensor | None], rtol: float = 1e-6
 ) -> None:
     assert {k for k, v in found.items() if v is None} == {
@@ -147,7 +149,7 @@ def same(
             assert error <= rtol * size, f"{name}: {error:.1e} of {size:.1e}"
 
 
-def as_given(form: str, losses: list[Tensor]) -> Tensor | list[Tensor]:
+def format_losses(form: str, losses: list[Tensor]) -> Tensor | list[Tensor]:
     """Return losses as scalars, as a stack of them, or as one vector."""
     if form == "scalars":
         return losses

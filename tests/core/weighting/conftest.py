@@ -1,4 +1,4 @@
-"""What the tests of weightings share."""
+"""Fixtures of the tests of weightings."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The choice between exact and matrix-free steps, by what searches cost."""
+"""The choice between exact and matrix-free steps, by the cost of searches."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -15,15 +15,15 @@ from core.weighting import (
 )
 from tests.support.networks import (
     FROM_GRAM,
-    as_given,
-    bound,
-    flat,
-    grad,
-    grads,
-    groups,
-    losses_of,
-    make,
-    same,
+    assert_same_gradients,
+    compute_losses,
+    copy_gradients,
+    flatten_gradient,
+    format_losses,
+    get_gradient,
+    group_parameters,
+    make_network,
+    make_weighting,
 )
 
 
@@ -31,74 +31,74 @@ from tests.support.networks import (
 @pytest.mark.parametrize("strategy", ["exact", "representation", "matrix_free", "auto"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_steps_accumulate(form: str, strategy: str, weighted: bool) -> None:
-    network, inputs, targets = make()
+    network, inputs, targets = make_network()
     found = []
     for times in (1, 2):
         network.zero_grad()
         for _ in range(times):
-            features, losses = losses_of(network, inputs, targets)
+            features, losses = compute_losses(network, inputs, targets)
             backward(
-                as_given(form, losses),
+                format_losses(form, losses),
                 load_weighting("fairgrad"),
-                **groups(network),
+                **group_parameters(network),
                 features=features,
                 strategy=strategy,
                 weighted_heads=weighted,
             )
-        found.append(grads(network))
-    same(found[1], {k: None if v is None else 2 * v for k, v in found[0].items()})
+        found.append(copy_gradients(network))
+    assert_same_gradients(found[1], {k: None if v is None else 2 * v for k, v in found[0].items()})
 
 
 @pytest.mark.parametrize("name", FROM_GRAM)
 def test_representation_is_its_definition(name: str) -> None:
-    network, inputs, targets = make()
-    features, losses = losses_of(network, inputs, targets)
+    network, inputs, targets = make_network()
+    features, losses = compute_losses(network, inputs, targets)
     rows = torch.stack(
         [torch.autograd.grad(loss, features, retain_graph=True)[0].flatten() for loss in losses]
     )
-    weighting = bound(name)
+    weighting = make_weighting(name)
     assert isinstance(weighting, GramWeighting)
     assert isinstance(weighting, GramWeighting)
     torch.manual_seed(5)
     weights = weighting.compute_weights(rows @ rows.T)
     features.backward((weights @ rows).view_as(features))
-    expected = grads(network.trunk)
+    expected = copy_gradients(network.trunk)
     network.zero_grad()
-    features, losses = losses_of(network, inputs, targets)
-    weighting = bound(name)
+    features, losses = compute_losses(network, inputs, targets)
+    weighting = make_weighting(name)
     torch.manual_seed(5)
     step = backward(
-        losses, weighting, **groups(network), features=features, strategy="representation"
+        losses, weighting, **group_parameters(network), features=features, strategy="representation"
     )
-    same(grads(network.trunk), expected)
+    assert_same_gradients(copy_gradients(network.trunk), expected)
     assert step.strategy == "representation"
 
 
 @pytest.mark.parametrize("strategy", ["exact", "representation", "matrix_free"])
 def test_half_precision_forward_passes(strategy: str) -> None:
-    network, inputs, targets = make()
+    network, inputs, targets = make_network()
     single = network.float()
     found = []
     for half in (False, True):
         single.zero_grad()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
-            features, losses = losses_of(single, inputs.float(), targets.float())
+            features, losses = compute_losses(single, inputs.float(), targets.float())
         backward(
             losses,
             load_weighting("fairgrad"),
-            **groups(network),
+            **group_parameters(network),
             features=features,
             strategy=strategy,
         )
-        found.append(torch.cat([flat(p) for p in network.trunk.parameters()]))
+        found.append(torch.cat([flatten_gradient(p) for p in network.trunk.parameters()]))
     assert torch.isfinite(found[1]).all()
     assert nn.functional.cosine_similarity(found[0], found[1], dim=0) > 0.9
 
 
 def test_mistakes_are_refused() -> None:
-    network, inputs, targets = make()
-    features, losses = losses_of(network, inputs, targets)
-    given = groups(network)
+    network, inputs, targets = make_network()
+    features, losses = compute_losses(network, inputs, targets)
+    given = group_parameters(network)
     with pytest.raises(ValueError, match="did you mean 'exact'"):
         backward(losses, load_weighting("mgda"), **given, strategy="exakt")
     for strategy in ("representation", "matrix_free"):
@@ -166,7 +166,7 @@ def test_sparse_gradients_become_dense() -> None:
             features=features,
             strategy=strategy,
         )
-        found.append(grad(words.weight))
+        found.append(get_gradient(words.weight))
     # Each word occurs once in a sum: both Gram matrices are alike.
     torch.testing.assert_close(found[1], found[0] * (found[1].norm() / found[0].norm()))
     torch.testing.assert_close(found[2], found[0])
@@ -198,14 +198,14 @@ def test_no_two_parameters_share_a_gradient(strategy: str) -> None:
             strategy=strategy,
         )
         if times == 1:
-            before = [grad(p).clone() for p in (*trunk.parameters(), *head.parameters())]
+            before = [get_gradient(p).clone() for p in (*trunk.parameters(), *head.parameters())]
     for p, once in zip((*trunk.parameters(), *head.parameters()), before, strict=True):
-        torch.testing.assert_close(grad(p), 2 * once)
+        torch.testing.assert_close(get_gradient(p), 2 * once)
 
 
 @pytest.mark.parametrize("strategy", ["exact", "matrix_free"])
 def test_compiled_trunks_are_exact(strategy: str) -> None:
-    network, inputs, targets = make("mlp")
+    network, inputs, targets = make_network("mlp")
     compiled = torch.compile(network.trunk, backend="aot_eager")
     found = []
     for trunk in (network.trunk, compiled):
@@ -217,12 +217,12 @@ def test_compiled_trunks_are_exact(strategy: str) -> None:
         backward(
             losses,
             load_weighting("fairgrad"),
-            **groups(network),
+            **group_parameters(network),
             features=features,
             strategy="exact" if trunk is network.trunk else strategy,
         )
-        found.append(grads(network))
-    same(found[1], found[0])
+        found.append(copy_gradients(network))
+    assert_same_gradients(found[1], found[0])
 
 
 def test_the_documented_example_runs(capsys: pytest.CaptureFixture[str]) -> None:

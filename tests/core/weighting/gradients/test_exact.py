@@ -13,14 +13,14 @@ from core.weighting import (
 from tests.support.networks import (
     COMBINING,
     KNOWN,
-    as_given,
-    bound,
-    grads,
-    groups,
-    losses_of,
-    make,
-    reference,
-    same,
+    assert_same_gradients,
+    compute_losses,
+    compute_reference,
+    copy_gradients,
+    format_losses,
+    group_parameters,
+    make_network,
+    make_weighting,
 )
 
 
@@ -29,121 +29,136 @@ from tests.support.networks import (
 @pytest.mark.parametrize("kind", ["conv", "mlp"])
 @pytest.mark.parametrize("name", COMBINING)
 def test_exact_is_the_reference(name: str, kind: str, form: str, with_features: bool) -> None:
-    network, inputs, targets = make(kind)
-    _, losses = losses_of(network, inputs, targets)
-    expected = reference(network, losses, bound(name))
+    network, inputs, targets = make_network(kind)
+    _, losses = compute_losses(network, inputs, targets)
+    expected = compute_reference(network, losses, make_weighting(name))
     network.zero_grad()
-    features, losses = losses_of(network, inputs, targets)
-    weighting = bound(name)
+    features, losses = compute_losses(network, inputs, targets)
+    weighting = make_weighting(name)
     torch.manual_seed(5)
     step = backward(
-        as_given(form, losses),
+        format_losses(form, losses),
         weighting,
-        **groups(network),
+        **group_parameters(network),
         features=features if with_features else None,
     )
-    same(grads(network), expected)
+    assert_same_gradients(copy_gradients(network), expected)
     assert step.strategy == "exact"
     assert (step.weights is None) == isinstance(weighting, GradientWeighting)
 
 
 @pytest.mark.parametrize("name", [name for name in KNOWN if name not in COMBINING])
 def test_a_loss_weighting_descends_its_objective(name: str) -> None:
-    network, inputs, targets = make()
-    _, losses = losses_of(network, inputs, targets)
-    weighting = bound(name)
+    network, inputs, targets = make_network()
+    _, losses = compute_losses(network, inputs, targets)
+    weighting = make_weighting(name)
     assert isinstance(weighting, LossWeighting)
     torch.manual_seed(5)
     weighting.compute_objective(weighting.transform_losses(torch.stack(losses))).backward()
-    expected = grads(network) | {f"w.{k}": v for k, v in grads(weighting).items()}
+    expected = copy_gradients(network) | {f"w.{k}": v for k, v in copy_gradients(weighting).items()}
     network.zero_grad()
-    _, losses = losses_of(network, inputs, targets)
-    weighting = bound(name)
+    _, losses = compute_losses(network, inputs, targets)
+    weighting = make_weighting(name)
     torch.manual_seed(5)
-    step = backward(losses, weighting, **groups(network))
-    same(grads(network) | {f"w.{k}": v for k, v in grads(weighting).items()}, expected)
+    step = backward(losses, weighting, **group_parameters(network))
+    assert_same_gradients(
+        copy_gradients(network) | {f"w.{k}": v for k, v in copy_gradients(weighting).items()},
+        expected,
+    )
     assert step.strategy == "scalarised"
     assert step.weights is not None
 
 
 @pytest.mark.parametrize("name", ["fairgrad", "mgda", "graddrop"])
 def test_log_losses(name: str) -> None:
-    network, inputs, targets = make()
+    network, inputs, targets = make_network()
     weighting = load_weighting(name, losses="log")
-    expected = reference(network, losses_of(network, inputs, targets)[1], weighting)
+    expected = compute_reference(network, compute_losses(network, inputs, targets)[1], weighting)
     network.zero_grad()
     torch.manual_seed(5)
-    backward(losses_of(network, inputs, targets)[1], weighting, **groups(network))
-    same(grads(network), expected)
+    backward(compute_losses(network, inputs, targets)[1], weighting, **group_parameters(network))
+    assert_same_gradients(copy_gradients(network), expected)
 
 
 @pytest.mark.parametrize("form", ["scalars", "vector"])
 @pytest.mark.parametrize("name", ["fairgrad", "cagrad"])
 def test_heads_may_be_weighted(name: str, form: str) -> None:
-    network, inputs, targets = make()
-    losses = losses_of(network, inputs, targets)[1]
-    expected = reference(network, losses, bound(name), weighted=True)
+    network, inputs, targets = make_network()
+    losses = compute_losses(network, inputs, targets)[1]
+    expected = compute_reference(network, losses, make_weighting(name), weighted=True)
     network.zero_grad()
-    features, losses = losses_of(network, inputs, targets)
+    features, losses = compute_losses(network, inputs, targets)
     backward(
-        as_given(form, losses),
-        bound(name),
-        **groups(network),
+        format_losses(form, losses),
+        make_weighting(name),
+        **group_parameters(network),
         features=features,
         weighted_heads=True,
     )
-    same(grads(network), expected)
+    assert_same_gradients(copy_gradients(network), expected)
 
 
 @pytest.mark.parametrize("strategy", ["exact", "representation", "matrix_free"])
 @pytest.mark.parametrize("form", ["scalars", "vector"])
 def test_frozen_parameters_stay_without_a_gradient(form: str, strategy: str) -> None:
-    network, inputs, targets = make()
+    network, inputs, targets = make_network()
     frozen = [network.trunk[0].weight, network.trunk[1].bias, network.heads[1].bias]
     for parameter in frozen:
         parameter.requires_grad_(False)
-    expected = reference(network, losses_of(network, inputs, targets)[1], bound("fairgrad"))
+    expected = compute_reference(
+        network, compute_losses(network, inputs, targets)[1], make_weighting("fairgrad")
+    )
     network.zero_grad()
-    features, losses = losses_of(network, inputs, targets)
+    features, losses = compute_losses(network, inputs, targets)
     backward(
-        as_given(form, losses),
-        bound("fairgrad"),
-        **groups(network),
+        format_losses(form, losses),
+        make_weighting("fairgrad"),
+        **group_parameters(network),
         features=features,
         strategy=strategy,
     )
     assert all(parameter.grad is None for parameter in frozen)
     if strategy == "exact":
-        same(grads(network), expected)
+        assert_same_gradients(copy_gradients(network), expected)
 
 
 @pytest.mark.parametrize("strategy", ["exact", "matrix_free", "auto"])
 def test_biases_may_be_all_that_learns(strategy: str) -> None:
-    network, inputs, targets = make("mlp")
+    network, inputs, targets = make_network("mlp")
     for module in network.trunk:
         if isinstance(module, nn.Linear):
             module.weight.requires_grad_(False)
-    expected = reference(network, losses_of(network, inputs, targets)[1], bound("fairgrad"))
+    expected = compute_reference(
+        network, compute_losses(network, inputs, targets)[1], make_weighting("fairgrad")
+    )
     network.zero_grad()
-    features, losses = losses_of(network, inputs, targets)
-    backward(losses, bound("fairgrad"), **groups(network), features=features, strategy=strategy)
-    same(grads(network), expected, rtol=1e-6 if strategy == "exact" else 1e-2)
+    features, losses = compute_losses(network, inputs, targets)
+    backward(
+        losses,
+        make_weighting("fairgrad"),
+        **group_parameters(network),
+        features=features,
+        strategy=strategy,
+    )
+    assert_same_gradients(
+        copy_gradients(network), expected, rtol=1e-6 if strategy == "exact" else 1e-2
+    )
 
 
 @pytest.mark.parametrize("strategy", ["exact", "representation", "matrix_free"])
 @pytest.mark.parametrize("form", ["scalars", "vector"])
 @pytest.mark.parametrize("name", ["fairgrad", "nashmtl"])
 def test_missing_tasks_are_left_out(name: str, form: str, strategy: str) -> None:
-    network, inputs, targets = make(tasks=4)
+    network, inputs, targets = make_network(tasks=4)
     present = [True, False, True, True]
-    losses = losses_of(network, inputs, targets)[1]
-    expected = reference(network, losses, bound(name, 4), present)
+    losses = compute_losses(network, inputs, targets)[1]
+    expected = compute_reference(network, losses, make_weighting(name, 4), present)
     network.zero_grad()
-    features, losses = losses_of(network, inputs, targets)
+    features, losses = compute_losses(network, inputs, targets)
     step = backward(
-        as_given(form, losses),
-        bound(name, 4),
-        **groups(network),
+        format_losses(form, losses),
+        make_weighting(name, 4),
+        **group_parameters(network),
         features=features,
         present=torch.tensor(present),
         strategy=strategy,
@@ -154,26 +169,30 @@ def test_missing_tasks_are_left_out(name: str, form: str, strategy: str) -> None
     if form == "scalars":
         assert network.heads[1].weight.grad is None
     if strategy == "exact" and form == "scalars":
-        same(grads(network), expected)
+        assert_same_gradients(copy_gradients(network), expected)
 
 
 def test_no_task_is_present() -> None:
-    network, inputs, targets = make()
-    losses = losses_of(network, inputs, targets)[1]
-    step = backward(losses, load_weighting("mgda"), **groups(network), present=torch.zeros(3))
+    network, inputs, targets = make_network()
+    losses = compute_losses(network, inputs, targets)[1]
+    step = backward(
+        losses, load_weighting("mgda"), **group_parameters(network), present=torch.zeros(3)
+    )
     assert step.weights is not None
     assert not step.weights.any()
-    assert all(value is None for value in grads(network).values())
+    assert all(value is None for value in copy_gradients(network).values())
 
 
 def test_cached_weights_take_one_pass() -> None:
-    network, inputs, targets = make()
+    network, inputs, targets = make_network()
     weighting = load_weighting("nashmtl", update_interval=2)
     found, strategies = [], []
     for _ in range(3):
         network.zero_grad()
-        step = backward(losses_of(network, inputs, targets)[1], weighting, **groups(network))
-        found.append(grads(network))
+        step = backward(
+            compute_losses(network, inputs, targets)[1], weighting, **group_parameters(network)
+        )
+        found.append(copy_gradients(network))
         strategies.append(step.strategy)
     assert strategies == ["exact", "scalarised", "exact"]
-    same(found[1], found[0])
+    assert_same_gradients(found[1], found[0])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from core.weighting import AlphaFairWeighting, backward, load_weighting
 from core.weighting.gradients.last_layers import find_last_layers
 from core.weighting.gradients.shared_features import SharedFeatures
-from tests.support.networks import flat
+from tests.support.networks import flatten_gradient
 
 TASKS = 5
 
@@ -94,12 +94,12 @@ def test_weights_solve_the_exact_equation(name: str, frozen: bool) -> None:
         strategy="matrix_free",
     )
     assert step.strategy == "matrix_free"
-    found = torch.cat([flat(p) for p in shared])
+    found = torch.cat([flatten_gradient(p) for p in shared])
     rows = []
     for i in range(TASKS):
         trunk.zero_grad()
         _losses(trunk(inputs), heads)[i].backward()
-        rows.append(torch.cat([flat(p) for p in shared]))
+        rows.append(torch.cat([flatten_gradient(p) for p in shared]))
     matrix, weights = torch.stack(rows), step.weights
     assert weights is not None
     torch.testing.assert_close(found, weights @ matrix)

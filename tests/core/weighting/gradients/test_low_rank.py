@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from core.weighting import AlphaFairWeighting, backward, load_weighting, solve_alpha_fair
 from core.weighting.gradients.low_rank import find_low_rank_gradients
 from core.weighting.gradients.task_gradients import compute_gram
-from tests.support.networks import flat
+from tests.support.networks import flatten_gradient
 
 TASKS, EXAMPLES, WIDTH = 4, 6, 48
 
@@ -160,7 +160,7 @@ def _rows(trunk: nn.Module, heads: nn.ModuleList, inputs: Tensor) -> Tensor:
     for i in range(TASKS):
         trunk.zero_grad()
         _losses(trunk(inputs), heads)[i].backward()
-        rows.append(torch.cat([flat(p) for p in trunk.parameters() if p.requires_grad]))
+        rows.append(torch.cat([flatten_gradient(p) for p in trunk.parameters() if p.requires_grad]))
     trunk.zero_grad()
     heads.zero_grad()
     return torch.stack(rows)
@@ -186,7 +186,7 @@ def test_the_step_is_that_of_whole_gradients(name: str, with_features: bool) -> 
     assert step.gram is not None
     assert step.weights is not None
     torch.testing.assert_close(step.gram, rows @ rows.T)
-    direction = torch.cat([flat(p) for p in trunk.parameters() if p.requires_grad])
+    direction = torch.cat([flatten_gradient(p) for p in trunk.parameters() if p.requires_grad])
     torch.testing.assert_close(direction, step.weights @ rows)
     assert all(p.grad is None or p.grad.stride() == p.stride() for p in trunk.parameters())
 
@@ -202,7 +202,7 @@ def test_with_hooks_inside_the_trunk_matrix_free_ends_exact(name: str) -> None:
     )  # fmt: skip
     assert step.strategy == "exact"
     assert step.weights is not None
-    direction = torch.cat([flat(p) for p in trunk.parameters()])
+    direction = torch.cat([flatten_gradient(p) for p in trunk.parameters()])
     torch.testing.assert_close(direction, step.weights @ rows)
 
 

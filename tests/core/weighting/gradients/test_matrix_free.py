@@ -15,12 +15,12 @@ from core.weighting import (
 )
 from core.weighting.gradients.jvp import FeatureJvp
 from tests.support.networks import (
-    flat,
-    grads,
-    groups,
-    losses_of,
-    make,
-    same,
+    assert_same_gradients,
+    compute_losses,
+    copy_gradients,
+    flatten_gradient,
+    group_parameters,
+    make_network,
 )
 
 
@@ -28,24 +28,26 @@ from tests.support.networks import (
 @pytest.mark.parametrize("tasks", [2, 5, 12])
 @pytest.mark.parametrize("kind", ["conv", "mlp"])
 def test_matrix_free_weights_solve_the_exact_equation(kind: str, tasks: int, name: str) -> None:
-    network, inputs, targets = make(kind, tasks)
+    network, inputs, targets = make_network(kind, tasks)
     weighting = load_weighting(name)
     assert isinstance(weighting, AlphaFairWeighting)
-    features, losses = losses_of(network, inputs, targets)
+    features, losses = compute_losses(network, inputs, targets)
     buffers = {key: value.clone() for key, value in network.named_buffers()}
-    step = backward(losses, weighting, **groups(network), features=features, strategy="matrix_free")
+    step = backward(
+        losses, weighting, **group_parameters(network), features=features, strategy="matrix_free"
+    )
     assert step.strategy == "matrix_free"
     assert step.residual <= 1e-2
     history = weighting.search_history
     assert (history.last_products, history.fallbacks) == (step.products, 0)
     assert all(bool((value == buffers[key]).all()) for key, value in network.named_buffers())
     assert step.weights is not None
-    found = torch.cat([flat(p) for p in network.trunk.parameters()])
+    found = torch.cat([flatten_gradient(p) for p in network.trunk.parameters()])
     rows = []
-    for loss in losses_of(network, inputs, targets)[1]:
+    for loss in compute_losses(network, inputs, targets)[1]:
         network.zero_grad()
         loss.backward(retain_graph=True)
-        rows.append(torch.cat([flat(p) for p in network.trunk.parameters()]))
+        rows.append(torch.cat([flatten_gradient(p) for p in network.trunk.parameters()]))
     matrix = torch.stack(rows)
     weights = step.weights
     right = weights ** (-1 / weighting.alpha)
@@ -67,7 +69,7 @@ class Opaque(torch.autograd.Function):
 
 
 def test_operations_without_a_second_derivative_are_exact_and_counted() -> None:
-    network, inputs, targets = make()
+    network, inputs, targets = make_network()
     weighting = load_weighting("fairgrad")
     assert isinstance(weighting, AlphaFairWeighting)
     found = []
@@ -76,10 +78,12 @@ def test_operations_without_a_second_derivative_are_exact_and_counted() -> None:
         features = Opaque.apply(network.trunk(inputs))  # type: ignore[no-untyped-call]
         outputs = [head(features + network.common(features)) for head in network.heads]
         losses = [(o[:, 0] - t).square().mean() for o, t in zip(outputs, targets.T, strict=True)]
-        step = backward(losses, weighting, **groups(network), features=features, strategy=strategy)
+        step = backward(
+            losses, weighting, **group_parameters(network), features=features, strategy=strategy
+        )
         assert step.strategy == "exact"
-        found.append(grads(network))
-    same(found[1], found[0])
+        found.append(copy_gradients(network))
+    assert_same_gradients(found[1], found[0])
     assert weighting.search_history.fallbacks == 1
     copy = load_weighting("fairgrad")
     copy.load_state_dict(weighting.state_dict())
@@ -106,22 +110,26 @@ def test_auto_does_not_search_in_vain_at_every_step() -> None:
 def test_auto_takes_the_cheaper_exact_strategy() -> None:
     strategies = []
     for tasks, features_given in ((3, True), (20, True), (20, False)):
-        network, inputs, targets = make("mlp", tasks)
-        features, losses = losses_of(network, inputs, targets)
+        network, inputs, targets = make_network("mlp", tasks)
+        features, losses = compute_losses(network, inputs, targets)
         strategies.append(
             backward(
                 losses,
                 load_weighting("fairgrad"),
-                **groups(network),
+                **group_parameters(network),
                 features=features if features_given else None,
                 strategy="auto",
             ).strategy
         )
     assert strategies == ["exact", "matrix_free", "exact"]
-    network, inputs, targets = make("mlp", 20)
-    features, losses = losses_of(network, inputs, targets)
+    network, inputs, targets = make_network("mlp", 20)
+    features, losses = compute_losses(network, inputs, targets)
     step = backward(
-        losses, load_weighting("mgda"), **groups(network), features=features, strategy="auto"
+        losses,
+        load_weighting("mgda"),
+        **group_parameters(network),
+        features=features,
+        strategy="auto",
     )
     assert step.strategy == "exact"
 

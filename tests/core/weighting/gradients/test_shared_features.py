@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from core.weighting import AlphaFairWeighting, backward, load_weighting, solve_alpha_fair
-from tests.support.networks import flat
+from tests.support.networks import flatten_gradient
 
 torch.manual_seed(0)
 FIRST, SECOND = nn.Linear(6, 8).double(), nn.Linear(8, 4).double()
@@ -65,7 +65,7 @@ def _step(made: Made, strategy: str) -> tuple[Tensor, Tensor | None, str]:
     step = backward(
         losses, load_weighting("fairgrad"), shared=shared, features=features, strategy=strategy
     )
-    return torch.cat([flat(p) for p in shared]), step.weights, step.strategy
+    return torch.cat([flatten_gradient(p) for p in shared]), step.weights, step.strategy
 
 
 def _rows(make: Callable[[], Made]) -> Tensor:
@@ -76,7 +76,7 @@ def _rows(make: Callable[[], Made]) -> Tensor:
         for parameter in shared:
             parameter.grad = None
         loss.backward(retain_graph=True)
-        rows.append(torch.cat([flat(p) for p in shared]))
+        rows.append(torch.cat([flatten_gradient(p) for p in shared]))
     return torch.stack(rows)
 
 
@@ -126,7 +126,7 @@ def test_a_constant_has_the_gradient_zero(place: int, stacked: bool, strategy: s
     assert step.gram is not None
     assert not step.gram[place].any()
     assert int(weighting.flagged_steps) == 1
-    assert all(bool(torch.isfinite(flat(p)).all()) for p in FIRST.parameters())
+    assert all(bool(torch.isfinite(flatten_gradient(p)).all()) for p in FIRST.parameters())
 
 
 def test_a_loss_that_is_named_twice_is_two_losses() -> None:

@@ -17,21 +17,21 @@ from tests.support.gradients import (
     TOLERANCE,
     Array,
     Case,
-    array,
-    cases,
-    related,
-    solvable,
-    tensor,
+    draw_related,
+    iterate_solvable,
+    list_cases,
+    to_array,
+    to_tensor,
 )
 
-CASES = [case for case in cases() if not np.allclose(case.gradients, 0)]
-LARGE = list(solvable(np.random.default_rng(4), 40))
+CASES = [case for case in list_cases() if not np.allclose(case.gradients, 0)]
+LARGE = list(iterate_solvable(np.random.default_rng(4), 40))
 
 
 def weights(name: str, gradients: Array, **parameters: float | str | bool) -> Array:
     weighting = load_weighting(name, **parameters)
     assert isinstance(weighting, GramWeighting)
-    return array(weighting.to(DEVICE).compute_weights(tensor(gradients @ gradients.T)))
+    return to_array(weighting.to(DEVICE).compute_weights(to_tensor(gradients @ gradients.T)))
 
 
 def close(found: Array, expected: Array) -> None:
@@ -77,7 +77,7 @@ def test_mgda_is_the_shortest_vector(seed: int) -> None:
 def test_the_active_set_is_at_the_minimum_for_hard_gradients() -> None:
     rng = np.random.default_rng(0)
     for tasks in (2, 3, 11, 40):
-        for case in solvable(rng, tasks):
+        for case in iterate_solvable(rng, tasks):
             gradients = case.gradients
             found = np.linalg.norm(find_min_norm_weights(gradients @ gradients.T) @ gradients)
             reference = np.linalg.norm(shortest(gradients) @ gradients)
@@ -125,7 +125,7 @@ def test_cagrad_leaves_no_duality_gap(case: Case) -> None:
 
 
 def test_cagrad_at_a_stationary_point_stays_in_its_ball() -> None:
-    gradients = related(np.random.default_rng(0), 3)
+    gradients = draw_related(np.random.default_rng(0), 3)
     gradients[1] = -gradients[0]
     mean = gradients.mean(0)
     found = weights("cagrad", gradients, c=0.4, rescale=0) @ gradients
@@ -137,7 +137,7 @@ def test_cagrad_at_a_stationary_point_stays_in_its_ball() -> None:
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 5.0])
 def test_fairgrad_minimises_its_convex_function(seed: int, alpha: float) -> None:
-    gradients = related(np.random.default_rng(seed), 2 + seed % 4, 20)
+    gradients = draw_related(np.random.default_rng(seed), 2 + seed % 4, 20)
     gram = gradients @ gradients.T
     gap = 1 - 1 / alpha
 
@@ -168,11 +168,11 @@ def test_nashmtl_keeps_its_weights_between_updates() -> None:
     assert isinstance(weighting, GramWeighting)
     asked = []
     for seed in range(7):
-        gradients = related(np.random.default_rng(seed), 3)
+        gradients = draw_related(np.random.default_rng(seed), 3)
         standing = weighting.use_cached_weights()
         asked.append(standing is None)
         if standing is None:
-            last = weighting.compute_weights(tensor(gradients @ gradients.T))
+            last = weighting.compute_weights(to_tensor(gradients @ gradients.T))
         else:
             torch.testing.assert_close(standing, last)
     assert asked == [True, False, False, True, False, False, True]
@@ -199,7 +199,7 @@ def test_imtl_is_the_papers_closed_form(seed: int) -> None:
 
 
 def test_imtl_shares_between_equal_gradients_and_flags_opposed_ones() -> None:
-    gradients = related(np.random.default_rng(0), 3)
+    gradients = draw_related(np.random.default_rng(0), 3)
     gradients[2] = gradients[0]
     found = weights("imtl", gradients)
     assert found[0] == pytest.approx(found[2])
@@ -209,7 +209,7 @@ def test_imtl_shares_between_equal_gradients_and_flags_opposed_ones() -> None:
     gradients[1] = -2 * gradients[0]
     weighting = load_weighting("imtl").to(DEVICE)
     assert isinstance(weighting, GramWeighting)
-    gram = tensor(gradients @ gradients.T)
+    gram = to_tensor(gradients @ gradients.T)
     torch.testing.assert_close(weighting.compute_weights(gram), compute_equal_lengths(gram))
     assert int(weighting.flagged_steps) == 1
 
@@ -229,7 +229,7 @@ def test_aligned_mtl_equalises_singular_values(seed: int, scale: str) -> None:
 def test_aligned_mtl_takes_no_rounding_for_a_component() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
-        gradients = related(rng, 2)
+        gradients = draw_related(rng, 2)
         gradients[1] = -0.7 * gradients[0]
         found = np.linalg.norm(weights("aligned_mtl", gradients) @ gradients)
         # One component, as long as both gradients together; each row's share of it is 1 and -0.7.
@@ -250,14 +250,14 @@ def test_sdmgrad_takes_the_published_steps() -> None:
     assert isinstance(weighting, GramWeighting)
     w = np.full(3, 1 / 3)
     for seed in range(3):
-        gradients = related(np.random.default_rng(seed), 3)
+        gradients = draw_related(np.random.default_rng(seed), 3)
         gram = gradients @ gradients.T
         gram /= np.mean(np.sqrt(gram.diagonal())) ** 2
         velocity = np.zeros(3)
         for _ in range(20):
             velocity = 0.5 * velocity + gram @ w + 0.3 * gram.mean(1)
             w = on_simplex_nearest(w - 10 * velocity)
-        found = array(weighting.compute_weights(tensor(gradients @ gradients.T)))
+        found = to_array(weighting.compute_weights(to_tensor(gradients @ gradients.T)))
         np.testing.assert_allclose(found, (w + 0.1) / 1.3, atol=1e-5 if DOUBLE else 1e-2)
 
 
@@ -291,7 +291,7 @@ def test_pcgrad_projects_in_the_drawn_order(seed: int) -> None:
 
 
 def test_the_solver_is_what_fairgrad_returns() -> None:
-    gram = tensor(gradients_of(1) @ gradients_of(1).T)
+    gram = to_tensor(gradients_of(1) @ gradients_of(1).T)
     weighting = load_weighting("fairgrad", alpha=3.0).to(DEVICE)
     assert isinstance(weighting, GramWeighting)
     torch.testing.assert_close(

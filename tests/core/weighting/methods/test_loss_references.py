@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from core.weighting import GradientWeighting, LossWeighting, load_weighting
 from core.weighting.loss_transforms import compute_alpha_fair_loss, parse_loss_alpha
 from core.weighting.methods.moco import MoCo
-from tests.support.gradients import DEVICE, DTYPE, TOLERANCE, Array, array, tensor
+from tests.support.gradients import DEVICE, DTYPE, TOLERANCE, Array, to_array, to_tensor
 
 NAMES = ["a", "b", "c"]
 LOSSES = np.random.default_rng(0).uniform(0.2, 3, size=(80, 3))
@@ -22,7 +22,7 @@ def bound(name: str, **parameters: float | str) -> LossWeighting:
 
 
 def close(found: Tensor, expected: Array) -> None:
-    np.testing.assert_allclose(array(found), expected, rtol=TOLERANCE, atol=1e-7)
+    np.testing.assert_allclose(to_array(found), expected, rtol=TOLERANCE, atol=1e-7)
 
 
 def softmax(values: Array) -> Array:
@@ -32,7 +32,7 @@ def softmax(values: Array) -> Array:
 
 
 def test_ls_si_and_alpha_fair_losses() -> None:
-    losses = tensor(LOSSES[0])
+    losses = to_tensor(LOSSES[0])
     for name, parameters, expected in (
         ("ls", {}, np.ones(3)),
         ("ls", {"losses": "log"}, 1 / LOSSES[0]),
@@ -49,9 +49,9 @@ def test_ls_si_and_alpha_fair_losses() -> None:
 
 def test_rlw_draws_from_the_global_generator() -> None:
     torch.manual_seed(3)
-    expected = softmax(array(torch.randn(3, dtype=DTYPE, device=DEVICE)))
+    expected = softmax(to_array(torch.randn(3, dtype=DTYPE, device=DEVICE)))
     torch.manual_seed(3)
-    close(bound("rlw").compute_weights(tensor(LOSSES[0])), expected)
+    close(bound("rlw").compute_weights(to_tensor(LOSSES[0])), expected)
 
 
 def test_dwa_compares_the_last_two_epochs() -> None:
@@ -63,7 +63,7 @@ def test_dwa_compares_the_last_two_epochs() -> None:
             ratio = epochs[number - 1].mean(0) / epochs[number - 2].mean(0)
             expected = 3 * softmax(ratio / 2.0)
         for losses in steps:
-            close(weighting.compute_weights(tensor(losses)), expected)
+            close(weighting.compute_weights(to_tensor(losses)), expected)
         weighting.on_epoch_end()
 
 
@@ -76,7 +76,7 @@ def test_dwa_with_the_published_windows_of_steps() -> None:
         if step > window:
             ratio = costs[window:].mean(0) / costs[:window].mean(0)
             weights = 3 * np.exp(ratio / 2) / np.exp(ratio / 2).sum()
-        close(weighting.compute_weights(tensor(losses)), weights)
+        close(weighting.compute_weights(to_tensor(losses)), weights)
 
 
 def test_uw_learns_with_the_optimiser() -> None:
@@ -84,9 +84,9 @@ def test_uw_learns_with_the_optimiser() -> None:
     optimizer = torch.optim.SGD(weighting.parameters(), lr=0.1)
     s = np.zeros(3)
     for losses in LOSSES[:10]:
-        close(weighting.compute_weights(tensor(losses)), np.exp(-s) / 2)
+        close(weighting.compute_weights(to_tensor(losses)), np.exp(-s) / 2)
         optimizer.zero_grad()
-        objective = weighting.compute_objective(tensor(losses))
+        objective = weighting.compute_objective(to_tensor(losses))
         close(objective, np.asarray(0.5 * (np.exp(-s) * losses + s).sum()))
         objective.backward()
         optimizer.step()
@@ -108,8 +108,8 @@ def test_famo_follows_the_published_updates() -> None:
         before, after = torch.from_numpy(LOSSES[step] + 1e-8), torch.from_numpy(LOSSES[step + 1])
         shares = logits.softmax(0)
         scaled = (shares / before).detach()
-        close(weighting.compute_weights(tensor(LOSSES[step])), array(scaled / scaled.sum()))
-        weighting.after_step(tensor(LOSSES[step + 1]))
+        close(weighting.compute_weights(to_tensor(LOSSES[step])), to_array(scaled / scaled.sum()))
+        weighting.after_step(to_tensor(LOSSES[step + 1]))
         fall = before.log() - (after + 1e-8).log()
         (logits.grad,) = torch.autograd.grad(shares, logits, fall)
         adam.step()
@@ -117,10 +117,10 @@ def test_famo_follows_the_published_updates() -> None:
 
 def test_famo_leaves_absent_losses_out() -> None:
     weighting = bound("famo")
-    weights = weighting.compute_weights(tensor(np.array([1.0, 0.0, 2.0])))
+    weights = weighting.compute_weights(to_tensor(np.array([1.0, 0.0, 2.0])))
     close(weights, np.array([2 / 3, 0, 1 / 3]))
-    weighting.after_step(tensor(np.array([0.5, 1.0, 2.0])))
-    assert torch.isfinite(weighting.compute_weights(tensor(LOSSES[0]))).all()
+    weighting.after_step(to_tensor(np.array([0.5, 1.0, 2.0])))
+    assert torch.isfinite(weighting.compute_weights(to_tensor(LOSSES[0]))).all()
 
 
 def test_dro_ascends_by_exponentiated_gradients() -> None:
@@ -129,12 +129,12 @@ def test_dro_ascends_by_exponentiated_gradients() -> None:
     for losses in LOSSES[:20]:
         q = q * np.exp(0.1 * losses)
         q /= q.sum()
-        close(weighting.compute_weights(tensor(losses)), q)
+        close(weighting.compute_weights(to_tensor(losses)), q)
 
 
 def test_fixed_weights_go_by_name() -> None:
     close(
-        load_fixed({"c": 0.5}).compute_weights(tensor(LOSSES[0])),
+        load_fixed({"c": 0.5}).compute_weights(to_tensor(LOSSES[0])),
         np.array([1, 1, 0.5]),
     )
     with pytest.raises(ValueError, match="no losses"):
@@ -159,7 +159,7 @@ def load_fixed(weights: dict[str, float]) -> LossWeighting:
 def test_graddrop_keeps_the_drawn_sign(leak: float) -> None:
     gradients = np.random.default_rng(0).normal(size=(4, 500))
     torch.manual_seed(1)
-    draws = array(torch.rand(500, dtype=DTYPE, device=DEVICE))
+    draws = to_array(torch.rand(500, dtype=DTYPE, device=DEVICE))
     share = 0.5 * (1 + gradients.sum(0) / np.abs(gradients).sum(0))
     mask = np.where(share > draws, gradients > 0, gradients < 0)
     expected = ((leak + (1 - leak) * mask) * gradients).sum(0)
@@ -167,7 +167,7 @@ def test_graddrop_keeps_the_drawn_sign(leak: float) -> None:
     weighting = load_weighting("graddrop", leak=leak)
     assert isinstance(weighting, GradientWeighting)
     np.testing.assert_allclose(
-        array(weighting.combine_gradients(tensor(gradients))), expected, atol=10 * TOLERANCE
+        to_array(weighting.combine_gradients(to_tensor(gradients))), expected, atol=10 * TOLERANCE
     )
 
 
@@ -182,7 +182,7 @@ def test_moco_tracks_gradients_and_weights() -> None:
         moved = w - 0.1 / np.sqrt(step) * (tracked @ tracked.T + 0.02 * np.eye(3)) @ w
         w = nearest_on_simplex(moved)
         np.testing.assert_allclose(
-            array(weighting.combine_gradients(tensor(gradients))), w @ tracked, atol=TOLERANCE
+            to_array(weighting.combine_gradients(to_tensor(gradients))), w @ tracked, atol=TOLERANCE
         )
 
 
@@ -194,15 +194,15 @@ def test_moco_knows_which_task_is_missing() -> None:
     for missing in (False, True):
         weighting = MoCo().to(DEVICE)
         if missing:
-            weighting.combine_gradients(tensor(first[[0, 2]]), torch.tensor([True, False, True]))
+            weighting.combine_gradients(to_tensor(first[[0, 2]]), torch.tensor([True, False, True]))
         else:
-            weighting.combine_gradients(tensor(first * np.array([[1.0], [0.0], [1.0]])))
-        found.append(array(weighting.combine_gradients(tensor(second))))
-        before = array(weighting.tracked)
-        weighting.combine_gradients(tensor(second[:2]), torch.tensor([False, True, True]))
+            weighting.combine_gradients(to_tensor(first * np.array([[1.0], [0.0], [1.0]])))
+        found.append(to_array(weighting.combine_gradients(to_tensor(second))))
+        before = to_array(weighting.tracked)
+        weighting.combine_gradients(to_tensor(second[:2]), torch.tensor([False, True, True]))
         share = weighting.beta * float(weighting.steps) ** -weighting.decay
         expected = np.stack([before[0], *(before[1:] + share * (second[:2] - before[1:]))])
-        np.testing.assert_allclose(array(weighting.tracked), expected, atol=TOLERANCE)
+        np.testing.assert_allclose(to_array(weighting.tracked), expected, atol=TOLERANCE)
     np.testing.assert_allclose(found[0], found[1], atol=TOLERANCE)
 
 
@@ -217,7 +217,7 @@ def nearest_on_simplex(point: Array) -> Array:
 
 
 def test_the_transform_is_the_antiderivative_of_a_power() -> None:
-    losses = tensor(LOSSES[0])
+    losses = to_tensor(LOSSES[0])
     assert compute_alpha_fair_loss(losses, 0.0) is losses
     close(compute_alpha_fair_loss(losses, 1.0), np.log(LOSSES[0]))
     close(compute_alpha_fair_loss(losses, 0.5), 2 * np.sqrt(LOSSES[0]))
@@ -226,7 +226,7 @@ def test_the_transform_is_the_antiderivative_of_a_power() -> None:
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
 def test_the_transform_leaves_absent_losses_without_a_gradient(alpha: float) -> None:
-    losses = tensor(np.array([0.0, 2.0])).requires_grad_()
+    losses = to_tensor(np.array([0.0, 2.0])).requires_grad_()
     (gradient,) = torch.autograd.grad(compute_alpha_fair_loss(losses, alpha).sum(), losses)
     close(gradient, np.array([0, 2.0**-alpha]))
 

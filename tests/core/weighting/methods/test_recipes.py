@@ -1,4 +1,4 @@
-"""Weightings in recipes: what a YAML may say about them."""
+"""Weightings in recipes: parameters that a YAML may set."""
 
 from typing import Any
 

@@ -24,11 +24,11 @@ from tests.support.gradients import (
     DOUBLE,
     DTYPE,
     Array,
-    array,
-    related,
-    solvable,
-    tensor,
-    unsolvable,
+    draw_related,
+    iterate_solvable,
+    iterate_unsolvable,
+    to_array,
+    to_tensor,
 )
 
 ALPHAS = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -52,12 +52,12 @@ def test_solvable_matrices_are_solved() -> None:
     rng = np.random.default_rng(0)
     found = []
     for tasks in (*TASKS, *TASKS, *TASKS):
-        for case in solvable(rng, tasks):
+        for case in iterate_solvable(rng, tasks):
             gram = case.gradients @ case.gradients.T
             for alpha in ALPHAS:
-                solution = solve_alpha_fair(tensor(gram), alpha)
+                solution = solve_alpha_fair(to_tensor(gram), alpha)
                 assert_usable(solution, tasks)
-                exact = residual(gram, array(solution.weights), alpha) <= 1e-6
+                exact = residual(gram, to_array(solution.weights), alpha) <= 1e-6
                 assert exact == (solution.status == "solved"), (case.name, tasks, alpha)
                 found.append(exact)
     assert len(found) >= 1000
@@ -68,7 +68,7 @@ def test_solvable_matrices_are_solved() -> None:
 @pytest.mark.parametrize("tasks", TASKS)
 def test_well_posed_matrices_are_solved_to_1e_8(tasks: int) -> None:
     rng = np.random.default_rng(tasks)
-    posed = (case for case in solvable(rng, tasks) if "nearly opposed" not in case.name)
+    posed = (case for case in iterate_solvable(rng, tasks) if "nearly opposed" not in case.name)
     for case in posed:
         for alpha in ALPHAS:
             solution = solve_alpha_fair(case.gram, alpha)
@@ -79,7 +79,7 @@ def test_well_posed_matrices_are_solved_to_1e_8(tasks: int) -> None:
 def test_unsolvable_matrices_are_flagged() -> None:
     rng = np.random.default_rng(0)
     for tasks in TASKS:
-        for case in unsolvable(rng, tasks):
+        for case in iterate_unsolvable(rng, tasks):
             for alpha in ALPHAS:
                 solution = solve_alpha_fair(case.gram, alpha)
                 assert solution.status == "no_solution", (case.name, tasks, alpha)
@@ -101,11 +101,11 @@ def test_matrices_that_are_not_finite_are_flagged(wrong: float, place: tuple[int
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_scaling_the_matrix_scales_the_weights(alpha: float) -> None:
     rng = np.random.default_rng(1)
-    for case in solvable(rng, 5):
-        base = array(solve_alpha_fair(case.gram, alpha).weights)
+    for case in iterate_solvable(rng, 5):
+        base = to_array(solve_alpha_fair(case.gram, alpha).weights)
         for scale in (1e-12, 1e-5, 1e3, 1e12):
             solution = solve_alpha_fair(case.gram * scale, alpha)
-            rescaled = array(solution.weights) * scale ** (alpha / (alpha + 1))
+            rescaled = to_array(solution.weights) * scale ** (alpha / (alpha + 1))
             assert solution.status == "solved"
             np.testing.assert_allclose(rescaled, base, rtol=1e-6)
 
@@ -116,19 +116,21 @@ def test_scaling_the_matrix_scales_the_weights(alpha: float) -> None:
 def test_any_alpha_and_any_order(seed: int, alpha: float) -> None:
     rng = np.random.default_rng(seed)
     tasks = int(rng.integers(1, 8))
-    gradients = related(rng, tasks) * 10 ** rng.uniform(-2, 2, size=(tasks, 1))
+    gradients = draw_related(rng, tasks) * 10 ** rng.uniform(-2, 2, size=(tasks, 1))
     gram = gradients @ gradients.T
     order = rng.permutation(tasks)
-    solution = solve_alpha_fair(tensor(gram), alpha)
-    assert residual(gram, array(solution.weights), alpha) <= 1e-8
-    permuted = solve_alpha_fair(tensor(gram[np.ix_(order, order)]), alpha)
-    np.testing.assert_allclose(array(permuted.weights), array(solution.weights)[order], rtol=1e-6)
+    solution = solve_alpha_fair(to_tensor(gram), alpha)
+    assert residual(gram, to_array(solution.weights), alpha) <= 1e-8
+    permuted = solve_alpha_fair(to_tensor(gram[np.ix_(order, order)]), alpha)
+    np.testing.assert_allclose(
+        to_array(permuted.weights), to_array(solution.weights)[order], rtol=1e-6
+    )
 
 
 @double
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_the_published_search_agrees_where_it_converges(alpha: float) -> None:
-    gradients = related(np.random.default_rng(2), 4) / math.sqrt(200)
+    gradients = draw_related(np.random.default_rng(2), 4) / math.sqrt(200)
     gram = gradients @ gradients.T
 
     def difference(w: Array) -> Array:
@@ -138,29 +140,31 @@ def test_the_published_search_agrees_where_it_converges(alpha: float) -> None:
     start, bounds, tight = np.full(4, 0.25), (0, np.inf), 1e-15
     search = least_squares(difference, start, bounds=bounds, xtol=tight, ftol=tight, gtol=tight)
     np.testing.assert_allclose(
-        array(solve_alpha_fair(tensor(gram), alpha).weights), search.x, rtol=1e-6
+        to_array(solve_alpha_fair(to_tensor(gram), alpha).weights), search.x, rtol=1e-6
     )
 
 
 def test_orthogonal_gradients_have_a_closed_form() -> None:
     squares = np.array([1e-4, 1.0, 25.0])
-    weights = array(solve_alpha_fair(tensor(np.diag(squares)), 2.0).weights)
+    weights = to_array(solve_alpha_fair(to_tensor(np.diag(squares)), 2.0).weights)
     np.testing.assert_allclose(weights, squares ** (-2 / 3), rtol=1e-5)
 
 
 def test_zero_gradients_leave_the_others_their_solution() -> None:
-    gradients = related(np.random.default_rng(3), 4)
+    gradients = draw_related(np.random.default_rng(3), 4)
     gradients[2] = 0
     kept = [0, 1, 3]
-    solution = solve_alpha_fair(tensor(gradients @ gradients.T), 2.0)
-    others = solve_alpha_fair(tensor(gradients[kept] @ gradients[kept].T), 2.0)
+    solution = solve_alpha_fair(to_tensor(gradients @ gradients.T), 2.0)
+    others = solve_alpha_fair(to_tensor(gradients[kept] @ gradients[kept].T), 2.0)
     assert (solution.status, others.status) == ("no_solution", "solved")
-    np.testing.assert_allclose(array(solution.weights)[kept], array(others.weights), rtol=1e-6)
+    np.testing.assert_allclose(
+        to_array(solution.weights)[kept], to_array(others.weights), rtol=1e-6
+    )
 
 
 def test_opposed_gradients_get_equal_lengths() -> None:
     gradients = np.array([[1.0, 2.0, 2.0], [-4.0, -8.0, -8.0]])
-    weights = array(solve_alpha_fair(tensor(gradients @ gradients.T), 2.0).weights)
+    weights = to_array(solve_alpha_fair(to_tensor(gradients @ gradients.T), 2.0).weights)
     lengths = weights * np.linalg.norm(gradients, axis=1)
     np.testing.assert_allclose(lengths, lengths[0], rtol=1e-6)
 
@@ -180,13 +184,13 @@ def test_an_impossible_shape_is_refused() -> None:
 @pytest.mark.parametrize("tasks", [2, 3, 11, 40])
 def test_the_device_version_finds_the_same(tasks: int) -> None:
     rng = np.random.default_rng(10 + tasks)
-    both = (*solvable(rng, tasks), *unsolvable(rng, tasks))
+    both = (*iterate_solvable(rng, tasks), *iterate_unsolvable(rng, tasks))
     for case, alpha in zip(both, itertools.cycle(ALPHAS), strict=False):
         on_host = solve_alpha_fair(case.gram, alpha)
         on_device = solve_alpha_fair_on_device(case.gram, alpha)
         assert STATUSES[int(on_device.status)] == on_host.status, (case.name, alpha)
         np.testing.assert_allclose(
-            array(on_device.weights), array(on_host.weights), rtol=1e-6, err_msg=case.name
+            to_array(on_device.weights), to_array(on_host.weights), rtol=1e-6, err_msg=case.name
         )
 
 
@@ -195,7 +199,7 @@ def test_the_device_version_flags_what_is_not_finite() -> None:
         torch.full((3, 3), math.nan, dtype=DTYPE, device=DEVICE), 2.0
     )
     assert STATUSES[int(solution.status)] == "not_finite"
-    np.testing.assert_allclose(array(solution.weights), 1 / 3, rtol=1e-6)
+    np.testing.assert_allclose(to_array(solution.weights), 1 / 3, rtol=1e-6)
 
 
 def test_the_device_version_never_asks_for_a_value() -> None:
@@ -209,7 +213,9 @@ def test_the_device_version_never_asks_for_a_value() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_the_device_version_runs_in_a_graph() -> None:
     rng = np.random.default_rng(0)
-    first, second = (torch.from_numpy(g @ g.T).cuda() for g in (related(rng, 8), related(rng, 8)))
+    first, second = (
+        torch.from_numpy(g @ g.T).cuda() for g in (draw_related(rng, 8), draw_related(rng, 8))
+    )
     gram = first.clone()
     weighting = load_weighting("fairgrad", alpha=2.0).cuda()
     assert isinstance(weighting, GramWeighting)
