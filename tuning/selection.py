@@ -136,15 +136,9 @@ def _mean(metrics: Sequence[Row]) -> dict[str, Any]:
     return {name: sum(m[name] for m in metrics) / len(metrics) for name in numbers}
 
 
-def select_epoch(chosen: Rule, curves: Sequence[Sequence[Row]]) -> Score | None:
-    """Return the score of the best epoch of a configuration.
-
-    Args:
-        chosen: The rule.
-        curves: The rows of each training seed; epochs that not all have are left out.
-    """
-    scores = (score_epoch(chosen, rows) for rows in zip(*curves, strict=False))
-    return max((found for found in scores if found is not None), default=None)
+def select_epoch(scores: Iterable[Score | None]) -> Score | None:
+    """Return the score of the epoch that the rule selects; None if no epoch has a score."""
+    return max((score for score in scores if score is not None), default=None)
 
 
 def select_winner(scores: Iterable[tuple[int, Score | None]]) -> int | None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from tuning.selection import RULES, get_rule, score_epoch, select_epoch, select_winner
+from tuning.selection import RULES, get_rule, score_curves, score_epoch, select_epoch, select_winner
 
 WORST = RULES["validation_worst_group_accuracy"]
 
@@ -24,21 +24,21 @@ def curve(*values: tuple[float | None, float]) -> list[dict[str, Any]]:
 
 
 def test_highest_value_wins_over_the_last() -> None:
-    best = select_epoch(WORST, [curve((0.2, 0.5), (0.9, 0.5), (0.3, 0.9))])
+    best = select_epoch(score_curves(WORST, [curve((0.2, 0.5), (0.9, 0.5), (0.3, 0.9))]))
     assert best is not None
     assert (best.epoch, best.value) == (2, 0.9)
 
 
 def test_ties_go_to_the_higher_average_then_to_the_earlier_epoch() -> None:
-    best = select_epoch(WORST, [curve((0.9, 0.5), (0.9, 0.6), (0.9, 0.6))])
+    best = select_epoch(score_curves(WORST, [curve((0.9, 0.5), (0.9, 0.6), (0.9, 0.6))]))
     assert best is not None
     assert best.epoch == 2
 
 
 def test_ties_between_trials_go_to_the_lower_number_only_at_last() -> None:
-    a = select_epoch(WORST, [curve((0.9, 0.5))])
-    b = select_epoch(WORST, [curve((0.9, 0.6))])
-    later = select_epoch(WORST, [curve((0.1, 0.1), (0.9, 0.6))])
+    a = select_epoch(score_curves(WORST, [curve((0.9, 0.5))]))
+    b = select_epoch(score_curves(WORST, [curve((0.9, 0.6))]))
+    later = select_epoch(score_curves(WORST, [curve((0.1, 0.1), (0.9, 0.6))]))
     assert select_winner([(0, a), (1, b), (2, b)]) == 1
     assert select_winner([(0, later), (1, b)]) == 1
     assert select_winner([(5, b), (3, b)]) == 3
@@ -46,14 +46,14 @@ def test_ties_between_trials_go_to_the_lower_number_only_at_last() -> None:
 
 def test_epochs_that_are_not_eligible_never_win() -> None:
     rows = [row(1, 0.9, eligible=False), row(2, 0.1)]
-    best = select_epoch(WORST, [rows])
+    best = select_epoch(score_curves(WORST, [rows]))
     assert best is not None
     assert best.epoch == 2
-    assert select_epoch(WORST, [[row(1, 0.9, eligible=False)]]) is None
+    assert select_epoch(score_curves(WORST, [[row(1, 0.9, eligible=False)]])) is None
 
 
 def test_undefined_values_never_win() -> None:
-    assert select_epoch(WORST, [curve((None, 0.9))]) is None
+    assert select_epoch(score_curves(WORST, [curve((None, 0.9))])) is None
     assert select_winner([(0, None)]) is None
 
 
@@ -65,7 +65,7 @@ def test_training_seeds_are_averaged() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=8))
 def test_agrees_with_a_slow_reference(values: list[tuple[int, int]]) -> None:
-    best = select_epoch(WORST, [curve(*((w / 4, a / 4) for w, a in values))])
+    best = select_epoch(score_curves(WORST, [curve(*((w / 4, a / 4) for w, a in values))]))
     expected = sorted(range(len(values)), key=lambda i: (-values[i][0], -values[i][1], i))[0]
     assert best is not None
     assert best.epoch == expected + 1

@@ -134,7 +134,7 @@ _HEADINGS = ("method", "phase", "running", "trials", "pruned", "failed", "seeds"
 
 def _estimate_epochs_left(search: MethodSearch) -> float:
     """Return an estimate of the epochs left, from the mean of finished trials if there are any."""
-    _, full = search.count_epochs()
+    full = search.epoch_counts.total
     whole = full * search.options.search_seeds
     trials, seeds = list(search.trials.values()), list(search.seeds.values())
     finished = [t.epochs_done for t in trials if t.is_finished and t.epochs_done]

@@ -52,7 +52,7 @@ class RecordedTrial:
     @property
     def best(self) -> Score | None:
         """The score of the best epoch so far."""
-        return max((score for score in self.scores if score is not None), default=None)
+        return selection.select_epoch(self.scores)
 
     @property
     def epochs(self) -> int:

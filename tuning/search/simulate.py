@@ -21,7 +21,9 @@ from tuning import selection
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_record import RunRecord
 from tuning.records.storage import Storage
-from tuning.search.searchers import RandomSearcher, Searcher, TPESearcher
+from tuning.search.searchers.base import Searcher
+from tuning.search.searchers.random import RandomSearcher
+from tuning.search.searchers.tpe import TPESearcher
 from tuning.search.successive_halving import SuccessiveHalving, make_successive_halving
 from tuning.selection import Rule, Score, score_records
 
@@ -188,7 +190,7 @@ def search(table: Table, searcher: Searcher, scheduler: str, trials: int, slots:
     pruned = 0
 
     def begin(number: int) -> None:
-        config = searcher.propose(number) if number < trials else None
+        config = searcher.propose_hyperparameters(number) if number < trials else None
         if config is None:
             return
         curves[number] = table.nearest(config)
@@ -211,7 +213,7 @@ def search(table: Table, searcher: Searcher, scheduler: str, trials: int, slots:
             heapq.heappush(events, (now + curve.seconds[index + 1], number, index + 1))
             continue
         pruned += not last
-        searcher.tell(number, curve.scores[: index + 1], "completed" if last else "pruned")
+        searcher.report_trial(number, curve.scores[: index + 1], "completed" if last else "pruned")
         begin(len(curves))
     return Outcome(max(best.values(), default=-math.inf), spent / 3600, now / 3600, pruned)
 

@@ -1,24 +1,16 @@
 """The space that a search walks: the free hyperparameters, once a command has fixed some."""
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from common.errors import UserError, ValidationErrors
+from common.errors import ValidationErrors
 from common.hyperparameters import Hyperparameter, Hyperparameters, active, ordered
 from core.environment import detect
 from core.recipe.method import Method
 from core.recipe.resolved_method import ResolvedMethod, resolve_method
 from datasets.benchmark import Benchmark
-from tuning.options import DEFAULT_TRIALS, Options
-from tuning.search.searchers import (
-    GridSearcher,
-    RandomSearcher,
-    Searcher,
-    TPESearcher,
-    grid,
-    space_size,
-)
+from tuning.options import Options
+from tuning.search.searchers.grid import count_points, make_grid
 
 
 @dataclass(frozen=True)
@@ -45,13 +37,13 @@ class Space:
         """The benchmark."""
         return self.resolved.benchmark
 
-    def complete(self, config: Hyperparameters) -> Hyperparameters:
-        """Return a proposed configuration with the fixed values, as trials' keys are made from."""
-        return {**self.fixed, **config}
+    def complete(self, values: Hyperparameters) -> Hyperparameters:
+        """Return proposed hyperparameters together with the fixed values."""
+        return {**self.fixed, **values}
 
-    def size(self) -> int | None:
-        """Return the number of configurations; None if there are endlessly many."""
-        return space_size(self.free)
+    def count_points(self) -> int | None:
+        """Return the number of different hyperparameters; None if there are infinitely many."""
+        return count_points(self.free)
 
     def published(self) -> Hyperparameters | None:
         """Return the published configuration with the fixed values on top; None if there is none.
@@ -72,11 +64,9 @@ class Space:
         given = self.resolved.grid
         lists = {name: given[name] for name in given if name not in self.fixed}
         free = self.free
-        if (
-            given
-        ):  # a published grid names all that it varies; other hyperparameters keep their defaults
+        if given:  # hyperparameters that a published grid does not name keep their defaults
             free = {name: hyperparameter for name, hyperparameter in free.items() if name in given}
-        return grid(free, lists)
+        return make_grid(free, lists)
 
 
 def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
@@ -123,48 +113,6 @@ def _check_ends(space: Space) -> None:
             problems |= dict.fromkeys(found.problems)
     if problems:
         raise ValidationErrors(list(problems))
-
-
-def make_searcher(space: Space, options: Options, finished: int) -> Searcher | None:
-    """Return the searcher of a method; None where nothing is searched (``published``).
-
-    Args:
-        space: The space.
-        options: The command.
-        finished: How many configurations an earlier session tried; a continued TPE search must
-            not repeat that session's first random draws.
-
-    Raises:
-        UserError: If a published configuration is asked for and there is none.
-    """
-    if options.search == "published":
-        if space.published() is None:
-            name = space.method.name
-            known = ", ".join(sorted(space.method.published))
-            raise UserError(
-                f"--search published: {name} has no published configuration for "
-                f"'{space.benchmark.name}'{f', only for {known}' if known else ''}; "
-                f"--set may give all of {', '.join(space.free)}"
-            )
-        return None
-    if options.search == "grid":
-        return GridSearcher(space.grid())
-    if options.search == "random":
-        return RandomSearcher(space.free, options.study_seed, space.method.name)
-    salt = f"{options.study_seed} {space.method.name} {finished}"
-    return TPESearcher(space.free, int(hashlib.sha256(salt.encode()).hexdigest()[:8], 16))
-
-
-def count_trials(space: Space, options: Options) -> int:
-    """Return how many configurations the search shall have: as asked, and at most all there are."""
-    if options.search == "published":
-        return 0
-    if options.search == "grid":
-        size = len(space.grid())
-        return size if options.trials is None else min(options.trials, size)
-    asked = DEFAULT_TRIALS if options.trials is None else options.trials
-    size_of_space = space.size()
-    return asked if size_of_space is None else min(asked, size_of_space)
 
 
 def describe_hyperparameters(space: Space, config: Hyperparameters) -> dict[str, Any]:

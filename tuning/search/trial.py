@@ -1,55 +1,55 @@
-"""What a study tries: a configuration of the search or a confirmation seed, and its state."""
+"""A trial: hyperparameters that a study trains, with their state and records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
 
 from common.hyperparameters import Hyperparameters
-from tuning import selection
+from core.recipe.trial_key import TrialKey
+from tuning.records.run_data import RunEnd, describe_whole_gpu_retry
 from tuning.records.run_record import RunRecord
 from tuning.resources import Resources
-from tuning.selection import Row, Score, score_records
+from tuning.search.retries import Retries
+from tuning.selection import Row, Rule, Score, score_records, select_epoch
+
+Phase = Literal["search", "confirm"]
 
 
 @dataclass
 class Trial:
-    """A configuration of the search, or a confirmation seed.
+    """A trial of the search, or a confirmation seed.
 
     Args:
         phase: ``search`` or ``confirm``.
-        number: The configuration's number, or the seed.
-        hyperparameters: Values of the hyperparameters, fixed ones included.
+        number: The trial's number, or the seed.
+        hyperparameters: The proposed values.
         runs: The record of each training seed.
-        keys: The key of each, as plain data.
+        keys: The key of each.
         status: ``waiting``, ``running``, or how it ended.
         reason: Why it failed.
         scores: The score of each epoch so far.
-        seconds: What its epochs took, over all training seeds.
-        crashes: Crashes of its process since its last new epoch.
-        failed_writes: Failed writes of its record since its last new epoch.
-        lost_nodes: Nodes that the cluster had lost at the first of these crashes.
+        seconds: Time that its epochs took, over all training seeds.
+        retries: Its crashes and failed writes.
         recorded_epochs: Epochs of its record when it started, which its process replays.
-        oom_reason: Why it did not fit into its share of a GPU; it then takes a whole one.
+        oom_reason: Why a share of a GPU was too small; it then takes a whole one.
     """
 
-    phase: str
+    phase: Phase
     number: int
     hyperparameters: Hyperparameters
     runs: list[RunRecord]
-    keys: list[dict[str, Any]]
+    keys: list[TrialKey]
     status: str = "waiting"
     reason: str = ""
     scores: list[Score | None] = field(default_factory=list)
     seconds: float = 0.0
-    crashes: int = 0
-    failed_writes: int = 0
-    lost_nodes: int | None = None
+    retries: Retries = field(default_factory=Retries)
     recorded_epochs: int = 0
     oom_reason: str = ""
 
     @property
     def name(self) -> str:
-        """What progress calls it."""
+        """Its name in progress lines and messages."""
         return f"trial {self.number}" if self.phase == "search" else f"seed {self.number}"
 
     @property
@@ -59,37 +59,69 @@ class Trial:
 
     @property
     def best(self) -> Score | None:
-        """The best epoch's score so far."""
-        return max((score for score in self.scores if score is not None), default=None)
+        """The score of its best epoch so far."""
+        return select_epoch(self.scores)
 
     @property
     def epochs_done(self) -> int:
-        """The epochs done, over all training seeds."""
+        """The number of its epochs, over all training seeds."""
         return len(self.scores) * len(self.runs)
 
     @property
     def eligible_epochs(self) -> int:
-        """The epochs done that selection looks at."""
+        """The number of its epochs that have a score."""
         return sum(score is not None for score in self.scores)
 
     def device_share(self, resources: Resources) -> float:
-        """Return the devices by which its hours count."""
+        """Return the number of devices by which its hours count."""
         return (resources.whole_gpu if self.oom_reason else resources).device_share
 
+    def start(self) -> None:
+        """Set it running."""
+        self.status = "running"
+        self.recorded_epochs = min(len(run.read_rows()) for run in self.runs)
+
+    def requeue(self, oom_reason: str = "") -> None:
+        """Let it run again, on a whole GPU if a share was too small."""
+        self.status = "waiting"
+        self.oom_reason = oom_reason or self.oom_reason
+
     def add_epoch(self, rows: Sequence[Row], score: Score | None) -> None:
-        """Add an epoch; one that is known already, from a process that died, changes nothing."""
+        """Add an epoch; one that a restarted process replays is known already.
+
+        Args:
+            rows: The epoch's row of each training seed.
+            score: Its score.
+        """
         if int(rows[0]["epoch"]) > len(self.scores):
             self.scores.append(score)
-            self.crashes, self.failed_writes, self.lost_nodes = 0, 0, None  # it gets on
+            self.retries.reset()
             self.seconds += sum(float(row["seconds"]) for row in rows)
 
-    def restore_end(self, rule: selection.Rule) -> bool:
-        """Fill in what the records hold of an ended configuration; return whether it has ended."""
-        ends = [end for folder in self.runs if (end := folder.read_end()) is not None]
+    def end(self, status: str, reason: str) -> None:
+        """Set it finished.
+
+        Args:
+            status: How it ended.
+            reason: Why it failed; empty if it did not.
+        """
+        retried = describe_whole_gpu_retry(self.oom_reason) if self.oom_reason else ""
+        self.status, self.reason = status, reason or retried
+
+    def write_end(self, status: str, reason: str = "") -> None:
+        """Write the end of its runs in place of its process; recorded epochs are kept."""
+        for run in self.runs:
+            run.write_end(RunEnd(status, reason, run.read_rows()))
+
+    def load_end(self, rule: Rule) -> bool:
+        """Load status, scores and time from its records; return whether all its runs have ended.
+
+        Args:
+            rule: The rule by which epochs are scored.
+        """
+        ends = [end for run in self.runs if (end := run.read_end()) is not None]
         if len(ends) < len(self.runs):
-            self.oom_reason = next(
-                (found for folder in self.runs if (found := folder.oom_reason)), ""
-            )
+            self.oom_reason = next((reason for run in self.runs if (reason := run.oom_reason)), "")
             return False
         statuses = [end.status for end in ends]
         self.status = "failed" if "failed" in statuses else statuses[0]
@@ -101,6 +133,6 @@ class Trial:
         return True
 
     def clean_up(self) -> None:
-        """Drop what the records of an ended configuration need no more."""
-        for folder in self.runs:
-            folder.clean_up()
+        """Delete the files that its runs need no more once they have ended."""
+        for run in self.runs:
+            run.clean_up()

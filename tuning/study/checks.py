@@ -22,8 +22,9 @@ from tuning.records.method_records import MethodRecords, describe_differences
 from tuning.records.open_storage import check_storage, check_writable, open_storage
 from tuning.records.storage import is_url
 from tuning.reporting.summary import read_summaries
-from tuning.search.method_search import SEARCH_SEED
-from tuning.search.space import Space, make_searcher, make_space
+from tuning.search.proposal import make_searcher
+from tuning.search.space import Space, make_space
+from tuning.search.trial_records import SEARCH_SEED
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ from tuning.resources import (
     count_slots,
     format_devices,
 )
-from tuning.search.space import Space, count_trials
+from tuning.search.proposal import count_trials
+from tuning.search.space import Space
 from tuning.search.successive_halving import make_successive_halving
 from tuning.study.checks import Plan, check
 

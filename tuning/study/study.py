@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.console import Console
 
 from core.recipe.assignments import read_baseline
-from core.recipe.trial_key import TrialKey
 from tuning.cluster import gpu_share
 from tuning.cluster.capacity import Capacity
 from tuning.cluster.connection import find_cluster, join_cluster
@@ -122,7 +121,7 @@ def _headline(
     return (
         f"{', '.join(search.name for search in searches)} on {options.dataset}: "
         f"{' or '.join(budgets)} trials each ({options.search}, {options.scheduler}) of "
-        f"{searches[0].count_epochs()[0]} epochs, then {options.seeds} fresh seeds; "
+        f"{searches[0].epoch_counts.eligible} epochs, then {options.seeds} fresh seeds; "
         f"{count_slots(nodes, resources)} at once on {len(nodes)} node(s)"
         + (f", each GPU a slice ({device})" if " MIG " in device else "")
         + (f"; {kept} finished already" if kept else "")
@@ -187,7 +186,7 @@ def make_work(trial: Trial, options: Options, resources: Resources) -> TrialWork
         baseline=read_baseline(options.baseline),
     )
     runs = tuple(
-        RunWork(str(folder.storage), TrialKey.from_dict(key))
+        RunWork(str(folder.storage), key)
         for folder, key in zip(trial.runs, trial.keys, strict=True)
     )
     return TrialWork(runs, run_options, resources.gpus)

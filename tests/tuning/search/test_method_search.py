@@ -12,7 +12,6 @@ import pytest
 import datasets
 from core.environment import detect
 from core.recipe import method as methods
-from core.recipe.trial_key import TrialKey
 from tests.support.run_records import end_of, folder_of
 from tuning import selection
 from tuning.cluster.capacity import Capacity
@@ -23,7 +22,7 @@ from tuning.records.run_data import RunEnd
 from tuning.records.storage import StorageError
 from tuning.resources import Resources
 from tuning.search.method_search import MethodSearch
-from tuning.search.searchers import TPESearcher
+from tuning.search.searchers.tpe import TPESearcher
 from tuning.search.space import make_space
 from tuning.search.trial import Trial
 from tuning.selection import Score
@@ -58,8 +57,8 @@ def drive(search: MethodSearch, configurations: int = 1000) -> None:
 
 
 def rungs(search: MethodSearch) -> list[dict[int, float]]:
-    assert search.pruner is not None
-    return [rung.values for rung in search.pruner.rungs]
+    assert search.pruner.halving is not None
+    return [rung.values for rung in search.pruner.halving.rungs]
 
 
 def test_resumed_search_has_the_asked_trials_and_knows_all(tmp_path: Path) -> None:
@@ -130,8 +129,8 @@ def test_what_an_earlier_session_let_go_on_is_not_pruned_when_replayed(tmp_path:
     train(first, other)
 
     second = search_of(tmp_path, trials=2)
-    assert second.pruner is not None
-    for rung in second.pruner.rungs:
+    assert second.pruner.halving is not None
+    for rung in second.pruner.halving.rungs:
         rung.values.update({100 + i: 1.0 for i in range(9)})  # what would stop it now
     again = second.next_trial()
     assert again is not None
@@ -187,7 +186,7 @@ def test_search_and_confirmation_seeds_are_disjoint(tmp_path: Path) -> None:
     drive(search)
 
     def seeds_of(trials: list[Trial]) -> set[int]:
-        return {TrialKey.from_dict(key).seed for t in trials for key in t.keys}
+        return {key.seed for t in trials for key in t.keys}
 
     assert seeds_of(list(search.seeds.values())) == {0, 1, 2}
     assert seeds_of(list(search.trials.values())) == {1000, 1001}
@@ -241,7 +240,7 @@ def test_a_process_that_dies_again_and_again_fails_its_trial(tmp_path: Path) -> 
         train(search, trial, epochs=1)
         search.report_crash(trial)
     assert search.trials[0].status == "failed"
-    assert "died 4 times" in search.trials[0].reason
+    assert "crashed 4 times" in search.trials[0].reason
     assert search.is_done
     assert search.select_hyperparameters() is None
 
@@ -266,7 +265,7 @@ def test_a_trial_whose_machines_are_taken_away_has_not_failed(tmp_path: Path) ->
     for gone in range(20):
         dies(search, gone)
     assert search.next_trial() is None
-    assert "died 20 times" in search.trials[0].reason
+    assert "crashed 20 times" in search.trials[0].reason
 
 
 def test_the_count_of_lost_nodes_reaches_the_search(
@@ -281,7 +280,7 @@ def test_the_count_of_lost_nodes_reaches_the_search(
     queue = Queue([search], capacity, lambda trial: "", lambda: False, lambda search, trial: None)
     queue.next_work("t")
     queue.report_crash("t")
-    assert search.trials[0].lost_nodes == 2
+    assert search.trials[0].retries.lost_nodes == 2
 
 
 def test_a_trial_that_gets_on_may_lose_its_process_any_number_of_times(tmp_path: Path) -> None:

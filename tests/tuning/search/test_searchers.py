@@ -15,17 +15,12 @@ from common.hyperparameters import Hyperparameter, Hyperparameters, active
 from core.recipe import method as methods
 from tests.conftest import EMBEDDED, fitting
 from tuning.options import Options
-from tuning.search.searchers import (
-    GridSearcher,
-    RandomSearcher,
-    Searcher,
-    TPESearcher,
-    grid,
-    identity,
-    running_best,
-    space_size,
-)
-from tuning.search.space import count_trials, make_searcher, make_space
+from tuning.search.proposal import count_trials, make_searcher
+from tuning.search.searchers.base import Searcher, make_identity
+from tuning.search.searchers.grid import GridSearcher, count_points, make_grid
+from tuning.search.searchers.random import RandomSearcher
+from tuning.search.searchers.tpe import TPESearcher, compute_running_best
+from tuning.search.space import make_space
 from tuning.selection import Score
 
 HYPERPARAMETERS = {
@@ -57,12 +52,12 @@ def test_every_space_gives_200_valid_configurations(method: str, dataset: str, s
     assert searcher is not None
     seen = set()
     for number in range(200):
-        config = searcher.propose(number)
+        config = searcher.propose_hyperparameters(number)
         assert config is not None
         assert list(config) == active(space.free, config)
         assert all(space.free[name].broken_rule(value) is None for name, value in config.items())
-        searcher.tell(number, [Score(0.5, 0.5, -1)], "completed")
-        seen.add(identity(config))
+        searcher.report_trial(number, [Score(0.5, 0.5, -1)], "completed")
+        seen.add(make_identity(config))
     assert len(seen) == number + 1
 
 
@@ -72,7 +67,7 @@ def test_conditional_hyperparameters_appear_only_where_they_mean_something() -> 
         TPESearcher(HYPERPARAMETERS, 0),
     ]
     for searcher in searchers:
-        configs = [searcher.propose(number) for number in range(20)]
+        configs = [searcher.propose_hyperparameters(number) for number in range(20)]
         assert {c["optimizer"] for c in configs if c} == {"sgd", "adamw"}
         for config in configs:
             assert config is not None
@@ -80,18 +75,21 @@ def test_conditional_hyperparameters_appear_only_where_they_mean_something() -> 
 
 
 def test_random_configuration_is_a_function_of_seed_and_number() -> None:
-    order = [RandomSearcher(HYPERPARAMETERS, 3, "erm").draw(number) for number in (4, 0, 2)]
+    order = [
+        RandomSearcher(HYPERPARAMETERS, 3, "erm").draw_hyperparameters(number)
+        for number in (4, 0, 2)
+    ]
     one = RandomSearcher(HYPERPARAMETERS, 3, "erm")
-    assert [one.draw(number) for number in (4, 0, 2)] == order
-    assert RandomSearcher(HYPERPARAMETERS, 4, "erm").draw(4) != order[0]
-    assert RandomSearcher(HYPERPARAMETERS, 3, "rwg").draw(4) != order[0]
+    assert [one.draw_hyperparameters(number) for number in (4, 0, 2)] == order
+    assert RandomSearcher(HYPERPARAMETERS, 4, "erm").draw_hyperparameters(4) != order[0]
+    assert RandomSearcher(HYPERPARAMETERS, 3, "rwg").draw_hyperparameters(4) != order[0]
 
 
 @pytest.mark.parametrize("searcher", ["RandomSearcher(K, 1, 'x')", "TPESearcher(K, 1)"])
 def test_sequence_is_the_same_under_another_hash_seed(searcher: str) -> None:
     code = (
         "from tests.tuning.search.test_searchers import *; K = HYPERPARAMETERS; "
-        f"s = {searcher}; print([s.propose(i) for i in range(12)])"
+        f"s = {searcher}; print([s.propose_hyperparameters(i) for i in range(12)])"
     )
     outputs = {
         subprocess.run(
@@ -108,16 +106,16 @@ def test_small_spaces_end_when_all_was_tried() -> None:
         "a": Hyperparameter("choice", (1, 2), 1),
         "b": Hyperparameter("integer", (1, 3), 1),
     }
-    assert space_size(hyperparameters) == 6
+    assert count_points(hyperparameters) == 6
     searchers: list[Searcher] = [
         RandomSearcher(hyperparameters, 0, "x"),
         TPESearcher(hyperparameters, 0),
     ]
     for searcher in searchers:
         found: list[str] = []
-        while (config := searcher.propose(len(found))) is not None:
-            searcher.tell(len(found), [Score(0.5, 0.5, -1)], "completed")
-            found.append(identity(config))
+        while (config := searcher.propose_hyperparameters(len(found))) is not None:
+            searcher.report_trial(len(found), [Score(0.5, 0.5, -1)], "completed")
+            found.append(make_identity(config))
         assert len(found) == len(set(found)) == 6
 
 
@@ -128,8 +126,8 @@ def test_random_search_finds_the_last_configuration_of_a_finite_space(seed: int)
         "b": Hyperparameter("choice", (1, 2, 3, 4, 5, 6), 1),
     }
     searcher = RandomSearcher(hyperparameters, seed, "x")
-    assert len({identity(searcher.draw(n) or {}) for n in range(60)}) == 60
-    assert searcher.draw(60) is None
+    assert len({make_identity(searcher.draw_hyperparameters(n) or {}) for n in range(60)}) == 60
+    assert searcher.draw_hyperparameters(60) is None
 
 
 def test_a_large_conditional_space_is_not_enumerated() -> None:
@@ -137,7 +135,7 @@ def test_a_large_conditional_space_is_not_enumerated() -> None:
         "a": Hyperparameter("integer", (1, 2_000_000), 1, {"b": (1,)}),
         "b": Hyperparameter("choice", (1, 2), 1),
     }
-    assert space_size(hyperparameters) is None
+    assert count_points(hyperparameters) is None
 
 
 def test_what_hangs_on_a_dropped_hyperparameter_is_dropped() -> None:
@@ -155,12 +153,12 @@ def test_what_hangs_on_a_dropped_hyperparameter_is_dropped() -> None:
 def test_tpe_learns_the_running_best_and_what_was_pruned() -> None:
     searcher = TPESearcher(HYPERPARAMETERS, 0)
     for number in range(3):
-        searcher.propose(number)
+        searcher.propose_hyperparameters(number)
     numbers = [searcher.asked[number].number for number in range(3)]
     scores = [Score(0.2, 0, -1), Score(0.9, 0, -2), None, Score(0.3, 0, -4)]
-    searcher.tell(0, scores, "completed")
-    searcher.tell(1, scores[:1], "pruned")
-    searcher.tell(2, [], "failed")
+    searcher.report_trial(0, scores, "completed")
+    searcher.report_trial(1, scores[:1], "pruned")
+    searcher.report_trial(2, [], "failed")
     first, second, third = (searcher.study.trials[number] for number in numbers)
     assert (first.value, first.intermediate_values) == (0.9, {1: 0.2, 2: 0.9, 3: 0.9})
     assert second.state == optuna.trial.TrialState.PRUNED
@@ -171,11 +169,11 @@ def test_tpe_learns_the_running_best_and_what_was_pruned() -> None:
 def test_tpe_takes_over_an_earlier_session() -> None:
     searcher = TPESearcher(HYPERPARAMETERS, 0)
     config: Hyperparameters = {"optimizer": "adamw", "layers": 2}
-    searcher.adopt(0, config)
-    searcher.tell(0, [Score(0.7, 0, -1)], "completed")
+    searcher.add_trial(0, config)
+    searcher.report_trial(0, [Score(0.7, 0, -1)], "completed")
     (trial,) = searcher.study.trials
     assert (trial.params, trial.value) == (config, 0.7)
-    assert identity(config) in searcher.tried
+    assert make_identity(config) in searcher.proposed
 
 
 def test_tpe_finds_the_better_half() -> None:
@@ -183,22 +181,22 @@ def test_tpe_finds_the_better_half() -> None:
     searcher = TPESearcher(hyperparameters, 0)
     drawn = []
     for number in range(40):
-        config = searcher.propose(number)
+        config = searcher.propose_hyperparameters(number)
         assert config is not None
         drawn.append(float(config["x"]))
-        searcher.tell(number, [Score(1 - abs(drawn[-1] - 0.9), 0, -1)], "completed")
+        searcher.report_trial(number, [Score(1 - abs(drawn[-1] - 0.9), 0, -1)], "completed")
     assert sum(abs(x - 0.9) < 0.2 for x in drawn[20:]) > 12
 
 
 def test_grid_combines_all_and_leaves_out_what_has_no_meaning() -> None:
-    found = grid(HYPERPARAMETERS, {"momentum": [0.0, 0.9]})
+    found = make_grid(HYPERPARAMETERS, {"momentum": [0.0, 0.9]})
     assert len(found) == 3 * 2 + 3
-    assert len({identity(config) for config in found}) == len(found)
-    assert GridSearcher(found).draw(len(found)) is None
+    assert len({make_identity(config) for config in found}) == len(found)
+    assert GridSearcher(found).draw_hyperparameters(len(found)) is None
 
 
 def test_running_best() -> None:
-    assert running_best([None, Score(0.2, 0, -2), Score(0.1, 0, -3)]) == [0.2, 0.2]
+    assert compute_running_best([None, Score(0.2, 0, -2), Score(0.1, 0, -3)]) == [0.2, 0.2]
 
 
 def test_fixed_values_leave_the_search() -> None:
@@ -227,7 +225,7 @@ def test_without_a_published_configuration_all_hyperparameters_must_be_fixed() -
             method=replace(space.method, published={"waterbirds": {"lr": 0.1}}),
         ),
     )
-    with pytest.raises(UserError, match=r"no published configuration.*only for waterbirds"):
+    with pytest.raises(UserError, match=r"no published hyperparameters.*only for waterbirds"):
         make_searcher(bare, asked, 0)
     assert replace(bare, free={}, fixed={"lr": 0.2}).published() == {"lr": 0.2}
 

@@ -11,7 +11,7 @@ from tests.support.run_records import describe_run
 from tuning.cli.main import main
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import RunEnd
-from tuning.search.searchers import GridSearcher
+from tuning.search.searchers.grid import GridSearcher
 from tuning.search.simulate import distance, make, read, search, simulate
 
 EPOCHS = 9

@@ -13,7 +13,7 @@ from datasets.multitask.base import Baseline, TaskBenchmark, task_deltas
 from tests.support.command import core, tune
 from tuning import selection
 from tuning.cli.main import main
-from tuning.selection import RULES, score_epoch, select_epoch
+from tuning.selection import RULES, score_curves, score_epoch, select_epoch
 
 DATASET = "imbalanced_tasks"
 SMALL = ["--epochs", "2", "--trials", "2", "--seeds", "2", "--set", "batch_size=512"]
@@ -26,7 +26,9 @@ def row(number: int, delta: float, worst: float = 0.0, final: bool = False) -> d
 
 def test_the_lowest_delta_wins_and_ties_go_to_the_milder_worst_task() -> None:
     rule = RULES["validation_delta_m"]
-    best = select_epoch(rule, [[row(1, 5.0), row(2, -3.0, 9.0), row(3, -3.0, 4.0), row(4, 1.0)]])
+    best = select_epoch(
+        score_curves(rule, [[row(1, 5.0), row(2, -3.0, 9.0), row(3, -3.0, 4.0), row(4, 1.0)]])
+    )
     assert best is not None
     assert best.epoch == 3
     assert rule.read_metric(best) == -3.0
@@ -34,7 +36,7 @@ def test_the_lowest_delta_wins_and_ties_go_to_the_milder_worst_task() -> None:
 
 def test_an_epoch_whose_metric_is_not_a_number_is_never_chosen() -> None:
     rule = RULES["validation_delta_m"]
-    best = select_epoch(rule, [[row(1, 5.0), row(2, float("nan")), row(3, 7.0)]])
+    best = select_epoch(score_curves(rule, [[row(1, 5.0), row(2, float("nan")), row(3, 7.0)]]))
     assert best is not None
     assert best.epoch == 1
 

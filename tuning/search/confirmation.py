@@ -1,0 +1,58 @@
+"""Confirmation: the winner, trained again on new seeds."""
+
+from common.hyperparameters import Hyperparameters
+from tuning.search.trial import Trial
+from tuning.search.trial_records import TrialRecords
+from tuning.selection import Rule
+
+
+class ConfirmationSeeds:
+    """The confirmation seeds of a search's winner.
+
+    Args:
+        records: Creates the trials.
+        rule: The selection rule.
+        count: Seeds, numbered from 0.
+    """
+
+    def __init__(self, records: TrialRecords, rule: Rule, count: int) -> None:
+        self.records = records
+        self.rule = rule
+        self.count = count
+        self.trials: dict[int, Trial] = {}  # by seed; empty until the search is done
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every seed has ended."""
+        finished = all(trial.is_finished for trial in self.trials.values())
+        return len(self.trials) >= self.count and finished
+
+    def begin(self, values: Hyperparameters | None) -> None:
+        """Create the seeds, unless they exist or nothing has won.
+
+        Args:
+            values: The winner's hyperparameters.
+        """
+        if not self.trials:
+            self.trials = self._create_trials(values, write=True)
+
+    def find_trials(self, values: Hyperparameters | None) -> dict[int, Trial]:
+        """Return the seeds; while the search runs, those that an earlier session finished.
+
+        Args:
+            values: The hyperparameters of the winner so far.
+        """
+        if self.trials:
+            return dict(sorted(self.trials.items()))
+        earlier = self._create_trials(values, write=False)
+        return {seed: trial for seed, trial in earlier.items() if trial.is_finished}
+
+    def _create_trials(self, values: Hyperparameters | None, write: bool) -> dict[int, Trial]:
+        if values is None:
+            return {}
+        trials: dict[int, Trial] = {}
+        for seed in range(self.count):
+            trials[seed] = self.records.create_trial("confirm", seed, values, write)
+            if trials[seed].load_end(self.rule) and write:
+                trials[seed].clean_up()
+        return trials

@@ -1,0 +1,1 @@
+"""Searchers: each proposes the hyperparameters of the next trial."""

@@ -1,0 +1,138 @@
+"""Tree-structured Parzen estimator, the only file that knows Optuna."""
+
+import itertools
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState
+
+from common.hyperparameters import Hyperparameter, Hyperparameters, Scalar, active, ordered
+from tuning.search.searchers.base import Searcher, make_identity
+from tuning.search.searchers.random import sample_new_hyperparameters
+from tuning.selection import Score
+
+MAX_ASKS = 100  # asks that give known hyperparameters, before they are sampled at random
+
+
+class TPESearcher(Searcher):
+    """Tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011) of Optuna, in memory.
+
+    It learns from the running best of the selection value, epoch by epoch, and from pruned trials.
+    If Optuna repeats a proposal, it gets the known result and is asked again.
+
+    Args:
+        hyperparameters: The hyperparameters.
+        seed: Seed of the sampler.
+    """
+
+    def __init__(self, hyperparameters: Mapping[str, Hyperparameter], seed: int) -> None:
+        super().__init__()
+        self.hyperparameters = hyperparameters
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # constant_liar is marked experimental
+            sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        self.study = optuna.create_study(direction="maximize", sampler=sampler)
+        self.generator = np.random.Generator(np.random.PCG64([seed, 1]))
+        self.asked: dict[int, optuna.trial.Trial] = {}  # running trials that Optuna proposed
+        self.added: dict[int, Hyperparameters] = {}  # unfinished trials that it did not propose
+        self.results: dict[str, float] = {}  # best value by identity
+        self.values: dict[int, Hyperparameters] = {}  # of all trials
+
+    def draw_hyperparameters(self, number: int) -> Hyperparameters | None:
+        """Ask Optuna; after many repeated proposals in a row sample at random."""
+        for _ in range(MAX_ASKS):
+            trial = self.study.ask()
+            values: Hyperparameters = {}
+            for name in ordered(self.hyperparameters):
+                if name in active(self.hyperparameters, values):
+                    values[name] = suggest_value(trial, name, self.hyperparameters[name])
+            if make_identity(values) not in self.proposed:
+                self.asked[number] = trial
+                self.values[number] = values
+                return values
+            result = self.results.get(make_identity(values))
+            if result is None:  # still running
+                self.study.tell(trial, state=TrialState.FAIL)
+            else:
+                self.study.tell(trial, result)
+        found = sample_new_hyperparameters(self.hyperparameters, self.generator, self.proposed)
+        if found is not None:
+            self.add_trial(number, found)
+        return found
+
+    def add_trial(self, number: int, values: Hyperparameters) -> None:
+        """Add a trial that Optuna did not propose; Optuna gets it once it has ended."""
+        super().add_trial(number, values)
+        self.added[number] = values
+        self.values[number] = values
+
+    def report_trial(self, number: int, scores: Sequence[Score | None], status: str) -> None:
+        """Report the running best per eligible epoch, and whether the trial was pruned."""
+        best = compute_running_best(scores)
+        state = TrialState.COMPLETE
+        if status == "failed" or not best:
+            state = TrialState.FAIL
+        elif status == "pruned":
+            state = TrialState.PRUNED
+        if best and status != "failed":
+            self.results[make_identity(self.values[number])] = best[-1]
+        trial = self.asked.pop(number, None)
+        if trial is None:
+            self._report_added_trial(number, best, state)
+            return
+        for step, value in enumerate(best, start=1):
+            trial.report(value, step)
+        self.study.tell(trial, best[-1] if state == TrialState.COMPLETE else None, state=state)
+
+    def _report_added_trial(self, number: int, best: list[float], state: TrialState) -> None:
+        values = self.added.pop(number)
+        self.study.add_trial(
+            optuna.trial.create_trial(
+                state=state,
+                value=best[-1] if state == TrialState.COMPLETE else None,
+                params=dict(values),
+                distributions={
+                    name: make_distribution(self.hyperparameters[name])
+                    for name in values
+                    if name in self.hyperparameters
+                },
+                intermediate_values=dict(enumerate(best, start=1)),
+            )
+        )
+
+
+def compute_running_best(scores: Iterable[Score | None]) -> list[float]:
+    """Return the best value so far at each epoch that has a score."""
+    values = [score.value for score in scores if score is not None]
+    return list(itertools.accumulate(values, max))
+
+
+def suggest_value(trial: optuna.trial.Trial, name: str, hyperparameter: Hyperparameter) -> Scalar:
+    """Return Optuna's suggestion for a hyperparameter."""
+    if hyperparameter.kind == "choice":
+        choice = trial.suggest_categorical(name, list(hyperparameter.values))
+        assert choice is not None  # no domain holds it
+        return choice
+    low, high = hyperparameter.bounds
+    if hyperparameter.integer:
+        return trial.suggest_int(name, int(low), int(high), log=hyperparameter.log)
+    return hyperparameter.tidy(trial.suggest_float(name, low, high, log=hyperparameter.log))
+
+
+def make_distribution(hyperparameter: Hyperparameter) -> BaseDistribution:
+    """Return Optuna's form of a hyperparameter's domain."""
+    if hyperparameter.kind == "choice":
+        return CategoricalDistribution(list(hyperparameter.values))
+    low, high = hyperparameter.bounds
+    if hyperparameter.integer:
+        return IntDistribution(int(low), int(high), log=hyperparameter.log)
+    return FloatDistribution(low, high, log=hyperparameter.log)

@@ -1,0 +1,42 @@
+"""Bookkeeping: the trials of a search, and the winner among them."""
+
+from tuning.search.trial import Trial
+from tuning.selection import select_winner
+
+
+class TrialPool:
+    """The trials of a search.
+
+    Those that are finished and not the incumbent are set aside, so that the time per event does not
+    grow with the number of trials.
+    """
+
+    def __init__(self) -> None:
+        self.trials: dict[int, Trial] = {}
+        self._contenders: list[Trial] = []  # unfinished trials and the incumbent
+
+    @property
+    def all_finished(self) -> bool:
+        """Whether every trial has ended."""
+        return all(trial.is_finished for trial in self._contenders)
+
+    def add_trial(self, trial: Trial) -> None:
+        """Add a trial."""
+        self.trials[trial.number] = trial
+        self._contenders.append(trial)
+
+    def drop_losers(self) -> None:
+        """Drop finished trials that are not the incumbent."""
+        winner = self.select_winner()
+        # A new list: the live table reads the old one in a thread of its own.
+        self._contenders = [t for t in self._contenders if t is winner or not t.is_finished]
+
+    def select_winner(self) -> Trial | None:
+        """Return the best finished trial; None if none has a score."""
+        ended = [t for t in list(self._contenders) if t.is_finished and t.status != "failed"]
+        number = select_winner((trial.number, trial.best) for trial in ended)
+        return None if number is None else self.trials[number]
+
+    def list_contenders(self) -> list[Trial]:
+        """Return the unfinished trials and the incumbent."""
+        return list(self._contenders)
