@@ -121,7 +121,7 @@ def test_auto_takes_steps_on_a_worker_and_says_what_it_saw(
          "--results", tmp_path / "results"]
     )  # fmt: skip
     assert done.code == 0, done.out + done.err
-    line = "trials see no CUDA device: nothing measured, one GPU per trial"
+    line = "no CUDA device on the workers: nothing measured, one GPU per trial"
     assert f"--gpus-per-trial auto: {line}\nerm on" in done.out
     assert "; 1 at once on 1 node(s)" in done.out
     (probe,) = tmp_path.rglob("probe.json")

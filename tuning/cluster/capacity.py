@@ -6,7 +6,7 @@ from collections.abc import Callable
 import ray
 from ray.autoscaler.sdk import request_resources
 
-from tuning.cluster.nodes import alive_nodes
+from tuning.cluster.nodes import list_alive_nodes
 from tuning.resources import Resources, count_slots
 
 COUNT_SECONDS = 5.0  # for which a count of the nodes holds
@@ -60,7 +60,7 @@ class Capacity:
         if now - self._counted_at < COUNT_SECONDS:
             return
         self._counted_at = now
-        nodes = alive_nodes()
+        nodes = list_alive_nodes()
         if any(node.id == self._own_node for node in nodes):
             self._missed = 0
             self._slots = max(1, count_slots(nodes, self.resources))

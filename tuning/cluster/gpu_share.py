@@ -1,11 +1,10 @@
-"""``--gpus-per-trial auto``: what trials take of a GPU, and how many of them to put on one.
+"""``--gpus-per-trial auto``: measures the GPU use of trials and chooses how many share a GPU.
 
-The share decides how fast a study is and nothing else: it is no hyperparameter and in no key.
+The share affects the speed of a study and nothing else: it is no hyperparameter and in no key.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import datasets
 from common.errors import UserError, ValidationErrors
@@ -22,40 +21,51 @@ from tuning.records.method_records import GpuProbe, MethodRecords
 from tuning.resources import CUDA_CONTEXT_BYTES, GPU_SHARES, Node, Resources
 from tuning.search.space import Space
 
-# Memory that a share has beyond what was measured: other hyperparameters, longer texts than
-# the longest of a few batches, fragments that torch's cache cannot use.
-HEADROOM = 1.2
-# How often a GPU's time may be asked for. Kernels of different processes take turns, so trials gain
-# only the time for which one alone leaves the GPU idle. Where they ask for 4/3 of its time, half as
-# many asked for 2/3: the second half still added half as much again; beyond this it adds less.
-CROWDED = 4 / 3
-
-Answer = tuple[Usage | None, str]  # what was measured, or what is wrong
+# The memory of a share by the measured memory: room for other hyperparameters, texts longer than
+# the longest of a few batches, and fragments that torch's cache cannot use.
+MEMORY_HEADROOM = 1.2
+# The GPU time that all trials together may request. Kernels of different processes take turns, so
+# trials gain only the time for which one alone leaves the GPU idle. If they request 4/3 of its
+# time, half as many request 2/3: the second half adds half as much again; beyond this, less.
+MAX_GPU_LOAD = 4 / 3
 
 
-def share_for(found: Usage, trials_by_cpu: int) -> float:
-    """Return the smallest share of a GPU that serves a trial well: one of ``SHARES``.
-
-    It holds the trial's memory with :data:`HEADROOM`, and so many trials ask for the GPU's time at
-    most :data:`CROWDED` times.
+@dataclass(frozen=True)
+class Measurement:
+    """The outcome of a method's first steps on a worker.
 
     Args:
-        found: What a trial takes of a whole GPU.
-        trials_by_cpu: Trials for which there are CPUs, for each GPU.
+        usage: The measured use of the device; None if they failed.
+        error: Why they failed.
+    """
+
+    usage: Usage | None
+    error: str = ""
+
+
+def choose_share(found: Usage, trials_by_cpu: int) -> float:
+    """Return the smallest share of a GPU, of :data:`GPU_SHARES`, that suffices for a trial.
+
+    It holds the trial's memory with :data:`MEMORY_HEADROOM`, and so many trials request the GPU's
+    time at most :data:`MAX_GPU_LOAD` times.
+
+    Args:
+        found: A trial's use of a whole GPU.
+        trials_by_cpu: The trials per GPU for which there are CPUs.
     """
     if not found.fits or not found.total or found.busy is None:
         return 1.0
-    need = max(found.memory, CUDA_CONTEXT_BYTES) * HEADROOM
+    need = max(found.memory, CUDA_CONTEXT_BYTES) * MEMORY_HEADROOM
 
-    def serves(trials: int) -> bool:
-        crowded = found.busy is None or found.busy * trials > CROWDED
+    def suffices(trials: int) -> bool:
+        crowded = found.busy is None or found.busy * trials > MAX_GPU_LOAD
         return need <= found.total / trials and not crowded and trials <= trials_by_cpu
 
-    return min((share for share in GPU_SHARES if serves(round(1 / share))), default=1.0)
+    return min((share for share in GPU_SHARES if suffices(round(1 / share))), default=1.0)
 
 
-def largest(space: Space, options: Options) -> Hyperparameters:
-    """Return the configuration that the probe trains: the largest batches that a search may try.
+def choose_largest_batches(space: Space, options: Options) -> Hyperparameters:
+    """Return the configuration to measure: the largest batches that a search may try.
 
     Other hyperparameters have their defaults, or what the command fixes.
     """
@@ -67,34 +77,33 @@ def largest(space: Space, options: Options) -> Hyperparameters:
         names = {name for config in configs for name in config}
         values = {name: [c[name] for c in configs if name in c] for name in names}
     sizes = {n: v for n, v in values.items() if n == "batch_size" or n.endswith("_batch_size")}
-    # 0 stands for as many examples as the end task has: more than any other, or not, by its own.
     found = {name: max(int(value) for value in allowed) for name, allowed in sizes.items()}
     end_task = found.get("batch_size", int(space.fixed.get("batch_size", 0)))
-    # 0 stands for as many examples as the end task's batch has.
+    # 0 means as many examples as the end task's batch has.
     for name, allowed in sizes.items():
         if 0 in allowed and found[name] < end_task:
             found[name] = 0
     return space.complete(dict(found))
 
 
-def measure(key: dict[str, Any], data_root: str, baseline: str) -> Answer:
-    """Return what the run of a key takes of this process's device."""
+def measure_trial(key: TrialKey, data_root: str, baseline: str) -> Measurement:
+    """Measure the use of this process's device by the run of a key."""
     try:
-        found = TrialKey.from_dict(key)
-        return measure_usage(Run(found, datasets.load(found.dataset, data_root, baseline))), ""
+        run = Run(key, datasets.load(key.dataset, data_root, baseline))
+        return Measurement(measure_usage(run))
     except UserError as error:
-        return None, str(error)
-    except Exception as error:  # as it would end each of the method's trials
-        return None, f"{type(error).__name__}: {error}"
+        return Measurement(None, str(error))
+    except Exception as error:  # it would end each of the method's trials
+        return Measurement(None, f"{type(error).__name__}: {error}")
 
 
-def recorded(records: Sequence[MethodRecords]) -> float | None:
-    """Return the share of a GPU, 0 to 1, that a study measured; None unless for all methods."""
+def read_measured_share(records: Sequence[MethodRecords]) -> float | None:
+    """Return the share of a GPU that a study has chosen; None unless all methods were measured."""
     shares = [probe.share for r in records if (probe := r.read_probe()) is not None]
     return max(shares) if len(shares) == len(records) else None
 
 
-def decide(
+def choose_trial_resources(
     spaces: Sequence[Space],
     records: Sequence[MethodRecords],
     options: Options,
@@ -102,79 +111,83 @@ def decide(
     nodes: Sequence[Node],
     resources: Resources,
 ) -> tuple[Resources, str]:
-    """Return what a trial takes under ``auto``, and the line that says so.
+    """Return the resources of a trial under ``auto``, and a line that explains the choice.
 
-    One share serves all methods: the largest that one needs. What was measured is recorded, and a
-    study that goes on keeps it; only methods that have joined are measured then.
+    All methods get one share: the largest that one of them needs. Measurements are recorded, and a
+    resumed study keeps them; only new methods are measured then.
 
     Args:
         spaces: The methods.
         records: Their records.
         options: The command.
-        environment: Where trials compute.
+        environment: The environment of trials.
         nodes: The nodes.
-        resources: A trial with a whole GPU.
+        resources: The resources of a trial with a whole GPU.
 
     Raises:
-        ValidationErrors: If a method's first steps fail, and not for want of memory.
+        ValidationErrors: If a method's first steps fail, except by lack of memory.
     """
     if options.gpus_per_trial != AUTO or not resources.gpus:
         return resources, ""
     new = [pair for pair in zip(spaces, records, strict=True) if pair[1].read_probe() is None]
     by_cpu = max(int(node.cpus / resources.cpus / node.gpus) for node in nodes if node.gpus)
-    found = _measured([space for space, _ in new], options, environment, resources)
+    found = _measure_methods([space for space, _ in new], options, environment, resources)
     for (_, record), used in zip(new, found, strict=True):
-        record.write_probe(GpuProbe(share_for(used, by_cpu), used))
+        record.write_probe(GpuProbe(choose_share(used, by_cpu), used))
     usages: dict[str, Usage] = {}
     for space, record in zip(spaces, records, strict=True):
         probe = record.read_probe()
         assert probe is not None  # measured just now, or in an earlier session
         usages[space.method.name] = probe.usage
-    chosen = replace(resources, gpus=recorded(records) or 1.0)
-    return chosen, _told(usages, chosen.gpus) + ("" if new else "; measured when the study began")
+    chosen = replace(resources, gpus=read_measured_share(records) or 1.0)
+    return chosen, _describe_choice(usages, chosen.gpus) + (
+        "" if new else "; measured at the start of the study"
+    )
 
 
-def _measured(
+def _measure_methods(
     spaces: Sequence[Space], options: Options, environment: Environment, resources: Resources
 ) -> list[Usage]:
-    """Return what each method takes of a GPU that it has for itself."""
+    """Return each method's use of a GPU of its own."""
     calls = []
     for space in spaces:
-        key = space.resolved.make_key(largest(space, options), 0, environment)
+        key = space.resolved.make_key(choose_largest_batches(space, options), 0, environment)
         root, baseline = str(options.data_root.absolute()), read_baseline(options.baseline)
-        calls.append((key.as_dict(), root, baseline))
+        calls.append((key, root, baseline))
     if not calls:
         return []
-    answers: list[Answer] = call_on_workers(measure, calls, resources)
-    wrong = [
-        f"{space.method.name}: {problem}"
-        for space, (_, problem) in zip(spaces, answers, strict=True)
-        if problem
+    measured = call_on_workers(measure_trial, calls, resources)
+    errors = [
+        f"{space.method.name}: {measurement.error}"
+        for space, measurement in zip(spaces, measured, strict=True)
+        if measurement.error
     ]
-    if wrong:
-        raise ValidationErrors(wrong)
-    return [used for used, _ in answers if used is not None]
+    if errors:
+        raise ValidationErrors(errors)
+    return [measurement.usage for measurement in measured if measurement.usage is not None]
 
 
-def _told(usages: dict[str, Usage], share: float) -> str:
-    """Return what was measured and chosen, in a line."""
+def _describe_choice(usages: dict[str, Usage], share: float) -> str:
+    """Return the measurements and the choice as a line."""
     start = f"--gpus-per-trial {AUTO}: "
     fitting = {name: used for name, used in usages.items() if used.fits}
     if fitting and not any(used.total for used in fitting.values()):
-        return start + "trials see no CUDA device: nothing measured, one GPU per trial"
-    told = []
+        return start + "no CUDA device on the workers: nothing measured, one GPU per trial"
+    parts = []
     if fitting:
         name = max(fitting, key=lambda name: fitting[name].memory)
         used = fitting[name]
-        told.append(f"up to {used.memory / 1024**3:.1f} of {used.total / 1024**3:.1f} GiB ({name})")
+        parts.append(
+            f"up to {used.memory / 1024**3:.1f} of {used.total / 1024**3:.1f} GiB ({name})"
+        )
         busy = {name: used.busy for name, used in fitting.items() if used.busy is not None}
         if busy:
             name = max(busy, key=lambda name: busy[name])
-            told.append(f"kernels for up to {busy[name]:.0%} of the time ({name})")
+            parts.append(f"kernels run for up to {busy[name]:.0%} of the time ({name})")
         if len(busy) < len(fitting):
-            told.append("how busy it is could not be measured")
-    short = [name for name, used in usages.items() if not used.fits]
-    if short:
-        told.append(f"no room on a whole one for the largest batches of {', '.join(short)}")
+            parts.append("GPU load could not be measured")
+    too_large = [name for name, used in usages.items() if not used.fits]
+    if too_large:
+        parts.append(f"a whole one is too small for the largest batches of {', '.join(too_large)}")
     device = next(iter(usages.values())).device
-    return f"{start}{share:g} of a GPU per trial ({device}): {', '.join(told)}"
+    return f"{start}{share:g} of a GPU per trial ({device}): {', '.join(parts)}"

@@ -13,7 +13,7 @@ from tuning.resources import Node
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
-def alive_nodes() -> list[Node]:
+def list_alive_nodes() -> list[Node]:
     """Return the nodes that are alive now."""
     return [
         Node(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from common.errors import UserError, ValidationErrors
 from common.files import find_existing_parent
-from tuning.cluster.nodes import alive_nodes
+from tuning.cluster.nodes import list_alive_nodes
 from tuning.doctor import findings, remote
 from tuning.doctor.findings import Finding
 from tuning.doctor.node_facts import (
@@ -85,7 +85,7 @@ def check_cluster(
                 for s in requirements.storages)  # fmt: skip
     needs = replace(requirements, storages=tuple(dict.fromkeys(storages)))
     token = uuid.uuid4().hex
-    nodes = alive_nodes()
+    nodes = list_alive_nodes()
     runs_trials = {n.id: n.cpus >= needs.cpus and n.gpus >= min(needs.gpus, 1) for n in nodes}
     try:
         for storage in needs.storages:

@@ -80,7 +80,9 @@ def show(options: Options) -> int:
     note = ""
     if options.gpus_per_trial == AUTO and resources.gpus:
         names = [space.method.name for space in plan.spaces]
-        share = gpu_share.recorded([MethodRecords(options.records_of(name)) for name in names])
+        share = gpu_share.read_measured_share(
+            [MethodRecords(options.records_of(name)) for name in names]
+        )
         resources, note = replace(resources, gpus=share or resources.gpus), _auto(share)
     estimates = [_estimate(plan, space, resources) for space in plan.spaces]
     console = Console(soft_wrap=True, highlight=False, markup=False)

@@ -83,7 +83,7 @@ def run(options: Options, reuse_actors: bool = True) -> int:
             check_definition(record, defined)
         for record, defined in zip(records, asked, strict=True):
             record.write_definition(defined)
-        resources, measured = gpu_share.decide(
+        resources, measured = gpu_share.choose_trial_resources(
             plan.spaces, records, options, environment, nodes, resources
         )
         if measured:

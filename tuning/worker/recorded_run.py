@@ -1,6 +1,6 @@
-"""A training run with a record: replays what its folder holds, goes on from there, ends.
+"""A training run with a record: replays the recorded epochs, trains the rest, writes its end.
 
-That is the whole of resume, retry and extension. Knows no Ray.
+Resume, retry and extension are nothing else. Knows no Ray.
 """
 
 import os
@@ -24,16 +24,16 @@ Row = dict[str, Any]
 
 
 class RecordedRun:
-    """One training seed of a configuration, with its record.
+    """One training seed of a trial, with its record.
 
     Args:
-        folder: The record.
+        record: The record.
         key: The run's key.
         options: The study's options for its runs.
     """
 
-    def __init__(self, folder: RunRecord, key: TrialKey, options: RunOptions) -> None:
-        self.folder = folder
+    def __init__(self, record: RunRecord, key: TrialKey, options: RunOptions) -> None:
+        self.record = record
         self.key = key
         self.options = options
         self.rule = selection.get_rule(options.rule)
@@ -41,38 +41,38 @@ class RecordedRun:
         self.audit: list[dict[str, Any]] = []
         self.best: Score | None = None
         self._run: Run | None = None
-        self._recorded = folder.read_rows()
-        self._recorded_audit = folder.read_audit()
+        self._recorded = record.read_rows()
+        self._recorded_audit = record.read_audit()
         if options.audit:
             self._recorded = self._recorded[: len(self._recorded_audit)]
 
     @property
     def run(self) -> Run:
-        """The run itself, made when first needed, from its last state where that is of use."""
+        """The run, made when first needed, from its last state if the record covers that."""
         if self._run is None:
-            self._run = Run(self.key, self._benchmark())
-            state = self.folder.read_state("last")
+            self._run = Run(self.key, self._load_benchmark())
+            state = self.record.read_state("last")
             if state is not None and state["epochs_done"] <= len(self._recorded):
                 self._run.load_state_dict(state)
         return self._run
 
-    def _benchmark(self) -> Benchmark:
+    def _load_benchmark(self) -> Benchmark:
         return datasets.load(self.key.dataset, self.options.data_root, self.options.baseline)
 
     @property
     def total_epochs(self) -> int:
-        """The epochs of all stages."""
+        """The number of epochs of all stages."""
         return self.run.total_epochs
 
-    def next_row(self) -> Row:
-        """Return the next epoch's row, as selection sees it: recorded earlier, or trained now."""
+    def train_next_epoch(self) -> Row:
+        """Return the next epoch's row for selection: recorded earlier, or trained now."""
         index = len(self.rows)
         if index < len(self._recorded):
             self.rows.append(self._recorded[index])
             self.audit += self._recorded_audit[index : index + 1]
-            self._improves()
-            return self.seen(index)
-        while self.run.epochs_done < index:  # the state is behind the rows: exactness catches up
+            self._update_best()
+            return self.row_for_selection(index)
+        while self.run.epochs_done < index:  # the state is older than the rows
             self.run.train_epoch()
         row = self.run.train_epoch().as_dict()
         if self.options.audit:
@@ -80,32 +80,33 @@ class RecordedRun:
                 self.run.evaluate("test", batch_averaged=self.rule.window > 0).metrics()
             )
         self.rows.append(row)
-        improved = self._improves()
-        self.folder.write_rows(self.rows, self.audit)
+        improved = self._update_best()
+        self.record.write_rows(self.rows, self.audit)
         state = self.run.state_dict()
         if improved and self.options.confirm:
-            self.folder.write_state("best", state)
-        self.folder.write_state("last", state)
-        return self.seen(index)
+            self.record.write_state("best", state)
+        self.record.write_state("last", state)
+        return self.row_for_selection(index)
 
-    def seen(self, index: int) -> Row:
-        """Return a row with its test metrics, where they are audited, under ``test``."""
+    def row_for_selection(self, index: int) -> Row:
+        """Return an epoch's row, with its audited test metrics, if any, under ``test``."""
         if not self.audit:
             return self.rows[index]
         return selection.add_test_metrics(self.rule, self.rows, self.audit)[index]
 
-    def _improves(self) -> bool:
-        found = selection.score_epoch(self.rule, [self.seen(len(self.rows) - 1)])
+    def _update_best(self) -> bool:
+        """Take the last row's score in; return whether it is the best so far."""
+        found = selection.score_epoch(self.rule, [self.row_for_selection(len(self.rows) - 1)])
         improved = found is not None and (self.best is None or found > self.best)
         if improved:
             self.best = found
         return improved
 
-    def finish(self, status: str, reason: str = "") -> None:
+    def write_end(self, status: str, reason: str = "") -> None:
         """Write the run's end; a confirmation seed reads the test split now, once."""
         confirmation = None
         if self.options.confirm and status != "failed" and self.best is not None:
-            confirmation = self._confirm(self.best)
+            confirmation = self._measure_confirmation(self.best)
         end = RunEnd(
             status,
             reason,
@@ -114,27 +115,27 @@ class RecordedRun:
             process=os.getpid(),
             confirmation=confirmation,
         )
-        self.folder.write_end(end)
+        self.record.write_end(end)
 
-    def _confirm(self, best: Score) -> Confirmation:
+    def _measure_confirmation(self, best: Score) -> Confirmation:
         run = self._run_until(best.epoch)
         test = run.evaluate("test")
         self._write_predictions(run, test)
         if self.options.keep_model:
             weights = {n: t.contiguous().cpu() for n, t in run.model.state_dict().items()}
-            with self.folder.atomic_write("model.safetensors") as new:
+            with self.record.atomic_write("model.safetensors") as new:
                 save_file(weights, new)
-        row = self.seen(best.epoch - 1)
+        row = self.row_for_selection(best.epoch - 1)
         measured = row["test"] if self.rule.window else test.metrics()
         return Confirmation(best.epoch, self.rule.read_metric(best), row["validation"], measured)
 
-    def _run_until(self, chosen: int) -> Run:
-        """Return a run as it was after the chosen epoch."""
-        run = Run(self.key, self._benchmark())
-        state = self.folder.read_state("best")
-        if state is not None and state["epochs_done"] == chosen:
+    def _run_until(self, epoch: int) -> Run:
+        """Return the run in its state after an epoch."""
+        run = Run(self.key, self._load_benchmark())
+        state = self.record.read_state("best")
+        if state is not None and state["epochs_done"] == epoch:
             run.load_state_dict(state)
-        while run.epochs_done < chosen:  # no such state, say after a crash
+        while run.epochs_done < epoch:  # no such state, for example after a crash
             run.train_epoch()
         return run
 
@@ -144,5 +145,5 @@ class RecordedRun:
         for name, meter in meters.items():
             columns = {column: tensor.numpy() for column, tensor in meter.predictions().items()}
             tables.append(pd.DataFrame({"split": name, **columns}))
-        with self.folder.atomic_write("predictions.parquet") as new:
+        with self.record.atomic_write("predictions.parquet") as new:
             pd.concat(tables).to_parquet(new, index=False)

@@ -34,7 +34,7 @@ class TrialRunner:
         one whose record cannot be written.
         """
         try:
-            seen = [run.next_row() for run in self.runs]
+            seen = [run.train_next_epoch() for run in self.runs]
             score = selection.score_epoch(self.rule, seen)
             status = self._next_status(score, bool(seen[0]["eligible"]))
             if status:
@@ -53,7 +53,7 @@ class TrialRunner:
             self._finish_runs(status, reason)
         else:
             for run in self.runs:
-                run.folder.write_oom_reason(reason)
+                run.record.write_oom_reason(reason)
         rows = [run.rows[-1] for run in self.runs if run.rows]
         return EpochReport(rows, None, status, reason)
 
@@ -63,7 +63,7 @@ class TrialRunner:
         return (
             isinstance(cause, torch.OutOfMemoryError)
             and 0 < self.gpu_share < 1
-            and not any(run.folder.oom_reason for run in self.runs)
+            and not any(run.record.oom_reason for run in self.runs)
         )
 
     def _next_status(self, score: Score | None, eligible: bool) -> str:
@@ -82,4 +82,4 @@ class TrialRunner:
 
     def _finish_runs(self, status: str, reason: str = "") -> None:
         for run in self.runs:
-            run.finish(status, reason)
+            run.write_end(status, reason)

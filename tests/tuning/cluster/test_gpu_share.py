@@ -11,7 +11,14 @@ from core.environment import detect
 from core.recipe import method as methods
 from core.recipe.resolved_method import resolve_method
 from core.training.profiling import Usage
-from tuning.cluster.gpu_share import CROWDED, HEADROOM, decide, largest, measure, share_for
+from tuning.cluster.gpu_share import (
+    MAX_GPU_LOAD,
+    MEMORY_HEADROOM,
+    choose_largest_batches,
+    choose_share,
+    choose_trial_resources,
+    measure_trial,
+)
 from tuning.option_values import Gpus
 from tuning.options import Options
 from tuning.records.method_records import GpuProbe, MethodRecords
@@ -32,7 +39,7 @@ USAGES = st.builds(
 
 @given(USAGES, st.integers(1, 16))
 def test_the_share_is_the_smallest_that_serves(found: Usage, by_cpu: int) -> None:
-    share = share_for(found, by_cpu)
+    share = choose_share(found, by_cpu)
     assert share in GPU_SHARES
     for other in GPU_SHARES:
         trials = int(1 / other)
@@ -40,8 +47,8 @@ def test_the_share_is_the_smallest_that_serves(found: Usage, by_cpu: int) -> Non
         serves = (
             found.fits
             and found.busy is not None
-            and max(found.memory, CUDA_CONTEXT_BYTES) * HEADROOM <= other * found.total
-            and found.busy * trials <= CROWDED
+            and max(found.memory, CUDA_CONTEXT_BYTES) * MEMORY_HEADROOM <= other * found.total
+            and found.busy * trials <= MAX_GPU_LOAD
             and trials <= by_cpu
         )
         if other < share:
@@ -56,7 +63,7 @@ def test_who_needs_more_gets_no_less(
 ) -> None:
     busy = None if found.busy is None else max(found.busy, busier)
     hungrier = Usage("a GPU", 0.0, found.memory + more, found.total, busy, found.fits)
-    assert share_for(hungrier, max(1, by_cpu - fewer)) >= share_for(found, by_cpu)
+    assert choose_share(hungrier, max(1, by_cpu - fewer)) >= choose_share(found, by_cpu)
 
 
 @given(st.sampled_from(GPU_SHARES), st.integers(4 * GIB, 80 * GIB))
@@ -84,7 +91,7 @@ def test_the_largest_batches_are_probed(
 ) -> None:
     options = Options((method,), "colored_digits", search=search, pinned=pinned)
     space = make_space(methods.load(method), datasets.load("colored_digits"), options)
-    config = largest(space, options)
+    config = choose_largest_batches(space, options)
     assert {name: config[name] for name in sizes} == sizes
     assert set(config) <= {*sizes, *space.fixed}
 
@@ -93,7 +100,7 @@ def test_a_published_configuration_is_probed_as_it_is() -> None:
     options = Options(("erm",), "waterbirds", search="published")
     method = methods.load("erm")
     space = make_space(method, datasets.load("waterbirds"), options)
-    assert largest(space, options) == method.published["waterbirds"]
+    assert choose_largest_batches(space, options) == method.published["waterbirds"]
 
 
 # --- a study that goes on ---
@@ -110,28 +117,28 @@ def decided(folder: Path, usages: dict[str, Usage], asked: Gpus = "auto") -> tup
     spaces = [make_space(methods.load(name), benchmark, options) for name in usages]
     records = [MethodRecords(folder / name) for name in usages]
     for record, used in zip(records, usages.values(), strict=True):
-        record.write_probe(GpuProbe(share_for(used, 8), used))
-    return decide(spaces, records, options, detect(False), NODES, Resources(1, 1.0))
+        record.write_probe(GpuProbe(choose_share(used, 8), used))
+    return choose_trial_resources(spaces, records, options, detect(False), NODES, Resources(1, 1.0))
 
 
 def test_what_was_measured_is_kept_and_the_largest_share_serves_all(tmp_path: Path) -> None:
-    assert (share_for(DRO, 8), share_for(ERM, 8)) == (0.25, 0.5)
+    assert (choose_share(DRO, 8), choose_share(ERM, 8)) == (0.25, 0.5)
     resources, told = decided(tmp_path, {"dro": DRO, "erm": ERM})
     assert resources == Resources(1, 0.5)
     assert told == (
         "--gpus-per-trial auto: 0.5 of a GPU per trial (NVIDIA A10G): up to 3.0 of 24.0 GiB (dro), "
-        "kernels for up to 61% of the time (erm); measured when the study began"
+        "kernels run for up to 61% of the time (erm); measured at the start of the study"
     )
 
 
 def test_what_does_not_fit_or_is_not_known_takes_a_whole_gpu_and_is_named(tmp_path: Path) -> None:
     resources, told = decided(tmp_path, {"dro": DRO, "erm": Usage("NVIDIA A10G", fits=False)})
     assert resources.gpus == 1
-    assert "no room on a whole one for the largest batches of erm" in told
+    assert "a whole one is too small for the largest batches of erm" in told
     blind = Usage("NVIDIA A10G", 0.1, 3 * GIB, 24 * GIB, None)
     resources, told = decided(tmp_path, {"dro": blind})
     assert resources.gpus == 1
-    assert "how busy it is could not be measured" in told
+    assert "GPU load could not be measured" in told
 
 
 def test_only_auto_decides(tmp_path: Path) -> None:
@@ -141,14 +148,14 @@ def test_only_auto_decides(tmp_path: Path) -> None:
 def test_what_a_run_would_say_the_probe_says() -> None:
     resolved = resolve_method(methods.load("erm"), datasets.load("colored_digits"))
     key = resolved.make_key({"model": "tasks_mlp"}, 0, detect(False))
-    used, problem = measure(key.as_dict(), "data", "")
-    assert used is None
-    assert "tasks_mlp" in problem
+    failed = measure_trial(key, "data", "")
+    assert failed.usage is None
+    assert "tasks_mlp" in failed.error
     key = resolved.make_key({}, 0, detect(False))
-    used, problem = measure(key.as_dict(), "data", "")
-    assert problem == ""
-    assert used is not None
-    assert used.seconds > 0
+    measured = measure_trial(key, "data", "")
+    assert measured.error == ""
+    assert measured.usage is not None
+    assert measured.usage.seconds > 0
 
 
 def test_the_plan_counts_with_what_was_measured_or_says_that_nothing_was(
