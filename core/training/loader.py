@@ -150,7 +150,8 @@ def duplicate_ids(split: Split) -> Tensor | None:
 
 def _fits_on_device(benchmark: Benchmark, device: torch.device) -> bool:
     total = torch.cuda.mem_get_info(device)[1]
-    share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)(device)
+    # Of the current device: torch refuses a device without an index here.
+    share = torch.cuda.get_per_process_memory_fraction()
     needed = sum(split.nbytes for split in benchmark.splits.values())
     return needed <= RESIDENT_SHARE * share * total
 

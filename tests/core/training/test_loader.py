@@ -154,3 +154,12 @@ def test_an_epoch_of_resident_data_opens_nothing_and_copies_no_data(
     assert isinstance(train.inputs, torch.Tensor)
     assert train.inputs.data_ptr() == benchmark.splits["train"].inputs.data_ptr()  # type: ignore[attr-defined]
     assert sum(moved) < train.nbytes / 10  # boxes and scales of the augmentation, no frames
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_small_data_are_resident() -> None:
+    loader = Loader(datasets.load("colored_digits"), torch.device("cuda"))
+    assert loader.resident
+    batch = loader.load_batch("train", torch.arange(4))
+    assert batch.inputs.device.type == "cuda"
