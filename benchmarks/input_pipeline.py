@@ -38,12 +38,12 @@ STARTS = """
 import sys, time
 start = time.perf_counter()
 import datasets
-from core.recipe import method
+from core.recipe.method_files import load_method
 from core.environment import detect
 from core.recipe.resolved_method import resolve_method
 from core.training.run import Run
 benchmark = datasets.load(sys.argv[1], sys.argv[2])
-resolved = resolve_method(method.load("erm"), benchmark)
+resolved = resolve_method(load_method("erm"), benchmark)
 for seed in (0, 1):
     config = {"model": sys.argv[3], "batch_size": 8}
     run = Run(resolved.make_key(config, seed, detect(gpu=False)), benchmark)

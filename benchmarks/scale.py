@@ -41,7 +41,7 @@ from ray import tune  # noqa: E402
 
 import datasets  # noqa: E402
 from core.environment import detect  # noqa: E402
-from core.recipe import method as methods  # noqa: E402
+from core.recipe.method_files import load_method  # noqa: E402
 from tuning.cluster.capacity import Capacity  # noqa: E402
 from tuning.cluster.queue import BATCH_TRIALS, Next, Queue  # noqa: E402
 from tuning.cluster.tuner import run_queue  # noqa: E402
@@ -195,7 +195,7 @@ def search_of(asked: argparse.Namespace, epochs: int, folder: str) -> MethodSear
         methods=("erm",), dataset="colored_digits", trials=asked.trials, seeds=1, epochs=epochs,
         search=asked.search, scheduler=asked.scheduler,
     )  # fmt: skip
-    space = make_space(methods.load("erm"), datasets.load(options.dataset), options)
+    space = make_space(load_method("erm"), datasets.load(options.dataset), options)
     return MethodSearch(space, options, detect(gpu=False), MethodRecords(folder))
 
 

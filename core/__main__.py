@@ -12,8 +12,8 @@ import datasets
 from common.arguments import Parser
 from common.errors import UserError
 from core.environment import PRECISIONS, detect
-from core.recipe import method as methods
 from core.recipe.assignments import check_epochs, pairs, read_baseline
+from core.recipe.method_files import list_methods, load_method
 from core.recipe.resolved_method import resolve_method
 from core.training.epoch_row import EpochRow
 from core.training.run import NotFinite, Run
@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: python -m core --method dro --dataset colored_digits --set lr=0.01",
     )
     add = found.add_argument
-    add("--method", required=True, help=f"one of {', '.join(methods.names())}")
+    add("--method", required=True, help=f"one of {', '.join(list_methods())}")
     add("--dataset", required=True, help=f"one of {', '.join(datasets.names())}")
     add("--seed", type=int, default=0, help="training seed (0)")
     add("--epochs", type=int, help="epochs of the last stage (the benchmark's)")
@@ -67,7 +67,7 @@ def _train(args: argparse.Namespace) -> None:
         config["epochs"] = args.epochs
     if args.threads < 1:
         raise UserError(f"--threads: received {args.threads}, expected at least 1")
-    method = methods.load(args.method)
+    method = load_method(args.method)
     benchmark = datasets.load(args.dataset, args.data_root, read_baseline(args.baseline))
     method.check_benchmark(benchmark)
     gpu = {"auto": None, "cpu": False, "cuda": True}[args.device]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import datasets
-from core.recipe import method as methods
+from core.recipe.method_files import load_method
 from datasets.on_disk import OnDisk
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -21,7 +21,7 @@ def fitting(methods_: list[str], benchmarks: tuple[str, ...]) -> list[tuple[str,
         (method, name)
         for method in methods_
         for name in benchmarks
-        if methods.load(method).needs <= datasets.load(name).provides
+        if load_method(method).needs <= datasets.load(name).provides
     ]
 
 

@@ -58,7 +58,7 @@ import datasets.prepare
 import tuning.cli.main
 from common.hyperparameters import Hyperparameters as Config
 from core.environment import detect
-from core.recipe import method as methods
+from core.recipe.method_files import list_methods, load_method
 from core.recipe.resolved_method import resolve_method
 from core.training.run import Run
 from datasets.groups.base import GroupBenchmark
@@ -99,7 +99,7 @@ def train(method: str, dataset: str, config: Config, root: Path | None = None) -
     """Train a method with seed 0 on one CPU thread, in float32, to the end of its last stage."""
     benchmark = datasets.load(dataset) if root is None else datasets.load(dataset, root)
     environment = detect(gpu=False, threads=1, precision="float32")
-    resolved = resolve_method(methods.load(method), benchmark)
+    resolved = resolve_method(load_method(method), benchmark)
     key = resolved.make_key(config, 0, environment)
     run = Run(key, benchmark)
     epochs = [run.train_epoch().as_dict() for _ in range(run.total_epochs)]
@@ -108,7 +108,7 @@ def train(method: str, dataset: str, config: Config, root: Path | None = None) -
 
 def embedded() -> list[tuple[str, str]]:
     """Return every method with every embedded benchmark that it fits."""
-    return fitting(methods.names(), EMBEDDED)
+    return fitting(list_methods(), EMBEDDED)
 
 
 def judges_groups(dataset: str) -> bool:

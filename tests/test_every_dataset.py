@@ -18,7 +18,7 @@ import pytest
 import datasets
 from common.hyperparameters import Hyperparameters
 from core.environment import detect
-from core.recipe import method as methods
+from core.recipe.method_files import list_methods, load_method
 from core.recipe.resolved_method import resolve_method
 from core.training.run import Run
 from datasets import prepare
@@ -159,7 +159,7 @@ def test_every_method_trains_an_epoch(name: str, tmp_path: Path) -> None:
     lay_out(tmp_path)
     assert prepare.main([name, "--data-root", str(tmp_path)]) == 0
     benchmark = datasets.load(name, tmp_path)
-    fitting = [m for m in methods.names() if methods.load(m).needs <= benchmark.provides]
+    fitting = [m for m in list_methods() if load_method(m).needs <= benchmark.provides]
     assert len(fitting) >= 15
     for method in fitting:
         size = BATCHES.get(name, 24)
@@ -169,7 +169,7 @@ def test_every_method_trains_an_epoch(name: str, tmp_path: Path) -> None:
             "batch_size": size,
             **SMALL.get(method, {}),
         }
-        key = resolve_method(methods.load(method), benchmark).make_key(config, 0, detect(gpu=False))
+        key = resolve_method(load_method(method), benchmark).make_key(config, 0, detect(gpu=False))
         run = Run(key, benchmark)
         rows = [run.train_epoch() for _ in range(run.total_epochs)]
         assert rows[-1].eligible, method

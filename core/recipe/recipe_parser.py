@@ -1,4 +1,4 @@
-"""Read recipes from YAML.
+"""Validate recipes in YAML.
 
 In YAML a component is its name, or its name with parameters::
 
@@ -11,10 +11,9 @@ A parameter's value is a constant or, as a word, the name of a hyperparameter (h
 """
 
 import inspect
-import types
-import typing
 from collections.abc import Iterator, Mapping
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from common.errors import unknown_name_message
 from common.hyperparameters import Hyperparameter
@@ -24,137 +23,146 @@ from core.samplers import SAMPLERS
 
 
 def parse_recipe(
-    where: str, text: object, hyperparameters: Mapping[str, Hyperparameter], problems: list[str]
-) -> Recipe | None:
-    """Read a recipe from its YAML mapping.
+    where: str, content: object, hyperparameters: Mapping[str, Hyperparameter]
+) -> tuple[Recipe | None, list[str]]:
+    """Return the recipe that a YAML mapping describes, and the mistakes in it.
 
     Args:
-        where: The file and key, as error messages name it.
-        text: What the YAML holds there.
+        where: The file and key in messages.
+        content: The YAML value.
         hyperparameters: The hyperparameters that parameters may name.
-        problems: Receives a sentence per mistake.
 
     Returns:
-        The recipe, or None where a mistake was found.
+        The recipe, or None if there is a mistake; one message per mistake.
     """
-    before = len(problems)
-    if not isinstance(text, Mapping):
-        problems.append(f"{where}: received {text!r}, expected a mapping with {', '.join(PARTS)}")
-        return None
-    problems += [
-        f"{where}: {unknown_name_message('part', str(k), PARTS)}" for k in text if k not in PARTS
-    ]
-    problems.extend(f"{where}: no {part}" for part in PARTS if part not in text)
-    sampler = text.get("sampler", "uniform")
-    if not isinstance(sampler, str) or sampler not in SAMPLERS:
-        problems.append(
-            f"{where}.sampler: {unknown_name_message('sampler', str(sampler), SAMPLERS)}"
-        )
-    parsed = {
-        part: _parse_list(f"{where}.{part}", part, text[part], hyperparameters, problems)
-        for part in ("objectives", "stages")
-        if part in text
-    }
-    weighting = None
-    if "weighting" in text:
-        weighting = _parse_one(
-            f"{where}.weighting", "weighting", text["weighting"], hyperparameters, problems
-        )
-    if len(problems) > before or weighting is None:
-        return None
-    return Recipe(sampler, parsed["objectives"], weighting, parsed["stages"])
+    if not isinstance(content, Mapping):
+        return None, [f"{where}: received {content!r}, expected a mapping with {', '.join(PARTS)}"]
+    parser = _RecipeParser(hyperparameters)
+    recipe = parser.parse(where, content)
+    return recipe, parser.mistakes
 
 
-def _parse_list(
-    where: str,
-    part: str,
-    text: object,
-    hyperparameters: Mapping[str, Hyperparameter],
-    problems: list[str],
-) -> tuple[Component, ...]:
-    if not isinstance(text, list) or not text:
-        problems.append(f"{where}: received {text!r}, expected a list with at least one name")
-        return ()
-    found = [
-        _parse_one(f"{where}[{i}]", part, item, hyperparameters, problems)
-        for i, item in enumerate(text)
-    ]
-    return tuple(component for component in found if component is not None)
+class _RecipeParser:
+    """Parses one recipe and collects the mistakes in it."""
 
+    def __init__(self, hyperparameters: Mapping[str, Hyperparameter]) -> None:
+        self.hyperparameters = hyperparameters
+        self.mistakes: list[str] = []
 
-def _parse_one(
-    where: str,
-    part: str,
-    text: object,
-    hyperparameters: Mapping[str, Hyperparameter],
-    problems: list[str],
-) -> Component | None:
-    if isinstance(text, str):
-        text = {text: {}}
-    if not isinstance(text, Mapping) or len(text) != 1:
-        problems.append(f"{where}: received {text!r}, expected a name or {{name: parameters}}")
-        return None
-    ((name, parameters),) = text.items()
-    known = component_classes(part)
-    if name not in known:
-        problems.append(f"{where}: {unknown_name_message(part.rstrip('s'), str(name), known)}")
-        return None
-    parameters = parameters or {}
-    if not isinstance(parameters, Mapping):
-        problems.append(f"{where}.{name}: received {parameters!r}, expected a mapping")
-        return None
-    allowed = parameter_kinds(known[name])
-    for key, value in parameters.items():
-        if key not in allowed:
-            problems.append(
-                f"{where}.{name}: {unknown_name_message('parameter', str(key), allowed)}"
+    def parse(self, where: str, content: Mapping[Any, Any]) -> Recipe | None:
+        """Return the recipe, or None if there is a mistake."""
+        for key in content:
+            if key not in PARTS:
+                self.mistakes.append(f"{where}: {unknown_name_message('part', str(key), PARTS)}")
+        self.mistakes += [f"{where}: no {part}" for part in PARTS if part not in content]
+        sampler = content.get("sampler", "uniform")
+        if not isinstance(sampler, str) or sampler not in SAMPLERS:
+            message = unknown_name_message("sampler", str(sampler), SAMPLERS)
+            self.mistakes.append(f"{where}.sampler: {message}")
+        objectives = self._parse_list(where, "objectives", content)
+        stages = self._parse_list(where, "stages", content)
+        weighting = None
+        if "weighting" in content:
+            weighting = self._parse_component(
+                f"{where}.weighting", "weighting", content.get("weighting")
             )
-        else:
-            problems += _value_mistakes(
-                f"{where}.{name}.{key}", allowed[key], value, hyperparameters
+        if self.mistakes or weighting is None:
+            return None
+        return Recipe(sampler, objectives, weighting, stages)
+
+    def _parse_list(
+        self, where: str, part: str, content: Mapping[Any, Any]
+    ) -> tuple[Component, ...]:
+        if part not in content:
+            return ()
+        items = content.get(part)
+        if not isinstance(items, list) or not items:
+            self.mistakes.append(
+                f"{where}.{part}: received {items!r}, expected a list with at least one name"
             )
-    problems += [
-        f"{where}.{name}: no value for '{parameter.name}'"
-        for parameter in inspect.signature(known[name]).parameters.values()
-        if parameter.default is inspect.Parameter.empty and parameter.name not in parameters
-    ]
-    return Component(name, dict(parameters))
+            return ()
+        found = [
+            self._parse_component(f"{where}.{part}[{i}]", part, item)
+            for i, item in enumerate(items)
+        ]
+        return tuple(component for component in found if component is not None)
 
+    def _parse_component(self, where: str, part: str, content: object) -> Component | None:
+        if isinstance(content, str):
+            content = {content: {}}
+        if not isinstance(content, Mapping) or len(content) != 1:
+            self.mistakes.append(
+                f"{where}: received {content!r}, expected a name or {{name: parameters}}"
+            )
+            return None
+        ((name, parameters),) = content.items()
+        classes = component_classes(part)
+        if name not in classes:
+            message = unknown_name_message(part.rstrip("s"), str(name), classes)
+            self.mistakes.append(f"{where}: {message}")
+            return None
+        parameters = parameters or {}
+        if not isinstance(parameters, Mapping):
+            self.mistakes.append(f"{where}.{name}: received {parameters!r}, expected a mapping")
+            return None
+        self._check_parameters(f"{where}.{name}", classes[name], parameters)
+        return Component(name, dict(parameters))
 
-def _value_mistakes(
-    where: str, kind: Any, value: object, hyperparameters: Mapping[str, Hyperparameter]
-) -> Iterator[str]:
-    """Yield the mistakes in a parameter's value: a wrong kind, or an unknown hyperparameter."""
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    mapping = next((k for k in options if typing.get_origin(k) is not None), None)
-    if mapping is not None:
-        if not isinstance(value, Mapping):
-            yield f"{where}: received {value!r}, expected a mapping from loss to weight"
+    def _check_parameters(
+        self, where: str, component_class: type, parameters: Mapping[Any, Any]
+    ) -> None:
+        kinds = parameter_kinds(component_class)
+        for key, value in parameters.items():
+            if key in kinds:
+                self.mistakes += self._check_value(f"{where}.{key}", kinds[key], value)
+            else:
+                message = unknown_name_message("parameter", str(key), kinds)
+                self.mistakes.append(f"{where}: {message}")
+        for name in required_parameters(component_class):
+            if name not in parameters:
+                self.mistakes.append(f"{where}: no value for '{name}'")
+
+    def _check_value(self, where: str, kind: Any, value: object) -> Iterator[str]:
+        """Yield the mistakes in a value: a wrong kind, or an unknown hyperparameter."""
+        options = list_kinds(kind)
+        mapping = next((option for option in options if get_origin(option) is not None), None)
+        if mapping is not None:
+            if not isinstance(value, Mapping):
+                yield f"{where}: received {value!r}, expected a mapping from loss to weight"
+                return
+            for name, inner in value.items():
+                yield from self._check_value(f"{where}.{name}", get_args(mapping)[1], inner)
+        elif isinstance(value, str) and str not in options:
+            yield from self._check_reference(where, options, value)
+        elif not any(_has_kind(option, value) for option in options):
+            names = " or ".join("a whole number" if o is int else o.__name__ for o in options)
+            yield f"{where}: received {value!r}, expected {names} or the name of a hyperparameter"
+
+    def _check_reference(self, where: str, options: tuple[Any, ...], name: str) -> Iterator[str]:
+        if name not in self.hyperparameters:
+            message = unknown_name_message("hyperparameter", name, self.hyperparameters)
+            yield f"{where}: {message}"
             return
-        for name, inner in value.items():
-            yield from _value_mistakes(
-                f"{where}.{name}", typing.get_args(mapping)[1], inner, hyperparameters
-            )
-        return
-    if isinstance(value, str) and str not in options:
-        if value not in hyperparameters:
-            yield f"{where}: {unknown_name_message('hyperparameter', value, hyperparameters)}"
-            return
-        hyperparameter = hyperparameters[value]
+        hyperparameter = self.hyperparameters[name]
+        where = f"{where}: hyperparameter '{name}'"
         if hyperparameter.words:
-            yield f"{where}: hyperparameter '{value}' is not numeric, which this parameter requires"
+            yield f"{where} is not numeric, which this parameter requires"
         elif int in options and not hyperparameter.whole:
-            yield (
-                f"{where}: hyperparameter '{value}' is not of whole numbers, which this parameter "
-                "expects"
-            )
-        return
-    if not any(_is(option, value) for option in options):
-        names = " or ".join("a whole number" if o is int else o.__name__ for o in options)
-        yield f"{where}: received {value!r}, expected {names} or the name of a hyperparameter"
+            yield f"{where} is not of whole numbers, which this parameter requires"
 
 
-def _is(kind: Any, value: object) -> bool:
+def list_kinds(kind: Any) -> tuple[Any, ...]:
+    """Return the members of a union, or the one kind itself."""
+    return get_args(kind) if isinstance(kind, UnionType) else (kind,)
+
+
+def required_parameters(component_class: type) -> list[str]:
+    """Return the names of the parameters of a component's class that have no default."""
+    parameters = inspect.signature(component_class).parameters.values()
+    return [p.name for p in parameters if p.default is inspect.Parameter.empty]
+
+
+def _has_kind(kind: Any, value: object) -> bool:
     if kind in (int, float) and isinstance(value, bool):
         return False
     return isinstance(value, (int, float) if kind is float else kind)

@@ -8,8 +8,9 @@ from typing import Any
 from common.errors import ValidationErrors, unknown_name_message
 from common.hyperparameters import Hyperparameter, Hyperparameters, Scalar
 from core.environment import Environment
-from core.recipe.method import SETTINGS, Method, check_setting
+from core.recipe.method import Method
 from core.recipe.recipe import EpochCounts, Recipe
+from core.recipe.training_rules import TRAINING_CONFIG_FIELDS, broken_training_rule
 from core.recipe.trial_key import TrialKey
 from core.training.optimizers import PER_EPOCH_SCHEDULES
 from datasets.benchmark import Benchmark, TrainingConfig
@@ -46,7 +47,7 @@ class ResolvedMethod:
         return self.method.recipe
 
     @property
-    def grid(self) -> Mapping[str, list[Any]]:
+    def grid(self) -> Mapping[str, list[Scalar]]:
         """The published grid for this benchmark; empty if there is none."""
         return self.method.grid.get(self.benchmark.name, {})
 
@@ -129,8 +130,8 @@ class ResolvedMethod:
                 message = unknown_name_message("hyperparameter", name, self.defaults)
                 problems.append(f"{where}: {message}")
                 continue
-            if name in SETTINGS:
-                rule = check_setting(name, value)
+            if name in TRAINING_CONFIG_FIELDS:
+                rule = broken_training_rule(name, value)
             else:
                 rule = _broken_kind(self.hyperparameters[name], value)
             if rule is not None:
@@ -160,7 +161,7 @@ def resolve_method(method: Method, benchmark: Benchmark) -> ResolvedMethod:
 
 
 def _make_training_config(values: Mapping[str, Any]) -> TrainingConfig:
-    return TrainingConfig(**{name: values[name] for name in SETTINGS})
+    return TrainingConfig(**{name: values[name] for name in TRAINING_CONFIG_FIELDS})
 
 
 def _broken_kind(hyperparameter: Hyperparameter, value: Scalar) -> str | None:

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 
 import datasets
 from common.errors import UserError
-from core.recipe.method import SETTINGS
+from core.recipe.training_rules import TRAINING_CONFIG_FIELDS
 from datasets.benchmark import SPLITS, Inputs, Split
 from datasets.groups.base import GroupBenchmark
 from datasets.groups.colored_digits import ColoredDigits
@@ -24,7 +24,7 @@ def test_contract(name: str) -> None:
     assert benchmark.name == name
     assert set(benchmark.splits) == set(SPLITS)
     assert all(len(split) > 0 for split in benchmark.splits.values())
-    assert set(benchmark.search) <= set(SETTINGS)
+    assert set(benchmark.search) <= set(TRAINING_CONFIG_FIELDS)
     for hyperparameter_name, hyperparameter in benchmark.search.items():
         assert hyperparameter.broken_rule(hyperparameter.default) is None
         assert benchmark.training_config.as_dict()[hyperparameter_name] == hyperparameter.default

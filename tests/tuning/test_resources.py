@@ -214,13 +214,13 @@ from tuning.cluster.connection import join_cluster
 
 def look():
     import os
-    import core.recipe.method, core.mine, datasets.fetch.sources, tuning.doctor.node_facts
+    import core.recipe.method_files, core.mine, datasets.fetch.sources, tuning.doctor.node_facts
     assert datasets.fetch.sources.SOURCES.is_file()
     return {
         "file": core.mine.__file__,
         "folder": os.getcwd(),
         "word": core.mine.WORD,
-        "momentum": core.recipe.method.load("mine").settings["momentum"],
+        "momentum": core.recipe.method_files.load_method("mine").settings["momentum"],
         "hash": tuning.doctor.node_facts.hash_code(),
     }
 

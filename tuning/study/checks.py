@@ -10,9 +10,10 @@ import datasets
 from common.errors import UserError, ValidationErrors, unknown_name_message
 from core import models
 from core.models.pretrained.tokenizer import find_tokenizer_mismatch
-from core.recipe import method as methods
 from core.recipe.assignments import read_baseline
 from core.recipe.method import Method
+from core.recipe.method_files import list_methods, load_method
+from core.recipe.training_rules import TRAINING_CONFIG_FIELDS
 from core.recipe.trial_key import VERSION
 from datasets.benchmark import Benchmark
 from tuning import selection
@@ -72,7 +73,9 @@ def check(options: Options) -> Plan:
     chosen, skipped = _methods(options, benchmark)
     options = replace(options, methods=tuple(method.name for method in chosen))
     known = {
-        name for method in chosen for name in (*benchmark.search, *method.search, *methods.SETTINGS)
+        name
+        for method in chosen
+        for name in (*benchmark.search, *method.search, *TRAINING_CONFIG_FIELDS)
     }
     problems = [
         f"--set: {unknown_name_message('hyperparameter', n, known)}"
@@ -141,9 +144,9 @@ def _methods(options: Options, benchmark: Benchmark) -> tuple[list[Method], list
         raise UserError("--method: 'all' stands alone, without other names")
     problems: list[str] = []
     found: list[Method] = []
-    for name in methods.names() if everything else names:
+    for name in list_methods() if everything else names:
         try:
-            found.append(methods.load(name))
+            found.append(load_method(name))
         except ValidationErrors as error:
             problems += error.problems
         except UserError as error:

@@ -1,6 +1,6 @@
 """Describe a study for its exports, which read nothing but records."""
 
-from core.recipe.method import IMPLIED
+from core.recipe.method import IMPLIED_NEEDS
 from datasets.benchmark import Benchmark
 from datasets.multitask.base import TaskBenchmark
 from tuning.options import Options
@@ -24,7 +24,7 @@ def make_export_context(
         higher_is_better=dict(benchmark.higher_is_better),
         reported_metrics=list(benchmark.reported_metrics),
         training_config=benchmark.training_config.as_dict(),
-        needs=sorted(search.space.method.needs - IMPLIED),
+        needs=sorted(search.space.method.needs - IMPLIED_NEEDS),
         gradients=search.training_config.gradients,
         epochs_per_trial=search.epoch_counts.eligible,
         environment=search.environment,

@@ -10,7 +10,7 @@ import datasets
 from common.errors import UserError, ValidationErrors
 from common.yaml_files import parse_yaml
 from core.environment import detect
-from core.recipe import method as methods
+from core.recipe.method_files import list_methods, load_method
 from core.recipe.resolved_method import resolve_method
 from tests.conftest import EMBEDDED, fitting
 
@@ -29,7 +29,7 @@ GOOD: dict[str, Any] = {
 def problems_of(tmp_path: Path, text: str) -> list[str]:
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(ValidationErrors) as found:
-        methods.load("mine", tmp_path)
+        load_method("mine", tmp_path)
     return found.value.problems
 
 
@@ -48,9 +48,9 @@ def changed(path: str, value: Any) -> str:
     return dumped
 
 
-@pytest.mark.parametrize(("name", "dataset"), fitting(methods.names(), EMBEDDED))
+@pytest.mark.parametrize(("name", "dataset"), fitting(list_methods(), EMBEDDED))
 def test_every_file_is_valid_and_documented(name: str, dataset: str) -> None:
-    method = methods.load(name)
+    method = load_method(name)
     assert method.description.endswith(".")
     assert method.paper
     resolve_method(method, datasets.load(dataset)).check_values(
@@ -60,7 +60,7 @@ def test_every_file_is_valid_and_documented(name: str, dataset: str) -> None:
 
 def test_the_good_file_is_good(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(GOOD))
-    method = methods.load("mine", tmp_path)
+    method = load_method("mine", tmp_path)
     filled = method.recipe.fill({"reg": 0.7})
     assert filled.weighting.as_dict() == {"fixed": {"weights": {"l1": 0.7}}}
 
@@ -135,14 +135,14 @@ def test_files_that_are_no_methods_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "folder.yaml").mkdir()
     (tmp_path / ".#erm.yaml").symlink_to(tmp_path / "nowhere")
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(GOOD))
-    assert methods.names(tmp_path) == ["mine"]
+    assert list_methods(tmp_path) == ["mine"]
 
 
 @pytest.mark.parametrize(
     ("path", "value", "word"),
     [
         ("recipe.weighting", {"fixed": {"weights": {"l2": "reg"}}}, "no losses"),
-        ("recipe.objectives", ["end_task", "end_task", "l1"], "stands twice"),
+        ("recipe.objectives", ["end_task", "end_task", "l1"], "given twice"),
         ("recipe.stages", [{"identify_errors": {"epochs": 1}}], "eligible"),
         ("recipe.stages", [{"train": {"epochs": 0}}], "0 epochs"),
     ],
@@ -151,7 +151,7 @@ def test_recipes_that_make_no_sense_are_refused_before_anything_starts(
     path: str, value: Any, word: str, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.yaml").write_text(changed(path, value))
-    method = methods.load("mine", tmp_path)
+    method = load_method("mine", tmp_path)
     with pytest.raises(ValidationErrors, match=word):
         resolve_method(method, datasets.load("colored_digits")).make_key({}, 0, detect())
 
@@ -160,7 +160,7 @@ def test_recipes_that_make_no_sense_are_refused_before_anything_starts(
 def test_a_float_hyperparameter_may_have_a_whole_default(default: float, tmp_path: Path) -> None:
     domain = {"log_uniform": [0.1, 10], "default": default}
     (tmp_path / "mine.yaml").write_text(changed("search.reg", domain))
-    method, benchmark = methods.load("mine", tmp_path), datasets.load("colored_digits")
+    method, benchmark = load_method("mine", tmp_path), datasets.load("colored_digits")
     resolved = resolve_method(method, benchmark)
     key = resolved.make_key({"reg": 0.5}, 0, detect())
     assert key.recipe.weighting.as_dict() == {"fixed": {"weights": {"l1": 0.5}}}
@@ -183,4 +183,4 @@ def test_numbers_without_a_point_are_numbers() -> None:
 
 def test_unknown_method_gets_the_nearest_name() -> None:
     with pytest.raises(UserError, match="did you mean 'erm_l1'"):
-        methods.load("erm_l2")
+        load_method("erm_l2")

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 import datasets
 from common.errors import UserError
 from core.environment import detect
-from core.recipe import method as methods
+from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
 from core.stages.base import split_validation
 from core.training.run import Run
@@ -180,7 +180,7 @@ def test_dfr_refuses_a_group_that_one_half_would_lack() -> None:
     rows = rows.flatten()
     split = Split(validation.inputs[rows], {"y": validation.y[rows]}, validation.group[rows])
     benchmark.splits["validation"] = split
-    key = resolve_method(methods.load("dfr"), benchmark).make_key({"epochs": 1}, 0, detect())
+    key = resolve_method(load_method("dfr"), benchmark).make_key({"epochs": 1}, 0, detect())
     with pytest.raises(UserError, match="no example of group 1"):
         Run(key, benchmark)
 
@@ -203,4 +203,4 @@ def test_tapt_descends_reconstruction_first_and_keeps_its_weights() -> None:
 def test_methods_say_what_they_need() -> None:
     for name in ("stl", "fairgrad"):
         with pytest.raises(UserError, match="needs tasks"):
-            methods.load(name).check_benchmark(datasets.load("colored_digits"))
+            load_method(name).check_benchmark(datasets.load("colored_digits"))

@@ -13,7 +13,7 @@ from PIL import Image
 
 import datasets
 from core.environment import detect
-from core.recipe import method as methods
+from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
 from core.training import loader as data
 from core.training.loader import WINDOW_BATCHES, AuxiliarySampler, Loader, make_batches
@@ -129,7 +129,7 @@ def test_an_epoch_of_resident_data_opens_nothing_and_copies_no_data(
     dense_files.write_dense(tmp_path, "nyuv2")
     benchmark = datasets.load("nyuv2", tmp_path)
     config = {"epochs": 2, "model": "segnet_small", "batch_size": 4}
-    key = resolve_method(methods.load("ls"), benchmark).make_key(config, 0, detect(gpu=False))  # type: ignore[arg-type]
+    key = resolve_method(load_method("ls"), benchmark).make_key(config, 0, detect(gpu=False))  # type: ignore[arg-type]
     run = Run(key, benchmark)
     run.train_epoch()
 

@@ -8,7 +8,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import datasets
 from core.environment import detect
-from core.recipe import method as methods
+from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
 from core.training.profiling import (
     Usage,
@@ -27,7 +27,7 @@ SPANS = st.lists(
 def fresh(method: str, gpu: bool = False, dataset: str = "colored_digits", **config: int) -> Run:
     benchmark = datasets.load(dataset)
     return Run(
-        resolve_method(methods.load(method), benchmark).make_key(config, 0, detect(gpu)), benchmark
+        resolve_method(load_method(method), benchmark).make_key(config, 0, detect(gpu)), benchmark
     )
 
 

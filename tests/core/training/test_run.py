@@ -15,8 +15,9 @@ import datasets
 from common.errors import ValidationErrors
 from common.hyperparameters import Hyperparameters
 from core.environment import detect
-from core.recipe import method as methods
 from core.recipe.component import component_classes
+from core.recipe.method_files import list_methods, load_method
+from core.recipe.method_parser import parse_method
 from core.recipe.resolved_method import resolve_method
 from core.recipe.trial_key import TrialKey
 from core.training.context import EpochPosition
@@ -31,7 +32,7 @@ METRICS = {
     "worst_group_accuracy", "average_accuracy", "worst_class_accuracy", "class_accuracy",
     "training_weighted_accuracy", "group_accuracy", "group_count",
 }  # fmt: skip
-EVERY = fitting(methods.names(), EMBEDDED)
+EVERY = fitting(list_methods(), EMBEDDED)
 SMALL: dict[str, Hyperparameters] = {"jtt": {"T": 1, "up": 4}, "tapt": {"pretrain_epochs": 1}}
 
 
@@ -40,7 +41,7 @@ def start(method: str, dataset: str, seed: int = 0, **config: Any) -> Run:
     small: Hyperparameters = {} if isinstance(benchmark, GroupBenchmark) else {"batch_size": 1024}
     given = {**small, **SMALL.get(method, {}), **config}
     return Run(
-        resolve_method(methods.load(method), benchmark).make_key(given, seed, detect()), benchmark
+        resolve_method(load_method(method), benchmark).make_key(given, seed, detect()), benchmark
     )
 
 
@@ -98,7 +99,7 @@ def test_every_weighting_trains_groups_and_goes_on_exactly(name: str) -> None:
         },
     }  # fmt: skip
     method, benchmark = (
-        methods.parse(Path("search_spaces/x.yaml"), text),
+        parse_method(Path("search_spaces/x.yaml"), text),
         datasets.load("colored_digits"),
     )
     config: Hyperparameters = {"epochs": 2, "clip_norm": 1.0, "batch_size": 64, "lr": 0.02}
@@ -220,28 +221,28 @@ def test_erm_fails_the_minority_and_group_balance_helps() -> None:
 
 def test_key_is_stable_and_tells_what_matters() -> None:
     benchmark = datasets.load("colored_digits")
-    resolved = resolve_method(methods.load("rwg"), benchmark)
+    resolved = resolve_method(load_method("rwg"), benchmark)
     key = resolved.make_key({"lr": 0.01}, 3, detect())
     assert key == TrialKey.from_dict(json.loads(json.dumps(key.as_dict())))
     assert key.digest == resolved.make_key({"lr": 0.01}, 3, detect()).digest
     others = [
         resolved.make_key({"lr": 0.02}, 3, detect()),
         resolved.make_key({"lr": 0.01}, 4, detect()),
-        resolve_method(methods.load("rwy"), benchmark).make_key({"lr": 0.01}, 3, detect()),
+        resolve_method(load_method("rwy"), benchmark).make_key({"lr": 0.01}, 3, detect()),
         resolved.make_key({"lr": 0.01}, 3, detect(threads=2)),
     ]
     assert len({key.digest, *(other.digest for other in others)}) == 5
 
 
 def test_equal_configurations_have_equal_keys() -> None:
-    resolved = resolve_method(methods.load("jtt"), datasets.load("colored_digits"))
+    resolved = resolve_method(load_method("jtt"), datasets.load("colored_digits"))
     a = resolved.make_key({"T": 5.0, "lr": 1, "batch_size": 32.0}, 0, detect())
     b = resolved.make_key({"T": 5, "lr": 1.0, "batch_size": 32}, 0, detect())
     assert a.digest == b.digest
 
 
 def test_wrong_values_are_told_all_at_once() -> None:
-    resolved = resolve_method(methods.load("jtt"), datasets.load("colored_digits"))
+    resolved = resolve_method(load_method("jtt"), datasets.load("colored_digits"))
     config: Hyperparameters = {"T": 1.5, "up": "many", "learning_rate": 1, "optimizer": "rmsprop"}
     with pytest.raises(ValidationErrors) as found:
         resolved.make_key(config, 0, detect())

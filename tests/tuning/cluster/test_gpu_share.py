@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import datasets
 from core.environment import detect
-from core.recipe import method as methods
+from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
 from core.training.profiling import Usage
 from tuning.cluster.gpu_share import (
@@ -90,7 +90,7 @@ def test_the_largest_batches_are_probed(
     method: str, search: str, pinned: dict[str, int], sizes: dict[str, int]
 ) -> None:
     options = Options((method,), "colored_digits", search=search, pinned=pinned)
-    space = make_space(methods.load(method), datasets.load("colored_digits"), options)
+    space = make_space(load_method(method), datasets.load("colored_digits"), options)
     config = choose_largest_batches(space, options)
     assert {name: config[name] for name in sizes} == sizes
     assert set(config) <= {*sizes, *space.fixed}
@@ -98,7 +98,7 @@ def test_the_largest_batches_are_probed(
 
 def test_a_published_configuration_is_probed_as_it_is() -> None:
     options = Options(("erm",), "waterbirds", search="published")
-    method = methods.load("erm")
+    method = load_method("erm")
     space = make_space(method, datasets.load("waterbirds"), options)
     assert choose_largest_batches(space, options) == method.published["waterbirds"]
 
@@ -114,7 +114,7 @@ def decided(folder: Path, usages: dict[str, Usage], asked: Gpus = "auto") -> tup
     """Decide for a study whose methods were measured in an earlier session."""
     options = Options(tuple(usages), "colored_digits", gpus_per_trial=asked)
     benchmark = datasets.load("colored_digits")
-    spaces = [make_space(methods.load(name), benchmark, options) for name in usages]
+    spaces = [make_space(load_method(name), benchmark, options) for name in usages]
     records = [MethodRecords(folder / name) for name in usages]
     for record, used in zip(records, usages.values(), strict=True):
         record.write_probe(GpuProbe(choose_share(used, 8), used))
@@ -146,7 +146,7 @@ def test_only_auto_decides(tmp_path: Path) -> None:
 
 
 def test_what_a_run_would_say_the_probe_says() -> None:
-    resolved = resolve_method(methods.load("erm"), datasets.load("colored_digits"))
+    resolved = resolve_method(load_method("erm"), datasets.load("colored_digits"))
     key = resolved.make_key({"model": "tasks_mlp"}, 0, detect(False))
     failed = measure_trial(key, "data", "")
     assert failed.usage is None

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import datasets
 from core.environment import detect
-from core.recipe import method as methods
+from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
 from core.training.run import Run
 from datasets.benchmark import Meter
@@ -30,7 +30,7 @@ def work(
 ) -> TrialWork:
     config = {"epochs": 3, **changes.pop("config", {})}
     benchmark = datasets.load("colored_digits")
-    resolved = resolve_method(methods.load(method), benchmark)
+    resolved = resolve_method(load_method(method), benchmark)
     keys = [resolved.make_key(config, seed, detect()) for seed in seeds]
     options = RunOptions("validation_worst_group_accuracy", False, False, False, "data")
     runs = tuple(RunWork(str(folder / key.digest), key) for key in keys)
@@ -175,7 +175,7 @@ def test_test_metrics_are_those_of_the_chosen_epoch(tmp_path: Path) -> None:
     chosen = confirmation_of(folder).epoch
     values = [row["validation"]["worst_group_accuracy"] for row in folder.read_rows()]
     assert values[chosen - 1] == max(values)
-    key = resolve_method(methods.load("erm"), datasets.load("colored_digits")).make_key(
+    key = resolve_method(load_method("erm"), datasets.load("colored_digits")).make_key(
         {"epochs": 3}, 0, detect()
     )
     run = Run(key, datasets.load("colored_digits"))

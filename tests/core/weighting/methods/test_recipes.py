@@ -14,7 +14,7 @@ HYPERPARAMETERS = {"fairness": Hyperparameter("uniform", (0.5, 5.0), 2.0)}
 
 
 def weighting_of(text: object, problems: list[str]) -> Weighting | None:
-    recipe = parse_recipe(
+    recipe, found = parse_recipe(
         "method.yaml: recipe",
         {
             "sampler": "uniform",
@@ -23,8 +23,8 @@ def weighting_of(text: object, problems: list[str]) -> Weighting | None:
             "stages": ["train"],
         },
         HYPERPARAMETERS,
-        problems,
     )
+    problems += found
     if recipe is None:
         return None
     return make_weighting(recipe.fill({"fairness": 3.0}).weighting)

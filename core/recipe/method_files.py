@@ -1,0 +1,33 @@
+"""Find and load the methods' YAML files in ``search_spaces/``."""
+
+from pathlib import Path
+
+from common.errors import UserError, ValidationErrors, unknown_name_message
+from common.yaml_files import read_yaml_file
+from core.recipe.method import Method
+from core.recipe.method_parser import name_file, parse_method
+
+FOLDER = Path(__file__).resolve().parents[2] / "search_spaces"
+
+
+def list_methods(folder: Path = FOLDER) -> list[str]:
+    """Return the names of all methods, sorted."""
+    found = (path for path in folder.glob("*.yaml") if path.is_file())
+    return sorted(path.stem for path in found if not path.name.startswith("."))
+
+
+def load_method(name: str, folder: Path = FOLDER) -> Method:
+    """Read a method's file.
+
+    Raises:
+        UserError: If there is no such method.
+        ValidationErrors: If the file is invalid, with all mistakes at once.
+    """
+    path = folder / f"{name}.yaml"
+    if name not in list_methods(folder):
+        raise UserError(unknown_name_message("method", name, list_methods(folder)))
+    try:
+        content = read_yaml_file(path, name_file(path))
+    except UserError as error:
+        raise ValidationErrors([str(error)]) from None
+    return parse_method(path, content)

@@ -1,0 +1,17 @@
+"""Rules for the fields of a training config, including those whose names only core knows."""
+
+from core import models
+from core.recipe.component import component_classes
+from datasets.benchmark import TRAINING_CONFIG_RULES
+
+TRAINING_CONFIG_FIELDS = (*TRAINING_CONFIG_RULES, "model", "augmentation")
+
+
+def broken_training_rule(name: str, value: object) -> str | None:
+    """Return the rule that a value for a field of the training config breaks, or None."""
+    if name == "model":
+        return models.check_model_name(str(value))
+    if name == "augmentation":
+        known = sorted(component_classes("augmentations"))
+        return None if value in known else f"one of {known}"
+    return TRAINING_CONFIG_RULES[name].broken_rule(value)
