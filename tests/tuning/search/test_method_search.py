@@ -11,7 +11,6 @@ import pytest
 
 import datasets
 from core.environment import detect
-from core.recipe import method as methods
 from tests.support.run_records import end_of, folder_of
 from tuning import selection
 from tuning.cluster.capacity import Capacity
