@@ -11,6 +11,7 @@ import pytest
 
 import datasets
 from core.environment import detect
+from core.recipe.method_files import load_method
 from tests.support.run_records import end_of, folder_of
 from tuning import selection
 from tuning.cluster.capacity import Capacity
