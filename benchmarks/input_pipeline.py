@@ -42,7 +42,7 @@ from core.recipe.method_files import load_method
 from core.environment import detect
 from core.recipe.resolved_method import resolve_method
 from core.training.run import Run
-benchmark = datasets.load(sys.argv[1], sys.argv[2])
+benchmark = datasets.load_benchmark(sys.argv[1], sys.argv[2])
 resolved = resolve_method(load_method("erm"), benchmark)
 for seed in (0, 1):
     config = {"model": sys.argv[3], "batch_size": 8}
@@ -71,7 +71,7 @@ def images(root: Path, photos: int, epochs: int) -> None:
         transforms.Normalize([0.5] * 3, [0.5] * 3),
     ])  # fmt: skip
     start = time.process_time()
-    benchmark = datasets.load("waterbirds", root)
+    benchmark = datasets.load_benchmark("waterbirds", root)
     splits = benchmark.splits
     once = time.process_time() - start
     loader, augmentation = Loader(benchmark, torch.device("cpu")), RandomResizedCrop()
@@ -100,7 +100,7 @@ def texts(root: Path) -> None:
     (root / "civilcomments").mkdir()
     real_data.comments().to_csv(root / "civilcomments" / "all_data_with_identities.csv")
     prepare.main(["civilcomments", "--data-root", str(root)])
-    train = datasets.load("civilcomments", root).splits["train"]
+    train = datasets.load_benchmark("civilcomments", root).splits["train"]
     lengths = get_text_lengths(train)
     assert lengths is not None
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))

@@ -195,7 +195,7 @@ def search_of(asked: argparse.Namespace, epochs: int, folder: str) -> MethodSear
         methods=("erm",), dataset="colored_digits", trials=asked.trials, seeds=1, epochs=epochs,
         search=asked.search, scheduler=asked.scheduler,
     )  # fmt: skip
-    space = make_space(load_method("erm"), datasets.load(options.dataset), options)
+    space = make_space(load_method("erm"), datasets.load_benchmark(options.dataset), options)
     return MethodSearch(space, options, detect(gpu=False), MethodRecords(folder))
 
 

@@ -21,8 +21,8 @@ from common.errors import suggest_name
 Scalar = bool | int | float | str
 Hyperparameters = dict[str, Scalar]
 
-RANGES = ("uniform", "log_uniform", "integer", "log_integer")
-KINDS = ("choice", *RANGES)
+RANGE_KINDS = ("uniform", "log_uniform", "integer", "log_integer")
+KINDS = ("choice", *RANGE_KINDS)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Hyperparameter:
         return sorted({round(v) for v in values}) if self.integer else sorted(set(values))
 
 
-def parse(where: str, text: object, problems: list[str]) -> Hyperparameter | None:
+def parse_hyperparameter(where: str, text: object, problems: list[str]) -> Hyperparameter | None:
     """Read one hyperparameter from its YAML mapping.
 
     Args:
@@ -149,7 +149,7 @@ def parse(where: str, text: object, problems: list[str]) -> Hyperparameter | Non
         The hyperparameter, or None where a mistake was found.
     """
     before = len(problems)
-    problems.extend(f"{where}: {problem}" for problem in _mistakes(text))
+    problems.extend(f"{where}: {problem}" for problem in _find_mistakes(text))
     if len(problems) > before or not isinstance(text, Mapping):
         return None
     kind = next(k for k in KINDS if k in text)
@@ -165,7 +165,7 @@ def parse(where: str, text: object, problems: list[str]) -> Hyperparameter | Non
     return hyperparameter
 
 
-def _mistakes(text: object) -> Iterator[str]:
+def _find_mistakes(text: object) -> Iterator[str]:
     if not isinstance(text, Mapping):
         yield f"received {text!r}, expected a mapping such as {{uniform: [0, 1], default: 0.5}}"
         return
@@ -180,10 +180,10 @@ def _mistakes(text: object) -> Iterator[str]:
         yield "no default: a run without a search needs one"
     if not isinstance(text.get("when", {}), Mapping):
         yield f"when: received {text['when']!r}, expected a mapping from hyperparameter to value"
-    yield from _domain_mistakes(kinds[0], text[kinds[0]])
+    yield from _find_domain_mistakes(kinds[0], text[kinds[0]])
 
 
-def _domain_mistakes(kind: str, values: Any) -> Iterator[str]:
+def _find_domain_mistakes(kind: str, values: Any) -> Iterator[str]:
     if not isinstance(values, list) or not values:
         yield f"{kind}: received {values!r}, expected a list with at least one value"
         return
@@ -207,7 +207,7 @@ def _domain_mistakes(kind: str, values: Any) -> Iterator[str]:
         yield f"{kind}: received {values!r}, expected whole numbers"
 
 
-def active(
+def active_names(
     hyperparameters: Mapping[str, Hyperparameter], config: Mapping[str, Scalar]
 ) -> list[str]:
     """Return the names of the hyperparameters whose conditions hold under ``config``.
@@ -215,7 +215,7 @@ def active(
     A hyperparameter whose condition names an inactive hyperparameter is inactive too.
     """
     names: list[str] = []
-    for name in ordered(hyperparameters):
+    for name in sort_by_conditions(hyperparameters):
         conditions = hyperparameters[name].when.items()
         if all(
             config.get(other, hyperparameters[other].default if other in hyperparameters else None)
@@ -227,7 +227,7 @@ def active(
     return names
 
 
-def ordered(hyperparameters: Mapping[str, Hyperparameter]) -> list[str]:
+def sort_by_conditions(hyperparameters: Mapping[str, Hyperparameter]) -> list[str]:
     """Return the hyperparameters' names with each after those its condition names.
 
     Raises:

@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = found.add_argument
     add("--method", required=True, help=f"one of {', '.join(list_methods())}")
-    add("--dataset", required=True, help=f"one of {', '.join(datasets.names())}")
+    add("--dataset", required=True, help=f"one of {', '.join(datasets.list_benchmarks())}")
     add("--seed", type=int, default=0, help="training seed (0)")
     add("--epochs", type=int, help="epochs of the last stage (the benchmark's)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="value of a hyperparameter")
@@ -68,7 +68,7 @@ def _train(args: argparse.Namespace) -> None:
     if args.threads < 1:
         raise UserError(f"--threads: received {args.threads}, expected at least 1")
     method = load_method(args.method)
-    benchmark = datasets.load(args.dataset, args.data_root, read_baseline(args.baseline))
+    benchmark = datasets.load_benchmark(args.dataset, args.data_root, read_baseline(args.baseline))
     method.check_benchmark(benchmark)
     gpu = {"auto": None, "cpu": False, "cuda": True}[args.device]
     if gpu and not torch.cuda.is_available():
@@ -81,7 +81,7 @@ def _train(args: argparse.Namespace) -> None:
         row = run.train_epoch()
         print(json.dumps(row.as_dict()) if args.json else _line(row, run.total_epochs), flush=True)
     if args.test:
-        metrics = run.evaluate("test").metrics()
+        metrics = run.evaluate("test").compute_metrics()
         print(json.dumps({"test": metrics}) if args.json else f"test   {_metrics(metrics)}")
 
 

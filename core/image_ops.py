@@ -99,7 +99,7 @@ def cut(
     """
     if batch.sizes.device.type != "cpu" or not len(batch.sizes):
         return normalize(crop_resize(batch, boxes, size, flip), spec)
-    images = batch.one_by_one()
+    images = batch.split_images()
     channels = images[0].shape[0]
     factor, shift = _affine(spec, size)
     result = torch.empty(len(boxes), size, size, channels)

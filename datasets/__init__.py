@@ -1,8 +1,10 @@
-"""Benchmarks: what there is to learn. One file each, found by its name."""
+"""Benchmarks: the data sets to train on, one file each, found by the names of their classes."""
 
 import ast
 import importlib
 import inspect
+import traceback
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -13,65 +15,85 @@ FOLDERS = ("groups", "multitask")
 
 
 @cache
-def names() -> tuple[str, ...]:
+def list_benchmarks() -> tuple[str, ...]:
     """Return the names of all benchmarks, sorted."""
-    return tuple(sorted(_modules()))
+    return tuple(sorted(_find_modules()))
 
 
 @cache
-def _modules() -> dict[str, str]:
-    """Return the dotted module of each benchmark: a file with a class of the file's name.
-
-    Files are parsed, not imported: some benchmarks import slow libraries.
-    """
-    return {
-        path.stem: f"datasets.{folder}.{path.stem}"
-        for folder in FOLDERS
-        for path in (Path(__file__).parent / folder).glob("*.py")
-        if _names_a_benchmark(path)
-    }
-
-
-def _names_a_benchmark(path: Path) -> bool:
-    """Return whether a file has a class whose ``name`` is the file's."""
-    return any(
-        isinstance(line, (ast.Assign, ast.AnnAssign))
-        and isinstance(line.value, ast.Constant)
-        and line.value.value == path.stem
-        and any(
-            isinstance(target, ast.Name) and target.id == "name"
-            for target in (line.targets if isinstance(line, ast.Assign) else [line.target])
-        )
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.ClassDef)
-        for line in node.body
-    )
-
-
-@cache
-def load(name: str, data_root: str | Path = "data", baseline: str = "") -> Benchmark:
-    """Return a benchmark; its splits are read when first used and then stay in the process.
+def load_benchmark(name: str, data_root: str | Path = "data", baseline: str = "") -> Benchmark:
+    """Return a benchmark; its splits are read on first use and then stay in the process.
 
     Args:
-        name: A name of :func:`names`.
-        data_root: The folder that holds the data sets.
+        name: A name of :func:`list_benchmarks`.
+        data_root: The folder of all data sets.
         baseline: The text of a baseline file in place of the benchmark's own
-            (:class:`datasets.multitask.base.Baseline`); empty for the own one.
+            (:class:`datasets.multitask.baseline.Baseline`); empty for the own one.
 
     Raises:
-        UserError: If there is no such benchmark, or it takes no baseline.
+        UserError: If there is no such benchmark, its file has a mistake, or it has no baseline.
     """
-    if name not in names():
-        raise UserError(unknown_name_message("data set", name, names()))
-    module = importlib.import_module(_modules()[name])
-    classes = [
-        value
-        for _, value in inspect.getmembers(module, inspect.isclass)
-        if issubclass(value, Benchmark) and value.__module__ == module.__name__
-    ]
-    if len(classes) != 1 or classes[0].name != name:
-        raise TypeError(f"{module.__file__} must define one Benchmark with name = '{name}'")
-    benchmark: Benchmark = classes[0](Path(data_root))
+    modules = _find_modules()
+    if name not in modules:
+        raise UserError(unknown_name_message("data set", name, modules))
+    benchmark = _import_class(name, modules[name])(Path(data_root))
     if baseline:
         benchmark.use_baseline(baseline)
     return benchmark
+
+
+@cache
+def _find_modules() -> dict[str, Path]:
+    """Return the file of each benchmark: one with a class that has the benchmark's ``name``.
+
+    Files are parsed, not imported: some benchmarks import slow libraries. A file that cannot be
+    parsed counts as a benchmark of the file's name, so that using it reports the mistake.
+    """
+    folder = Path(__file__).parent
+    return {
+        name: path
+        for kind in FOLDERS
+        for path in sorted((folder / kind).glob("[a-z]*.py"))
+        for name in _parse_names(path)
+    }
+
+
+def _parse_names(path: Path) -> Iterator[str]:
+    """Yield the ``name`` of each class in a file that sets one."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        yield path.stem
+        return
+    for node in tree.body:
+        for line in node.body if isinstance(node, ast.ClassDef) else ():
+            match line:
+                case (
+                    ast.Assign(targets=[ast.Name(id="name")], value=ast.Constant(value=str(name)))
+                    | ast.AnnAssign(target=ast.Name(id="name"), value=ast.Constant(str(name)))
+                ):
+                    yield name
+
+
+def _import_class(name: str, path: Path) -> type[Benchmark]:
+    """Return the class of a benchmark.
+
+    Raises:
+        UserError: If the file has a mistake; the message names file and line.
+    """
+    try:
+        module = importlib.import_module(f"datasets.{path.parent.name}.{path.stem}")
+    except SyntaxError as error:
+        where = f"{error.filename or path}: line {error.lineno or 1}"
+        raise UserError(f"{where}: {error.msg}") from error
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((frame.lineno for frame in reversed(frames) if frame.filename == str(path)), 0)
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path}: line {line}: cannot be imported ({reason})") from error
+    for _, value in inspect.getmembers(module, inspect.isclass):
+        if value.__module__ == module.__name__ and getattr(value, "name", None) == name:
+            if issubclass(value, Benchmark):
+                return value
+            raise UserError(f"{path}: class {value.__name__} is not a Benchmark")
+    raise UserError(f"{path}: no class with the name '{name}'")

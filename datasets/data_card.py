@@ -1,18 +1,18 @@
-"""Data cards: what a reader should know of a benchmark's data."""
+"""Data cards: facts about a benchmark's data that its users should know."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class DataCard:
-    """What ``python -m datasets.describe`` prints besides what it counts.
+    """The facts that ``python -m datasets.describe`` prints besides counts.
 
     Args:
         title: One sentence.
         source: Where the data come from.
         licence: The terms of use.
         paper: The publication to cite.
-        notes: What else matters, a sentence each.
+        notes: Further facts, a sentence each.
     """
 
     title: str

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code = 0
     for name in options.names:
         try:
-            describe(datasets.load(name, options.data_root), console)
+            describe(datasets.load_benchmark(name, options.data_root), console)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             code = 2
@@ -64,7 +64,7 @@ def describe(benchmark: Benchmark, console: Console) -> None:
     console.rule(Text(lines[0]), align="left")
     for line in lines[1:]:
         console.print(Text(line))
-    problems = benchmark.problems() if isinstance(benchmark, OnDisk) else []
+    problems = benchmark.find_problems() if isinstance(benchmark, OnDisk) else []
     if isinstance(benchmark, TaskBenchmark):
         _tasks(benchmark, console)
     if problems:
@@ -101,7 +101,7 @@ def _contents(benchmark: Benchmark, console: Console) -> None:
         return
     counts = {name: _counts(benchmark, name) for name in SPLITS}
     console.print(Text(f"Classes: {_numbered(benchmark.groups.classes)}"))
-    if benchmark.training_groups is not None:
+    if benchmark.separate_train_groups is not None:
         _table(console, benchmark.train_groups, {"train": counts.pop("train")})
     _table(console, benchmark.groups, counts)
     published = getattr(benchmark, "published_counts", {})
@@ -111,7 +111,7 @@ def _contents(benchmark: Benchmark, console: Console) -> None:
             console.print(
                 Text(f"Caution: {name} differs from the published groups, {list(expected)}")
             )
-    for sentence in benchmark.cautions() if isinstance(benchmark, OnDisk) else ():
+    for sentence in benchmark.list_warnings() if isinstance(benchmark, OnDisk) else ():
         console.print(Text(f"Caution: not to be trained on: {sentence}"))
     console.print(Text(f"Noise:   {noise(benchmark.groups, counts['validation'])}"))
 
@@ -119,7 +119,7 @@ def _contents(benchmark: Benchmark, console: Console) -> None:
 def _counts(benchmark: GroupBenchmark, split: str) -> list[int]:
     """Return the number of examples per group."""
     if isinstance(benchmark, TableBenchmark):
-        return benchmark.counts(split)  # of the table: nothing is decoded or tokenised for it
+        return benchmark.count_groups(split)  # of the table: nothing is decoded or tokenised for it
     groups = benchmark.train_groups if split == "train" else benchmark.groups
     group = benchmark.splits[split].group
     assert group is not None
@@ -166,8 +166,8 @@ def _tasks(benchmark: TaskBenchmark, console: Console) -> None:
     table = Table("task", "loss", "outputs", "metric", "better", box=None, padding=(0, 2, 0, 0))
     table.add_column("baseline", justify="right")
     for task in benchmark.tasks:
-        for number, (metric, higher) in enumerate(task.metrics.items()):
-            first = (task.name, task.loss, str(task.outputs)) if number == 0 else ("", "", "")
+        for number, (metric, higher) in enumerate(task.higher_is_better.items()):
+            first = (task.name, task.loss, str(task.output_size)) if number == 0 else ("", "", "")
             value = f"{baseline.metrics[metric]:g}"
             cells = (*first, metric, "higher" if higher else "lower", value)
             table.add_row(*(Text(cell) for cell in cells))

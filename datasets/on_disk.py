@@ -1,4 +1,4 @@
-"""Benchmarks whose data lie in files: where, whether they are whole, and their cache."""
+"""Benchmarks whose data are in files: their folder, its verification, and the cache of arrays."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 
 from common.errors import truncate_problems
 from datasets.benchmark import Benchmark
-from datasets.storage.array_cache import Cached, Writer, cached
+from datasets.storage.array_cache import ArrayWriter, CachedArrays, load_or_build
 
 
 class OnDisk(Benchmark):
     """A benchmark that reads files below ``<data root>/<folder_name>`` once, into a cache.
 
-    A subclass says what its sources are and how arrays are made of them; its ``load`` makes splits
-    of ``self.cache.arrays``. Stands before :class:`Benchmark`'s other kinds in the bases, e.g.
-    ``class NYUv2(OnDisk, TaskBenchmark)``.
+    A subclass lists its source files and writes arrays made of them; its ``load_splits`` makes
+    splits of ``self.cache.arrays``. It comes before :class:`Benchmark`'s other kinds in the bases,
+    e.g. ``class NYUv2(OnDisk, TaskBenchmark)``.
     """
 
     folder_name: ClassVar[str]
@@ -24,7 +24,7 @@ class OnDisk(Benchmark):
 
     @property
     def folder(self) -> Path:
-        """The folder that holds the data set."""
+        """The folder of the data set."""
         return self.data_root / self.folder_name
 
     @property
@@ -32,58 +32,64 @@ class OnDisk(Benchmark):
         """The folder of its caches; benchmarks of equal arrays may share one."""
         return self.name
 
-    @abstractmethod
-    def problems(self) -> list[str]:
-        """Return what is missing or malformed, file by file, a sentence each: quickly."""
+    @property
+    def cache_parameters(self) -> Mapping[str, Any]:
+        """Parameters that the arrays depend on besides source files and version, as JSON."""
+        return {}
 
     @abstractmethod
-    def sources(self) -> list[Path]:
+    def list_source_files(self) -> list[Path]:
         """Return the files from which the arrays are made."""
 
     @abstractmethod
-    def build(self, writer: Writer) -> None:
-        """Make the arrays."""
+    def write_arrays(self, writer: ArrayWriter) -> None:
+        """Write the arrays."""
 
-    def settings(self) -> Mapping[str, Any]:
-        """Return what the arrays depend on besides the sources; the version always counts."""
-        return {}
+    @abstractmethod
+    def find_problems(self) -> list[str]:
+        """Return a sentence for each file that is missing or malformed; must be quick."""
 
-    def damage(self) -> list[str]:
-        """Return what is damaged inside the files, a sentence each; may read them all."""
+    def verify_files(self) -> list[str]:
+        """Return a sentence for each file with damaged content; may read them all."""
         return []
 
-    def cautions(self) -> list[str]:
-        """Return why data that are whole cannot be trained on all the same, a sentence each."""
+    def list_warnings(self) -> list[str]:
+        """Return the reasons why complete data cannot be trained on, a sentence each."""
         return []
 
-    def outdated(self) -> list[str]:
-        """Return what was made of the original files and no longer agrees, a sentence each."""
+    def find_outdated_files(self) -> list[str]:
+        """Return a sentence for each derived file that does not match the original files."""
         return []
 
-    def organise(self) -> None:
-        """Make what a download does not hold, such as tables. Doing it twice changes nothing."""
+    def write_metadata(self) -> None:
+        """Write files that a download does not contain, such as tables, unless they exist."""
 
-    def warm(self) -> None:
-        """Build the cache, unless it is there."""
+    def build_cache(self) -> None:
+        """Build the cache of arrays, unless it exists."""
         _ = self.cache
 
     @cached_property
-    def cache(self) -> Cached:
-        """The arrays, built when first used on a node.
+    def cache(self) -> CachedArrays:
+        """The arrays, built on first use on a node.
 
         Raises:
-            ValidationErrors: What is missing or damaged.
+            ValidationErrors: If files are missing or damaged.
         """
-        if not self.folder.is_dir():  # before the settings, which ask for a vocabulary
-            raise truncate_problems(self.problems() or [f"{self.folder}: missing"])
-        settings = {"version": self.version, **self.settings()}
-        return cached(self.cache_name, self.data_root, self.sources(), settings, self._build)
+        if not self.folder.is_dir():  # before the parameters, which need a vocabulary
+            raise truncate_problems(self.find_problems() or [f"{self.folder}: missing"])
+        return load_or_build(
+            self.cache_name,
+            self.data_root,
+            self.list_source_files(),
+            {"version": self.version, **self.cache_parameters},
+            self._write_if_valid,
+        )
 
-    def _build(self, writer: Writer) -> None:
-        problems = self.problems()
+    def _write_if_valid(self, writer: ArrayWriter) -> None:
+        problems = self.find_problems()
         if problems:
             raise truncate_problems(problems)
-        self.build(writer)
+        self.write_arrays(writer)
 
     @cached_property
     def data_hash(self) -> str:

@@ -10,12 +10,12 @@ import datasets
 from common.arguments import Parser
 from common.errors import UserError, ValidationErrors, unknown_name_message
 from common.files import lock_file, wrap_os_errors
-from datasets.fetch.archives import extract, is_archive
-from datasets.fetch.http import download
-from datasets.fetch.sources import SOURCES, Source, mirrored, read_sources
+from datasets.fetch.archives import extract_archive, is_archive
+from datasets.fetch.http import download_file
+from datasets.fetch.sources import SOURCES, Source, mirror_sources, read_sources
 from datasets.on_disk import OnDisk
-from datasets.storage.array_cache import damage, discard, folder_of
-from datasets.storage.texts import NoTokenizer
+from datasets.storage.array_cache import cache_folder, find_cache_problems, invalidate_cache
+from datasets.storage.texts import TokenizerNotFound
 
 SHOWN = 50  # problems of a data set that are printed one by one
 
@@ -81,8 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code = 0
     try:
         for name in options.names:
-            if name not in datasets.names():
-                raise UserError(unknown_name_message("data set", name, datasets.names()))
+            if name not in datasets.list_benchmarks():
+                raise UserError(unknown_name_message("data set", name, datasets.list_benchmarks()))
         if options.source and len(options.names) > 1:
             raise UserError("--source is of one data set; several names: give --sources a file")
         if (options.source or options.sources != SOURCES) and not options.download:
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(name: str, options: argparse.Namespace) -> int:
     """Prepare or check one data set; return its exit status."""
     try:
-        benchmark = datasets.load(name, options.data_root)
+        benchmark = datasets.load_benchmark(name, options.data_root)
         if not isinstance(benchmark, OnDisk):
             print(f"{name}: nothing to prepare: its data come with the installed packages")
             return 0
@@ -130,9 +130,9 @@ def _run(name: str, options: argparse.Namespace) -> int:
     assert isinstance(benchmark, OnDisk)
     print(f"{name}: complete ({benchmark.folder})")
     again = type(benchmark)(options.data_root)  # which has read nothing yet
-    for sentence in again.outdated():
+    for sentence in again.find_outdated_files():
         print(f"{name}: but {sentence}", file=sys.stderr)
-    cautions = again.cautions()
+    cautions = again.list_warnings()
     for sentence in cautions:
         print(f"{name}: but it cannot be trained on: {sentence}", file=sys.stderr)
     return 1 if cautions else 0
@@ -140,7 +140,7 @@ def _run(name: str, options: argparse.Namespace) -> int:
 
 def check(benchmark: OnDisk) -> list[str]:
     """Return all that is missing or damaged in a data set's files and in its caches."""
-    found = benchmark.problems() or benchmark.damage()
+    found = benchmark.find_problems() or benchmark.verify_files()
     for sentences in damaged_caches(benchmark).values():
         found += [f"{sentence}; without --check it is built again" for sentence in sentences]
     return found
@@ -148,9 +148,9 @@ def check(benchmark: OnDisk) -> list[str]:
 
 def damaged_caches(benchmark: OnDisk) -> dict[Path, list[str]]:
     """Return what is wrong with each damaged cache; reads them all."""
-    folders = sorted(folder_of(benchmark.cache_name, benchmark.data_root).glob("*"))
+    folders = sorted(cache_folder(benchmark.cache_name, benchmark.data_root).glob("*"))
     caches = [path for path in folders if path.is_dir() and not path.name.startswith(".")]
-    found = {folder: damage(folder, full=True) for folder in caches}
+    found = {folder: find_cache_problems(folder, full=True) for folder in caches}
     return {folder: sentences for folder, sentences in found.items() if sentences}
 
 
@@ -162,18 +162,18 @@ def prepare(benchmark: OnDisk, options: argparse.Namespace) -> list[str]:
         root.mkdir(parents=True, exist_ok=True)
         lock = root / f".{benchmark.folder.name}.prepare.lock"
         with lock_file(lock, f"{benchmark.name}: another process prepares it"):
-            if options.download and benchmark.problems():
+            if options.download and benchmark.find_problems():
                 fetch(benchmark, sources(benchmark, options))
                 benchmark = type(benchmark)(root)  # forgets what it read before
-            found = benchmark.problems()
+            found = benchmark.find_problems()
             if not found:  # a table of wrong rows would outlive the mended files it was made of
-                benchmark.organise()
+                benchmark.write_metadata()
     if not found and not options.no_cache:
         for folder in damaged_caches(benchmark):
-            discard(folder)
+            invalidate_cache(folder)
         try:
-            benchmark.warm()
-        except NoTokenizer as error:
+            benchmark.build_cache()
+        except TokenizerNotFound as error:
             print(f"{benchmark.name}: not tokenised yet: {error}", file=sys.stderr)
     return found
 
@@ -186,7 +186,7 @@ def sources(benchmark: OnDisk, options: argparse.Namespace) -> list[Source]:
     """
     found = read_sources(options.sources).get(benchmark.folder_name, [])
     if options.source:
-        found = mirrored(options.source, found)
+        found = mirror_sources(options.source, found)
     if not found:
         raise UserError(
             f"no address to download from; put the files into {benchmark.folder} "
@@ -201,11 +201,11 @@ def fetch(benchmark: OnDisk, parts: Sequence[Source]) -> None:
     for part in parts:
         path = kept / part.file
         print(f"{benchmark.name}: fetching {part.url}")
-        download(part.url, path, part.sha256)
+        download_file(part.url, path, part.sha256)
         target = benchmark.folder / part.to
         if is_archive(path):
             try:
-                extract(path, target, wrapping=_wrapping(benchmark, part))
+                extract_archive(path, target, wrapping=_wrapping(benchmark, part))
             except UserError:
                 path.unlink()  # so that the next call fetches it anew
                 raise

@@ -12,7 +12,9 @@ from datasets.on_disk import OnDisk
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 # Benchmarks whose data are in the project or its dependencies, so that they run everywhere.
-EMBEDDED = tuple(n for n in datasets.names() if not isinstance(datasets.load(n), OnDisk))
+EMBEDDED = tuple(
+    n for n in datasets.list_benchmarks() if not isinstance(datasets.load_benchmark(n), OnDisk)
+)
 
 
 def fitting(methods_: list[str], benchmarks: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -21,7 +23,7 @@ def fitting(methods_: list[str], benchmarks: tuple[str, ...]) -> list[tuple[str,
         (method, name)
         for method in methods_
         for name in benchmarks
-        if load_method(method).needs <= datasets.load(name).provides
+        if load_method(method).needs <= datasets.load_benchmark(name).provides
     ]
 
 

@@ -97,13 +97,15 @@ class Trained:
 
 def train(method: str, dataset: str, config: Config, root: Path | None = None) -> Trained:
     """Train a method with seed 0 on one CPU thread, in float32, to the end of its last stage."""
-    benchmark = datasets.load(dataset) if root is None else datasets.load(dataset, root)
+    benchmark = (
+        datasets.load_benchmark(dataset) if root is None else datasets.load_benchmark(dataset, root)
+    )
     environment = detect(gpu=False, threads=1, precision="float32")
     resolved = resolve_method(load_method(method), benchmark)
     key = resolved.make_key(config, 0, environment)
     run = Run(key, benchmark)
     epochs = [run.train_epoch().as_dict() for _ in range(run.total_epochs)]
-    return Trained(key.digest, epochs, run.evaluate("test").metrics())
+    return Trained(key.digest, epochs, run.evaluate("test").compute_metrics())
 
 
 def embedded() -> list[tuple[str, str]]:
@@ -113,7 +115,7 @@ def embedded() -> list[tuple[str, str]]:
 
 def judges_groups(dataset: str) -> bool:
     """Return whether a benchmark has groups, and not tasks."""
-    return isinstance(datasets.load(dataset), GroupBenchmark)
+    return isinstance(datasets.load_benchmark(dataset), GroupBenchmark)
 
 
 def lay_out(dataset: str, root: Path) -> None:

@@ -146,7 +146,7 @@ def test_a_benchmark_imports_no_other() -> None:
     benchmarks = {
         f"datasets.{folder}.{name}"
         for folder in ("groups", "multitask")
-        for name in datasets.names()
+        for name in datasets.list_benchmarks()
     }
     for module, imported in import_graph().items():
         others = imported & benchmarks

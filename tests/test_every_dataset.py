@@ -147,7 +147,9 @@ BATCHES = {"nyuv2": 4, "cityscapes": 4, "qm9": 100}  # where it is not 24
 
 
 def test_no_dataset_is_left_out() -> None:
-    on_disk = {n for n in datasets.names() if isinstance(datasets.load(n), OnDisk)}
+    on_disk = {
+        n for n in datasets.list_benchmarks() if isinstance(datasets.load_benchmark(n), OnDisk)
+    }
     assert on_disk == set(EVERY) | SIBLINGS
 
 
@@ -158,7 +160,7 @@ def test_every_method_trains_an_epoch(name: str, tmp_path: Path) -> None:
         pytest.importorskip("torch_geometric", reason="requirements-qm9.txt is not installed")
     lay_out(tmp_path)
     assert prepare.main([name, "--data-root", str(tmp_path)]) == 0
-    benchmark = datasets.load(name, tmp_path)
+    benchmark = datasets.load_benchmark(name, tmp_path)
     fitting = [m for m in list_methods() if load_method(m).needs <= benchmark.provides]
     assert len(fitting) >= 15
     for method in fitting:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from core.batch import Output
 from core.models.base import Model
-from datasets.storage.molecules import EDGE_FEATURES, FEATURES, MoleculeBatch
+from datasets.storage.molecules import ATOM_FEATURES, EDGE_FEATURES, MoleculeBatch
 
 STEPS = 3  # of messages, and of the readout
 
@@ -29,7 +29,7 @@ class MPNN(Model):
 
     def __init__(self, outputs: Mapping[str, int], width: int = 64, hidden: int = 128) -> None:
         super().__init__()
-        self.embedding = nn.Linear(FEATURES, width)
+        self.embedding = nn.Linear(ATOM_FEATURES, width)
         self.messages = Messages(width, hidden)
         self.update = nn.GRUCell(width, width)
         self.readout = Set2Set(width)

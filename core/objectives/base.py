@@ -80,4 +80,4 @@ class Objective(ABC):
 
     @abstractmethod
     def losses(self, step: Step) -> Losses:
-        """Return the losses of a step, in the order of :meth:`names`."""
+        """Return the losses of a step, in the order of :meth:`list_benchmarks`."""

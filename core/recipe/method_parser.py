@@ -118,7 +118,7 @@ class _MethodParser:
                     "adds",
                 )
             where = f"{self.where}: {key}.{name}"
-            hyperparameter = hyperparameter_files.parse(where, domain, self.mistakes)
+            hyperparameter = hyperparameter_files.parse_hyperparameter(where, domain, self.mistakes)
             if hyperparameter is not None:
                 found[str(name)] = hyperparameter
         return found
@@ -231,7 +231,7 @@ class _MethodParser:
                             message = f"received {list(values)}, expected {rule}"
                             self._add(f"{key}.{other}", message)
         try:
-            hyperparameter_files.ordered(search)
+            hyperparameter_files.sort_by_conditions(search)
         except ValueError as error:
             self._add("search", str(error))
 
@@ -247,7 +247,7 @@ class _MethodParser:
 
     def _check_datasets(self, names: set[str]) -> None:
         """Refuse misspelt data sets; unknown ones may be a user's own."""
-        known = datasets.names()
+        known = datasets.list_benchmarks()
         for name in sorted(names - set(known)):
             for close in difflib.get_close_matches(name, known, n=1, cutoff=0.8):
                 self._add("", f"unknown data set '{name}' (did you mean '{close}'?)")

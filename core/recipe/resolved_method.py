@@ -13,7 +13,8 @@ from core.recipe.recipe import EpochCounts, Recipe
 from core.recipe.training_rules import TRAINING_CONFIG_FIELDS, broken_training_rule
 from core.recipe.trial_key import TrialKey
 from core.training.optimizers import PER_EPOCH_SCHEDULES
-from datasets.benchmark import Benchmark, TrainingConfig
+from datasets.benchmark import Benchmark
+from datasets.training_config import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def resolve_method(method: Method, benchmark: Benchmark) -> ResolvedMethod:
     """
     method.check_benchmark(benchmark)
     own = {**method.search, **method.exceptions.get(benchmark.name, {})}
-    hyperparameters = {**benchmark.search, **own}
+    hyperparameters = {**benchmark.search_space, **own}
     config = benchmark.training_config
     if "encoder" in method.needs and benchmark.encoder is not None:
         config = replace(config, model=benchmark.encoder)

@@ -2,7 +2,7 @@
 
 from core import models
 from core.recipe.component import component_classes
-from datasets.benchmark import TRAINING_CONFIG_RULES
+from datasets.training_config import TRAINING_CONFIG_RULES
 
 TRAINING_CONFIG_FIELDS = (*TRAINING_CONFIG_RULES, "model", "augmentation")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.environment import Environment
 from core.recipe.recipe import Recipe
-from datasets.benchmark import TrainingConfig
+from datasets.training_config import TrainingConfig
 
 VERSION = 6  # raised when the training core computes other numbers from the same key
 

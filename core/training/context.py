@@ -15,7 +15,8 @@ from core.recipe.component import make_augmentation, make_objective, make_stage
 from core.recipe.trial_key import TrialKey
 from core.stages.base import Stage, split_validation
 from core.training.loader import Loader, duplicate_ids
-from datasets.benchmark import Benchmark, Split, TrainingConfig
+from datasets.benchmark import Benchmark, Split
+from datasets.training_config import TrainingConfig
 
 
 class EpochPosition(NamedTuple):

@@ -48,9 +48,9 @@ def evaluate(
     else:
         rows = torch.arange(len(benchmark.splits[split]))
     meter = (
-        benchmark.meter(split, batch_averaged=True)
+        benchmark.make_meter(split, batch_averaged=True)
         if batch_averaged and isinstance(benchmark, TaskBenchmark)
-        else benchmark.meter(split)
+        else benchmark.make_meter(split)
     )
     model.eval()
     with torch.no_grad():
@@ -59,9 +59,9 @@ def evaluate(
                 output = model(context.augmentation.evaluation(batch.inputs, model.image))
             outputs = output.outputs
             if isinstance(outputs, Tensor):
-                meter.add(part, outputs.float(), batch.targets)
+                meter.update(part, outputs.float(), batch.targets)
             else:
-                meter.add(part, {n: t.float() for n, t in outputs.items()}, batch.targets)
+                meter.update(part, {n: t.float() for n, t in outputs.items()}, batch.targets)
     return meter
 
 
@@ -86,7 +86,7 @@ def check_model_fits_data(context: RunContext, model: Model) -> None:
         raise UserError(
             f"{where} cannot take the inputs of data set '{benchmark.name}' ({reason}); {hint}"
         ) from None
-    expected = set(benchmark.outputs)
+    expected = set(benchmark.output_sizes)
     fits = expected == {"y"} if isinstance(found, Tensor) else set(found) == expected
     if not fits or (expected == {"y"} and not isinstance(found, Tensor)):
         raise UserError(

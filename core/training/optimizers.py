@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, StepLR
 
 from core.weighting.base import Weighting
-from datasets.benchmark import TrainingConfig
+from datasets.training_config import TrainingConfig
 
 # Schedules that are stepped after every epoch, and their classes.
 PER_EPOCH_SCHEDULES = ("step", "plateau")

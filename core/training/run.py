@@ -159,9 +159,9 @@ class Run:
     def _validate(self) -> dict[str, Any]:
         model = self.model
         if not isinstance(model, SingleTasks):
-            return self.evaluate("validation").metrics()
+            return self.evaluate("validation").compute_metrics()
         with model.use_current():
-            values = self.evaluate("validation").metrics()
+            values = self.evaluate("validation").compute_metrics()
         return model.keep_best(values)
 
     def _end_stage(self, index: int) -> None:
@@ -176,7 +176,7 @@ class Run:
         """Return whether the model is right on each training example, ``(n,)`` bool."""
         meter = self.evaluate("train")
         assert isinstance(meter, GroupMeter)
-        return meter.correct()
+        return meter.compute_correct()
 
     def evaluate(
         self, split: str, batch_averaged: bool = False, max_batches: int | None = None

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from core.batch import Output
 from core.models.base import Model
-from datasets.multitask.base import TaskBenchmark, task_deltas
+from datasets.multitask.base import TaskBenchmark
+from datasets.multitask.delta_m import compute_metric_deltas
 
 
 class SingleTasks(Model):
@@ -30,11 +31,11 @@ class SingleTasks(Model):
         super().__init__()
         self.benchmark = benchmark
         self.current = nn.ModuleDict(
-            {task.name: make({task.name: task.outputs}) for task in benchmark.tasks}
+            {task.name: make({task.name: task.output_size}) for task in benchmark.tasks}
         )
         self.best = copy.deepcopy(self.current)
         self.best.requires_grad_(False)
-        nans = torch.full((len(benchmark.metric_names),), torch.nan, dtype=torch.float64)
+        nans = torch.full((len(benchmark.task_metrics),), torch.nan, dtype=torch.float64)
         self.register_buffer("best_metrics", nans)
         self.image = next(iter(self.current.values())).image  # type: ignore[assignment]
         self._evaluates_current = False
@@ -66,15 +67,15 @@ class SingleTasks(Model):
         Args:
             values: The metrics of the current models.
         """
-        names = list(self.benchmark.metric_names)
+        names = list(self.benchmark.task_metrics)
         kept = dict(zip(names, self.best_metrics.tolist(), strict=True))
         baseline = self.benchmark.baseline.metrics
         for task in self.benchmark.tasks:
-            new = {name: values[name] for name in task.metrics}
-            old = {name: kept[name] for name in task.metrics}
-            deltas = [sum(task_deltas(v, baseline, (task,)).values()) for v in (new, old)]
+            new = {name: values[name] for name in task.higher_is_better}
+            old = {name: kept[name] for name in task.higher_is_better}
+            deltas = [sum(compute_metric_deltas(v, baseline, (task,)).values()) for v in (new, old)]
             if math.isnan(deltas[1]) or deltas[0] < deltas[1]:  # nothing is kept before epoch 1
                 kept |= new
                 self.best[task.name].load_state_dict(self.current[task.name].state_dict())
         self.best_metrics.copy_(torch.tensor([kept[name] for name in names], dtype=torch.float64))
-        return self.benchmark.judged(kept)
+        return self.benchmark.add_deltas(kept)

@@ -148,4 +148,4 @@ def _make_model(context: RunContext, stage: Stage) -> Model:
     if stage.one_model_per_task:
         assert isinstance(benchmark, TaskBenchmark)  # such methods need tasks
         return SingleTasks(benchmark, lambda outputs: make(outputs=outputs))
-    return make(outputs=benchmark.outputs)
+    return make(outputs=benchmark.output_sizes)

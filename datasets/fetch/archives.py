@@ -17,8 +17,8 @@ from typing import IO
 from common.errors import UserError
 from common.progress import ProgressBar
 
-PIECE = 1 << 20
-DAMAGED = (
+CHUNK_BYTES = 1 << 20
+DAMAGE_ERRORS = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
@@ -31,7 +31,7 @@ SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 
 
 @dataclass(frozen=True)
-class Limits:
+class ArchiveLimits:
     """What an archive may hold.
 
     Args:
@@ -59,8 +59,8 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def extract(
-    archive: Path, target: Path, limits: Limits | None = None, wrapping: Sequence[str] = ()
+def extract_archive(
+    archive: Path, target: Path, limits: ArchiveLimits | None = None, wrapping: Sequence[str] = ()
 ) -> None:
     """Extract an archive into a folder: all of it, or nothing.
 
@@ -77,19 +77,19 @@ def extract(
         UserError: If a member would lie outside the folder, is a link or a device, or the archive
             is damaged or beyond the limits.
     """
-    limits = limits or Limits()
+    limits = limits or ArchiveLimits()
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".{target.name}.{os.getpid()}.extracting"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         with archive.open("rb") as file:
-            _extract(archive, file, temporary, limits)
+            _extract_members(archive, file, temporary, limits)
         shutil.rmtree(temporary / "__MACOSX", ignore_errors=True)  # what that system adds
         entries = list(temporary.iterdir())
         wrapped = len(entries) == 1 and entries[0].name in wrapping and entries[0].is_dir()
-        merge(entries[0] if wrapped else temporary, target)
-    except DAMAGED as error:
+        merge_folders(entries[0] if wrapped else temporary, target)
+    except DAMAGE_ERRORS as error:
         raise UserError(f"{archive}: damaged archive ({error})") from None
     except OSError as error:
         # gzip's own errors carry no number; the others come of names that cannot all be files.
@@ -100,7 +100,7 @@ def extract(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def merge(source: Path, target: Path) -> None:
+def merge_folders(source: Path, target: Path) -> None:
     """Move all files of a folder into another one on the same disk, over what is there."""
     if not target.exists():
         source.rename(target)
@@ -108,21 +108,21 @@ def merge(source: Path, target: Path) -> None:
     for path in sorted(source.iterdir()):
         place = target / path.name
         if path.is_dir() and place.is_dir():
-            merge(path, place)
+            merge_folders(path, place)
         else:
             path.replace(place)
 
 
-def _extract(archive: Path, file: IO[bytes], folder: Path, limits: Limits) -> None:
+def _extract_members(archive: Path, file: IO[bytes], folder: Path, limits: ArchiveLimits) -> None:
     packed = os.fstat(file.fileno()).st_size
     most = min(limits.size, max(limits.free, int(limits.ratio * packed)))
     names: set[str] = set()
     size = 0
     with ProgressBar(f"extracting {archive.name}", None, size=True) as counter:
-        for number, member in enumerate(_members(archive, file), start=1):
+        for number, member in enumerate(_iterate_members(archive, file), start=1):
             if number > limits.members:
                 raise UserError(f"{archive}: more than {limits.members:,} members; refused")
-            place = folder / _inside(archive, member.name)
+            place = folder / _check_path(archive, member.name)
             if member.folder:
                 place.mkdir(parents=True, exist_ok=True)
                 continue
@@ -135,7 +135,7 @@ def _extract(archive: Path, file: IO[bytes], folder: Path, limits: Limits) -> No
                 raise UserError(f"{archive}: member '{member.name}' has no content")
             with part, place.open("xb") as out:
                 # What is counted is what comes out, not what the archive says of itself.
-                while piece := part.read(PIECE):
+                while piece := part.read(CHUNK_BYTES):
                     size += len(piece)
                     if size > most:
                         raise UserError(
@@ -146,7 +146,7 @@ def _extract(archive: Path, file: IO[bytes], folder: Path, limits: Limits) -> No
                     counter.add(len(piece))
 
 
-def _inside(archive: Path, name: str) -> PurePosixPath:
+def _check_path(archive: Path, name: str) -> PurePosixPath:
     """Return a member's path; refuses every way out of the folder."""
     path = PurePosixPath(name.replace("\\", "/"))
     drive = len(name) > 1 and name[1] == ":"
@@ -155,9 +155,9 @@ def _inside(archive: Path, name: str) -> PurePosixPath:
     return path
 
 
-def _members(archive: Path, file: IO[bytes]) -> Iterator[_Member]:
+def _iterate_members(archive: Path, file: IO[bytes]) -> Iterator[_Member]:
     if zipfile.is_zipfile(file):
-        yield from _zipped(archive, file)
+        yield from _iterate_zip(archive, file)
         return
     file.seek(0)
     try:
@@ -172,7 +172,7 @@ def _members(archive: Path, file: IO[bytes]) -> Iterator[_Member]:
             yield _Member(member.name, member.isdir(), partial(tar.extractfile, member))
 
 
-def _zipped(archive: Path, file: IO[bytes]) -> Iterator[_Member]:
+def _iterate_zip(archive: Path, file: IO[bytes]) -> Iterator[_Member]:
     with zipfile.ZipFile(file) as opened:
         for member in opened.infolist():
             if not member.filename:

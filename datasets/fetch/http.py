@@ -14,17 +14,17 @@ from common.errors import UserError
 from common.files import DISK_FULL_ERRNOS, hash_file, write_text
 from common.progress import ProgressBar
 
-PIECE = 1 << 18
-ATTEMPTS = 5
-PAUSE = 1.0  # seconds before the second attempt, doubled for each further one
-TIMEOUT = 60.0  # seconds without a byte after which a connection counts as broken
+CHUNK_BYTES = 1 << 18
+MAX_ATTEMPTS = 5
+RETRY_PAUSE_SECONDS = 1.0  # seconds before the second attempt, doubled for each further one
+TIMEOUT_SECONDS = 60.0  # seconds without a byte after which a connection counts as broken
 
 
-class _Broken(Exception):
+class _ConnectionBroken(Exception):
     """The connection ended before the file did."""
 
 
-def download(url: str, path: Path, sha256: str | None = None) -> None:
+def download_file(url: str, path: Path, sha256: str | None = None) -> None:
     """Fetch a file; does nothing where it is there and its checksum is right.
 
     What came so far lies in ``<path>.part``, so that a later call goes on from there, if the
@@ -45,61 +45,68 @@ def download(url: str, path: Path, sha256: str | None = None) -> None:
         path.unlink()
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    _fetch_all(url, part)
+    _fetch_with_retries(url, part)
     if sha256 is not None and (found := hash_file(part)) != sha256:
-        _forget(part)
+        _discard_part(part)
         raise UserError(
             f"{url}: wrong checksum: received SHA-256 {found}, expected {sha256}; the file was "
             "thrown away"
         )
     part.replace(path)
-    _forget(part)
+    _discard_part(part)
 
 
-def _fetch_all(url: str, part: Path) -> None:
-    for attempt in range(ATTEMPTS):
+def _fetch_with_retries(url: str, part: Path) -> None:
+    for attempt in range(MAX_ATTEMPTS):
         try:
-            _fetch(url, part)
+            _request_rest(url, part)
             return
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 416:  # what is there is as long as the file, or longer
-                if _complete(part, error.headers.get("Content-Range")):
+                if _is_complete(part, error.headers.get("Content-Range")):
                     return
-                _forget(part)
+                _discard_part(part)
             elif error.code < 500 and error.code not in (408, 429):
                 raise UserError(f"{url}: the server answers {error.code} {error.reason}") from None
             reason = f"{error.code} {error.reason}"
-        except (_Broken, urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        except (
+            _ConnectionBroken,
+            urllib.error.URLError,
+            http.client.HTTPException,
+            OSError,
+        ) as error:
             if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
-                _forget(part)  # room for whoever needs it; nothing half-written stays
+                _discard_part(part)
                 raise
             if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS):
                 raise
             reason = str(getattr(error, "reason", error)) or type(error).__name__
-        if attempt + 1 < ATTEMPTS:
-            time.sleep(PAUSE * 2**attempt)
+        if attempt + 1 < MAX_ATTEMPTS:
+            time.sleep(RETRY_PAUSE_SECONDS * 2**attempt)
     kept = part.stat().st_size if part.exists() else 0
     raise UserError(
-        f"{url}: broken off {ATTEMPTS} times ({reason}); {kept:,} bytes are kept, the same command "
-        "goes on from there"
+        f"{url}: the connection broke {MAX_ATTEMPTS} times ({reason}); {kept:,} bytes are kept: "
+        "the same command resumes from there"
     )
 
 
-def _fetch(url: str, part: Path) -> None:
+def _request_rest(url: str, part: Path) -> None:
     """Fetch what is missing of a file."""
     done = part.stat().st_size if part.exists() else 0
-    tag = _tag(part, url)
+    tag = _read_etag(part, url)
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
     if done and tag is not None:
         request.add_header("Range", f"bytes={done}-")
         if tag:
             request.add_header("If-Range", tag)
-    with _opener(url).open(request, timeout=TIMEOUT) as answer:
-        resumed = answer.status == 206 and _begins(answer.headers.get("Content-Range"), done)
+    with _make_opener(url).open(request, timeout=TIMEOUT_SECONDS) as answer:
+        resumed = answer.status == 206 and _is_continuation(
+            answer.headers.get("Content-Range"), done
+        )
         if answer.status == 206 and not resumed:
-            _forget(part)
-            raise _Broken("the server sent another part than asked for")
+            _discard_part(part)
+            raise _ConnectionBroken("the server sent another part than asked for")
         if answer.headers.get_content_type() == "text/html" and ".html" not in part.name:
             raise UserError(
                 f"{url}: a web page was received, expected the file; fetch it with a browser and "
@@ -110,30 +117,30 @@ def _fetch(url: str, part: Path) -> None:
         total = start + int(length) if length and length.isdigit() else None
         fresh = {"url": url, "tag": answer.headers.get("ETag") or answer.headers.get(
             "Last-Modified") or ""}  # fmt: skip
-        write_text(_note(part), json.dumps(fresh) + "\n")
+        write_text(_metadata_path(part), json.dumps(fresh) + "\n")
         with (
             part.open("ab" if resumed else "wb") as out,
             ProgressBar(f"fetching {part.stem}", total, start, size=True) as counter,
         ):
-            while piece := answer.read(PIECE):
+            while piece := answer.read(CHUNK_BYTES):
                 out.write(piece)
                 counter.add(len(piece))
     size = part.stat().st_size
     if total is not None and size != total:
-        raise _Broken(f"{size:,} of {total:,} bytes came")
+        raise _ConnectionBroken(f"{size:,} of {total:,} bytes came")
 
 
-def _begins(content_range: str | None, start: int) -> bool:
+def _is_continuation(content_range: str | None, start: int) -> bool:
     """Return whether an answer's part starts where ours ends."""
     return bool(content_range) and str(content_range).startswith(f"bytes {start}-")
 
 
-def _complete(part: Path, content_range: str | None) -> bool:
+def _is_complete(part: Path, content_range: str | None) -> bool:
     """Return whether a part is as long as the server says that the file is."""
     return bool(content_range) and str(content_range).endswith(f"/{part.stat().st_size}")
 
 
-def _opener(url: str) -> urllib.request.OpenerDirector:
+def _make_opener(url: str) -> urllib.request.OpenerDirector:
     """Return what opens an address; this machine is asked without a proxy."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https", "file"):
@@ -143,20 +150,20 @@ def _opener(url: str) -> urllib.request.OpenerDirector:
     return urllib.request.build_opener()
 
 
-def _note(part: Path) -> Path:
+def _metadata_path(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
-def _tag(part: Path, url: str) -> str | None:
+def _read_etag(part: Path, url: str) -> str | None:
     """Return what the server called the version of the part; None if it is of another address."""
     try:
-        note = json.loads(_note(part).read_text(encoding="utf-8"))
+        note = json.loads(_metadata_path(part).read_text(encoding="utf-8"))
         return str(note["tag"]) if note["url"] == url else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _forget(part: Path) -> None:
-    for path in (part, _note(part)):
+def _discard_part(part: Path) -> None:
+    for path in (part, _metadata_path(part)):
         with suppress(FileNotFoundError):
             path.unlink()

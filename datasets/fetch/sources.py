@@ -40,12 +40,14 @@ def read_sources(path: Path = SOURCES) -> dict[str, list[Source]]:
     if not isinstance(data, dict) or not all(isinstance(part, list) for part in data.values()):
         raise UserError(f"{path}: expected a list of files under the name of each data set")
     return {
-        str(name): [_source(f"{path}: {name}, entry {i}", part) for i, part in enumerate(parts, 1)]
+        str(name): [
+            _parse_source(f"{path}: {name}, entry {i}", part) for i, part in enumerate(parts, 1)
+        ]
         for name, parts in data.items()
     }
 
 
-def mirrored(url: str, sources: list[Source]) -> list[Source]:
+def mirror_sources(url: str, sources: list[Source]) -> list[Source]:
     """Return the sources at another address.
 
     Args:
@@ -61,7 +63,7 @@ def mirrored(url: str, sources: list[Source]) -> list[Source]:
     return [Source(f"{url.rstrip('/')}/{part.file}", part.file, part.to) for part in sources]
 
 
-def _source(where: str, data: Any) -> Source:
+def _parse_source(where: str, data: Any) -> Source:
     if not isinstance(data, dict):
         raise UserError(f"{where}: received {data!r}, expected the keys {', '.join(KEYS)}")
     for key in data:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from common.errors import UserError, truncate_problems
+from common.errors import UserError, suggest_name, truncate_problems
 from common.files import read_text
 
 ATTRIBUTES = "list_attr_celeba.txt"
@@ -15,7 +15,7 @@ IMAGES = "img_align_celeba"
 
 
 class CelebAFiles(NamedTuple):
-    """Where the parts of CelebA lie.
+    """The paths of CelebA's parts.
 
     Args:
         images: The folder of the aligned images.
@@ -28,25 +28,67 @@ class CelebAFiles(NamedTuple):
     partition: Path
 
 
-def locate(folder: Path) -> CelebAFiles:
+class CelebALists(NamedTuple):
+    """The lists for the images of the partition, in its order.
+
+    Args:
+        attributes: The attributes, 0 or 1, a row per image, indexed by file name.
+        splits: The images' splits, 0, 1 or 2, indexed by file name.
+    """
+
+    attributes: pd.DataFrame
+    splits: "pd.Series[int]"
+
+    @property
+    def file_names(self) -> list[str]:
+        """The file names of the images."""
+        return [str(name) for name in self.splits.index]
+
+
+def locate_files(folder: Path) -> CelebAFiles:
     """Return CelebA's files: flat, or in ``Img``, ``Anno`` and ``Eval`` as in the release."""
 
-    def place(part: str, name: str) -> Path:
+    def find_path(part: str, name: str) -> Path:
         nested = folder / part / name
         return nested if nested.exists() and not (folder / name).exists() else folder / name
 
-    return CelebAFiles(place("Img", IMAGES), place("Anno", ATTRIBUTES), place("Eval", PARTITION))
+    return CelebAFiles(
+        find_path("Img", IMAGES), find_path("Anno", ATTRIBUTES), find_path("Eval", PARTITION)
+    )
 
 
-def read_attributes(path: Path) -> pd.DataFrame:
-    """Return the attributes, 0 or 1, by file name.
-
-    Returns:
-        A row per image, in the file's order, int8; the file's count of images, its first line, is
-        ``attrs["count"]``.
+def read_lists(files: CelebAFiles) -> CelebALists:
+    """Return the attributes and the splits of the images that the partition lists.
 
     Raises:
-        UserError: If the file is malformed, or an attribute is neither 1 nor -1: the line is named.
+        UserError: If one list lacks images of the other. Attributes may be of more images, if the
+            list itself is a part of the whole (fewer rows than its first line says).
+    """
+    (attributes, count), splits = read_attributes(files.attributes), read_partition(files.partition)
+    missing = splits.index.difference(attributes.index)
+    if len(missing):
+        raise UserError(
+            f"{files.attributes}: no attributes of {missing[0]}, which {files.partition.name} "
+            f"lists ({len(missing):,} such images): truncated?"
+        )
+    unlisted = attributes.index.difference(splits.index)
+    if len(unlisted) and len(attributes) >= count:
+        raise UserError(
+            f"{files.partition}: no split of {unlisted[0]}, which {files.attributes.name} lists "
+            f"({len(unlisted):,} such images): truncated?"
+        )
+    return CelebALists(attributes.loc[splits.index], splits)
+
+
+def read_attributes(path: Path) -> tuple[pd.DataFrame, int]:
+    """Return the attributes, 0 or 1, by file name, and the count of images that the file states.
+
+    Returns:
+        A row per image, in the file's order, int8; and the number in its first line.
+
+    Raises:
+        UserError: If the file is malformed, or an attribute is neither 1 nor -1; the message names
+            the line.
     """
     lines = read_text(path).rstrip("\n").split("\n")
     if len(lines) < 3 or not lines[0].strip().isdigit():
@@ -56,69 +98,61 @@ def read_attributes(path: Path) -> pd.DataFrame:
         )
     names = lines[1].split()
     rows = [line.split() for line in lines[2:]]
-    found = [
+    problems = [
         f"{path}: line {number}: {len(row)} fields, expected a file name and {len(names)} "
         "attributes"
         for number, row in enumerate(rows, start=3)
         if len(row) != len(names) + 1
     ]
-    if found:
-        raise truncate_problems(found)
+    if problems:
+        raise truncate_problems(problems)
     table = pd.DataFrame([row[1:] for row in rows], columns=names, index=[row[0] for row in rows])
-    wrong = ~table.isin(["1", "-1"]).to_numpy()
-    for row, column in np.argwhere(wrong)[:1]:
+    invalid = ~table.isin(["1", "-1"]).to_numpy()
+    for row, column in np.argwhere(invalid)[:1]:
         raise UserError(
             f"{path}: line {row + 3}: {names[column]}: received {table.iat[row, column]!r}, "
             "expected 1 or -1"
         )
-    _refuse_twice(path, table.index)
-    table = (table == "1").astype(np.int8)
-    table.attrs["count"] = int(lines[0])
-    return table
+    _check_unique(path, table.index)
+    return (table == "1").astype(np.int8), int(lines[0])
 
 
 def read_partition(path: Path) -> "pd.Series[int]":
     """Return each image's split, 0, 1 or 2, by file name, in the file's order.
 
     Raises:
-        UserError: If a line is not a file name and such a number: the line is named.
+        UserError: If a line is not a file name and such a number; the message names the line.
     """
     rows = [line.split() for line in read_text(path).rstrip("\n").split("\n")]
-    found = [
+    problems = [
         f"{path}: line {number}: received '{' '.join(row)}', expected a file name and 0, 1 or 2"
         for number, row in enumerate(rows, start=1)
         if len(row) != 2 or row[1] not in ("0", "1", "2")
     ]
-    if found:
-        raise truncate_problems(found)
+    if problems:
+        raise truncate_problems(problems)
     splits = pd.Series([int(row[1]) for row in rows], index=[row[0] for row in rows])
-    _refuse_twice(path, splits.index)
+    _check_unique(path, splits.index)
     return splits
 
 
-def read_both(files: CelebAFiles) -> tuple[pd.DataFrame, "pd.Series[int]"]:
-    """Return the attributes and the splits of the images that the partition lists, in its order.
+def select_attribute(attributes: pd.DataFrame, name: str, path: Path) -> np.ndarray:
+    """Return one attribute of all images, ``(n,)``.
 
     Raises:
-        UserError: If one list lacks images of the other. Attributes may be of more images, if the
-            list itself is a part of the whole (fewer rows than its first line says).
+        UserError: If the list lacks it.
     """
-    attributes, splits = read_attributes(files.attributes), read_partition(files.partition)
-    lacking = splits.index.difference(attributes.index)
-    if len(lacking):
-        raise UserError(
-            f"{files.attributes}: no attributes of {lacking[0]}, which {files.partition.name} "
-            f"lists ({len(lacking):,} such images): truncated?"
-        )
-    unlisted = attributes.index.difference(splits.index)
-    if len(unlisted) and len(attributes) >= attributes.attrs["count"]:
-        raise UserError(
-            f"{files.partition}: no split of {unlisted[0]}, which {files.attributes.name} lists "
-            f"({len(unlisted):,} such images): truncated?"
-        )
-    return attributes.loc[splits.index], splits
+    if name not in attributes.columns:
+        raise UserError(missing_attribute_message(attributes, name, path))
+    return attributes[name].to_numpy()
 
 
-def _refuse_twice(path: Path, names: pd.Index) -> None:
+def missing_attribute_message(attributes: pd.DataFrame, name: str, path: Path) -> str:
+    """Return the error message for an attribute that the list lacks."""
+    suggestion = suggest_name(name, map(str, attributes.columns))
+    return f"{path}: line 2: no attribute {name}{suggestion}"
+
+
+def _check_unique(path: Path, names: pd.Index) -> None:
     if names.has_duplicates:
-        raise UserError(f"{path}: {names[names.duplicated()][0]} stands twice")
+        raise UserError(f"{path}: {names[names.duplicated()][0]} is listed twice")

@@ -28,12 +28,12 @@ SPLIT_NUMBERS = {
 def read_csv(
     path: Path, columns: Sequence[str], separator: str = ",", optional: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Return a table as text, whatever stands in it: ``NA`` and ``null`` are texts like others.
+    """Return a table as text, unconverted: ``NA`` and ``null`` are texts like others.
 
     Args:
         path: The file.
-        columns: The columns that must be there, or may.
-        separator: A tab means that quotes are no quotes, as in GLUE's files.
+        columns: The expected columns.
+        separator: A tab means that quotes have no meaning, as in GLUE's files.
         optional: Those of the columns that may be absent.
 
     Raises:
@@ -62,29 +62,29 @@ def read_csv(
     except pd.errors.EmptyDataError:
         raise UserError(f"{path}: empty, expected the columns {', '.join(columns)}") from None
     except (pd.errors.ParserError, pd.errors.ParserWarning):
-        raise UserError(f"{path}: {_malformed(text, separator)}") from None
+        raise UserError(f"{path}: {_describe_malformed(text, separator)}") from None
     table.columns = pd.Index([str(name).strip() for name in table.columns])
-    return demanded(path, table, [name for name in columns if name not in optional])
+    return require_columns(path, table, [name for name in columns if name not in optional])
 
 
-def demanded(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Return a table that has these columns.
+def require_columns(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the table if it has these columns.
 
     Raises:
         UserError: If it lacks one.
     """
-    lacking = [name for name in columns if name not in table.columns]
-    if lacking:
-        near = suggest_name(lacking[0], [str(name) for name in table.columns])
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        suggestion = suggest_name(missing[0], [str(name) for name in table.columns])
         raise UserError(
-            f"{path}: missing column{'s' * (len(lacking) > 1)} {', '.join(lacking)}{near}; "
+            f"{path}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}{suggestion}; "
             f"the file has {', '.join(map(str, table.columns)) or 'none'}"
         )
     return table
 
 
-def _malformed(text: str, separator: str) -> str:
-    """Return why a text is no table: the first line with more fields than the header."""
+def _describe_malformed(text: str, separator: str) -> str:
+    """Return the reason why a text is no table, with the first line that has too many fields."""
     quoting: Literal[0, 3] = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=separator, quoting=quoting, strict=True
@@ -99,11 +99,11 @@ def _malformed(text: str, separator: str) -> str:
             start = reader.line_num + 1
     except csv.Error:
         return f"line {start}: a quote is wrong, or opened and never closed"
-    return "no table of comma-separated values"
+    return "not a table of comma-separated values"
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Return a common table with numbers, checked row by row.
+    """Return a common table with numbers, validated row by row.
 
     Returns:
         ``id`` and ``filename`` as text, ``split``, ``y`` and ``a`` as int64, further columns as
@@ -111,55 +111,68 @@ def read_table(path: Path) -> pd.DataFrame:
 
     Raises:
         UserError: If columns are missing, or a row has an unknown split, a label or attribute
-            that is no number from 0 up, or an id that stands twice.
+            that is no number from 0 up, or a duplicate id.
     """
-    return parse(path, read_csv(path, COLUMNS))
+    return parse_table(path, read_csv(path, COLUMNS))
 
 
-def parse(path: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """Return a common table of texts with numbers, checked as by :func:`read_table`."""
-    found: list[str] = []
-    splits = table["split"].str.strip().str.lower().map(SPLIT_NUMBERS)
+def parse_table(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a common table of texts with numbers, validated as by :func:`read_table`."""
+    numbers = table.split.str.strip().str.lower().map(SPLIT_NUMBERS)
     expected = "0, 1 or 2 (training, validation, test)"
-    for name in table["split"][splits.isna()][:1]:
+    for name in table.split[numbers.isna()][:1]:
         expected += suggest_name(name, ("training", "validation", "test"))
-    found += _rows(path, table, "split", splits.isna(), expected)
-    table["split"] = splits.fillna(0).astype(np.int64)
+    problems = _describe_rows(path, table, "split", numbers.isna(), expected)
+    columns = {"split": numbers.fillna(0).astype(np.int64)}
     for column in ("y", "a"):
         text = table[column].str.strip()
-        right = text.str.fullmatch(r"[0-9]{1,9}(\.0*)?")
-        found += _rows(path, table, column, ~right, "a number from 0 up")
-        table[column] = text.where(right, "0").astype(np.float64).astype(np.int64)
-    found += _rows(path, table, "id", table["id"].duplicated(), "ids that stand once")
-    found += _rows(path, table, "filename", table["filename"] == "", "a name")
-    if found:
-        raise truncate_problems(found)
+        valid = text.str.fullmatch(r"[0-9]{1,9}(\.0*)?")
+        problems += _describe_rows(path, table, column, ~valid, "a number from 0 up")
+        columns[column] = text.where(valid, "0").astype(np.float64).astype(np.int64)
+    problems += _describe_rows(path, table, "id", table.id.duplicated(), "unique ids")
+    problems += _describe_rows(path, table, "filename", table.filename == "", "a name")
+    if problems:
+        raise truncate_problems(problems)
     if table.empty:
         raise UserError(f"{path}: no rows")
-    return table
+    return table.assign(**columns)
 
 
-def in_range(
+def parse_row_numbers(path: Path, names: "pd.Series[str]") -> np.ndarray:
+    """Return the row numbers that a table has in place of file names, ``(n,)`` int64.
+
+    Raises:
+        UserError: If one is not a number.
+    """
+    invalid = ~names.str.fullmatch("[0-9]{1,9}")
+    for row in names.index[invalid][:1]:
+        raise UserError(
+            f"{path}: row {row + 1}: filename: received '{names[row]}', expected a row's number"
+        )
+    return names.astype(np.int64).to_numpy()
+
+
+def find_out_of_range(
     path: Path, table: pd.DataFrame, column: str, high: int, splits: Sequence[int]
 ) -> list[str]:
     """Return a sentence for each row of some splits whose number is not below ``high``."""
-    bad = (table[column] >= high) & table["split"].isin(splits)
-    return _rows(path, table, column, bad, f"0 to {high - 1}")
+    invalid = (table[column] >= high) & table.split.isin(splits)
+    return _describe_rows(path, table, column, invalid, f"0 to {high - 1}")
 
 
-def contiguous(path: Path, table: pd.DataFrame, column: str, least: int) -> list[str]:
+def find_gaps(path: Path, table: pd.DataFrame, column: str, least: int) -> list[str]:
     """Return a sentence if a column's numbers are not 0 to k - 1, with k at least ``least``."""
     values = sorted(set(table[column].tolist()))
     if values == list(range(len(values))) and len(values) >= least:
         return []
-    shown = ", ".join(map(str, values[:12])) + (", ..." if len(values) > 12 else "")
+    listed = ", ".join(map(str, values[:12])) + (", ..." if len(values) > 12 else "")
     more = f" with at least {least} of them" if least > 1 else ""
-    return [f"{path}: column {column}: received {shown}; expected 0 to k - 1{more}"]
+    return [f"{path}: column {column}: received {listed}; expected 0 to k - 1{more}"]
 
 
-def missing_splits(path: Path, table: pd.DataFrame) -> list[str]:
-    """Return a sentence for each split that has no row."""
-    present = set(table["split"].tolist())
+def find_missing_splits(path: Path, table: pd.DataFrame) -> list[str]:
+    """Return a sentence for each split without a row."""
+    present = set(table.split.tolist())
     return [
         f"{path}: no row of split {number} ({name})"
         for number, name in enumerate(SPLITS)
@@ -167,33 +180,44 @@ def missing_splits(path: Path, table: pd.DataFrame) -> list[str]:
     ]
 
 
-def text_of(table: pd.DataFrame) -> str:
+def find_outside_names(path: Path, names: "pd.Series[str]") -> list[str]:
+    """Return a sentence for each file name that leads out of its folder."""
+    parts = names.str.replace("\\", "/", regex=False)
+    outside = parts.str.startswith("/") | parts.str.contains(r"(?:^|/)\.\.(?:/|$)", regex=True)
+    return [
+        f"{path}: row {row + 1}: filename: received '{names[row]}', expected a name inside the "
+        "data set's folder"
+        for row in names.index[outside]
+    ]
+
+
+def find_empty_texts(path: Path, texts: "pd.Series[str]", name: str = "text") -> list[str]:
+    """Return a sentence for each empty text."""
+    empty = texts.index[texts.str.strip() == ""]
+    return [f"{path}: row {row + 1}: empty {name}" for row in empty]
+
+
+def to_csv(table: pd.DataFrame) -> str:
     """Return a table as CSV; equal tables have equal texts."""
     return str(table.to_csv(index=False, lineterminator="\n"))
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table, whole or not at all."""
-    write_text(path, text_of(table))
+    """Write a table atomically."""
+    write_text(path, to_csv(table))
 
 
-def digest(table: pd.DataFrame) -> str:
-    """Return a table's name by content, 16 hexadecimal digits."""
-    return hash_text(text_of(table))
+def hash_table(table: pd.DataFrame) -> str:
+    """Return a hash of a table's content, 16 hexadecimal digits."""
+    return hash_text(to_csv(table))
 
 
-def empty_texts(path: Path, texts: pd.Series, what: str = "text") -> list[str]:
-    """Return a sentence for each empty text."""
-    bad = texts.index[texts.str.strip() == ""]
-    return [f"{path}: row {row + 1}: empty {what}" for row in bad]
-
-
-def _rows(
-    path: Path, table: pd.DataFrame, column: str, bad: "pd.Series[bool]", expected: str
+def _describe_rows(
+    path: Path, table: pd.DataFrame, column: str, invalid: "pd.Series[bool]", expected: str
 ) -> list[str]:
-    """Return a sentence for each bad row; the first row after the header is row 1."""
+    """Return a sentence for each invalid row; the first row after the header is row 1."""
+    rows = table[invalid.to_numpy(dtype=bool)]
     return [
-        f"{path}: row {row + 1} (id {table['id'][row]}): {column}: "
-        f"received '{table[column][row]}', expected {expected}"
-        for row in table.index[bad.to_numpy(dtype=bool)]
+        f"{path}: row {row + 1} (id {name}): {column}: received '{value}', expected {expected}"
+        for row, name, value in zip(rows.index, rows.id, rows[column], strict=True)
     ]

@@ -8,12 +8,12 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import Unpickler, UnpicklingError
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from common.errors import UserError
-from datasets.storage.texts import WORDS, Tokens
+from datasets.storage.texts import VOCABULARY_SIZES, Tokens
 
 FIELDS = ("input_ids", "input_mask", "segment_ids", "label_id")
 # What torch.save of old wrote before the object: a magic number, then a version, then the sizes
@@ -22,8 +22,20 @@ MAGIC = 0x1950A86A20F9469CFC6C
 VOCABULARY = "bert-base-uncased"  # as the files' names say
 
 
+class Features(NamedTuple):
+    """Tokens and labels of many examples.
+
+    Args:
+        tokens: The tokens, without padding.
+        labels: ``(n,)`` int64.
+    """
+
+    tokens: Tokens
+    labels: np.ndarray
+
+
 class Feature:
-    """Stands for ``InputFeatures``: takes no arguments and holds what the file says."""
+    """A stand-in for ``InputFeatures``, with the attributes that the file sets."""
 
     input_ids: Sequence[int]
     input_mask: Sequence[int]
@@ -31,7 +43,7 @@ class Feature:
     label_id: int
 
 
-class _Plain(Unpickler):
+class _RestrictedUnpickler(Unpickler):
     """Admits ``InputFeatures`` of any module, and no other class or function."""
 
     def find_class(self, module: str, name: str) -> Any:
@@ -45,15 +57,15 @@ class _Plain(Unpickler):
         raise UnpicklingError("it holds tensors, expected plain numbers")
 
 
-def read_features(path: Path) -> tuple[Tokens, np.ndarray]:
-    """Return the tokens without padding, and the labels, ``(n,)`` int64.
+def read_features(path: Path) -> Features:
+    """Return the tokens and labels of a file.
 
     Raises:
         UserError: If the file is missing, damaged, or holds anything but such features.
     """
     try:
         with path.open("rb") as file:
-            features = _zipped(file) if zipfile.is_zipfile(file) else _legacy(file)
+            features = _read_zipped(file) if zipfile.is_zipfile(file) else _read_legacy(file)
     except FileNotFoundError:
         raise UserError(f"{path}: missing") from None
     except OSError as error:
@@ -63,62 +75,72 @@ def read_features(path: Path) -> tuple[Tokens, np.ndarray]:
         raise UserError(f"{path}: no list of features: {reason}") from None
     if not isinstance(features, list) or not features:
         raise UserError(f"{path}: no list of features, but {type(features).__name__}")
-    return _tokens(path, features)
+    return _extract_tokens(path, features)
 
 
-def _legacy(file: IO[bytes]) -> Any:
+def concatenate_features(parts: Sequence[Features]) -> Features:
+    """Return the features of several files, one after another."""
+    tokens = Tokens(
+        np.concatenate([part.tokens.flat for part in parts]),
+        np.concatenate([part.tokens.lengths for part in parts]),
+        np.concatenate([part.tokens.seconds for part in parts]),
+    )
+    return Features(tokens, np.concatenate([part.labels for part in parts]))
+
+
+def _read_legacy(file: IO[bytes]) -> Any:
     """Return what ``torch.save`` wrote before its version 1.6: pickles one after another."""
     file.seek(0)
-    if _Plain(file).load() != MAGIC:
+    if _RestrictedUnpickler(file).load() != MAGIC:
         raise UnpicklingError("not written by torch.save")
-    _Plain(file).load()
-    _Plain(file).load()
-    return _Plain(file).load()
+    _RestrictedUnpickler(file).load()
+    _RestrictedUnpickler(file).load()
+    return _RestrictedUnpickler(file).load()
 
 
-def _zipped(file: IO[bytes]) -> Any:
+def _read_zipped(file: IO[bytes]) -> Any:
     """Return what ``torch.save`` writes since its version 1.6."""
     with zipfile.ZipFile(file) as archive:
         names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(names) != 1:
             raise UnpicklingError("not written by torch.save")
         with archive.open(names[0]) as part:
-            return _Plain(part).load()
+            return _RestrictedUnpickler(part).load()
 
 
-def _tokens(path: Path, features: list[Any]) -> tuple[Tokens, np.ndarray]:
-    """Return the tokens that the masks show."""
+def _extract_tokens(path: Path, features: list[Any]) -> Features:
+    """Return the tokens under the masks, and the labels."""
     for row, feature in enumerate(features):
         lacking = [name for name in FIELDS if name not in getattr(feature, "__dict__", {})]
         if not isinstance(feature, Feature) or lacking:
             raise UserError(f"{path}: feature {row}: without {', '.join(lacking)}")
     try:
         ids, mask, segments = (
-            _whole([getattr(feature, name) for feature in features]) for name in FIELDS[:3]
+            _to_integers([getattr(feature, name) for feature in features]) for name in FIELDS[:3]
         )
-        labels = _whole([feature.label_id for feature in features])
+        labels = _to_integers([feature.label_id for feature in features])
     except (ValueError, OverflowError) as error:
         raise UserError(f"{path}: features of different lengths, or no numbers: {error}") from None
     if not (ids.ndim == 2 and ids.shape == mask.shape == segments.shape and labels.ndim == 1):
         raise UserError(f"{path}: features are not lists of whole numbers of one length")
-    words = WORDS[VOCABULARY]
+    words = VOCABULARY_SIZES[VOCABULARY]
     for row in np.flatnonzero(((ids < 0) | (ids >= words)).any(axis=1))[:1]:
         raise UserError(f"{path}: feature {row}: input_ids: expected numbers of 0 to {words - 1}")
     lengths = mask.sum(axis=1)
     shown = np.arange(ids.shape[1]) < lengths[:, None]
     seconds = lengths - (segments * shown).sum(axis=1)
-    if not ((mask == shown).all() and (segments * shown == _after(seconds, shown)).all()):
+    if not ((mask == shown).all() and (segments * shown == _mask_after(seconds, shown)).all()):
         raise UserError(f"{path}: padding or second texts do not stand at the end")
     tokens = Tokens(ids[shown].astype(np.int32), lengths.astype(np.int64), seconds.astype(np.int64))
-    return tokens, labels.astype(np.int64)
+    return Features(tokens, labels.astype(np.int64))
 
 
-def _whole(values: list[Any]) -> np.ndarray:
+def _to_integers(values: list[Any]) -> np.ndarray:
     array = np.array(values)
     if not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{array.dtype} received, whole numbers expected")
     return array.astype(np.int32)  # half the memory, of hundreds of thousands of features
 
 
-def _after(seconds: np.ndarray, shown: np.ndarray) -> np.ndarray:
+def _mask_after(seconds: np.ndarray, shown: np.ndarray) -> np.ndarray:
     return (np.arange(shown.shape[1]) >= seconds[:, None]) & shown  # type: ignore[no-any-return]

@@ -31,7 +31,7 @@ def read_pairs(files: Sequence[Path]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def negated(sentences: "pd.Series[str]") -> np.ndarray:
+def has_negation(sentences: "pd.Series[str]") -> np.ndarray:
     """Return whether each sentence has a word of negation, ``(n,)`` bool.
 
     Words are what stands between single spaces once punctuation is gone, as in the code of
@@ -47,7 +47,7 @@ def negated(sentences: "pd.Series[str]") -> np.ndarray:
     )
 
 
-def own_split(count: int) -> np.ndarray:
+def draw_split(count: int) -> np.ndarray:
     """Return a split 0, 1 or 2 for each of ``count`` pairs: 50, 20 and 30 percent at random."""
     validation, test = int(VALIDATION * count), int(TEST * count)
     splits = np.repeat([0, 1, 2], [count - validation - test, validation, test])
@@ -87,16 +87,16 @@ def _read_json(path: Path) -> pd.DataFrame:
         if not all(isinstance(value, str) for value in row.values()):
             raise UserError(f"{path}: line {number}: {', '.join(FIELDS)}: texts are expected")
         rows.append({**row, "line": number})
-    return _labelled(path, pd.DataFrame(rows, columns=[*FIELDS, "line"]))
+    return _select_labelled(path, pd.DataFrame(rows, columns=[*FIELDS, "line"]))
 
 
 def _read_tsv(path: Path) -> pd.DataFrame:
     table = read_csv(path, FIELDS, separator="\t")[list(FIELDS)]
     table["line"] = np.arange(len(table)) + 2
-    return _labelled(path, table)
+    return _select_labelled(path, table)
 
 
-def _labelled(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+def _select_labelled(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     """Return the pairs that have a label, with ``y``."""
     labels = table["gold_label"].str.strip()
     kept = labels != "-"

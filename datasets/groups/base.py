@@ -15,7 +15,7 @@ from datasets.groups import metrics
 
 @dataclass(frozen=True)
 class Groups:
-    """Classes and attributes, and the groups that they make: ``n_attributes * y + a``."""
+    """Classes, attributes and their combinations: group ``n_attributes * y + a``."""
 
     classes: tuple[str, ...]
     attributes: tuple[str, ...]
@@ -31,9 +31,9 @@ class Groups:
         return len(self.names)
 
 
-def undefined(groups: Groups, lacking: Sequence[int]) -> str:
-    """Return the sentence that refuses groups without an example in validation."""
-    names = "; ".join(groups.names[group] for group in lacking)
+def missing_groups_message(groups: Groups, missing: Sequence[int]) -> str:
+    """Return the error message for groups without an example in validation."""
+    names = "; ".join(groups.names[group] for group in missing)
     return (
         f"validation has no example of group {names}, which training or test has: the worst-group "
         "accuracy that selects would be undefined"
@@ -44,11 +44,11 @@ class GroupBenchmark(Benchmark):
     """Classification that is judged by its worst group.
 
     Training may have other groups than evaluation (CivilComments: 4 and 16): then a benchmark sets
-    ``training_groups`` too.
+    ``separate_train_groups`` too.
     """
 
     groups: Groups  # of validation and test
-    training_groups: Groups | None = None  # of training, where they are others
+    separate_train_groups: Groups | None = None  # of training, where they are others
     selection_metric = "validation_worst_group_accuracy"
     reported_metrics = ("worst_group_accuracy", "average_accuracy")
     higher_is_better = dict.fromkeys(
@@ -59,14 +59,14 @@ class GroupBenchmark(Benchmark):
     provides = frozenset({"classification", "train_groups", "validation_groups"})
 
     @property
-    def outputs(self) -> dict[str, int]:
+    def output_sizes(self) -> dict[str, int]:
         """One logit per class."""
         return {"y": len(self.groups.classes)}
 
     @property
     def train_groups(self) -> Groups:
         """The groups of training."""
-        return self.training_groups or self.groups
+        return self.separate_train_groups or self.groups
 
     @cached_property
     def splits(self) -> dict[str, Split]:
@@ -75,33 +75,33 @@ class GroupBenchmark(Benchmark):
         Raises:
             UserError: If a group that training or test has is missing in validation.
         """
-        splits = self.load()
+        splits = self.load_splits()
         present = {
             name: set() if split.group is None else set(split.group.unique().tolist())
             for name, split in splits.items()
         }
         if splits["validation"].group is not None:
-            needed = present["test"] | (set() if self.training_groups else present["train"])
+            needed = present["test"] | (set() if self.separate_train_groups else present["train"])
             missing = sorted(needed - present["validation"])
             if missing:
-                raise UserError(f"{self.name}: {undefined(self.groups, missing)}")
+                raise UserError(f"{self.name}: {missing_groups_message(self.groups, missing)}")
         return splits
 
     @cached_property
-    def training_shares(self) -> Tensor | None:
+    def train_group_shares(self) -> Tensor | None:
         """The groups' shares of the training split, ``(groups,)`` float64; None if undefined."""
         group = self.splits["train"].group
-        if group is None or self.training_groups is not None:
+        if group is None or self.separate_train_groups is not None:
             return None
         return torch.bincount(group, minlength=len(self.groups)).double() / len(group)
 
-    def meter(self, split: str) -> "GroupMeter":
-        """Return a meter of group metrics (:func:`datasets.groups.metrics.group_metrics`)."""
+    def make_meter(self, split: str) -> "GroupMeter":
+        """Return a meter of :func:`datasets.groups.metrics.compute_group_metrics`."""
         return GroupMeter(self, split)
 
 
 class GroupMeter(Meter):
-    """Keeps the logits of a split's examples."""
+    """Collects the logits of a split's examples."""
 
     def __init__(self, benchmark: GroupBenchmark, split: str) -> None:
         self.benchmark = benchmark
@@ -109,15 +109,15 @@ class GroupMeter(Meter):
         self._index: list[Tensor] = []
         self._logits: list[Tensor] = []
 
-    def add(self, index: Tensor, outputs: Outputs, targets: Mapping[str, Tensor]) -> None:
-        """Take in logits, ``(b, classes)``."""
+    def update(self, index: Tensor, outputs: Outputs, targets: Mapping[str, Tensor]) -> None:
+        """Add logits, ``(b, classes)``."""
         assert isinstance(outputs, Tensor)
         self._index.append(index)
         self._logits.append(outputs)
 
     @property
     def rows(self) -> Tensor:
-        """The examples that were taken in, ascending, ``(n,)`` int64 on the host."""
+        """The examples of all batches, ascending, ``(n,)`` int64 on the host."""
         return torch.cat(self._index).sort().values
 
     @property
@@ -126,27 +126,27 @@ class GroupMeter(Meter):
         logits = torch.cat(self._logits)
         return logits[torch.cat(self._index).argsort().to(logits.device)]
 
-    def correct(self) -> Tensor:
-        """Return whether each example is classified rightly, ``(n,)`` bool."""
+    def compute_correct(self) -> Tensor:
+        """Return whether each example is classified correctly, ``(n,)`` bool."""
         logits = self.logits
         y = self.benchmark.splits[self.split].y[self.rows].to(logits.device)
         return logits.argmax(dim=1) == y
 
-    def metrics(self) -> dict[str, Any]:
-        """Return group metrics of the examples that were taken in."""
+    def compute_metrics(self) -> dict[str, Any]:
+        """Return group metrics of the examples of all batches."""
         data, rows = self.benchmark.splits[self.split], self.rows
-        correct = self.correct()
+        correct = self.compute_correct()
         device = correct.device
         groups = self.benchmark.groups
-        shares = self.benchmark.training_shares
+        shares = self.benchmark.train_group_shares
         if self.split == "train":
             groups = self.benchmark.train_groups
         group = None if data.group is None else data.group[rows].to(device)
-        return metrics.group_metrics(
+        return metrics.compute_group_metrics(
             correct, data.y[rows].to(device), group, len(groups.classes), len(groups), shares
         )
 
-    def predictions(self) -> dict[str, Tensor]:
+    def collect_predictions(self) -> dict[str, Tensor]:
         """Return label, group, prediction and a logit per class."""
         data, rows, logits = self.benchmark.splits[self.split], self.rows, self.logits.cpu()
         columns = {"index": rows, "y": data.y[rows]}

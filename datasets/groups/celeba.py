@@ -3,14 +3,12 @@
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import pandas as pd
 
-from common.errors import UserError, suggest_name
 from datasets.data_card import DataCard
-from datasets.formats.celeba import locate, read_both
+from datasets.formats.celeba import locate_files, read_lists, select_attribute
 from datasets.groups.base import Groups
-from datasets.groups.table import ImageBenchmark
+from datasets.groups.image_table import ImageBenchmark
 
 
 class CelebA(ImageBenchmark):
@@ -35,25 +33,18 @@ class CelebA(ImageBenchmark):
     @property
     def image_folder(self) -> Path:
         """The folder of the aligned images."""
-        return locate(self.folder).images
+        return locate_files(self.folder).images
 
     def make_table(self) -> pd.DataFrame:
         """Return the common table of Blond_Hair and Male."""
-        files = locate(self.folder)
-        attributes, splits = read_both(files)
+        files = locate_files(self.folder)
+        attributes, splits = read_lists(files)
         return pd.DataFrame(
             {
                 "id": range(1, len(splits) + 1),
                 "filename": splits.index,
                 "split": splits.to_numpy(),
-                "y": _column(attributes, "Blond_Hair", files.attributes),
-                "a": _column(attributes, "Male", files.attributes),
+                "y": select_attribute(attributes, "Blond_Hair", files.attributes),
+                "a": select_attribute(attributes, "Male", files.attributes),
             }
         )
-
-
-def _column(attributes: pd.DataFrame, name: str, path: Path) -> np.ndarray:
-    if name not in attributes.columns:
-        near = suggest_name(name, map(str, attributes.columns))
-        raise UserError(f"{path}: line 2: no attribute {name}{near}")
-    return attributes[name].to_numpy()

@@ -1,12 +1,11 @@
 """``civilcomments_fine``: CivilComments with the 16 groups of evaluation in training too."""
 
-from datasets.groups.civilcomments import CivilComments
+from datasets.groups.comment_table import FullComments
 
 
-class CivilCommentsFine(CivilComments):
+class CivilCommentsFine(FullComments):
     """Toxicity, judged by the worst of 16 groups, which training has too."""
 
     name = "civilcomments_fine"
     version = "1"
     grouping = "fine"
-    training_groups = None

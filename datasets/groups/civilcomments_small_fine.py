@@ -2,20 +2,19 @@
 
 from typing import ClassVar
 
-from datasets.groups.civilcomments_small import CivilCommentsSmall
+from datasets.groups.comment_table import SmallComments
 
 
-class CivilCommentsSmallFine(CivilCommentsSmall):
+class CivilCommentsSmallFine(SmallComments):
     """Toxicity on 15,721 rows, judged by the worst of 16 groups, which training has too."""
 
     name = "civilcomments_small_fine"
     version = "1"
     grouping = "fine"
-    training_groups = None
     published_counts: ClassVar = {
-        **CivilCommentsSmall.published_counts,
         "train": (
             *(1381, 1683, 425, 1322, 657, 399, 481, 714),
             *(282, 302, 179, 178, 206, 97, 208, 302),
         ),
+        **SmallComments.published_counts,
     }

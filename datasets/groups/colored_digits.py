@@ -14,9 +14,10 @@ import torch
 from sklearn.datasets import load_digits
 
 from common.hyperparameters import Hyperparameter
-from datasets.benchmark import Split, TrainingConfig
+from datasets.benchmark import Split
 from datasets.data_card import DataCard
 from datasets.groups.base import GroupBenchmark, Groups
+from datasets.training_config import TrainingConfig
 
 SIZES = {"train": 1079, "validation": 359, "test": 359}
 AGREEMENT = {"train": 0.95, "validation": 0.5, "test": 0.5}
@@ -45,13 +46,13 @@ class ColoredDigits(GroupBenchmark):
     training_config = TrainingConfig(
         model="digits_cnn", epochs=20, lr=0.05, weight_decay=1e-3, batch_size=32, optimizer="sgd"
     )
-    search: ClassVar = {
+    search_space: ClassVar = {
         "lr": Hyperparameter("log_uniform", (1e-2, 1e-1), 0.05),
         "weight_decay": Hyperparameter("log_uniform", (1e-5, 3e-3), 1e-3),
         "batch_size": Hyperparameter("choice", (16, 32, 64), 32),
     }
 
-    def load(self) -> dict[str, Split]:
+    def load_splits(self) -> dict[str, Split]:
         """Make the splits: inputs ``(n, 2, 8, 8)`` float32 in [0, 1]."""
         images, digits = load_digits(return_X_y=True)
         random = np.random.RandomState(SPLIT_SEED)
@@ -61,7 +62,7 @@ class ColoredDigits(GroupBenchmark):
             chosen = order[start : start + size]
             start += size
             y = (digits[chosen] >= 5).astype(np.int64)
-            a = _attribute(y, AGREEMENT[name], random)
+            a = _draw_channels(y, AGREEMENT[name], random)
             pixels = (images[chosen] / 16.0).reshape(size, 8, 8).astype(np.float32)
             inputs = np.zeros((size, 2, 8, 8), dtype=np.float32)
             inputs[np.arange(size), a] = pixels
@@ -70,7 +71,7 @@ class ColoredDigits(GroupBenchmark):
         return splits
 
 
-def _attribute(y: np.ndarray, agreement: float, random: np.random.RandomState) -> np.ndarray:
+def _draw_channels(y: np.ndarray, agreement: float, random: np.random.RandomState) -> np.ndarray:
     """Return the channel of each digit, equal to its label for the given share of each class."""
     a = y.copy()
     for label in (0, 1):

@@ -15,22 +15,27 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from common.errors import UserError, truncate_problems
 from common.files import read_text
 from common.hyperparameters import Hyperparameter
-from datasets.benchmark import SPLITS, Inputs, TrainingConfig
+from datasets.benchmark import SPLITS, Benchmark, Inputs
 from datasets.data_card import DataCard
 from datasets.formats import csv_tables as tables
 from datasets.groups.base import GroupBenchmark, Groups
-from datasets.groups.celeba import CelebA
-from datasets.groups.civilcomments import CivilComments
-from datasets.groups.table import TextBenchmark, outside
-from datasets.storage.array_cache import Writer
-from datasets.storage.images import damaged_images, missing_files, read_images, write_images
+from datasets.groups.image_table import ImageBenchmark
+from datasets.groups.text_table import TextBenchmark, TextPairs
+from datasets.storage.array_cache import ArrayWriter
+from datasets.storage.images import (
+    find_damaged_images,
+    find_missing_files,
+    read_images,
+    write_images,
+)
+from datasets.training_config import TrainingConfig
 
 VARIABLE = "EVENHAND_FOLDER"
 PREFERRED = ("metadata.csv", "metadata_folder.csv")
@@ -42,7 +47,7 @@ class Folder(TextBenchmark):
     name = "folder"
     version = "1"
     folder_name = "folder"
-    longest = 220
+    max_tokens = 220
     card = DataCard(
         title="Your own data: a folder of images or texts and a table of groups.",
         source="this machine",
@@ -70,124 +75,135 @@ class Folder(TextBenchmark):
 
     @property
     def key_version(self) -> str:
-        """The version and the table's content: other data are another benchmark."""
-        return f"{self.version}, table {tables.digest(self.table)}"
+        """The version and a hash of the table: other data are another benchmark."""
+        return f"{self.version}, table {tables.hash_table(self.table)}"
 
-    @cached_property
+    @property
     def groups(self) -> Groups:  # type: ignore[override]
         """The groups, as the table names and numbers them."""
-        _ = self.table
-        return self._groups
+        return self._contents.groups
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The table with numbers and a column ``group``, validated."""
+        return self._contents.table
 
     @cached_property
-    def table(self) -> pd.DataFrame:
-        """The table with numbers, and a column ``group``; checked."""
+    def _contents(self) -> "_Contents":
         path = self.table_path
         if not self.folder.is_dir():
-            raise truncate_problems(self.problems())
+            raise truncate_problems(self.find_problems())
         read = tables.read_csv(path, tables.COLUMNS, optional=("filename",))
-        if "text" in read.columns:  # names of files mean nothing then
+        if "text" in read.columns:  # file names have no meaning then
             names = read.get("filename", pd.Series("", read.index))
             read["filename"] = names.where(names.str.strip() != "", "text")
-        table = tables.parse(path, tables.demanded(path, read, tables.COLUMNS))
-        found = tables.missing_splits(path, table)
+        table = tables.parse_table(path, tables.require_columns(path, read, tables.COLUMNS))
+        problems = tables.find_missing_splits(path, table)
         if "text" not in read.columns:
-            found += outside(path, table["filename"])
-        found += tables.contiguous(path, table, "y", 2) + tables.contiguous(path, table, "a", 1)
-        if found:
-            raise truncate_problems(found)
-        classes, attributes = _names(path, table, "y"), _names(path, table, "a")
-        self._groups = Groups(classes, attributes)
-        table["group"] = len(attributes) * table["y"] + table["a"]
-        return table
+            problems += tables.find_outside_names(path, table.filename)
+        problems += tables.find_gaps(path, table, "y", 2) + tables.find_gaps(path, table, "a", 1)
+        if problems:
+            raise truncate_problems(problems)
+        groups = Groups(_read_names(path, table, "y"), _read_names(path, table, "a"))
+        return _Contents(table.assign(group=len(groups.attributes) * table.y + table.a), groups)
+
+    @property
+    def _has_texts(self) -> bool:
+        """Whether the table itself holds the texts."""
+        return "text" in self.table.columns
 
     @property
     def modality(self) -> str:  # type: ignore[override]
         """``text`` if the table has a column ``text`` or names ``.txt`` files, else ``images``."""
-        written = self.table["filename"].str.lower().str.endswith(".txt")
-        return "text" if "text" in self.table.columns or written.all() else "images"
+        names_texts = self.table.filename.str.lower().str.endswith(".txt")
+        return "text" if self._has_texts or names_texts.all() else "images"
 
     @property
     def provides(self) -> frozenset[str]:  # type: ignore[override]
-        """What group benchmarks provide, and the modality."""
+        """The properties of group benchmarks, and the modality."""
         return GroupBenchmark.provides | {self.modality, "encoder"}
 
     @property
     def training_config(self) -> TrainingConfig:  # type: ignore[override]
-        """The training config of ``civilcomments`` for texts, of ``celeba`` for images."""
-        return (CivilComments if self.modality == "text" else CelebA).training_config
+        """The default of text benchmarks for texts, of image benchmarks for images."""
+        return self._defaults.training_config
 
     @property
-    def search(self) -> dict[str, Hyperparameter]:  # type: ignore[override]
-        """The search space of the same benchmark as the training config."""
-        return dict((CivilComments if self.modality == "text" else CelebA).search)
+    def search_space(self) -> Mapping[str, Hyperparameter]:  # type: ignore[override]
+        """The search space of the same benchmarks as the training config."""
+        return self._defaults.search_space
+
+    @property
+    def _defaults(self) -> type[Benchmark]:
+        return TextBenchmark if self.modality == "text" else ImageBenchmark
 
     def make_table(self) -> pd.DataFrame:
-        """Refuse: the table is yours."""
+        """Refuse: the table is the user's."""
         raise UserError(f"{self.table_path}: missing; expected {','.join(tables.COLUMNS)}")
 
-    def organise(self) -> None:
-        """Change nothing: the folder is yours."""
+    def write_metadata(self) -> None:
+        """Change nothing: the folder is the user's."""
 
     @property
-    def _named(self) -> list[Path]:
+    def _named_files(self) -> list[Path]:
         """The files that the table names: images, or texts outside the table."""
-        if "text" in self.table.columns:
-            return []
-        return [self.folder / name for name in self.table["filename"]]
+        return [] if self._has_texts else [self.folder / name for name in self.table.filename]
 
-    def sources(self) -> list[Path]:
-        """The files that the table names; texts inside it count as its content."""
-        return self._named
+    def list_source_files(self) -> list[Path]:
+        """Return the files that the table names; texts inside it count as its content."""
+        return self._named_files
 
-    def settings(self) -> Mapping[str, Any]:
+    @property
+    def cache_parameters(self) -> Mapping[str, Any]:
         """The table's content, and the tokenizer's for texts."""
         if self.modality == "images":
-            return {"table": tables.digest(self.table)}
-        return super().settings()
+            return {"table": tables.hash_table(self.table)}
+        return super().cache_parameters
 
-    def problems(self) -> list[str]:
-        """Return what is missing or malformed, file by file."""
+    def find_problems(self) -> list[str]:
+        """Return a sentence for each file that is missing or malformed."""
         if not self.folder.is_dir():
             return [
                 f"{self.folder}: missing; put a table metadata.csv with the columns "
                 f"{','.join(tables.COLUMNS)} and the images or texts there"
             ]
-        return super().problems()
+        return super().find_problems()
 
-    def file_problems(self) -> list[str]:
-        """Return what is missing, and the texts that are empty or not UTF-8."""
+    def find_file_problems(self) -> list[str]:
+        """Return a sentence for each missing file, and each text that is empty or not UTF-8."""
         if self.modality == "images":
-            return missing_files(self._named)
-        if "text" in self.table.columns:
-            return tables.empty_texts(self.table_path, self.table["text"])
-        found = []
-        for path in self._named:
+            return find_missing_files(self._named_files)
+        if self._has_texts:
+            return tables.find_empty_texts(self.table_path, self.table.text)
+        problems = []
+        for path in self._named_files:
             try:
                 if not read_text(path).strip():
-                    found.append(f"{path}: empty text")
+                    problems.append(f"{path}: empty text")
             except UserError as error:
-                found.append(str(error))
-        return found
+                problems.append(str(error))
+        return problems
 
-    def damage(self) -> list[str]:
-        """Return the images that cannot be decoded."""
-        return damaged_images(self._named, self.name) if self.modality == "images" else []
+    def verify_files(self) -> list[str]:
+        """Return a sentence for each image that cannot be decoded."""
+        if self.modality == "text":
+            return []
+        return find_damaged_images(self._named_files, self.name)
 
-    def texts(self) -> tuple[list[str], list[str] | None]:
+    def load_texts(self) -> TextPairs:
         """Return the text of each row of the table."""
-        if "text" in self.table.columns:
-            return self.table["text"].tolist(), None
-        return [read_text(path) for path in self._named], None
+        if self._has_texts:
+            return TextPairs(self.table.text.tolist())
+        return TextPairs([read_text(path) for path in self._named_files])
 
-    def write_inputs(self, writer: Writer) -> None:
-        """Decode the images, or tokenise the texts."""
-        if self.modality == "images":
-            for name in SPLITS:
-                paths = [self.folder / file for file in self.rows(name)["filename"]]
-                write_images(writer, name, paths, f"{self.name}, {name}")
-        else:
+    def write_inputs(self, writer: ArrayWriter) -> None:
+        """Decode the images, or tokenize the texts."""
+        if self.modality == "text":
             super().write_inputs(writer)
+            return
+        for split in SPLITS:
+            paths = [self.folder / name for name in self.select_rows(split).filename]
+            write_images(writer, split, paths, f"{self.name}, {split}")
 
     def read_inputs(self, split: str) -> Inputs:
         """Return the images or the texts of a split."""
@@ -196,17 +212,22 @@ class Folder(TextBenchmark):
         return read_images(self.cache.arrays, split)
 
 
-def _names(path: Path, table: pd.DataFrame, column: str) -> tuple[str, ...]:
+class _Contents(NamedTuple):
+    table: pd.DataFrame
+    groups: Groups
+
+
+def _read_names(path: Path, table: pd.DataFrame, column: str) -> tuple[str, ...]:
     """Return the names of classes or attributes: of the column ``<column>_name``, or numbers."""
     numbers = range(int(table[column].max()) + 1)
-    if f"{column}_name" not in table.columns:
+    name_column = f"{column}_name"
+    if name_column not in table.columns:
         return tuple(f"{column} = {number}" for number in numbers)
-    pairs = table[[column, f"{column}_name"]].drop_duplicates()
-    for label in (column, f"{column}_name"):
-        for value in pairs[label][pairs[label].duplicated()][:1]:
-            other = f"{column}_name" if label == column else column
-            received = ", ".join(map(repr, pairs[other][pairs[label] == value].tolist()))
+    pairs = table[[column, name_column]].drop_duplicates()
+    for key, other in ((column, name_column), (name_column, column)):
+        for value in pairs[key][pairs[key].duplicated()][:1]:
+            received = ", ".join(map(repr, pairs[other][pairs[key] == value].tolist()))
             raise UserError(
-                f"{path}: {label} {value!r} goes with {other} {received}, expected one of them"
+                f"{path}: {key} {value!r} goes with {other} {received}, expected one of them"
             )
-    return tuple(pairs.set_index(column)[f"{column}_name"].loc[list(numbers)].tolist())
+    return tuple(pairs.set_index(column)[name_column].loc[list(numbers)].tolist())

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def accuracy_by(label: Tensor, correct: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def compute_label_accuracy(label: Tensor, correct: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return accuracy and number of examples per label.
 
     Args:
@@ -23,13 +23,13 @@ def accuracy_by(label: Tensor, correct: Tensor, count: int) -> tuple[Tensor, Ten
     return right.double() / counts.double(), counts
 
 
-def group_metrics(
+def compute_group_metrics(
     correct: Tensor,
     y: Tensor,
     group: Tensor | None,
     n_classes: int,
     n_groups: int,
-    training_shares: Tensor | None,
+    train_group_shares: Tensor | None,
 ) -> dict[str, Any]:
     """Return the accuracies by which group robustness is judged, all in [0, 1].
 
@@ -39,7 +39,7 @@ def group_metrics(
         group: Groups, ``(n,)`` int64, or None where unknown.
         n_classes: The number of classes.
         n_groups: The number of groups.
-        training_shares: Group shares of the training split, ``(n_groups,)``, for the
+        train_group_shares: Group shares of the training split, ``(n_groups,)``, for the
             training-weighted average of Sagawa et al. (2020, app. C.1).
 
     Returns:
@@ -48,29 +48,29 @@ def group_metrics(
         training split is missing here), ``group_accuracy`` (None where a group is empty; empty
         groups do not count as worst) and ``group_count``.
     """
-    by_class, _ = accuracy_by(y, correct, n_classes)
+    by_class, _ = compute_label_accuracy(y, correct, n_classes)
     classes = by_class.tolist()
     found: dict[str, Any] = {
         "average_accuracy": int(correct.sum()) / len(correct),
-        "worst_class_accuracy": _worst(classes),
+        "worst_class_accuracy": _worst_defined(classes),
         "class_accuracy": _none_for_nan(classes),
     }
     if group is None:
         return found
-    by_group, counts = accuracy_by(group, correct, n_groups)
+    by_group, counts = compute_label_accuracy(group, correct, n_groups)
     groups = by_group.tolist()
-    found["worst_group_accuracy"] = _worst(groups)
+    found["worst_group_accuracy"] = _worst_defined(groups)
     found["group_accuracy"] = _none_for_nan(groups)
     found["group_count"] = counts.tolist()
-    if training_shares is not None:
-        shares = training_shares.tolist()
+    if train_group_shares is not None:
+        shares = train_group_shares.tolist()
         pairs = [(share, value) for share, value in zip(shares, groups, strict=True) if share > 0]
         defined = all(value == value for _, value in pairs)
         found["training_weighted_accuracy"] = sum(s * v for s, v in pairs) if defined else None
     return found
 
 
-def _worst(values: list[float]) -> float:
+def _worst_defined(values: list[float]) -> float:
     return min(value for value in values if value == value)
 
 

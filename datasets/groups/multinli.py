@@ -9,15 +9,21 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from common.errors import UserError
+from common.errors import UserError, ValidationErrors
 from common.hyperparameters import Hyperparameter
 from datasets.data_card import DataCard
-from datasets.formats.glue_features import VOCABULARY, read_features
-from datasets.formats.multinli import LABELS, negated, own_split, read_pairs, read_split
+from datasets.formats.csv_tables import parse_row_numbers
+from datasets.formats.glue_features import (
+    VOCABULARY,
+    Features,
+    concatenate_features,
+    read_features,
+)
+from datasets.formats.multinli import LABELS, draw_split, has_negation, read_pairs, read_split
 from datasets.groups.base import Groups
-from datasets.groups.table import TextBenchmark
-from datasets.storage.array_cache import Writer
-from datasets.storage.texts import WORDS, Tokens
+from datasets.groups.text_table import TextBenchmark, TextPairs
+from datasets.storage.array_cache import ArrayWriter
+from datasets.storage.texts import VOCABULARY_SIZES, Tokens
 
 FEATURES = tuple(
     f"cached_{part}_bert-base-uncased_128_{task}"
@@ -34,10 +40,10 @@ class MultiNLI(TextBenchmark):
     folder_name = "multinli"
     groups = Groups(LABELS, ("no negation", "negation"))
     published_counts: ClassVar = {"train": (57498, 11158, 67376, 1521, 66630, 1992)}
-    longest = 128
+    max_tokens = 128
     training_config = replace(TextBenchmark.training_config, batch_size=32)
-    search: ClassVar = {
-        **TextBenchmark.search,
+    search_space: ClassVar = {
+        **TextBenchmark.search_space,
         "batch_size": Hyperparameter("choice", (4, 8, 16, 32), 32),
     }
     card = DataCard(
@@ -50,10 +56,10 @@ class MultiNLI(TextBenchmark):
         "through Inference, NAACL 2018",
         notes=(
             "Training, matched and mismatched development pairs together, split anew as in Sagawa "
-            "et al., ICLR 2020: half, a fifth and three tenths.",
-            "Without their data/metadata_random.csv the split is our own, of a fixed seed: figures "
-            "then do not compare with published ones.",
-            "Read from BERT features in glue_data/MNLI where they are, else from the text.",
+            "et al., ICLR 2020: 50%, 20% and 30%.",
+            "Without their data/metadata_random.csv the split is drawn here with a fixed seed: "
+            "results are then not comparable with published ones.",
+            "Read from BERT features in glue_data/MNLI if they are there, else from the text.",
         ),
     )
 
@@ -64,7 +70,7 @@ class MultiNLI(TextBenchmark):
 
     @cached_property
     def files(self) -> list[Path]:
-        """The files that hold the pairs, in their order: features, or text.
+        """The files with the pairs, in their order: features, or text.
 
         Raises:
             UserError: If some are missing.
@@ -72,25 +78,25 @@ class MultiNLI(TextBenchmark):
         glue = self.folder / "glue_data" / "MNLI"
         data = self.folder / "data"
         corpora = (self.folder, data, self.folder / "multinli_1.0", data / "multinli_1.0")
-        choices = [
-            [glue / name for name in FEATURES],
-            *([place / f"multinli_1.0_{part}.jsonl" for part in PARTS] for place in corpora),
-            *([place / f"{part}.tsv" for part in PARTS] for place in (glue, self.folder)),
+        features = [glue / name for name in FEATURES]
+        texts = [
+            *([folder / f"multinli_1.0_{part}.jsonl" for part in PARTS] for folder in corpora),
+            *([folder / f"{part}.tsv" for part in PARTS] for folder in (glue, self.folder)),
         ]
-        for files in choices:
+        for files in (features, *texts):
             if all(path.is_file() for path in files):
                 return files
-        nearest = max(choices[1:], key=lambda files: sum(path.is_file() for path in files))
-        if any(path.is_file() for path in choices[0]):
-            nearest = choices[0]
-        missing = [str(path) for path in nearest if not path.is_file()]
+        started = features
+        if not any(path.is_file() for path in features):
+            started = max(texts, key=lambda files: sum(path.is_file() for path in files))
+        missing = [str(path) for path in started if not path.is_file()]
         raise UserError(
             f"{', '.join(missing)}: missing; expected the BERT features in {glue}, the corpus "
             "(multinli_1.0_*.jsonl) or GLUE's train.tsv, dev_matched.tsv and dev_mismatched.tsv"
         )
 
     @property
-    def _featured(self) -> bool:
+    def _has_features(self) -> bool:
         return self.files[0].name == FEATURES[0]
 
     @cached_property
@@ -98,95 +104,83 @@ class MultiNLI(TextBenchmark):
         return read_pairs(self.files)
 
     @cached_property
-    def _features(self) -> tuple[Tokens, np.ndarray]:
-        parts = [read_features(path) for path in self.files]
-        arrays = (
-            np.concatenate([getattr(tokens, name) for tokens, _ in parts])
-            for name in ("flat", "lengths", "seconds")
-        )
-        return Tokens(*arrays), np.concatenate([labels for _, labels in parts])
+    def _features(self) -> Features:
+        return concatenate_features([read_features(path) for path in self.files])
 
     def make_table(self) -> pd.DataFrame:
         """Return the common table: of the published split, or of our own."""
         if self.published_split.is_file():
             table = read_split(self.published_split)
-        elif self._featured:
+        elif self._has_features:
             raise UserError(
-                f"{self.published_split}: missing; the features hold no text, so negations can "
-                "only be had from it"
+                f"{self.published_split}: missing; the features hold no text, so it is the only "
+                "source of negations"
             )
         else:
-            pairs = self._pairs
-            table = pd.DataFrame({"split": own_split(len(pairs)), "y": pairs["y"]})
-            table["a"] = negated(pairs["sentence2"]).astype(np.int64)
+            table = pd.DataFrame(
+                {
+                    "split": draw_split(len(self._pairs)),
+                    "y": self._pairs.y,
+                    "a": has_negation(self._pairs.sentence2).astype(np.int64),
+                }
+            )
         row = np.arange(len(table))
         return table.assign(id=row, filename=row)[["id", "filename", "split", "y", "a"]]
 
-    def sources(self) -> list[Path]:
-        """The files that hold the pairs."""
+    def list_source_files(self) -> list[Path]:
+        """Return the files with the pairs."""
         return self.files
 
     @property
     def vocabulary(self) -> Path | int:
         """The tokenizer's file, or the number of words of the features."""
-        return WORDS[VOCABULARY] if self._featured else super().vocabulary
+        return VOCABULARY_SIZES[VOCABULARY] if self._has_features else super().vocabulary
 
-    def settings(self) -> Mapping[str, Any]:
+    @property
+    def cache_parameters(self) -> Mapping[str, Any]:
         """The table's content, and the tokenizer's where there is text."""
-        if self._featured:
-            return {"table": super(TextBenchmark, self).settings()["table"], "features": True}
-        return super().settings()
+        if self._has_features:
+            return {**super(TextBenchmark, self).cache_parameters, "features": True}
+        return super().cache_parameters
 
-    def file_problems(self) -> list[str]:
-        """Return which pairs of the table are not there, or have another label."""
+    def find_file_problems(self) -> list[str]:
+        """Return a sentence for each pair of the table that is missing or has another label."""
         try:
-            labels = self._features[1] if self._featured else self._pairs["y"].to_numpy()
+            labels = self._features.labels if self._has_features else self._pairs.y.to_numpy()
+        except ValidationErrors as error:
+            return error.problems
         except UserError as error:
-            return getattr(error, "problems", [str(error)])
-        place = self._places()
-        if place.max() >= len(labels):
+            return [str(error)]
+        index = self._pair_index()
+        folder = self.files[0].parent
+        if index.max() >= len(labels):
             return [
-                f"{self.table_path}: names pair {place.max()}, but {self.files[0].parent} holds "
-                f"{len(labels)} pairs"
+                f"{self.table_path}: names pair {index.max()}, but {folder} has {len(labels)} pairs"
             ]
-        rows = np.flatnonzero(labels[place] != self.table["y"].to_numpy())
+        y = self.table.y.to_numpy()
         return [
-            f"{self.table_path}: row {row + 1}: y is {self.table['y'][row]}, but pair {place[row]} "
-            f"of {self.files[0].parent} has {labels[place[row]]}"
-            for row in rows
+            f"{self.table_path}: row {row + 1}: y is {y[row]}, but pair {index[row]} of {folder} "
+            f"has {labels[index[row]]}"
+            for row in np.flatnonzero(labels[index] != y)
         ]
 
-    def build(self, writer: Writer) -> None:
-        """Write labels, groups and tokens; then forget what was read for it."""
-        super().build(writer)
+    def write_arrays(self, writer: ArrayWriter) -> None:
+        """Write labels, groups and tokens, and free the memory of the files' content."""
+        super().write_arrays(writer)
         for name in ("_pairs", "_features"):
             self.__dict__.pop(name, None)
 
-    def texts(self) -> tuple[list[str], list[str] | None]:
+    def load_texts(self) -> TextPairs:
         """Return both sentences of each pair of the table."""
-        pairs = self._pairs.iloc[self._places()]
-        return pairs["sentence1"].tolist(), pairs["sentence2"].tolist()
+        pairs = self._pairs.iloc[self._pair_index()]
+        return TextPairs(pairs.sentence1.tolist(), pairs.sentence2.tolist())
 
-    def tokens(self) -> tuple[Tokens, np.ndarray]:
+    def tokenize_rows(self) -> tuple[Tokens, np.ndarray]:
         """Return the tokens of the features, or of the text."""
-        if self._featured:
-            return self._features[0], self._places()
-        return super().tokens()
+        if self._has_features:
+            return self._features.tokens, self._pair_index()
+        return super().tokenize_rows()
 
-    def _places(self) -> np.ndarray:
-        """Return which pair of the files each row of the table is."""
-        return whole(self.table_path, self.table["filename"])
-
-
-def whole(path: Path, names: "pd.Series[str]") -> np.ndarray:
-    """Return the rows that a table's file names are, ``(n,)`` int64.
-
-    Raises:
-        UserError: If one is no number.
-    """
-    bad = ~names.str.fullmatch("[0-9]{1,9}")
-    for row in names.index[bad][:1]:
-        raise UserError(
-            f"{path}: row {row + 1}: filename: received '{names[row]}', expected a row's number"
-        )
-    return names.astype(np.int64).to_numpy()
+    def _pair_index(self) -> np.ndarray:
+        """Return the number, in the files, of the pair of each row of the table."""
+        return parse_row_numbers(self.table_path, self.table.filename)

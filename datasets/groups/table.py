@@ -1,5 +1,6 @@
-"""Group benchmarks whose examples stand in a common table: images, or texts."""
+"""Group benchmarks whose examples are listed in a common table."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
@@ -12,30 +13,20 @@ import torch
 
 from common.errors import UserError, ValidationErrors, truncate_problems
 from common.files import lock_file, wrap_os_errors
-from common.hyperparameters import Hyperparameter
-from datasets.benchmark import SPLITS, Inputs, Split, TrainingConfig
+from datasets.benchmark import SPLITS, Inputs, Split
 from datasets.formats import csv_tables as tables
-from datasets.groups.base import GroupBenchmark, Groups, undefined
+from datasets.groups.base import GroupBenchmark, missing_groups_message
 from datasets.on_disk import OnDisk
-from datasets.storage.array_cache import Writer
-from datasets.storage.images import damaged_images, missing_files, read_images, write_images
-from datasets.storage.texts import (
-    Tokens,
-    find_tokenizer,
-    fingerprint,
-    read_texts,
-    tokenise,
-    write_texts,
-)
+from datasets.storage.array_cache import ArrayWriter
 
-WRITABLE = "tables are written beside the data: make room, or the folder writable"
+TABLE_HINT = "tables are written beside the data: free some space, or make the folder writable"
 
 
 class TableBenchmark(OnDisk, GroupBenchmark):
     """A group benchmark on a common table (:mod:`datasets.formats.csv_tables`).
 
-    The table is read where it stands, or made of the original files. It is no source of the
-    cache: what counts is its content.
+    The table is read where it is found, or made from the original files. It is no source file of
+    the cache: only its content counts.
     """
 
     published_counts: ClassVar[Mapping[str, tuple[int, ...]]] = {}  # per group, by split
@@ -47,22 +38,22 @@ class TableBenchmark(OnDisk, GroupBenchmark):
 
     @property
     def table_path(self) -> Path:
-        """Where the table stands, or where it will be written."""
+        """The common table, or the path at which it will be written."""
         own = self.folder / self.table_name
-        places = (
+        candidates = (
             own,
             self.folder / "metadata" / self.table_name,  # where the published loaders look
             self.data_root / "metadata" / self.table_name,
         )
-        return next((path for path in places if path.is_file()), own)
+        return next((path for path in candidates if path.is_file()), own)
 
     @property
-    def made_of(self) -> Path:
-        """What messages name for the rows of a table that is not yet written."""
+    def table_source(self) -> Path:
+        """The file or folder that messages name for rows of a table that is not yet written."""
         return self.folder
 
     def make_table(self) -> pd.DataFrame:
-        """Return the common table as made of the original files.
+        """Return the common table, made from the original files.
 
         Raises:
             UserError: If they are missing or malformed.
@@ -70,63 +61,70 @@ class TableBenchmark(OnDisk, GroupBenchmark):
         raise UserError(f"{self.table_path}: missing")
 
     @cached_property
-    def _made(self) -> pd.DataFrame:
-        """What :meth:`make_table` returns, which reads the original files."""
+    def _made_table(self) -> pd.DataFrame:
+        """The table of :meth:`make_table`, which reads the original files."""
         return self.make_table()
 
-    def organise(self) -> None:
-        """Write the common table, unless it is there."""
+    def write_metadata(self) -> None:
+        """Write the common table, unless it exists."""
         if self.table_path.is_file():
             return
         with (
-            wrap_os_errors(self.folder, WRITABLE),
+            wrap_os_errors(self.folder, TABLE_HINT),
             lock_file(self.folder / ".prepare.lock", f"{self.name}: in use"),
         ):
             if not self.table_path.is_file():
-                tables.write_table(self.table_path, self._made)
+                tables.write_table(self.table_path, self._made_table)
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """The common table with numbers, and a column ``group``; checked.
+        """The common table with numbers and a column ``group``, validated.
 
         Raises:
-            UserError: What is missing or wrong in it, by row.
+            UserError: If something in it is missing or wrong, by row.
         """
         path = self.table_path
         if path.is_file():
             table = tables.read_table(path)
         else:
-            path, table = self.made_of, _numbers(self._made)
-        found = self.table_problems(path, table)
-        if found:
-            raise truncate_problems(found)
-        count = np.where(
-            table["split"] == 0, len(self.train_groups.attributes), len(self.groups.attributes)
+            path, table = self.table_source, _convert_types(self._made_table)
+        problems = self.find_table_problems(path, table)
+        if problems:
+            raise truncate_problems(problems)
+        is_train = table.split == SPLITS.index("train")
+        n_attributes = np.where(
+            is_train, len(self.train_groups.attributes), len(self.groups.attributes)
         )
-        table["group"] = count * table["y"] + table["a"]
-        return table
+        return table.assign(group=n_attributes * table.y + table.a)
 
-    def table_problems(self, path: Path, table: pd.DataFrame) -> list[str]:
-        """Return what is wrong in the table, a sentence each."""
-        found = tables.missing_splits(path, table)
+    def find_table_problems(self, path: Path, table: pd.DataFrame) -> list[str]:
+        """Return the mistakes in the table, a sentence each."""
+        problems = tables.find_missing_splits(path, table)
         for splits, groups in (((0,), self.train_groups), ((1, 2), self.groups)):
-            found += tables.in_range(path, table, "y", len(groups.classes), splits)
-            found += tables.in_range(path, table, "a", len(groups.attributes), splits)
-        return found
+            problems += tables.find_out_of_range(path, table, "y", len(groups.classes), splits)
+            problems += tables.find_out_of_range(path, table, "a", len(groups.attributes), splits)
+        return problems
 
-    def rows(self, split: str) -> pd.DataFrame:
+    def select_rows(self, split: str) -> pd.DataFrame:
         """Return the rows of a split, in the table's order."""
-        return self.table[self.table["split"] == SPLITS.index(split)]
+        return self.table[self.table.split == SPLITS.index(split)]
 
-    def settings(self) -> Mapping[str, Any]:
+    def count_groups(self, split: str) -> list[int]:
+        """Return the number of examples per group in the table, without reading inputs."""
+        groups = self.train_groups if split == "train" else self.groups
+        group = torch.from_numpy(self.select_rows(split).group.to_numpy(np.int64, copy=True))
+        return list(torch.bincount(group, minlength=len(groups)).tolist())
+
+    @property
+    def cache_parameters(self) -> Mapping[str, Any]:
         """The table's content."""
-        return {"table": tables.digest(self.table)}
+        return {"table": tables.hash_table(self.table)}
 
-    def problems(self) -> list[str]:
-        """Return what is missing or malformed, file by file."""
+    def find_problems(self) -> list[str]:
+        """Return a sentence for each file that is missing or malformed."""
         if not self.folder.is_dir():
             return [
-                f"{self.folder}: missing; put the data there, or try: "
+                f"{self.folder}: missing; put the data there, or run: "
                 f"python -m datasets.prepare {self.name} --data-root {self.data_root} --download"
             ]
         try:
@@ -135,236 +133,81 @@ class TableBenchmark(OnDisk, GroupBenchmark):
             return error.problems
         except UserError as error:
             return [str(error)]
-        return self.file_problems()
+        return self.find_file_problems()
 
-    def cautions(self) -> list[str]:
-        """Return which groups training or test has and validation lacks, as one sentence."""
-        splits = ("test",) if self.training_groups else ("train", "test")
-        elsewhere = [self.counts(split) for split in splits]
-        lacking = [
+    def find_file_problems(self) -> list[str]:
+        """Return the mistakes in the files that the table names, a sentence each."""
+        return []
+
+    def list_warnings(self) -> list[str]:
+        """Return a sentence about groups of training or test that validation lacks."""
+        splits = ("test",) if self.separate_train_groups else ("train", "test")
+        elsewhere = [self.count_groups(split) for split in splits]
+        missing = [
             group
-            for group, count in enumerate(self.counts("validation"))
+            for group, count in enumerate(self.count_groups("validation"))
             if not count and any(counts[group] for counts in elsewhere)
         ]
-        return [f"{self.table_path}: {undefined(self.groups, lacking)}"] if lacking else []
+        if not missing:
+            return []
+        return [f"{self.table_path}: {missing_groups_message(self.groups, missing)}"]
 
-    def outdated(self) -> list[str]:
-        """Return whether the table differs from what the original files give, as one sentence."""
+    def find_outdated_files(self) -> list[str]:
+        """Return a sentence if the table differs from one made from the original files."""
         path, columns = self.table_path, ["split", "y", "a"]
         if not path.is_file():
             return []
         try:
-            made = _numbers(self._made).set_index("id")[columns]
+            made = _convert_types(self._made_table).set_index("id")[columns]
         except UserError:  # the original files need not be there
             return []
         found = self.table.set_index("id")[columns]
         both = found.index.intersection(made.index)
-        parts = {
+        differences = {
             "missing": len(made.index.difference(both)),
             "more": len(found.index.difference(both)),
             "changed": int((found.loc[both] != made.loc[both]).any(axis=1).sum()),
         }
-        if not any(parts.values()):
+        if not any(differences.values()):
             return []
-        differing = ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
+        listed = ", ".join(f"{count:,} {kind}" for kind, count in differences.items() if count)
         return [
-            f"{path}: not the {len(made):,} rows that the original files give ({differing}); if "
-            "they were changed, or it was cut short, delete it, and it is made anew"
+            f"{path}: not the {len(made):,} rows that the original files give ({listed}); if they "
+            "were changed, or the table was cut short, delete it, and it is made anew"
         ]
 
-    def file_problems(self) -> list[str]:
-        """Return what is wrong in the files that the table names."""
-        return []
-
-    def build(self, writer: Writer) -> None:
+    def write_arrays(self, writer: ArrayWriter) -> None:
         """Write labels, groups and inputs of each split."""
         self.write_inputs(writer)
-        for name in SPLITS:
-            rows = self.rows(name)
-            writer.save(f"{name}_y", rows["y"].to_numpy(np.int64))
-            writer.save(f"{name}_group", rows["group"].to_numpy(np.int64))
+        for split in SPLITS:
+            rows = self.select_rows(split)
+            writer.write_array(f"{split}_y", rows.y.to_numpy(np.int64))
+            writer.write_array(f"{split}_group", rows.group.to_numpy(np.int64))
 
-    def write_inputs(self, writer: Writer) -> None:
+    @abstractmethod
+    def write_inputs(self, writer: ArrayWriter) -> None:
         """Write the inputs of all splits."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read_inputs(self, split: str) -> Inputs:
         """Return the inputs of a split from the cache."""
-        raise NotImplementedError
 
-    def load(self) -> dict[str, Split]:
+    def load_splits(self) -> dict[str, Split]:
         """Return the splits from the cache."""
         arrays = self.cache.arrays
-        with suppress(UserError):  # a folder that cannot be written is no reason to stop
-            self.organise()
+        with suppress(UserError):  # training works without a writable folder
+            self.write_metadata()
         return {
-            name: Split(
-                self.read_inputs(name),
-                {"y": arrays[f"{name}_y"].clone()},
-                arrays[f"{name}_group"].clone(),
+            split: Split(
+                self.read_inputs(split),
+                {"y": arrays[f"{split}_y"].clone()},
+                arrays[f"{split}_group"].clone(),
             )
-            for name in SPLITS
+            for split in SPLITS
         }
 
-    def counts(self, split: str) -> list[int]:
-        """Return the number of examples per group, as the table has it; reads no inputs."""
-        groups = self.train_groups if split == "train" else self.groups
-        group = torch.from_numpy(self.rows(split)["group"].to_numpy(np.int64, copy=True))
-        return list(torch.bincount(group, minlength=len(groups)).tolist())
 
-
-class ImageBenchmark(TableBenchmark):
-    """Images whose files the table names, trained as by System 1 unless a benchmark says more."""
-
-    modality = "images"
-    provides = GroupBenchmark.provides | {"images", "encoder"}
-    # System 1 warms up for 500 steps; set warmup to 500 / (epochs x batches per epoch) for that.
-    training_config = TrainingConfig(
-        model="google/vit-base-patch16-224-in21k",
-        epochs=50,
-        lr=1e-3,
-        weight_decay=1e-2,
-        batch_size=16,
-        optimizer="sgd",
-        momentum=0.9,
-        schedule="cosine_with_restarts",
-        warmup=0.0,
-        augmentation="random_resized_crop",
-        patience=9,
-    )
-    search: ClassVar = {
-        "lr": Hyperparameter("log_uniform", (1e-5, 1e-2), 1e-3),
-        "weight_decay": Hyperparameter("log_uniform", (1e-4, 1.0), 1e-2),
-        "batch_size": Hyperparameter("choice", (4, 8, 16, 32, 64), 16),
-    }
-
-    @property
-    def image_folder(self) -> Path:
-        """The folder in which the table's file names lie."""
-        return self.folder
-
-    def paths(self, split: str | None = None) -> list[Path]:
-        """Return the image files of a split, or of all, in the table's order."""
-        rows = self.table if split is None else self.rows(split)
-        folder = self.image_folder
-        return [folder / name for name in rows["filename"]]
-
-    def table_problems(self, path: Path, table: pd.DataFrame) -> list[str]:
-        """Return what is wrong in the table; no file name may lead out of the folder."""
-        return super().table_problems(path, table) + outside(path, table["filename"])
-
-    def sources(self) -> list[Path]:
-        """All image files."""
-        return self.paths()
-
-    def file_problems(self) -> list[str]:
-        """Return the images that are missing."""
-        return missing_files(self.paths())
-
-    def damage(self) -> list[str]:
-        """Return the images that cannot be decoded."""
-        return damaged_images(self.paths(), self.name)
-
-    def write_inputs(self, writer: Writer) -> None:
-        """Decode all images."""
-        for name in SPLITS:
-            write_images(writer, name, self.paths(name), f"{self.name}, {name}")
-
-    def read_inputs(self, split: str) -> Inputs:
-        """Return the images of a split."""
-        return read_images(self.cache.arrays, split)
-
-
-class TextBenchmark(TableBenchmark):
-    """Texts or pairs of texts, tokenised as the model's vocabulary says.
-
-    They are trained as by System 1 unless a benchmark says more.
-    """
-
-    modality = "text"
-    provides = GroupBenchmark.provides | {"text", "encoder"}
-    tokenizer: ClassVar[str] = "bert-base-uncased"
-    longest: ClassVar[int]  # tokens to which a text is cut
-    training_config = TrainingConfig(
-        model="bert-base-uncased",
-        epochs=50,
-        lr=1e-5,
-        weight_decay=1e-2,
-        batch_size=8,
-        optimizer="adamw",
-        schedule="linear",
-        clip_norm=1.0,
-        patience=9,
-    )
-    search: ClassVar = {
-        "lr": Hyperparameter("log_uniform", (1e-6, 1e-4), 1e-5),
-        "weight_decay": Hyperparameter("log_uniform", (1e-4, 1.0), 1e-2),
-        "batch_size": Hyperparameter("choice", (4, 8, 16, 32), 8),
-    }
-
-    def texts(self) -> tuple[list[str], list[str] | None]:
-        """Return the texts of the table's rows, and the second ones of pairs."""
-        raise NotImplementedError
-
-    @property
-    def tokenizer_file(self) -> Path:
-        """The file that defines the tokenizer.
-
-        Raises:
-            UserError: If it is not on this machine.
-        """
-        return find_tokenizer(self.tokenizer, self.data_root, self.folder)
-
-    @property
-    def vocabulary(self) -> Path | int:
-        """The tokenizer's file; of texts that come as tokens, the number of words."""
-        return self.tokenizer_file
-
-    def settings(self) -> Mapping[str, Any]:
-        """The table's content, the tokenizer's and the length."""
-        tokenizer = fingerprint(self.tokenizer_file)
-        return {**super().settings(), "tokenizer": tokenizer, "longest": self.longest}
-
-    def tokens(self) -> tuple[Tokens, np.ndarray]:
-        """Return the tokens of different texts, and which of them each row of the table is."""
-        first, second = self.texts()
-        pairs = pd.DataFrame({"first": first, "second": second})
-        rows, _ = pd.factorize(pd.MultiIndex.from_frame(pairs) if second else pairs["first"])
-        once = ~pd.Series(rows).duplicated()
-        kept = pairs[once.to_numpy()]
-        texts = kept["first"].tolist(), kept["second"].tolist() if second else None
-        what = f"{self.name}: tokenising"
-        return tokenise(self.tokenizer_file, *texts, self.longest, what), rows
-
-    def write_inputs(self, writer: Writer) -> None:
-        """Tokenise all texts."""
-        tokens, rows = self.tokens()
-        for number, name in enumerate(SPLITS):
-            chosen = (self.table["split"] == number).to_numpy()
-            write_texts(writer, name, tokens, rows[chosen])
-
-    def read_inputs(self, split: str) -> Inputs:
-        """Return the texts of a split."""
-        return read_texts(self.cache.arrays, split)
-
-
-def outside(path: Path, names: pd.Series) -> list[str]:
-    """Return a sentence for each file name that leads out of its folder."""
-    parts = names.str.replace("\\", "/", regex=False)
-    bad = parts.str.startswith("/") | parts.str.contains(r"(?:^|/)\.\.(?:/|$)", regex=True)
-    return [
-        f"{path}: row {row + 1}: filename: received '{names[row]}', expected a name inside the "
-        "data set's folder"
-        for row in names.index[bad]
-    ]
-
-
-def group_name(groups: Groups, number: int) -> str:
-    """Return a group's name with its number."""
-    return f"{number}: {groups.names[number]}"
-
-
-def _numbers(table: pd.DataFrame) -> pd.DataFrame:
+def _convert_types(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table that was made, with the types of one that was read."""
     types = {"id": str, "filename": str, "split": np.int64, "y": np.int64, "a": np.int64}
     return table.astype(types).reset_index(drop=True)

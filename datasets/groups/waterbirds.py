@@ -1,7 +1,7 @@
 """``waterbirds``: land birds and water birds, cut out and put before land or water.
 
-Made by Sagawa et al. (ICLR 2020) of CUB-200-2011 and Places. In training 95% of each class stands
-before the background of its kind.
+Made by Sagawa et al. (ICLR 2020) from CUB-200-2011 and Places. In training 95% of each class are
+shown before the background of their kind.
 """
 
 from dataclasses import replace
@@ -13,7 +13,7 @@ import pandas as pd
 from datasets.data_card import DataCard
 from datasets.formats import csv_tables as tables
 from datasets.groups.base import Groups
-from datasets.groups.table import ImageBenchmark
+from datasets.groups.image_table import ImageBenchmark
 
 
 class Waterbirds(ImageBenchmark):
@@ -33,8 +33,8 @@ class Waterbirds(ImageBenchmark):
         notes=(
             "In validation and test both backgrounds are equally frequent within a class, unlike "
             "in training.",
-            "Regenerated variants are about, with other training groups than the published "
-            "release: 3,498, 184, 56 and 1,057.",
+            "Regenerated variants exist, with other training groups than the published release: "
+            "3,498, 184, 56 and 1,057.",
         ),
     )
 
@@ -44,13 +44,13 @@ class Waterbirds(ImageBenchmark):
         return self.folder / "waterbird_complete95_forest2water2"
 
     @property
-    def made_of(self) -> Path:
+    def table_source(self) -> Path:
         """The table of the published archive."""
         return self.image_folder / "metadata.csv"
 
     def make_table(self) -> pd.DataFrame:
         """Return the common table; the attribute is the kind of background."""
         columns = ["img_id", "img_filename", "split", "y", "place"]
-        table = tables.read_csv(self.made_of, columns)[columns]
+        table = tables.read_csv(self.table_source, columns)[columns]
         table.columns = pd.Index(tables.COLUMNS)
-        return tables.parse(self.made_of, table)
+        return tables.parse_table(self.table_source, table)

@@ -1,9 +1,10 @@
 """``celeba40``: the 40 attributes of CelebA's faces as 40 tasks.
 
-The protocol of FAMO (Liu et al., NeurIPS 2023) and FairGrad (Ban & Ji, ICML 2024): aligned images
-at 64x64 pixels, the official partition, F1 per attribute.
+As in FAMO (Liu et al., NeurIPS 2023) and FairGrad (Ban & Ji, ICML 2024): aligned images at 64x64
+pixels, the official partition, F1 per attribute.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -12,18 +13,25 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from common.errors import UserError, ValidationErrors, suggest_name, truncate_problems
+from common.errors import UserError, ValidationErrors, truncate_problems
 from common.hyperparameters import Hyperparameter
-from datasets.benchmark import SPLITS, Split, TrainingConfig
+from datasets.benchmark import SPLITS, Split
 from datasets.data_card import DataCard
-from datasets.formats.celeba import CelebAFiles, locate, read_both
-from datasets.groups.table import outside
-from datasets.multitask.base import Accumulator, Task, TaskBenchmark
-from datasets.multitask.label_metrics import F1
+from datasets.formats.celeba import (
+    CelebAFiles,
+    CelebALists,
+    locate_files,
+    missing_attribute_message,
+    read_lists,
+)
+from datasets.formats.csv_tables import find_outside_names
+from datasets.multitask.base import TaskBenchmark
+from datasets.multitask.metrics import F1, Accumulator
+from datasets.multitask.task import Task
 from datasets.on_disk import OnDisk
-from datasets.storage.array_cache import Writer
-from datasets.storage.images import damaged_images, missing_files
-from datasets.storage.images import each as each
+from datasets.storage.array_cache import ArrayWriter
+from datasets.storage.images import find_damaged_images, find_missing_files, process_images
+from datasets.training_config import TrainingConfig
 
 SIDE = 64  # pixels
 ATTRIBUTES = tuple(
@@ -55,7 +63,7 @@ class CelebA40(OnDisk, TaskBenchmark):
         batch_size=256,
         optimizer="adam",
     )
-    search: ClassVar = {
+    search_space: ClassVar = {
         "lr": Hyperparameter("log_uniform", (3e-5, 3e-3), 3e-4),
         "batch_size": Hyperparameter("choice", (128, 256, 512), 256),
     }
@@ -73,30 +81,33 @@ class CelebA40(OnDisk, TaskBenchmark):
 
     @property
     def files(self) -> CelebAFiles:
-        """Where images and lists lie."""
-        return locate(self.folder)
+        """The paths of images and lists."""
+        return locate_files(self.folder)
 
     @cached_property
-    def _lists(self) -> "tuple[pd.DataFrame, pd.Series[int]]":
-        attributes, splits = read_both(self.files)
-        columns = [str(name) for name in attributes.columns]
-        found = [
-            f"{self.files.attributes}: line 2: no attribute {name}{suggest_name(name, columns)}"
+    def _lists(self) -> CelebALists:
+        lists = read_lists(self.files)
+        problems = [
+            missing_attribute_message(lists.attributes, name, self.files.attributes)
             for name in ATTRIBUTES
-            if name not in columns
+            if name not in lists.attributes.columns
         ]
-        found += [
+        problems += [
             f"{self.files.partition}: no image of split {number} ({split})"
             for number, split in enumerate(SPLITS)
-            if not (splits == number).any()
+            if not (lists.splits == number).any()
         ]
-        found += outside(self.files.partition, splits.index.to_series().reset_index(drop=True))
-        if found:
-            raise truncate_problems(found)
-        return attributes[list(ATTRIBUTES)], splits
+        problems += find_outside_names(self.files.partition, pd.Series(lists.file_names))
+        if problems:
+            raise truncate_problems(problems)
+        return lists
 
-    def problems(self) -> list[str]:
-        """Return what is missing or malformed, file by file."""
+    def _list_images(self) -> list[Path]:
+        folder = self.files.images
+        return [folder / name for name in self._lists.file_names]
+
+    def find_problems(self) -> list[str]:
+        """Return a sentence for each file that is missing or malformed."""
         if not self.folder.is_dir():
             return [f"{self.folder}: missing; put the data there (source: {self.card.source})"]
         files = self.files
@@ -106,48 +117,38 @@ class CelebA40(OnDisk, TaskBenchmark):
         if missing:
             return missing
         try:
-            names = self._lists[1].index
+            images = self._list_images()
         except ValidationErrors as error:
             return error.problems
         except UserError as error:
             return [str(error)]
-        return missing_files(files.images / name for name in names)
+        return find_missing_files(images)
 
-    def damage(self) -> list[str]:
-        """Return images that cannot be decoded; decodes all."""
-        if self.problems():
+    def verify_files(self) -> list[str]:
+        """Return a sentence for each image that cannot be decoded; decodes all."""
+        if self.find_problems():
             return []
-        paths = [self.files.images / name for name in self._lists[1].index]
-        return damaged_images(paths, self.name)
+        return find_damaged_images(self._list_images(), self.name)
 
-    def sources(self) -> list[Path]:
+    def list_source_files(self) -> list[Path]:
         """Return the lists and all images that they name."""
-        files = self.files
-        problems = self.problems()
+        problems = self.find_problems()
         if problems:
             raise truncate_problems(problems)
-        names = self._lists[1].index
-        return [files.attributes, files.partition, *(files.images / name for name in names)]
+        return [self.files.attributes, self.files.partition, *self._list_images()]
 
-    def build(self, writer: Writer) -> None:
+    def write_arrays(self, writer: ArrayWriter) -> None:
         """Write the images at 64x64 pixels, and the labels attribute by attribute."""
         attributes, splits = self._lists
         for number, split in enumerate(SPLITS):
-            chosen = splits == number
-            paths = [self.files.images / name for name in splits.index[chosen]]
-            images = writer.array(f"{split}_images", (len(paths), 3, SIDE, SIDE), np.uint8)
+            selected = splits == number
+            paths = [self.files.images / name for name in splits.index[selected]]
+            images = writer.create_array(f"{split}_images", (len(paths), 3, SIDE, SIDE), np.uint8)
+            _write_images(images, paths, f"{self.name}: resizing the images of {split}")
+            labels = attributes[selected.to_numpy()][list(ATTRIBUTES)].to_numpy().T
+            writer.write_array(f"{split}_labels", labels.astype(np.uint8))
 
-            def write(row: int, paths: list[Path] = paths, images: np.ndarray = images) -> None:
-                # As torchvision's Resize does with an image of Pillow's: antialiased, and rounded.
-                with Image.open(paths[row]) as image:
-                    small = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-                images[row] = np.asarray(small).transpose(2, 0, 1)
-
-            each(write, paths, f"{self.name}: resizing the images of {split}")
-            labels = attributes[chosen.to_numpy()].to_numpy().T
-            writer.save(f"{split}_labels", labels.astype(np.uint8))
-
-    def load(self) -> dict[str, Split]:
+    def load_splits(self) -> dict[str, Split]:
         """Read the splits: images ``(n, 3, 64, 64)`` uint8, and 0 or 1 per attribute, ``(n,)``."""
         arrays = self.cache.arrays
         return {
@@ -158,6 +159,18 @@ class CelebA40(OnDisk, TaskBenchmark):
             for split in SPLITS
         }
 
-    def accumulators(self) -> dict[str, Accumulator]:
+    def make_accumulators(self) -> dict[str, Accumulator]:
         """Return the F1 of each attribute."""
         return {attribute: F1(f"f1_{attribute}") for attribute in ATTRIBUTES}
+
+
+def _write_images(images: np.ndarray, paths: Sequence[Path], description: str) -> None:
+    """Write resized images into an array ``(n, 3, 64, 64)``."""
+
+    def write_image(row: int) -> None:
+        # As torchvision's Resize does with an image of Pillow's: antialiased, and rounded.
+        with Image.open(paths[row]) as image:
+            small = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        images[row] = np.asarray(small).transpose(2, 0, 1)
+
+    process_images(write_image, paths, description)

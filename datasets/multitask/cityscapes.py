@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from common.hyperparameters import Hyperparameter
 from datasets.data_card import DataCard
-from datasets.multitask.base import Task
 from datasets.multitask.dense import DenseBenchmark
 from datasets.multitask.dense_metrics import DEPTH, SEGMENTATION
+from datasets.multitask.task import Task
 
 
 class Cityscapes(DenseBenchmark):
@@ -25,10 +25,10 @@ class Cityscapes(DenseBenchmark):
         Task("segmentation", "cross_entropy", 7, SEGMENTATION),
         Task("depth", "masked_l1", 1, DEPTH),
     )
-    published_batch = 8
+    published_batch_size = 8
     training_config = replace(DenseBenchmark.training_config, batch_size=8)
-    search: ClassVar = {
-        **DenseBenchmark.search,
+    search_space: ClassVar = {
+        **DenseBenchmark.search_space,
         "batch_size": Hyperparameter("choice", (8, 16, 32), 8),
     }
     card = DataCard(

@@ -15,11 +15,14 @@ import numpy as np
 
 from common.errors import truncate_problems
 from common.hyperparameters import Hyperparameter
-from datasets.benchmark import Split, TrainingConfig
-from datasets.multitask.base import Accumulator, Task, TaskBenchmark
+from datasets.benchmark import Split
+from datasets.multitask.base import TaskBenchmark
 from datasets.multitask.dense_metrics import Depth, Normals, Segmentation
+from datasets.multitask.metrics import Accumulator
+from datasets.multitask.task import Task
 from datasets.on_disk import OnDisk
-from datasets.storage.array_cache import Writer
+from datasets.storage.array_cache import ArrayWriter
+from datasets.training_config import TrainingConfig
 
 FOLDERS = ("train", "val")
 HELD_OUT = 10  # one of so many training frames is for validation
@@ -27,7 +30,7 @@ HELD_OUT = 10  # one of so many training frames is for validation
 SPLIT_SEED = 0
 
 
-class Part(NamedTuple):
+class FramePart(NamedTuple):
     """What a frame has one file of.
 
     Args:
@@ -57,37 +60,37 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
         schedule="step",
         augmentation="scale_crop_flip",
     )
-    search: ClassVar = {
+    search_space: ClassVar = {
         "lr": Hyperparameter("log_uniform", (1e-5, 1e-3), 1e-4),
     }
 
     @property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[FramePart]:
         """The files of a frame."""
-        return [Part("image", "image", 3), *(self._part(task) for task in self.tasks)]
+        return [FramePart("image", "image", 3), *(self._part(task) for task in self.tasks)]
 
-    def _part(self, task: Task) -> Part:
+    def _part(self, task: Task) -> FramePart:
         if task.name == "segmentation":
-            return Part(task.name, self.label_folder, 0, task.outputs)
+            return FramePart(task.name, self.label_folder, 0, task.output_size)
         folder = {"depth": "depth", "normals": "normal"}[task.name]
-        return Part(task.name, folder, task.outputs)
+        return FramePart(task.name, folder, task.output_size)
 
     @cached_property
     def frames(self) -> dict[str, int]:
         """The number of frames by folder: of ``.npy`` files of images."""
-        return {name: _count(self.folder / name / "image") for name in FOLDERS}
+        return {name: _count_frames(self.folder / name / "image") for name in FOLDERS}
 
-    def path(self, folder: str, part: Part, frame: int) -> Path:
+    def path(self, folder: str, part: FramePart, frame: int) -> Path:
         """Return the file of one part of a frame."""
         return self.folder / folder / part.folder / f"{frame}.npy"
 
-    def _files(self) -> Iterator[tuple[str, Part, int]]:
+    def _files(self) -> Iterator[tuple[str, FramePart, int]]:
         for folder in FOLDERS:
             for frame in range(self.frames[folder]):
                 for part in self.parts:
                     yield folder, part, frame
 
-    def sources(self) -> list[Path]:
+    def list_source_files(self) -> list[Path]:
         """Return all files of all frames."""
         return [self.path(*file) for file in self._files()]
 
@@ -98,7 +101,7 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
         count = max(1, frames // HELD_OUT)
         return np.sort(order[count:]), np.sort(order[:count])
 
-    def problems(self) -> list[str]:
+    def find_problems(self) -> list[str]:
         """Return missing folders and files, and files of another shape or type."""
         if not self.folder.is_dir():
             parts = ", ".join(part.folder for part in self.parts)
@@ -121,7 +124,7 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
     def _unseen(self) -> Iterator[str]:
         """Yield a sentence for each image that labels or others of a later frame are there for."""
         for folder in FOLDERS:
-            count = {part: _count(self.folder / folder / part.folder) for part in self.parts}
+            count = {part: _count_frames(self.folder / folder / part.folder) for part in self.parts}
             most = max(self.parts, key=lambda part: count[part])  # used at once
             for frame in range(self.frames[folder], count[most]):
                 path = self.path(folder, self.parts[0], frame)
@@ -136,25 +139,25 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
                 own: tuple[int, ...] = ()  # the size of the frame's image
                 for part in self.parts:
                     path = self.path(folder, part, frame)
-                    shape, fault = _shape_of(path)
+                    shape, fault = _read_shape(path)
                     if not fault:
                         size = (first if part.name == "image" else own) or shape[:2]
-                        fault = _misfit(shape, size, part.channels)
+                        fault = _describe_misfit(shape, size, part.channels)
                     if fault:
                         yield f"{path}: {fault}"
                     if part.name == "image":
                         own = shape[:2]
                         first = first or own
 
-    def damage(self) -> list[str]:
+    def verify_files(self) -> list[str]:
         """Return files with values that the tasks do not know; reads all."""
-        return [] if self.problems() else [
+        return [] if self.find_problems() else [
             sentence
             for folder, part, frame in self._files()
-            for sentence in _faults(part, self.path(folder, part, frame))[1]
+            for sentence in _read_values(part, self.path(folder, part, frame))[1]
         ]  # fmt: skip
 
-    def build(self, writer: Writer) -> None:
+    def write_arrays(self, writer: ArrayWriter) -> None:
         """Write images, labels, depths and normals of each split, channels first."""
         problems: list[str] = []
         train, validation = self.held_out()
@@ -170,22 +173,24 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
             raise truncate_problems(problems)
 
     def _write(
-        self, writer: Writer, split: str, folder: str, part: Part, frames: np.ndarray
+        self, writer: ArrayWriter, split: str, folder: str, part: FramePart, frames: np.ndarray
     ) -> list[str]:
         """Write one array ``(n, h, w)`` or ``(n, c, h, w)``; return what is wrong."""
         height, width = np.load(self.path(folder, part, 0), mmap_mode="r").shape[:2]
         channels = (part.channels,) if part.channels else ()
         kind = np.int8 if part.classes else np.float32
-        array = writer.array(f"{split}_{part.name}", (len(frames), *channels, height, width), kind)
+        array = writer.create_array(
+            f"{split}_{part.name}", (len(frames), *channels, height, width), kind
+        )
         problems = []
         for row, frame in enumerate(frames):
-            values, faults = _faults(part, self.path(folder, part, int(frame)))
+            values, faults = _read_values(part, self.path(folder, part, int(frame)))
             problems += faults
             if not faults:
                 array[row] = np.moveaxis(values, -1, 0) if part.channels else values
         return problems
 
-    def load(self) -> dict[str, Split]:
+    def load_splits(self) -> dict[str, Split]:
         """Read the splits: images ``(n, 3, h, w)`` float32, and a target per task.
 
         Targets: ``segmentation`` ``(n, h, w)`` int8, ``depth`` ``(n, 1, h, w)`` and ``normals``
@@ -200,21 +205,21 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
             for split in ("train", "validation", "test")
         }
 
-    def accumulators(self) -> dict[str, Accumulator]:
+    def make_accumulators(self) -> dict[str, Accumulator]:
         """Return the metrics of :mod:`datasets.multitask.dense_metrics`."""
         return {
-            task.name: Segmentation(task.outputs)
+            task.name: Segmentation(task.output_size)
             if task.name == "segmentation"
             else {"depth": Depth, "normals": Normals}[task.name]()
             for task in self.tasks
         }
 
 
-def _count(folder: Path) -> int:
+def _count_frames(folder: Path) -> int:
     return sum(1 for _ in folder.glob("*.npy"))
 
 
-def _shape_of(path: Path) -> tuple[tuple[int, ...], str]:
+def _read_shape(path: Path) -> tuple[tuple[int, ...], str]:
     """Return the shape that a file's header tells, and what is wrong with the file."""
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -230,7 +235,7 @@ def _shape_of(path: Path) -> tuple[tuple[int, ...], str]:
     return found.shape, ""
 
 
-def _misfit(shape: tuple[int, ...], size: tuple[int, ...], channels: int) -> str:
+def _describe_misfit(shape: tuple[int, ...], size: tuple[int, ...], channels: int) -> str:
     """Return how a shape differs from a height, width and number of channels."""
     sides: tuple[object, ...] = size if len(size) == 2 else ("height", "width")
     expected = (*sides, channels) if channels else sides
@@ -240,7 +245,7 @@ def _misfit(shape: tuple[int, ...], size: tuple[int, ...], channels: int) -> str
     return f"{received}, expected {' x '.join(map(str, expected))}"
 
 
-def _faults(part: Part, path: Path) -> tuple[np.ndarray, list[str]]:
+def _read_values(part: FramePart, path: Path) -> tuple[np.ndarray, list[str]]:
     """Return a file's values and what is wrong with them, a sentence at most."""
     try:
         values = np.load(path, allow_pickle=False)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.multitask.base import Accumulator
+from datasets.multitask.metrics import Accumulator
 
 SEGMENTATION = {"segmentation_miou": True, "segmentation_pixel_accuracy": True}
 DEPTH = {"depth_absolute_error": False, "depth_relative_error": False}
@@ -39,8 +39,8 @@ class Segmentation(Accumulator):
         self.classes = classes
         self._confusion = torch.zeros(classes, classes, dtype=torch.int64)
 
-    def add(self, output: Tensor, target: Tensor) -> Tensor:
-        """Take in logits ``(b, classes, h, w)`` and labels ``(b, h, w)``, -1 undefined.
+    def update(self, output: Tensor, target: Tensor) -> Tensor:
+        """Add logits ``(b, classes, h, w)`` and labels ``(b, h, w)``, -1 undefined.
 
         Returns:
             The share of each example's labelled pixels that is wrong, ``(b,)``; NaN without any.
@@ -54,7 +54,7 @@ class Segmentation(Accumulator):
         wrong = (predicted != label) & known
         return wrong.flatten(1).sum(dim=1) / known.flatten(1).sum(dim=1)
 
-    def values(self) -> dict[str, float]:
+    def compute_metrics(self) -> dict[str, float]:
         """Return both metrics as shares of 1; NaN where no pixel had a label."""
         matrix = self._confusion.double().cpu()
         hits = matrix.diag()
@@ -79,8 +79,8 @@ class Depth(Accumulator):
     def __init__(self) -> None:
         self._sums: list[Tensor] = []
 
-    def add(self, output: Tensor, target: Tensor) -> Tensor:
-        """Take in depths, both ``(b, 1, h, w)``.
+    def update(self, output: Tensor, target: Tensor) -> Tensor:
+        """Add depths, both ``(b, 1, h, w)``.
 
         Returns:
             Each example's mean absolute error, ``(b,)``; NaN without a valid pixel.
@@ -93,7 +93,7 @@ class Depth(Accumulator):
         self._sums.append(torch.stack([part.sum() for part in (*sums, count)]))
         return sums[0] / count
 
-    def values(self) -> dict[str, float]:
+    def compute_metrics(self) -> dict[str, float]:
         """Return both errors; NaN where no pixel was valid."""
         absolute, relative, count = torch.stack(self._sums).sum(dim=0).unbind()
         return dict(zip(DEPTH, torch.stack([absolute, relative]).div(count).tolist(), strict=True))
@@ -111,8 +111,8 @@ class Normals(Accumulator):
     def __init__(self) -> None:
         self._angles: list[Tensor] = []
 
-    def add(self, output: Tensor, target: Tensor) -> Tensor:
-        """Take in normals, both ``(b, 3, h, w)``.
+    def update(self, output: Tensor, target: Tensor) -> Tensor:
+        """Add normals, both ``(b, 3, h, w)``.
 
         Returns:
             Each example's mean angle in degrees, ``(b,)``; NaN without a valid pixel.
@@ -124,7 +124,7 @@ class Normals(Accumulator):
         total = (angle * valid).flatten(1).sum(dim=1)
         return total / valid.flatten(1).sum(dim=1)
 
-    def values(self) -> dict[str, float]:
+    def compute_metrics(self) -> dict[str, float]:
         """Return the metrics, angles in degrees and shares of 1; NaN where no pixel was valid."""
         angles = torch.cat(self._angles).numpy()
         if len(angles) == 0:

@@ -14,10 +14,12 @@ import numpy as np
 import torch
 
 from common.hyperparameters import Hyperparameter
-from datasets.benchmark import Split, TrainingConfig
+from datasets.benchmark import Split
 from datasets.data_card import DataCard
-from datasets.multitask.base import Accumulator, Task, TaskBenchmark
-from datasets.multitask.regression_metrics import RelativeError
+from datasets.multitask.base import TaskBenchmark
+from datasets.multitask.metrics import Accumulator, RelativeError
+from datasets.multitask.task import Task
+from datasets.training_config import TrainingConfig
 
 SCALES = {"tiny": 0.01, "small": 0.1, "medium": 1.0, "large": 10.0}
 SIZES = {"train": 4000, "validation": 1000, "test": 1000}
@@ -43,7 +45,7 @@ class ImbalancedTasks(TaskBenchmark):
         batch_size=64,
         optimizer="adam",
     )
-    search: ClassVar = {
+    search_space: ClassVar = {
         "lr": Hyperparameter("log_uniform", (1e-3, 3e-2), 1e-2),
         "batch_size": Hyperparameter("choice", (32, 64, 128), 64),
     }
@@ -58,10 +60,10 @@ class ImbalancedTasks(TaskBenchmark):
         ),
     )
 
-    def load(self) -> dict[str, Split]:
+    def load_splits(self) -> dict[str, Split]:
         """Make the splits: inputs ``(n, 8)``, float32."""
         random = np.random.RandomState(DATA_SEED)
-        directions = opposed_directions(random)
+        directions = draw_opposed_directions(random)
         splits = {}
         for name, size in SIZES.items():
             inputs = random.standard_normal((size, INPUTS))
@@ -80,7 +82,7 @@ class ImbalancedTasks(TaskBenchmark):
         train = self.splits["train"].targets
         return {name: float(target.double().std()) for name, target in train.items()}
 
-    def accumulators(self) -> dict[str, Accumulator]:
+    def make_accumulators(self) -> dict[str, Accumulator]:
         """Return the relative errors."""
         return {
             name: RelativeError(f"{name}_relative_rmse", deviation)
@@ -88,7 +90,7 @@ class ImbalancedTasks(TaskBenchmark):
         }
 
 
-def opposed_directions(random: np.random.RandomState) -> np.ndarray:
+def draw_opposed_directions(random: np.random.RandomState) -> np.ndarray:
     """Return unit vectors, ``(4, 8)``, any two of which have an inner product of -1/3."""
     corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)
     frame = np.linalg.qr(random.standard_normal((INPUTS, 3)))[0]

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from common.hyperparameters import Hyperparameter
 from datasets.data_card import DataCard
-from datasets.multitask.base import Task
 from datasets.multitask.dense import DenseBenchmark
 from datasets.multitask.dense_metrics import DEPTH, NORMALS, SEGMENTATION
+from datasets.multitask.task import Task
 
 
 class NYUv2(DenseBenchmark):
@@ -25,9 +25,9 @@ class NYUv2(DenseBenchmark):
         Task("depth", "masked_l1", 1, DEPTH),
         Task("normals", "cosine", 3, NORMALS),
     )
-    published_batch = 2
-    search: ClassVar = {
-        **DenseBenchmark.search,
+    published_batch_size = 2
+    search_space: ClassVar = {
+        **DenseBenchmark.search_space,
         "batch_size": Hyperparameter("choice", (2, 4, 8), 2),
     }
     card = DataCard(

@@ -16,13 +16,15 @@ import pandas as pd
 
 from common.errors import UserError
 from common.hyperparameters import Hyperparameter
-from datasets.benchmark import SPLITS, Split, TrainingConfig
+from datasets.benchmark import SPLITS, Split
 from datasets.data_card import DataCard
-from datasets.multitask.base import Accumulator, Task, TaskBenchmark
-from datasets.multitask.regression_metrics import AbsoluteError
+from datasets.multitask.base import TaskBenchmark
+from datasets.multitask.metrics import AbsoluteError, Accumulator
+from datasets.multitask.task import Task
 from datasets.on_disk import OnDisk
-from datasets.storage.array_cache import Writer
-from datasets.storage.molecules import FEATURES, Molecule, Molecules, read_sdf
+from datasets.storage.array_cache import ArrayWriter
+from datasets.storage.molecules import ATOM_FEATURES, Molecule, RaggedMolecules, read_sdf
+from datasets.training_config import TrainingConfig
 
 HARTREE, KCAL_PER_MOL = 27.2113825435, 0.04336414  # in eV
 # Column of the file, and its unit in that in which targets are kept: D, a0^3, eV, a0^2, cal/(mol K)
@@ -64,7 +66,7 @@ class QM9(OnDisk, TaskBenchmark):
         optimizer="adam",
         schedule="plateau",
     )
-    search: ClassVar = {
+    search_space: ClassVar = {
         "lr": Hyperparameter("log_uniform", (3e-4, 3e-3), 1e-3),
         "batch_size": Hyperparameter("choice", (60, 120, 240), 120),
     }
@@ -87,17 +89,17 @@ class QM9(OnDisk, TaskBenchmark):
         """The folder of the files."""
         return self.folder / "raw"
 
-    def sources(self) -> list[Path]:
+    def list_source_files(self) -> list[Path]:
         """Return the three files."""
         return [self.raw / name for name in ("gdb9.sdf", "gdb9.sdf.csv", "uncharacterized.txt")]
 
-    def problems(self) -> list[str]:
+    def find_problems(self) -> list[str]:
         """Return which files are missing."""
-        return [f"{path}: missing" for path in self.sources() if not path.is_file()]
+        return [f"{path}: missing" for path in self.list_source_files() if not path.is_file()]
 
-    def damage(self) -> list[str]:
+    def verify_files(self) -> list[str]:
         """Return what is wrong in the files, the first mistake only; reads all molecules."""
-        if self.problems():
+        if self.find_problems():
             return []
         try:
             for _ in self._contents()[1]:
@@ -108,17 +110,17 @@ class QM9(OnDisk, TaskBenchmark):
 
     def _contents(self) -> tuple[np.ndarray, Iterator[tuple[int, Molecule]]]:
         """Return all targets, ``(n, 11)``, and the characterised molecules with their rows."""
-        sdf, table, listed = self.sources()
+        sdf, table, listed = self.list_source_files()
         names, targets = read_targets(table)
         skipped = read_skipped(listed, len(names))
-        molecules = enumerate(_matching(read_sdf(sdf), names, sdf, table))
+        molecules = enumerate(_check_names(read_sdf(sdf), names, sdf, table))
         return targets, (pair for pair in molecules if pair[0] not in skipped)
 
     def settings(self) -> Mapping[str, Any]:
         """Return what the order of the molecules depends on."""
         return {"split_seed": SPLIT_SEED}
 
-    def build(self, writer: Writer) -> None:
+    def write_arrays(self, writer: ArrayWriter) -> None:
         """Write the molecules in the order test, validation, training, as permuted."""
         targets, characterised = self._contents()
         kept = list(characterised)
@@ -129,18 +131,18 @@ class QM9(OnDisk, TaskBenchmark):
         order = np.random.RandomState(SPLIT_SEED).permutation(len(kept))
         molecules = [kept[place][1] for place in order]
         rows = targets[[kept[place][0] for place in order]]
-        train = rows[2 * held_out(len(rows)) :]
-        writer.save("targets", rows)
-        writer.save("scales", np.stack([train.mean(axis=0), train.std(axis=0, ddof=1)]))
-        _write(writer, molecules)
+        train = rows[2 * count_held_out(len(rows)) :]
+        writer.write_array("targets", rows)
+        writer.write_array("scales", np.stack([train.mean(axis=0), train.std(axis=0, ddof=1)]))
+        _write_molecules(writer, molecules)
 
-    def load(self) -> dict[str, Split]:
+    def load_splits(self) -> dict[str, Split]:
         """Return the splits: inputs in a store of molecules, scaled targets ``(n,)`` float32."""
         arrays = self.cache.arrays
-        store = Molecules(*(arrays[name] for name in ("x", "positions", "bonds", "sizes")))
+        store = RaggedMolecules(*(arrays[name] for name in ("x", "positions", "bonds", "sizes")))
         mean, deviation = arrays["scales"]
         scaled = ((arrays["targets"] - mean) / deviation).float()
-        held = held_out(len(store))
+        held = count_held_out(len(store))
         ends = {"test": (0, held), "validation": (held, 2 * held), "train": (2 * held, len(store))}
         return {
             split: Split(
@@ -155,7 +157,7 @@ class QM9(OnDisk, TaskBenchmark):
         """The deviation of each training target in its own unit."""
         return dict(zip(TARGETS, self.cache.arrays["scales"][1].tolist(), strict=True))
 
-    def accumulators(self) -> dict[str, Accumulator]:
+    def make_accumulators(self) -> dict[str, Accumulator]:
         """Return mean absolute errors in the reported units."""
         return {
             name: AbsoluteError(f"mae_{name}", self.deviations[name] * REPORTED[name])
@@ -163,7 +165,7 @@ class QM9(OnDisk, TaskBenchmark):
         }
 
 
-def held_out(molecules: int) -> int:
+def count_held_out(molecules: int) -> int:
     """Return how many molecules test and validation have each."""
     return HELD_OUT if molecules >= ENOUGH else max(1, molecules // 10)
 
@@ -214,7 +216,7 @@ def read_skipped(path: Path, molecules: int) -> set[int]:
     return found
 
 
-def _matching(
+def _check_names(
     molecules: Iterable[Molecule], names: list[str], sdf: Path, table: Path
 ) -> Iterable[Molecule]:
     """Yield the molecules; refuse those that are not the table's.
@@ -235,12 +237,12 @@ def _matching(
         raise UserError(f"{sdf}: {count} molecules, but {table.name} has {len(names)} rows")
 
 
-def _write(writer: Writer, molecules: list[Molecule]) -> None:
+def _write_molecules(writer: ArrayWriter, molecules: list[Molecule]) -> None:
     sizes = np.array([len(molecule.x) for molecule in molecules], dtype=np.int64)
-    writer.save("sizes", sizes)
-    x = writer.array("x", (int(sizes.sum()), FEATURES), np.uint8)
-    positions = writer.array("positions", (int(sizes.sum()), 3), np.float32)
-    bonds = writer.array("bonds", (int((sizes**2).sum()),), np.uint8)
+    writer.write_array("sizes", sizes)
+    x = writer.create_array("x", (int(sizes.sum()), ATOM_FEATURES), np.uint8)
+    positions = writer.create_array("positions", (int(sizes.sum()), 3), np.float32)
+    bonds = writer.create_array("bonds", (int((sizes**2).sum()),), np.uint8)
     np.concatenate([molecule.x for molecule in molecules], out=x)
     np.concatenate([molecule.positions for molecule in molecules], out=positions)
     np.concatenate([molecule.bonds.ravel() for molecule in molecules], out=bonds)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 
-def mean_ranks(
+def compute_mean_ranks(
     rows: Mapping[str, Mapping[str, float]], higher: Mapping[str, bool]
 ) -> dict[str, float]:
     """Return each method's rank, averaged over metrics.

@@ -13,10 +13,12 @@ import torch
 from sklearn.datasets import load_digits
 
 from common.hyperparameters import Hyperparameter
-from datasets.benchmark import Split, TrainingConfig
+from datasets.benchmark import Split
 from datasets.data_card import DataCard
-from datasets.multitask.base import Accumulator, Task, TaskBenchmark
-from datasets.multitask.regression_metrics import AbsoluteError, LabelAccuracy
+from datasets.multitask.base import TaskBenchmark
+from datasets.multitask.metrics import AbsoluteError, Accumulator, LabelAccuracy
+from datasets.multitask.task import Task
+from datasets.training_config import TrainingConfig
 
 CANVAS, DIGIT = 12, 8
 DIGITS = {"train": 1079, "validation": 359, "test": 359}  # no digit is in two splits
@@ -44,7 +46,7 @@ class TwoDigits(TaskBenchmark):
         batch_size=64,
         optimizer="adam",
     )
-    search: ClassVar = {
+    search_space: ClassVar = {
         "lr": Hyperparameter("log_uniform", (3e-4, 3e-2), 3e-3),
         "batch_size": Hyperparameter("choice", (32, 64, 128), 64),
     }
@@ -60,7 +62,7 @@ class TwoDigits(TaskBenchmark):
         ),
     )
 
-    def load(self) -> dict[str, Split]:
+    def load_splits(self) -> dict[str, Split]:
         """Make the splits: inputs ``(n, 1, 12, 12)`` float32 in [0, 1]."""
         images, labels = load_digits(return_X_y=True)
         pixels = (images / 16.0).reshape(-1, DIGIT, DIGIT).astype(np.float32)
@@ -77,10 +79,12 @@ class TwoDigits(TaskBenchmark):
                 "right": torch.from_numpy(labels[right].astype(np.int64)),
                 "sum": torch.from_numpy((total - SUM_MEAN) / SUM_SCALE).float(),
             }
-            splits[name] = Split(torch.from_numpy(overlaid(pixels[left], pixels[right])), targets)
+            splits[name] = Split(
+                torch.from_numpy(overlay_digits(pixels[left], pixels[right])), targets
+            )
         return splits
 
-    def accumulators(self) -> dict[str, Accumulator]:
+    def make_accumulators(self) -> dict[str, Accumulator]:
         """Return accuracies, and the sum's absolute error in digits."""
         return {
             "left": LabelAccuracy("left_accuracy"),
@@ -89,7 +93,7 @@ class TwoDigits(TaskBenchmark):
         }
 
 
-def overlaid(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def overlay_digits(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return pairs of digits, ``(n, 8, 8)`` each, on one canvas, ``(n, 1, 12, 12)``.
 
     The left one is at the top left, the right one at the bottom right; the brighter pixel is seen.

@@ -28,7 +28,7 @@ CACHE_HINT = "set EVENHAND_CACHE to a writable folder on a disk with free space"
 
 
 @dataclass(frozen=True)
-class Cached:
+class CachedArrays:
     """The arrays of a cache.
 
     Args:
@@ -40,7 +40,7 @@ class Cached:
     hash: str
 
 
-class Writer:
+class ArrayWriter:
     """Takes the arrays of a cache that is being built.
 
     Args:
@@ -51,7 +51,7 @@ class Writer:
         self._folder = folder
         self._arrays: dict[str, np.ndarray] = {}
 
-    def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    def create_array(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Return a new array of zeros on disk, to be filled.
 
         Raises:
@@ -70,17 +70,17 @@ class Writer:
                 os.posix_fallocate(file.fileno(), start, size)
             else:
                 file.truncate(start + size)
-        self._arrays[name] = _open(path, "r+")
+        self._arrays[name] = _map_array(path, "r+")
         return self._arrays[name]
 
-    def save(self, name: str, values: np.ndarray) -> None:
+    def write_array(self, name: str, values: np.ndarray) -> None:
         """Write an array."""
         values = np.ascontiguousarray(values)
         if values.dtype.hasobject:
             raise TypeError(f"array {name!r} holds objects")
-        self.array(name, values.shape, values.dtype)[...] = values
+        self.create_array(name, values.shape, values.dtype)[...] = values
 
-    def finish(self) -> None:
+    def write_manifest(self) -> None:
         """Write the manifest."""
         entries = {}
         for name, array in sorted(self._arrays.items()):
@@ -102,13 +102,13 @@ class Writer:
         write_text(self._folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
 
-def cached(
+def load_or_build(
     name: str,
     data_root: Path,
     sources: Iterable[Path],
     settings: Mapping[str, Any],
-    build: Callable[[Writer], None],
-) -> Cached:
+    build: Callable[[ArrayWriter], None],
+) -> CachedArrays:
     """Return a cache's arrays; builds it when there is none, or when it is damaged.
 
     Args:
@@ -116,33 +116,33 @@ def cached(
         data_root: The folder that holds the data sets.
         sources: The files from which the arrays are made.
         settings: What else the arrays depend on, as JSON.
-        build: Fills a :class:`Writer`.
+        build: Fills a :class:`ArrayWriter`.
 
     Raises:
         UserError: If a source is missing, the disk is full or the folder cannot be written.
         ValidationErrors: What ``build`` finds in the sources.
     """
-    folder = folder_of(name, data_root)
-    target = folder / _digest(data_root, sources, settings)
-    if not damage(target):
-        return _read(target)
+    folder = cache_folder(name, data_root)
+    target = folder / _hash_inputs(data_root, sources, settings)
+    if not find_cache_problems(target):
+        return _open_cache(target)
     with wrap_os_errors(folder, CACHE_HINT):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
             raise UserError(f"{folder}: cannot be made ({error.strerror}); {CACHE_HINT}") from None
         with lock_file(folder / f"{target.name}.lock", f"{name}: another process prepares it"):
-            if damage(target):
-                _build(folder, target, build)
-    return _read(target)
+            if find_cache_problems(target):
+                _build_cache(folder, target, build)
+    return _open_cache(target)
 
 
-def folder_of(name: str, data_root: Path) -> Path:
+def cache_folder(name: str, data_root: Path) -> Path:
     """Return the folder that holds the caches of a benchmark."""
     return Path(os.environ.get("EVENHAND_CACHE") or data_root / ".cache") / name
 
 
-def damage(folder: Path, full: bool = False) -> list[str]:
+def find_cache_problems(folder: Path, full: bool = False) -> list[str]:
     """Return what is wrong with a cache, a sentence each; empty when nothing is.
 
     Args:
@@ -171,12 +171,12 @@ def damage(folder: Path, full: bool = False) -> list[str]:
     return found
 
 
-def discard(folder: Path) -> None:
+def invalidate_cache(folder: Path) -> None:
     """Make a cache count as damaged, so that it is built again when next asked for."""
     (folder / MANIFEST).unlink(missing_ok=True)
 
 
-def _digest(data_root: Path, sources: Iterable[Path], settings: Mapping[str, Any]) -> str:
+def _hash_inputs(data_root: Path, sources: Iterable[Path], settings: Mapping[str, Any]) -> str:
     """Return the name of the cache of these sources and settings."""
     digest = hashlib.sha256(json.dumps([FORMAT, dict(settings)], sort_keys=True).encode())
     root, missing = os.path.abspath(data_root), []
@@ -193,16 +193,16 @@ def _digest(data_root: Path, sources: Iterable[Path], settings: Mapping[str, Any
     return digest.hexdigest()[:16]
 
 
-def _build(folder: Path, target: Path, build: Callable[[Writer], None]) -> None:
+def _build_cache(folder: Path, target: Path, build: Callable[[ArrayWriter], None]) -> None:
     """Build a cache beside its place, then put it there; the lock is held."""
     for left in folder.glob(f".{target.name}.*"):  # of a process that was killed
         shutil.rmtree(left, ignore_errors=True)
     temporary = folder / f".{target.name}.{os.getpid()}"
     temporary.mkdir()
     try:
-        writer = Writer(temporary)
+        writer = ArrayWriter(temporary)
         build(writer)
-        writer.finish()
+        writer.write_manifest()
         if target.exists():
             shutil.rmtree(target)
         temporary.replace(target)
@@ -211,16 +211,16 @@ def _build(folder: Path, target: Path, build: Callable[[Writer], None]) -> None:
         raise
 
 
-def _read(folder: Path) -> Cached:
+def _open_cache(folder: Path) -> CachedArrays:
     """Return the arrays of a whole cache."""
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     # Mapped copy-on-write: torch warns of arrays that cannot be written.
-    arrays = {name: torch.from_numpy(_open(folder / f"{name}.npy", "c"))
+    arrays = {name: torch.from_numpy(_map_array(folder / f"{name}.npy", "c"))
               for name in manifest["arrays"]}  # fmt: skip
-    return Cached(arrays, str(manifest["hash"]))
+    return CachedArrays(arrays, str(manifest["hash"]))
 
 
-def _open(path: Path, mode: Literal["r+", "c"]) -> np.ndarray:
+def _map_array(path: Path, mode: Literal["r+", "c"]) -> np.ndarray:
     """Return an array that is mapped from a file; empty ones cannot be mapped and are read."""
     with path.open("rb") as file:
         np.lib.format.read_magic(file)

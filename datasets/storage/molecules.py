@@ -13,7 +13,7 @@ from common.errors import UserError
 
 ELEMENTS = ("H", "C", "N", "O", "F")
 BONDS = ("SINGLE", "DOUBLE", "TRIPLE", "AROMATIC")  # 1 to 4 in the store; 0 is no bond
-FEATURES = len(ELEMENTS) + 6
+ATOM_FEATURES = len(ELEMENTS) + 6
 EDGE_FEATURES = len(BONDS) + 1
 INSTALL = "pip install -r requirements-qm9.txt"
 
@@ -59,7 +59,7 @@ class Molecule(NamedTuple):
     bonds: np.ndarray
 
 
-class Molecules:
+class RaggedMolecules:
     """Molecules that lie one after another in flat arrays, which may be memory-mapped.
 
     Args:
@@ -73,8 +73,8 @@ class Molecules:
         self.x, self.positions, self.bonds = x, positions, bonds
         self.sizes = sizes.cpu()  # a batch's size is found without asking the device
         self._sizes = sizes.to(x.device)
-        self._starts = _starts(self._sizes)
-        self._bond_starts = _starts(self._sizes.square())
+        self._starts = _start_offsets(self._sizes)
+        self._bond_starts = _start_offsets(self._sizes.square())
 
     def __len__(self) -> int:
         """Return the number of molecules."""
@@ -86,15 +86,15 @@ class Molecules:
         atoms, edges = int(host.sum()), int((host * (host - 1)).sum())
         index = index.to(self.x.device)
         sizes = self._sizes[index]
-        molecule, within = _spread(sizes, atoms)
+        molecule, within = _number_elements(sizes, atoms)
         source = self._starts[index][molecule] + within
         positions = self.positions[source]
-        owner, place = _spread(sizes * (sizes - 1), edges)
+        owner, place = _number_elements(sizes * (sizes - 1), edges)
         size = sizes[owner]
         row = place // (size - 1)
         column = place % (size - 1)
         column = column + (column >= row)  # leaves out the atom itself
-        edge_index = torch.stack([row, column]) + _starts(sizes)[owner]
+        edge_index = torch.stack([row, column]) + _start_offsets(sizes)[owner]
         kinds = self.bonds[self._bond_starts[index][owner] + row * size + column].long()
         bonded = torch.nn.functional.one_hot(kinds, len(BONDS) + 1)[:, 1:].to(positions)
         distance = (positions[edge_index[0]] - positions[edge_index[1]]).norm(dim=1, keepdim=True)
@@ -126,16 +126,16 @@ class Molecules:
         )
 
 
-def _starts(sizes: Tensor) -> Tensor:
+def _start_offsets(sizes: Tensor) -> Tensor:
     """Return where each of consecutive pieces starts, ``(n,)``."""
     return sizes.cumsum(0) - sizes
 
 
-def _spread(sizes: Tensor, total: int) -> tuple[Tensor, Tensor]:
+def _number_elements(sizes: Tensor, total: int) -> tuple[Tensor, Tensor]:
     """Return for each element of consecutive pieces its piece and its place in it, ``(total,)``."""
     numbers = torch.arange(len(sizes), device=sizes.device)
     piece = torch.repeat_interleave(numbers, sizes, output_size=total)
-    return piece, torch.arange(total, device=sizes.device) - _starts(sizes)[piece]
+    return piece, torch.arange(total, device=sizes.device) - _start_offsets(sizes)[piece]
 
 
 def read_sdf(path: Path) -> Iterator[Molecule]:
@@ -154,10 +154,12 @@ def read_sdf(path: Path) -> Iterator[Molecule]:
         except OSError:  # rdkit's own words for an empty file
             raise UserError(f"{path}: cannot be read, expected a structure file (SDF)") from None
         for number in range(len(supplier)):
-            yield _molecule(supplier[number], partial(_where, path, supplier, number))
+            yield _convert_molecule(
+                supplier[number], partial(_describe_place, path, supplier, number)
+            )
 
 
-def _where(path: Path, supplier: Any, number: int) -> str:
+def _describe_place(path: Path, supplier: Any, number: int) -> str:
     """Return the file, number, first line and name of a molecule."""
     text = supplier.GetItemText(number)
     line = 1 + sum(supplier.GetItemText(before).count("\n") for before in range(number))
@@ -165,7 +167,7 @@ def _where(path: Path, supplier: Any, number: int) -> str:
     return f"{path}: molecule {number + 1} ('{name}', from line {line})"
 
 
-def _molecule(found: Any, where: Callable[[], str]) -> Molecule:
+def _convert_molecule(found: Any, where: Callable[[], str]) -> Molecule:
     if found is None or not found.GetNumConformers():
         raise UserError(f"{where()}: cannot be read, expected an SDF entry (V2000)")
     atoms = list(found.GetAtoms())
@@ -183,12 +185,12 @@ def _molecule(found: Any, where: Callable[[], str]) -> Molecule:
             raise UserError(f"{where()}: a bond of kind {kind}, expected {', '.join(BONDS)}")
         pair = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
         bonds[pair] = bonds[pair[::-1]] = BONDS.index(kind) + 1
-    return Molecule(found.GetProp("_Name"), _features(atoms, symbols, bonds), positions, bonds)
+    return Molecule(found.GetProp("_Name"), _atom_features(atoms, symbols, bonds), positions, bonds)
 
 
-def _features(atoms: list[Any], symbols: list[str], bonds: np.ndarray) -> np.ndarray:
+def _atom_features(atoms: list[Any], symbols: list[str], bonds: np.ndarray) -> np.ndarray:
     """Return the features of a molecule's atoms, ``(atoms, 11)`` uint8."""
-    x = np.zeros((len(atoms), FEATURES), dtype=np.uint8)
+    x = np.zeros((len(atoms), ATOM_FEATURES), dtype=np.uint8)
     x[np.arange(len(atoms)), [ELEMENTS.index(symbol) for symbol in symbols]] = 1
     x[:, 5] = [atom.GetAtomicNum() for atom in atoms]
     x[:, 6] = [atom.GetIsAromatic() for atom in atoms]

@@ -40,7 +40,7 @@ class ImageBatch:
             place[h:] = 0
         return pixels.permute(0, 3, 1, 2)
 
-    def one_by_one(self) -> list[Tensor]:
+    def split_images(self) -> list[Tensor]:
         """Return views of the images, each ``(3, h, w)`` uint8; asks a GPU for the sizes."""
         if not isinstance(self.source, Tensor):
             return self.source
@@ -62,12 +62,12 @@ class TextBatch(NamedTuple):
     segments: Tensor
 
 
-class Images:
+class RaggedImages:
     """Colour images at their native sizes.
 
     Args:
         flat: All pixels, ``(total,)`` uint8: an image's rows one after another, each a row of
-            (red, green, blue). May be memory-mapped, and longer: :func:`slack_end`.
+            (red, green, blue). May be memory-mapped, and longer: :func:`required_length`.
         starts: Where each example starts in ``flat``, ``(n,)`` int64; examples may share pixels.
         sizes: Height and width of each, ``(n, 2)`` int64.
     """
@@ -84,7 +84,7 @@ class Images:
         if self._even:
             flat = flat[: len(flat) // int(area[0]) * int(area[0])]
         else:
-            missing = slack_end(starts.cpu(), self.sizes) - len(flat)
+            missing = required_length(starts.cpu(), self.sizes) - len(flat)
             flat = torch.cat([flat, flat.new_zeros(missing)]) if missing > 0 else flat
         self.flat = flat
         self._starts = starts.to(flat.device)
@@ -143,7 +143,7 @@ class Images:
         return type(self)(self.flat.to(device), self._starts.to(device), self.sizes)
 
 
-def slack_end(starts: Tensor, sizes: Tensor) -> int:
+def required_length(starts: Tensor, sizes: Tensor) -> int:
     """Return the length that the bytes of images of many sizes need, so that nothing is copied.
 
     Where the last row of any image starts, a row of the largest width must fit: a batch is
@@ -155,7 +155,7 @@ def slack_end(starts: Tensor, sizes: Tensor) -> int:
     return int(last.max()) + 3 * int(sizes[:, 1].max())
 
 
-class Texts:
+class RaggedTexts:
     """Tokenised texts, or pairs of texts, of different lengths.
 
     Args:

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.progress import ProgressBar
-from datasets.storage.array_cache import Writer
-from datasets.storage.ragged_arrays import Texts
+from datasets.storage.array_cache import ArrayWriter
+from datasets.storage.ragged_arrays import RaggedTexts
 
-CHUNK = 2000  # texts that are tokenised together
-FILES = ("tokenizer.json", "vocab.txt")
-WORDS = {"bert-base-uncased": 30_522}  # of the vocabularies that are known by name
+TEXTS_PER_BATCH = 2000  # texts that are tokenised together
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
+VOCABULARY_SIZES = {"bert-base-uncased": 30_522}  # of the vocabularies that are known by name
 PROBE = "The quick Brown FOX, \u00e9lan"  # small and large letters, and an accent
 
 
-class NoTokenizer(UserError):
+class TokenizerNotFound(UserError):
     """The files of a tokenizer are not on this machine."""
 
 
@@ -63,28 +63,28 @@ def find_tokenizer(name: str, data_root: Path, folder: Path) -> Path:
     """
     places = [folder / "tokenizer", data_root / name]
     for place in places:
-        for file in FILES:
+        for file in TOKENIZER_FILES:
             if (place / file).is_file():
                 if place == places[1] and file == "vocab.txt":
-                    _refuse_another(name, place / file, places[0])
+                    _check_vocabulary(name, place / file, places[0])
                 return place / file
         if place == places[0] and place.is_dir():
-            raise NoTokenizer(f"{place}: neither {' nor '.join(FILES)} is there")
-    for file in reversed(FILES):
+            raise TokenizerNotFound(f"{place}: neither {' nor '.join(TOKENIZER_FILES)} is there")
+    for file in reversed(TOKENIZER_FILES):
         for repository in (name, f"google-{name}" if "/" in name else f"google-bert/{name}"):
             found = try_to_load_from_cache(repository, file)
             if isinstance(found, str):
                 return Path(found)
-    raise NoTokenizer(
+    raise TokenizerNotFound(
         f"{places[1] / 'vocab.txt'}: missing. Texts are tokenised with the vocabulary of '{name}': "
         f"download the file vocab.txt of that model and put it there (or set HF_HOME to a cache "
         f"of the Hugging Face Hub that holds it)"
     )
 
 
-def _refuse_another(name: str, file: Path, own: Path) -> None:
+def _check_vocabulary(name: str, file: Path, own: Path) -> None:
     """Refuse a vocabulary that was cut short: words that it lacks would be unknown ones."""
-    found, expected = len(file.read_bytes().rstrip(b"\n").split(b"\n")), WORDS.get(name)
+    found, expected = len(file.read_bytes().rstrip(b"\n").split(b"\n")), VOCABULARY_SIZES.get(name)
     if expected is not None and found != expected:
         raise UserError(
             f"{file}: {found:,} words, expected the {expected:,} of '{name}': cut short? Another "
@@ -92,14 +92,14 @@ def _refuse_another(name: str, file: Path, own: Path) -> None:
         )
 
 
-def fingerprint(file: Path) -> str:
+def hash_tokenizer(file: Path) -> str:
     """Return what tokens depend on: the content of the tokenizer's files."""
     digest = hashlib.sha256(file.read_bytes())
-    digest.update(str(_lowercase(file)).encode())
+    digest.update(str(_is_uncased(file)).encode())
     return digest.hexdigest()[:16]
 
 
-def tokenise(
+def tokenize_texts(
     file: Path, first: Sequence[str], second: Sequence[str] | None, longest: int, what: str
 ) -> Tokens:
     """Return the tokens of texts or pairs, with the marks at start and end, not padded.
@@ -111,14 +111,14 @@ def tokenise(
         longest: The number of tokens to which each is cut, the longer text of a pair first.
         what: What is being done, for the progress.
     """
-    tokenizer = _open(file)
+    tokenizer = _open_tokenizer(file)
     tokenizer.enable_truncation(longest)
     flat: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
     lengths: list[int] = []
     seconds: list[int] = []
     with ProgressBar(what, len(first)) as counter:
-        for start in range(0, len(first), CHUNK):
-            chosen = slice(start, start + CHUNK)
+        for start in range(0, len(first), TEXTS_PER_BATCH):
+            chosen = slice(start, start + TEXTS_PER_BATCH)
             texts = first[chosen] if second is None else zip(first[chosen], second[chosen])  # noqa: B905
             encodings = tokenizer.encode_batch(list(texts))
             for encoding in encodings:
@@ -131,31 +131,34 @@ def tokenise(
     )
 
 
-def difference(one: Path, other: Path) -> str:
+def describe_difference(one: Path, other: Path) -> str:
     """Return how the tokens of two tokenizers differ, an empty text where they are the same.
 
     Args:
         one: What :func:`find_tokenizer` found.
         other: The file of another one.
     """
-    first, second = _open(one), _open(other)
-    words, others = first.get_vocab(), second.get_vocab()
-    if words != others:
-        if len(words) != len(others):
-            return f"{len(words):,} against {len(others):,} words"
-        word = min((w for w in words if words[w] != others.get(w)), key=lambda w: words[w])
-        return f"'{word}' is {words[word]} and {others.get(word, 'no word')}"
+    first, second = _open_tokenizer(one), _open_tokenizer(other)
+    count_words, others = first.get_vocab(), second.get_vocab()
+    if count_words != others:
+        if len(count_words) != len(others):
+            return f"{len(count_words):,} against {len(others):,} words"
+        word = min(
+            (w for w in count_words if count_words[w] != others.get(w)),
+            key=lambda w: count_words[w],
+        )
+        return f"'{word}' is {count_words[word]} and {others.get(word, 'no word')}"
     if first.encode(PROBE).ids != second.encode(PROBE).ids:
         return "one makes all letters small, or treats accents, as the other does not"
     return ""
 
 
-def words(file: Path) -> int:
+def count_words(file: Path) -> int:
     """Return the number of words that a tokenizer knows."""
-    return int(_open(file).get_vocab_size())
+    return int(_open_tokenizer(file).get_vocab_size())
 
 
-def write_texts(writer: Writer, prefix: str, tokens: Tokens, rows: np.ndarray) -> None:
+def write_texts(writer: ArrayWriter, prefix: str, tokens: Tokens, rows: np.ndarray) -> None:
     """Write texts into ``<prefix>_tokens``, ``_starts``, ``_lengths`` and ``_seconds``.
 
     Args:
@@ -167,30 +170,30 @@ def write_texts(writer: Writer, prefix: str, tokens: Tokens, rows: np.ndarray) -
     different, place = np.unique(rows, return_inverse=True)
     kept = tokens.rows(different)
     starts = kept.lengths.cumsum() - kept.lengths
-    writer.save(f"{prefix}_tokens", kept.flat)
-    writer.save(f"{prefix}_starts", starts[place])
-    writer.save(f"{prefix}_lengths", kept.lengths[place])
-    writer.save(f"{prefix}_seconds", kept.seconds[place])
+    writer.write_array(f"{prefix}_tokens", kept.flat)
+    writer.write_array(f"{prefix}_starts", starts[place])
+    writer.write_array(f"{prefix}_lengths", kept.lengths[place])
+    writer.write_array(f"{prefix}_seconds", kept.seconds[place])
 
 
-def read_texts(arrays: Mapping[str, Tensor], prefix: str) -> Texts:
+def read_texts(arrays: Mapping[str, Tensor], prefix: str) -> RaggedTexts:
     """Return the store that :func:`write_texts` wrote."""
     names = (f"{prefix}_{part}" for part in ("tokens", "starts", "lengths", "seconds"))
-    return Texts(*(arrays[name] for name in names))
+    return RaggedTexts(*(arrays[name] for name in names))
 
 
-def _open(file: Path) -> Tokenizer | BertWordPieceTokenizer:
+def _open_tokenizer(file: Path) -> Tokenizer | BertWordPieceTokenizer:
     try:
         if file.name == "tokenizer.json":
             tokenizer = Tokenizer.from_file(str(file))
             tokenizer.no_padding()
             return tokenizer
-        return BertWordPieceTokenizer(str(file), lowercase=_lowercase(file))
+        return BertWordPieceTokenizer(str(file), lowercase=_is_uncased(file))
     except Exception as error:  # the library raises bare exceptions
         raise UserError(f"{file}: no tokenizer: {error}") from None
 
 
-def _lowercase(file: Path) -> bool:
+def _is_uncased(file: Path) -> bool:
     """Return whether texts are lowered first: what the model's folder says, or its name."""
     config = file.parent / "tokenizer_config.json"
     if config.is_file():

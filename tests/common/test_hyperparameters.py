@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.hyperparameters import KINDS, Hyperparameter, active, ordered, parse
+from common.hyperparameters import (
+    KINDS,
+    Hyperparameter,
+    active_names,
+    parse_hyperparameter,
+    sort_by_conditions,
+)
 
 positive = st.floats(1e-6, 1e6, allow_nan=False)
 positions = st.floats(0, 1, exclude_max=True)
@@ -76,7 +82,7 @@ def test_grid_is_sorted_distinct_and_valid(kind: str, points: int) -> None:
 )  # fmt: skip
 def test_mistakes_are_told_with_their_place(text: Any, word: str) -> None:
     problems: list[str] = []
-    assert parse("file.yaml: search.x", text, problems) is None
+    assert parse_hyperparameter("file.yaml: search.x", text, problems) is None
     assert all(problem.startswith("file.yaml: search.x") for problem in problems)
     assert any(word in problem for problem in problems)
 
@@ -87,10 +93,10 @@ def test_conditions_chain() -> None:
         "b": Hyperparameter("choice", (1, 2), 1, {"a": ("on",)}),
         "a": Hyperparameter("choice", ("on", "off"), "on"),
     }
-    assert ordered(hyperparameters) == ["a", "b", "c"]
-    assert active(hyperparameters, {"a": "on", "b": 1}) == ["a", "b", "c"]
-    assert active(hyperparameters, {"a": "on", "b": 2}) == ["a", "b"]
-    assert active(hyperparameters, {"a": "off", "b": 1}) == ["a"]
+    assert sort_by_conditions(hyperparameters) == ["a", "b", "c"]
+    assert active_names(hyperparameters, {"a": "on", "b": 1}) == ["a", "b", "c"]
+    assert active_names(hyperparameters, {"a": "on", "b": 2}) == ["a", "b"]
+    assert active_names(hyperparameters, {"a": "off", "b": 1}) == ["a"]
 
 
 def test_circular_conditions_are_refused() -> None:
@@ -99,7 +105,7 @@ def test_circular_conditions_are_refused() -> None:
         "b": Hyperparameter("choice", (1,), 1, {"a": (1,)}),
     }
     with pytest.raises(ValueError, match="circle"):
-        ordered(hyperparameters)
+        sort_by_conditions(hyperparameters)
 
 
 @given(st.integers(0, 2**32 - 1))

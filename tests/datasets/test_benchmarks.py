@@ -20,12 +20,12 @@ from tests.conftest import EMBEDDED
 
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_contract(name: str) -> None:
-    benchmark = datasets.load(name)
+    benchmark = datasets.load_benchmark(name)
     assert benchmark.name == name
     assert set(benchmark.splits) == set(SPLITS)
     assert all(len(split) > 0 for split in benchmark.splits.values())
-    assert set(benchmark.search) <= set(TRAINING_CONFIG_FIELDS)
-    for hyperparameter_name, hyperparameter in benchmark.search.items():
+    assert set(benchmark.search_space) <= set(TRAINING_CONFIG_FIELDS)
+    for hyperparameter_name, hyperparameter in benchmark.search_space.items():
         assert hyperparameter.broken_rule(hyperparameter.default) is None
         assert benchmark.training_config.as_dict()[hyperparameter_name] == hyperparameter.default
     assert benchmark.version
@@ -33,16 +33,16 @@ def test_contract(name: str) -> None:
 
 def metrics(benchmark: GroupBenchmark, split: str, logits: torch.Tensor) -> dict[str, Any]:
     """Evaluate in two batches that come in another order."""
-    meter = benchmark.meter(split)
+    meter = benchmark.make_meter(split)
     rows = torch.randperm(len(logits), generator=torch.Generator().manual_seed(0))
     for part in rows.chunk(2):
-        meter.add(part, logits[part], {})
-    return meter.metrics()
+        meter.update(part, logits[part], {})
+    return meter.compute_metrics()
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_perfect_and_useless_predictions(name: str) -> None:
-    benchmark = datasets.load(name)
+    benchmark = datasets.load_benchmark(name)
     if not isinstance(benchmark, GroupBenchmark):
         pytest.skip("judged by tasks, not by groups")
     for split, data in benchmark.splits.items():
@@ -55,11 +55,11 @@ def test_perfect_and_useless_predictions(name: str) -> None:
 
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_data_are_the_same_in_another_process(name: str) -> None:
-    code = f"import datasets; print(datasets.load('{name}').data_hash)"
+    code = f"import datasets; print(datasets.load_benchmark('{name}').data_hash)"
     other = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
-    assert other.stdout.strip() == datasets.load(name).data_hash
+    assert other.stdout.strip() == datasets.load_benchmark(name).data_hash
 
 
 def everything(inputs: Inputs) -> torch.Tensor:
@@ -68,7 +68,7 @@ def everything(inputs: Inputs) -> torch.Tensor:
 
 
 def test_all_digits_are_used_once() -> None:
-    splits = datasets.load("colored_digits").splits
+    splits = datasets.load_benchmark("colored_digits").splits
     pixels = [everything(split.inputs) for split in splits.values()]
     seen = torch.cat([images.sum(dim=1).flatten(1) for images in pixels])
     images = torch.from_numpy(load_digits().data.astype(np.float32) / 16)
@@ -77,7 +77,7 @@ def test_all_digits_are_used_once() -> None:
 
 
 def test_colour_agrees_as_documented() -> None:
-    splits = datasets.load("colored_digits").splits
+    splits = datasets.load_benchmark("colored_digits").splits
     for name, share in (("train", 0.95), ("validation", 0.5), ("test", 0.5)):
         split = splits[name]
         assert split.group is not None
@@ -94,13 +94,13 @@ def test_colour_agrees_as_documented() -> None:
 
 def test_data_hash_is_pinned() -> None:
     # A changed hash means other data: raise the benchmark's version with it.
-    benchmark = datasets.load("colored_digits")
+    benchmark = datasets.load_benchmark("colored_digits")
     assert (benchmark.version, benchmark.data_hash) == ("1", "271e962c18f33f86")
 
 
 def test_group_that_validation_lacks_is_refused(tmp_path: pytest.TempPathFactory) -> None:
     class Lacking(ColoredDigits):
-        def load(self) -> dict[str, Split]:
+        def load_splits(self) -> dict[str, Split]:
             splits = super().load()
             data = splits["validation"]
             assert data.group is not None
@@ -114,4 +114,4 @@ def test_group_that_validation_lacks_is_refused(tmp_path: pytest.TempPathFactory
 
 def test_unknown_benchmark_gets_the_nearest_name() -> None:
     with pytest.raises(UserError, match="did you mean 'colored_digits'"):
-        datasets.load("coloured_digits")
+        datasets.load_benchmark("coloured_digits")

@@ -21,7 +21,7 @@ import yaml
 import datasets
 from common.files import lock_file
 from datasets import describe, prepare
-from datasets.fetch.sources import SOURCES, mirrored, read_sources
+from datasets.fetch.sources import SOURCES, mirror_sources, read_sources
 from datasets.on_disk import OnDisk
 from tests.support import real_data
 from tests.support.loopback import Server, serving
@@ -201,9 +201,9 @@ def test_one_archive_of_the_whole_folder(
     code, _, err = run(capsys, *arguments)
     assert code == 0, err
     assert "not tokenised yet" in err  # no vocabulary there, which the message names
-    made = datasets.load.__wrapped__("folder", root)
+    made = datasets.load_benchmark.__wrapped__("folder", root)
     assert isinstance(made, OnDisk)
-    assert made.problems() == []
+    assert made.find_problems() == []
 
 
 def test_an_archive_that_escapes_is_refused_and_leaves_nothing(
@@ -316,7 +316,7 @@ def test_the_sources_in_use_are_well_formed() -> None:
     for name, sources in read_sources(SOURCES).items():
         for source in sources:
             assert source.url.startswith("https://"), name
-            assert mirrored("http://h/x", [source])[0].url == f"http://h/x/{source.file}"
+            assert mirror_sources("http://h/x", [source])[0].url == f"http://h/x/{source.file}"
 
 
 @pytest.mark.parametrize(
@@ -344,8 +344,8 @@ def test_malformed_sources_are_refused(
 
 
 def test_cards(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    for name in datasets.names():
-        card = datasets.load.__wrapped__(name, tmp_path).card
+    for name in datasets.list_benchmarks():
+        card = datasets.load_benchmark.__wrapped__(name, tmp_path).card
         assert all((card.title, card.source, card.licence, card.paper)), name
     assert describe.main(["colored_digits", "two_digits", "waterbirds"]) == 0
     printed = " ".join(capsys.readouterr().out.split())

@@ -15,7 +15,7 @@ from tuning.records.run_record import RunRecord
 def describe_run(number: int, phase: str = "search", **hyperparameters: Scalar) -> RunDescription:
     """Return a description with a key that no run trains."""
     recipe = Recipe("uniform", (), Component("ls", {}), ())
-    config = datasets.load("colored_digits").training_config
+    config = datasets.load_benchmark("colored_digits").training_config
     key = TrialKey("d", "1", recipe, config, number, detect(False))
     return RunDescription(phase, number, hyperparameters, hyperparameters, key)
 

@@ -64,11 +64,12 @@ def run_doctor(arguments: Sequence[str]) -> int:
     options = Options(**{"methods": (), "dataset": "", **given})
     model = str(pinned.get("model", ""))
     if options.dataset:
-        if options.dataset not in datasets.names():
+        if options.dataset not in datasets.list_benchmarks():
+            known = datasets.list_benchmarks()
             raise UserError(
-                f"--dataset: {unknown_name_message('data set', options.dataset, datasets.names())}"
+                f"--dataset: {unknown_name_message('data set', options.dataset, known)}"
             )
-        benchmark = datasets.load(options.dataset, str(options.data_root))
+        benchmark = datasets.load_benchmark(options.dataset, str(options.data_root))
         model = model or benchmark.training_config.model
     check_writable("--results", options.results)
     if is_url(options.records):

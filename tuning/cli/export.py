@@ -10,7 +10,8 @@ import datasets
 from common.arguments import Parser
 from common.errors import UserError, unknown_name_message
 from common.files import write_text
-from datasets.multitask.base import Baseline, TaskBenchmark
+from datasets.multitask.base import TaskBenchmark
+from datasets.multitask.baseline import Baseline
 from tuning.reporting.summary import read_summary
 from tuning.reporting.tables import lock_results, write_tables
 
@@ -58,9 +59,10 @@ def write_baseline(results: Path, dataset: str) -> Path:
     Raises:
         UserError: If ``stl`` has no complete result.
     """
-    if dataset not in datasets.names():
-        raise UserError(f"--dataset: {unknown_name_message('data set', dataset, datasets.names())}")
-    benchmark = datasets.load(dataset)
+    if dataset not in datasets.list_benchmarks():
+        message = unknown_name_message("data set", dataset, datasets.list_benchmarks())
+        raise UserError(f"--dataset: {message}")
+    benchmark = datasets.load_benchmark(dataset)
     if not isinstance(benchmark, TaskBenchmark):
         raise UserError(f"--baseline: data set '{dataset}' has no tasks")
     folder = results / dataset / METHOD
@@ -71,7 +73,7 @@ def write_baseline(results: Path, dataset: str) -> Path:
         )
     if not summary.complete:
         raise UserError(f"'{folder}': the study is unfinished, go on with it by --resume")
-    means = {name: summary.metrics[f"test_{name}"].mean for name in benchmark.metric_names}
+    means = {name: summary.metrics[f"test_{name}"].mean for name in benchmark.task_metrics}
     found = Baseline(
         name=f"{dataset}-stl",
         dataset=dataset,

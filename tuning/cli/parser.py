@@ -113,7 +113,7 @@ def _add_option(
 def _help_text(field: Field[object]) -> str:
     """Return an option's help with its default; lists of names are filled in."""
     defined = _definition_of(field)
-    lists = {"methods": list_methods(), "datasets": datasets.names(), "rules": RULES}
+    lists = {"methods": list_methods(), "datasets": datasets.list_benchmarks(), "rules": RULES}
     text = defined.help.format_map({name: ", ".join(names) for name, names in lists.items()})
     default = defined.default
     if default is None and field.default is not MISSING and field.default is not None:

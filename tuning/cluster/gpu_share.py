@@ -89,7 +89,7 @@ def choose_largest_batches(space: Space, options: Options) -> Hyperparameters:
 def measure_trial(key: TrialKey, data_root: str, baseline: str) -> Measurement:
     """Measure the use of this process's device by the run of a key."""
     try:
-        run = Run(key, datasets.load(key.dataset, data_root, baseline))
+        run = Run(key, datasets.load_benchmark(key.dataset, data_root, baseline))
         return Measurement(measure_usage(run))
     except UserError as error:
         return Measurement(None, str(error))

@@ -145,14 +145,14 @@ def find_caches(requirements: Requirements) -> tuple[str, ...]:
     """Return the folder of the data set's prepared arrays, if it has any."""
     import datasets
     from datasets.on_disk import OnDisk
-    from datasets.storage.array_cache import folder_of
+    from datasets.storage.array_cache import cache_folder
 
     if not requirements.dataset:
         return ()
-    benchmark = datasets.load(requirements.dataset, requirements.data_root)
+    benchmark = datasets.load_benchmark(requirements.dataset, requirements.data_root)
     if not isinstance(benchmark, OnDisk):
         return ()
-    return (str(folder_of(benchmark.cache_name, benchmark.data_root).absolute()),)
+    return (str(cache_folder(benchmark.cache_name, benchmark.data_root).absolute()),)
 
 
 def _check_storage(storage: str, token: str, node_id: str) -> str:
@@ -173,20 +173,20 @@ def _check_data(requirements: Requirements) -> tuple[tuple[str, ...], bool | Non
     """Return the data set's errors, and whether its arrays are prepared."""
     import datasets
     from datasets.on_disk import OnDisk
-    from datasets.storage.array_cache import damage, folder_of
+    from datasets.storage.array_cache import cache_folder, find_cache_problems
 
     if not requirements.dataset:
         return (), None
     try:
-        benchmark = datasets.load(requirements.dataset, requirements.data_root)
+        benchmark = datasets.load_benchmark(requirements.dataset, requirements.data_root)
         if not isinstance(benchmark, OnDisk):
             return (), None
-        problems = benchmark.problems()
+        problems = benchmark.find_problems()
         if problems:
             more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
             return (problems[0] + more,), None
-        caches = folder_of(benchmark.cache_name, benchmark.data_root).glob("*")
-        return (), any(path.is_dir() and not damage(path) for path in caches)
+        caches = cache_folder(benchmark.cache_name, benchmark.data_root).glob("*")
+        return (), any(path.is_dir() and not find_cache_problems(path) for path in caches)
     except UserError as error:
         return (str(error),), None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.files import lock_file
 from common.hyperparameters import Scalar
-from datasets.multitask.ranks import mean_ranks
+from datasets.multitask.ranks import compute_mean_ranks
 from tuning.reporting.intervals import SeedStatistics
 from tuning.reporting.summary import Summary, read_summaries
 from tuning.reporting.table_files import write_table
@@ -94,7 +94,7 @@ def _rank_methods(summaries: Sequence[Summary]) -> dict[str, float] | None:
         for summary in summaries
         if all(f"test_{name}" in summary.metrics for name in higher)
     }
-    return mean_ranks(metrics, higher)
+    return compute_mean_ranks(metrics, higher)
 
 
 def _add_rank(summary: Summary, ranks: Mapping[str, float] | None) -> Row:

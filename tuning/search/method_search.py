@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from common.hyperparameters import Hyperparameters
 from core.environment import Environment
 from core.recipe.recipe import EpochCounts
-from datasets.benchmark import TrainingConfig
+from datasets.training_config import TrainingConfig
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
 from tuning.records.storage import StorageError

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from common.errors import ValidationErrors
-from common.hyperparameters import Hyperparameter, Hyperparameters, active, ordered
+from common.hyperparameters import Hyperparameter, Hyperparameters, active_names, sort_by_conditions
 from core.environment import detect
 from core.recipe.method import Method
 from core.recipe.resolved_method import ResolvedMethod, resolve_method
@@ -85,7 +85,7 @@ def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
     resolved.check_values(fixed)
     base = resolved.complete(fixed)
     free: dict[str, Hyperparameter] = {}
-    for name in ordered(hyperparameters):
+    for name in sort_by_conditions(hyperparameters):
         hyperparameter = hyperparameters[name]
         inside = {other: v for other, v in hyperparameter.when.items() if other in free}
         outside = {other: v for other, v in hyperparameter.when.items() if other not in free}
@@ -119,5 +119,8 @@ def describe_hyperparameters(space: Space, config: Hyperparameters) -> dict[str,
     """Return the values of all hyperparameters and of the settings that a configuration changes."""
     merged = space.resolved.complete(space.complete(config))
     hyperparameters = space.resolved.hyperparameters
-    names = [*(n for n in hyperparameters if n in active(hyperparameters, merged)), *space.fixed]
+    names = [
+        *(n for n in hyperparameters if n in active_names(hyperparameters, merged)),
+        *space.fixed,
+    ]
     return {name: merged[name] for name in dict.fromkeys(names)}

@@ -51,10 +51,9 @@ def check(options: Options) -> Plan:
     Raises:
         UserError: At the first mistake that hides others, else with all of them at once.
     """
-    if options.dataset not in datasets.names():
-        raise UserError(
-            f"--dataset: {unknown_name_message('data set', options.dataset, datasets.names())}"
-        )
+    if options.dataset not in datasets.list_benchmarks():
+        message = unknown_name_message("data set", options.dataset, datasets.list_benchmarks())
+        raise UserError(f"--dataset: {message}")
     benchmark = load_benchmark(options)
     rule = selection.get_rule(options.select or benchmark.selection_metric)
     if rule.metric not in benchmark.higher_is_better:
@@ -75,7 +74,7 @@ def check(options: Options) -> Plan:
     known = {
         name
         for method in chosen
-        for name in (*benchmark.search, *method.search, *TRAINING_CONFIG_FIELDS)
+        for name in (*benchmark.search_space, *method.search, *TRAINING_CONFIG_FIELDS)
     }
     problems = [
         f"--set: {unknown_name_message('hyperparameter', n, known)}"
@@ -134,7 +133,9 @@ def _unfit_models(spaces: list[Space]) -> list[str]:
 
 def load_benchmark(options: Options) -> Benchmark:
     """Return the benchmark of a command, with its baseline."""
-    return datasets.load(options.dataset, str(options.data_root), read_baseline(options.baseline))
+    return datasets.load_benchmark(
+        options.dataset, str(options.data_root), read_baseline(options.baseline)
+    )
 
 
 def _methods(options: Options, benchmark: Benchmark) -> tuple[list[Method], list[str]]:

@@ -57,7 +57,9 @@ class RecordedRun:
         return self._run
 
     def _load_benchmark(self) -> Benchmark:
-        return datasets.load(self.key.dataset, self.options.data_root, self.options.baseline)
+        return datasets.load_benchmark(
+            self.key.dataset, self.options.data_root, self.options.baseline
+        )
 
     @property
     def total_epochs(self) -> int:
@@ -77,7 +79,7 @@ class RecordedRun:
         row = self.run.train_epoch().as_dict()
         if self.options.audit:
             self.audit.append(
-                self.run.evaluate("test", batch_averaged=self.rule.window > 0).metrics()
+                self.run.evaluate("test", batch_averaged=self.rule.window > 0).compute_metrics()
             )
         self.rows.append(row)
         improved = self._update_best()
@@ -126,7 +128,7 @@ class RecordedRun:
             with self.record.atomic_write("model.safetensors") as new:
                 save_file(weights, new)
         row = self.row_for_selection(best.epoch - 1)
-        measured = row["test"] if self.rule.window else test.metrics()
+        measured = row["test"] if self.rule.window else test.compute_metrics()
         return Confirmation(best.epoch, self.rule.read_metric(best), row["validation"], measured)
 
     def _run_until(self, epoch: int) -> Run:
@@ -143,7 +145,9 @@ class RecordedRun:
         meters = {"validation": run.evaluate("validation"), "test": test}
         tables = []
         for name, meter in meters.items():
-            columns = {column: tensor.numpy() for column, tensor in meter.predictions().items()}
+            columns = {
+                column: tensor.numpy() for column, tensor in meter.collect_predictions().items()
+            }
             tables.append(pd.DataFrame({"split": name, **columns}))
         with self.record.atomic_write("predictions.parquet") as new:
             pd.concat(tables).to_parquet(new, index=False)

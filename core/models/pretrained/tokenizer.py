@@ -6,7 +6,7 @@ from pathlib import Path
 from common.errors import UserError
 from core.models.pretrained.weights import find_local_folder, read_config
 from datasets.benchmark import Benchmark
-from datasets.groups.table import TextBenchmark
+from datasets.groups.text_table import TextBenchmark
 from datasets.storage import texts
 
 
@@ -49,11 +49,13 @@ def find_tokenizer_mismatch(name: str, benchmark: Benchmark) -> str | None:
 @lru_cache(maxsize=8)  # reading two vocabularies takes a tenth of a second
 def _compare_vocabularies(folder: Path, tokenizer: Path) -> str:
     """Return the difference between a model's vocabulary and a tokenizer's, empty if none."""
-    own = next((folder / f for f in reversed(texts.FILES) if (folder / f).is_file()), None)
+    own = next(
+        (folder / f for f in reversed(texts.TOKENIZER_FILES) if (folder / f).is_file()), None
+    )
     if own is not None:
-        difference = texts.difference(own, tokenizer)
+        difference = texts.describe_difference(own, tokenizer)
         message = f"{own} is not the vocabulary of the data, {tokenizer} ({difference})"
         return message if difference else ""
-    size, words = read_config(folder).vocabulary_size, texts.words(tokenizer)
+    size, words = read_config(folder).vocabulary_size, texts.count_words(tokenizer)
     message = f"its vocabulary has {size:,} tokens, {tokenizer} has {words:,}"
     return message if words > size else ""

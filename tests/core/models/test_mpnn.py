@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from core.models.mpnn import MPNN
 from core.models.mpnn_small import SmallMPNN
-from datasets.storage.molecules import MoleculeBatch, Molecules
+from datasets.storage.molecules import MoleculeBatch, RaggedMolecules
 from tests.datasets.storage.test_molecules import molecules
 
 TASKS = {"first": 1, "second": 1}
@@ -26,7 +26,7 @@ def predictions(model: MPNN, batch: MoleculeBatch) -> Tensor:
     return torch.stack(list(outputs.values()), dim=1)
 
 
-def batch_of(store: Molecules) -> MoleculeBatch:
+def batch_of(store: RaggedMolecules) -> MoleculeBatch:
     return in_double(store[torch.arange(len(store))])
 
 
@@ -97,25 +97,27 @@ def test_order_of_atoms_rotation_and_translation_change_nothing() -> None:
     model = SmallMPNN(TASKS).double()
     store = molecules([6, 4], seed=2)
     positions = store.positions.double()
-    before = predictions(model, in_double(Molecules(*parts(store, positions))[torch.arange(2)]))
+    before = predictions(
+        model, in_double(RaggedMolecules(*parts(store, positions))[torch.arange(2)])
+    )
     rotation = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))[0]
     moved = positions @ rotation.T + torch.tensor([5.0, -3.0, 1.0])
-    after = predictions(model, in_double(Molecules(*parts(store, moved))[torch.arange(2)]))
+    after = predictions(model, in_double(RaggedMolecules(*parts(store, moved))[torch.arange(2)]))
     torch.testing.assert_close(after, before, rtol=1e-9, atol=1e-9)
     order = torch.tensor([3, 0, 5, 1, 4, 2, 8, 6, 9, 7])
     bonds = [store.bonds[:36].view(6, 6), store.bonds[36:].view(4, 4)]
     own = [order[:6], order[6:] - 6]
     shuffled = [b[o][:, o].flatten() for b, o in zip(bonds, own, strict=True)]
-    other = Molecules(store.x[order], positions[order], torch.cat(shuffled), store.sizes)
+    other = RaggedMolecules(store.x[order], positions[order], torch.cat(shuffled), store.sizes)
     after = predictions(model, in_double(other[torch.arange(2)]))
     torch.testing.assert_close(after, before, rtol=1e-9, atol=1e-9)
-    stretched = Molecules(*parts(store, positions * 1.1))
+    stretched = RaggedMolecules(*parts(store, positions * 1.1))
     assert not torch.allclose(
         predictions(model, in_double(stretched[torch.arange(2)])), before, rtol=1e-6
     )
 
 
-def parts(store: Molecules, positions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def parts(store: RaggedMolecules, positions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return store.x, positions, store.bonds, store.sizes
 
 

@@ -262,8 +262,8 @@ def test_learns_what_can_be_read_off_the_image(name: str) -> None:
     found: dict[str, float] = {}
     for task, metric in (("segmentation", Segmentation(13)), ("depth", Depth()),
                          ("normals", Normals())):  # fmt: skip
-        metric.add(outputs[task].detach(), targets[task])
-        found |= metric.values()
+        metric.update(outputs[task].detach(), targets[task])
+        found |= metric.compute_metrics()
     assert found["segmentation_pixel_accuracy"] > 0.5
     assert found["depth_absolute_error"] < 0.5
     assert found["normals_mean_angle"] < 12

@@ -266,7 +266,10 @@ def real_photographs() -> ImageBatch:
 
 
 CASES = [
-    ("digits_vit", datasets.load("colored_digits").splits["train"].inputs[torch.arange(4)]),
+    (
+        "digits_vit",
+        datasets.load_benchmark("colored_digits").splits["train"].inputs[torch.arange(4)],
+    ),
     ("tiny_vit", real_photographs()),
     ("tiny_bert", texts([4, 5, 6, 7])),
 ]
@@ -284,7 +287,7 @@ def test_a_step_of_each(
     losses = objective.losses(step)
     count = batch_size or 4
     assert drawn == [count]
-    assert len(objective.names(datasets.load("colored_digits"))) == 1
+    assert len(objective.names(datasets.load_benchmark("colored_digits"))) == 1
     assert isinstance(losses.values, Tensor)
     assert losses.values.shape == (1,)
     assert losses.counts.tolist() == [count]
@@ -341,7 +344,7 @@ def test_fewer_than_no_examples_are_refused(
     kind: type[Reconstruction | ContrastiveOrCausal],
 ) -> None:
     with pytest.raises(ValueError, match="batch_size -1"):
-        kind(-1).names(datasets.load("colored_digits"))
+        kind(-1).names(datasets.load_benchmark("colored_digits"))
 
 
 def test_bound_on_masked_tokens_is_never_met() -> None:

@@ -44,7 +44,7 @@ def test_group_losses(data: tuple[Batch, Output, Step]) -> None:
     batch, output, step = data
     assert batch.group is not None
     objective = GroupLosses()
-    names = objective.names(datasets.load("colored_digits"))
+    names = objective.names(datasets.load_benchmark("colored_digits"))
     found = objective.losses(step)
     assert isinstance(found.values, torch.Tensor)
     assert isinstance(output.outputs, torch.Tensor)

@@ -53,7 +53,7 @@ def test_every_file_is_valid_and_documented(name: str, dataset: str) -> None:
     method = load_method(name)
     assert method.description.endswith(".")
     assert method.paper
-    resolve_method(method, datasets.load(dataset)).check_values(
+    resolve_method(method, datasets.load_benchmark(dataset)).check_values(
         {n: k.default for n, k in method.search.items()}
     )
 
@@ -153,14 +153,14 @@ def test_recipes_that_make_no_sense_are_refused_before_anything_starts(
     (tmp_path / "mine.yaml").write_text(changed(path, value))
     method = load_method("mine", tmp_path)
     with pytest.raises(ValidationErrors, match=word):
-        resolve_method(method, datasets.load("colored_digits")).make_key({}, 0, detect())
+        resolve_method(method, datasets.load_benchmark("colored_digits")).make_key({}, 0, detect())
 
 
 @pytest.mark.parametrize("default", [1, 1.0])
 def test_a_float_hyperparameter_may_have_a_whole_default(default: float, tmp_path: Path) -> None:
     domain = {"log_uniform": [0.1, 10], "default": default}
     (tmp_path / "mine.yaml").write_text(changed("search.reg", domain))
-    method, benchmark = load_method("mine", tmp_path), datasets.load("colored_digits")
+    method, benchmark = load_method("mine", tmp_path), datasets.load_benchmark("colored_digits")
     resolved = resolve_method(method, benchmark)
     key = resolved.make_key({"reg": 0.5}, 0, detect())
     assert key.recipe.weighting.as_dict() == {"fixed": {"weights": {"l1": 0.5}}}

@@ -65,7 +65,7 @@ def texts(tmp_path: Path) -> Benchmark:
     rows += [(f"{60 + i},{1 + i // 4},{i % 2},{i // 2 % 2}", 1) for i in range(8)]
     lines = [f"{row},{'word ' * length}" for row, length in rows]
     (root / "metadata.csv").write_text("\n".join(["id,split,y,a,text", *lines]))
-    return datasets.load("folder", tmp_path)
+    return datasets.load_benchmark("folder", tmp_path)
 
 
 def test_a_short_batch_in_the_middle_leaves_the_others_whole(texts: Benchmark) -> None:
@@ -104,7 +104,7 @@ def test_the_same_order_twice_from_one_seed() -> None:
 @pytest.mark.parametrize("resident", [True, False])
 @pytest.mark.parametrize("name", ["colored_digits", "two_digits"])
 def test_batches_are_the_rows(name: str, resident: bool) -> None:
-    benchmark = datasets.load(name)
+    benchmark = datasets.load_benchmark(name)
     loader = Loader(benchmark, CPU)
     loader.resident = resident  # from the host, as where a GPU has no room
     split = benchmark.splits["train"]
@@ -117,7 +117,7 @@ def test_batches_are_the_rows(name: str, resident: bool) -> None:
 
 
 def test_two_runs_of_a_process_share_the_data() -> None:
-    benchmark = datasets.load("colored_digits")
+    benchmark = datasets.load_benchmark("colored_digits")
     one, two = (Loader(benchmark, CPU).get_split("train") for _ in range(2))
     assert one.targets["y"].data_ptr() == two.targets["y"].data_ptr()
     assert data._copy_to_device.cache_info().currsize <= 1
@@ -127,7 +127,7 @@ def test_an_epoch_of_resident_data_opens_nothing_and_copies_no_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dense_files.write_dense(tmp_path, "nyuv2")
-    benchmark = datasets.load("nyuv2", tmp_path)
+    benchmark = datasets.load_benchmark("nyuv2", tmp_path)
     config = {"epochs": 2, "model": "segnet_small", "batch_size": 4}
     key = resolve_method(load_method("ls"), benchmark).make_key(config, 0, detect(gpu=False))  # type: ignore[arg-type]
     run = Run(key, benchmark)
@@ -159,7 +159,7 @@ def test_an_epoch_of_resident_data_opens_nothing_and_copies_no_data(
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu_small_data_are_resident() -> None:
-    loader = Loader(datasets.load("colored_digits"), torch.device("cuda"))
+    loader = Loader(datasets.load_benchmark("colored_digits"), torch.device("cuda"))
     assert loader.resident
     batch = loader.load_batch("train", torch.arange(4))
     assert batch.inputs.device.type == "cuda"

@@ -25,7 +25,7 @@ SPANS = st.lists(
 
 
 def fresh(method: str, gpu: bool = False, dataset: str = "colored_digits", **config: int) -> Run:
-    benchmark = datasets.load(dataset)
+    benchmark = datasets.load_benchmark(dataset)
     return Run(
         resolve_method(load_method(method), benchmark).make_key(config, 0, detect(gpu)), benchmark
     )

@@ -37,7 +37,7 @@ SMALL: dict[str, Hyperparameters] = {"jtt": {"T": 1, "up": 4}, "tapt": {"pretrai
 
 
 def start(method: str, dataset: str, seed: int = 0, **config: Any) -> Run:
-    benchmark = datasets.load(dataset)
+    benchmark = datasets.load_benchmark(dataset)
     small: Hyperparameters = {} if isinstance(benchmark, GroupBenchmark) else {"batch_size": 1024}
     given = {**small, **SMALL.get(method, {}), **config}
     return Run(
@@ -70,7 +70,7 @@ def test_reports_every_promised_metric(method: str, dataset: str) -> None:
         assert EpochRow.from_dict(json.loads(json.dumps(row.as_dict()))) == row
     assert {name for row in found for name in row.losses} == set(run.context.loss_names)
     assert [row.final for row in found] == [False] * (len(found) - 1) + [True]
-    assert set(run.evaluate("test").metrics()) >= promised(run)
+    assert set(run.evaluate("test").compute_metrics()) >= promised(run)
 
 
 @pytest.mark.parametrize(("method", "dataset"), EVERY)
@@ -100,7 +100,7 @@ def test_every_weighting_trains_groups_and_goes_on_exactly(name: str) -> None:
     }  # fmt: skip
     method, benchmark = (
         parse_method(Path("search_spaces/x.yaml"), text),
-        datasets.load("colored_digits"),
+        datasets.load_benchmark("colored_digits"),
     )
     config: Hyperparameters = {"epochs": 2, "clip_norm": 1.0, "batch_size": 64, "lr": 0.02}
     key = resolve_method(method, benchmark).make_key(config, 0, detect())
@@ -213,14 +213,14 @@ def test_erm_fails_the_minority_and_group_balance_helps() -> None:
         for seed in range(3):
             run = start(method, "colored_digits", seed, epochs=12)
             list(rows(run))
-            mean += torch.tensor(run.evaluate("test").metrics()["group_accuracy"]) / 3
+            mean += torch.tensor(run.evaluate("test").compute_metrics()["group_accuracy"]) / 3
     assert min(accuracy["erm"][group] for group in (0, 3)) > 0.95
     assert max(accuracy["erm"][group] for group in (1, 2)) < 0.75
     assert accuracy["rwg"].min() > accuracy["erm"].min() + 0.05
 
 
 def test_key_is_stable_and_tells_what_matters() -> None:
-    benchmark = datasets.load("colored_digits")
+    benchmark = datasets.load_benchmark("colored_digits")
     resolved = resolve_method(load_method("rwg"), benchmark)
     key = resolved.make_key({"lr": 0.01}, 3, detect())
     assert key == TrialKey.from_dict(json.loads(json.dumps(key.as_dict())))
@@ -235,14 +235,14 @@ def test_key_is_stable_and_tells_what_matters() -> None:
 
 
 def test_equal_configurations_have_equal_keys() -> None:
-    resolved = resolve_method(load_method("jtt"), datasets.load("colored_digits"))
+    resolved = resolve_method(load_method("jtt"), datasets.load_benchmark("colored_digits"))
     a = resolved.make_key({"T": 5.0, "lr": 1, "batch_size": 32.0}, 0, detect())
     b = resolved.make_key({"T": 5, "lr": 1.0, "batch_size": 32}, 0, detect())
     assert a.digest == b.digest
 
 
 def test_wrong_values_are_told_all_at_once() -> None:
-    resolved = resolve_method(load_method("jtt"), datasets.load("colored_digits"))
+    resolved = resolve_method(load_method("jtt"), datasets.load_benchmark("colored_digits"))
     config: Hyperparameters = {"T": 1.5, "up": "many", "learning_rate": 1, "optimizer": "rmsprop"}
     with pytest.raises(ValidationErrors) as found:
         resolved.make_key(config, 0, detect())

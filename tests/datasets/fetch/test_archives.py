@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from datasets.fetch.archives import Limits, extract
+from datasets.fetch.archives import ArchiveLimits, extract_archive
 
 
 def tar_of(path: Path, members: dict[str, bytes], mode: str = "w:gz") -> Path:
@@ -46,8 +46,8 @@ def test_all_comes_out_beside_what_is_there(tmp_path: Path, make: object) -> Non
     (target / "a").mkdir(parents=True)
     (target / "a" / "own.txt").write_bytes(b"own")
     (target / "a" / "2.txt").write_bytes(b"old")
-    extract(archive, target)
-    extract(archive, target)
+    extract_archive(archive, target)
+    extract_archive(archive, target)
     assert tree(target) == {**members, "a/own.txt": b"own"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", archive.name]
 
@@ -73,7 +73,7 @@ def test_no_path_escapes(
     make = zip_of if zipped else tar_of
     archive = make(outer / "x.bin", dict.fromkeys(names, b"evil"))
     try:
-        extract(archive, target)
+        extract_archive(archive, target)
     except UserError:
         assert tree(target) == {}
     outside = {name for name in tree(outer) if not name.startswith("deep/er/target/")}
@@ -107,7 +107,7 @@ def special(path: Path, kind: bytes, link: str = "") -> Path:
 def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes, link: str) -> None:
     archive = special(tmp_path / "x.tar.gz", kind, link)
     with pytest.raises(UserError, match=r"x.tar.gz: member 'second' is a (link|device)"):
-        extract(archive, tmp_path / "out")
+        extract_archive(archive, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["x.tar.gz"]
 
 
@@ -118,21 +118,21 @@ def test_links_in_zip_archives_are_refused(tmp_path: Path) -> None:
         info.external_attr = 0o120777 << 16
         opened.writestr(info, "/etc/passwd")
     with pytest.raises(UserError, match="member 'link' is a link"):
-        extract(archive, tmp_path / "out")
+        extract_archive(archive, tmp_path / "out")
 
 
 @pytest.mark.parametrize("make", [tar_of, zip_of])
 def test_bombs_are_refused(tmp_path: Path, make: object) -> None:
     members = {f"{i}.bin": bytes(1_000_000) for i in range(4)}
     archive = (tar_of if make is tar_of else zip_of)(tmp_path / "x.bin", members)
-    extract(archive, tmp_path / "fine")
+    extract_archive(archive, tmp_path / "fine")
     for limits, reason in (
-        (Limits(size=3_999_999), "archive bomb"),
-        (Limits(free=100_000, ratio=10), "archive bomb"),
-        (Limits(members=3), "more than 3 members"),
+        (ArchiveLimits(size=3_999_999), "archive bomb"),
+        (ArchiveLimits(free=100_000, ratio=10), "archive bomb"),
+        (ArchiveLimits(members=3), "more than 3 members"),
     ):
         with pytest.raises(UserError, match=reason):
-            extract(archive, tmp_path / "out", limits)
+            extract_archive(archive, tmp_path / "out", limits)
         assert not (tmp_path / "out").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fine", "x.bin"]
 
@@ -142,7 +142,7 @@ def test_a_zip_archive_that_lies_about_its_sizes_is_refused(tmp_path: Path) -> N
     data = archive.read_bytes()
     archive.write_bytes(data.replace((1_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
     with pytest.raises(UserError, match="damaged archive"):
-        extract(archive, tmp_path / "out")
+        extract_archive(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -157,11 +157,11 @@ def test_damaged_archives_are_refused_by_name(tmp_path: Path, mode: str) -> None
     for spoilt in (data[: len(data) // 2], b"", b"no archive at all"):
         archive.write_bytes(spoilt)
         with pytest.raises(UserError, match=r"x: (damaged|neither)"):
-            extract(archive, tmp_path / "out")
+            extract_archive(archive, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
 
 def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     archive = tar_of(tmp_path / "x.tar", {"a": b"1", "a/b": b"2"}, "w")
     with pytest.raises(UserError, match="damaged archive"):
-        extract(archive, tmp_path / "out")
+        extract_archive(archive, tmp_path / "out")

@@ -17,7 +17,7 @@ from common.errors import UserError
 from core.models.pretrained.tokenizer import find_tokenizer_mismatch
 from datasets.formats.glue_features import read_features
 from datasets.groups.multinli import FEATURES
-from datasets.storage.ragged_arrays import Texts
+from datasets.storage.ragged_arrays import RaggedTexts
 
 
 def feature_class(monkeypatch: pytest.MonkeyPatch, module: str) -> Any:
@@ -147,7 +147,7 @@ def lay_out(folder: Path, monkeypatch: pytest.MonkeyPatch, splits: list[int]) ->
 def test_multinli_from_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     splits = [i // 6 % 3 for i in range(54)]
     table = lay_out(tmp_path / "multinli", monkeypatch, splits)
-    benchmark = datasets.load.__wrapped__("multinli", tmp_path)  # no vocabulary is needed
+    benchmark = datasets.load_benchmark.__wrapped__("multinli", tmp_path)  # no vocabulary is needed
     for number, name in enumerate(("train", "validation", "test")):
         rows = table[table["split"] == number]
         group = (2 * rows["gold_label"] + rows["sentence2_has_negation"]).tolist()
@@ -155,7 +155,7 @@ def test_multinli_from_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert found is not None
         assert found.tolist() == group
         texts = benchmark.splits[name].inputs
-        assert isinstance(texts, Texts)
+        assert isinstance(texts, RaggedTexts)
         batch = texts[torch.arange(len(texts))]
         assert batch.ids[:, 0].tolist() == [101] * len(rows)
         assert (batch.ids.gather(1, (texts.lengths - 1).unsqueeze(1)) == 102).all()
@@ -171,6 +171,6 @@ def test_labels_that_differ_from_the_features_are_refused(
     table = lay_out(tmp_path / "multinli", monkeypatch, [i // 6 % 3 for i in range(54)])
     table.loc[7, "gold_label"] = 2
     table.to_csv(tmp_path / "multinli" / "data" / "metadata_random.csv")
-    benchmark = datasets.load.__wrapped__("multinli", tmp_path)
+    benchmark = datasets.load_benchmark.__wrapped__("multinli", tmp_path)
     with pytest.raises(UserError, match=r"row 8: y is 2, but pair 7 .* has 1"):
         _ = benchmark.splits

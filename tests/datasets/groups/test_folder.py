@@ -16,12 +16,12 @@ from common.errors import UserError
 from datasets import describe, prepare
 from datasets.formats.csv_tables import SPLIT_NUMBERS, read_table
 from datasets.groups.base import GroupBenchmark
-from datasets.storage.ragged_arrays import Images, Texts
+from datasets.storage.ragged_arrays import RaggedImages, RaggedTexts
 from tests.support import real_data
 
 
 def load(root: Path) -> Any:
-    return datasets.load.__wrapped__("folder", root)
+    return datasets.load_benchmark.__wrapped__("folder", root)
 
 
 def rows(name: Callable[[int], str], count: int = 24) -> pd.DataFrame:
@@ -86,7 +86,7 @@ def test_images(images: Path) -> None:
         table = table[table["split"] == number]
         split = benchmark.splits[name]
         assert split.group.tolist() == (2 * table["y"] + table["a"]).tolist()
-        assert isinstance(split.inputs, Images)
+        assert isinstance(split.inputs, RaggedImages)
         for i, file in enumerate(table["filename"]):
             expected = np.asarray(Image.open(images / "folder" / file).convert("RGB"))
             found = split.inputs[torch.tensor([i])].pixels[0].permute(1, 2, 0).numpy()
@@ -102,7 +102,7 @@ def test_texts_in_the_table(texts: Path) -> None:
     assert benchmark.groups.classes == ("calm", "angry")
     assert benchmark.training_config.model == "bert-base-uncased"
     store = benchmark.splits["train"].inputs
-    assert isinstance(store, Texts)
+    assert isinstance(store, RaggedTexts)
     words = (texts / "bert-base-uncased/vocab.txt").read_text(encoding="utf-8").split("\n")
     batch = store[torch.tensor([1])]
     pieces = [words[i] for i in batch.ids[0].tolist()]
@@ -127,7 +127,7 @@ def test_texts_in_files(texts: Path) -> None:
         _ = load(texts).splits
     (folder / "3.txt").write_text(" \n")
     (folder / "4.txt").unlink()
-    assert load(texts).problems() == [
+    assert load(texts).find_problems() == [
         f"{folder / '3.txt'}: empty text",
         f"{folder / '4.txt'}: missing",
     ]
@@ -188,9 +188,11 @@ def test_a_damaged_image_is_named_and_mended(images: Path) -> None:
             path.write_bytes(content)
         with pytest.raises(UserError, match=f"pictures/5.png: {reason}"):
             _ = load(images).splits
-        assert any("5.png" in line for line in load(images).problems() + load(images).damage())
+        assert any(
+            "5.png" in line for line in load(images).find_problems() + load(images).verify_files()
+        )
     path.write_bytes(whole)
-    assert benchmark.problems() == []
+    assert benchmark.find_problems() == []
     assert len(benchmark.splits["train"]) == 8
 
 
@@ -224,7 +226,7 @@ def test_a_changed_image_is_read_anew(images: Path) -> None:
         (put("y", 1, "1.5"), "y: received '1.5'"),
         (put("y", 1, "7"), r"column y: received 0, 1, 7; expected 0 to k - 1"),
         (put("a", 1, "3"), r"column a: received 0, 1, 3; expected 0 to k - 1"),
-        (put("id", 1, "x0"), r"row 2 \(id x0\): id: received 'x0', expected ids that stand once"),
+        (put("id", 1, "x0"), r"row 2 \(id x0\): id: received 'x0', expected unique ids"),
         (put("filename", 1, "../../secret.png"), r"row 2: filename: received '../../secret.png'"),
         (put("filename", 1, "/etc/passwd"), "expected a name inside"),
         (put("filename", 1, "nowhere.png"), "nowhere.png: missing"),
@@ -265,7 +267,7 @@ def test_a_folder_with_the_name_of_an_image_is_named(images: Path) -> None:
     path.mkdir()
     with pytest.raises(UserError, match=r"3.png: cannot be read \(Is a directory\)"):
         _ = load(images).splits
-    assert load(images).damage() == [f"{path}: cannot be read (Is a directory)"]
+    assert load(images).verify_files() == [f"{path}: cannot be read (Is a directory)"]
 
 
 def test_a_file_in_place_of_the_folder_of_images(images: Path) -> None:
@@ -278,7 +280,7 @@ def test_a_file_in_place_of_the_folder_of_images(images: Path) -> None:
 @pytest.mark.parametrize("name", ["waterbirds", "civilcomments", "multinli", "folder"])
 def test_a_missing_folder_comes_first(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"{tmp_path / name}: missing; put"):
-        _ = datasets.load.__wrapped__(name, tmp_path).splits
+        _ = datasets.load_benchmark.__wrapped__(name, tmp_path).splits
 
 
 @pytest.mark.parametrize(

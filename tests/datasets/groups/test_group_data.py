@@ -12,14 +12,14 @@ import datasets
 from common.errors import UserError
 from datasets.benchmark import SPLITS
 from datasets.groups.table import TableBenchmark
-from datasets.storage.ragged_arrays import Images, Texts
+from datasets.storage.ragged_arrays import RaggedImages, RaggedTexts
 from tests.support import real_data
 
 pytestmark = pytest.mark.real_data
 
 
 def loaded(name: str, root: Path) -> TableBenchmark:
-    found = datasets.load.__wrapped__(name, root)  # not the copy of another test's folder
+    found = datasets.load_benchmark.__wrapped__(name, root)  # not the copy of another test's folder
     assert isinstance(found, TableBenchmark)
     return found
 
@@ -36,9 +36,9 @@ def test_waterbirds(tmp_path: Path) -> None:
     for number, name in enumerate(SPLITS):
         expected = rows[rows["split"] == number]
         by_group = (2 * expected["y"] + expected["place"]).value_counts().to_dict()
-        assert counts(benchmark, name) == by_group == dict(enumerate(benchmark.counts(name)))
+        assert counts(benchmark, name) == by_group == dict(enumerate(benchmark.count_groups(name)))
         images = benchmark.splits[name].inputs
-        assert isinstance(images, Images)
+        assert isinstance(images, RaggedImages)
         batch = images[torch.arange(len(images))]
         for i, file in enumerate(expected["img_filename"]):
             path = tmp_path / "waterbirds/waterbird_complete95_forest2water2" / file
@@ -53,7 +53,7 @@ def test_waterbirds(tmp_path: Path) -> None:
 def test_waterbirds_table_of_the_published_code_is_read_where_it_lies(tmp_path: Path) -> None:
     real_data.waterbirds(tmp_path)
     first = loaded("waterbirds", tmp_path)
-    first.organise()
+    first.write_metadata()
     table = pd.read_csv(tmp_path / "waterbirds" / "metadata_waterbirds.csv")
     assert list(table) == ["id", "filename", "split", "y", "a"]
     (tmp_path / "metadata").mkdir()
@@ -61,7 +61,7 @@ def test_waterbirds_table_of_the_published_code_is_read_where_it_lies(tmp_path: 
         tmp_path / "metadata/metadata_waterbirds.csv"
     )
     (tmp_path / "waterbirds/waterbird_complete95_forest2water2/metadata.csv").unlink()
-    assert loaded("waterbirds", tmp_path).counts("train") == first.counts("train")
+    assert loaded("waterbirds", tmp_path).count_groups("train") == first.count_groups("train")
 
 
 @pytest.mark.parametrize("layout", ["flat", "release"])
@@ -85,7 +85,7 @@ def test_celeba(tmp_path: Path, layout: str) -> None:
         assert counts(benchmark, name) == group.value_counts().to_dict()
         assert benchmark.splits[name].group.tolist() == group.tolist()  # type: ignore[union-attr]
     images = benchmark.splits["test"].inputs
-    assert isinstance(images, Images)
+    assert isinstance(images, RaggedImages)
     assert images[torch.tensor([3, 0])].pixels.shape == (2, 3, 109, 89)
 
 
@@ -100,7 +100,7 @@ def test_multinli_from_text(tmp_path: Path) -> None:
     benchmark = loaded("multinli", tmp_path)
     total = sum(len(benchmark.splits[name]) for name in SPLITS)
     assert total == 5467 + 9815
-    negated = sum(sum(benchmark.counts(name)[1::2]) for name in SPLITS)
+    negated = sum(sum(benchmark.count_groups(name)[1::2]) for name in SPLITS)
     assert negated == 389 + 682  # of train and development pairs, counted apart from this code
     shares = [len(benchmark.splits[name]) / total for name in SPLITS]
     assert shares == pytest.approx([0.5, 0.2, 0.3], abs=1e-3)
@@ -111,16 +111,16 @@ def test_multinli_from_text(tmp_path: Path) -> None:
     ).reset_index(drop=True)
     names = ["contradiction", "entailment", "neutral"]
     for name in SPLITS:
-        rows = benchmark.rows(name)
+        rows = benchmark.select_rows(name)
         expected = pairs.loc[rows.index]
         y = expected["gold_label"].map(names.index)
         group = 2 * y + expected["sentence2"].map(slow_negation)
         assert benchmark.splits[name].group.tolist() == group.tolist()  # type: ignore[union-attr]
     words = (tmp_path / "bert-base-uncased/vocab.txt").read_text(encoding="utf-8").split("\n")
     texts = benchmark.splits["validation"].inputs
-    assert isinstance(texts, Texts)
+    assert isinstance(texts, RaggedTexts)
     batch = texts[torch.arange(50)]
-    for i, row in enumerate(benchmark.rows("validation").index[:50]):
+    for i, row in enumerate(benchmark.select_rows("validation").index[:50]):
         ids = batch.ids[i][batch.attention[i]].tolist()
         second = batch.segments[i][batch.attention[i]].tolist()
         pieces = [words[number] for number in ids]
@@ -179,7 +179,7 @@ def slow_groups(data: pd.DataFrame, split: str, fine: bool) -> list[int]:
 def test_civilcomments(tmp_path: Path, wilds: pd.DataFrame, name: str) -> None:
     benchmark = loaded(name, tmp_path)
     fine = name.endswith("fine")
-    assert (benchmark.training_groups is None) == fine
+    assert (benchmark.separate_train_groups is None) == fine
     assert len(benchmark.train_groups) == (16 if fine else 4)
     for split, short in zip(SPLITS, ("train", "val", "test"), strict=True):
         group = benchmark.splits[split].group
@@ -188,7 +188,7 @@ def test_civilcomments(tmp_path: Path, wilds: pd.DataFrame, name: str) -> None:
         assert torch.equal(group // (8 if fine or split != "train" else 2),
                            benchmark.splits[split].y)  # fmt: skip
     texts = benchmark.splits["validation"].inputs
-    assert isinstance(texts, Texts)
+    assert isinstance(texts, RaggedTexts)
     assert int(texts.lengths.max()) <= 220
     # A comment that mentions several identities is stored once.
     assert len(texts.flat) < int(texts.lengths.sum())
@@ -222,12 +222,12 @@ def test_civilcomments_small_has_the_published_groups(tmp_path: Path, grouping: 
     texts = pd.concat([texts, texts]).iloc[:rows].str.lstrip().str.slice(0, 40)
     texts.to_csv(folder / f"civilcomments_small_{grouping}.csv", index=False)
     benchmark = loaded("civilcomments_small" + ("_fine" if grouping == "fine" else ""), tmp_path)
-    assert benchmark.problems() == []
-    assert benchmark.counts("validation")[5] == 97
-    assert benchmark.counts("validation")[13] == 34
+    assert benchmark.find_problems() == []
+    assert benchmark.count_groups("validation")[5] == 97
+    assert benchmark.count_groups("validation")[13] == 34
     sizes = {name: len(benchmark.splits[name]) for name in SPLITS}
     train = 13770 if grouping == "coarse" else 8816
     assert sizes == {"train": train, "validation": 2039, "test": 4866}
     for split, expected in benchmark.published_counts.items():
-        assert benchmark.counts(split) == list(expected)
+        assert benchmark.count_groups(split) == list(expected)
         assert counts(benchmark, split) == dict(enumerate(expected))

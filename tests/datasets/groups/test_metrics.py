@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.groups.metrics import group_metrics
+from datasets.groups.metrics import compute_group_metrics
 
 examples = st.lists(
     st.tuples(st.integers(0, 2), st.integers(0, 1), st.booleans()), min_size=1, max_size=60
@@ -17,7 +17,7 @@ examples = st.lists(
 def test_agrees_with_pandas(rows: list[tuple[int, int, bool]]) -> None:
     table = pd.DataFrame(rows, columns=["y", "a", "correct"])
     table["group"] = 2 * table.y + table.a
-    found = group_metrics(
+    found = compute_group_metrics(
         torch.tensor(table.correct.tolist()), torch.tensor(table.y.tolist()),
         torch.tensor(table.group.tolist()), 3, 6, None,
     )  # fmt: skip
@@ -38,7 +38,7 @@ def test_training_weighted_average() -> None:
     correct = torch.tensor([True, False, True, True])
     group = torch.tensor([0, 0, 1, 1])
     shares = torch.tensor([0.9, 0.1], dtype=torch.float64)
-    found = group_metrics(correct, torch.tensor([0, 0, 0, 0]), group, 1, 2, shares)
+    found = compute_group_metrics(correct, torch.tensor([0, 0, 0, 0]), group, 1, 2, shares)
     assert found["training_weighted_accuracy"] == pytest.approx(0.9 * 0.5 + 0.1 * 1.0)
 
 
@@ -46,10 +46,15 @@ def test_training_weighted_average_is_undefined_without_a_training_group() -> No
     correct = torch.tensor([True])
     shares = torch.tensor([0.5, 0.5], dtype=torch.float64)
     zero = torch.tensor([0])
-    assert group_metrics(correct, zero, zero, 1, 2, shares)["training_weighted_accuracy"] is None
+    assert (
+        compute_group_metrics(correct, zero, zero, 1, 2, shares)["training_weighted_accuracy"]
+        is None
+    )
 
 
 def test_without_groups_there_are_class_metrics_only() -> None:
-    found = group_metrics(torch.tensor([True, False]), torch.tensor([0, 1]), None, 2, 2, None)
+    found = compute_group_metrics(
+        torch.tensor([True, False]), torch.tensor([0, 1]), None, 2, 2, None
+    )
     assert found["worst_class_accuracy"] == 0
     assert "worst_group_accuracy" not in found

@@ -20,7 +20,7 @@ LAYOUTS = {"flat": ("", "", ""), "release": ("Img", "Anno", "Eval")}
 
 
 def load(root: Path) -> CelebA40:
-    benchmark = datasets.load.__wrapped__("celeba40", root)
+    benchmark = datasets.load_benchmark.__wrapped__("celeba40", root)
     assert isinstance(benchmark, CelebA40)
     return benchmark
 
@@ -83,7 +83,7 @@ def check_against_files(benchmark: CelebA40, limit: int = 10) -> None:
 def test_images_and_labels(layout: str, tmp_path: Path) -> None:
     write_celeba(tmp_path, layout=layout)
     benchmark = load(tmp_path)
-    assert benchmark.problems() == benchmark.damage() == []
+    assert benchmark.find_problems() == benchmark.verify_files() == []
     check_against_files(benchmark)
 
 
@@ -153,7 +153,7 @@ def test_bad_files_are_refused_by_name(how: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=told):
         _ = load(tmp_path).splits
     benchmark = load(tmp_path)
-    assert len(benchmark.problems() + benchmark.damage()) == 1
+    assert len(benchmark.find_problems() + benchmark.verify_files()) == 1
 
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
@@ -170,10 +170,10 @@ def test_forty_tasks_with_a_metric_each(tmp_path: Path) -> None:
     assert len(benchmark.tasks) == 40
     assert set(benchmark.baseline.metrics) == {f"f1_{name}" for name in ATTRIBUTES}
     data = benchmark.splits["train"]
-    meter = benchmark.meter("train")
+    meter = benchmark.make_meter("train")
     perfect = {name: target.float() * 2 - 1 for name, target in data.targets.items()}
-    meter.add(torch.arange(len(data)), perfect, data.targets)
-    found = meter.metrics()
+    meter.update(torch.arange(len(data)), perfect, data.targets)
+    found = meter.compute_metrics()
     assert all(found[f"f1_{name}"] == 1 for name in ATTRIBUTES)
     assert found["delta_m"] < 0
 
@@ -192,7 +192,7 @@ def test_real_images(tmp_path: Path) -> None:
     for path in images:
         shutil.copy(path, folder / path.name)
     benchmark = load(tmp_path)
-    assert benchmark.problems() == benchmark.damage() == []
+    assert benchmark.find_problems() == benchmark.verify_files() == []
     check_against_files(benchmark)
     male = torch.cat([split.targets["Male"] for split in benchmark.splits.values()])
     assert int(male.sum()) == int((labels[:, ATTRIBUTES.index("Male")] == 1).sum())

@@ -20,7 +20,7 @@ KEYS = {"label": "segmentation", "label_7": "segmentation", "depth": "depth", "n
 
 
 def load(name: str, root: Path) -> DenseBenchmark:
-    benchmark = datasets.load.__wrapped__(name, root)
+    benchmark = datasets.load_benchmark.__wrapped__(name, root)
     assert isinstance(benchmark, DenseBenchmark)
     return benchmark
 
@@ -35,7 +35,7 @@ def as_stored(folder: Path, split: str, name: str, index: int) -> torch.Tensor:
 def test_every_frame_is_where_it_belongs(name: str, tmp_path: Path) -> None:
     folder = write_dense(tmp_path, name, train=23, val=4)
     benchmark = load(name, tmp_path)
-    assert benchmark.problems() == benchmark.damage() == []
+    assert benchmark.find_problems() == benchmark.verify_files() == []
     train, validation = benchmark.held_out()
     assert len(validation) == 2
     assert sorted([*train, *validation]) == list(range(23))
@@ -166,7 +166,7 @@ def test_bad_files_are_refused_by_name(name: str, part: str, how: str, tmp_path:
         _ = load(name, tmp_path).splits
     assert str(path) in str(refused.value)
     benchmark = load(name, tmp_path)
-    found = benchmark.problems() + benchmark.damage()
+    found = benchmark.find_problems() + benchmark.verify_files()
     assert any(str(path) in sentence for sentence in found)
     caches = tmp_path / ".cache" / name
     assert not [entry for entry in caches.glob("*") if entry.is_dir()]  # nothing half-written
@@ -178,7 +178,7 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
         _ = load("nyuv2", tmp_path).splits
     folder = write_dense(tmp_path, "cityscapes")
     shutil.rmtree(folder / "val" / "depth")
-    assert load("cityscapes", tmp_path).problems() == [
+    assert load("cityscapes", tmp_path).find_problems() == [
         f"{folder / 'val' / 'depth'}: no such folder"
     ]
 
@@ -186,7 +186,7 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
 def test_an_image_that_is_missing_at_the_end_is_noticed(tmp_path: Path) -> None:
     folder = write_dense(tmp_path, "cityscapes", val=3)
     (folder / "val" / "image" / "2.npy").unlink()
-    assert load("cityscapes", tmp_path).problems() == [
+    assert load("cityscapes", tmp_path).find_problems() == [
         f"{folder / 'val' / 'image' / '2.npy'}: missing; label_7 has 3 files"
     ]
 
@@ -195,7 +195,7 @@ def test_labels_of_another_size_than_the_image_are_refused(tmp_path: Path) -> No
     folder = write_dense(tmp_path, "nyuv2", train=2, val=2)
     np.save(folder / "val" / "depth" / "0.npy", np.ones(7))
     np.save(folder / "val" / "label" / "1.npy", np.zeros((32, 48, 1)))
-    assert [sentence.split(": ")[1] for sentence in load("nyuv2", tmp_path).problems()] == [
+    assert [sentence.split(": ")[1] for sentence in load("nyuv2", tmp_path).find_problems()] == [
         "7, expected 32 x 48 x 1", "32 x 48 x 1, expected 32 x 48"
     ]  # fmt: skip
 
@@ -209,11 +209,11 @@ def test_one_training_frame_is_too_few(tmp_path: Path) -> None:
 def test_all_frames_have_one_size(tmp_path: Path) -> None:
     folder = write_dense(tmp_path, "nyuv2", train=3, val=1)
     write_frame(folder / "train", 2, frame("nyuv2", (64, 48), seed=2))
-    (sentence,) = load("nyuv2", tmp_path).problems()
+    (sentence,) = load("nyuv2", tmp_path).find_problems()
     assert "image/2.npy: 64 x 48 x 3, expected 32 x 48 x 3" in sentence.replace(os.sep, "/")
     write_frame(folder / "train", 2, frame("nyuv2", (32, 48), seed=2))
     write_frame(folder / "val", 0, frame("nyuv2", (64, 48), seed=2))
-    (sentence,) = load("nyuv2", tmp_path).problems()
+    (sentence,) = load("nyuv2", tmp_path).find_problems()
     assert "val/image/0.npy: 64 x 48 x 3, expected 32 x 48 x 3" in sentence.replace(os.sep, "/")
 
 
@@ -229,14 +229,14 @@ def test_metrics_of_a_split(name: str, tmp_path: Path) -> None:
         for key, t in data.targets.items()
     }
     for batch_averaged in (False, True):
-        meter = benchmark.meter("test", batch_averaged=batch_averaged)
-        meter.add(torch.arange(len(data)), outputs, data.targets)
-        found = meter.metrics()
-        assert set(found) == {"delta_m", "worst_task_delta", *benchmark.metric_names}
+        meter = benchmark.make_meter("test", batch_averaged=batch_averaged)
+        meter.update(torch.arange(len(data)), outputs, data.targets)
+        found = meter.compute_metrics()
+        assert set(found) == {"delta_m", "worst_task_delta", *benchmark.task_metrics}
         assert found["segmentation_miou"] == found["segmentation_pixel_accuracy"] == 1
         assert found["depth_absolute_error"] == found["depth_relative_error"] == 0
         assert found["delta_m"] < -50
-        assert len(meter.predictions()["error_depth"]) == len(data)
+        assert len(meter.collect_predictions()["error_depth"]) == len(data)
 
 
 def test_batch_averages_are_the_published_means(tmp_path: Path) -> None:
@@ -247,12 +247,12 @@ def test_batch_averages_are_the_published_means(tmp_path: Path) -> None:
     torch.manual_seed(0)
     outputs = {"segmentation": torch.randn(5, 13, 32, 48), "depth": torch.rand(5, 1, 32, 48) * 4}
     outputs["normals"] = torch.nn.functional.normalize(torch.randn(5, 3, 32, 48), dim=1)
-    meter = benchmark.meter("test", batch_averaged=True)
-    meter.add(torch.arange(4), {k: v[:4] for k, v in outputs.items()},
+    meter = benchmark.make_meter("test", batch_averaged=True)
+    meter.update(torch.arange(4), {k: v[:4] for k, v in outputs.items()},
               {k: v[:4] for k, v in data.targets.items()})  # fmt: skip
-    meter.add(torch.tensor([4]), {k: v[4:] for k, v in outputs.items()},
+    meter.update(torch.tensor([4]), {k: v[4:] for k, v in outputs.items()},
               {k: v[4:] for k, v in data.targets.items()})  # fmt: skip
-    found = meter.metrics()
+    found = meter.compute_metrics()
     medians, errors = [], []
     for rows in ([0, 1], [2, 3], [4]):
         true, guess = data.targets["normals"][rows], outputs["normals"][rows]
@@ -286,7 +286,7 @@ def link_real(root: Path, name: str, frames: dict[str, int]) -> Path:
 def test_real_nyuv2_frames(tmp_path: Path) -> None:
     folder = link_real(tmp_path, "nyuv2", {"train": 2, "val": 1})
     benchmark = load("nyuv2", tmp_path)
-    assert benchmark.problems() == benchmark.damage() == []
+    assert benchmark.find_problems() == benchmark.verify_files() == []
     test = benchmark.splits["test"]
     assert test.inputs[torch.tensor([0])].shape == (1, 3, 288, 384)
     label = test.targets["segmentation"][0]
@@ -307,9 +307,9 @@ def test_metrics_of_a_real_frame(tmp_path: Path) -> None:
     logits[:, 4] = 1
     outputs = {"segmentation": logits, "depth": torch.full(shape, 2.5)}
     outputs["normals"] = torch.tensor([0.0, 0.6, 0.8]).view(1, 3, 1, 1).expand(1, 3, 288, 384)
-    meter = benchmark.meter("test")
-    meter.add(torch.tensor([0]), outputs, benchmark.splits["test"].targets)
-    found = meter.metrics()
+    meter = benchmark.make_meter("test")
+    meter.update(torch.tensor([0]), outputs, benchmark.splits["test"].targets)
+    found = meter.compute_metrics()
     label, depth, normal = (
         as_stored(folder, "val", part, 0).double().numpy() for part in ("label", "depth", "normal")
     )
@@ -335,7 +335,7 @@ def test_metrics_of_a_real_frame(tmp_path: Path) -> None:
 def test_real_cityscapes_frames(tmp_path: Path) -> None:
     link_real(tmp_path, "cityscapes", {"train": 6, "val": 2})
     benchmark = load("cityscapes", tmp_path)
-    assert benchmark.problems() == benchmark.damage() == []
+    assert benchmark.find_problems() == benchmark.verify_files() == []
     labels = torch.cat([s.targets["segmentation"].flatten() for s in benchmark.splits.values()])
     assert labels.unique().tolist() == [-1, *range(7)]
     assert benchmark.splits["train"].inputs[torch.tensor([0])].shape == (1, 3, 128, 256)
@@ -349,6 +349,6 @@ def test_real_cityscapes_without_depth_is_refused() -> None:
     benchmark.__class__ = type(
         "Renamed", (type(benchmark),), {"folder_name": "cityscapes/mtan_format"}
     )
-    assert {sentence.split(os.sep)[-1] for sentence in benchmark.problems()} == {
+    assert {sentence.split(os.sep)[-1] for sentence in benchmark.find_problems()} == {
         "depth: no such folder"
     }

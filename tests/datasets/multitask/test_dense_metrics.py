@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from datasets.multitask.base import Accumulator
 from datasets.multitask.dense_metrics import Depth, Normals, Segmentation
+from datasets.multitask.metrics import Accumulator
 
 SIZE = (4, 5)
 CLASSES = 4
@@ -25,7 +25,7 @@ def batches(n: int, seed: int) -> list[Tensor]:
 def fed(accumulator: Accumulator, output: Tensor, target: Tensor, seed: int) -> Tensor:
     """Feed all rows in unequal batches; return the errors of the examples."""
     parts = batches(len(output), seed)
-    return torch.cat([accumulator.add(output[rows], target[rows]) for rows in parts])
+    return torch.cat([accumulator.update(output[rows], target[rows]) for rows in parts])
 
 
 def segmentation(n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -54,7 +54,7 @@ def test_segmentation_agrees_with_counting_pixels(n: int, seed: int) -> None:
         if either:
             ious.append(hits / either)
     accuracy = sum(true == guess for true, guess, _ in pairs) / len(pairs)
-    assert accumulator.values() == pytest.approx(
+    assert accumulator.compute_metrics() == pytest.approx(
         {"segmentation_miou": np.mean(ious), "segmentation_pixel_accuracy": accuracy}
     )
     for i in range(n):
@@ -66,9 +66,9 @@ def test_undefined_labels_do_not_count() -> None:
     logits, label = segmentation(3, 0)
     label[1] = -1
     with_undefined, without = Segmentation(CLASSES), Segmentation(CLASSES)
-    with_undefined.add(logits, label)
-    without.add(logits[[0, 2]], label[[0, 2]])
-    assert with_undefined.values() == without.values()
+    with_undefined.update(logits, label)
+    without.update(logits[[0, 2]], label[[0, 2]])
+    assert with_undefined.compute_metrics() == without.compute_metrics()
 
 
 def depths(n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -87,7 +87,7 @@ def test_depth_agrees_with_counting_pixels(n: int, seed: int) -> None:
     errors = fed(accumulator, output, target, seed)
     guesses, truths = output.double().flatten().tolist(), target.double().flatten().tolist()
     valid = [(g, t) for g, t in zip(guesses, truths, strict=True) if t != 0]
-    assert accumulator.values() == pytest.approx(
+    assert accumulator.compute_metrics() == pytest.approx(
         {
             "depth_absolute_error": np.mean([abs(g - t) for g, t in valid]),
             "depth_relative_error": np.mean([abs(g - t) / t for g, t in valid]),
@@ -128,15 +128,15 @@ def test_normals_agree_with_counting_pixels(n: int, seed: int) -> None:
     expected = {"normals_mean_angle": np.mean(angles), "normals_median_angle": np.median(angles)}
     for name, limit in (("11", 11.25), ("22", 22.5), ("30", 30.0)):
         expected[f"normals_within_{name}"] = np.mean([angle < limit for angle in angles])
-    assert accumulator.values() == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    assert accumulator.compute_metrics() == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 def test_nothing_valid_is_not_a_number() -> None:
     found: dict[str, float] = {}
     for accumulator, channels in ((Depth(), 1), (Normals(), 3)):
         zeros = torch.zeros(2, channels, *SIZE)
-        assert accumulator.add(zeros + 1, zeros).isnan().all()
-        found |= accumulator.values()
+        assert accumulator.update(zeros + 1, zeros).isnan().all()
+        found |= accumulator.compute_metrics()
     assert all(math.isnan(value) for value in found.values())
     assert len(found) == 7
 
@@ -145,15 +145,15 @@ def test_perfect_predictions() -> None:
     _, label = segmentation(3, 0)
     perfect = Segmentation(CLASSES)
     one_hot = torch.nn.functional.one_hot(label.long().clamp(min=0), CLASSES)
-    perfect.add(one_hot.movedim(-1, 1).float(), label)
-    assert set(perfect.values().values()) == {1.0}
+    perfect.update(one_hot.movedim(-1, 1).float(), label)
+    assert set(perfect.compute_metrics().values()) == {1.0}
     _, target = depths(3, 0)
     depth = Depth()
-    depth.add(target, target)
-    assert set(depth.values().values()) == {0.0}
+    depth.update(target, target)
+    assert set(depth.compute_metrics().values()) == {0.0}
     _, direction = normals(3, 0)
     normal = Normals()
-    normal.add(direction, direction)
-    values = normal.values()
+    normal.update(direction, direction)
+    values = normal.compute_metrics()
     assert values["normals_mean_angle"] < 0.05  # single precision
     assert values["normals_within_11"] == 1.0

@@ -17,10 +17,10 @@ from core.models.two_digits_cnn import TwoDigitsCNN
 from core.objectives.task_losses import LOSSES
 from core.recipe.assignments import read_baseline
 from core.weighting import backward, load_weighting
-from datasets.multitask.base import Baseline
-from datasets.multitask.imbalanced_tasks import SCALES, ImbalancedTasks, opposed_directions
-from datasets.multitask.regression_metrics import AbsoluteError, LabelAccuracy, RelativeError
-from datasets.multitask.two_digits import DIGITS, SUM_MEAN, SUM_SCALE, TwoDigits, overlaid
+from datasets.multitask.baseline import Baseline
+from datasets.multitask.imbalanced_tasks import SCALES, ImbalancedTasks, draw_opposed_directions
+from datasets.multitask.metrics import AbsoluteError, LabelAccuracy, RelativeError
+from datasets.multitask.two_digits import DIGITS, SUM_MEAN, SUM_SCALE, TwoDigits, overlay_digits
 
 KINDS = (TwoDigits, ImbalancedTasks)
 
@@ -31,10 +31,10 @@ def test_targets_belong_to_tasks_and_data_are_the_same_again(
 ) -> None:
     one, other = kind(Path()), kind(Path())
     for split in one.splits.values():
-        assert set(split.targets) == {task.name for task in one.tasks} == set(one.outputs)
+        assert set(split.targets) == {task.name for task in one.tasks} == set(one.output_sizes)
         assert {len(target) for target in split.targets.values()} == {len(split.inputs)}
     assert one.data_hash == other.data_hash
-    assert one.judged(dict(one.baseline.metrics))["delta_m"] == 0
+    assert one.add_deltas(dict(one.baseline.metrics))["delta_m"] == 0
 
 
 # A changed hash means other data: raise the benchmark's version with it.
@@ -85,13 +85,13 @@ def test_sums_are_the_sums_and_the_brighter_pixel_is_seen() -> None:
         found = split.targets["sum"] * SUM_SCALE + SUM_MEAN
         total = split.targets["left"] + split.targets["right"]
         torch.testing.assert_close(found, total.float())
-    canvas = overlaid(np.full((1, 8, 8), 0.3), np.full((1, 8, 8), 0.2))[0, 0]
+    canvas = overlay_digits(np.full((1, 8, 8), 0.3), np.full((1, 8, 8), 0.2))[0, 0]
     assert canvas[:8, :8].min() == canvas.max() == 0.3
     assert canvas[8:, 4:].min() == canvas[4:, 8:].max() == 0.2
 
 
 def test_directions_oppose_and_scales_differ() -> None:
-    directions = opposed_directions(np.random.RandomState(0))
+    directions = draw_opposed_directions(np.random.RandomState(0))
     expected = np.full((4, 4), -1 / 3) + np.eye(4) * 4 / 3
     np.testing.assert_allclose(directions @ directions.T, expected, atol=1e-12)
     deviations = ImbalancedTasks(Path()).deviations
@@ -114,11 +114,11 @@ def test_errors_are_those_of_all_examples(rows: list[tuple[float, float, int]]) 
     while start < len(rows):  # in batches of different sizes
         stop = start + rows[start][2]
         for meter, kept in zip(meters, errors, strict=True):
-            kept.append(meter.add(outputs[start:stop], targets[start:stop]))
+            kept.append(meter.update(outputs[start:stop], targets[start:stop]))
         start = stop
     off = np.abs(outputs.double().numpy() - targets.double().numpy())
-    assert meters[0].values()["mae"] == pytest.approx(2 * off.mean(), rel=1e-5, abs=1e-5)
-    assert meters[1].values()["relative"] == pytest.approx(
+    assert meters[0].compute_metrics()["mae"] == pytest.approx(2 * off.mean(), rel=1e-5, abs=1e-5)
+    assert meters[1].compute_metrics()["relative"] == pytest.approx(
         np.sqrt((off**2).mean()) / 4, rel=1e-5, abs=1e-5
     )
     np.testing.assert_allclose(torch.cat(errors[0]), 2 * off, rtol=1e-4, atol=1e-4)
@@ -127,9 +127,9 @@ def test_errors_are_those_of_all_examples(rows: list[tuple[float, float, int]]) 
 def test_accuracy_of_labels() -> None:
     meter = LabelAccuracy("accuracy")
     logits = torch.eye(4)
-    assert meter.add(logits, torch.tensor([0, 1, 2, 0])).tolist() == [0, 0, 0, 1]
-    assert meter.add(logits[:1], torch.tensor([3])).tolist() == [1]
-    assert meter.values() == {"accuracy": pytest.approx(0.6)}
+    assert meter.update(logits, torch.tensor([0, 1, 2, 0])).tolist() == [0, 0, 0, 1]
+    assert meter.update(logits[:1], torch.tensor([3])).tolist() == [1]
+    assert meter.compute_metrics() == {"accuracy": pytest.approx(0.6)}
 
 
 @pytest.mark.parametrize(
@@ -143,21 +143,21 @@ def test_models_have_a_head_per_task(
     per_output: int,
 ) -> None:
     made = benchmark(Path())
-    model = kind(made.outputs)
+    model = kind(made.output_sizes)
     inputs = made.splits["test"].inputs[torch.arange(5)]
     output = model(inputs)
     assert not isinstance(output.outputs, Tensor)
     for task in made.tasks:
-        expected = (5, task.outputs) if task.outputs > 1 else (5,)
+        expected = (5, task.output_size) if task.output_size > 1 else (5,)
         assert output.outputs[task.name].shape == expected
         head = model.get_task_heads()[task.name]
-        assert sum(p.numel() for p in head.parameters()) == per_output * task.outputs
+        assert sum(p.numel() for p in head.parameters()) == per_output * task.output_size
         LOSSES[task.loss](
             output.outputs[task.name], made.splits["test"].targets[task.name][:5]
         ).backward(retain_graph=True)
         assert all(p.grad is not None for p in head.parameters())
     total = sum(p.numel() for p in model.parameters())
-    assert total == shared + per_output * sum(made.outputs.values())
+    assert total == shared + per_output * sum(made.output_sizes.values())
     assert f"{shared:,} parameters" in (kind.__doc__ or "")
     assert output.features is not None
     assert len(output.features) == 1
@@ -167,7 +167,7 @@ def trained(method: str) -> dict[str, float]:
     """Return the relative errors on the test split after a plain training loop."""
     torch.manual_seed(0)
     benchmark = ImbalancedTasks(Path())
-    model = TasksMLP(benchmark.outputs)
+    model = TasksMLP(benchmark.output_sizes)
     weighting = load_weighting(method)
     heads = [p for head in model.get_task_heads().values() for p in head.parameters()]
     optimizer = torch.optim.Adam(model.parameters(), lr=benchmark.training_config.lr)
@@ -183,14 +183,14 @@ def trained(method: str) -> dict[str, float]:
             shared = model.trunk.parameters()
             backward(losses, weighting, shared=shared, heads=heads, features=output.features)
             optimizer.step()
-    meters = benchmark.accumulators()
+    meters = benchmark.make_accumulators()
     test = benchmark.splits["test"]
     with torch.no_grad():
         outputs = model(test.inputs).outputs
     values: dict[str, float] = {}
     for name, meter in meters.items():
-        meter.add(outputs[name], test.targets[name])
-        values |= meter.values()
+        meter.update(outputs[name], test.targets[name])
+        values |= meter.compute_metrics()
     return values
 
 
@@ -202,9 +202,9 @@ def test_fairgrad_halves_the_worst_error_of_the_sum() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[1]", r"x: no baseline file: received \[1\], expected the keys dataset"),
-        ("{", "x: no baseline file, which is JSON"),
-        ('{"metrics": {}}', "x: no baseline file: received metrics, expected"),
+        ("[1]", r"x: not a baseline file: received \[1\], expected the keys dataset"),
+        ("{", "x: not a baseline file, which is JSON"),
+        ('{"metrics": {}}', "x: not a baseline file: received metrics, expected"),
         ({"metrics": [1.0]}, r"x: metrics: received \[1.0\], expected numbers by name"),
         ({"metrics": {"sum_mae": "1.0"}}, "x: metrics.sum_mae: received '1.0', expected a number"),
         ({"metrics": {"sum_mae": True}}, "metrics.sum_mae: received True"),
@@ -217,7 +217,7 @@ def test_what_is_no_baseline_is_refused(text: str | dict[str, object], message: 
     good = {"name": "n", "dataset": "two_digits", "version": "1", "source": "s", "metrics": {}}
     written = text if isinstance(text, str) else json.dumps(good | text)
     with pytest.raises(UserError, match=message) as found:
-        Baseline.parse(written, "x")
+        Baseline.from_json(written, "x")
     assert "\n" not in str(found.value)
 
 

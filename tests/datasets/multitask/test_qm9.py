@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from common.errors import UserError
-from datasets.multitask.qm9 import QM9, TARGETS, held_out
+from datasets.multitask.qm9 import QM9, TARGETS, count_held_out
 from tests.support import molecule_files
 from tests.support.real_data import piece
 
@@ -59,29 +59,37 @@ def test_errors_are_in_published_units(tmp_path: Path) -> None:
     numbers = molecule_files.write(tmp_path, 60, seed=1)
     benchmark = QM9(tmp_path)
     split = benchmark.splits["test"]
-    meter = benchmark.meter("test")
+    meter = benchmark.make_meter("test")
     outputs = {name: torch.zeros(len(split)) for name in TARGETS}  # the training mean
     for rows in torch.arange(len(split)).split(4):
         part = {name: target[rows] for name, target in split.targets.items()}
-        meter.add(rows, {name: values[rows] for name, values in outputs.items()}, part)
-    found = meter.metrics()
+        meter.update(rows, {name: values[rows] for name, values in outputs.items()}, part)
+    found = meter.compute_metrics()
     order = np.random.RandomState(0).permutation(60)
     for place, (name, values) in enumerate(plain(benchmark, numbers).items()):
         error = np.abs(values[order[:6]] - values[order[12:]].mean()).mean()
         error *= 1000 if place in (2, 3, 5, 6, 7, 8, 9) else 1
         assert found[f"mae_{name}"] == pytest.approx(error, rel=1e-5)
-    assert meter.predictions()["error_homo"].mean().item() == pytest.approx(found["mae_homo"])
+    assert meter.collect_predictions()["error_homo"].mean().item() == pytest.approx(
+        found["mae_homo"]
+    )
 
 
 def test_published_baseline_and_split_sizes() -> None:
     benchmark = QM9(Path("nowhere"))
     reached = dict(benchmark.baseline.metrics)
-    assert benchmark.judged(reached)["delta_m"] == 0
+    assert benchmark.add_deltas(reached)["delta_m"] == 0
     # FairGrad's published row (Ban & Ji, ICML 2024) and its published delta-m.
     row = [0.117, 0.253, 87.57, 84.00, 2.15, 5.07, 70.89, 71.17, 71.21, 70.88, 0.095]
-    judged = benchmark.judged(dict(zip(benchmark.metric_names, row, strict=True)))
+    judged = benchmark.add_deltas(dict(zip(benchmark.task_metrics, row, strict=True)))
     assert judged["delta_m"] == pytest.approx(57.9, abs=0.3)
-    assert [held_out(n) for n in (130_831, 30_000, 29_999, 364, 5)] == [10_000, 10_000, 2999, 36, 1]
+    assert [count_held_out(n) for n in (130_831, 30_000, 29_999, 364, 5)] == [
+        10_000,
+        10_000,
+        2999,
+        36,
+        1,
+    ]
 
 
 def test_same_data_in_another_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +106,7 @@ def test_missing_files_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         _ = QM9(tmp_path).splits
     assert [name in str(caught.value) for name in ("gdb9.sdf:", "gdb9.sdf.csv:", "uncharac")]
-    assert len(QM9(tmp_path).problems()) == 3
+    assert len(QM9(tmp_path).find_problems()) == 3
 
 
 def edit(root: Path, name: str, old: str, new: str) -> None:
@@ -130,7 +138,7 @@ def test_bad_files_are_refused(tmp_path: Path, name: str, old: str, new: str, me
     edit(tmp_path, name, old, new)
     with pytest.raises(UserError, match=message):
         _ = QM9(tmp_path).splits
-    (told,) = QM9(tmp_path).damage()  # what prepare --check says
+    (told,) = QM9(tmp_path).verify_files()  # what prepare --check says
     assert re.search(message, told)
     cache = tmp_path / "cache" / "qm9"
     assert not [path for path in cache.iterdir() if path.suffix != ".lock"]
@@ -158,12 +166,14 @@ def test_too_few_or_many_molecules_are_refused(tmp_path: Path) -> None:
 
 def test_an_empty_file_of_molecules_is_refused(tmp_path: Path) -> None:
     molecule_files.write(tmp_path, 10)
-    assert not QM9(tmp_path).damage()
+    assert not QM9(tmp_path).verify_files()
     path = tmp_path / "qm9" / "raw" / "gdb9.sdf"
     path.write_text("")
     with pytest.raises(UserError, match=r"gdb9.sdf: cannot be read"):
         _ = QM9(tmp_path).splits
-    assert QM9(tmp_path).damage() == [f"{path}: cannot be read, expected a structure file (SDF)"]
+    assert QM9(tmp_path).verify_files() == [
+        f"{path}: cannot be read, expected a structure file (SDF)"
+    ]
 
 
 @pytest.mark.real_data

@@ -14,7 +14,13 @@ import pytest
 import torch
 
 from common.errors import UserError
-from datasets.storage.array_cache import Cached, Writer, cached, damage, folder_of
+from datasets.storage.array_cache import (
+    ArrayWriter,
+    CachedArrays,
+    cache_folder,
+    find_cache_problems,
+    load_or_build,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -26,18 +32,18 @@ class Building:
         self.root, self.times, self.value = root, 0, 7
         (root / "source.txt").write_text("one")
 
-    def __call__(self, writer: Writer) -> None:
+    def __call__(self, writer: ArrayWriter) -> None:
         self.times += 1
-        writer.array("pixels", (3, 4), np.uint8)[:] = self.value
-        writer.save("empty", np.zeros((0, 3), dtype=np.float32))
-        writer.save("y", np.array([1, 0, 1]))
+        writer.create_array("pixels", (3, 4), np.uint8)[:] = self.value
+        writer.write_array("empty", np.zeros((0, 3), dtype=np.float32))
+        writer.write_array("y", np.array([1, 0, 1]))
 
-    def get(self, **settings: int) -> Cached:
-        return cached("things", self.root, [self.root / "source.txt"], settings, self)
+    def get(self, **settings: int) -> CachedArrays:
+        return load_or_build("things", self.root, [self.root / "source.txt"], settings, self)
 
     @property
     def target(self) -> Path:
-        folders = [p for p in folder_of("things", self.root).iterdir() if p.is_dir()]
+        folders = [p for p in cache_folder("things", self.root).iterdir() if p.is_dir()]
         assert len(folders) == 1
         return folders[0]
 
@@ -59,7 +65,7 @@ def test_is_built_once_and_read_again(building: Building) -> None:
         assert found.arrays["y"].tolist() == [1, 0, 1]
     first.arrays["pixels"][0] = 9  # stays in the process
     assert building.get().arrays["pixels"].max() == 7
-    assert damage(building.target, full=True) == []
+    assert find_cache_problems(building.target, full=True) == []
 
 
 def test_another_source_or_setting_is_another_cache(building: Building) -> None:
@@ -88,10 +94,10 @@ def test_what_is_damaged_is_built_again(
 ) -> None:
     first = building.get()
     spoil(building.target)
-    assert damage(building.target)
+    assert find_cache_problems(building.target)
     assert building.get().hash == first.hash
     assert building.times == 2
-    assert damage(building.target, full=True) == []
+    assert find_cache_problems(building.target, full=True) == []
 
 
 def test_a_flipped_bit_is_found_by_the_full_check(building: Building) -> None:
@@ -100,18 +106,21 @@ def test_a_flipped_bit_is_found_by_the_full_check(building: Building) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    assert damage(building.target) == []
-    assert damage(building.target, full=True) == [f"{path}: checksum differs"]
+    assert find_cache_problems(building.target) == []
+    assert find_cache_problems(building.target, full=True) == [f"{path}: checksum differs"]
 
 
 def test_a_failed_build_leaves_nothing(building: Building) -> None:
-    def fail(writer: Writer) -> None:
-        writer.save("y", np.zeros(3))
+    def fail(writer: ArrayWriter) -> None:
+        writer.write_array("y", np.zeros(3))
         raise UserError("row 3 is damaged")
 
     with pytest.raises(UserError, match="row 3"):
-        cached("things", building.root, [], {}, fail)
-    assert [path.suffix for path in folder_of("things", building.root).iterdir()] in ([], [".lock"])
+        load_or_build("things", building.root, [], {}, fail)
+    assert [path.suffix for path in cache_folder("things", building.root).iterdir()] in (
+        [],
+        [".lock"],
+    )
 
 
 def test_what_a_killed_process_left_is_removed(building: Building) -> None:
@@ -127,7 +136,7 @@ def test_what_a_killed_process_left_is_removed(building: Building) -> None:
 
 def test_a_missing_source_is_named(building: Building) -> None:
     with pytest.raises(UserError, match=r"nowhere.jpg: missing"):
-        cached("things", building.root, [building.root / "nowhere.jpg"], {}, building)
+        load_or_build("things", building.root, [building.root / "nowhere.jpg"], {}, building)
 
 
 def test_elsewhere(building: Building, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,8 +157,8 @@ def test_a_file_in_place_of_the_folder_is_named(
 def test_a_full_disk_is_one_error_and_leaves_nothing(building: Building) -> None:
     """A limit on the size of files stands for the disk: the system call fails in the same way."""
 
-    def large(writer: Writer) -> None:
-        writer.array("pixels", (50_000_000,), np.uint8)[:] = 1
+    def large(writer: ArrayWriter) -> None:
+        writer.create_array("pixels", (50_000_000,), np.uint8)[:] = 1
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -157,12 +166,12 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(building: Building) -> None
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
     try:
         with pytest.raises(UserError, match=r"the disk is full.*EVENHAND_CACHE") as caught:
-            cached("things", building.root, [], {}, large)
+            load_or_build("things", building.root, [], {}, large)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert "\n" not in str(caught.value)
-    assert not [path for path in folder_of("things", building.root).iterdir() if path.is_dir()]
+    assert not [path for path in cache_folder("things", building.root).iterdir() if path.is_dir()]
 
 
 BUILDER = """
@@ -175,7 +184,7 @@ def build(writer):
     with (root / "built.txt").open("a") as file:
         file.write("x")
     time.sleep(2.5)
-    writer.save("y", np.arange(5))
+    writer.write_array("y", np.arange(5))
 cached("things", root, [root / "source.txt"], {}, build)
 """
 

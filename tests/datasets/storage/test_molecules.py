@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from datasets.storage.molecules import MoleculeBatch, Molecules
+from datasets.storage.molecules import MoleculeBatch, RaggedMolecules
 
 
-def molecules(sizes: Sequence[int], seed: int) -> Molecules:
+def molecules(sizes: Sequence[int], seed: int) -> RaggedMolecules:
     """Return random molecules of these sizes."""
     random = np.random.RandomState(seed)
     atoms = sum(sizes)
@@ -20,7 +20,7 @@ def molecules(sizes: Sequence[int], seed: int) -> Molecules:
     for size in sizes:
         upper = np.triu(random.randint(0, 5, size=(size, size)), 1)
         bonds.append((upper + upper.T).ravel())
-    return Molecules(
+    return RaggedMolecules(
         torch.from_numpy(random.randint(0, 9, size=(atoms, 11)).astype(np.uint8)),
         torch.from_numpy(random.standard_normal((atoms, 3)).astype(np.float32)),
         torch.from_numpy(np.concatenate([*bonds, []]).astype(np.uint8)),
@@ -28,7 +28,7 @@ def molecules(sizes: Sequence[int], seed: int) -> Molecules:
     )
 
 
-def plain(store: Molecules, chosen: Sequence[int]) -> tuple[list[Tensor], ...]:
+def plain(store: RaggedMolecules, chosen: Sequence[int]) -> tuple[list[Tensor], ...]:
     """Return atoms, positions, molecules, edges and their features, made one by one."""
     lists: tuple[list[Tensor], ...] = ([], [], [], [], [])
     x, positions, molecule, edges, features = lists

@@ -5,14 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.storage.ragged_arrays import ImageBatch, Images, Texts
+from datasets.storage.ragged_arrays import ImageBatch, RaggedImages, RaggedTexts
 from datasets.storage.texts import Tokens
 
 SIZES = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=6)
 
 
 @st.composite
-def some_images(draw: st.DrawFn) -> tuple[list[torch.Tensor], Images]:
+def some_images(draw: st.DrawFn) -> tuple[list[torch.Tensor], RaggedImages]:
     sizes = draw(SIZES)
     if draw(st.booleans()):
         sizes = [sizes[0]] * len(sizes)  # stores of one size gather in another way
@@ -22,13 +22,13 @@ def some_images(draw: st.DrawFn) -> tuple[list[torch.Tensor], Images]:
     ]
     lengths = torch.tensor([image.numel() for image in single])
     flat = torch.cat([image.flatten() for image in single])
-    return single, Images(flat, lengths.cumsum(0) - lengths, torch.tensor(sizes))
+    return single, RaggedImages(flat, lengths.cumsum(0) - lengths, torch.tensor(sizes))
 
 
 @settings(deadline=None)
 @given(some_images(), st.data())
 def test_images_are_padded_at_right_and_bottom(
-    made: tuple[list[torch.Tensor], Images], data: st.DataObject
+    made: tuple[list[torch.Tensor], RaggedImages], data: st.DataObject
 ) -> None:
     single, store = made
     assert len(store) == len(single)
@@ -45,14 +45,14 @@ def test_images_are_padded_at_right_and_bottom(
     assert batch.pixels.dtype == torch.uint8
     assert batch.sizes.tolist() == [list(single[i].shape[:2]) for i in index]
     assert store.nbytes >= sum(image.numel() for image in single)
-    for image, i in zip(batch.one_by_one(), index, strict=True):
+    for image, i in zip(batch.split_images(), index, strict=True):
         assert torch.equal(image, single[i].permute(2, 0, 1))
     again = store.to(torch.device("cpu"))[torch.tensor(index)]
     assert torch.equal(again.pixels, batch.pixels)
     rows = torch.tensor(index)  # as on a GPU, where no image is looked at by itself
     gathered = store._gather(store._starts[rows], batch.sizes, height, width)
     assert torch.equal(gathered.permute(0, 3, 1, 2), expected)
-    for image, i in zip(ImageBatch(expected, batch.sizes).one_by_one(), index, strict=True):
+    for image, i in zip(ImageBatch(expected, batch.sizes).split_images(), index, strict=True):
         assert torch.equal(image, single[i].permute(2, 0, 1))
 
 
@@ -73,7 +73,7 @@ def test_texts_are_padded_to_the_longest_of_the_batch(
     lengths = torch.tensor([len(ids) for ids, _ in texts])
     flat = torch.tensor([i for ids, _ in texts for i in ids], dtype=torch.int32)
     seconds = torch.tensor([second for _, second in texts])
-    store = Texts(flat, lengths.cumsum(0) - lengths, lengths, seconds)
+    store = RaggedTexts(flat, lengths.cumsum(0) - lengths, lengths, seconds)
     index = data.draw(st.lists(st.integers(0, len(texts) - 1), min_size=1, max_size=7))
     batch = store[torch.tensor(index)]
     longest = max(len(texts[i][0]) for i in index)
@@ -99,7 +99,9 @@ def test_rows_of_tokens(texts: list[list[int]], data: st.DataObject) -> None:
 
 
 def test_an_empty_batch() -> None:
-    store = Images(torch.zeros(12, dtype=torch.uint8), torch.tensor([0]), torch.tensor([[2, 2]]))
+    store = RaggedImages(
+        torch.zeros(12, dtype=torch.uint8), torch.tensor([0]), torch.tensor([[2, 2]])
+    )
     assert len(store[torch.zeros(0, dtype=torch.int64)].pixels) == 0
-    texts = Texts(torch.ones(2), torch.tensor([0]), torch.tensor([2]), torch.tensor([2]))
+    texts = RaggedTexts(torch.ones(2), torch.tensor([0]), torch.tensor([2]), torch.tensor([2]))
     assert len(texts[torch.zeros(0, dtype=torch.int64)].ids) == 0

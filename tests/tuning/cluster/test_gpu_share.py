@@ -90,7 +90,7 @@ def test_the_largest_batches_are_probed(
     method: str, search: str, pinned: dict[str, int], sizes: dict[str, int]
 ) -> None:
     options = Options((method,), "colored_digits", search=search, pinned=pinned)
-    space = make_space(load_method(method), datasets.load("colored_digits"), options)
+    space = make_space(load_method(method), datasets.load_benchmark("colored_digits"), options)
     config = choose_largest_batches(space, options)
     assert {name: config[name] for name in sizes} == sizes
     assert set(config) <= {*sizes, *space.fixed}
@@ -99,7 +99,7 @@ def test_the_largest_batches_are_probed(
 def test_a_published_configuration_is_probed_as_it_is() -> None:
     options = Options(("erm",), "waterbirds", search="published")
     method = load_method("erm")
-    space = make_space(method, datasets.load("waterbirds"), options)
+    space = make_space(method, datasets.load_benchmark("waterbirds"), options)
     assert choose_largest_batches(space, options) == method.published["waterbirds"]
 
 
@@ -113,7 +113,7 @@ ERM = Usage("NVIDIA A10G", 0.1, 2 * GIB, 24 * GIB, 0.61)
 def decided(folder: Path, usages: dict[str, Usage], asked: Gpus = "auto") -> tuple[Resources, str]:
     """Decide for a study whose methods were measured in an earlier session."""
     options = Options(tuple(usages), "colored_digits", gpus_per_trial=asked)
-    benchmark = datasets.load("colored_digits")
+    benchmark = datasets.load_benchmark("colored_digits")
     spaces = [make_space(load_method(name), benchmark, options) for name in usages]
     records = [MethodRecords(folder / name) for name in usages]
     for record, used in zip(records, usages.values(), strict=True):
@@ -146,7 +146,7 @@ def test_only_auto_decides(tmp_path: Path) -> None:
 
 
 def test_what_a_run_would_say_the_probe_says() -> None:
-    resolved = resolve_method(load_method("erm"), datasets.load("colored_digits"))
+    resolved = resolve_method(load_method("erm"), datasets.load_benchmark("colored_digits"))
     key = resolved.make_key({"model": "tasks_mlp"}, 0, detect(False))
     failed = measure_trial(key, "data", "")
     assert failed.usage is None

@@ -35,7 +35,7 @@ BASE = Options(methods=("erm",), dataset="colored_digits", trials=6, seeds=2, ep
 
 def search_of(folder: Path, method: str = "erm", **changes: Any) -> MethodSearch:
     options = replace(BASE, methods=(method,), **changes)
-    space = make_space(load_method(method), datasets.load("colored_digits"), options)
+    space = make_space(load_method(method), datasets.load_benchmark("colored_digits"), options)
     return MethodSearch(space, options, detect(), MethodRecords(folder))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import datasets
 from common.errors import UserError
-from common.hyperparameters import Hyperparameter, Hyperparameters, active
+from common.hyperparameters import Hyperparameter, Hyperparameters, active_names
 from core.recipe.method_files import list_methods, load_method
 from tests.conftest import EMBEDDED, fitting
 from tuning.options import Options
@@ -38,7 +38,8 @@ def options(**changes: object) -> Options:
 def distinct() -> list[tuple[str, str]]:
     """Return a method and a benchmark for each space: many methods add no hyperparameter."""
     spaces = {
-        repr(make_space(load_method(m), datasets.load(d), options()).free): (m, d) for m, d in EVERY
+        repr(make_space(load_method(m), datasets.load_benchmark(d), options()).free): (m, d)
+        for m, d in EVERY
     }
     return sorted(spaces.values())
 
@@ -46,14 +47,16 @@ def distinct() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("method", "dataset"), distinct())
 @pytest.mark.parametrize("search", ["random", "tpe"])
 def test_every_space_gives_200_valid_configurations(method: str, dataset: str, search: str) -> None:
-    space = make_space(load_method(method), datasets.load(dataset), options(search=search))
+    space = make_space(
+        load_method(method), datasets.load_benchmark(dataset), options(search=search)
+    )
     searcher = make_searcher(space, options(search=search), 0)
     assert searcher is not None
     seen = set()
     for number in range(200):
         config = searcher.propose_hyperparameters(number)
         assert config is not None
-        assert list(config) == active(space.free, config)
+        assert list(config) == active_names(space.free, config)
         assert all(space.free[name].broken_rule(value) is None for name, value in config.items())
         searcher.report_trial(number, [Score(0.5, 0.5, -1)], "completed")
         seen.add(make_identity(config))
@@ -145,7 +148,9 @@ def test_what_hangs_on_a_dropped_hyperparameter_is_dropped() -> None:
     }
     method = replace(load_method("erm"), search=chain)
     for value, left in (("off", set()), ("on", {"b", "c"})):
-        space = make_space(method, datasets.load("colored_digits"), options(pinned={"a": value}))
+        space = make_space(
+            method, datasets.load_benchmark("colored_digits"), options(pinned={"a": value})
+        )
         assert set(space.free) - {"lr", "weight_decay", "batch_size"} == left
 
 
@@ -200,7 +205,7 @@ def test_running_best() -> None:
 
 def test_fixed_values_leave_the_search() -> None:
     fixed = options(pinned={"lr": 0.1, "batch_size": 16}, epochs=3)
-    space = make_space(load_method("erm"), datasets.load("colored_digits"), fixed)
+    space = make_space(load_method("erm"), datasets.load_benchmark("colored_digits"), fixed)
     assert set(space.free) == {"weight_decay"}
     assert space.complete({"weight_decay": 0.1}) == {
         "lr": 0.1, "batch_size": 16, "epochs": 3, "weight_decay": 0.1,
@@ -209,14 +214,14 @@ def test_fixed_values_leave_the_search() -> None:
 
 def test_as_many_trials_as_the_space_holds() -> None:
     fixed = options(pinned={"lr": 0.1, "weight_decay": 0.1}, trials=10)
-    space = make_space(load_method("erm"), datasets.load("colored_digits"), fixed)
+    space = make_space(load_method("erm"), datasets.load_benchmark("colored_digits"), fixed)
     assert count_trials(space, fixed) == 3
     assert count_trials(space, options(search="grid", pinned=fixed.pinned)) == 3
 
 
 def test_without_a_published_configuration_all_hyperparameters_must_be_fixed() -> None:
     asked = options(search="published")
-    space = make_space(load_method("erm"), datasets.load("colored_digits"), asked)
+    space = make_space(load_method("erm"), datasets.load_benchmark("colored_digits"), asked)
     bare = replace(
         space,
         resolved=replace(
@@ -234,14 +239,14 @@ def test_without_a_published_configuration_all_hyperparameters_must_be_fixed() -
 )
 def test_published_configurations_set_every_hyperparameter(method: str) -> None:
     asked = options(search="published")
-    space = make_space(load_method(method), datasets.load("colored_digits"), asked)
+    space = make_space(load_method(method), datasets.load_benchmark("colored_digits"), asked)
     assert make_searcher(space, asked, 0) is None
     assert set(space.published() or {}) == set(space.free)
 
 
 def test_published_grid_is_taken_as_published() -> None:
     method = load_method("jtt")
-    benchmark = datasets.load("colored_digits")
+    benchmark = datasets.load_benchmark("colored_digits")
     space = make_space(method, benchmark, options(pinned={"T": 2}))
     grid: dict[str, dict[str, list[Any]]] = {"colored_digits": {"lr": [0.1, 0.2], "up": [4]}}
     resolved = replace(space.resolved, method=replace(method, grid=grid))

@@ -295,7 +295,8 @@ search:
 NEW_BENCHMARK = '''
 """Points in the plane."""
 import torch
-from datasets.benchmark import Split, TrainingConfig
+from datasets.benchmark import Split
+from datasets.training_config import TrainingConfig
 from datasets.groups.base import GroupBenchmark, Groups
 from common.hyperparameters import Hyperparameter
 

@@ -9,7 +9,9 @@ import pytest
 
 import datasets
 from common.errors import UserError
-from datasets.multitask.base import Baseline, TaskBenchmark, task_deltas
+from datasets.multitask.base import TaskBenchmark
+from datasets.multitask.baseline import Baseline
+from datasets.multitask.delta_m import compute_metric_deltas
 from tests.support.command import core, tune
 from tuning import selection
 from tuning.cli.main import main
@@ -53,11 +55,11 @@ def test_published_last10_is_the_mean_of_the_last_ten_and_chooses_no_epoch() -> 
 
 
 def test_delta_m_is_as_its_formula_says() -> None:
-    benchmark = datasets.load("two_digits")
+    benchmark = datasets.load_benchmark("two_digits")
     assert isinstance(benchmark, TaskBenchmark)
     baseline = {"left_accuracy": 0.8, "right_accuracy": 0.5, "sum_mae": 2.0}
     values = {"left_accuracy": 0.6, "right_accuracy": 0.6, "sum_mae": 1.0}
-    deltas = task_deltas(values, baseline, benchmark.tasks)
+    deltas = compute_metric_deltas(values, baseline, benchmark.tasks)
     assert deltas == pytest.approx({"left_accuracy": 25, "right_accuracy": -20, "sum_mae": -50})
 
 
@@ -67,20 +69,20 @@ def test_delta_m_is_as_its_formula_says() -> None:
         ({"dataset": "nyuv2"}, "of data set 'nyuv2'"),
         ({"metrics": {"left_accuracy": 1.0}}, "lacks right_accuracy, sum_mae"),
         ({"metrics": {"left_accuracy": 0.0}}, "left_accuracy: 0"),
-        ({"unknown": 1}, "no baseline file"),
+        ({"unknown": 1}, "not a baseline file"),
     ],
 )
 def test_a_wrong_baseline_is_refused(change: dict[str, Any], words: str) -> None:
     text = {"name": "x", "dataset": "two_digits", "version": "1", "source": "y", "metrics": {}}
     with pytest.raises(UserError, match=words):
-        datasets.load("two_digits", "data", json.dumps(text | change))
+        datasets.load_benchmark("two_digits", "data", json.dumps(text | change))
 
 
 def test_the_baseline_is_part_of_the_key(tmp_path: Path) -> None:
     values = dict.fromkeys(("left_accuracy", "right_accuracy", "sum_mae"), 0.5)
     text = {"name": "x", "dataset": "two_digits", "version": "1", "source": "y", "metrics": values}
-    other = datasets.load("two_digits", "data", json.dumps(text))
-    assert other.key_version != datasets.load("two_digits").key_version
+    other = datasets.load_benchmark("two_digits", "data", json.dumps(text))
+    assert other.key_version != datasets.load_benchmark("two_digits").key_version
     path = tmp_path / "baseline.json"
     path.write_text(json.dumps(text))
     done = core(["--method", "ls", "--dataset", "two_digits", "--epochs", "1", "--json",
@@ -101,7 +103,7 @@ def test_a_study_with_its_own_baseline(tmp_path: Path) -> None:
     done = tune(["export", "--baseline", *place])
     assert done.code == 0, done.err
     path = results / DATASET / "stl" / "baseline.json"
-    baseline = Baseline.parse(path.read_text(), path.name)
+    baseline = Baseline.from_json(path.read_text(), path.name)
     summary = json.loads((results / DATASET / "stl" / "summary.json").read_text())
     for metric, value in baseline.metrics.items():
         assert value == summary["metrics"][f"test_{metric}"]["mean"]
@@ -116,11 +118,11 @@ def test_a_study_with_its_own_baseline(tmp_path: Path) -> None:
     assert sorted(plain["method"]) == ["fairgrad", "ls"]
     assert sorted(plain["mean rank"]) == sorted(plain["mean rank"], key=float)
     seeds = pd.read_csv(other / DATASET / "ls" / "seeds.csv")
-    benchmark = datasets.load(DATASET)
+    benchmark = datasets.load_benchmark(DATASET)
     assert isinstance(benchmark, TaskBenchmark)
     for _, seed in seeds.iterrows():
-        values = {name: seed[f"test_{name}"] for name in benchmark.metric_names}
-        deltas = task_deltas(values, baseline.metrics, benchmark.tasks)
+        values = {name: seed[f"test_{name}"] for name in benchmark.task_metrics}
+        deltas = compute_metric_deltas(values, baseline.metrics, benchmark.tasks)
         assert seed["test_delta_m"] == pytest.approx(sum(deltas.values()) / len(deltas))
     predictions = pd.read_parquet(other / DATASET / "ls" / "predictions" / "seed_0.parquet")
     test = predictions[predictions["split"] == "test"]

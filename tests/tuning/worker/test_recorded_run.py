@@ -29,7 +29,7 @@ def work(
     folder: Path, seeds: tuple[int, ...] = (0,), method: str = "erm", **changes: Any
 ) -> TrialWork:
     config = {"epochs": 3, **changes.pop("config", {})}
-    benchmark = datasets.load("colored_digits")
+    benchmark = datasets.load_benchmark("colored_digits")
     resolved = resolve_method(load_method(method), benchmark)
     keys = [resolved.make_key(config, seed, detect()) for seed in seeds]
     options = RunOptions("validation_worst_group_accuracy", False, False, False, "data")
@@ -175,13 +175,13 @@ def test_test_metrics_are_those_of_the_chosen_epoch(tmp_path: Path) -> None:
     chosen = confirmation_of(folder).epoch
     values = [row["validation"]["worst_group_accuracy"] for row in folder.read_rows()]
     assert values[chosen - 1] == max(values)
-    key = resolve_method(load_method("erm"), datasets.load("colored_digits")).make_key(
+    key = resolve_method(load_method("erm"), datasets.load_benchmark("colored_digits")).make_key(
         {"epochs": 3}, 0, detect()
     )
-    run = Run(key, datasets.load("colored_digits"))
+    run = Run(key, datasets.load_benchmark("colored_digits"))
     for _ in range(chosen):
         run.train_epoch()
-    assert run.evaluate("test").metrics() == confirmation_of(folder).test
+    assert run.evaluate("test").compute_metrics() == confirmation_of(folder).test
 
 
 def test_search_trials_never_read_the_test_split(

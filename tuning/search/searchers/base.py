@@ -1,7 +1,7 @@
 """The interface of searchers.
 
-A searcher proposes values for the active hyperparameters (:func:`common.hyperparameters.active`);
-the others keep their defaults.
+A searcher proposes values for the active hyperparameters
+(:func:`common.hyperparameters.active_names`); the others keep their defaults.
 """
 
 import json

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 
-from common.hyperparameters import Hyperparameter, Hyperparameters, Scalar, active
+from common.hyperparameters import Hyperparameter, Hyperparameters, Scalar, active_names
 from tuning.search.searchers.base import Searcher, make_identity
 
 MAX_POINTS = 10_000  # a space with more counts as infinite
@@ -42,7 +42,7 @@ def make_grid(
     points: dict[str, Hyperparameters] = {}
     for combination in itertools.product(*lists.values()):
         point = dict(zip(lists, combination, strict=True))
-        used = active(hyperparameters, point)
+        used = active_names(hyperparameters, point)
         point = {n: v for n, v in point.items() if n in used or n not in hyperparameters}
         points.setdefault(make_identity(point), point)
     return list(points.values())

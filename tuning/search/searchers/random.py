@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from common.hyperparameters import Hyperparameter, Hyperparameters, active, ordered
+from common.hyperparameters import Hyperparameter, Hyperparameters, active_names, sort_by_conditions
 from tuning.search.searchers.base import Searcher, make_identity
 from tuning.search.searchers.grid import list_points
 
@@ -45,8 +45,11 @@ def sample_hyperparameters(
     hyperparameters: Mapping[str, Hyperparameter], generator: np.random.Generator
 ) -> Hyperparameters:
     """Sample the active hyperparameters."""
-    drawn = {name: hyperparameters[name].sample(generator) for name in ordered(hyperparameters)}
-    return {name: drawn[name] for name in active(hyperparameters, drawn)}
+    drawn = {
+        name: hyperparameters[name].sample(generator)
+        for name in sort_by_conditions(hyperparameters)
+    }
+    return {name: drawn[name] for name in active_names(hyperparameters, drawn)}
 
 
 def sample_new_hyperparameters(

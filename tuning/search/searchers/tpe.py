@@ -14,7 +14,13 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState
 
-from common.hyperparameters import Hyperparameter, Hyperparameters, Scalar, active, ordered
+from common.hyperparameters import (
+    Hyperparameter,
+    Hyperparameters,
+    Scalar,
+    active_names,
+    sort_by_conditions,
+)
 from tuning.search.searchers.base import Searcher, make_identity
 from tuning.search.searchers.random import sample_new_hyperparameters
 from tuning.selection import Score
@@ -52,8 +58,8 @@ class TPESearcher(Searcher):
         for _ in range(MAX_ASKS):
             trial = self.study.ask()
             values: Hyperparameters = {}
-            for name in ordered(self.hyperparameters):
-                if name in active(self.hyperparameters, values):
+            for name in sort_by_conditions(self.hyperparameters):
+                if name in active_names(self.hyperparameters, values):
                     values[name] = suggest_value(trial, name, self.hyperparameters[name])
             if make_identity(values) not in self.proposed:
                 self.asked[number] = trial

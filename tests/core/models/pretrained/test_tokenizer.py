@@ -26,7 +26,7 @@ def folder(path: Path, words: list[str], **tokenizer: object) -> Path:
 def texts(tmp_path: Path) -> Benchmark:
     folder(tmp_path / "folder" / "tokenizer", WORDS)
     (tmp_path / "folder" / "metadata.csv").write_text(TABLE)
-    benchmark: Benchmark = datasets.load.__wrapped__("folder", tmp_path)
+    benchmark: Benchmark = datasets.load_benchmark.__wrapped__("folder", tmp_path)
     return benchmark
 
 
@@ -75,5 +75,5 @@ def test_models_of_images_are_named_as_such(texts: Benchmark, tmp_path: Path) ->
 
 def test_other_data_have_no_vocabulary(tmp_path: Path) -> None:
     model = folder(tmp_path / "model", WORDS[:6])
-    assert find_tokenizer_mismatch(str(model), datasets.load("colored_digits")) is None
-    assert find_tokenizer_mismatch("tiny_bert", datasets.load("colored_digits")) is None
+    assert find_tokenizer_mismatch(str(model), datasets.load_benchmark("colored_digits")) is None
+    assert find_tokenizer_mismatch("tiny_bert", datasets.load_benchmark("colored_digits")) is None

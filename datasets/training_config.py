@@ -1,0 +1,87 @@
+"""Training configs: how a benchmark is trained by default, and the rules for each field."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from common.hyperparameters import Hyperparameter, Scalar
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a benchmark is trained by default; every field can be set like a hyperparameter.
+
+    Args:
+        model: A name of :mod:`core.models`, a public name of a pretrained model, or its folder.
+        epochs: Epochs of the stage that selection looks at.
+        lr: Learning rate.
+        weight_decay: Decay of weights; biases and norms are not decayed.
+        batch_size: Examples per step.
+        optimizer: ``sgd``, ``adam`` or ``adamw``.
+        momentum: Momentum of SGD.
+        schedule: A schedule of :func:`transformers.get_scheduler` stepped per batch; ``step``
+            (half the rate every 100 epochs) and ``plateau`` (0.7 of the rate after 5 epochs
+            without a better selection value, not below 1e-5) are stepped per epoch.
+        warmup: Share of a stage's steps in which the learning rate rises from 0.
+        clip_norm: Largest norm of the gradient; 0 does not clip.
+        clip: Whether ``all`` parameters are clipped together, or the ``shared`` ones only.
+        gradients: How per-task gradients are computed (docs/weighting.md).
+        weighted_heads: Whether weightings by gradients weight the gradients of task heads too.
+        augmentation: A name of :mod:`core.augmentations`, for training batches.
+        microbatch: Examples per forward pass, where the recipe is exact when a batch is split; 0
+            does not split.
+        checkpointing: Whether activations are computed again in the backward pass.
+        compile: Whether :func:`torch.compile` compiles the model.
+        patience: Eligible epochs without a better selection value after which a trial stops; 0
+            trains all of them.
+    """
+
+    model: str
+    epochs: int
+    lr: float
+    weight_decay: float
+    batch_size: int
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    schedule: str = "constant"
+    warmup: float = 0.0
+    clip_norm: float = 0.0
+    clip: str = "all"
+    gradients: str = "exact"
+    weighted_heads: bool = False
+    augmentation: str = "none"
+    microbatch: int = 0
+    checkpointing: bool = False
+    compile: bool = False
+    patience: int = 0
+
+    def as_dict(self) -> dict[str, Scalar]:
+        """Return the values by field."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+_SWITCH = Hyperparameter("choice", (False, True), False)
+
+# The rules for a value of each field: its kind, and the lowest and highest value.
+# The model and the augmentation are checked where their names are known, in core.
+TRAINING_CONFIG_RULES: Mapping[str, Hyperparameter] = {
+    "epochs": Hyperparameter("integer", (1, 1_000_000), 1),
+    "lr": Hyperparameter("uniform", (0.0, 1e30), 0.0),
+    "weight_decay": Hyperparameter("uniform", (0.0, 1e30), 0.0),
+    "batch_size": Hyperparameter("integer", (1, 1_000_000), 1),
+    "optimizer": Hyperparameter("choice", ("sgd", "adam", "adamw"), "sgd"),
+    "momentum": Hyperparameter("uniform", (0.0, 1.0), 0.0),
+    "schedule": Hyperparameter(
+        "choice", ("constant", "linear", "cosine_with_restarts", "step", "plateau"), "constant"
+    ),
+    "warmup": Hyperparameter("uniform", (0.0, 1.0), 0.0),
+    "clip_norm": Hyperparameter("uniform", (0.0, 1e30), 0.0),
+    "clip": Hyperparameter("choice", ("all", "shared"), "all"),
+    "gradients": Hyperparameter(
+        "choice", ("exact", "matrix_free", "representation", "auto"), "exact"
+    ),
+    "weighted_heads": _SWITCH,
+    "microbatch": Hyperparameter("integer", (0, 1_000_000), 0),
+    "checkpointing": _SWITCH,
+    "compile": _SWITCH,
+    "patience": Hyperparameter("integer", (0, 1_000_000), 0),
+}
