@@ -101,7 +101,7 @@ def test_data_hash_is_pinned() -> None:
 def test_group_that_validation_lacks_is_refused(tmp_path: pytest.TempPathFactory) -> None:
     class Lacking(ColoredDigits):
         def load_splits(self) -> dict[str, Split]:
-            splits = super().load()
+            splits = super().load_splits()
             data = splits["validation"]
             assert data.group is not None
             kept = data.group != 1
