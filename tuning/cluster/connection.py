@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import ray
 
@@ -23,6 +23,15 @@ LOCAL = "local"  # the address of a cluster that a command starts and ends
 TOKEN_REFUSED = (
     "refuses this user's token (~/.ray/auth_token, RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN)"
 )
+
+
+class RayArguments(TypedDict, total=False):
+    """Arguments of ``ray.init`` that differ between joining a cluster and starting one."""
+
+    address: str
+    num_cpus: int
+    num_gpus: int
+    include_dashboard: bool
 
 
 def find_cluster(asked: str | None) -> str | None:
@@ -99,13 +108,18 @@ def join_cluster(address: str | None) -> Iterator[list[Node]]:
     Raises:
         UserError: If there is no cluster at the address.
     """
-    arguments: dict[str, Any] = {"address": address} if address else _local_arguments()
-    arguments["runtime_env"] = make_runtime_environment(local=not address)
+    arguments = RayArguments(address=address) if address else _local_arguments()
+    environment = make_runtime_environment(local=not address)
     protect_token()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            ray.init(**arguments, logging_level=logging.ERROR, log_to_driver=False)
+            ray.init(
+                **arguments,
+                runtime_env=environment,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
         except (ConnectionError, ValueError, RuntimeError) as error:
             first = str(error).strip().splitlines()[0]
             if address:
@@ -122,7 +136,7 @@ def join_cluster(address: str | None) -> Iterator[list[Node]]:
         ray.shutdown()
 
 
-def _local_arguments() -> dict[str, Any]:
+def _local_arguments() -> RayArguments:
     """Return the arguments of ``ray.init`` that start a cluster on this machine."""
     ray_private.listen_on_loopback()
     node = local_node()

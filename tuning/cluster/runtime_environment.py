@@ -1,7 +1,8 @@
-"""What workers get from a command: its code, and the variables that say where data are."""
+"""The runtime environment of workers: a command's code, and the variables that locate data."""
 
 import os
-from typing import Any
+
+from ray.runtime_env import RuntimeEnv
 
 from common.errors import UserError
 from common.project import ROOT, SOURCE_FOLDERS
@@ -14,7 +15,7 @@ STORE_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS
 DATA_VARIABLES = (DATA_FOLDER_VARIABLE, "EVENHAND_CACHE", "HF_HOME", "TORCH_HOME")
 
 
-def make_runtime_environment(local: bool) -> dict[str, Any]:
+def make_runtime_environment(local: bool) -> RuntimeEnv:
     """Return Ray's runtime environment of the workers.
 
     Args:
@@ -25,10 +26,12 @@ def make_runtime_environment(local: bool) -> dict[str, Any]:
         variables["PYTHONPATH"] = str(ROOT)
     names = (*STORE_VARIABLES, *DATA_VARIABLES)
     variables |= {name: os.environ[name] for name in names if name in os.environ}
-    return {"env_vars": variables, **({} if local else upload_code())}
+    code = RuntimeEnv() if local else upload_code()
+    code["env_vars"] = variables
+    return code
 
 
-def upload_code() -> dict[str, Any]:
+def upload_code() -> RuntimeEnv:
     """Return the settings by which Ray sends this command's code to the workers.
 
     Ray stores it under its hash, so commands with different code do not interfere.
@@ -58,8 +61,8 @@ def upload_code() -> dict[str, Any]:
         if os.path.isdir(folder):
             os.chdir(folder)
 
-    return {
-        "working_dir": str(ROOT),
-        "excludes": [*others, "__pycache__"],
-        "worker_process_setup_hook": enter_folder,
-    }
+    return RuntimeEnv(
+        working_dir=str(ROOT),
+        excludes=[*others, "__pycache__"],
+        worker_process_setup_hook=enter_folder,
+    )

@@ -8,7 +8,6 @@ import os
 import tempfile
 import time
 import warnings
-from typing import Any
 
 from ray import tune
 from ray.tune.execution.tune_controller import TuneController
@@ -35,15 +34,19 @@ class QueueSearcher(Searcher):
         super().__init__(metric="score", mode="max")
         self.queue = queue
 
-    def suggest(self, trial_id: str) -> Any:
+    def suggest(  # type: ignore[override]  # Ray's FINISHED is a string
+        self, trial_id: str
+    ) -> dict[str, str] | str | None:
         """Return the next trial's work, ``FINISHED``, or None to wait."""
         work = self.queue.next_work(trial_id)
         if work is Next.WAIT:
             return None
-        return Searcher.FINISHED if work is Next.END_BATCH else {"work": work}
+        if work is Next.END_BATCH:
+            return str(Searcher.FINISHED)
+        return {"work": work}
 
     def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+        self, trial_id: str, result: dict[str, str] | None = None, error: bool = False
     ) -> None:
         """Hand on the last epoch, which Tune does not show the scheduler, or a crash."""
         if error or result is None:
@@ -88,7 +91,7 @@ class QueueScheduler(FIFOScheduler):
         return None
 
     def on_trial_result(
-        self, tune_controller: TuneController, trial: RayTrial, result: dict[str, Any]
+        self, tune_controller: TuneController, trial: RayTrial, result: dict[str, str]
     ) -> str:
         """Hand on an epoch; stop the trial if its method does."""
         continues = _report_result(self.queue, trial.trial_id, result)
@@ -102,7 +105,7 @@ class QueueStopper(Stopper):
         self.queue = queue
         self.capacity = capacity
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+    def __call__(self, trial_id: str, result: dict[str, str]) -> bool:
         """Stop no single trial."""
         return False
 
@@ -115,7 +118,7 @@ class QueueStopper(Stopper):
         return {}
 
 
-def _report_result(queue: Queue, trial_id: str, result: dict[str, Any]) -> bool:
+def _report_result(queue: Queue, trial_id: str, result: dict[str, str]) -> bool:
     """Hand a result of Tune's to the queue; return whether its trial continues."""
     if "report" not in result:  # the process died before its first epoch
         return False

@@ -5,7 +5,6 @@ Resume, retry and extension are nothing else. Knows no Ray.
 
 import os
 import socket
-from typing import Any
 
 import pandas as pd
 from safetensors.torch import save_file
@@ -15,12 +14,10 @@ from core.recipe.trial_key import TrialKey
 from core.training.run import Run
 from datasets.benchmark import Benchmark, Meter
 from tuning import selection
-from tuning.records.run_data import Confirmation, RunEnd
+from tuning.records.run_data import Confirmation, Metrics, Row, RunEnd
 from tuning.records.run_record import RunRecord
 from tuning.selection import Score
 from tuning.worker.trial_work import RunOptions
-
-Row = dict[str, Any]
 
 
 class RecordedRun:
@@ -38,7 +35,7 @@ class RecordedRun:
         self.options = options
         self.rule = selection.get_rule(options.rule)
         self.rows: list[Row] = []
-        self.audit: list[dict[str, Any]] = []
+        self.audit: list[Metrics] = []
         self.best: Score | None = None
         self._run: Run | None = None
         self._recorded = record.read_rows()
