@@ -61,7 +61,7 @@ GOOD = ["--method", "erm", "--dataset", "colored_digits"]
         (["--method", "dro", *GOOD[2:], "--set", "eta=-1"], ["step size", "above 0"]),
         (["--method", "dro", *GOOD[2:], "--set", "eta=.nan"], ["eta", "nan", "a number"]),
         ([*GOOD, "--set", "lr=2020-13-45"], ["lr=2020-13-45", "key=value"]),
-        (["--method", "all", "erm", *GOOD[2:]], ["'all' stands alone"]),
+        (["--method", "all", "erm", *GOOD[2:]], ["'all' cannot be combined"]),
         (["--method", "all", *GOOD[2:], "--set", "T=abc"], ["T", "'abc'", "a whole number"]),
         ([*GOOD, "rwg"], ["unknown argument 'rwg'"]),
         (["doctro"], ["unknown command 'doctro' (did you mean 'doctor'?)"]),

@@ -1,15 +1,22 @@
 """Records of runs as tests need them."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import datasets
 from common.hyperparameters import Scalar
 from core.environment import detect
 from core.recipe.component import Component
+from core.recipe.method_files import load_method
 from core.recipe.recipe import Recipe
 from core.recipe.trial_key import TrialKey
+from tuning.options import Options
 from tuning.records.run_data import Confirmation, RunDescription, RunEnd
 from tuning.records.run_record import RunRecord
+from tuning.records.study_definition import StudyDefinition
+from tuning.search.space import make_space
+from tuning.study.definition import make_definition
 
 
 def describe_run(number: int, phase: str = "search", **hyperparameters: Scalar) -> RunDescription:
@@ -18,6 +25,13 @@ def describe_run(number: int, phase: str = "search", **hyperparameters: Scalar) 
     config = datasets.load_benchmark("colored_digits").training_config
     key = TrialKey("d", "1", recipe, config, number, detect(False))
     return RunDescription(phase, number, hyperparameters, hyperparameters, key)
+
+
+def define_study(**changes: Any) -> StudyDefinition:
+    """Return the definition of a small study with other values for some of its fields."""
+    options = Options(("erm",), "colored_digits")
+    space = make_space(load_method("erm"), datasets.load("colored_digits"), options)
+    return replace(make_definition(options, space, detect(False)), **changes)
 
 
 def folder_of(run: RunRecord) -> Path:

@@ -66,12 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"the following arguments are required: {', '.join(missing)}")
         options = make_options(args)
         if "plan" in args:
-            from tuning.study.plan import show
+            from tuning.study.plan import print_plan
 
-            return show(options)
-        from tuning.study.study import run
+            return print_plan(options)
+        from tuning.study.study import run_study
 
-        return run(options)
+        return run_study(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -21,6 +21,7 @@ from tuning.records.open_storage import open_storage
 from tuning.records.run_data import RunDescription
 from tuning.records.run_record import RunRecord
 from tuning.records.storage import Storage, storage_errors
+from tuning.records.study_definition import StudyDefinition
 from tuning.records.version import RECORD_VERSION, check_record_version
 
 
@@ -64,22 +65,22 @@ class MethodRecords:
         """The name of the method."""
         return self.storage.name
 
-    def read_definition(self) -> dict[str, Any] | None:
+    def read_definition(self) -> StudyDefinition | None:
         """Return the definition of the study; None where it is missing or damaged.
 
         Raises:
             UserError: If another version of the project wrote it.
         """
         found = read_stored_object(self.storage, "study.json")
-        if found is None or not {"dataset", "search"} <= set(found):
+        if found is None:
             return None
         check_record_version(found, str(self.storage / "study.json"))
         del found["record_version"]
-        return found
+        return StudyDefinition.from_dict(found)
 
-    def write_definition(self, definition: Mapping[str, Any]) -> None:
+    def write_definition(self, definition: StudyDefinition) -> None:
         """Write the definition of the study."""
-        data = {"record_version": RECORD_VERSION, **definition}
+        data = {"record_version": RECORD_VERSION, **definition.as_dict()}
         write_stored_json(self.storage, "study.json", data)
 
     def check_readable(self) -> None:
@@ -136,12 +137,3 @@ class MethodRecords:
             found = [RunRecord(runs / name) for name in runs.list_names()]
         described = [(run, run.read_description()) for run in found]
         return [(run, description) for run, description in described if description is not None]
-
-
-def describe_differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each entry in which a study's definition differs from the command."""
-    return [
-        f"{name}: the study has {stored.get(name)!r}, this command asks for {asked.get(name)!r}"
-        for name in sorted({*stored, *asked})
-        if stored.get(name) != asked.get(name)
-    ]

@@ -66,7 +66,7 @@ class Table:
     """
 
     name: str
-    hyperparameters: dict[str, Hyperparameter]
+    hyperparameters: Mapping[str, Hyperparameter]
     rule: Rule
     curves: list[Curve]
     left_out: int
@@ -128,14 +128,7 @@ def read(folder: str | Path) -> Table:
             f"--simulate: '{folder}' holds no study: expected one method's records, "
             f"<storage>/<dataset>/<method>, with its study.json{_said(_below(records.storage))}"
         )
-    hyperparameters = {
-        name: Hyperparameter(
-            hyperparameter["kind"], tuple(hyperparameter["values"]), hyperparameter["default"],
-            {other: tuple(values) for other, values in hyperparameter["when"].items()},
-        )
-        for name, hyperparameter in definition["space"].items()
-    }  # fmt: skip
-    rule = selection.get_rule(definition["select"])
+    rule = selection.get_rule(definition.select)
     runs: dict[int, list[RunRecord]] = {}
     for run in records.list_runs():
         description = run.read_description()
@@ -147,8 +140,8 @@ def read(folder: str | Path) -> Table:
             f"--simulate: '{folder}' holds {len(whole)} configurations that trained to their end, "
             f"expected at least {LEAST}: a study with --search random --scheduler none has many"
         )
-    name = f"{definition['dataset']}/{records.name}"
-    return Table(name, hyperparameters, rule, whole, len(runs) - len(whole))
+    name = f"{definition.dataset}/{records.name}"
+    return Table(name, definition.space, rule, whole, len(runs) - len(whole))
 
 
 def _below(root: Storage) -> list[str]:

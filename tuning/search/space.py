@@ -73,7 +73,7 @@ def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
     """Return the space of a method under a command's fixed values.
 
     A fixed value of a hyperparameter that only other methods have does not concern this method;
-    :func:`tuning.study.checks.check` refuses one that no method has.
+    :func:`tuning.study.checks.check_study` refuses one that no method has.
 
     Raises:
         ValidationErrors: If a fixed value is of the wrong kind.

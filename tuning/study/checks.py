@@ -1,10 +1,8 @@
-"""What is checked before a study starts, and what makes it the study it is."""
+"""Checks of a command before its study starts."""
 
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import datasets
 from common.errors import UserError, ValidationErrors, unknown_name_message
@@ -14,29 +12,28 @@ from core.recipe.assignments import read_baseline
 from core.recipe.method import Method
 from core.recipe.method_files import list_methods, load_method
 from core.recipe.training_rules import TRAINING_CONFIG_FIELDS
-from core.recipe.trial_key import VERSION
 from datasets.benchmark import Benchmark
 from tuning import selection
 from tuning.options import Options
 from tuning.records.lock import is_empty
-from tuning.records.method_records import MethodRecords, describe_differences
 from tuning.records.open_storage import check_storage, check_writable, open_storage
 from tuning.records.storage import is_url
 from tuning.reporting.summary import read_summaries
 from tuning.search.proposal import make_searcher
 from tuning.search.space import Space, make_space
 from tuning.search.trial_records import SEARCH_SEED
+from tuning.study.definition import check_resumed_studies
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A checked command.
+class CheckedStudy:
+    """A command that passed all checks.
 
     Args:
         options: The command, with ``all`` replaced by names.
         benchmark: The benchmark.
-        spaces: The space of each method.
-        skipped: Methods of ``all`` that the benchmark cannot serve, with the reason.
+        spaces: The search space of each method.
+        skipped: A message for each method of ``all`` that is skipped.
     """
 
     options: Options
@@ -45,11 +42,11 @@ class Plan:
     skipped: list[str]
 
 
-def check(options: Options) -> Plan:
-    """Check all that can be checked before anything starts; write nothing.
+def check_study(options: Options) -> CheckedStudy:
+    """Check everything that can be checked before anything starts; write nothing.
 
     Raises:
-        UserError: At the first mistake that hides others, else with all of them at once.
+        UserError: With all mistakes at once, as far as one does not hide others.
     """
     if options.dataset not in datasets.list_benchmarks():
         message = unknown_name_message("data set", options.dataset, datasets.list_benchmarks())
@@ -69,7 +66,7 @@ def check(options: Options) -> Plan:
             f"--select {rule.name} reads the test split: it needs --audit-test, and its results "
             "are labelled as chosen on the test split"
         )
-    chosen, skipped = _methods(options, benchmark)
+    chosen, skipped = _choose_methods(options, benchmark)
     options = replace(options, methods=tuple(method.name for method in chosen))
     known = {
         name
@@ -91,30 +88,30 @@ def check(options: Options) -> Plan:
             problems += found.problems
         except UserError as error:
             problems.append(str(error))
-    problems += _unfit_models(spaces)
+    problems += _check_models(spaces)
     if problems:
         raise ValidationErrors(problems)
     if options.seeds > SEARCH_SEED:
         raise UserError(
             f"--seeds: received {options.seeds}, expected at most {SEARCH_SEED}: "
-            "the seeds from there on are the search's"
+            "larger seeds belong to the search"
         )
     _check_folders(options)
     if not options.resume:
         refuse_existing_study(options)
     _ = benchmark.splits  # reads and checks the data
     if options.resume:
-        _check_same(options, spaces)
-    return Plan(options, benchmark, spaces, skipped)
+        check_resumed_studies(options, spaces)
+    return CheckedStudy(options, benchmark, spaces, skipped)
 
 
 def get_model_name(space: Space) -> str:
-    """Return the model that a method's trials build."""
+    """Return the name of the model that a method's trials train."""
     return str(space.fixed.get("model", space.resolved.training_config.model))
 
 
-def _unfit_models(spaces: list[Space]) -> list[str]:
-    """Return what is wrong with the models that trials would build, each once."""
+def _check_models(spaces: list[Space]) -> list[str]:
+    """Return a message for each model that trials cannot build."""
     found: dict[str, None] = {}
     for space in spaces:
         method = space.method
@@ -138,11 +135,11 @@ def load_benchmark(options: Options) -> Benchmark:
     )
 
 
-def _methods(options: Options, benchmark: Benchmark) -> tuple[list[Method], list[str]]:
+def _choose_methods(options: Options, benchmark: Benchmark) -> tuple[list[Method], list[str]]:
     names = list(dict.fromkeys(options.methods))
     everything = names == ["all"]
     if "all" in names and not everything:
-        raise UserError("--method: 'all' stands alone, without other names")
+        raise UserError("--method: 'all' cannot be combined with other names")
     problems: list[str] = []
     found: list[Method] = []
     for name in list_methods() if everything else names:
@@ -161,9 +158,11 @@ def _methods(options: Options, benchmark: Benchmark) -> tuple[list[Method], list
         missing = sorted(method.needs - benchmark.provides)
         unpublished = options.search == "published" and benchmark.name not in method.published
         if missing:
-            skipped.append(f"{method.name} is left out: it needs {', '.join(missing)}")
+            skipped.append(f"{method.name} is skipped: it needs {', '.join(missing)}")
         elif unpublished:
-            skipped.append(f"{method.name} is left out: nothing is published for {benchmark.name}")
+            skipped.append(
+                f"{method.name} is skipped: no published hyperparameters for {benchmark.name}"
+            )
         else:
             fitting.append(method)
     if not fitting:
@@ -172,10 +171,10 @@ def _methods(options: Options, benchmark: Benchmark) -> tuple[list[Method], list
 
 
 def _check_folders(options: Options) -> None:
-    """Refuse folders that cannot be written or that would mix."""
+    """Refuse folders that cannot be written, or results and records in one folder."""
     read_summaries(options.results)  # refuses those of another version
     if os.path.abspath(options.results) == options.records:
-        raise UserError("--storage: records need another folder than --results")
+        raise UserError("--storage: received the --results folder, expected another one")
     for method in options.methods:
         check_writable("--results", options.results / options.dataset / method)
         if not is_url(options.records):
@@ -185,78 +184,14 @@ def _check_folders(options: Options) -> None:
 
 
 def refuse_existing_study(options: Options) -> None:
-    """Refuse to touch results or records that exist."""
+    """Refuse to overwrite results or records."""
     for method in options.methods:
         exported = open_storage(options.results / options.dataset / method)
         stored = options.records_of(method)
-        existing = next((where for where in (exported, stored) if not is_empty(where)), None)
+        existing = next((storage for storage in (exported, stored) if not is_empty(storage)), None)
         if existing is not None:
             raise UserError(
-                f"'{existing}' holds a study of {method} on {options.dataset} already: add "
-                "--resume to go on with it (more --trials or --seeds extend it), or name another "
-                "folder with --results"
+                f"'{existing}' already holds a study of {method} on {options.dataset}: add "
+                "--resume to continue it (more --trials or --seeds extend it), or choose another "
+                "--results folder"
             )
-
-
-def _check_same(options: Options, spaces: Sequence[Space]) -> None:
-    """Refuse to go on with another study, as far as that shows before the devices are known."""
-    for space in spaces:
-        records = MethodRecords(options.records_of(space.method.name))
-        records.check_readable()
-        environment = (records.read_definition() or {}).get("environment")
-        check_definition(records, definition(options, space, environment))
-
-
-def definition(
-    options: Options, space: Space, environment: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Return what makes a study the one it is; a resumed one must have the same.
-
-    Args:
-        options: The command.
-        space: The method's space.
-        environment: Where trials compute, as it is recorded.
-    """
-    return {
-        "dataset": options.dataset,
-        "dataset_version": space.benchmark.key_version,
-        "data_hash": space.benchmark.data_hash,
-        "recipe": space.resolved.recipe.as_dict(),
-        "space": {
-            name: {
-                "kind": hyperparameter.kind,
-                "values": list(hyperparameter.values),
-                "default": hyperparameter.default,
-                "when": {k: list(v) for k, v in hyperparameter.when.items()},
-            }
-            for name, hyperparameter in space.free.items()
-        },
-        "set": {name: value for name, value in space.fixed.items() if name in options.pinned},
-        "training_config": space.resolved.training_config.as_dict(),
-        "epochs": options.epochs,
-        "search": options.search,
-        "search_seeds": options.search_seeds,
-        "scheduler": options.scheduler,
-        "select": options.select or space.benchmark.selection_metric,
-        "study_seed": options.study_seed,
-        "audit_test": options.audit_test,
-        "keep_models": options.keep_models,
-        "environment": environment,
-        "core": VERSION,
-    }  # fmt: skip
-
-
-def check_definition(records: MethodRecords, asked: dict[str, Any]) -> None:
-    """Refuse to go on with a study that is another one than asked for."""
-    stored = records.read_definition()
-    if stored is None:
-        return
-    different = describe_differences(stored, asked)
-    if different:
-        raise ValidationErrors(
-            [
-                f"--resume: the study in '{records.storage}' is another one:",
-                *(f"  {line}" for line in different),
-                "give its options again, or name another folder with --results",
-            ]
-        )

@@ -1,4 +1,4 @@
-"""When a study stops before its end, and the command that goes on with it."""
+"""Signals and budgets that stop a study, and the command that resumes it."""
 
 import shlex
 import signal
@@ -8,57 +8,57 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from tuning.options import Options
-
 INTERRUPTED = "interrupted"
 
 
 class StopCondition:
-    """Tells when a study must stop: Ctrl-C, a termination signal, or a spent budget.
+    """Stops a study: by Ctrl-C, a termination signal, or a spent budget.
 
     Args:
-        options: The command with its budgets.
+        time_limit: Seconds from now; None for no limit.
+        max_device_hours: Device-hours of all sessions; None for no limit.
     """
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
-        self.reason = ""
-        self.deadline = (
-            None if options.time_limit is None else time.monotonic() + options.time_limit
-        )
-        self.device_hours: Callable[[], float] = lambda: 0.0
+    def __init__(self, time_limit: float | None, max_device_hours: float | None) -> None:
+        self.max_device_hours = max_device_hours
+        self.reason = ""  # empty while the study runs
+        self._deadline = None if time_limit is None else time.monotonic() + time_limit
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take signals during the block; a second one ends the process at once."""
-        old = {s: signal.signal(s, self._signalled) for s in (signal.SIGINT, signal.SIGTERM)}
+    def handle_signals(self) -> Iterator[None]:
+        """Handle signals during the block; a second one ends the process at once."""
+        old = {s: signal.signal(s, self._handle_signal) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
             for number, handler in old.items():
                 signal.signal(number, handler)
 
-    def _signalled(self, number: int, frame: FrameType | None) -> None:
+    def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         if self.reason:
             raise KeyboardInterrupt
         self.reason = INTERRUPTED
 
-    def __call__(self) -> bool:
-        """Return whether to stop."""
+    def should_stop(self, sum_device_hours: Callable[[], float]) -> bool:
+        """Return whether to stop, and keep the reason.
+
+        Args:
+            sum_device_hours: Returns the device-hours so far; called only if they are limited.
+        """
         if self.reason:
             return True
-        if self.deadline is not None and time.monotonic() > self.deadline:
+        if self._deadline is not None and time.monotonic() > self._deadline:
             self.reason = "--time-limit is reached"
-        budget = self.options.max_device_hours
-        if budget is not None and self.device_hours() >= budget:
-            self.reason = f"--max-device-hours {budget:g} is spent"
+        budget = self.max_device_hours
+        if budget is not None and sum_device_hours() >= budget:
+            self.reason = f"--max-device-hours {budget:g} is used up"
         return bool(self.reason)
 
 
 def make_resume_command() -> str:
-    """Return the command that goes on with the study which this process ran.
+    """Return the command that resumes the study of this process.
 
-    A budget of device-hours counts all sessions, so a spent one is left out.
+    A limit of device-hours counts all sessions, so it is dropped.
     """
     arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
     for index, argument in enumerate(arguments):

@@ -1,9 +1,8 @@
-"""The study, from top to bottom: check, search, select, confirm, export."""
+"""A study from start to end: check, search, select, confirm, export."""
 
-import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from rich.console import Console
 
@@ -26,24 +25,24 @@ from tuning.records.storage import storage_errors
 from tuning.reporting.export import export_method
 from tuning.reporting.live_progress import Progress
 from tuning.reporting.tables import lock_results, write_tables
-from tuning.resources import Node, Resources, choose_resources, count_slots
+from tuning.resources import Resources, choose_resources, count_slots
 from tuning.search.method_search import MethodSearch
 from tuning.search.trial import Trial
 from tuning.study.checks import (
-    Plan,
-    check,
-    check_definition,
-    definition,
+    CheckedStudy,
+    check_study,
     get_model_name,
     load_benchmark,
     refuse_existing_study,
 )
+from tuning.study.definition import check_definition, make_definition
 from tuning.study.export_context import make_export_context
-from tuning.study.stopping import INTERRUPTED, StopCondition, make_resume_command
+from tuning.study.messages import describe_study, print_summary
+from tuning.study.stopping import StopCondition
 from tuning.worker.trial_work import RunOptions, RunWork, TrialWork
 
 
-def run(options: Options, reuse_actors: bool = True) -> int:
+def run_study(options: Options, reuse_actors: bool = True) -> int:
     """Run a study; return the exit code: 0, 1 where a method has no result, 130 after Ctrl-C.
 
     Args:
@@ -54,131 +53,126 @@ def run(options: Options, reuse_actors: bool = True) -> int:
         UserError: For a user's mistake, before anything is started or written.
     """
     console = Console(soft_wrap=True, markup=False, highlight=False)
-    plan = check(options)
-    options = plan.options
-    for line in plan.skipped:
+    study = check_study(options)
+    options = study.options
+    for line in study.skipped:
         console.print(line)
     address = find_cluster(options.address)
     if address is None:
         choose_resources([local_node()], options.cpus_per_trial, options.gpus_per_trial)
-    stop = StopCondition(options)
+    stop = StopCondition(options.time_limit, options.max_device_hours)
     with ExitStack() as stack:
-        stack.enter_context(stop.listening())
+        stack.enter_context(stop.handle_signals())
         nodes = stack.enter_context(join_cluster(address))
         resources = choose_resources(nodes, options.cpus_per_trial, options.gpus_per_trial)
-        for warning in _preflight(plan, resources, alone=address is None):
+        for warning in _check_nodes(study, resources, single_machine=address is None):
             console.print(str(warning))
         environment = detect_environment(resources, options, remote=address is not None)
-        stack.enter_context(stop.listening())  # again: Ray has put its own handlers in between
-        records = [MethodRecords(options.records_of(s.method.name)) for s in plan.spaces]
+        stack.enter_context(stop.handle_signals())  # again: Ray has replaced the handlers
+        records = [MethodRecords(options.records_of(s.resolved.name)) for s in study.spaces]
         for record in records:
             stack.enter_context(exclusive_lock(record.storage))
         if not options.resume:
-            refuse_existing_study(options)  # again: nobody else can come in between now
-        asked = [definition(options, space, asdict(environment)) for space in plan.spaces]
-        if options.resume and all(record.read_definition() is None for record in records):
-            console.print(f"nothing to go on with in {options.records}: a new study begins")
-        for record, defined in zip(records, asked, strict=True):
+            refuse_existing_study(options)  # again, now that the locks keep others out
+        elif all(record.read_definition() is None for record in records):
+            console.print(f"no study found in {options.records}; starting a new one")
+        definitions = [make_definition(options, space, environment) for space in study.spaces]
+        for record, definition in zip(records, definitions, strict=True):
             record.check_readable()
-            check_definition(record, defined)
-        for record, defined in zip(records, asked, strict=True):
-            record.write_definition(defined)
-        resources, measured = gpu_share.choose_trial_resources(
-            plan.spaces, records, options, environment, nodes, resources
+            check_definition(record, definition)
+        for record, definition in zip(records, definitions, strict=True):
+            record.write_definition(definition)
+        resources, message = gpu_share.choose_trial_resources(
+            study.spaces, records, options, environment, nodes, resources
         )
-        if measured:
-            console.print(measured)
+        if message:
+            console.print(message)
         searches = [
             MethodSearch(space, options, environment, record)
-            for space, record in zip(plan.spaces, records, strict=True)
+            for space, record in zip(study.spaces, records, strict=True)
         ]
-        console.print(_headline(searches, options, nodes, resources))
-        _search(searches, options, resources, nodes, stop, console, reuse_actors)
-        return _report(searches, options, stop, console)
+        console.print(describe_study(searches, options, nodes, resources))
+        progress = Progress(searches, count_slots(nodes, resources), console)
+        _StudyRun(searches, options, resources, stop, progress).run(reuse_actors)
+        return print_summary(searches, options, stop, console)
 
 
-def _preflight(plan: Plan, resources: Resources, alone: bool) -> list[Finding]:
-    """Ask the nodes for what would make the study fail; return the warnings."""
-    options = plan.options
+def _check_nodes(study: CheckedStudy, resources: Resources, single_machine: bool) -> list[Finding]:
+    """Check the nodes for errors that would make the study fail; return the warnings."""
+    options = study.options
     requirements = Requirements(
         dataset=options.dataset,
         data_root=str(options.data_root.absolute()),
         storages=(options.records,),
-        models=tuple(dict.fromkeys(get_model_name(space) for space in plan.spaces)),
+        models=tuple(dict.fromkeys(get_model_name(space) for space in study.spaces)),
         cpus=resources.cpus,
         gpus=resources.gpus,
     )
-    return doctor.preflight_check(requirements, options.results, single_machine=alone)
+    return doctor.preflight_check(requirements, options.results, single_machine)
 
 
-def _headline(
-    searches: list[MethodSearch], options: Options, nodes: list[Node], resources: Resources
-) -> str:
-    """Return what is about to happen, in a line."""
-    budgets = dict.fromkeys(str(search.trial_budget) for search in searches)
-    kept = sum(t.is_finished for s in searches for t in (*s.trials.values(), *s.seeds.values()))
-    device = searches[0].environment.device_class
-    return (
-        f"{', '.join(search.name for search in searches)} on {options.dataset}: "
-        f"{' or '.join(budgets)} trials each ({options.search}, {options.scheduler}) of "
-        f"{searches[0].epoch_counts.eligible} epochs, then {options.seeds} fresh seeds; "
-        f"{count_slots(nodes, resources)} at once on {len(nodes)} node(s)"
-        + (f", each GPU a slice ({device})" if " MIG " in device else "")
-        + (f"; {kept} finished already" if kept else "")
-    )
+@dataclass
+class _StudyRun:
+    """Runs all methods' trials in one queue and exports each method when it is done."""
 
+    searches: Sequence[MethodSearch]
+    options: Options
+    resources: Resources
+    stop: StopCondition
+    progress: Progress
+    exported: set[str] = field(default_factory=set)
 
-def _search(
-    searches: list[MethodSearch],
-    options: Options,
-    resources: Resources,
-    nodes: list[Node],
-    stop: StopCondition,
-    console: Console,
-    reuse_actors: bool,
-) -> None:
-    """Run all methods' trials and seeds in one queue, exporting each method when it is done."""
+    def run(self, reuse_actors: bool) -> None:
+        with self.progress.show() as show_change:
 
-    def spent() -> float:
-        return sum(search.sum_device_seconds(resources) for search in searches) / 3600
+            def handle_change(search: MethodSearch, trial: Trial) -> None:
+                show_change(search, trial)
+                if trial.is_finished:
+                    self._export_done()
 
-    stop.device_hours = spent
-    exported: set[str] = set()
+            capacity = Capacity(self.resources, self._count_unfinished)
+            queue = Queue(
+                self.searches, capacity, self._encode_work, self._should_stop, handle_change
+            )
+            run_queue(queue, capacity, self.resources, reuse_actors)
+        for search in self.searches:
+            search.restore_ended_trials()
+        self._export(self.searches)
 
-    def export_done() -> None:
-        for search in searches:
-            if search.is_done and search.name not in exported:
-                exported.add(search.name)
-                _export([search], options, resources)
+    def _should_stop(self) -> bool:
+        return self.stop.should_stop(self._sum_device_hours)
 
-    count = count_slots(nodes, resources)
-    progress = Progress(searches, count, console)
-    with progress.show() as show_change:
+    def _sum_device_hours(self) -> float:
+        return sum(search.sum_device_seconds(self.resources) for search in self.searches) / 3600
 
-        def changed(search: MethodSearch, trial: Trial) -> None:
-            show_change(search, trial)
-            if trial.is_finished:
-                export_done()
+    def _count_unfinished(self) -> int:
+        return sum(search.count_unfinished() for search in self.searches)
 
-        def encode_work(trial: Trial) -> str:
-            taken = resources.whole_gpu if trial.oom_reason else resources
-            return make_work(trial, options, taken).to_json()
+    def _encode_work(self, trial: Trial) -> str:
+        resources = self.resources.whole_gpu if trial.oom_reason else self.resources
+        return make_work(trial, self.options, resources).to_json()
 
-        capacity = Capacity(
-            resources, lambda: sum(search.count_unfinished() for search in searches)
-        )
-        queue = Queue(searches, capacity, encode_work, stop, changed)
-        run_queue(queue, capacity, resources, reuse_actors)
-    for search in searches:
-        search.restore_ended_trials()
-    _export(searches, options, resources)
+    def _export_done(self) -> None:
+        """Export the methods that are done and not exported yet."""
+        for search in self.searches:
+            if search.is_done and search.name not in self.exported:
+                self.exported.add(search.name)
+                self._export([search])
+
+    def _export(self, searches: Sequence[MethodSearch]) -> None:
+        results = self.options.results
+        with storage_errors(open_storage(results)), lock_results(results):
+            for search in searches:
+                context = make_export_context(search, self.options, self.resources)
+                search.records.write_context(context)
+                export_method(search.records, results)
+            write_tables(results)
 
 
 def make_work(trial: Trial, options: Options, resources: Resources) -> TrialWork:
     """Return the work of a trial for an actor."""
-    benchmark = load_benchmark(options)
     run_options = RunOptions(
-        rule=options.select or benchmark.selection_metric,
+        rule=options.select or load_benchmark(options).selection_metric,
         confirm=trial.phase == "confirm",
         audit=options.audit_test,
         keep_model=options.keep_models,
@@ -186,44 +180,6 @@ def make_work(trial: Trial, options: Options, resources: Resources) -> TrialWork
         baseline=read_baseline(options.baseline),
     )
     runs = tuple(
-        RunWork(str(folder.storage), key)
-        for folder, key in zip(trial.runs, trial.keys, strict=True)
+        RunWork(str(run.storage), key) for run, key in zip(trial.runs, trial.keys, strict=True)
     )
     return TrialWork(runs, run_options, resources.gpus)
-
-
-def _export(searches: list[MethodSearch], options: Options, resources: Resources) -> None:
-    with storage_errors(open_storage(options.results)), lock_results(options.results):
-        for search in searches:
-            search.records.write_context(make_export_context(search, options, resources))
-            export_method(search.records, options.results)
-        write_tables(options.results)
-
-
-def _report(
-    searches: list[MethodSearch], options: Options, stop: StopCondition, console: Console
-) -> int:
-    """Print the table and what is left to say; return the exit code."""
-    table = options.results / options.dataset / "table.md"
-    if table.exists():
-        console.print(table.read_text(encoding="utf-8"))
-    for search in searches:
-        failed = [t for t in (*search.trials.values(), *search.seeds.values())
-                  if t.status == "failed"]  # fmt: skip
-        for trial in failed[:3]:
-            print(f"{search.name} {trial.name} failed: {trial.reason}", file=sys.stderr)
-        if len(failed) > 3:
-            print(f"{search.name}: {len(failed) - 3} more failed (trials.csv)", file=sys.stderr)
-    console.print(f"results: {Path(options.results, options.dataset)}")
-    empty = [s.name for s in searches if not any(t.is_finished and t.best and t.status != "failed"
-                                                 for t in s.seeds.values())]  # fmt: skip
-    if stop.reason:
-        if empty:
-            console.print(f"no result yet: {', '.join(empty)}")
-        console.print(f"stopped: {stop.reason}; go on with:")
-        console.print(f"  {make_resume_command()}")
-        if stop.reason == INTERRUPTED:
-            return 130
-    for name in empty if not stop.reason else ():
-        print(f"{name}: no trial or no confirmation seed succeeded", file=sys.stderr)
-    return 1 if empty else 0

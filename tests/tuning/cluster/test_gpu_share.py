@@ -168,12 +168,12 @@ def test_the_plan_counts_with_what_was_measured_or_says_that_nothing_was(
         gpus_per_trial="auto",
     )  # fmt: skip
     for share, count, words in (
-        (None, 1, "counted above as one GPU each, which is the most"),
-        (0.25, 4, "0.25 of a GPU each, as this study has measured"),
+        (None, 1, "the plan counts one GPU per trial, the most"),
+        (0.25, 4, "0.25 of a GPU per trial, as measured by this study"),
     ):
         if share:
             MethodRecords(asked.records_of("erm")).write_probe(GpuProbe(share, ERM))
-        assert plan.show(asked) == 0
+        assert plan.print_plan(asked) == 0
         told = capsys.readouterr().out
         assert f"node a (8 CPUs, 1 GPU): {count} trials at once" in told
         assert words in told

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from common.files import atomic_write
-from tests.support.run_records import describe_run, end_of, folder_of
+from tests.support.run_records import define_study, describe_run, end_of, folder_of
 from tuning.records.json_files import read_json, write_json
-from tuning.records.method_records import MethodRecords, describe_differences
+from tuning.records.method_records import MethodRecords
 from tuning.records.open_storage import check_writable
 from tuning.records.run_data import Confirmation, RunEnd
 from tuning.records.run_record import RunRecord
@@ -147,8 +147,18 @@ def test_only_readable_runs_are_listed(tmp_path: Path) -> None:
 
 
 def test_differences_are_named() -> None:
-    found = describe_differences({"epochs": 3, "search": "tpe"}, {"epochs": 4, "search": "tpe"})
+    stored = define_study(epochs=3, search="tpe")
+    found = stored.describe_differences(define_study(epochs=4, search="tpe"))
     assert found == ["epochs: the study has 3, this command asks for 4"]
+
+
+def test_a_definition_is_stored_and_read_without_loss(tmp_path: Path) -> None:
+    records = MethodRecords(tmp_path)
+    assert records.read_definition() is None
+    for definition in (define_study(), define_study(environment=None, pinned={"lr": 0.1})):
+        records.write_definition(definition)
+        assert records.read_definition() == definition
+        assert definition.describe_differences(definition) == []
 
 
 def test_checking_a_folder_makes_nothing(tmp_path: Path) -> None:
@@ -161,7 +171,7 @@ def test_checking_a_folder_makes_nothing(tmp_path: Path) -> None:
 
 def test_records_of_another_version_are_refused_in_one_line(tmp_path: Path) -> None:
     records = MethodRecords(tmp_path)
-    records.write_definition({"dataset": "d", "search": "tpe"})
+    records.write_definition(define_study())
     run = records.open_run("a")
     run.write_description(RUN)
     assert run.read_description() == RUN

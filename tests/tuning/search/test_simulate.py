@@ -7,7 +7,7 @@ import pytest
 
 from common.errors import UserError
 from common.hyperparameters import Hyperparameter
-from tests.support.run_records import describe_run
+from tests.support.run_records import define_study, describe_run
 from tuning.cli.main import main
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import RunEnd
@@ -20,11 +20,8 @@ EPOCHS = 9
 def write(folder: Path, count: int, status: str = "completed") -> None:
     """Records of a study in which a learning rate near 0.1 is best and every epoch takes 2 s."""
     records = MethodRecords(folder)
-    space = {"lr": {"kind": "log_uniform", "values": [0.001, 1.0], "default": 0.1, "when": {}}}
-    records.write_definition(
-        {"dataset": "d", "search": "random", "space": space,
-         "select": "validation_worst_group_accuracy"}
-    )  # fmt: skip
+    space = {"lr": Hyperparameter("log_uniform", (0.001, 1.0), 0.1)}
+    records.write_definition(define_study(space=space, search="random"))
     for number, lr in enumerate(np.logspace(-3, 0, count)):
         peak = 0.9 - 0.2 * abs(np.log10(lr) + 1)
         rows = [

@@ -1,4 +1,4 @@
-"""Studies that a budget or a signal ends keep what they have and say how to go on."""
+"""Studies that a budget or a signal ends keep what they have and say how to resume."""
 
 import signal
 import subprocess
@@ -12,24 +12,24 @@ from tests.support.command import ROOT, environment, tune
 from tests.tuning.study.test_study import read
 
 
-def test_budgets_stop_export_and_say_how_to_go_on(tmp_path: Path) -> None:
+def test_budgets_stop_export_and_say_how_to_resume(tmp_path: Path) -> None:
     results = tmp_path / "results"
     arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "200",
                  "--results", results]  # fmt: skip
     done = tune([*arguments, "--max-device-hours", "0.0005"])
     assert done.code == 1, done.err
     assert "no result yet: erm" in done.out
-    assert "--max-device-hours 0.0005 is spent; go on with:" in done.out
-    go_on = done.out.splitlines()[-1].split()
-    assert "--resume" in go_on
-    assert "--max-device-hours" not in go_on  # which would stop at once
+    assert "--max-device-hours 0.0005 is used up; resume with:" in done.out
+    resume = done.out.splitlines()[-1].split()
+    assert "--resume" in resume
+    assert "--max-device-hours" not in resume  # which would stop at once
     trials = read(results, "erm", "trials.csv")
     assert 0 < len(trials) < 200
     assert trials.seconds.sum() >= 0.0005 * 3600
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_keep_all_and_say_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
+def test_signals_keep_all_and_say_how_to_resume(number: signal.Signals, tmp_path: Path) -> None:
     results = tmp_path / "results"
     arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "100",
                  "--seeds", "1", "--search", "random", "--results", str(results)]  # fmt: skip

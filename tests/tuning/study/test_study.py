@@ -145,7 +145,7 @@ def test_resume_of_another_study_is_refused_and_says_what_differs(
     def refuse(address: str | None) -> None:
         raise AssertionError("Ray was about to start")
 
-    monkeypatch.setattr("tuning.study.study.cluster", refuse)
+    monkeypatch.setattr("tuning.study.study.join_cluster", refuse)
     arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "3", "--seeds", "2"]
     given = [*arguments, "--epochs", "5", "--keep-models", "--results", str(study), "--resume"]
     assert main(given) == 2  # before Ray starts

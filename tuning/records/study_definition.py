@@ -1,0 +1,104 @@
+"""The definition of a study: everything that a resumed study must share with it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from common.hyperparameters import Hyperparameter, Hyperparameters
+from core.environment import Environment
+from core.recipe.recipe import Recipe
+from datasets.benchmark import TrainingConfig
+
+
+@dataclass(frozen=True)
+class StudyDefinition:
+    """The content of ``study.json``.
+
+    Args:
+        dataset: The benchmark.
+        dataset_version: Its version, and its baseline where it has one.
+        data_hash: Hash of its data.
+        recipe: The method's recipe, with names of hyperparameters.
+        space: The hyperparameters that are searched.
+        pinned: Values that ``--set`` fixes.
+        training_config: The training config with default values.
+        epochs: The ``--epochs`` option.
+        search: The ``--search`` option.
+        search_seeds: The ``--search-seeds`` option.
+        scheduler: The ``--scheduler`` option.
+        select: Name of the selection rule.
+        study_seed: The ``--study-seed`` option.
+        audit_test: The ``--audit-test`` option.
+        keep_models: The ``--keep-models`` option.
+        environment: Where trials compute; None while that is unknown.
+        core: Version of the training core.
+    """
+
+    dataset: str
+    dataset_version: str
+    data_hash: str
+    recipe: Recipe
+    space: Mapping[str, Hyperparameter]
+    pinned: Hyperparameters
+    training_config: TrainingConfig
+    epochs: int | None
+    search: str
+    search_seeds: int
+    scheduler: str
+    select: str
+    study_seed: int
+    audit_test: bool
+    keep_models: bool
+    environment: Environment | None
+    core: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the content of ``study.json``, without the record version."""
+        found = {
+            **vars(self),
+            "recipe": self.recipe.as_dict(),
+            "space": {name: _encode_domain(domain) for name, domain in self.space.items()},
+            "set": dict(self.pinned),
+            "training_config": self.training_config.as_dict(),
+            "environment": None if self.environment is None else asdict(self.environment),
+        }
+        del found["pinned"]
+        return found
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self | None:
+        """Return the definition that :meth:`as_dict` encoded; None for anything else."""
+        fields = {name: value for name, value in data.items() if name != "set"}
+        try:
+            environment = data["environment"]
+            return cls(
+                **fields
+                | {
+                    "recipe": Recipe.from_dict(data["recipe"]),
+                    "space": {name: _decode_domain(d) for name, d in data["space"].items()},
+                    "pinned": data["set"],
+                    "training_config": TrainingConfig(**data["training_config"]),
+                    "environment": None if environment is None else Environment(**environment),
+                }
+            )
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return None
+
+    def describe_differences(self, asked: "StudyDefinition") -> list[str]:
+        """Return a sentence for each entry in which a command asks for another study."""
+        stored, other = self.as_dict(), asked.as_dict()
+        return [
+            f"{name}: the study has {stored[name]!r}, this command asks for {other[name]!r}"
+            for name in sorted(stored)
+            if stored[name] != other[name]
+        ]
+
+
+def _encode_domain(domain: Hyperparameter) -> dict[str, Any]:
+    when = {name: list(values) for name, values in domain.when.items()}
+    return {**asdict(domain), "values": list(domain.values), "when": when}
+
+
+def _decode_domain(data: Mapping[str, Any]) -> Hyperparameter:
+    when = {name: tuple(values) for name, values in data["when"].items()}
+    return Hyperparameter(data["kind"], tuple(data["values"]), data["default"], when)

@@ -1,0 +1,117 @@
+"""The cost of a method's study: trials, epochs, time and disk space."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from core.environment import detect
+from core.training.profiling import measure_step_seconds
+from core.training.run import Run
+from tuning.options import Options
+from tuning.records.method_records import MethodRecords
+from tuning.records.run_record import RunRecord
+from tuning.resources import Resources
+from tuning.search.proposal import count_trials
+from tuning.search.space import Space
+from tuning.search.successive_halving import make_successive_halving
+from tuning.search.trial import Phase
+
+TIMED_STEPS = 30  # of an epoch that has more than twice as many
+FORWARD_COST = 1 / 3  # a forward pass, in optimization steps
+
+
+@dataclass(frozen=True)
+class CostEstimate:
+    """The cost of a method's study from now on.
+
+    Args:
+        method: The method.
+        trials: Trials of the search left to run.
+        seeds: Confirmation seeds left to run, if the winner stays.
+        trial_epochs: Epochs of a trial that is not pruned, all stages.
+        expected_epochs: Expected epochs of search and confirmation together.
+        seconds: Seconds of an epoch.
+        source: How these seconds were found.
+        disk: Bytes of the states of a trial or seed while it runs.
+    """
+
+    method: str
+    trials: int
+    seeds: int
+    trial_epochs: int
+    expected_epochs: float
+    seconds: float
+    source: str
+    disk: int
+
+
+def estimate_cost(options: Options, space: Space, resources: Resources) -> CostEstimate:
+    """Return the cost of a method's study; an epoch is timed here unless some are recorded.
+
+    Args:
+        options: The command.
+        space: The search space of the method.
+        resources: The resources of a trial.
+    """
+    gpu = None if resources.gpus else False
+    environment = detect(gpu, resources.cpus, options.deterministic, options.precision)
+    run = Run(space.resolved.make_key(space.fixed, 0, environment), space.benchmark)
+    epochs = space.resolved.count_epochs(space.fixed)
+    runs = MethodRecords(options.records_of(space.resolved.name)).list_runs()
+    seconds, source = _average_recorded_seconds(runs) or _measure_epoch_seconds(run)
+    trials = max(0, count_trials(space, options) - _count_finished(runs, "search"))
+    seeds = max(0, options.seeds - _count_finished(runs, "confirm"))
+    not_eligible = run.total_epochs - epochs.eligible
+    search_epochs = not_eligible + estimate_epochs(epochs.eligible, options.scheduler)
+    return CostEstimate(
+        method=space.resolved.name,
+        trials=trials,
+        seeds=seeds,
+        trial_epochs=run.total_epochs,
+        expected_epochs=trials * options.search_seeds * search_epochs + seeds * run.total_epochs,
+        seconds=seconds,
+        source=source,
+        disk=_measure_state_bytes(run) * (options.search_seeds + 2),
+    )
+
+
+def estimate_epochs(epochs: int, scheduler: str) -> float:
+    """Return the expected eligible epochs of a trial of the search."""
+    if scheduler != "asha" or epochs < 2:
+        return epochs
+    return make_successive_halving(epochs).expected_epochs()
+
+
+def _measure_epoch_seconds(run: Run) -> tuple[float, str]:
+    """Return the seconds of an epoch and their source; a long one is timed by its first steps."""
+    steps = run.stage_state.steps_per_epoch
+    if steps <= 2 * TIMED_STEPS:
+        start = time.perf_counter()
+        run.train_epoch()
+        return time.perf_counter() - start, "a first epoch timed here"
+    seconds, timed = measure_step_seconds(run, 0, TIMED_STEPS)
+    batches = len(run.context.validation) / run.key.training_config.batch_size
+    return seconds * (steps + batches * FORWARD_COST), f"{timed} steps timed here"
+
+
+def _measure_state_bytes(run: Run) -> int:
+    with tempfile.TemporaryFile() as file:
+        torch.save(run.state_dict(), file)
+        return file.tell()
+
+
+def _average_recorded_seconds(runs: Sequence[RunRecord]) -> tuple[float, str] | None:
+    """Return the mean seconds of recorded epochs and their source; None without any."""
+    seconds = [float(row["seconds"]) for run in runs for row in run.read_rows()]
+    if not seconds:
+        return None
+    return sum(seconds) / len(seconds), f"{len(seconds)} recorded epochs"
+
+
+def _count_finished(runs: Sequence[RunRecord], phase: Phase) -> int:
+    """Return the number of trials of a phase that have ended."""
+    ended = [run.read_description() for run in runs if run.read_end() is not None]
+    return len({d.number for d in ended if d is not None and d.phase == phase})

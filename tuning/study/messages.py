@@ -1,0 +1,76 @@
+"""Messages at the start and the end of a study, and its exit code."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from tuning.options import Options
+from tuning.resources import Node, Resources, count_slots
+from tuning.search.method_search import MethodSearch
+from tuning.study.stopping import INTERRUPTED, StopCondition, make_resume_command
+
+MAX_FAILURES = 3  # failed trials of a method that are named
+EXIT_INTERRUPTED = 130
+
+
+def describe_study(
+    searches: Sequence[MethodSearch],
+    options: Options,
+    nodes: Sequence[Node],
+    resources: Resources,
+) -> str:
+    """Return a line about the study that starts."""
+    budgets = dict.fromkeys(str(search.trial_budget) for search in searches)
+    finished = sum(trial.is_finished for search in searches for trial in search.list_trials())
+    device = searches[0].environment.device_class
+    return (
+        f"{', '.join(search.name for search in searches)} on {options.dataset}: "
+        f"{' or '.join(budgets)} trials each ({options.search}, {options.scheduler}) of "
+        f"{searches[0].epoch_counts.eligible} epochs, then {options.seeds} confirmation seeds; "
+        f"{count_slots(list(nodes), resources)} at once on {len(nodes)} node(s)"
+        + (f", each GPU a slice ({device})" if " MIG " in device else "")
+        + (f"; {finished} finished already" if finished else "")
+    )
+
+
+def print_summary(
+    searches: Sequence[MethodSearch], options: Options, stop: StopCondition, console: Console
+) -> int:
+    """Print the table, failures and the command to resume; return the exit code."""
+    table = options.results / options.dataset / "table.md"
+    if table.exists():
+        console.print(table.read_text(encoding="utf-8"))
+    for search in searches:
+        _print_failures(search)
+    console.print(f"results: {Path(options.results, options.dataset)}")
+    without_result = [search.name for search in searches if not _has_result(search)]
+    if stop.reason:
+        if without_result:
+            console.print(f"no result yet: {', '.join(without_result)}")
+        console.print(f"stopped: {stop.reason}; resume with:")
+        console.print(f"  {make_resume_command()}")
+        if stop.reason == INTERRUPTED:
+            return EXIT_INTERRUPTED
+    else:
+        for name in without_result:
+            print(f"{name}: no trial or no confirmation seed succeeded", file=sys.stderr)
+    return 1 if without_result else 0
+
+
+def _print_failures(search: MethodSearch) -> None:
+    failed = [trial for trial in search.list_trials() if trial.status == "failed"]
+    for trial in failed[:MAX_FAILURES]:
+        print(f"{search.name} {trial.name} failed: {trial.reason}", file=sys.stderr)
+    if len(failed) > MAX_FAILURES:
+        more = len(failed) - MAX_FAILURES
+        print(f"{search.name}: {more} more failed (trials.csv)", file=sys.stderr)
+
+
+def _has_result(search: MethodSearch) -> bool:
+    """Return whether a confirmation seed has succeeded."""
+    return any(
+        seed.is_finished and seed.best is not None and seed.status != "failed"
+        for seed in search.seeds.values()
+    )
