@@ -31,6 +31,7 @@ def components(package: str, base: type[T]) -> dict[str, type[T]]:
             for _, value in inspect.getmembers(module, inspect.isclass)
             if issubclass(value, base)
             and value.__module__ == module.__name__
+            and value is not base
             and not inspect.isabstract(value)
         ]
         if len(classes) > 1:

@@ -65,41 +65,41 @@ def test_the_good_file_is_good(tmp_path: Path) -> None:
     assert filled.weighting.as_dict() == {"fixed": {"weights": {"l1": 0.7}}}
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "words"),
-    [
-        ("recipe.sampler", "unifrom", ["recipe.sampler", "did you mean 'uniform'"]),
-        ("recipe.objectives", ["end_tusk"], ["recipe.objectives[0]", "did you mean 'end_task'"]),
-        ("recipe.objectives", [], ["recipe.objectives", "at least one"]),
-        ("recipe.weighting", {"dro": {"step": 1}}, ["recipe.weighting.dro", "'step_size'"]),
-        (
+MISTAKES: list[tuple[str, Any, list[str]]] = [
+    ("recipe.sampler", "unifrom", ["recipe.sampler", "did you mean 'uniform'"]),
+    ("recipe.objectives", ["end_tusk"], ["recipe.objectives[0]", "did you mean 'end_task'"]),
+    ("recipe.objectives", [], ["recipe.objectives", "at least one"]),
+    ("recipe.weighting", {"dro": {"step": 1}}, ["recipe.weighting.dro", "'step_size'"]),
+    (
             "recipe.weighting",
             {"dro": {"step_size": "eta"}},
             ["step_size", "unknown hyperparameter 'eta'"],
         ),
-        ("recipe.weighting", {"dro": {"step_size": True}}, ["step_size", "True", "float"]),
-        ("recipe.stages", None, ["no stages"]),
-        ("recipe.stages", [{"train": {"epochs": 1.5}}], ["epochs", "1.5", "whole number"]),
-        ("recipe.stages", [{"train": {"epochs": "reg"}}], ["epochs", "'reg'", "whole numbers"]),
-        ("recipe.color", "red", ["unknown part 'color'"]),
-        ("recipe", None, ["recipe", "None", "mapping"]),
-        ("search.reg.log_uniform", [1, 0.1], ["search.reg", "reversed"]),
-        ("search.lr", {"uniform": [0, 1], "default": 0}, ["search.lr", "belongs to the benchmark"]),
-        ("search.idle", {"choice": [1], "default": 1}, ["search.idle", "no part of the recipe"]),
-        ("serach", {}, ["'serach'", "did you mean 'search'"]),
-        ("grid", {"waterbirds": {"rge": [1]}}, ["grid.waterbirds.rge", "did you mean 'reg'"]),
-        ("grid", {"waterbirds": {"reg": 1}}, ["grid.waterbirds.reg", "list"]),
-        ("published", {"waterbirds": {"lr": "x"}}, ["published.waterbirds.lr", "'x'"]),
-        ("needs", ["groups"], ["needs", "train_groups"]),
-        ("datasets", {"waterbirds": {"up": {"choice": [1], "default": 1}}}, ["'up'"]),
-        ("description", "", ["description"]),
-        ("recipe.sampler", ["uniform"], ["recipe.sampler", "unknown sampler"]),
-        ("search.reg", {"choice": ["small", "big"], "default": "big"}, ["l1", "not numeric"]),
-        ("grid", {"colored_digitz": {"lr": [0.1]}}, ["did you mean 'colored_digits'"]),
-        ("search.reg", {"choice": [1, 1.0], "default": 1}, ["search.reg", "once"]),
-        ("search.reg.when", {"nothing": 1}, ["search.reg.when", "'nothing'"]),
-    ],
-)  # fmt: skip
+    ("recipe.weighting", {"dro": {"step_size": True}}, ["step_size", "True", "float"]),
+    ("recipe.stages", None, ["no stages"]),
+    ("recipe.stages", [{"train": {"epochs": 1.5}}], ["epochs", "1.5", "whole number"]),
+    ("recipe.stages", [{"train": {"epochs": "reg"}}], ["epochs", "'reg'", "whole numbers"]),
+    ("recipe.color", "red", ["unknown part 'color'"]),
+    ("recipe", None, ["recipe", "None", "mapping"]),
+    ("search.reg.log_uniform", [1, 0.1], ["search.reg", "reversed"]),
+    ("search.lr", {"uniform": [0, 1], "default": 0}, ["search.lr", "belongs to the benchmark"]),
+    ("search.idle", {"choice": [1], "default": 1}, ["search.idle", "no part of the recipe"]),
+    ("serach", {}, ["'serach'", "did you mean 'search'"]),
+    ("grid", {"waterbirds": {"rge": [1]}}, ["grid.waterbirds.rge", "did you mean 'reg'"]),
+    ("grid", {"waterbirds": {"reg": 1}}, ["grid.waterbirds.reg", "list"]),
+    ("published", {"waterbirds": {"lr": "x"}}, ["published.waterbirds.lr", "'x'"]),
+    ("needs", ["groups"], ["needs", "train_groups"]),
+    ("datasets", {"waterbirds": {"up": {"choice": [1], "default": 1}}}, ["'up'"]),
+    ("description", "", ["description"]),
+    ("recipe.sampler", ["uniform"], ["recipe.sampler", "unknown sampler"]),
+    ("search.reg", {"choice": ["small", "big"], "default": "big"}, ["l1", "not numeric"]),
+    ("grid", {"colored_digitz": {"lr": [0.1]}}, ["did you mean 'colored_digits'"]),
+    ("search.reg", {"choice": [1, 1.0], "default": 1}, ["search.reg", "once"]),
+    ("search.reg.when", {"nothing": 1}, ["search.reg.when", "'nothing'"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value", "words"), MISTAKES)
 def test_mistakes_name_file_and_key(
     path: str, value: Any, words: list[str], tmp_path: Path
 ) -> None:
