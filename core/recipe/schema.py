@@ -14,7 +14,7 @@ from types import NoneType
 from typing import Any, get_args, get_origin
 
 from common.arguments import Parser
-from common.hyperparameters import KINDS, RANGES, Hyperparameter
+from common.hyperparameters import KINDS, RANGE_KINDS, Hyperparameter
 from core.recipe.component import component_classes, parameter_kinds
 from core.recipe.method import NEEDS
 from core.recipe.method_files import FOLDER
@@ -22,7 +22,7 @@ from core.recipe.recipe import PARTS
 from core.recipe.recipe_parser import list_kinds, required_parameters
 from core.recipe.training_rules import TRAINING_CONFIG_FIELDS
 from core.samplers import SAMPLERS
-from datasets.benchmark import TRAINING_CONFIG_RULES
+from datasets.training_config import TRAINING_CONFIG_RULES
 
 SCHEMA_FILE = FOLDER / "schema.json"
 Schema = dict[str, Any]
@@ -184,7 +184,7 @@ def _make_hyperparameter_schema() -> Schema:
                 "uniqueItems": True,
                 **_array_of(SCALAR),
             },
-            **{kind: _make_range_schema(kind) for kind in RANGES},
+            **{kind: _make_range_schema(kind) for kind in RANGE_KINDS},
             "default": {"description": "The value where no search sets one.", **SCALAR},
             "when": {
                 "description": "Values of other hyperparameters for which this one is searched.",

@@ -30,7 +30,7 @@ def describe_run(number: int, phase: str = "search", **hyperparameters: Scalar) 
 def define_study(**changes: Any) -> StudyDefinition:
     """Return the definition of a small study with other values for some of its fields."""
     options = Options(("erm",), "colored_digits")
-    space = make_space(load_method("erm"), datasets.load("colored_digits"), options)
+    space = make_space(load_method("erm"), datasets.load_benchmark("colored_digits"), options)
     return replace(make_definition(options, space, detect(False)), **changes)
 
 

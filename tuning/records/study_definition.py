@@ -7,7 +7,7 @@ from typing import Any, Self
 from common.hyperparameters import Hyperparameter, Hyperparameters
 from core.environment import Environment
 from core.recipe.recipe import Recipe
-from datasets.benchmark import TrainingConfig
+from datasets.training_config import TrainingConfig
 
 
 @dataclass(frozen=True)
