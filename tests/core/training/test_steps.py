@@ -77,17 +77,17 @@ def test_published_clipping_is_of_the_shared_parameters() -> None:
     assert start("nashmtl", "two_digits").context.config.clip_norm == 0
 
 
-@pytest.mark.parametrize("way", ["exact", "matrix_free", "auto", "representation"])
-def test_every_way_to_the_gradients_trains(way: str) -> None:
-    run = start("fairgrad", "two_digits", epochs=1, gradients=way, batch_size=256)
+@pytest.mark.parametrize("strategy", ["exact", "matrix_free", "auto", "representation"])
+def test_every_gradient_strategy_trains(strategy: str) -> None:
+    run = start("fairgrad", "two_digits", epochs=1, gradients=strategy, batch_size=256)
     exact = start("fairgrad", "two_digits", epochs=1, batch_size=256)
     found, reference = run.train_epoch(), exact.train_epoch()
-    assert run.context.config.gradients == way
+    assert run.context.config.gradients == strategy
     for name, value in found.losses.items():
         assert value == pytest.approx(reference.losses[name], rel=0.2)
 
 
-def test_ways_that_do_not_fit_are_refused_before_anything_starts() -> None:
+def test_strategies_that_do_not_fit_are_refused_before_anything_starts() -> None:
     with pytest.raises(Exception, match="matrix_free is for the weightings fairgrad"):
         start("cagrad", "two_digits", gradients="matrix_free")
     with pytest.raises(Exception, match="by Gram matrix"):
@@ -158,3 +158,13 @@ def test_plateau_lowers_the_rate_of_an_accuracy_that_stands_still() -> None:
     for value in (9, 8, 7, 6, 5, 4, 3, 2):
         tasks.stage_state.step_epoch_schedule({"delta_m": float(value)}, "delta_m")
     assert tasks.stage_state.optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
+
+
+def test_mistakes_of_the_weighting_are_user_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise ValueError("strategy='matrix_free' needs features")
+
+    run = start("fairgrad", "two_digits", epochs=1, batch_size=256)
+    monkeypatch.setattr("core.training.steps.backward", refuse)
+    with pytest.raises(UserError, match="needs features"):
+        run.train_epoch()

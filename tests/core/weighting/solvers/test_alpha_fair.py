@@ -186,11 +186,11 @@ def test_the_device_version_finds_the_same(tasks: int) -> None:
     rng = np.random.default_rng(10 + tasks)
     both = (*iterate_solvable(rng, tasks), *iterate_unsolvable(rng, tasks))
     for case, alpha in zip(both, itertools.cycle(ALPHAS), strict=False):
-        on_host = solve_alpha_fair(case.gram, alpha)
+        on_cpu = solve_alpha_fair(case.gram, alpha)
         on_device = solve_alpha_fair_on_device(case.gram, alpha)
-        assert STATUSES[int(on_device.status)] == on_host.status, (case.name, alpha)
+        assert STATUSES[int(on_device.status)] == on_cpu.status, (case.name, alpha)
         np.testing.assert_allclose(
-            to_array(on_device.weights), to_array(on_host.weights), rtol=1e-6, err_msg=case.name
+            to_array(on_device.weights), to_array(on_cpu.weights), rtol=1e-6, err_msg=case.name
         )
 
 
