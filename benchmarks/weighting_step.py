@@ -4,7 +4,7 @@ Time and memory of forward and backward pass for each strategy, relative to a fo
 pass of the summed loss ("scalarised"), with FairGrad (alpha 2). Strategies take turns in one
 process; a time's ratio is the median over repetitions of its ratio to the scalarised step of the
 same repetition.
-Memory is the peak of what torch allocates during the step on top of what was there before it (on a
+Memory is the peak of the bytes that torch allocates during the step on top of those before it (on a
 CPU from the profiler's allocation events), in a run of its own.
 
 Next to ours, each where it can be imported (PYTHONPATH may point to copies): TorchJD in all its
@@ -152,7 +152,7 @@ def time_step(problem: Problem, take_step: TakeStep) -> tuple[float, str]:
 
 
 def read_clock(problem: Problem) -> float:
-    """Return the clock, or what this process has computed for, where it has one thread."""
+    """Return the clock, or the processor time of a process with one thread."""
     if problem.inputs.is_cuda:
         torch.cuda.synchronize()
     elif torch.get_num_threads() == 1:

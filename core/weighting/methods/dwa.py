@@ -13,10 +13,10 @@ class DynamicWeightAverage(LossWeighting):
 
     ``w_k = K exp(r_k / T) / sum_j exp(r_j / T)`` with ``r_k = L_k(t - 1) / L_k(t - 2)``, the ratio
     of a loss's means over the last two windows; ones until there are two. Liu, Johns & Davison,
-    End-to-End Multi-Task Learning with Attention, CVPR 2019, where a window is an epoch (here: a
-    epoch). The code of Nash-MTL and FairGrad has sliding windows of 25 steps instead, filled with
-    ones at first and used after ``window + 1`` steps: ``window: 25`` does exactly that. (It also
-    divides by K, which the mean instead of the sum amounts to.)
+    End-to-End Multi-Task Learning with Attention, CVPR 2019, where a window is an epoch. The
+    code of Nash-MTL and FairGrad has sliding windows of 25 steps instead, filled with ones at first
+    and used after ``window + 1`` steps: ``window: 25`` does exactly that. (It also divides by K: it
+    descends the mean in place of the sum.)
 
     Properties: positive, sum K, permutation equivariant, unchanged when a loss is scaled for good.
     The ratio of negative losses (``losses: log``) has no such meaning.

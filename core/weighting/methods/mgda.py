@@ -21,8 +21,8 @@ class MGDA(GramWeighting):
     where the weights are unique, which the direction always is. A zero gradient gets all weight.
 
     Args:
-        normalise: Look at unit gradients, as the "l2" variant of the published code; the weights
-            still multiply the gradients as they are.
+        normalise: Whether to use unit gradients, as the "l2" variant of the published code does;
+            the weights still multiply the gradients as they are.
         losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
     """
 

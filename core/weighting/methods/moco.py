@@ -15,12 +15,11 @@ class MoCo(GradientWeighting):
     ``y_k <- y_k - beta_t (y_k - g_k)``; ``w <- P(w - gamma_t (Y Y' + rho) w)`` with ``P`` the
     projection onto the simplex; the step is ``sum_k w_k y_k``; ``beta_t = beta t^-decay`` and
     ``gamma_t = gamma t^-decay`` at step ``t``. Fernando et al., Mitigating Gradient Bias in
-    Multi-objective Learning: A Provably Convergent Approach, ICLR 2023. The tracked
-    gradients are outside the span of one step's gradients, so all of these are needed, and memory
-    of K times the parameters. The tracked gradient of a task without an example in the batch stays
-    and takes part.
-    (The authors' code also rescales the gradients to the size of the losses and replaces the
-    projection by a softmax; here is the paper's algorithm.)
+    Multi-objective Learning: A Provably Convergent Approach, ICLR 2023. The tracked gradients
+    are outside the span of one step's gradients, so all of these are needed, and memory of K times
+    the parameters. The tracked gradient of a task without an example in the batch is kept and takes
+    part. (The authors' code also rescales the gradients to the size of the losses and replaces the
+    projection by a softmax; this is the paper's algorithm.)
 
     Properties: weights non-negative with sum 1; permutation invariant; the direction scales with
     the gradients only where the weights stay, as ``gamma`` has a unit: that of ``1 / |g|^2``.
