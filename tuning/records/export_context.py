@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from common.hyperparameters import Hyperparameters
 from core.environment import Environment
+from tuning.records.decoding import decode_fields
 
 
 @dataclass(frozen=True)
@@ -106,22 +107,21 @@ class ExportContext:
     whole_gpu_share: float
     command: CommandOptions
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the content of ``export.json``."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self | None:
+    def from_dict(cls, data: Mapping[str, object]) -> Self | None:
         """Return the context that :meth:`as_dict` encoded; None for anything else."""
         try:
             baseline = data["baseline"]
-            return cls(
-                **{
-                    **data,
-                    "baseline": None if baseline is None else BaselineSource(**baseline),
-                    "environment": Environment(**data["environment"]),
-                    "command": CommandOptions(**data["command"]),
-                }
+            return decode_fields(
+                cls,
+                data,
+                baseline=None if baseline is None else decode_fields(BaselineSource, baseline),
+                environment=decode_fields(Environment, data["environment"]),
+                command=decode_fields(CommandOptions, data["command"]),
             )
         except (KeyError, TypeError):
             return None

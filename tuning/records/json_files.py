@@ -13,7 +13,7 @@ def write_json(path: Path, data: object) -> None:
     write_text(path, _encode(data))
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> object:
     """Return the content of a JSON file; None where it is missing or damaged."""
     try:
         return _decode(path.read_bytes())
@@ -48,7 +48,7 @@ def read_stored_object(storage: Storage, name: str) -> dict[str, object] | None:
     return found if isinstance(found, dict) else None
 
 
-def read_stored_list(storage: Storage, name: str) -> list[dict[str, object]]:
+def read_stored_list(storage: Storage, name: str) -> list[dict[str, Any]]:
     """Return a JSON list of objects; an empty one where it is missing, damaged or no such list."""
     found = read_stored_json(storage, name)
     return found if isinstance(found, list) else []

@@ -11,10 +11,11 @@ Files::
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from common.errors import UserError
 from core.training.profiling import Usage
+from tuning.records.decoding import decode_fields
 from tuning.records.export_context import ExportContext
 from tuning.records.json_files import read_stored_object, write_stored_json
 from tuning.records.open_storage import open_storage
@@ -37,16 +38,16 @@ class GpuProbe:
     share: float
     usage: Usage
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the content of ``probe.json``."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self | None:
+    def from_dict(cls, data: Mapping[str, object]) -> Self | None:
         """Return the probe that :meth:`as_dict` encoded; None for anything else."""
         try:
-            return cls(float(data["share"]), Usage(**data["usage"]))
-        except (KeyError, TypeError, ValueError):
+            return decode_fields(cls, data, usage=decode_fields(Usage, data["usage"]))
+        except (KeyError, TypeError):
             return None
 
 
@@ -72,11 +73,10 @@ class MethodRecords:
             UserError: If another version of the project wrote it.
         """
         found = read_stored_object(self.storage, "study.json")
-        if found is None:
+        if not found:
             return None
-        check_record_version(found, str(self.storage / "study.json"))
-        del found["record_version"]
-        return StudyDefinition.from_dict(found)
+        fields = check_record_version(found, str(self.storage / "study.json"))
+        return StudyDefinition.from_dict(fields)
 
     def write_definition(self, definition: StudyDefinition) -> None:
         """Write the definition of the study."""

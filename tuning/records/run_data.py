@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from common.hyperparameters import Hyperparameters
 from core.recipe.trial_key import TrialKey
+from tuning.records.decoding import decode_fields, require_object
 from tuning.records.version import RECORD_VERSION
 
 Row = dict[str, Any]  # an epoch, as rows.json and end.json hold it
@@ -32,16 +33,16 @@ class RunDescription:
     key: TrialKey
     commit: str | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the content of ``run.json``."""
         return {"record_version": RECORD_VERSION, **asdict(self), "key": self.key.as_dict()}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self | None:
+    def from_dict(cls, data: Mapping[str, object]) -> Self | None:
         """Return the description that :meth:`as_dict` encoded; None for anything else."""
-        fields = {name: value for name, value in data.items() if name != "record_version"}
         try:
-            return cls(**{**fields, "key": TrialKey.from_dict(fields["key"])})
+            key = TrialKey.from_dict(require_object(data["key"]))
+            return decode_fields(cls, data, key=key)
         except (KeyError, TypeError, ValueError):
             return None
 
@@ -86,16 +87,17 @@ class RunEnd:
     retried_whole_gpu: bool = False
     confirmation: Confirmation | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the content of ``end.json``."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self | None:
+    def from_dict(cls, data: Mapping[str, object]) -> Self | None:
         """Return the end that :meth:`as_dict` encoded; None for anything else."""
         try:
             given = data["confirmation"]
-            return cls(**{**data, "confirmation": None if given is None else Confirmation(**given)})
+            confirmation = None if given is None else decode_fields(Confirmation, given)
+            return decode_fields(cls, data, confirmation=confirmation)
         except (KeyError, TypeError):
             return None
 

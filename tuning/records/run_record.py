@@ -17,11 +17,10 @@ do no harm: they write the same content. The rows of a finished run are read fro
 which is written once, so a late copy cannot shorten them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
@@ -38,7 +37,7 @@ from tuning.records.run_data import (
     RunEnd,
     describe_whole_gpu_retry,
 )
-from tuning.records.states import read_state_file, write_state_file
+from tuning.records.states import State, read_state_file, write_state_file
 from tuning.records.storage import Storage, storage_errors
 from tuning.records.version import check_record_version
 
@@ -74,8 +73,8 @@ class RunRecord:
         found = read_stored_object(self.storage, "run.json")
         if not found or "key" not in found:
             return None
-        check_record_version(found, str(self.storage / "run.json"))
-        return RunDescription.from_dict(found)
+        fields = check_record_version(found, str(self.storage / "run.json"))
+        return RunDescription.from_dict(fields)
 
     def read_end(self) -> RunEnd | None:
         """Return how the run ended; None for a run that has not."""
@@ -91,9 +90,9 @@ class RunRecord:
         """Return the rows of the finished epochs of a run that has not ended."""
         return read_stored_list(self.storage, "rows.json")
 
-    def read_audit(self) -> list[dict[str, Any]]:
+    def read_audit(self) -> list[Metrics]:
         """Return the test metrics of each epoch; only for rules that are labelled as oracles."""
-        return read_stored_list(self.storage, "audit.json")
+        return list(read_stored_list(self.storage, "audit.json"))
 
     def write_rows(self, rows: Sequence[Row], audit: Sequence[Metrics]) -> None:
         """Write the rows, and the test metrics if there are any.
@@ -131,14 +130,14 @@ class RunRecord:
         """Record that the run did not fit into its share of a GPU."""
         write_stored_json(self.storage, "oom.json", {"reason": reason})
 
-    def write_state(self, name: str, state: Mapping[str, Any]) -> None:
+    def write_state(self, name: str, state: State) -> None:
         """Write the state ``last`` or ``best``, unless the record has more epochs."""
         if self._has_more_than(state["epochs_done"]):
             return
         with self.atomic_write(f"{name}.pt") as new:
             write_state_file(new, state)
 
-    def read_state(self, name: str) -> dict[str, Any] | None:
+    def read_state(self, name: str) -> State | None:
         """Return the state ``last`` or ``best``; None where it is missing or damaged.
 
         Raises:

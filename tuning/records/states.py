@@ -2,7 +2,6 @@
 
 import errno
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -11,19 +10,21 @@ import torch
 
 from tuning.records.storage import Storage, storage_errors
 
+State = dict[str, Any]  # of a run, by "Run.state_dict"
+
 # A state with other entries is from another version of the project and counts as missing.
 STATE_ENTRIES = {
     "epochs_done", "model", "optimizer", "schedule", "weighting", "sample_counts", "microbatch"
 }  # fmt: skip
 
 
-def write_state_file(path: Path, state: Mapping[str, Any]) -> None:
+def write_state_file(path: Path, state: State) -> None:
     """Write a state into a local file."""
     with path.open("wb") as file:
         torch.save(dict(state), file)
 
 
-def read_state_file(storage: Storage, name: str) -> dict[str, Any] | None:
+def read_state_file(storage: Storage, name: str) -> State | None:
     """Return a stored state; None where it is missing or damaged.
 
     Raises:
@@ -39,7 +40,7 @@ def read_state_file(storage: Storage, name: str) -> dict[str, Any] | None:
                     if archive.testzip() is not None:
                         return None
                 file.seek(0)
-                state: dict[str, Any] = torch.load(file, weights_only=True)
+                state: State = torch.load(file, weights_only=True)
         except (RuntimeError, EOFError, ValueError, UnpicklingError, zipfile.BadZipFile):
             return None
         except OSError as error:

@@ -7,8 +7,8 @@ from common.errors import UserError
 RECORD_VERSION = 2
 
 
-def check_record_version(data: Mapping[str, object], file: str) -> None:
-    """Refuse a file that another version of the project wrote.
+def check_record_version(data: Mapping[str, object], file: str) -> dict[str, object]:
+    """Return the content of a file without its version; refuse another version than ours.
 
     Args:
         data: The content of the file.
@@ -23,3 +23,4 @@ def check_record_version(data: Mapping[str, object], file: str) -> None:
             f"'{file}' has record version {found!r}, expected {RECORD_VERSION}: it is from another "
             "version of Evenhand; choose another --results folder, or delete its study"
         )
+    return {name: value for name, value in data.items() if name != "record_version"}

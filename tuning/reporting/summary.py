@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from common.hyperparameters import Hyperparameters
+from tuning.records.decoding import decode_fields, require_object
 from tuning.records.export_context import BaselineSource
 from tuning.records.json_files import read_json, write_json
 from tuning.records.provenance import Provenance, collect_provenance
@@ -75,24 +76,24 @@ class Summary:
     metrics: Mapping[str, SeedStatistics]
     provenance: Provenance
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the content of ``summary.json``."""
         return {"record_version": RECORD_VERSION, **asdict(self)}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self | None:
+    def from_dict(cls, data: Mapping[str, object]) -> Self | None:
         """Return the summary that :meth:`as_dict` encoded; None for anything else."""
-        fields = {name: value for name, value in data.items() if name != "record_version"}
         try:
-            source = fields["baseline"]
-            metrics = fields["metrics"].items()
-            fields |= {
-                "baseline": None if source is None else BaselineSource(**source),
-                "metrics": {name: SeedStatistics(**figure) for name, figure in metrics},
-                "provenance": Provenance(**fields["provenance"]),
-            }
-            return cls(**fields)
-        except (KeyError, TypeError, AttributeError):
+            source = data["baseline"]
+            metrics = require_object(data["metrics"]).items()
+            return decode_fields(
+                cls,
+                data,
+                baseline=None if source is None else decode_fields(BaselineSource, source),
+                metrics={name: decode_fields(SeedStatistics, found) for name, found in metrics},
+                provenance=decode_fields(Provenance, data["provenance"]),
+            )
+        except (KeyError, TypeError):
             return None
 
     @property
@@ -175,8 +176,7 @@ def read_summary(folder: Path) -> Summary | None:
     found = read_json(folder / FILE_NAME)
     if not isinstance(found, dict) or "metrics" not in found:
         return None
-    check_record_version(found, str(folder / FILE_NAME))
-    return Summary.from_dict(found)
+    return Summary.from_dict(check_record_version(found, str(folder / FILE_NAME)))
 
 
 def read_summaries(results: Path) -> list[Summary]:

@@ -179,7 +179,7 @@ def test_records_of_another_version_are_refused_in_one_line(tmp_path: Path) -> N
         (tmp_path / "study.json", records.check_readable),
         (folder_of(run) / "run.json", records.list_runs),
     ):
-        data = read_json(path)
+        data = json.loads(path.read_text())
         for version in (None, RECORD_VERSION + 1):
             changed = {name: value for name, value in data.items() if name != "record_version"}
             write_json(path, changed | ({} if version is None else {"record_version": version}))
