@@ -87,7 +87,7 @@ def images(root: Path, photos: int, epochs: int) -> None:
         for name, split in splits.items():
             order = torch.randperm(len(split))
             for _, batch in loader.load_batches(name, make_batches(order, BATCH, None)):
-                augmentation.training(batch, SPEC)
+                augmentation.transform_training(batch, SPEC)
 
     their, our = cpu_seconds(theirs, epochs), cpu_seconds(ours, epochs)
     print(f"images: {number} photographs; theirs {1000 * their / number:.2f} ms each, ours "

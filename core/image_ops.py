@@ -1,9 +1,9 @@
-"""Images of many sizes as batches on the device: crops, resizing, colours, blur, patch masks.
+"""Batched image operations on the device: crop, resize, colour jitter, blur, patch masks.
 
-Every operation is one computation for the whole batch, with parameters of its own for each image;
-on CPUs crops are resized one by one, by torch's whole-number resampling, which is 10 times faster.
-Resizing elsewhere and blurring are products with a matrix per image and axis. Random numbers come
-from torch's global CPU generator, so that they do not depend on the device.
+Every operation is one computation for the whole batch, with separate parameters for each image. On
+CPUs crops are resized one by one with torch's integer resampling, which is 10 times faster; on
+other devices resizing and blurring are products with one matrix per image and axis. Random numbers
+come from torch's global CPU generator, so that they do not depend on the device.
 """
 
 import math
@@ -17,24 +17,24 @@ from torch.nn.functional import interpolate
 from core.models.base import ImageSpec
 from datasets.storage.ragged_arrays import ImageBatch
 
-_GRAY = (0.2989, 0.587, 0.114)  # ITU-R BT.601, the weights that torchvision uses
+_GRAY_WEIGHTS = (0.2989, 0.587, 0.114)  # ITU-R BT.601, the weights that torchvision uses
 
 
-def uniform(*shape: int, device: torch.device) -> Tensor:
-    """Return numbers in [0, 1), float64, drawn on the host and moved to ``device``."""
+def draw_uniform(*shape: int, device: torch.device) -> Tensor:
+    """Draw numbers in [0, 1), float64, on the host and move them to ``device``."""
     return torch.rand(shape, dtype=torch.float64).to(device, non_blocking=True)
 
 
-def whole(batch: ImageBatch) -> Tensor:
-    """Return the boxes that hold the whole images, ``(b, 4)``: top, left, height, width."""
+def make_whole_boxes(batch: ImageBatch) -> Tensor:
+    """Return the boxes of the whole images, ``(b, 4)``: top, left, height, width."""
     return torch.cat([torch.zeros_like(batch.sizes), batch.sizes], dim=1).double()
 
 
-def random_boxes(sizes: Tensor, scale: tuple[float, float], ratio: tuple[float, float]) -> Tensor:
-    """Return the boxes of ``torchvision.transforms.RandomResizedCrop``.
+def draw_boxes(sizes: Tensor, scale: tuple[float, float], ratio: tuple[float, float]) -> Tensor:
+    """Draw the boxes of ``torchvision.transforms.RandomResizedCrop``.
 
-    Of ten draws of area and aspect ratio the first that fits into the image is taken, at a random
-    place; where none fits, the largest centred box whose aspect ratio lies within ``ratio``.
+    The box is the first of ten draws of area and aspect ratio that fits into the image, at a random
+    position. If none fits, it is the largest centred box with an aspect ratio within ``ratio``.
 
     Args:
         sizes: Height and width of each image, ``(b, 2)`` int64.
@@ -44,7 +44,7 @@ def random_boxes(sizes: Tensor, scale: tuple[float, float], ratio: tuple[float, 
     Returns:
         Top, left, height, width: ``(b, 4)`` float64, whole numbers.
     """
-    draws = uniform(len(sizes), 22, device=sizes.device)
+    draws = draw_uniform(len(sizes), 22, device=sizes.device)
     height, width = sizes.double().unbind(1)
     area = (scale[0] + (scale[1] - scale[0]) * draws[:, :10]) * (height * width).unsqueeze(1)
     low, high = math.log(ratio[0]), math.log(ratio[1])
@@ -63,15 +63,17 @@ def random_boxes(sizes: Tensor, scale: tuple[float, float], ratio: tuple[float, 
     return torch.where(fits.any(dim=1, keepdim=True), chosen, fallback)
 
 
-def crop_resize(batch: ImageBatch, boxes: Tensor, size: int, flip: Tensor | None = None) -> Tensor:
-    """Cut a box out of each image and resize it, antialiased and bilinear.
+def crop_and_resize(
+    batch: ImageBatch, boxes: Tensor, size: int, flip: Tensor | None = None
+) -> Tensor:
+    """Crop each image and resize the crop, bilinear with antialiasing.
 
     The same as ``torchvision.transforms.v2.functional.resized_crop(..., antialias=True)`` of the
     float image: a triangle filter as wide as the downscaling factor, at least one pixel.
 
     Args:
         batch: The images.
-        boxes: Top, left, height, width of each box: ``(b, 4)``, whole numbers.
+        boxes: Top, left, height, width of each crop: ``(b, 4)``, whole numbers.
         size: Height and width of the result.
         flip: Which results are mirrored left to right, ``(b,)`` bool.
 
@@ -81,27 +83,27 @@ def crop_resize(batch: ImageBatch, boxes: Tensor, size: int, flip: Tensor | None
     b, channels, height, width = batch.pixels.shape
     top, left, h, w = boxes.double().unbind(1)
     with torch.autocast(batch.pixels.device.type, enabled=False):
-        rows = _resampling(top, h, size, height, None) / 255.0
-        columns = _resampling(left, w, size, width, flip)
-        # Stores keep the channels last; as rows of (width x channels) they need no copy.
+        rows = _make_resampling_matrix(top, h, size, height, None) / 255.0
+        columns = _make_resampling_matrix(left, w, size, width, flip)
+        # Ragged arrays store channels last; as rows of (width x channels) they need no copy.
         pixels = batch.pixels.permute(0, 2, 3, 1).reshape(b, height, width * channels).float()
         narrow = (rows @ pixels).view(b, size, width, channels).permute(0, 3, 1, 2)
         return narrow @ columns.transpose(1, 2).unsqueeze(1)
 
 
-def cut(
+def crop_and_normalize(
     batch: ImageBatch, boxes: Tensor, size: int, spec: ImageSpec, flip: Tensor | None = None
 ) -> Tensor:
-    """Return boxes cut out, resized and normalised, ``(b, 3, size, size)`` float32.
+    """Crop, resize and normalise images, ``(b, 3, size, size)`` float32.
 
-    The same as :func:`crop_resize` and :func:`normalize`; on CPUs pixels are rounded to their 256
-    levels in between, as Pillow does. Arguments as there.
+    Equals :func:`crop_and_resize` followed by :func:`normalize_images`, and takes their arguments.
+    On CPUs pixels are rounded to 256 levels before normalisation, as by Pillow.
     """
     if batch.sizes.device.type != "cpu" or not len(batch.sizes):
-        return normalize(crop_resize(batch, boxes, size, flip), spec)
+        return normalize_images(crop_and_resize(batch, boxes, size, flip), spec)
     images = batch.split_images()
     channels = images[0].shape[0]
-    factor, shift = _affine(spec, size)
+    factor, shift = _make_row_map(spec, size)
     result = torch.empty(len(boxes), size, size, channels)
     flips = [False] * len(boxes) if flip is None else flip.tolist()
     for i, (top, left, h, w) in enumerate(boxes.int().tolist()):
@@ -116,16 +118,16 @@ def cut(
 
 
 @cache
-def _affine(spec: ImageSpec, size: int) -> tuple[Tensor, Tensor]:
-    """Return by what a row of pixels is multiplied and what is added, ``(size * channels,)``."""
+def _make_row_map(spec: ImageSpec, size: int) -> tuple[Tensor, Tensor]:
+    """Return factor and offset that normalise a row of pixels, ``(size * channels,)`` each."""
     mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
     return (1 / (255 * std)).repeat(size), (-mean / std).repeat(size)
 
 
-def _resampling(
+def _make_resampling_matrix(
     start: Tensor, length: Tensor, size: int, pixels: int, flip: Tensor | None
 ) -> Tensor:
-    """Return how much each of ``pixels`` weighs in each result, ``(b, size, pixels)`` float32."""
+    """Return the weights of the pixels in each result, ``(b, size, pixels)`` float32."""
     device = start.device
     place = torch.arange(size, device=device, dtype=torch.float64).expand(len(start), size)
     if flip is not None:
@@ -143,26 +145,30 @@ def _resampling(
     return weight.div_(weight.sum(dim=2, keepdim=True))
 
 
-def normalize(images: Tensor, spec: ImageSpec) -> Tensor:
+def normalize_images(images: Tensor, spec: ImageSpec) -> Tensor:
     """Return ``(images - mean) / std`` by channel, of ``(b, c, h, w)``."""
-    mean, std = _moments(spec, images.device, images.dtype)
+    mean, std = _move_mean_and_std(spec, images.device, images.dtype)
     return (images - mean) / std
 
 
-@cache  # else every batch would wait for six numbers to reach the device
-def _moments(spec: ImageSpec, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+@cache  # otherwise every batch would wait for a transfer of six numbers to the device
+def _move_mean_and_std(
+    spec: ImageSpec, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     mean = torch.tensor(spec.mean, dtype=dtype, device=device).view(-1, 1, 1)
     return mean, torch.tensor(spec.std, dtype=dtype, device=device).view(-1, 1, 1)
 
 
-def grayscale(images: Tensor) -> Tensor:
-    """Return the brightness of colour images ``(b, 3, h, w)``, ``(b, 1, h, w)``."""
+def convert_to_grayscale(images: Tensor) -> Tensor:
+    """Return the brightness ``(b, 1, h, w)`` of colour images ``(b, 3, h, w)``."""
     red, green, blue = images.unbind(1)
-    return (_GRAY[0] * red + _GRAY[1] * green + _GRAY[2] * blue).unsqueeze(1)
+    return (_GRAY_WEIGHTS[0] * red + _GRAY_WEIGHTS[1] * green + _GRAY_WEIGHTS[2] * blue).unsqueeze(
+        1
+    )
 
 
-def color_jitter(images: Tensor, factors: Tensor, order: Sequence[int]) -> Tensor:
-    """Change brightness, contrast, saturation and hue as torchvision's functions do.
+def jitter_colors(images: Tensor, factors: Tensor, order: Sequence[int]) -> Tensor:
+    """Change brightness, contrast, saturation and hue, as torchvision's functions do.
 
     Args:
         images: ``(b, 3, h, w)`` in [0, 1].
@@ -177,15 +183,15 @@ def color_jitter(images: Tensor, factors: Tensor, order: Sequence[int]) -> Tenso
             continue
         other = torch.zeros_like(images[:, :1])
         if change == 1:
-            other = grayscale(images).mean(dim=(1, 2, 3), keepdim=True)
+            other = convert_to_grayscale(images).mean(dim=(1, 2, 3), keepdim=True)
         elif change == 2:
-            other = grayscale(images)
+            other = convert_to_grayscale(images)
         images = (factor * images + (1 - factor) * other).clamp(0, 1)
     return images
 
 
 def _turn_hue(images: Tensor, turn: Tensor) -> Tensor:
-    """Add ``turn`` (b, 1, 1), in turns of the colour circle, to the hue of HSV."""
+    """Add ``turn`` (b, 1, 1), a fraction of the colour circle, to the hue of HSV."""
     value, low = images.amax(dim=1), images.amin(dim=1)
     chroma = value - low
     divisor = torch.where(chroma == 0, 1.0, chroma)
@@ -202,53 +208,55 @@ def _turn_hue(images: Tensor, turn: Tensor) -> Tensor:
     return value.unsqueeze(1) - chroma.unsqueeze(1) * share
 
 
-def gaussian_blur(images: Tensor, kernel: int, sigma: Tensor) -> Tensor:
-    """Blur each image with a width of its own; borders are reflected.
+def blur_images(images: Tensor, kernel: int, sigma: Tensor) -> Tensor:
+    """Blur each image with its own standard deviation; borders are reflected.
 
     Args:
         images: ``(b, c, n, n)``.
-        kernel: Pixels of the filter, odd, less than ``2 n``.
+        kernel: Width of the kernel in pixels, odd, less than ``2 n``.
         sigma: Standard deviations in pixels, ``(b,)``.
 
     Raises:
-        ValueError: If the kernel is even or too large: it would have no centre, or no reflection.
+        ValueError: If the kernel is even or too large.
     """
     n = images.shape[-1]
     if kernel % 2 == 0 or kernel >= 2 * n:
-        raise ValueError(f"blur kernel {kernel}: expected an odd number below {2 * n}")
+        raise ValueError(f"kernel: received {kernel}, expected an odd number below {2 * n}")
     sigma = sigma.to(images.dtype).view(-1, 1, 1)
     i = torch.arange(n, device=images.device)
-    away, together = (i.unsqueeze(1) - i).abs(), i.unsqueeze(1) + i
+    difference, total = (i.unsqueeze(1) - i).abs(), i.unsqueeze(1) + i
 
-    def weight(distance: Tensor) -> Tensor:
+    def compute_weight(distance: Tensor) -> Tensor:
         return torch.exp(-0.5 * (distance / sigma) ** 2) * (distance <= kernel // 2)
 
-    # A pixel counts once at its place, and again where the borders mirror it.
-    matrix = weight(away) + weight(together) * (i > 0)
-    matrix = matrix + weight(2 * (n - 1) - together) * (i < n - 1)
+    # A pixel counts once at its own position, and once at each reflection at a border.
+    matrix = compute_weight(difference) + compute_weight(total) * (i > 0)
+    matrix = matrix + compute_weight(2 * (n - 1) - total) * (i < n - 1)
     matrix = matrix / matrix.sum(dim=2, keepdim=True)
     with torch.autocast(images.device.type, enabled=False):
         return matrix.unsqueeze(1) @ images @ matrix.transpose(1, 2).unsqueeze(1)
 
 
-def patch_masks(count: int, grid: int, block: int, share: float, device: torch.device) -> Tensor:
-    """Return random masks of patches, hidden block by block as in SimMIM.
+def draw_patch_masks(
+    count: int, grid: int, block: int, share: float, device: torch.device
+) -> Tensor:
+    """Draw masks of patches, block by block as in SimMIM.
 
     Args:
         count: The number of masks.
         grid: Patches along each side.
-        block: Patches along each side of a block; where it does not divide ``grid``, blocks are
-            single patches.
-        share: The share of blocks that each mask hides, rounded up to whole blocks.
-        device: Where the masks are wanted.
+        block: Patches along each side of a block; if it does not divide ``grid``, blocks are single
+            patches.
+        share: The share of blocks that are masked, rounded up to whole blocks.
+        device: Device of the masks.
 
     Returns:
-        ``(count, grid ** 2)`` bool, row by row; True is hidden.
+        ``(count, grid ** 2)`` bool, row by row; True is masked.
     """
     if grid % block:
         block = 1
     side = grid // block
     hidden = math.ceil(share * side**2)
-    rank = uniform(count, side**2, device=device).argsort(dim=1).argsort(dim=1)
+    rank = draw_uniform(count, side**2, device=device).argsort(dim=1).argsort(dim=1)
     mask = (rank < hidden).view(count, side, side)
     return mask.repeat_interleave(block, 1).repeat_interleave(block, 2).flatten(1)

@@ -1,8 +1,8 @@
-"""Makes torchvision importable where its compiled operators are built for another torch.
+"""Import of torchvision when its compiled operators were built for another torch.
 
-The registry's torchvision beside a CPU torch fails at its import, because it describes operators
-that its library did not load. Their schemas are all that the import needs. Must be imported before
-torchvision and the models of transformers, which import it.
+The PyPI wheel of torchvision fails at import with a CPU build of torch, because it registers
+operators whose library did not load. Defining the operators' schemas is enough for the import.
+Import this module before torchvision and before the models of transformers, which import it.
 """
 
 import torch
@@ -10,7 +10,8 @@ import torch
 try:
     import torchvision
 except RuntimeError:
-    _SCHEMAS = torch.library.Library("torchvision", "DEF")  # lives as long as this reference
+    # The schemas live as long as this reference.
+    _SCHEMAS = torch.library.Library("torchvision", "DEF")
     for _name in ("nms", "qnms"):
         _SCHEMAS.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import torchvision

@@ -1,1 +1,1 @@
-"""Augmentations of training batches, by name. One per file; batched, on the device."""
+"""Augmentations of training batches, on the device. One per file, found by its name."""

@@ -1,4 +1,4 @@
-"""What every augmentation is."""
+"""The interface of augmentations."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -8,21 +8,21 @@ from core.models.base import ImageSpec
 
 
 class Augmentation(ABC):
-    """Turns what a benchmark gives into what a model takes.
+    """Transforms a benchmark's inputs into a model's.
 
     Random numbers come from torch's global CPU generator, which a run seeds at the start of every
-    epoch, so that they do not depend on the device; they are few, one draw per batch.
+    epoch, so that they do not depend on the device. There is one draw per batch.
     """
 
     @abstractmethod
-    def training(self, batch: Batch, image: ImageSpec | None) -> Batch:
-        """Return a training batch, augmented, ready for the model.
+    def transform_training(self, batch: Batch, image: ImageSpec | None) -> Batch:
+        """Return a training batch, augmented and in the model's format.
 
         Args:
-            batch: The batch as the benchmark gives it.
-            image: What images the model takes; None where it takes the inputs as they are.
+            batch: The benchmark's batch.
+            image: The model's image format; None if the model takes the inputs unchanged.
         """
 
-    def evaluation(self, inputs: Any, image: ImageSpec | None) -> Any:
-        """Return inputs ready for the model, without randomness."""
+    def transform_evaluation(self, inputs: Any, image: ImageSpec | None) -> Any:
+        """Return inputs in the model's format, without randomness."""
         return inputs

@@ -5,34 +5,34 @@ from typing import Any
 from common.errors import UserError
 from core.augmentations.base import Augmentation
 from core.batch import Batch
-from core.image_ops import cut, whole
+from core.image_ops import crop_and_normalize, make_whole_boxes
 from core.models.base import ImageSpec
 from datasets.storage.ragged_arrays import ImageBatch
 
 
-def resized(inputs: Any, image: ImageSpec | None) -> Any:
-    """Return whole images resized to the model's size, whatever their aspect, and normalised.
+def resize_images(inputs: Any, image: ImageSpec | None) -> Any:
+    """Return whole images resized to the model's size and normalised; the aspect may change.
 
-    Texts and tensors are returned as they are.
+    Texts and tensors are returned unchanged.
 
     Args:
         inputs: Images of many sizes, texts, or a tensor.
-        image: What images the model takes.
+        image: The model's image format.
 
     Raises:
-        UserError: If the model takes no images of many sizes.
+        UserError: If the model does not take images of many sizes.
     """
     if not isinstance(inputs, ImageBatch):
         return inputs
-    image = demanded(image)
-    return cut(inputs, whole(inputs), image.size, image)
+    image = require_image_spec(image)
+    return crop_and_normalize(inputs, make_whole_boxes(inputs), image.size, image)
 
 
-def demanded(image: ImageSpec | None) -> ImageSpec:
-    """Return the specification.
+def require_image_spec(image: ImageSpec | None) -> ImageSpec:
+    """Return a model's image format.
 
     Raises:
-        UserError: If there is none.
+        UserError: If the model does not take images of many sizes.
     """
     if image is None:
         raise UserError(
@@ -43,12 +43,12 @@ def demanded(image: ImageSpec | None) -> ImageSpec:
 
 
 class NoAugmentation(Augmentation):
-    """Images as in evaluation: resized to the model's size and normalised; texts as they are."""
+    """Resizes and normalises images, in training as in evaluation."""
 
-    def training(self, batch: Batch, image: ImageSpec | None) -> Batch:
-        """Return the batch with its inputs as in evaluation."""
-        return batch._replace(inputs=resized(batch.inputs, image))
+    def transform_training(self, batch: Batch, image: ImageSpec | None) -> Batch:
+        """Return the batch with its inputs in the model's format."""
+        return batch._replace(inputs=resize_images(batch.inputs, image))
 
-    def evaluation(self, inputs: Any, image: ImageSpec | None) -> Any:
-        """Return images resized and normalised, all else as it is."""
-        return resized(inputs, image)
+    def transform_evaluation(self, inputs: Any, image: ImageSpec | None) -> Any:
+        """Return images resized and normalised, other inputs unchanged."""
+        return resize_images(inputs, image)

@@ -1,34 +1,34 @@
-"""Random crops."""
+"""Random resized crops."""
 
 from typing import Any
 
 from core.augmentations.base import Augmentation
-from core.augmentations.none import demanded, resized
+from core.augmentations.none import require_image_spec, resize_images
 from core.batch import Batch
-from core.image_ops import cut, random_boxes
+from core.image_ops import crop_and_normalize, draw_boxes
 from core.models.base import ImageSpec
 from datasets.storage.ragged_arrays import ImageBatch
 
-SCALE = (0.05, 1.0)
-RATIO = (3 / 4, 4 / 3)
+AREA_SHARES = (0.05, 1.0)
+ASPECT_RATIOS = (3 / 4, 4 / 3)
 
 
 class RandomResizedCrop(Augmentation):
     """A random crop of 5% to 100% of the area, resized to the model's size, never mirrored.
 
-    As Kulkarni et al., Multitask Learning Can Improve Worst-Group Outcomes, TMLR 2024, train.
-    Evaluation, and inputs that are no photographs, are as without augmentation.
+    As in Kulkarni et al., Multitask Learning Can Improve Worst-Group Outcomes, TMLR 2024.
+    Evaluation, texts and tensors are as without augmentation.
     """
 
-    def training(self, batch: Batch, image: ImageSpec | None) -> Batch:
+    def transform_training(self, batch: Batch, image: ImageSpec | None) -> Batch:
         """Return the batch with each image cropped, resized and normalised."""
         inputs = batch.inputs
         if not isinstance(inputs, ImageBatch):
             return batch
-        image = demanded(image)
-        boxes = random_boxes(inputs.sizes, SCALE, RATIO)
-        return batch._replace(inputs=cut(inputs, boxes, image.size, image))
+        image = require_image_spec(image)
+        boxes = draw_boxes(inputs.sizes, AREA_SHARES, ASPECT_RATIOS)
+        return batch._replace(inputs=crop_and_normalize(inputs, boxes, image.size, image))
 
-    def evaluation(self, inputs: Any, image: ImageSpec | None) -> Any:
-        """Return images resized and normalised, all else as it is."""
-        return resized(inputs, image)
+    def transform_evaluation(self, inputs: Any, image: ImageSpec | None) -> Any:
+        """Return images resized and normalised, other inputs unchanged."""
+        return resize_images(inputs, image)

@@ -1,6 +1,7 @@
 """Random scale, crop and flip of images with dense targets."""
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,17 +12,18 @@ from core.batch import Batch
 from core.models.base import ImageSpec
 
 SCALES = (1.0, 1.2, 1.5)
-DENSE = {"segmentation": 3, "depth": 4, "normals": 4}  # the dimensions of a batch of each
+# The dimensions of a batch of each target.
+TARGET_DIMENSIONS = {"segmentation": 3, "depth": 4, "normals": 4}
 
 
-class Draws(NamedTuple):
-    """What is drawn for a batch, on the host: ``(b,)`` each.
+class Crops(NamedTuple):
+    """The random crops of a batch, on the host: ``(b,)`` each.
 
     Args:
-        scale: Which of :data:`SCALES`, int64.
+        scale: Index into :data:`SCALES`, int64.
         top: First row of the crop, int64.
         left: First column of the crop, int64.
-        flip: Whether the result is mirrored, bool.
+        flip: Whether the crop is mirrored, bool.
     """
 
     scale: Tensor
@@ -30,81 +32,110 @@ class Draws(NamedTuple):
     flip: Tensor
 
 
-class _Line(NamedTuple):
-    """Where the pixels of a row or column come from, ``(b, n)`` each, on the device."""
+class _SourcePixels(NamedTuple):
+    """The source pixels along one axis, ``(b, n)`` each, on the device.
+
+    Args:
+        nearest: Index of the nearest pixel.
+        low: Index of the pixel before.
+        high: Index of the pixel after.
+        share: Interpolation weight of ``high``.
+    """
 
     nearest: Tensor
     low: Tensor
     high: Tensor
-    share: Tensor  # of high
+    share: Tensor
 
 
 class ScaleCropFlip(Augmentation):
-    """Each image is cropped at a random place, enlarged to its old size, and mirrored or not.
+    """Crops each image at a random position, resizes the crop to the image's size, may mirror it.
 
-    A crop's sides are the image's divided by 1, 1.2 or 1.5, each as likely. Depths are divided by
-    the scale too, since things come nearer; mirrored normals change the sign of ``x``. Images and
-    normals are interpolated bilinearly with corners aligned, labels and depths take the nearest
-    pixel, which leaves undefined ones undefined: as in the code of Nash-MTL, FAMO and FairGrad.
+    A crop's sides are the image's divided by 1, 1.2 or 1.5, with equal probability. Depths are
+    divided by the scale too, because objects appear nearer; mirrored normals change the sign of
+    ``x``. Images and normals are interpolated bilinearly with corners aligned. Labels and depths
+    take the nearest pixel, so that undefined ones stay undefined. As in the code of Nash-MTL, FAMO
+    and FairGrad.
     """
 
-    def training(self, batch: Batch, image: ImageSpec | None) -> Batch:
-        """Return a batch of the same shapes; inputs ``(b, 3, h, w)``, targets as in ``DENSE``.
+    def transform_training(self, batch: Batch, image: ImageSpec | None) -> Batch:
+        """Return the batch with each image and its targets cropped, resized and mirrored.
 
         Raises:
-            UserError: If inputs or targets are none of dense prediction.
+            UserError: If inputs or targets are not those of dense prediction.
         """
         inputs = batch.inputs
-        wrong = [task for task, t in batch.targets.items() if DENSE.get(task) != t.ndim]
+        expected = TARGET_DIMENSIONS
+        wrong = [task for task, t in batch.targets.items() if expected.get(task) != t.ndim]
         if not isinstance(inputs, Tensor) or inputs.ndim != 4 or wrong:
             raise UserError(
                 "augmentation 'scale_crop_flip' takes images with the targets "
-                f"{', '.join(DENSE)} only; received {', '.join(batch.targets)}"
+                f"{', '.join(expected)} only; received {', '.join(batch.targets)}"
             )
-        draws = draw(len(inputs), (int(inputs.shape[-2]), int(inputs.shape[-1])))
-        inputs, targets = transform(inputs, batch.targets, draws)
+        crops = draw_crops(len(inputs), (int(inputs.shape[-2]), int(inputs.shape[-1])))
+        inputs, targets = apply_crops(inputs, batch.targets, crops)
         return batch._replace(inputs=inputs, targets=targets)
 
 
-def draw(examples: int, size: tuple[int, int]) -> Draws:
-    """Draw for a batch of images of a height and width; one call of the random generator."""
+def draw_crops(examples: int, size: tuple[int, int]) -> Crops:
+    """Draw the crops of a batch of images, in one call of the random generator.
+
+    Args:
+        examples: The number of images.
+        size: Height and width of the images.
+    """
     uniform = torch.rand(examples, 4, dtype=torch.float64)
     scale = (uniform[:, 0] * len(SCALES)).long()
     top, left = (
-        (uniform[:, 1 + axis] * (n - _crops(n)[scale] + 1)).long() for axis, n in enumerate(size)
+        (uniform[:, 1 + axis] * (n - _compute_crop_lengths(n)[scale] + 1)).long()
+        for axis, n in enumerate(size)
     )
-    return Draws(scale, top, left, uniform[:, 3] < 0.5)
+    return Crops(scale, top, left, uniform[:, 3] < 0.5)
 
 
-def transform(
-    images: Tensor, targets: dict[str, Tensor] | Any, draws: Draws
+def apply_crops(
+    images: Tensor, targets: Mapping[str, Tensor], crops: Crops
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return images and targets, each cropped, enlarged and mirrored as drawn."""
+    """Return images and targets, each cropped, resized and mirrored."""
     height, width = int(images.shape[-2]), int(images.shape[-1])
-    rows = _line(height, draws.scale, draws.top, torch.zeros_like(draws.flip), images.device)
-    columns = _line(width, draws.scale, draws.left, draws.flip, images.device)
+    rows = _locate_pixels(
+        height, crops.scale, crops.top, torch.zeros_like(crops.flip), images.device
+    )
+    columns = _locate_pixels(width, crops.scale, crops.left, crops.flip, images.device)
     found: dict[str, Tensor] = {}
     for task, target in targets.items():
         if task == "segmentation":
-            found[task] = _take(target.unsqueeze(1), rows.nearest, columns.nearest).squeeze(1)
+            found[task] = _gather_pixels(
+                target.unsqueeze(1), rows.nearest, columns.nearest
+            ).squeeze(1)
         elif task == "depth":
-            scale = torch.tensor(SCALES)[draws.scale].view(-1, 1, 1, 1)
-            found[task] = _take(target, rows.nearest, columns.nearest) / scale.to(target)
+            scale = torch.tensor(SCALES)[crops.scale].view(-1, 1, 1, 1)
+            found[task] = _gather_pixels(target, rows.nearest, columns.nearest) / scale.to(target)
         else:
             sign = torch.ones(len(target), 3, 1, 1)
-            sign[draws.flip, 0] = -1
-            found[task] = _bilinear(target, rows, columns) * sign.to(target)
-    return _bilinear(images, rows, columns), found
+            sign[crops.flip, 0] = -1
+            found[task] = _interpolate_pixels(target, rows, columns) * sign.to(target)
+    return _interpolate_pixels(images, rows, columns), found
 
 
-def _crops(size: int) -> Tensor:
-    """Return the crop's length by scale for an image's side, ``(scales,)`` int64."""
+def _compute_crop_lengths(size: int) -> Tensor:
+    """Return the length of a crop's side by scale, ``(scales,)`` int64."""
     return torch.tensor([max(int(size / scale), 1) for scale in SCALES])
 
 
-def _line(size: int, scale: Tensor, start: Tensor, flip: Tensor, device: torch.device) -> _Line:
-    """Return where the pixels along one side come from."""
-    length = _crops(size)[scale].unsqueeze(1)
+def _locate_pixels(
+    size: int, scale: Tensor, start: Tensor, flip: Tensor, device: torch.device
+) -> _SourcePixels:
+    """Return the source pixels of crops along one axis.
+
+    Args:
+        size: Length of the axis in pixels.
+        scale: Index into :data:`SCALES`, ``(b,)``.
+        start: First pixel of the crop, ``(b,)``.
+        flip: Whether the axis is mirrored, ``(b,)``.
+        device: Device of the result.
+    """
+    length = _compute_crop_lengths(size)[scale].unsqueeze(1)
     place = torch.arange(size).expand(len(scale), size)
     place = torch.where(flip.unsqueeze(1), size - 1 - place, place)
     # In single precision, as torch does: where a product is a whole number, rounding decides.
@@ -114,22 +145,22 @@ def _line(size: int, scale: Tensor, start: Tensor, flip: Tensor, device: torch.d
     low = exact.long().minimum(length - 1)
     high = (low + 1).minimum(length - 1)
     start = start.unsqueeze(1)
-    found = _Line(start + nearest, start + low, start + high, (exact - low).float())
-    return _Line(*(part.to(device, non_blocking=True) for part in found))
+    found = _SourcePixels(start + nearest, start + low, start + high, (exact - low).float())
+    return _SourcePixels(*(part.to(device, non_blocking=True) for part in found))
 
 
-def _take(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def _gather_pixels(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Return the pixels ``(b, c, h, w)`` of ``x`` at rows ``(b, h)`` and columns ``(b, w)``."""
     flat = (rows.unsqueeze(2) * x.shape[-1] + columns.unsqueeze(1)).flatten(1)
     index = flat.unsqueeze(1).expand(-1, x.shape[1], -1)
     return x.flatten(2).gather(2, index).view_as(x)
 
 
-def _bilinear(x: Tensor, rows: _Line, columns: _Line) -> Tensor:
-    """Return ``x`` interpolated between the pixels around each place."""
+def _interpolate_pixels(x: Tensor, rows: _SourcePixels, columns: _SourcePixels) -> Tensor:
+    """Return ``x`` interpolated bilinearly at the source pixels, ``(b, c, h, w)``."""
     across, down = columns.share[:, None, None, :], rows.share[:, None, :, None]
     top, bottom = (
-        _take(x, line, columns.low).lerp(_take(x, line, columns.high), across)
+        _gather_pixels(x, line, columns.low).lerp(_gather_pixels(x, line, columns.high), across)
         for line in (rows.low, rows.high)
     )
     return top.lerp(bottom, down)

@@ -1,1 +1,1 @@
-"""Objectives: which losses must go down. One per file, found by its name."""
+"""Objectives: the losses that training minimises. One per file, found by its name."""

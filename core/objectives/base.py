@@ -1,4 +1,4 @@
-"""What every objective is."""
+"""The interface of objectives."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -16,9 +16,9 @@ class Losses(NamedTuple):
     """The losses of one step.
 
     Args:
-        values: One entry per loss, ``(k,)``, or scalars, which is best where a weighting needs
-            gradients one by one; 0 where a loss has no example in the batch.
-        counts: How many examples each averages, ``(k,)``; 0 where there is none.
+        values: One entry per loss, ``(k,)``, or a list of scalars, which is faster if the weighting
+            needs each loss's gradient; 0 for a loss without examples in the batch.
+        counts: The number of examples that each loss averages, ``(k,)``.
     """
 
     values: Tensor | list[Tensor]
@@ -27,50 +27,59 @@ class Losses(NamedTuple):
 
 @dataclass
 class Step:
-    """What objectives see of one step.
+    """One training step, as objectives see it.
 
     Args:
         model: The model.
         batch: The batch of the end task.
-        forward: Computes the model's output for it.
-        draw: Draws the next batch of so many training examples, for objectives with examples of
-            their own, as the benchmark gives them (images not yet cropped).
+        forward: Computes the model's output for the batch.
+        draw_batch: Draws the next batch of a number of training examples, without augmentation,
+            for objectives with examples of their own.
         hidden: The representations of this step's forward passes so far.
-        computed: The output, once it was asked for.
+        cached_output: The output, once it has been computed.
     """
 
     model: Model
     batch: Batch
     forward: Callable[[], Output]
-    draw: Callable[[int], Batch]
+    draw_batch: Callable[[int], Batch]
     hidden: list[Tensor] = field(default_factory=list)
-    computed: Output | None = None
+    cached_output: Output | None = None
 
     @property
     def output(self) -> Output:
         """The model's output for the batch of the end task."""
-        if self.computed is None:
-            self.computed = self.forward()
-            self.hidden.append(self.computed.representation)
-        return self.computed
+        if self.cached_output is None:
+            self.cached_output = self.forward()
+            self.hidden.append(self.cached_output.representation)
+        return self.cached_output
 
 
 class Objective(ABC):
     """One or several losses of a step."""
 
-    needs: ClassVar[frozenset[str]] = frozenset()  # of benchmark and model, such as "train_groups"
-    auxiliary: ClassVar[bool] = False  # whether it needs no labels, and can be pretrained on
-    last: ClassVar[bool] = False  # whether it looks at what the others computed
-    splits: ClassVar[bool] = False  # whether the mean over parts of a batch is the batch's value
-    parts: ClassVar[frozenset[str]] = frozenset()  # of the model: "reconstruction", "projection"
-    shares_head: ClassVar[bool] = False  # whether several of its losses are of one task head
+    # Requirements of benchmark and model, such as "train_groups".
+    needs: ClassVar[frozenset[str]] = frozenset()
+    # Whether it needs no labels, so that a model can be pretrained on it.
+    is_auxiliary: ClassVar[bool] = False
+    # Whether it is computed after the others, from their representations.
+    is_computed_last: ClassVar[bool] = False
+    # Whether the mean over parts of a batch is the batch's value.
+    is_example_mean: ClassVar[bool] = False
+    # Parts of the model that it needs: "reconstruction", "projection".
+    model_parts: ClassVar[frozenset[str]] = frozenset()
+    # Whether several of its losses belong to one task head.
+    shares_head: ClassVar[bool] = False
 
     @abstractmethod
-    def names(self, benchmark: Benchmark) -> list[str]:
-        """Return the names of the losses, which are the same in every step."""
+    def name_losses(self, benchmark: Benchmark) -> list[str]:
+        """Return the names of the losses on a benchmark.
 
-    def present(self, train: Split, rows: Tensor) -> Tensor | None:
-        """Return which losses have examples, ``(k,)`` bool on the host; None if all have.
+        Called before the first step; the names are the same in every step.
+        """
+
+    def find_present(self, train: Split, rows: Tensor) -> Tensor | None:
+        """Return a mask of the losses that have examples, ``(k,)`` bool on the host; None for all.
 
         Args:
             train: The training split.
@@ -79,5 +88,5 @@ class Objective(ABC):
         return None
 
     @abstractmethod
-    def losses(self, step: Step) -> Losses:
-        """Return the losses of a step, in the order of :meth:`list_benchmarks`."""
+    def compute_losses(self, step: Step) -> Losses:
+        """Compute the losses of a step, in the order of :meth:`name_losses`."""

@@ -1,4 +1,4 @@
-"""An auxiliary task unlike pretraining: contrasting images, predicting the next token."""
+"""Auxiliary objectives unlike pretraining: contrastive learning, causal language modelling."""
 
 from typing import ClassVar
 
@@ -10,8 +10,8 @@ from core.batch import Batch
 from core.models.base import Encoder, Model
 from core.models.bert import Bert
 from core.objectives.auxiliary import Auxiliary
-from core.objectives.reconstruction import mean_cross_entropy
-from core.objectives.views import contrastive_view
+from core.objectives.reconstruction import compute_mean_cross_entropy
+from core.objectives.views import make_contrastive_view
 from datasets.storage.ragged_arrays import TextBatch
 
 TEMPERATURE = 1.0
@@ -22,24 +22,24 @@ class ContrastiveOrCausal(Auxiliary):
 
     Images: the normalised temperature-scaled cross-entropy of two random views of each image (Chen
     et al., A Simple Framework for Contrastive Learning, ICML 2020) at temperature 1. Texts: the
-    mean cross-entropy of each token given those before it. As Kulkarni et al., Multitask Learning
-    Can Improve Worst-Group Outcomes, TMLR 2024, describe; their code contrasts unrelated images
-    and lets tokens see those after them.
+    mean cross-entropy of each token given those before it. As described by Kulkarni et al.,
+    Multitask Learning Can Improve Worst-Group Outcomes, TMLR 2024; their code contrasts unrelated
+    images and does not mask later tokens.
     """
 
-    parts: ClassVar[frozenset[str]] = frozenset({"projection"})
+    model_parts: ClassVar[frozenset[str]] = frozenset({"projection"})
     name: ClassVar[str] = "auxiliary"
 
-    def loss(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the mean loss of a batch, and the hidden states."""
+    def compute_loss(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Compute the mean loss of a batch; return it and the hidden states."""
         if isinstance(batch.inputs, TextBatch):
-            return next_token(model, batch.inputs)
-        views = [contrastive_view(batch.inputs, model.image) for _ in range(2)]
-        return contrast(model, torch.cat(views))
+            return compute_causal_loss(model, batch.inputs)
+        views = [make_contrastive_view(batch.inputs, model.image) for _ in range(2)]
+        return compute_contrastive_loss(model, torch.cat(views))
 
 
-def contrast(model: Model, views: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the contrastive loss and the hidden states.
+def compute_contrastive_loss(model: Model, views: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute the contrastive loss; return it and the hidden states.
 
     Args:
         model: An encoder of images with projection.
@@ -51,11 +51,11 @@ def contrast(model: Model, views: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def nt_xent(projections: Tensor, temperature: float) -> Tensor:
-    """Return SimCLR's loss: the other view of the same image is the right one among all others.
+    """Compute SimCLR's loss: identify the other view of an image among all other views.
 
     Args:
         projections: Of the first views of all images, then of the second ones, ``(2 b, width)``.
-        temperature: By which cosines are divided.
+        temperature: The divisor of the cosines.
     """
     with torch.autocast(projections.device.type, enabled=False):
         if projections.dtype != torch.float64:
@@ -66,8 +66,8 @@ def nt_xent(projections: Tensor, temperature: float) -> Tensor:
     return cross_entropy(cosines, torch.arange(len(z), device=z.device).roll(len(z) // 2))
 
 
-def next_token(model: Model, texts: TextBatch) -> tuple[Tensor, Tensor]:
-    """Return the loss of causal language modelling, without padding, and the hidden states.
+def compute_causal_loss(model: Model, texts: TextBatch) -> tuple[Tensor, Tensor]:
+    """Compute the causal language modelling loss; return it and the hidden states.
 
     Args:
         model: A :class:`~core.models.bert.Bert` with token head.
@@ -77,4 +77,4 @@ def next_token(model: Model, texts: TextBatch) -> tuple[Tensor, Tensor]:
     hidden = model.encode(texts, causal=True)
     logits = model.reconstruct(hidden[:, :-1]).flatten(0, 1)
     labels = torch.where(texts.attention, texts.ids, -1)[:, 1:].flatten()
-    return mean_cross_entropy(logits, labels), hidden
+    return compute_mean_cross_entropy(logits, labels), hidden

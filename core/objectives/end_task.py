@@ -1,4 +1,4 @@
-"""The task itself."""
+"""The end task's loss."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,14 +16,14 @@ class EndTask(Objective):
     """Mean cross-entropy of the batch: one loss, ``end_task``."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"classification"})
-    splits: ClassVar[bool] = True
+    is_example_mean: ClassVar[bool] = True
 
-    def names(self, benchmark: Benchmark) -> list[str]:
+    def name_losses(self, benchmark: Benchmark) -> list[str]:
         """Return ``["end_task"]``."""
         return ["end_task"]
 
-    def losses(self, step: Step) -> Losses:
-        """Return the mean cross-entropy, ``(1,)``."""
+    def compute_losses(self, step: Step) -> Losses:
+        """Compute the mean cross-entropy, ``(1,)``."""
         logits = step.output.outputs
         assert isinstance(logits, Tensor)
         value = cross_entropy(logits, step.batch.y)

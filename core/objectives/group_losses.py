@@ -1,4 +1,4 @@
-"""The task, group by group."""
+"""The end task's loss by group."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,7 +18,7 @@ class GroupLosses(Objective):
     needs: ClassVar[frozenset[str]] = frozenset({"train_groups"})
     shares_head: ClassVar[bool] = True
 
-    def names(self, benchmark: Benchmark) -> list[str]:
+    def name_losses(self, benchmark: Benchmark) -> list[str]:
         """Return ``["group_0", ...]``.
 
         Raises:
@@ -29,18 +29,18 @@ class GroupLosses(Objective):
         self._groups = len(benchmark.train_groups)
         return [f"group_{group}" for group in range(self._groups)]
 
-    def present(self, train: Split, rows: Tensor) -> Tensor:
-        """Return which groups are among the examples, ``(groups,)`` bool."""
+    def find_present(self, train: Split, rows: Tensor) -> Tensor:
+        """Return a mask of the groups that have examples, ``(groups,)`` bool."""
         assert train.group is not None
         return train.group[rows].bincount(minlength=self._groups) > 0
 
-    def losses(self, step: Step) -> Losses:
-        """Return the groups' mean cross-entropies, ``(groups,)``; 0 for an absent group."""
+    def compute_losses(self, step: Step) -> Losses:
+        """Compute the groups' mean cross-entropies, ``(groups,)``; 0 for a missing group."""
         logits, group = step.output.outputs, step.batch.group
         assert group is not None  # methods that use this objective need train_groups
         assert isinstance(logits, Tensor)
-        each = cross_entropy(logits, step.batch.y, reduction="none")
+        per_example = cross_entropy(logits, step.batch.y, reduction="none")
         # A product with the one-hot matrix, because index_add is not deterministic on CUDA.
-        member = one_hot(group, self._groups).to(each.dtype)
-        counts = member.sum(dim=0)
-        return Losses((each @ member) / counts.clamp(min=1), counts)
+        membership = one_hot(group, self._groups).to(per_example.dtype)
+        counts = membership.sum(dim=0)
+        return Losses((per_example @ membership) / counts.clamp(min=1), counts)

@@ -13,21 +13,20 @@ from datasets.benchmark import Benchmark
 class L1(Objective):
     """Mean absolute value of the last hidden representation, ``|H|_1 / numel(H)``.
 
-    Where other objectives encode examples of their own, theirs is added (System 1's
-    ``|H_erm|_1 / n + |H_mt|_1 / m``). Kulkarni et al., Multitask Learning Can Improve Worst-Group
-    Outcomes, TMLR 2024. The published code divides by the size of the first batch it sees, for
-    ever; here each batch is divided by its own size, so that a short last batch weighs like the
-    others.
+    The norms of all forward passes of a step are added, those of auxiliary objectives too
+    (``|H_erm|_1 / n + |H_mt|_1 / m``). Kulkarni et al., Multitask Learning Can Improve Worst-Group
+    Outcomes, TMLR 2024. The published code divides every batch by the size of the first; here each
+    batch is divided by its own size, so that a short last batch has the same weight as the others.
     """
 
-    last: ClassVar[bool] = True
-    splits: ClassVar[bool] = True
+    is_computed_last: ClassVar[bool] = True
+    is_example_mean: ClassVar[bool] = True
 
-    def names(self, benchmark: Benchmark) -> list[str]:
+    def name_losses(self, benchmark: Benchmark) -> list[str]:
         """Return ``["l1"]``."""
         return ["l1"]
 
-    def losses(self, step: Step) -> Losses:
-        """Return the sum over forward passes of the mean absolute value, ``(1,)``."""
+    def compute_losses(self, step: Step) -> Losses:
+        """Compute the sum over forward passes of the mean absolute value, ``(1,)``."""
         value = torch.stack([hidden.abs().mean() for hidden in step.hidden]).sum()
         return Losses(value[None], torch.full_like(value, step.batch.size)[None])

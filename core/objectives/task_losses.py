@@ -1,4 +1,4 @@
-"""A loss per task."""
+"""One loss per task."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,18 +14,20 @@ from datasets.multitask.base import TaskBenchmark
 
 
 def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
-    """Return the mean over labels other than -1; logits ``(b, classes, ...)``, labels ``(b, ...)``.
+    """Return the mean cross-entropy over labels other than -1; 0 if there is none.
 
-    0 where there is no label.
+    Args:
+        output: Logits, ``(b, classes, ...)``.
+        target: Labels, ``(b, ...)``.
     """
     total = functional.cross_entropy(output, target.long(), ignore_index=-1, reduction="sum")
     return total / (target != -1).sum().clamp(min=1)
 
 
 def masked_l1(output: Tensor, target: Tensor) -> Tensor:
-    """Return the mean absolute error over pixels whose target is not 0, ``(b, 1, h, w)``.
+    """Return the mean absolute error over pixels with a target, ``(b, 1, h, w)``.
 
-    0 where there is no such pixel.
+    Pixels whose target is 0 have none; the error is 0 if no pixel has one.
     """
     mask = target != 0
     return ((output - target).abs() * mask).sum() / mask.sum().clamp(min=1)
@@ -60,7 +62,7 @@ class TaskLosses(Objective):
 
     needs: ClassVar[frozenset[str]] = frozenset({"tasks"})
 
-    def names(self, benchmark: Benchmark) -> list[str]:
+    def name_losses(self, benchmark: Benchmark) -> list[str]:
         """Return the names of the tasks.
 
         Raises:
@@ -71,8 +73,8 @@ class TaskLosses(Objective):
         self._losses = {task.name: LOSSES[task.loss] for task in benchmark.tasks}
         return list(self._losses)
 
-    def losses(self, step: Step) -> Losses:
-        """Return the tasks' losses, as scalars."""
+    def compute_losses(self, step: Step) -> Losses:
+        """Compute the tasks' losses, as scalars."""
         outputs, targets = step.output.outputs, step.batch.targets
         assert not isinstance(outputs, Tensor)
         values = [loss(outputs[name].float(), targets[name]) for name, loss in self._losses.items()]

@@ -88,7 +88,9 @@ class Recipe:
             ValueError: If a parameter is invalid, a loss is given twice, a weight names no loss,
                 no stage is eligible for selection, or the weighting does not support the strategy.
         """
-        names = [name for part in self.objectives for name in make_objective(part).names(benchmark)]
+        names = [
+            name for part in self.objectives for name in make_objective(part).name_losses(benchmark)
+        ]
         if len(set(names)) < len(names):
             raise ValueError(f"a loss is given twice among {names}")
         weighting = make_weighting(self.weighting)

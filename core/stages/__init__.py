@@ -1,1 +1,1 @@
-"""Stages: what happens in turn. One per file, found by its name."""
+"""Stages: the consecutive parts of a run. One per file, found by its name."""

@@ -1,4 +1,4 @@
-"""What every stage is."""
+"""The interface of stages, and the split of the validation set for refitting."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from torch import Generator, Tensor, nn
 from core.objectives.base import Objective
 
 
-class Features(NamedTuple):
-    """What a last layer sees of some examples.
+class LastLayerFeatures(NamedTuple):
+    """The inputs and labels on which a last layer is refitted.
 
     Args:
-        inputs: Its inputs, ``(n, d)`` float32.
+        inputs: The layer's inputs, ``(n, d)`` float32.
         y: Labels, ``(n,)``.
         group: Groups, ``(n,)``.
     """
@@ -24,29 +24,29 @@ class Features(NamedTuple):
     group: Tensor
 
 
-class Fitting(Protocol):
-    """What a stage that fits a layer by itself is given."""
+class RefitContext(Protocol):
+    """The layer that a stage refits without gradient steps, and its inputs."""
 
     layer: nn.Linear
     generator: Generator
 
-    def features(self) -> Features:
-        """Return the features of the validation examples that do not select."""
+    def compute_features(self) -> LastLayerFeatures:
+        """Return the layer's inputs on the refitting half of the validation split."""
         ...
 
 
 @dataclass
 class Stage:
-    """Epochs of training.
+    """Consecutive epochs of training with one set of objectives.
 
     Args:
-        epochs: Epochs; None takes the training config's.
+        epochs: The number of epochs; None for the training config's.
     """
 
     eligible: ClassVar[bool] = True  # whether selection may choose an epoch of this stage
-    reinitialize: ClassVar[bool] = True  # whether it begins with new weights
+    reinitialize: ClassVar[bool] = True  # whether it starts from new weights
     one_model_per_task: ClassVar[bool] = False  # whether each task has a model of its own
-    splits_validation: ClassVar[bool] = False  # whether half of validation trains, half selects
+    splits_validation: ClassVar[bool] = False  # whether it refits on half of validation
 
     epochs: int | None = None
 
@@ -54,44 +54,44 @@ class Stage:
         """Check the parameters.
 
         Raises:
-            ValueError: If one makes no sense.
+            ValueError: If one is out of range.
         """
         if self.epochs is not None and self.epochs < 1:
-            raise ValueError(f"a stage of {self.epochs} epochs; expected at least 1")
+            raise ValueError(f"epochs: received {self.epochs}, expected at least 1")
 
-    def uses(self, objective: Objective) -> bool:
-        """Return whether the stage descends an objective of the recipe."""
+    def uses_objective(self, objective: Objective) -> bool:
+        """Return whether the stage minimises an objective of the recipe."""
         return True
 
     def compute_sample_counts(self, correct: Callable[[], Tensor]) -> Tensor | None:
-        """Return how often later stages repeat each training example, ``(n,)`` int64.
+        """Return how often an epoch of later stages has each example, ``(n,)`` int64.
 
-        Called when the stage's last epoch is done.
+        Called after the stage's last epoch.
 
         Args:
-            correct: Computes whether the model is right on each training example, ``(n,)`` bool.
+            correct: Computes whether each training example is classified correctly, ``(n,)`` bool.
 
         Returns:
-            The counts, or None to leave them as they are.
+            The counts; None to keep them.
         """
         return None
 
-    def fit(self, fitting: Fitting) -> bool:
-        """Do the epoch's work without gradient steps; return whether it did."""
+    def refit_layer(self, context: RefitContext) -> bool:
+        """Refit a layer in place of gradient steps; return whether the stage did."""
         return False
 
 
 def split_validation(
     group: Tensor, generator: Generator, same: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return two halves of the examples, each with half of every group, as rows ascending.
+    """Split examples into two halves of equal group sizes, as ascending rows.
 
     Args:
         group: Groups, ``(n,)`` int64.
-        generator: Draws who is in which.
-        same: Numbers that are equal where examples are the same text, ``(n,)``, such as a comment
-            that stands once per identity it mentions: these stay together. Then every group is
-            halved as nearly as that allows: texts of several rows first, then rare groups.
+        generator: Draws the half of each example.
+        same: Ids that are equal for copies of a text, ``(n,)``, such as a comment that is listed
+            once per identity it mentions. Copies are kept in one half, so groups are halved as
+            evenly as that permits: texts of several rows first, then rare groups.
     """
     order = torch.randperm(len(group), generator=generator)
     order = order[torch.argsort(group[order], stable=True)]
@@ -102,21 +102,22 @@ def split_validation(
         copies = same.unique(return_inverse=True, return_counts=True)
         order = order[torch.argsort(group.bincount()[group[order]], stable=True)]
         order = order[torch.argsort(-copies[2][copies[1]][order], stable=True)]
-        first = _together(group, order, same)
+        first = _split_whole_texts(group, order, same)
     return first.nonzero().flatten(), (~first).nonzero().flatten()
 
 
-def _together(group: Tensor, order: Tensor, same: Tensor) -> Tensor:
-    """Return which examples are in the first half, ``(n,)`` bool, where the same stay together."""
+def _split_whole_texts(group: Tensor, order: Tensor, same: Tensor) -> Tensor:
+    """Return a mask of the first half, ``(n,)`` bool, with all copies of a text in one half."""
     number = same.unique(return_inverse=True)[1].tolist()
     members: dict[int, list[int]] = {}
     for row, text in enumerate(number):
         members.setdefault(text, []).append(row)
     groups = group.tolist()
-    excess = dict.fromkeys(groups, 0)  # by how many the first half has more of each group
+    # Examples of each group in the first half minus those in the second.
+    excess = dict.fromkeys(groups, 0)
     first = torch.zeros(len(group), dtype=torch.bool)
     for row in order.tolist():
-        rows = members.pop(number[row], [])  # none if an earlier row took them along
+        rows = members.pop(number[row], [])  # empty if an earlier copy has placed them
         balance = (excess[groups[row]], sum(excess[groups[other]] for other in rows))
         chosen = balance <= (0, 0)
         for other in rows:

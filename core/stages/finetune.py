@@ -1,4 +1,4 @@
-"""Training on the end task from the weights of the stage before."""
+"""Finetuning on the end task."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,10 +9,10 @@ from core.stages.base import Stage
 
 @dataclass
 class Finetune(Stage):
-    """Keeps the weights of the stage before and descends all objectives but auxiliary ones."""
+    """Continues from the previous stage's weights, without auxiliary objectives."""
 
     reinitialize: ClassVar[bool] = False
 
-    def uses(self, objective: Objective) -> bool:
-        """Return whether the objective is of the end task."""
-        return not objective.auxiliary
+    def uses_objective(self, objective: Objective) -> bool:
+        """Return whether the objective is not auxiliary."""
+        return not objective.is_auxiliary

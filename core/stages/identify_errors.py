@@ -1,4 +1,4 @@
-"""The first stage of JTT."""
+"""The first stage of Just Train Twice (JTT)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from core.stages.base import Stage
 
 @dataclass
 class IdentifyErrors(Stage):
-    """Trains for ``epochs`` and then repeats the training examples that the model gets wrong.
+    """Trains for ``epochs``, then upweights the misclassified training examples.
 
-    Liu et al., Just Train Twice, ICML 2021. None of its epochs is eligible: System 1 let its best
-    epoch fall into this stage, so that 4 of its 5 published JTT runs are ERM.
+    Liu et al., Just Train Twice, ICML 2021. None of its epochs is eligible for selection: 4 of
+    the 5 JTT runs that Kulkarni et al. published selected an epoch of this stage, and are ERM.
 
     Args:
-        epochs: Epochs before the errors are counted (``T`` of the paper).
-        upweight: How often the next stage sees each error (``lambda_up`` of the paper).
+        epochs: Epochs before the errors are counted (``T`` in the paper).
+        upweight: How often an epoch of the next stage has each error (``lambda_up`` in the paper).
     """
 
     eligible: ClassVar[bool] = False
@@ -30,13 +30,12 @@ class IdentifyErrors(Stage):
         """Check the parameters.
 
         Raises:
-            ValueError: If one makes no sense.
+            ValueError: If one is out of range.
         """
         super().__post_init__()
         if self.upweight < 1:
-            raise ValueError(f"errors upweighted {self.upweight} times; expected at least 1")
+            raise ValueError(f"upweight: received {self.upweight}, expected at least 1")
 
     def compute_sample_counts(self, correct: Callable[[], Tensor]) -> Tensor:
         """Return ``upweight`` for the errors and 1 for the others, ``(n,)`` int64."""
-        right = correct()
-        return torch.where(right, 1, self.upweight)
+        return torch.where(correct(), 1, self.upweight)

@@ -1,4 +1,4 @@
-"""Pretraining on what needs no labels."""
+"""Pretraining on auxiliary objectives."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,13 +9,13 @@ from core.stages.base import Stage
 
 @dataclass
 class Pretrain(Stage):
-    """Descends the recipe's auxiliary objectives only; none of its epochs is eligible.
+    """Minimises the auxiliary objectives only; none of its epochs is eligible.
 
     Task-adaptive pretraining: Gururangan et al., Don't Stop Pretraining, ACL 2020.
     """
 
     eligible: ClassVar[bool] = False
 
-    def uses(self, objective: Objective) -> bool:
-        """Return whether the objective needs no labels."""
-        return objective.auxiliary
+    def uses_objective(self, objective: Objective) -> bool:
+        """Return whether the objective is auxiliary."""
+        return objective.is_auxiliary

@@ -1,16 +1,16 @@
-"""The second stage of DFR."""
+"""The second stage of Deep Feature Reweighting (DFR)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
-from core.stages.base import Fitting, Stage
+from core.stages.base import RefitContext, Stage
 
 
 @dataclass
 class RefitLastLayer(Stage):
-    """Fits the last layer anew on group-balanced halves of validation; the other half selects.
+    """Refits the last layer on group-balanced validation data; the other half selects.
 
     One epoch. Kirichenko, Izmailov & Wilson, Last Layer Re-Training is Sufficient for Robustness
     to Spurious Correlations, ICLR 2023 (DFR on validation data).
@@ -18,7 +18,7 @@ class RefitLastLayer(Stage):
     Args:
         epochs: 1.
         c: Inverse strength of the L1 penalty.
-        refits: Random group-balanced subsets over whose solutions the layer is averaged.
+        refits: The number of random group-balanced subsets whose solutions are averaged.
     """
 
     reinitialize: ClassVar[bool] = False
@@ -32,21 +32,24 @@ class RefitLastLayer(Stage):
         """Check the parameters.
 
         Raises:
-            ValueError: If one makes no sense.
+            ValueError: If one is out of range.
         """
         super().__post_init__()
         if self.epochs != 1 or self.c <= 0 or self.refits < 1:
-            raise ValueError("a refit has one epoch, a penalty above 0 and at least one subset")
+            raise ValueError(
+                f"received epochs {self.epochs}, c {self.c} and refits {self.refits}; expected "
+                "epochs 1, c above 0 and refits at least 1"
+            )
 
-    def fit(self, fitting: Fitting) -> bool:
+    def refit_layer(self, context: RefitContext) -> bool:
         """Replace the last layer's weights."""
-        from core.training.refit import refit_last_layer  # scikit-learn costs a second to import
+        from core.training.refit import refit_last_layer  # scikit-learn takes a second to import
 
-        found = fitting.features()
-        layer = fitting.layer
+        features = context.compute_features()
+        layer = context.layer
         weight, bias = refit_last_layer(
-            found.inputs, found.y, found.group, layer.out_features, self.c, self.refits,
-            fitting.generator,
+            features.inputs, features.y, features.group, layer.out_features, self.c, self.refits,
+            context.generator,
         )  # fmt: skip
         with torch.no_grad():
             layer.weight.copy_(weight)

@@ -1,4 +1,4 @@
-"""Plain training."""
+"""Training on all objectives."""
 
 from dataclasses import dataclass
 
@@ -7,4 +7,4 @@ from core.stages.base import Stage
 
 @dataclass
 class Train(Stage):
-    """Trains; selection may choose any of its epochs."""
+    """Minimises all objectives; all of its epochs are eligible."""

@@ -8,10 +8,10 @@ from core.stages.base import Stage
 
 @dataclass
 class TrainEachTask(Stage):
-    """Trains a model of its own for each task, within one run.
+    """Trains one model per task within one run.
 
-    Each task keeps the weights of the epoch at which its own validation metrics were best, so the
-    metrics of an epoch are those of the best models so far.
+    Each task keeps the weights of the epoch with its best validation metrics, so the metrics of an
+    epoch are those of the best models so far.
     """
 
     one_model_per_task: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Training that a later stage builds on."""
+"""Training before another stage."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,6 +8,6 @@ from core.stages.base import Stage
 
 @dataclass
 class TrainFirst(Stage):
-    """Trains; none of its epochs is eligible, because what is selected comes later."""
+    """Minimises all objectives; no epoch is eligible, because a later stage is selected."""
 
     eligible: ClassVar[bool] = False

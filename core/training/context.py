@@ -132,7 +132,7 @@ def make_context(key: TrialKey, benchmark: Benchmark) -> RunContext:
         stages=stages,
         augmentation=make_augmentation(key.training_config.augmentation),
         loader=Loader(benchmark, device),
-        loss_names=tuple(name for part in objectives for name in part.names(benchmark)),
+        loss_names=tuple(name for part in objectives for name in part.name_losses(benchmark)),
         halves=_halve_validation(key, benchmark, stages),
     )
 

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from common.errors import UserError
 from core.batch import Batch
 from core.models.base import Model
-from core.stages.base import Features
+from core.stages.base import LastLayerFeatures
 from core.training.context import RunContext
 from core.training.loader import get_text_lengths, make_batches
 from datasets.benchmark import Meter
@@ -56,7 +56,7 @@ def evaluate(
     with torch.no_grad():
         for part, batch in islice(_load_batches(context, split, rows), max_batches):
             with context.environment.autocast():
-                output = model(context.augmentation.evaluation(batch.inputs, model.image))
+                output = model(context.augmentation.transform_evaluation(batch.inputs, model.image))
             outputs = output.outputs
             if isinstance(outputs, Tensor):
                 meter.update(part, outputs.float(), batch.targets)
@@ -78,7 +78,9 @@ def check_model_fits_data(context: RunContext, model: Model) -> None:
     model.eval()
     try:
         with torch.no_grad():
-            found = model(context.augmentation.evaluation(batch.inputs, model.image)).outputs
+            found = model(
+                context.augmentation.transform_evaluation(batch.inputs, model.image)
+            ).outputs
     except MODEL_ERRORS as error:
         if context.device.type == "cuda" and "CUDA" in str(error):  # the device's failure
             return
@@ -110,7 +112,7 @@ class LastLayerRefit:
         self.layer: nn.Linear = model.get_last_layer()
         self.generator = generator
 
-    def features(self) -> Features:
+    def compute_features(self) -> LastLayerFeatures:
         """Compute the layer's inputs."""
         context, model, inputs = self._context, self._model, []
         split = context.validation
@@ -126,10 +128,10 @@ class LastLayerRefit:
             for part, batch in _load_batches(context, "validation", rows):
                 order.append(part)
                 with context.environment.autocast():
-                    model(context.augmentation.evaluation(batch.inputs, model.image))
+                    model(context.augmentation.transform_evaluation(batch.inputs, model.image))
         hook.remove()
         back = torch.cat(order).argsort()
-        return Features(torch.cat(inputs)[back], split.y[rows], split.group[rows])
+        return LastLayerFeatures(torch.cat(inputs)[back], split.y[rows], split.group[rows])
 
 
 def _load_batches(context: RunContext, split: str, rows: Tensor) -> Iterator[tuple[Tensor, Batch]]:

@@ -102,7 +102,7 @@ class Run:
         stage = context.stages[position.stage]
         torch.manual_seed(context.make_generator("round", *position).initial_seed())
         lr = state.lr
-        refitted = stage.splits_validation and stage.fit(
+        refitted = stage.splits_validation and stage.refit_layer(
             LastLayerRefit(context, state.model, context.make_generator("refit", *position))
         )
         losses = {} if refitted else self._take_steps(position)

@@ -141,7 +141,7 @@ def _make_model(context: RunContext, stage: Stage) -> Model:
     make = partial(
         models.build_model,
         config.model,
-        parts=frozenset(part for objective in context.objectives for part in objective.parts),
+        parts=frozenset(part for objective in context.objectives for part in objective.model_parts),
         checkpointing=config.checkpointing,
         compiled=config.compile,
     )

@@ -46,9 +46,9 @@ class Trainer:
         self.state = state
         self.auxiliary = auxiliary
         self.microbatch = microbatch
-        used = [stage.uses(objective) for objective in context.objectives]
+        used = [stage.uses_objective(objective) for objective in context.objectives]
         self.active = [o for o, u in zip(context.objectives, used, strict=True) if u]
-        self._counts = [len(o.names(context.benchmark)) for o in context.objectives]
+        self._counts = [len(o.name_losses(context.benchmark)) for o in context.objectives]
         self._used = torch.tensor(
             [u for count, u in zip(self._counts, used, strict=True) for _ in range(count)]
         )
@@ -79,7 +79,7 @@ class Trainer:
             BatchTooLarge: If the batch is too large for the device and cannot be split.
         """
         context, state = self.context, self.state
-        batch = context.augmentation.training(batch, state.model.image)
+        batch = context.augmentation.transform_training(batch, state.model.image)
         while True:
             try:
                 state.optimizer.zero_grad(set_to_none=True)
@@ -166,8 +166,10 @@ class Trainer:
         with context.environment.autocast():
             step = Step(model, batch, lambda: model(batch.inputs), self.auxiliary.draw_batch)
             found = {
-                id(objective): objective.losses(step)
-                for objective in sorted(self.active, key=lambda objective: objective.last)
+                id(objective): objective.compute_losses(step)
+                for objective in sorted(
+                    self.active, key=lambda objective: objective.is_computed_last
+                )
             }
         values: list[Tensor] = []
         counts: list[Tensor] = []
@@ -176,7 +178,7 @@ class Trainer:
             parts = losses.values if isinstance(losses.values, list) else [losses.values]
             values += [part.float() for part in parts]
             counts.append(losses.counts)
-        features = None if step.computed is None else step.computed.features
+        features = None if step.cached_output is None else step.cached_output.features
         return values, torch.cat(counts), features
 
     def _zero_losses(self, count: int) -> Losses:
@@ -186,7 +188,7 @@ class Trainer:
     def _find_present(self, rows: Tensor) -> Tensor | None:
         """Return which losses have examples, ``(k,)`` bool on the host; None if all have."""
         objectives = self.context.objectives
-        found = [objective.present(self.context.train, rows) for objective in objectives]
+        found = [objective.find_present(self.context.train, rows) for objective in objectives]
         if all(part is None for part in found) and bool(self._used.all()):
             return None
         parts = [
@@ -208,7 +210,7 @@ def why_unsplittable(objectives: list[Objective], weighting: Weighting, model: M
     if not isinstance(weighting, Fixed | LinearScalarization) or weighting.loss_alpha:
         return "the weighting depends on the losses of the whole batch"
     for objective in objectives:
-        if not objective.splits:
+        if not objective.is_example_mean:
             return f"{type(objective).__name__} is not a mean over examples"
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         return "the model has batch normalization"

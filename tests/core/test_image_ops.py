@@ -70,7 +70,7 @@ def test_crop_resize_is_torchvisions(
 ) -> None:
     sizes, boxes, flips = case
     single, batch = photographs(sizes)
-    found = images.crop_resize(batch, torch.tensor(boxes), size, torch.tensor(flips))
+    found = images.crop_and_resize(batch, torch.tensor(boxes), size, torch.tensor(flips))
     for image, box, flip, result in zip(single, boxes, flips, found, strict=True):
         expected = resized_crop(image, box, size)
         expected = expected.flip(-1) if flip else expected
@@ -80,18 +80,18 @@ def test_crop_resize_is_torchvisions(
 def test_crop_resize_of_large_images_keeps_its_digits() -> None:
     single, batch = photographs([(500, 731), (613, 400)])
     boxes = [[11, 301, 480, 430], [300, 0, 300, 399]]
-    found = images.crop_resize(batch, torch.tensor(boxes), 96)
+    found = images.crop_and_resize(batch, torch.tensor(boxes), 96)
     for image, box, result in zip(single, boxes, found, strict=True):
         torch.testing.assert_close(result, resized_crop(image, box, 96), atol=1e-5, rtol=0)
 
 
 def test_crop_resize_does_not_depend_on_autocast_or_layout() -> None:
     _, batch = photographs([(20, 30), (31, 12)])
-    boxes = images.whole(batch)
-    plain = images.crop_resize(batch, boxes, 16)
+    boxes = images.make_whole_boxes(batch)
+    plain = images.crop_and_resize(batch, boxes, 16)
     last = ImageBatch(batch.pixels.contiguous(memory_format=torch.channels_last), batch.sizes)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert images.crop_resize(last, boxes, 16).equal(plain)
+        assert images.crop_and_resize(last, boxes, 16).equal(plain)
 
 
 def slow_boxes(draws: Tensor, sizes: list[tuple[int, int]], scale: tuple[float, float]) -> list:  # type: ignore[type-arg]
@@ -129,7 +129,7 @@ def test_random_boxes_follow_the_algorithm(
     torch.manual_seed(seed)
     draws = torch.rand((len(sizes), 22), dtype=torch.float64)
     torch.manual_seed(seed)
-    assert images.random_boxes(torch.tensor(sizes), scale, RATIO).tolist() == slow_boxes(
+    assert images.draw_boxes(torch.tensor(sizes), scale, RATIO).tolist() == slow_boxes(
         draws, sizes, scale
     )
 
@@ -138,7 +138,7 @@ def test_random_boxes_follow_the_algorithm(
 def test_random_boxes_are_distributed_as_torchvisions(height: int, width: int) -> None:
     torch.manual_seed(0)
     n = 3000
-    found = images.random_boxes(torch.tensor([[height, width]] * n), (0.05, 1.0), RATIO)
+    found = images.draw_boxes(torch.tensor([[height, width]] * n), (0.05, 1.0), RATIO)
     crop = v2.RandomResizedCrop(16, scale=(0.05, 1.0), ratio=RATIO)
     image = torch.zeros(3, height, width)
     drawn = [crop.make_params([image]) for _ in range(n)]
@@ -179,8 +179,8 @@ def test_color_jitter_is_torchvisions(
     batch = torch.rand(len(factors), 3, 9, 7, dtype=torch.float64)
     batch[:, :, 0, 0] = 0.5  # no hue
     batch[:, :, 1, 1] = 0.0  # no saturation
-    batch = images.grayscale(batch).expand_as(batch) if gray else batch
-    found = images.color_jitter(batch, torch.tensor(factors, dtype=torch.float64), order)
+    batch = images.convert_to_grayscale(batch).expand_as(batch) if gray else batch
+    found = images.jitter_colors(batch, torch.tensor(factors, dtype=torch.float64), order)
     for image, numbers, result in zip(batch, factors, found, strict=True):
         for change in order:
             image = COLOURS[change](image, numbers[change])
@@ -193,7 +193,7 @@ def test_hue_is_torchvisions(turn: float, seed: int) -> None:
     torch.manual_seed(seed)
     batch = torch.rand(1, 3, 9, 7, dtype=torch.float64)
     factors = torch.tensor([[1.0, 1.0, 1.0, turn]], dtype=torch.float64)
-    found = images.color_jitter(batch, factors, range(4))
+    found = images.jitter_colors(batch, factors, range(4))
     # Theirs rounds to float32 several times, even of float64.
     torch.testing.assert_close(found, reference.adjust_hue(batch, turn), atol=2e-6, rtol=0)
 
@@ -201,12 +201,14 @@ def test_hue_is_torchvisions(turn: float, seed: int) -> None:
 def test_color_jitter_of_one_and_nought_changes_nothing() -> None:
     batch = torch.rand(2, 3, 8, 8)
     factors = torch.tensor([[1.0, 1, 1, 0]] * 2)
-    torch.testing.assert_close(images.color_jitter(batch, factors, [3, 1, 0, 2]), batch)
+    torch.testing.assert_close(images.jitter_colors(batch, factors, [3, 1, 0, 2]), batch)
 
 
 def test_grayscale_is_torchvisions() -> None:
     batch = torch.rand(2, 3, 8, 8)
-    torch.testing.assert_close(images.grayscale(batch), reference.rgb_to_grayscale(batch))
+    torch.testing.assert_close(
+        images.convert_to_grayscale(batch), reference.rgb_to_grayscale(batch)
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -217,7 +219,7 @@ def test_blur_is_torchvisions(n: int, half: int, sigmas: list[float]) -> None:
     kernel = 2 * min(half, n - 1) + 1
     torch.manual_seed(n)
     batch = torch.rand(len(sigmas), 3, n, n)
-    found = images.gaussian_blur(batch, kernel, torch.tensor(sigmas))
+    found = images.blur_images(batch, kernel, torch.tensor(sigmas))
     for image, sigma, result in zip(batch, sigmas, found, strict=True):
         expected = reference.gaussian_blur(image, [kernel, kernel], [sigma, sigma])
         torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
@@ -225,14 +227,14 @@ def test_blur_is_torchvisions(n: int, half: int, sigmas: list[float]) -> None:
 
 @pytest.mark.parametrize("kernel", [38, 2 * 16 + 1])
 def test_blur_refuses_a_kernel_without_centre_or_reflection(kernel: int) -> None:
-    with pytest.raises(ValueError, match=f"blur kernel {kernel}"):
-        images.gaussian_blur(torch.rand(1, 3, 16, 16), kernel, torch.ones(1))
+    with pytest.raises(ValueError, match=f"kernel: received {kernel}, expected an odd number"):
+        images.blur_images(torch.rand(1, 3, 16, 16), kernel, torch.ones(1))
 
 
 def test_normalise_is_torchvisions() -> None:
     batch = torch.rand(2, 3, 8, 8)
     expected = reference.normalize(batch, list(SPEC.mean), list(SPEC.std))
-    torch.testing.assert_close(images.normalize(batch, SPEC), expected)
+    torch.testing.assert_close(images.normalize_images(batch, SPEC), expected)
 
 
 @settings(max_examples=30, deadline=None)
@@ -244,7 +246,7 @@ def test_masks_hide_their_share_of_whole_blocks(
     grid: int, block: int, share: float, count: int, seed: int
 ) -> None:
     torch.manual_seed(seed)
-    mask = images.patch_masks(count, grid, block, share, torch.device("cpu"))
+    mask = images.draw_patch_masks(count, grid, block, share, torch.device("cpu"))
     size = block if grid % block == 0 else 1
     blocks = mask.view(count, grid // size, size, grid // size, size)
     assert (blocks == blocks[:, :, :1, :, :1]).all()
@@ -254,19 +256,19 @@ def test_masks_hide_their_share_of_whole_blocks(
 
 def test_every_block_is_hidden_equally_often() -> None:
     torch.manual_seed(0)
-    mask = images.patch_masks(4000, 4, 2, 0.6, torch.device("cpu")).float()
+    mask = images.draw_patch_masks(4000, 4, 2, 0.6, torch.device("cpu")).float()
     torch.testing.assert_close(mask.mean(dim=0), torch.full((16,), 0.75), atol=0.03, rtol=0)
 
 
 def test_evaluation_resizes_whole_images() -> None:
     single, batch = photographs([(20, 30), (31, 12)])
-    found = NoAugmentation().evaluation(batch, SPEC)
+    found = NoAugmentation().transform_evaluation(batch, SPEC)
     for image, result in zip(single, found, strict=True):
         expected = reference.resize(image, [16, 16], antialias=True).float() / 255  # whole levels
         expected = reference.normalize(expected, list(SPEC.mean), list(SPEC.std))
         torch.testing.assert_close(result, expected, atol=5e-5, rtol=0)
-    assert RandomResizedCrop().evaluation(batch, SPEC).equal(found)
-    again = NoAugmentation().training(Batch(batch, {"y": torch.zeros(2)}, None), SPEC)
+    assert RandomResizedCrop().transform_evaluation(batch, SPEC).equal(found)
+    again = NoAugmentation().transform_training(Batch(batch, {"y": torch.zeros(2)}, None), SPEC)
     assert again.inputs.equal(found)
 
 
@@ -276,7 +278,7 @@ def test_training_crops_are_random_and_repeatable() -> None:
     runs = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        runs.append(RandomResizedCrop().training(given_batch, SPEC))
+        runs.append(RandomResizedCrop().transform_training(given_batch, SPEC))
     assert runs[0].inputs.shape == (3, 3, 16, 16)
     assert runs[0].inputs.equal(runs[1].inputs)
     assert not runs[0].inputs.equal(runs[2].inputs)
@@ -290,8 +292,8 @@ def test_texts_and_tensors_pass_unchanged(
     ids = torch.ones(2, 5, dtype=torch.int64)
     for inputs in (TextBatch(ids, ids.bool(), ids), torch.rand(2, 2, 8, 8)):
         batch = Batch(inputs, {"y": torch.zeros(2)}, None)
-        assert augmentation.training(batch, None).inputs is inputs
-        assert augmentation.evaluation(inputs, None) is inputs
+        assert augmentation.transform_training(batch, None).inputs is inputs
+        assert augmentation.transform_evaluation(inputs, None) is inputs
 
 
 @pytest.mark.parametrize("augmentation", [NoAugmentation(), RandomResizedCrop()])
@@ -300,7 +302,7 @@ def test_photographs_need_a_model_that_takes_them(
 ) -> None:
     _, batch = photographs([(20, 30)])
     with pytest.raises(UserError, match="photographs of many sizes"):
-        augmentation.training(Batch(batch, {"y": torch.zeros(1)}, None), None)
+        augmentation.transform_training(Batch(batch, {"y": torch.zeros(1)}, None), None)
 
 
 @pytest.mark.parametrize("device", ["cpu"])
@@ -313,8 +315,10 @@ def test_cut_is_crop_resize_and_normalise_but_for_rounding(device: str) -> None:
     )
     flip = torch.tensor([False, True, False, True, False])
     spec = ImageSpec(24, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
-    found = images.cut(batch, boxes.double(), 24, spec, flip)
-    expected = images.normalize(images.crop_resize(batch, boxes.double(), 24, flip), spec)
+    found = images.crop_and_normalize(batch, boxes.double(), 24, spec, flip)
+    expected = images.normalize_images(
+        images.crop_and_resize(batch, boxes.double(), 24, flip), spec
+    )
     assert found.shape == expected.shape == (5, 3, 24, 24)
     levels = (found - expected).abs() * torch.tensor(spec.std).view(3, 1, 1) * 255
     assert levels.max() < 1.01  # two roundings, one per axis

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.errors import UserError
-from core.augmentations.scale_crop_flip import SCALES, Draws, ScaleCropFlip, draw, transform
+from core.augmentations.scale_crop_flip import SCALES, Crops, ScaleCropFlip, apply_crops, draw_crops
 from core.batch import Batch
 
 
@@ -51,8 +51,8 @@ def one(x: Tensor, kind: str, scale: float, top: int, left: int, flip: bool) -> 
 def test_agrees_with_one_image_at_a_time(n: int, height: int, width: int, seed: int) -> None:
     images, targets = batch(n, (height, width), seed)
     torch.manual_seed(seed)
-    draws = draw(n, (height, width))
-    found_images, found = transform(images, targets, draws)
+    draws = draw_crops(n, (height, width))
+    found_images, found = apply_crops(images, targets, draws)
     assert found_images.shape == images.shape
     for i in range(n):
         place = (SCALES[draws.scale[i]], int(draws.top[i]), int(draws.left[i]), bool(draws.flip[i]))
@@ -70,7 +70,7 @@ def test_agrees_with_one_image_at_a_time(n: int, height: int, width: int, seed: 
 @given(size=st.integers(2, 400), seed=st.integers(0, 10**6))
 def test_crops_lie_inside(size: int, seed: int) -> None:
     torch.manual_seed(seed)
-    draws = draw(50, (size, 3 * size))
+    draws = draw_crops(50, (size, 3 * size))
     for scale, top, left in zip(draws.scale, draws.top, draws.left, strict=True):
         assert 0 <= top <= size - int(size / SCALES[scale])
         assert 0 <= left <= 3 * size - int(3 * size / SCALES[scale])
@@ -78,7 +78,7 @@ def test_crops_lie_inside(size: int, seed: int) -> None:
 
 def test_all_scales_places_and_sides_are_drawn_alike() -> None:
     torch.manual_seed(0)
-    draws = draw(30_000, (6, 12))
+    draws = draw_crops(30_000, (6, 12))
     for values, count in ((draws.scale, 3), (draws.flip.long(), 2)):
         shares = torch.bincount(values, minlength=count) / len(values)
         torch.testing.assert_close(shares, torch.full((count,), 1 / count), atol=0.02, rtol=0)
@@ -90,7 +90,7 @@ def test_all_scales_places_and_sides_are_drawn_alike() -> None:
 def test_without_scale_and_flip_nothing_changes() -> None:
     images, targets = batch(2, (33, 47), 0)
     zero = torch.zeros(2, dtype=torch.int64)
-    found_images, found = transform(images, targets, Draws(zero, zero, zero, zero.bool()))
+    found_images, found = apply_crops(images, targets, Crops(zero, zero, zero, zero.bool()))
     assert torch.equal(found_images, images)
     assert all(torch.equal(found[task], target) for task, target in targets.items())
 
@@ -98,8 +98,8 @@ def test_without_scale_and_flip_nothing_changes() -> None:
 def test_mirroring_twice_restores() -> None:
     images, targets = batch(2, (32, 48), 0)
     zero = torch.zeros(2, dtype=torch.int64)
-    draws = Draws(zero, zero, zero, torch.tensor([True, False]))
-    found_images, found = transform(*transform(images, targets, draws), draws)
+    draws = Crops(zero, zero, zero, torch.tensor([True, False]))
+    found_images, found = apply_crops(*apply_crops(images, targets, draws), draws)
     torch.testing.assert_close(found_images, images)
     for task, target in targets.items():
         torch.testing.assert_close(found[task], target)
@@ -109,7 +109,7 @@ def test_missing_depths_stay_missing() -> None:
     images, targets = batch(8, (32, 48), 0)
     targets["depth"][:, :, :, :30] = 0
     torch.manual_seed(0)
-    found = ScaleCropFlip().training(Batch(images, targets, None), None).targets
+    found = ScaleCropFlip().transform_training(Batch(images, targets, None), None).targets
     values = found["depth"].unique()
     allowed = torch.cat([targets["depth"].unique() / scale for scale in SCALES])
     assert torch.isin(values, allowed).all()  # none between 0 and a depth
@@ -122,7 +122,7 @@ def test_the_same_draws_whatever_the_tasks() -> None:
     for tasks in (("depth",), ("segmentation", "depth", "normals")):
         torch.manual_seed(3)
         part = Batch(images, {task: targets[task] for task in tasks}, None)
-        found.append(ScaleCropFlip().training(part, None))
+        found.append(ScaleCropFlip().transform_training(part, None))
     assert torch.equal(found[0].inputs, found[1].inputs)
     assert torch.equal(found[0].targets["depth"], found[1].targets["depth"])
 
@@ -130,9 +130,9 @@ def test_the_same_draws_whatever_the_tasks() -> None:
 def test_other_benchmarks_are_refused() -> None:
     y = torch.zeros(2, dtype=torch.int64)
     with pytest.raises(UserError, match=r"scale_crop_flip.*segmentation, depth, normals.*y"):
-        ScaleCropFlip().training(Batch(torch.rand(2, 3, 32, 32), {"y": y}, None), None)
+        ScaleCropFlip().transform_training(Batch(torch.rand(2, 3, 32, 32), {"y": y}, None), None)
 
 
 def test_evaluation_changes_nothing() -> None:
     images, _ = batch(2, (32, 48), 0)
-    assert ScaleCropFlip().evaluation(images, None) is images
+    assert ScaleCropFlip().transform_evaluation(images, None) is images

@@ -22,11 +22,15 @@ from core.objectives import reconstruction
 from core.objectives.base import Step
 from core.objectives.contrastive_or_causal import (
     ContrastiveOrCausal,
-    contrast,
-    next_token,
+    compute_causal_loss,
+    compute_contrastive_loss,
     nt_xent,
 )
-from core.objectives.reconstruction import Reconstruction, masked_pixels, masked_tokens
+from core.objectives.reconstruction import (
+    Reconstruction,
+    compute_masked_image_loss,
+    compute_masked_language_loss,
+)
 from datasets.storage.ragged_arrays import ImageBatch, TextBatch
 
 BOTH = frozenset({"reconstruction", "projection"})
@@ -77,9 +81,9 @@ def surprise(logits: list[float], label: int) -> float:
 def test_masked_pixels_count_one_by_one(seed: int) -> None:
     model, pictures = vit(), torch.rand(3, 2, 8, 8, dtype=torch.float64)
     torch.manual_seed(seed)
-    value, hidden = masked_pixels(model, pictures)
+    value, hidden = compute_masked_image_loss(model, pictures)
     torch.manual_seed(seed)
-    masked = images.patch_masks(3, 4, 2, 0.6, torch.device("cpu"))
+    masked = images.draw_patch_masks(3, 4, 2, 0.6, torch.device("cpu"))
     assert masked.sum(dim=1).tolist() == [12] * 3  # three of four blocks of 2x2 patches
     errors = []
     for i in range(3):
@@ -109,9 +113,9 @@ def test_masked_pixels_are_transformers_loss() -> None:
     theirs.vit.embeddings.mask_token.data.copy_(model.decoder.mask_token)
     theirs.decoder.load_state_dict(model.decoder.pixels.state_dict())
     torch.manual_seed(0)
-    value, _ = masked_pixels(model, pictures)
+    value, _ = compute_masked_image_loss(model, pictures)
     torch.manual_seed(0)
-    masked = images.patch_masks(3, 4, 2, 0.6, torch.device("cpu"))
+    masked = images.draw_patch_masks(3, 4, 2, 0.6, torch.device("cpu"))
     # Theirs divides by 1e-5 more than the number of pixels.
     assert value.item() == pytest.approx(
         theirs(pictures, bool_masked_pos=masked).loss.item(), rel=1e-6
@@ -145,7 +149,7 @@ def masked_by_hand(
 def test_masked_tokens_count_one_by_one(lengths: list[int], seed: int) -> None:
     model, batch = bert(), texts(lengths, seed)
     torch.manual_seed(seed)
-    value, hidden = masked_tokens(model, batch)
+    value, hidden = compute_masked_language_loss(model, batch)
     torch.manual_seed(seed)
     draws = torch.rand((3, *batch.ids.shape), dtype=torch.float64)
     ids, chosen = masked_by_hand(batch, draws, 300)
@@ -169,7 +173,7 @@ def seen_ids(model: Bert, run: Callable[[], object]) -> Tensor:
 def test_shares_of_masked_tokens() -> None:
     model, batch = bert(), texts([60] * 500)
     torch.manual_seed(0)
-    seen = seen_ids(model, lambda: masked_tokens(model, batch))
+    seen = seen_ids(model, lambda: compute_masked_language_loss(model, batch))
     ordinary = batch.attention & ~torch.isin(batch.ids, torch.tensor([0, 100, 101, 102, 103]))
     assert seen[~ordinary].equal(batch.ids[~ordinary])
     n = ordinary.sum().item()
@@ -183,9 +187,9 @@ def test_at_least_one_token_is_masked_and_none_where_there_is_none() -> None:
     model, batch = bert(), texts([3])
     for seed in range(20):
         torch.manual_seed(seed)
-        assert masked_tokens(model, batch)[0] > 0
+        assert compute_masked_language_loss(model, batch)[0] > 0
     empty = texts([2, 2])
-    value, hidden = masked_tokens(model, empty)
+    value, hidden = compute_masked_language_loss(model, empty)
     assert value.item() == 0
     (value + hidden.sum() * 0).backward()
 
@@ -194,7 +198,7 @@ def test_at_least_one_token_is_masked_and_none_where_there_is_none() -> None:
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=4), st.integers(0, 99))
 def test_next_tokens_count_one_by_one(lengths: list[int], seed: int) -> None:
     model, batch = bert(), texts(lengths, seed)
-    value, hidden = next_token(model, batch)
+    value, hidden = compute_causal_loss(model, batch)
     losses = []
     for i, length in enumerate(lengths):
         for t in range(length - 1):
@@ -227,7 +231,7 @@ def test_nt_xent_counts_pair_by_pair(b: int, temperature: float, seed: int) -> N
 
 def test_contrast_is_of_the_projected_class_token() -> None:
     model, pair = vit(), torch.rand(6, 2, 8, 8, dtype=torch.float64)
-    value, hidden = contrast(model, pair)
+    value, hidden = compute_contrastive_loss(model, pair)
     weight, bias = linear(model.projection)
     projected = torch.nn.functional.gelu(hidden[:, 0] @ weight.T + bias)
     torch.testing.assert_close(value, nt_xent(projected, 1.0))
@@ -284,10 +288,10 @@ def test_a_step_of_each(
     drawn: list[int] = []
     step = step_for(name, inputs, drawn)
     objective = kind(batch_size)
-    losses = objective.losses(step)
+    losses = objective.compute_losses(step)
     count = batch_size or 4
     assert drawn == [count]
-    assert len(objective.names(datasets.load_benchmark("colored_digits"))) == 1
+    assert len(objective.name_losses(datasets.load_benchmark("colored_digits"))) == 1
     assert isinstance(losses.values, Tensor)
     assert losses.values.shape == (1,)
     assert losses.counts.tolist() == [count]
@@ -310,7 +314,7 @@ def test_losses_are_what_chance_predicts_and_go_down(
     optimizer = torch.optim.Adam(step.model.parameters(), lr=1e-3)
     found = []
     for _ in range(50):
-        values = kind().losses(step).values
+        values = kind().compute_losses(step).values
         assert isinstance(values, Tensor)
         optimizer.zero_grad()
         values.sum().backward()
@@ -334,7 +338,7 @@ def test_half_precision_changes_little(
         step.model.eval()
         torch.manual_seed(1)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
-            values.append(kind().losses(step).values)
+            values.append(kind().compute_losses(step).values)
     assert values[1].dtype == torch.float32  # type: ignore[union-attr]
     torch.testing.assert_close(values[0], values[1], atol=0.02, rtol=0.02)
 
@@ -344,14 +348,15 @@ def test_fewer_than_no_examples_are_refused(
     kind: type[Reconstruction | ContrastiveOrCausal],
 ) -> None:
     with pytest.raises(ValueError, match="batch_size -1"):
-        kind(-1).names(datasets.load_benchmark("colored_digits"))
+        kind(-1).name_losses(datasets.load_benchmark("colored_digits"))
 
 
 def test_bound_on_masked_tokens_is_never_met() -> None:
     torch.manual_seed(0)
     for n in (4, 50, 7000):
         bound = math.ceil(
-            reconstruction.MASKED * n + 6 * math.sqrt(n * reconstruction.MASKED * 0.85)
+            reconstruction.PREDICTED_SHARE * n
+            + 6 * math.sqrt(n * reconstruction.PREDICTED_SHARE * 0.85)
         )
-        drawn = (torch.rand(2000, n) <= reconstruction.MASKED).sum(dim=1)
+        drawn = (torch.rand(2000, n) <= reconstruction.PREDICTED_SHARE).sum(dim=1)
         assert drawn.max() <= bound

@@ -34,7 +34,7 @@ def test_end_task(data: tuple[Batch, Output, Step]) -> None:
     batch, output, step = data
     assert isinstance(output.outputs, torch.Tensor)
     each = [loss(o, int(y)) for o, y in zip(output.outputs, batch.y, strict=True)]
-    found = EndTask().losses(step)
+    found = EndTask().compute_losses(step)
     assert isinstance(found.values, torch.Tensor)
     assert found.values.tolist() == pytest.approx([sum(each) / 30])
     assert found.counts.tolist() == [30]
@@ -44,8 +44,8 @@ def test_group_losses(data: tuple[Batch, Output, Step]) -> None:
     batch, output, step = data
     assert batch.group is not None
     objective = GroupLosses()
-    names = objective.names(datasets.load_benchmark("colored_digits"))
-    found = objective.losses(step)
+    names = objective.name_losses(datasets.load_benchmark("colored_digits"))
+    found = objective.compute_losses(step)
     assert isinstance(found.values, torch.Tensor)
     assert isinstance(output.outputs, torch.Tensor)
     assert len(found.values) == len(names) == 4
@@ -61,7 +61,7 @@ def test_l1_is_normalised_by_its_size(data: tuple[Batch, Output, Step]) -> None:
     _, output, step = data
     assert step.output is output
     expected = sum(abs(v) for row in output.representation.tolist() for v in row) / (30 * 5)
-    found = L1().losses(step).values
+    found = L1().compute_losses(step).values
     assert isinstance(found, torch.Tensor)
     assert found.tolist() == pytest.approx([expected])
 
@@ -72,6 +72,6 @@ def test_l1_covers_the_streams_of_all_objectives(data: tuple[Batch, Output, Step
     other = torch.full((4, 7), -2.0, dtype=torch.float64)
     step.hidden.append(other)
     alone = output.representation.abs().mean().item()
-    found = L1().losses(step).values
+    found = L1().compute_losses(step).values
     assert isinstance(found, torch.Tensor)
     assert found.tolist() == pytest.approx([alone + 2.0])

@@ -40,9 +40,9 @@ def crop(image: Tensor, box: list[float], flip: bool) -> Tensor:
 def test_contrastive_views_are_torchvisions_on_each_image(seed: int) -> None:
     batch = photographs()
     torch.manual_seed(seed)
-    found = views.contrastive_view(batch, SPEC)
+    found = views.make_contrastive_view(batch, SPEC)
     torch.manual_seed(seed)
-    boxes = images.random_boxes(batch.sizes, (0.67, 1.0), (3 / 4, 4 / 3)).tolist()
+    boxes = images.draw_boxes(batch.sizes, (0.67, 1.0), (3 / 4, 4 / 3)).tolist()
     flips = (torch.rand(4, dtype=torch.float64) < 0.5).tolist()
     draws = torch.rand((4, 7), dtype=torch.float64).float()
     order = torch.randperm(4).tolist()
@@ -66,9 +66,9 @@ def test_contrastive_views_are_torchvisions_on_each_image(seed: int) -> None:
 def test_masking_views_are_torchvisions_on_each_image() -> None:
     batch = photographs()
     torch.manual_seed(0)
-    found = views.masking_view(batch, SPEC)
+    found = views.make_masking_view(batch, SPEC)
     torch.manual_seed(0)
-    boxes = images.random_boxes(batch.sizes, (0.67, 1.0), (3 / 4, 4 / 3)).tolist()
+    boxes = images.draw_boxes(batch.sizes, (0.67, 1.0), (3 / 4, 4 / 3)).tolist()
     flips = (torch.rand(4, dtype=torch.float64) < 0.5).tolist()
     for i in range(4):
         height, width = batch.sizes[i].tolist()
@@ -80,7 +80,7 @@ def test_masking_views_are_torchvisions_on_each_image() -> None:
 def test_tensors_are_moved_by_a_pixel_and_change_brightness() -> None:
     pictures = torch.rand(200, 2, 8, 8)
     torch.manual_seed(0)
-    found = views.contrastive_view(pictures, None)
+    found = views.make_contrastive_view(pictures, None)
     shifts = set()
     for image, view in zip(pictures, found, strict=True):
         fits = []
@@ -96,4 +96,4 @@ def test_tensors_are_moved_by_a_pixel_and_change_brightness() -> None:
         assert len(fits) == 1
         shifts.update(fits)
     assert len(shifts) == 9
-    assert views.masking_view(pictures, None) is pictures
+    assert views.make_masking_view(pictures, None) is pictures
