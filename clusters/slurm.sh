@@ -7,14 +7,14 @@
 #SBATCH --time=12:00:00
 #SBATCH --signal=B:TERM@180
 #
-# A study inside a Slurm allocation: Ray is started over its nodes, the study runs, Ray ends.
+# A study in a Slurm allocation: starts Ray on its nodes, runs the study, stops Ray.
 #
 #   sbatch [--nodes=4 ...] clusters/slurm.sh --method erm rwg --dataset colored_digits --trials 64 \
 #       --storage $HOME/records --results $HOME/results
 #
-# from the project's folder, which all nodes see at the same place, with .venv made (`make install`).
-# Three minutes before the allocation ends the study stops, exports what there is and prints how it
-# goes on: the same sbatch with --resume.
+# Run it in the project's folder, which all nodes must see at the same path, after `make install`.
+# Three minutes before the allocation ends, the study stops and exports its results so far. The same
+# sbatch with --resume continues it.
 set -euo pipefail
 
 project=${SLURM_SUBMIT_DIR:-$PWD}
@@ -23,9 +23,9 @@ export PATH=$project/.venv/bin:$PATH
 job=${SLURM_JOB_ID:?not inside a Slurm allocation: use sbatch}
 cpus=${SLURM_CPUS_PER_TASK:-1}
 gpus=${SLURM_GPUS_ON_NODE:-0}
-port=$((20000 + job % 10000))  # of several jobs on one node each has its own
+port=$((20000 + job % 10000))  # jobs on the same node have different ports
 
-# Only who can read this file can use the cluster; other users of the nodes cannot.
+# Only users who can read this file can use the cluster; others on the nodes cannot.
 private=$(mktemp -d "$project/.ray-$job.XXXXXX")
 chmod 700 "$private"
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$private/token RAY_USAGE_STATS_ENABLED=0
@@ -33,16 +33,16 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$private/token RAY_USAGE_STATS_EN
 export RAY_TMPDIR=/tmp/ray-$job
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
-on() {  # on NODE COMMAND...: becomes a step there; call it in a subshell or the background
+on() {  # on NODE COMMAND...: becomes a step there, so call it in a subshell or in the background
     local node=$1
     shift
-    # A step does not inherit the batch's CPUs for each task since Slurm 22.05.
+    # Since Slurm 22.05 a step does not inherit --cpus-per-task.
     exec srun --nodes=1 --ntasks=1 --cpus-per-task="$cpus" --nodelist="$node" --overlap "$@"
 }
 head=${nodes[0]}
 # Its first IPv4 address: `hostname --ip-address` may say 127.0.1.1, which other nodes cannot reach.
 address=$(on "$head" hostname -I | tr ' ' '\n' | grep -m 1 '^[0-9.]\+$') ||
-    { echo "no address of $head is known: hostname -I there tells none" >&2; exit 1; }
+    { echo "$head has no IPv4 address: hostname -I printed none" >&2; exit 1; }
 
 steps=()
 finish() {
@@ -68,7 +68,7 @@ for node in "${nodes[@]:1}"; do
     steps+=($!)
 done
 
-# A study counts on the nodes that are there; wait for all, but not for ever.
+# A study uses the nodes that have joined; wait for all, but not forever.
 if ! python - "${#nodes[@]}" "$address:$port" <<'PYTHON'
 import sys
 import time
