@@ -40,7 +40,7 @@ import ray  # noqa: E402
 from ray import tune  # noqa: E402
 
 import datasets  # noqa: E402
-from core.environment import detect  # noqa: E402
+from core.environment import detect_environment  # noqa: E402
 from core.recipe.method_files import load_method  # noqa: E402
 from tuning.cluster.capacity import Capacity  # noqa: E402
 from tuning.cluster.queue import BATCH_TRIALS, Next, Queue  # noqa: E402
@@ -196,7 +196,7 @@ def search_of(asked: argparse.Namespace, epochs: int, folder: str) -> MethodSear
         search=asked.search, scheduler=asked.scheduler,
     )  # fmt: skip
     space = make_space(load_method("erm"), datasets.load_benchmark(options.dataset), options)
-    return MethodSearch(space, options, detect(gpu=False), MethodRecords(folder))
+    return MethodSearch(space, options, detect_environment(gpu=False), MethodRecords(folder))
 
 
 def run(asked: argparse.Namespace) -> Timed:

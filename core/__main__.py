@@ -11,46 +11,85 @@ import torch
 import datasets
 from common.arguments import Parser
 from common.errors import UserError
-from core.environment import PRECISIONS, detect
-from core.recipe.assignments import check_epochs, pairs, read_baseline
+from core.environment import PRECISIONS, Environment, detect_environment
+from core.recipe.assignments import check_epochs, parse_assignments, read_baseline
 from core.recipe.method_files import list_methods, load_method
 from core.recipe.resolved_method import resolve_method
 from core.training.epoch_row import EpochRow
 from core.training.run import NotFinite, Run
 from core.training.steps import BatchTooLarge
 
+EPILOG = """\
+examples:
+  python -m core --method erm --dataset colored_digits
+  python -m core --method dro --dataset colored_digits --set lr=0.01 --set eta=0.1 --epochs 5
+  python -m core --method fairgrad --dataset two_digits --seed 3 --test --json
 
-def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    found = Parser(
+A run is a pure function of its trial key, which is printed first: the same key gives the same
+numbers here and in a study. Hyperparameters and training-config fields that --set does not give
+have the method's and the data set's defaults; python -m datasets.describe NAME shows a data set's.
+
+See also:
+  python tune.py --help   search for a method's hyperparameters
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = Parser(
         prog="python -m core",
-        description="Train one model with one method, without Ray: for a look, and for debugging.",
-        epilog="example: python -m core --method dro --dataset colored_digits --set lr=0.01",
+        description="Train one model with one method on one data set and print its metrics, to "
+        "try a method or to debug a trial.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = found.add_argument
-    add("--method", required=True, help=f"one of {', '.join(list_methods())}")
-    add("--dataset", required=True, help=f"one of {', '.join(datasets.list_benchmarks())}")
-    add("--seed", type=int, default=0, help="training seed (0)")
-    add("--epochs", type=int, help="epochs of the last stage (the benchmark's)")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="value of a hyperparameter")
-    add("--threads", type=int, default=1, help="CPU threads; a trial has its CPUs' number (1)")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train (auto)")
-    add("--deterministic", action="store_true", help="the same bits on CUDA too")
-    add("--precision", choices=PRECISIONS, default="auto", help="number format (auto)")
-    add("--baseline", help="baseline file of delta-m (the data set's own)")
-    add("--data-root", default="data", help="folder of the data sets (data)")
+    add = parser.add_argument_group("run").add_argument
+    add("--method", required=True, help=f"method: {', '.join(list_methods())}")
+    add("--dataset", required=True, help=f"data set: {', '.join(datasets.list_benchmarks())}")
+    add("--seed", type=int, default=0, help="training seed (default: 0)")
+    add("--epochs", type=int, help="epochs of the stages that name none (default: the data set's)")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="value of a hyperparameter or training-config field, such as lr=0.01; repeatable",
+    )
+    add("--data-root", default="data", help="folder of the data sets (default: data)")
+    add("--baseline", help="baseline file of delta-m (default: the data set's)")
+    add = parser.add_argument_group("device").add_argument
+    add(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="device to train on; auto takes a GPU if there is one (default: auto)",
+    )
+    add(
+        "--threads",
+        type=int,
+        default=1,
+        help="CPU threads; a trial's are its --cpus-per-trial (default: 1)",
+    )
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="number format; auto is bfloat16 on GPUs that have it (default: auto)",
+    )
+    add("--deterministic", action="store_true", help="the same bits in every run on CUDA, slower")
+    add = parser.add_argument_group("output").add_argument
     add("--test", action="store_true", help="evaluate the test split after the last epoch")
-    add("--json", action="store_true", help="print each epoch as one line of JSON, full precision")
-    return found
+    add("--json", action="store_true", help="print one line of JSON per epoch, in full precision")
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run; return 0, or 2 for a user's mistake and 1 for a run that cannot go on."""
+    """Train; return 0, 2 after a user's mistake, or 1 if the run had to stop."""
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it quietly
-    args = parser().parse_args(arguments)
+    args = make_parser().parse_args(arguments)
     try:
-        _train(args)
+        _print_training(_make_run(args), args.json, args.test)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -60,37 +99,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _train(args: argparse.Namespace) -> None:
-    config = pairs(args.set)
-    check_epochs(config, args.epochs)
+def _make_run(args: argparse.Namespace) -> Run:
+    values = parse_assignments(args.set)
+    check_epochs(values, args.epochs)
     if args.epochs is not None:
-        config["epochs"] = args.epochs
+        values |= {"epochs": args.epochs}
+    environment = _detect_environment(args)
+    baseline = read_baseline(args.baseline)
+    method = load_method(args.method)
+    benchmark = datasets.load_benchmark(args.dataset, args.data_root, baseline)
+    key = resolve_method(method, benchmark).make_key(values, args.seed, environment)
+    return Run(key, benchmark)
+
+
+def _detect_environment(args: argparse.Namespace) -> Environment:
     if args.threads < 1:
         raise UserError(f"--threads: received {args.threads}, expected at least 1")
-    method = load_method(args.method)
-    benchmark = datasets.load_benchmark(args.dataset, args.data_root, read_baseline(args.baseline))
-    method.check_benchmark(benchmark)
-    gpu = {"auto": None, "cpu": False, "cuda": True}[args.device]
-    if gpu and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch sees no GPU here")
-    environment = detect(gpu, args.threads, args.deterministic, args.precision)
-    key = resolve_method(method, benchmark).make_key(config, args.seed, environment)
-    run = Run(key, benchmark)
-    print(json.dumps({"key": key.digest, **key.as_dict()}) if args.json else f"trial {key.digest}")
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no GPU on this machine")
+    gpu = None if args.device == "auto" else args.device == "cuda"
+    return detect_environment(gpu, args.threads, args.deterministic, args.precision)
+
+
+def _print_training(run: Run, as_json: bool, test: bool) -> None:
+    digest = run.key.digest
+    print(json.dumps({"key": digest, **run.key.as_dict()}) if as_json else f"trial {digest}")
     while run.epochs_done < run.total_epochs:
         row = run.train_epoch()
-        print(json.dumps(row.as_dict()) if args.json else _line(row, run.total_epochs), flush=True)
-    if args.test:
-        metrics = run.evaluate("test").compute_metrics()
-        print(json.dumps({"test": metrics}) if args.json else f"test   {_metrics(metrics)}")
+        line = json.dumps(row.as_dict()) if as_json else _format_row(row, run.total_epochs)
+        print(line, flush=True)
+    if test:
+        metrics = run.evaluate_split("test").compute_metrics()
+        print(json.dumps({"test": metrics}) if as_json else f"test   {_format_metrics(metrics)}")
 
 
-def _line(row: EpochRow, total: int) -> str:
+def _format_row(row: EpochRow, total: int) -> str:
     losses = "  ".join(f"{name} {value:.4f}" for name, value in row.losses.items())
-    return f"epoch {row.epoch:>3}/{total}  {losses}  |  {_metrics(row.validation)}"
+    return f"epoch {row.epoch:>3}/{total}  {losses}  |  {_format_metrics(row.validation)}"
 
 
-def _metrics(metrics: Mapping[str, object]) -> str:
+def _format_metrics(metrics: Mapping[str, object]) -> str:
     return "  ".join(
         f"{name} {value:.4f}" for name, value in metrics.items() if isinstance(value, float)
     )

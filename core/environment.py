@@ -25,7 +25,7 @@ class Environment:
     threads: int
     deterministic: bool
 
-    def apply(self) -> None:
+    def configure_process(self) -> None:
         """Set this process's threads and determinism."""
         if self.deterministic:  # which CUDA's matrix products demand
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -43,7 +43,7 @@ class Environment:
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
-def detect(
+def detect_environment(
     gpu: bool | None = None,
     threads: int = 1,
     deterministic: bool = False,

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 @cache
-def components(package: str, base: type[T]) -> dict[str, type[T]]:
+def find_components(package: str, base: type[T]) -> dict[str, type[T]]:
     """Return the components of a package by name.
 
     A component is a class that the file ``<name>.py`` of the package defines and that derives

@@ -18,27 +18,27 @@ Sampler = Callable[[Split, Tensor, Generator, Generator], Tensor]
 
 def uniform(split: Split, rows: Tensor, epoch: Generator, run: Generator) -> Tensor:
     """Return every row once, in random order."""
-    return _shuffled(rows, epoch)
+    return _shuffle_rows(rows, epoch)
 
 
 def class_balanced(split: Split, rows: Tensor, epoch: Generator, run: Generator) -> Tensor:
     """Return as many rows as there are, drawn with replacement, each class as often."""
-    return _balanced(split.y, rows, epoch)
+    return _draw_balanced(split.y, rows, epoch)
 
 
 def group_balanced(split: Split, rows: Tensor, epoch: Generator, run: Generator) -> Tensor:
     """Return as many rows as there are, drawn with replacement, each group as often."""
-    return _balanced(_groups(split), rows, epoch)
+    return _draw_balanced(_get_groups(split), rows, epoch)
 
 
 def subsampled_classes(split: Split, rows: Tensor, epoch: Generator, run: Generator) -> Tensor:
     """Return a random subset, the same in every epoch, in which classes have equal sizes."""
-    return _shuffled(_subset(split.y, rows, run), epoch)
+    return _shuffle_rows(_select_balanced_subset(split.y, rows, run), epoch)
 
 
 def subsampled_groups(split: Split, rows: Tensor, epoch: Generator, run: Generator) -> Tensor:
     """Return a random subset, the same in every epoch, in which groups have equal sizes."""
-    return _shuffled(_subset(_groups(split), rows, run), epoch)
+    return _shuffle_rows(_select_balanced_subset(_get_groups(split), rows, run), epoch)
 
 
 SAMPLERS: dict[str, Sampler] = {
@@ -48,23 +48,23 @@ SAMPLERS: dict[str, Sampler] = {
 NEEDS_GROUPS = frozenset({"group_balanced", "subsampled_groups"})
 
 
-def _groups(split: Split) -> Tensor:
+def _get_groups(split: Split) -> Tensor:
     assert split.group is not None  # methods with these samplers need train_groups
     return split.group
 
 
-def _shuffled(rows: Tensor, generator: Generator) -> Tensor:
+def _shuffle_rows(rows: Tensor, generator: Generator) -> Tensor:
     return rows[torch.randperm(len(rows), generator=generator)]
 
 
-def _balanced(label: Tensor, rows: Tensor, generator: Generator) -> Tensor:
+def _draw_balanced(label: Tensor, rows: Tensor, generator: Generator) -> Tensor:
     label = label[rows]
     weights = 1.0 / label.bincount().double()[label]
     return rows[torch.multinomial(weights, len(rows), replacement=True, generator=generator)]
 
 
-def _subset(label: Tensor, rows: Tensor, generator: Generator) -> Tensor:
-    rows = _shuffled(rows, generator)
+def _select_balanced_subset(label: Tensor, rows: Tensor, generator: Generator) -> Tensor:
+    rows = _shuffle_rows(rows, generator)
     label = label[rows]
     counts = label.bincount()
     smallest = int(counts[counts > 0].min())

@@ -57,7 +57,7 @@ import datasets.describe
 import datasets.prepare
 import tuning.cli.main
 from common.hyperparameters import Hyperparameters as Config
-from core.environment import detect
+from core.environment import detect_environment
 from core.recipe.method_files import list_methods, load_method
 from core.recipe.resolved_method import resolve_method
 from core.training.run import Run
@@ -100,12 +100,12 @@ def train(method: str, dataset: str, config: Config, root: Path | None = None) -
     benchmark = (
         datasets.load_benchmark(dataset) if root is None else datasets.load_benchmark(dataset, root)
     )
-    environment = detect(gpu=False, threads=1, precision="float32")
+    environment = detect_environment(gpu=False, threads=1, precision="float32")
     resolved = resolve_method(load_method(method), benchmark)
     key = resolved.make_key(config, 0, environment)
     run = Run(key, benchmark)
     epochs = [run.train_epoch().as_dict() for _ in range(run.total_epochs)]
-    return Trained(key.digest, epochs, run.evaluate("test").compute_metrics())
+    return Trained(key.digest, epochs, run.evaluate_split("test").compute_metrics())
 
 
 def embedded() -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ import pytest
 
 import datasets
 from common.hyperparameters import Hyperparameters
-from core.environment import detect
+from core.environment import detect_environment
 from core.recipe.method_files import list_methods, load_method
 from core.recipe.resolved_method import resolve_method
 from core.training.run import Run
@@ -171,7 +171,9 @@ def test_every_method_trains_an_epoch(name: str, tmp_path: Path) -> None:
             "batch_size": size,
             **SMALL.get(method, {}),
         }
-        key = resolve_method(load_method(method), benchmark).make_key(config, 0, detect(gpu=False))
+        key = resolve_method(load_method(method), benchmark).make_key(
+            config, 0, detect_environment(gpu=False)
+        )
         run = Run(key, benchmark)
         rows = [run.train_epoch() for _ in range(run.total_epochs)]
         assert rows[-1].eligible, method

@@ -22,7 +22,7 @@ from core.models.pretrained.weights import (
     is_path,
 )
 from core.models.transformer import Transformer
-from core.registry import components
+from core.registry import find_components
 
 
 def _find_models() -> dict[str, type[Model]]:
@@ -33,7 +33,7 @@ def _find_models() -> dict[str, type[Model]]:
         required = [p.name for p in parameters if p.default is inspect.Parameter.empty]
         return required == ["outputs"]
 
-    found = components("core.models", Model)
+    found = find_components("core.models", Model)
     return {name: kind for name, kind in found.items() if is_complete(kind)}
 
 

@@ -37,7 +37,7 @@ def read_baseline(path: str | Path | None) -> str:
     return text
 
 
-def pairs(texts: Sequence[str]) -> Hyperparameters:
+def parse_assignments(texts: Sequence[str]) -> Hyperparameters:
     """Return the values of ``key=value`` arguments, read as YAML scalars.
 
     Raises:

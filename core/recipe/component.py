@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 from common.hyperparameters import Scalar
 from core.augmentations.base import Augmentation
 from core.objectives.base import Objective
-from core.registry import components
+from core.registry import find_components
 from core.stages.base import Stage
 from core.weighting.base import Weighting
 
@@ -42,7 +42,7 @@ class Component:
             found |= {word for word in inner if isinstance(word, str)}
         return frozenset(found)
 
-    def fill(self, values: Mapping[str, Scalar]) -> "Component":
+    def with_values(self, values: Mapping[str, Scalar]) -> "Component":
         """Return the component with values for the hyperparameters that it names."""
 
         def substitute(value: Scalar) -> Scalar:
@@ -78,7 +78,7 @@ def component_classes(part: str) -> dict[str, type]:
     Args:
         part: A key of :data:`PACKAGES`.
     """
-    return dict(components(*PACKAGES[part]))
+    return dict(find_components(*PACKAGES[part]))
 
 
 def parameter_kinds(component_class: type) -> dict[str, Any]:
@@ -91,23 +91,25 @@ def parameter_kinds(component_class: type) -> dict[str, Any]:
 
 def make_objective(component: Component) -> Objective:
     """Return the objective that a component with values describes."""
-    make: Callable[..., Objective] = components("core.objectives", Objective)[component.name]
+    make: Callable[..., Objective] = find_components("core.objectives", Objective)[component.name]
     return make(**component.parameters)
 
 
 def make_weighting(component: Component) -> Weighting:
     """Return the weighting that a component with values describes."""
-    make: Callable[..., Weighting] = components("core.weighting.methods", Weighting)[component.name]
+    make: Callable[..., Weighting] = find_components("core.weighting.methods", Weighting)[
+        component.name
+    ]
     return make(**component.parameters)
 
 
 def make_stage(component: Component) -> Stage:
     """Return the stage that a component with values describes."""
-    make: Callable[..., Stage] = components("core.stages", Stage)[component.name]
+    make: Callable[..., Stage] = find_components("core.stages", Stage)[component.name]
     return make(**component.parameters)
 
 
 def make_augmentation(name: str) -> Augmentation:
     """Return the augmentation of a name."""
-    make: Callable[..., Augmentation] = components("core.augmentations", Augmentation)[name]
+    make: Callable[..., Augmentation] = find_components("core.augmentations", Augmentation)[name]
     return make()

@@ -16,7 +16,7 @@ from core.recipe.component import (
     make_stage,
     make_weighting,
 )
-from core.registry import components
+from core.registry import find_components
 from core.samplers import NEEDS_GROUPS
 from core.weighting.base import AlphaFairWeighting, GramWeighting
 from datasets.benchmark import Benchmark
@@ -48,7 +48,7 @@ class Recipe:
     @property
     def needs(self) -> frozenset[str]:
         """The properties that a benchmark must provide."""
-        classes = components("core.objectives", Objective)
+        classes = find_components("core.objectives", Objective)
         needs = {need for part in self.objectives for need in classes[part.name].needs}
         return frozenset(needs | ({"train_groups"} if self.sampler in NEEDS_GROUPS else set()))
 
@@ -58,13 +58,13 @@ class Recipe:
         parts = (*self.objectives, self.weighting, *self.stages)
         return frozenset(name for part in parts for name in part.references)
 
-    def fill(self, values: Mapping[str, Scalar]) -> "Recipe":
+    def with_values(self, values: Mapping[str, Scalar]) -> "Recipe":
         """Return the recipe with values for the hyperparameters that it names."""
         return Recipe(
             self.sampler,
-            tuple(part.fill(values) for part in self.objectives),
-            self.weighting.fill(values),
-            tuple(part.fill(values) for part in self.stages),
+            tuple(part.with_values(values) for part in self.objectives),
+            self.weighting.with_values(values),
+            tuple(part.with_values(values) for part in self.stages),
         )
 
     def count_epochs(self, epochs: int) -> EpochCounts:
@@ -77,7 +77,7 @@ class Recipe:
         counts = [(epochs if s.epochs is None else s.epochs, s.eligible) for s in stages]
         return EpochCounts(sum(n for n, eligible in counts if eligible), sum(n for n, _ in counts))
 
-    def check(self, benchmark: Benchmark, gradients: str) -> None:
+    def check_compatibility(self, benchmark: Benchmark, gradients: str) -> None:
         """Refuse a recipe with values that cannot work on a benchmark.
 
         Args:

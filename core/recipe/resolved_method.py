@@ -57,20 +57,20 @@ class ResolvedMethod:
         """The published best values for this benchmark; None if there are none."""
         return self.method.published.get(self.benchmark.name)
 
-    def has(self, name: str) -> bool:
+    def has_name(self, name: str) -> bool:
         """Return whether ``name`` is a hyperparameter or a training-config field."""
         return name in self.defaults
 
-    def complete(self, values: Mapping[str, Scalar]) -> Hyperparameters:
+    def complete_values(self, values: Mapping[str, Scalar]) -> Hyperparameters:
         """Return the value of every hyperparameter and training-config field.
 
         A whole number written as 1.0 becomes 1, and 1 becomes 1.0 where the field is a float, so
         that equal configurations have equal keys.
         """
-        return {name: self._normalize(name, value) for name, value in
+        return {name: self._normalize_value(name, value) for name, value in
                 {**self.defaults, **values}.items()}  # fmt: skip
 
-    def _normalize(self, name: str, value: Scalar) -> Scalar:
+    def _normalize_value(self, name: str, value: Scalar) -> Scalar:
         hyperparameter = self.hyperparameters.get(name)
         if hyperparameter is not None:
             return hyperparameter.canonical(value)
@@ -81,8 +81,8 @@ class ResolvedMethod:
 
     def count_epochs(self, values: Mapping[str, Scalar] | None = None) -> EpochCounts:
         """Return the epochs of a trial, with default values where none are given."""
-        complete = self.complete(values or {})
-        return self.recipe.fill(complete).count_epochs(int(complete["epochs"]))
+        complete = self.complete_values(values or {})
+        return self.recipe.with_values(complete).count_epochs(int(complete["epochs"]))
 
     def make_key(
         self, values: Mapping[str, Scalar], seed: int, environment: Environment
@@ -99,7 +99,7 @@ class ResolvedMethod:
                 with the values.
         """
         self.check_values(values)
-        complete = self.complete(values)
+        complete = self.complete_values(values)
         where = f"{self.name} on {self.benchmark.name}"
         config = _make_training_config(complete)
         if config.warmup and config.schedule in PER_EPOCH_SCHEDULES:
@@ -107,9 +107,9 @@ class ResolvedMethod:
                 f"{where}: warmup: received {config.warmup}, expected 0 with schedule "
                 f"{config.schedule}, which has none"
             ])  # fmt: skip
-        recipe = self.recipe.fill(complete)
+        recipe = self.recipe.with_values(complete)
         try:
-            recipe.check(self.benchmark, config.gradients)
+            recipe.check_compatibility(self.benchmark, config.gradients)
         except ValueError as error:
             raise ValidationErrors([f"{where}: {error}"]) from None
         version = self.benchmark.key_version
@@ -127,7 +127,7 @@ class ResolvedMethod:
         problems = []
         for name, value in values.items():
             where = f"{self.name} on {self.benchmark.name}"
-            if not self.has(name):
+            if not self.has_name(name):
                 message = unknown_name_message("hyperparameter", name, self.defaults)
                 problems.append(f"{where}: {message}")
                 continue

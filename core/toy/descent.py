@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from core.registry import components
+from core.registry import find_components
 from core.toy.landscape import STARTS, Array, compute_front_gap, compute_losses
 from core.weighting import (
     GradientWeighting,
@@ -47,7 +47,7 @@ class Descent(NamedTuple):
 
 def list_weightings() -> list[str]:
     """Return the names of all weightings."""
-    return sorted(components("core.weighting.methods", Weighting))
+    return sorted(find_components("core.weighting.methods", Weighting))
 
 
 def descend_landscape(

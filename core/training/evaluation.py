@@ -24,7 +24,7 @@ MAX_EVALUATION_BATCH = 1024
 MODEL_ERRORS = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, AssertionError)
 
 
-def evaluate(
+def evaluate_split(
     context: RunContext,
     model: Model,
     split: str,

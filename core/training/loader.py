@@ -38,9 +38,9 @@ class Loader:
 
     def load_batch(self, name: str, rows: Tensor) -> Batch:
         """Return the examples ``rows``, ``(b,)`` int64 on the host, of a split."""
-        return self._gather(name, rows, rows.to(self.device) if self.resident else rows)
+        return self._gather_batch(name, rows, rows.to(self.device) if self.resident else rows)
 
-    def _gather(self, name: str, rows: Tensor, index: Tensor) -> Batch:
+    def _gather_batch(self, name: str, rows: Tensor, index: Tensor) -> Batch:
         """Return examples by their rows on the host, and the same where the data are."""
         split = self._placed[name]
         # Stores look their examples up on the host, and would wait for the device to tell which.
@@ -48,18 +48,18 @@ class Loader:
         group = None if split.group is None else split.group[index]
         targets = {task: target[index] for task, target in split.targets.items()}
         batch = Batch(split.inputs[by], targets, group)
-        return batch if self.resident else self._move(batch)
+        return batch if self.resident else self._move_to_device(batch)
 
-    def _move(self, batch: Batch) -> Batch:
-        def move(tensor: Any) -> Any:
+    def _move_to_device(self, batch: Batch) -> Batch:
+        def move_tensor(tensor: Any) -> Any:
             if isinstance(tensor, ImageBatch):
-                return ImageBatch(move(tensor.pixels), move(tensor.sizes))
+                return ImageBatch(move_tensor(tensor.pixels), move_tensor(tensor.sizes))
             if not isinstance(tensor, Tensor):
                 return tensor
             pinned = tensor.pin_memory() if self.device.type == "cuda" else tensor
             return pinned.to(self.device, non_blocking=True)
 
-        on_device: Batch = pytree.tree_map(move, batch)
+        on_device: Batch = pytree.tree_map(move_tensor, batch)
         return on_device
 
     def load_batches(self, name: str, parts: Iterable[Tensor]) -> Iterator[tuple[Tensor, Batch]]:
@@ -72,7 +72,7 @@ class Loader:
         if self.resident:
             placed = torch.cat(parts).to(self.device).split([len(part) for part in parts])
             for rows, index in zip(parts, placed, strict=True):
-                yield rows, self._gather(name, rows, index)
+                yield rows, self._gather_batch(name, rows, index)
             return
         with ThreadPoolExecutor(1) as pool:
             waiting: list[Any] = []

@@ -104,7 +104,7 @@ def _measure_usage(run: Run) -> Usage:
         if not stage.splits_validation:  # others fit a layer without steps
             seconds.append(measure_step_seconds(run, index, WARMUP_STEPS + TIMED_STEPS)[0])
             kernels.append(_measure_kernel_seconds(run, index) / seconds[-1] if cuda else 0.0)
-    run.evaluate("validation", max_batches=1)
+    run.evaluate_split("validation", max_batches=1)
     if not cuda:
         return Usage(run.key.environment.device_class, max(seconds))
     free, total = torch.cuda.mem_get_info()

@@ -15,7 +15,7 @@ from core.training.evaluation import (
     MODEL_ERRORS,
     LastLayerRefit,
     check_model_fits_data,
-    evaluate,
+    evaluate_split,
 )
 from core.training.loader import AuxiliarySampler, get_text_lengths, make_batches
 from core.training.run_state import RunState
@@ -44,7 +44,7 @@ class Run:
     """
 
     def __init__(self, key: TrialKey, benchmark: Benchmark) -> None:
-        key.environment.apply()
+        key.environment.configure_process()
         self.context: RunContext = make_context(key, benchmark)
         self.sample_counts = torch.ones(len(self.context.train), dtype=torch.int64)
         self.epochs_done = 0
@@ -106,7 +106,7 @@ class Run:
             LastLayerRefit(context, state.model, context.make_generator("refit", *position))
         )
         losses = {} if refitted else self._take_steps(position)
-        validation = self._validate()
+        validation = self._validate_epoch()
         state.step_epoch_schedule(validation, plateau_metric(context))
         self.epochs_done += 1
         weighting = state.weighting
@@ -156,12 +156,12 @@ class Run:
             raise NotFinite(f"loss not finite in epoch {number}: {', '.join(wrong)}")
         return losses
 
-    def _validate(self) -> dict[str, Any]:
+    def _validate_epoch(self) -> dict[str, Any]:
         model = self.model
         if not isinstance(model, SingleTasks):
-            return self.evaluate("validation").compute_metrics()
+            return self.evaluate_split("validation").compute_metrics()
         with model.use_current():
-            values = self.evaluate("validation").compute_metrics()
+            values = self.evaluate_split("validation").compute_metrics()
         return model.keep_best(values)
 
     def _end_stage(self, index: int) -> None:
@@ -174,15 +174,15 @@ class Run:
 
     def _find_correct(self) -> Tensor:
         """Return whether the model is right on each training example, ``(n,)`` bool."""
-        meter = self.evaluate("train")
+        meter = self.evaluate_split("train")
         assert isinstance(meter, GroupMeter)
         return meter.compute_correct()
 
-    def evaluate(
+    def evaluate_split(
         self, split: str, batch_averaged: bool = False, max_batches: int | None = None
     ) -> Meter:
-        """Evaluate the current model (:func:`core.training.evaluation.evaluate`)."""
-        return evaluate(self.context, self.model, split, batch_averaged, max_batches)
+        """Evaluate the current model (:func:`core.training.evaluation.evaluate_split`)."""
+        return evaluate_split(self.context, self.model, split, batch_averaged, max_batches)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state on which the next epochs depend, as tensors and plain data."""

@@ -218,13 +218,13 @@ def why_unsplittable(objectives: list[Objective], weighting: Weighting, model: M
 
 
 def _select_rows(batch: Batch, rows: Tensor) -> Batch:
-    def select(value: Any) -> Any:
+    def select_rows(value: Any) -> Any:
         return value[rows]
 
     inputs = batch.inputs
     if isinstance(inputs, tuple):
-        inputs = type(inputs)(*(select(value) for value in inputs))
+        inputs = type(inputs)(*(select_rows(value) for value in inputs))
     else:
-        inputs = select(inputs)
-    targets = {name: select(target) for name, target in batch.targets.items()}
-    return Batch(inputs, targets, None if batch.group is None else select(batch.group))
+        inputs = select_rows(inputs)
+    targets = {name: select_rows(target) for name, target in batch.targets.items()}
+    return Batch(inputs, targets, None if batch.group is None else select_rows(batch.group))

@@ -9,7 +9,7 @@ import inspect
 from typing import Any
 
 from common.errors import unknown_name_message
-from core.registry import components
+from core.registry import find_components
 from core.weighting.base import (
     AlphaFairWeighting,
     GradientWeighting,
@@ -48,7 +48,7 @@ def load_weighting(name: str, **parameters: Any) -> Weighting:
         TypeError: If it has no such parameter, or one of another type.
         ValueError: If there is no such weighting, or a parameter is out of its range.
     """
-    known = components("core.weighting.methods", Weighting)
+    known = find_components("core.weighting.methods", Weighting)
     if name not in known:
         raise ValueError(unknown_name_message("weighting", name, known))
     accepted = inspect.signature(known[name]).parameters

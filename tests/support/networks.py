@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.registry import components
+from core.registry import find_components
 from core.weighting import (
     GradientWeighting,
     GramWeighting,
@@ -14,7 +14,7 @@ from core.weighting import (
     load_weighting,
 )
 
-KNOWN = components("core.weighting.methods", Weighting)
+KNOWN = find_components("core.weighting.methods", Weighting)
 COMBINING = [name for name in KNOWN if not isinstance(load_weighting(name), LossWeighting)]
 FROM_GRAM = [name for name in KNOWN if isinstance(load_weighting(name), GramWeighting)]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import datasets
 from common.hyperparameters import Scalar
-from core.environment import detect
+from core.environment import detect_environment
 from core.recipe.component import Component
 from core.recipe.method_files import load_method
 from core.recipe.recipe import Recipe
@@ -23,7 +23,7 @@ def describe_run(number: int, phase: str = "search", **hyperparameters: Scalar) 
     """Return a description with a key that no run trains."""
     recipe = Recipe("uniform", (), Component("ls", {}), ())
     config = datasets.load_benchmark("colored_digits").training_config
-    key = TrialKey("d", "1", recipe, config, number, detect(False))
+    key = TrialKey("d", "1", recipe, config, number, detect_environment(False))
     return RunDescription(phase, number, hyperparameters, hyperparameters, key)
 
 
@@ -31,7 +31,7 @@ def define_study(**changes: Any) -> StudyDefinition:
     """Return the definition of a small study with other values for some of its fields."""
     options = Options(("erm",), "colored_digits")
     space = make_space(load_method("erm"), datasets.load_benchmark("colored_digits"), options)
-    return replace(make_definition(options, space, detect(False)), **changes)
+    return replace(make_definition(options, space, detect_environment(False)), **changes)
 
 
 def folder_of(run: RunRecord) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import datasets
 from common.arguments import Parser
 from common.errors import UserError, unknown_name_message
-from core.recipe.assignments import pairs
+from core.recipe.assignments import parse_assignments
 from tuning.cli.parser import add_options
 from tuning.cluster.connection import find_cluster, join_cluster
 from tuning.doctor import doctor
@@ -57,7 +57,7 @@ def run_doctor(arguments: Sequence[str]) -> int:
         UserError: If the command itself is wrong.
     """
     given = vars(parser().parse_args(arguments))
-    pinned = pairs(given.pop("pinned", ()))
+    pinned = parse_assignments(given.pop("pinned", ()))
     others = sorted(set(pinned) - {"model"})
     if others:
         raise UserError(f"--set: received '{others[0]}', expected model, the only key used here")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from common.errors import UserError, unknown_name_message
-from core.recipe.assignments import check_epochs, pairs
+from core.recipe.assignments import check_epochs, parse_assignments
 from tuning.cli.parser import FLAGS, make_parser
 from tuning.options import Options
 
@@ -19,7 +19,7 @@ def make_options(args: argparse.Namespace) -> Options:
     """
     known = {field.name for field in fields(Options)}
     given = {name: value for name, value in vars(args).items() if name in known}
-    pinned = pairs(given.get("pinned", ()))
+    pinned = parse_assignments(given.get("pinned", ()))
     check_epochs(pinned, given.get("epochs"))
     return Options(**given | {"methods": tuple(args.methods), "pinned": pinned})
 

@@ -7,14 +7,14 @@ import ray
 from ray.exceptions import RayError
 
 from common.errors import UserError
-from core.environment import Environment, detect
+from core.environment import Environment, detect_environment
 from tuning.options import Options
 from tuning.resources import Resources
 
 T = TypeVar("T")
 
 
-def detect_environment(resources: Resources, options: Options, remote: bool) -> Environment:
+def detect_trial_environment(resources: Resources, options: Options, remote: bool) -> Environment:
     """Return the environment of a trial with these resources.
 
     Args:
@@ -25,8 +25,8 @@ def detect_environment(resources: Resources, options: Options, remote: bool) -> 
     gpu = None if resources.gpus else False
     arguments = (gpu, resources.cpus, options.deterministic, options.precision)
     if not remote and not resources.gpus:
-        return detect(*arguments)
-    return call_on_workers(detect, [arguments], resources)[0]
+        return detect_environment(*arguments)
+    return call_on_workers(detect_environment, [arguments], resources)[0]
 
 
 def call_on_workers(

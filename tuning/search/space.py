@@ -5,7 +5,7 @@ from typing import Any
 
 from common.errors import ValidationErrors
 from common.hyperparameters import Hyperparameter, Hyperparameters, active_names, sort_by_conditions
-from core.environment import detect
+from core.environment import detect_environment
 from core.recipe.method import Method
 from core.recipe.resolved_method import ResolvedMethod, resolve_method
 from datasets.benchmark import Benchmark
@@ -81,9 +81,9 @@ def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
     """
     resolved = resolve_method(method, benchmark)
     hyperparameters = resolved.hyperparameters
-    fixed = {name: value for name, value in options.fixed.items() if resolved.has(name)}
+    fixed = {name: value for name, value in options.fixed.items() if resolved.has_name(name)}
     resolved.check_values(fixed)
-    base = resolved.complete(fixed)
+    base = resolved.complete_values(fixed)
     free: dict[str, Hyperparameter] = {}
     for name in sort_by_conditions(hyperparameters):
         hyperparameter = hyperparameters[name]
@@ -101,7 +101,7 @@ def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
 
 def _check_ends(space: Space) -> None:
     """Try all choices, or both ends of a range, so that no trial fails on its values."""
-    environment = detect(gpu=False)
+    environment = detect_environment(gpu=False)
     configs: list[Hyperparameters] = [{}, *space.method_grid()]
     for name, hyperparameter in space.free.items():
         configs += [{name: value} for value in hyperparameter.values]
@@ -117,7 +117,7 @@ def _check_ends(space: Space) -> None:
 
 def describe_hyperparameters(space: Space, config: Hyperparameters) -> dict[str, Any]:
     """Return the values of all hyperparameters and of the settings that a configuration changes."""
-    merged = space.resolved.complete(space.complete(config))
+    merged = space.resolved.complete_values(space.complete(config))
     hyperparameters = space.resolved.hyperparameters
     names = [
         *(n for n in hyperparameters if n in active_names(hyperparameters, merged)),

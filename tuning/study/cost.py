@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from core.environment import detect
+from core.environment import detect_environment
 from core.training.profiling import measure_step_seconds
 from core.training.run import Run
 from tuning.options import Options
@@ -57,7 +57,7 @@ def estimate_cost(options: Options, space: Space, resources: Resources) -> CostE
         resources: The resources of a trial.
     """
     gpu = None if resources.gpus else False
-    environment = detect(gpu, resources.cpus, options.deterministic, options.precision)
+    environment = detect_environment(gpu, resources.cpus, options.deterministic, options.precision)
     run = Run(space.resolved.make_key(space.fixed, 0, environment), space.benchmark)
     epochs = space.resolved.count_epochs(space.fixed)
     runs = MethodRecords(options.records_of(space.resolved.name)).list_runs()

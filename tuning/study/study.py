@@ -12,7 +12,7 @@ from tuning.cluster.capacity import Capacity
 from tuning.cluster.connection import find_cluster, join_cluster
 from tuning.cluster.nodes import local_node
 from tuning.cluster.queue import Queue
-from tuning.cluster.remote import detect_environment
+from tuning.cluster.remote import detect_trial_environment
 from tuning.cluster.tuner import run_queue
 from tuning.doctor import doctor
 from tuning.doctor.findings import Finding
@@ -67,7 +67,7 @@ def run_study(options: Options, reuse_actors: bool = True) -> int:
         resources = choose_resources(nodes, options.cpus_per_trial, options.gpus_per_trial)
         for warning in _check_nodes(study, resources, single_machine=address is None):
             console.print(str(warning))
-        environment = detect_environment(resources, options, remote=address is not None)
+        environment = detect_trial_environment(resources, options, remote=address is not None)
         stack.enter_context(stop.handle_signals())  # again: Ray has replaced the handlers
         records = [MethodRecords(options.records_of(s.resolved.name)) for s in study.spaces]
         for record in records:

@@ -76,7 +76,9 @@ class RecordedRun:
         row = self.run.train_epoch().as_dict()
         if self.options.audit:
             self.audit.append(
-                self.run.evaluate("test", batch_averaged=self.rule.window > 0).compute_metrics()
+                self.run.evaluate_split(
+                    "test", batch_averaged=self.rule.window > 0
+                ).compute_metrics()
             )
         self.rows.append(row)
         improved = self._update_best()
@@ -118,7 +120,7 @@ class RecordedRun:
 
     def _measure_confirmation(self, best: Score) -> Confirmation:
         run = self._run_until(best.epoch)
-        test = run.evaluate("test")
+        test = run.evaluate_split("test")
         self._write_predictions(run, test)
         if self.options.keep_model:
             weights = {n: t.contiguous().cpu() for n, t in run.model.state_dict().items()}
@@ -139,7 +141,7 @@ class RecordedRun:
         return run
 
     def _write_predictions(self, run: Run, test: Meter) -> None:
-        meters = {"validation": run.evaluate("validation"), "test": test}
+        meters = {"validation": run.evaluate_split("validation"), "test": test}
         tables = []
         for name, meter in meters.items():
             columns = {

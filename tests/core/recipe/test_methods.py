@@ -9,7 +9,7 @@ import yaml
 import datasets
 from common.errors import UserError, ValidationErrors
 from common.yaml_files import parse_yaml
-from core.environment import detect
+from core.environment import detect_environment
 from core.recipe.method_files import list_methods, load_method
 from core.recipe.resolved_method import resolve_method
 from tests.conftest import EMBEDDED, fitting
@@ -61,7 +61,7 @@ def test_every_file_is_valid_and_documented(name: str, dataset: str) -> None:
 def test_the_good_file_is_good(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(GOOD))
     method = load_method("mine", tmp_path)
-    filled = method.recipe.fill({"reg": 0.7})
+    filled = method.recipe.with_values({"reg": 0.7})
     assert filled.weighting.as_dict() == {"fixed": {"weights": {"l1": 0.7}}}
 
 
@@ -153,7 +153,9 @@ def test_recipes_that_make_no_sense_are_refused_before_anything_starts(
     (tmp_path / "mine.yaml").write_text(changed(path, value))
     method = load_method("mine", tmp_path)
     with pytest.raises(ValidationErrors, match=word):
-        resolve_method(method, datasets.load_benchmark("colored_digits")).make_key({}, 0, detect())
+        resolve_method(method, datasets.load_benchmark("colored_digits")).make_key(
+            {}, 0, detect_environment()
+        )
 
 
 @pytest.mark.parametrize("default", [1, 1.0])
@@ -162,10 +164,10 @@ def test_a_float_hyperparameter_may_have_a_whole_default(default: float, tmp_pat
     (tmp_path / "mine.yaml").write_text(changed("search.reg", domain))
     method, benchmark = load_method("mine", tmp_path), datasets.load_benchmark("colored_digits")
     resolved = resolve_method(method, benchmark)
-    key = resolved.make_key({"reg": 0.5}, 0, detect())
+    key = resolved.make_key({"reg": 0.5}, 0, detect_environment())
     assert key.recipe.weighting.as_dict() == {"fixed": {"weights": {"l1": 0.5}}}
     ones = [
-        resolve_method(method, benchmark).make_key({"reg": value}, 0, detect())
+        resolve_method(method, benchmark).make_key({"reg": value}, 0, detect_environment())
         for value in (1, 1.0)
     ]
     assert ones[0].digest == ones[1].digest

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 import datasets
 from common.errors import UserError
-from core.environment import detect
+from core.environment import detect_environment
 from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
 from core.stages.base import split_validation
@@ -75,7 +75,7 @@ def test_dfr_refits_on_one_half_and_selects_on_the_other() -> None:
     validation = run.context.validation
     assert validation.group is not None
     assert sum(row.validation["group_count"]) == len(validation) // 2
-    meter = run.evaluate("validation")
+    meter = run.evaluate_split("validation")
     assert isinstance(meter, GroupMeter)
     assert run.context.halves is not None
     assert not set(meter.rows.tolist()) & set(run.context.halves.refitting.tolist())
@@ -102,9 +102,9 @@ def test_dfr_is_near_a_plain_logistic_regression_on_balanced_features() -> None:
         features[0].numpy(), split.y[chosen].numpy(),
         logisticregression__sample_weight=weights.numpy(),
     )  # fmt: skip
-    before = run.evaluate("test").compute_metrics()["worst_group_accuracy"]
+    before = run.evaluate_split("test").compute_metrics()["worst_group_accuracy"]
     run.train_epoch()
-    test = run.evaluate("test")
+    test = run.evaluate_split("test")
     assert isinstance(test, GroupMeter)
     with torch.no_grad():
         features.clear()
@@ -153,11 +153,11 @@ def test_stl_keeps_each_task_at_its_own_best_epoch() -> None:
         reported.append(run.train_epoch().validation)
         assert isinstance(run.model, SingleTasks)
         with run.model.use_current():
-            current.append(run.evaluate("validation").compute_metrics())
+            current.append(run.evaluate_split("validation").compute_metrics())
     for name, best in (("left_accuracy", max), ("right_accuracy", max), ("sum_mae", min)):
         for i in range(6):
             assert reported[i][name] == best(values[name] for values in current[: i + 1])
-    seen = run.evaluate("validation").compute_metrics()
+    seen = run.evaluate_split("validation").compute_metrics()
     assert seen["left_accuracy"] == reported[-1]["left_accuracy"]
 
 
@@ -182,7 +182,9 @@ def test_dfr_refuses_a_group_that_one_half_would_lack() -> None:
     rows = rows.flatten()
     split = Split(validation.inputs[rows], {"y": validation.y[rows]}, validation.group[rows])
     benchmark.splits["validation"] = split
-    key = resolve_method(load_method("dfr"), benchmark).make_key({"epochs": 1}, 0, detect())
+    key = resolve_method(load_method("dfr"), benchmark).make_key(
+        {"epochs": 1}, 0, detect_environment()
+    )
     with pytest.raises(UserError, match="no example of group 1"):
         Run(key, benchmark)
 

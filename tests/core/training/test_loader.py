@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import datasets
-from core.environment import detect
+from common.hyperparameters import Hyperparameters
+from core.environment import detect_environment
 from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
 from core.training import loader as data
@@ -128,8 +129,10 @@ def test_an_epoch_of_resident_data_opens_nothing_and_copies_no_data(
 ) -> None:
     dense_files.write_dense(tmp_path, "nyuv2")
     benchmark = datasets.load_benchmark("nyuv2", tmp_path)
-    config = {"epochs": 2, "model": "segnet_small", "batch_size": 4}
-    key = resolve_method(load_method("ls"), benchmark).make_key(config, 0, detect(gpu=False))  # type: ignore[arg-type]
+    config: Hyperparameters = {"epochs": 2, "model": "segnet_small", "batch_size": 4}
+    key = resolve_method(load_method("ls"), benchmark).make_key(
+        config, 0, detect_environment(gpu=False)
+    )
     run = Run(key, benchmark)
     run.train_epoch()
 

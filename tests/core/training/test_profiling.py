@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 
 import datasets
-from core.environment import detect
+from core.environment import detect_environment
 from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
 from core.training.profiling import (
@@ -27,7 +27,8 @@ SPANS = st.lists(
 def fresh(method: str, gpu: bool = False, dataset: str = "colored_digits", **config: int) -> Run:
     benchmark = datasets.load_benchmark(dataset)
     return Run(
-        resolve_method(load_method(method), benchmark).make_key(config, 0, detect(gpu)), benchmark
+        resolve_method(load_method(method), benchmark).make_key(config, 0, detect_environment(gpu)),
+        benchmark,
     )
 
 

@@ -14,7 +14,7 @@ import torch
 import datasets
 from common.errors import ValidationErrors
 from common.hyperparameters import Hyperparameters
-from core.environment import detect
+from core.environment import detect_environment
 from core.recipe.component import component_classes
 from core.recipe.method_files import list_methods, load_method
 from core.recipe.method_parser import parse_method
@@ -41,7 +41,8 @@ def start(method: str, dataset: str, seed: int = 0, **config: Any) -> Run:
     small: Hyperparameters = {} if isinstance(benchmark, GroupBenchmark) else {"batch_size": 1024}
     given = {**small, **SMALL.get(method, {}), **config}
     return Run(
-        resolve_method(load_method(method), benchmark).make_key(given, seed, detect()), benchmark
+        resolve_method(load_method(method), benchmark).make_key(given, seed, detect_environment()),
+        benchmark,
     )
 
 
@@ -70,7 +71,7 @@ def test_reports_every_promised_metric(method: str, dataset: str) -> None:
         assert EpochRow.from_dict(json.loads(json.dumps(row.as_dict()))) == row
     assert {name for row in found for name in row.losses} == set(run.context.loss_names)
     assert [row.final for row in found] == [False] * (len(found) - 1) + [True]
-    assert set(run.evaluate("test").compute_metrics()) >= promised(run)
+    assert set(run.evaluate_split("test").compute_metrics()) >= promised(run)
 
 
 @pytest.mark.parametrize(("method", "dataset"), EVERY)
@@ -103,7 +104,7 @@ def test_every_weighting_trains_groups_and_goes_on_exactly(name: str) -> None:
         datasets.load_benchmark("colored_digits"),
     )
     config: Hyperparameters = {"epochs": 2, "clip_norm": 1.0, "batch_size": 64, "lr": 0.02}
-    key = resolve_method(method, benchmark).make_key(config, 0, detect())
+    key = resolve_method(method, benchmark).make_key(config, 0, detect_environment())
     run = Run(key, benchmark)
     run.train_epoch()
     again = Run(key, benchmark)
@@ -166,7 +167,7 @@ def test_jtt_repeats_the_errors_of_its_first_stage() -> None:
     )  # the second epoch, without the end of its stage
     row = run.train_epoch()
     assert not row.eligible
-    meter = reference.evaluate("train")
+    meter = reference.evaluate_split("train")
     assert isinstance(meter, GroupMeter)
     outputs = meter.logits
     wrong = [int(o.argmax()) != int(y) for o, y in zip(outputs, run.context.train.y, strict=True)]
@@ -213,7 +214,7 @@ def test_erm_fails_the_minority_and_group_balance_helps() -> None:
         for seed in range(3):
             run = start(method, "colored_digits", seed, epochs=12)
             list(rows(run))
-            mean += torch.tensor(run.evaluate("test").compute_metrics()["group_accuracy"]) / 3
+            mean += torch.tensor(run.evaluate_split("test").compute_metrics()["group_accuracy"]) / 3
     assert min(accuracy["erm"][group] for group in (0, 3)) > 0.95
     assert max(accuracy["erm"][group] for group in (1, 2)) < 0.75
     assert accuracy["rwg"].min() > accuracy["erm"].min() + 0.05
@@ -222,22 +223,24 @@ def test_erm_fails_the_minority_and_group_balance_helps() -> None:
 def test_key_is_stable_and_tells_what_matters() -> None:
     benchmark = datasets.load_benchmark("colored_digits")
     resolved = resolve_method(load_method("rwg"), benchmark)
-    key = resolved.make_key({"lr": 0.01}, 3, detect())
+    key = resolved.make_key({"lr": 0.01}, 3, detect_environment())
     assert key == TrialKey.from_dict(json.loads(json.dumps(key.as_dict())))
-    assert key.digest == resolved.make_key({"lr": 0.01}, 3, detect()).digest
+    assert key.digest == resolved.make_key({"lr": 0.01}, 3, detect_environment()).digest
     others = [
-        resolved.make_key({"lr": 0.02}, 3, detect()),
-        resolved.make_key({"lr": 0.01}, 4, detect()),
-        resolve_method(load_method("rwy"), benchmark).make_key({"lr": 0.01}, 3, detect()),
-        resolved.make_key({"lr": 0.01}, 3, detect(threads=2)),
+        resolved.make_key({"lr": 0.02}, 3, detect_environment()),
+        resolved.make_key({"lr": 0.01}, 4, detect_environment()),
+        resolve_method(load_method("rwy"), benchmark).make_key(
+            {"lr": 0.01}, 3, detect_environment()
+        ),
+        resolved.make_key({"lr": 0.01}, 3, detect_environment(threads=2)),
     ]
     assert len({key.digest, *(other.digest for other in others)}) == 5
 
 
 def test_equal_configurations_have_equal_keys() -> None:
     resolved = resolve_method(load_method("jtt"), datasets.load_benchmark("colored_digits"))
-    a = resolved.make_key({"T": 5.0, "lr": 1, "batch_size": 32.0}, 0, detect())
-    b = resolved.make_key({"T": 5, "lr": 1.0, "batch_size": 32}, 0, detect())
+    a = resolved.make_key({"T": 5.0, "lr": 1, "batch_size": 32.0}, 0, detect_environment())
+    b = resolved.make_key({"T": 5, "lr": 1.0, "batch_size": 32}, 0, detect_environment())
     assert a.digest == b.digest
 
 
@@ -245,5 +248,5 @@ def test_wrong_values_are_told_all_at_once() -> None:
     resolved = resolve_method(load_method("jtt"), datasets.load_benchmark("colored_digits"))
     config: Hyperparameters = {"T": 1.5, "up": "many", "learning_rate": 1, "optimizer": "rmsprop"}
     with pytest.raises(ValidationErrors) as found:
-        resolved.make_key(config, 0, detect())
+        resolved.make_key(config, 0, detect_environment())
     assert len(found.value.problems) == 4

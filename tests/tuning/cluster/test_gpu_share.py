@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import datasets
-from core.environment import detect
+from core.environment import detect_environment
 from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
 from core.training.profiling import Usage
@@ -118,7 +118,9 @@ def decided(folder: Path, usages: dict[str, Usage], asked: Gpus = "auto") -> tup
     records = [MethodRecords(folder / name) for name in usages]
     for record, used in zip(records, usages.values(), strict=True):
         record.write_probe(GpuProbe(choose_share(used, 8), used))
-    return choose_trial_resources(spaces, records, options, detect(False), NODES, Resources(1, 1.0))
+    return choose_trial_resources(
+        spaces, records, options, detect_environment(False), NODES, Resources(1, 1.0)
+    )
 
 
 def test_what_was_measured_is_kept_and_the_largest_share_serves_all(tmp_path: Path) -> None:
@@ -147,11 +149,11 @@ def test_only_auto_decides(tmp_path: Path) -> None:
 
 def test_what_a_run_would_say_the_probe_says() -> None:
     resolved = resolve_method(load_method("erm"), datasets.load_benchmark("colored_digits"))
-    key = resolved.make_key({"model": "tasks_mlp"}, 0, detect(False))
+    key = resolved.make_key({"model": "tasks_mlp"}, 0, detect_environment(False))
     failed = measure_trial(key, "data", "")
     assert failed.usage is None
     assert "tasks_mlp" in failed.error
-    key = resolved.make_key({}, 0, detect(False))
+    key = resolved.make_key({}, 0, detect_environment(False))
     measured = measure_trial(key, "data", "")
     assert measured.error == ""
     assert measured.usage is not None

@@ -10,7 +10,7 @@ import yaml
 
 from common.errors import UserError
 from common.hyperparameters import Hyperparameters
-from core.environment import detect
+from core.environment import detect_environment
 from core.training.epoch_row import EpochRow
 from tests.support.run_records import describe_run
 from tuning.records.export_context import CommandOptions, ExportContext
@@ -27,7 +27,8 @@ CONTEXT = ExportContext(
     method="erm", dataset="d", dataset_version="1", data_hash="0", baseline=None, as_percent=True,
     higher_is_better=dict.fromkeys(METRICS, True), reported_metrics=list(METRICS),
     training_config={"batch_size": 8, "epochs": 9}, needs=[], gradients="exact",
-    epochs_per_trial=2, environment=detect(False), rule="validation_worst_group_accuracy",
+    epochs_per_trial=2, environment=detect_environment(False),
+    rule="validation_worst_group_accuracy",
     search="random", scheduler="none", trials=2, search_seeds=1, seeds=2, published=None,
     keep_models=False, device_share=0.5, whole_gpu_share=1.0,
     command=CommandOptions("my data", None, False, "auto", None, False, None, 1),

@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 import datasets
-from core.environment import detect
+from core.environment import detect_environment
 from core.recipe.method_files import load_method
 from tests.support.run_records import end_of, folder_of
 from tuning import selection
@@ -36,7 +36,7 @@ BASE = Options(methods=("erm",), dataset="colored_digits", trials=6, seeds=2, ep
 def search_of(folder: Path, method: str = "erm", **changes: Any) -> MethodSearch:
     options = replace(BASE, methods=(method,), **changes)
     space = make_space(load_method(method), datasets.load_benchmark("colored_digits"), options)
-    return MethodSearch(space, options, detect(), MethodRecords(folder))
+    return MethodSearch(space, options, detect_environment(), MethodRecords(folder))
 
 
 def train(search: MethodSearch, trial: Trial, epochs: int = 1000) -> None:

@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 import datasets
-from core.environment import detect
+from core.environment import detect_environment
 from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
 from core.training.run import Run
@@ -31,7 +31,7 @@ def work(
     config = {"epochs": 3, **changes.pop("config", {})}
     benchmark = datasets.load_benchmark("colored_digits")
     resolved = resolve_method(load_method(method), benchmark)
-    keys = [resolved.make_key(config, seed, detect()) for seed in seeds]
+    keys = [resolved.make_key(config, seed, detect_environment()) for seed in seeds]
     options = RunOptions("validation_worst_group_accuracy", False, False, False, "data")
     runs = tuple(RunWork(str(folder / key.digest), key) for key in keys)
     return TrialWork(runs, replace(options, **changes))
@@ -176,25 +176,25 @@ def test_test_metrics_are_those_of_the_chosen_epoch(tmp_path: Path) -> None:
     values = [row["validation"]["worst_group_accuracy"] for row in folder.read_rows()]
     assert values[chosen - 1] == max(values)
     key = resolve_method(load_method("erm"), datasets.load_benchmark("colored_digits")).make_key(
-        {"epochs": 3}, 0, detect()
+        {"epochs": 3}, 0, detect_environment()
     )
     run = Run(key, datasets.load_benchmark("colored_digits"))
     for _ in range(chosen):
         run.train_epoch()
-    assert run.evaluate("test").compute_metrics() == confirmation_of(folder).test
+    assert run.evaluate_split("test").compute_metrics() == confirmation_of(folder).test
 
 
 def test_search_trials_never_read_the_test_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[str] = []
-    original = Run.evaluate
+    original = Run.evaluate_split
 
     def watched(self: Run, split: str, batch_averaged: bool = False) -> Meter:
         looked.append(split)
         return original(self, split, batch_averaged)
 
-    monkeypatch.setattr(Run, "evaluate", watched)
+    monkeypatch.setattr(Run, "evaluate_split", watched)
     finish(TrialRunner(work(tmp_path / "search")))
     assert set(looked) == {"validation"}
     looked.clear()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.registry import components
+from core.registry import find_components
 from core.weighting import (
     GradientWeighting,
     GramWeighting,
@@ -30,7 +30,7 @@ from tests.support.gradients import (
     to_tensor,
 )
 
-KNOWN = components("core.weighting.methods", Weighting)
+KNOWN = find_components("core.weighting.methods", Weighting)
 PROPERTIES = {"positive", "simplex", "equivariant", "scale_free", "conflict_free"}
 NEAR = 1e-6 if DOUBLE else 5e-3
 CASES = [c for c in list_cases() if DOUBLE or not re.search("near|1e-5", c.name)]

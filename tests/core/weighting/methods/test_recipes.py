@@ -27,7 +27,7 @@ def weighting_of(text: object, problems: list[str]) -> Weighting | None:
     problems += found
     if recipe is None:
         return None
-    return make_weighting(recipe.fill({"fairness": 3.0}).weighting)
+    return make_weighting(recipe.with_values({"fairness": 3.0}).weighting)
 
 
 @pytest.mark.parametrize(
