@@ -36,7 +36,7 @@ def define_study(**changes: Any) -> StudyDefinition:
 
 def folder_of(run: RunRecord) -> Path:
     """Return the folder of a run whose records are local."""
-    return Path(str(run.storage))
+    return Path(run.location)
 
 
 def end_of(run: RunRecord) -> RunEnd:

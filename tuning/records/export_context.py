@@ -1,4 +1,4 @@
-"""What exports need beyond the runs of a study: the content of ``export.json``."""
+"""The facts about a study that its exports contain beyond its runs: ``export.json``."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -53,7 +53,7 @@ class CommandOptions:
 
 @dataclass(frozen=True)
 class ExportContext:
-    """What exports need beyond the runs of a study.
+    """The facts about a study that its exports contain beyond its runs.
 
     Args:
         method: The method.
@@ -65,7 +65,7 @@ class ExportContext:
         higher_is_better: The direction of each metric.
         reported_metrics: The metrics of printed tables.
         training_config: The training config of the data set.
-        needs: What the method needs of a data set beyond the usual, such as group labels.
+        needs: Special needs of the method, such as group labels.
         gradients: How per-task gradients are computed.
         epochs_per_trial: Epochs of a trial that selection may choose from.
         environment: Where trials compute.

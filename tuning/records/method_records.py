@@ -3,7 +3,7 @@
 Files::
 
     study.json     the definition of the study, which a resumed study must share
-    export.json    what exports need beyond the runs
+    export.json    further facts for exports
     probe.json     the GPU share of --gpus-per-trial auto, with the measurements behind it
     runs/<digest>  the record of each training run
 """
@@ -28,7 +28,7 @@ from tuning.records.version import RECORD_VERSION, check_record_version
 
 @dataclass(frozen=True)
 class GpuProbe:
-    """The content of ``probe.json``: what a method's runs take of a GPU.
+    """The content of ``probe.json``: the GPU use of a method's runs.
 
     Args:
         share: The share of a GPU for a trial.
@@ -106,12 +106,12 @@ class MethodRecords:
         write_stored_json(self.storage, "probe.json", probe.as_dict())
 
     def read_context(self) -> ExportContext | None:
-        """Return what exports need beyond the runs; None where it is missing or damaged."""
+        """Return the facts for exports; None where they are missing or damaged."""
         found = read_stored_object(self.storage, "export.json")
         return None if found is None else ExportContext.from_dict(found)
 
     def write_context(self, context: ExportContext) -> None:
-        """Write what exports need beyond the runs."""
+        """Write the facts for exports."""
         write_stored_json(self.storage, "export.json", context.as_dict())
 
     def open_run(self, digest: str) -> RunRecord:

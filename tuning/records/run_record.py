@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from safetensors import SafetensorError
 
@@ -58,6 +59,11 @@ class RunRecord:
     def name(self) -> str:
         """The digest of the run's key."""
         return self.storage.name
+
+    @property
+    def location(self) -> str:
+        """The path or URL of the record."""
+        return str(self.storage)
 
     def write_description(self, description: RunDescription) -> None:
         """Write ``run.json`` unless it exists."""
@@ -148,6 +154,15 @@ class RunRecord:
     def _has_more_than(self, epochs: int) -> bool:
         """Return whether the run has ended, or more epochs than these are recorded."""
         return self.read_end() is not None or len(self.read_unfinished_rows()) > epochs
+
+    def open_file(self, name: str) -> BinaryIO | None:
+        """Open a file of the record for reading; return None where it does not exist.
+
+        Raises:
+            StorageError: If the storage cannot be read.
+        """
+        with storage_errors(self.storage):
+            return self.storage.open_file(name)
 
     @contextmanager
     def atomic_write(self, name: str) -> Iterator[Path]:

@@ -166,7 +166,7 @@ def _export_best_model(
 
 
 def _copy_file(source: RunRecord, name: str, target: Path) -> None:
-    file = source.storage.open_file(name)
+    file = source.open_file(name)
     if file is not None:
         with file, atomic_write(target) as new, new.open("wb") as copied:
             shutil.copyfileobj(file, copied)

@@ -1,4 +1,4 @@
-"""What a table's interval means: Student's t interval of the mean over confirmation seeds.
+"""The interval of a table: Student's t interval of a metric's mean over confirmation seeds.
 
 A figure of a table is the mean of a metric over n training runs, which differ in their seed only:
 the confirmation seeds 0 to n-1 of the winning hyperparameters. Its interval is

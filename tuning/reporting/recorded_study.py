@@ -70,7 +70,7 @@ class RecordedStudy:
     """A method's study as its records show it.
 
     Args:
-        context: What exports need beyond the runs.
+        context: Further facts about the study.
         trials: The trials of the search, by number.
         recorded_seeds: All recorded confirmation seeds, of earlier winners too, by number.
     """

@@ -35,7 +35,7 @@ class Summary:
         search: Name of the search.
         scheduler: Name of the scheduler.
         search_seeds: Training seeds of a configuration.
-        needs: What the method needs of a data set beyond the usual.
+        needs: Special needs of the method, such as group labels.
         reported_metrics: The metrics of printed tables.
         complete: Whether every confirmation seed of the finished search has a result.
         trials: Trials so far.

@@ -1,4 +1,4 @@
-"""The notes below a table: how to read its numbers, and what not to compare."""
+"""The notes below a table: how to read its numbers, and which rows not to compare."""
 
 from collections.abc import Sequence
 

@@ -12,7 +12,7 @@ from tuning.search.method_search import MethodSearch
 def make_export_context(
     search: MethodSearch, options: Options, resources: Resources
 ) -> ExportContext:
-    """Return what exports need beyond the runs of a method's study."""
+    """Return the facts about a method's study that its exports contain beyond its runs."""
     benchmark = search.space.benchmark
     return ExportContext(
         method=search.name,

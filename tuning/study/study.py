@@ -180,6 +180,6 @@ def make_work(trial: Trial, options: Options, resources: Resources) -> TrialWork
         baseline=read_baseline(options.baseline),
     )
     runs = tuple(
-        RunWork(str(run.storage), key) for run, key in zip(trial.runs, trial.keys, strict=True)
+        RunWork(run.location, key) for run, key in zip(trial.runs, trial.keys, strict=True)
     )
     return TrialWork(runs, run_options, resources.gpus)
