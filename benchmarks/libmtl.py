@@ -43,13 +43,13 @@ def make_libmtl_step(problem: Problem, alpha: float, by_features: bool) -> Calla
 
     weighting = Fair()
 
-    def step() -> str:
+    def take_step() -> str:
         weighting.backward(
             _compute_losses(problem, weighting) if by_features else problem.forward()[1]
         )
         return ""
 
-    return step
+    return take_step
 
 
 def _compute_losses(problem: Problem, weighting: Any) -> list[Tensor]:
@@ -60,7 +60,7 @@ def _compute_losses(problem: Problem, weighting: Any) -> list[Tensor]:
     }
     copies = weighting.rep_tasks.values()
     return [
-        problem.loss(head(features), target)
+        problem.compute_loss(head(features), target)
         for head, features, target in zip(problem.heads, copies, problem.targets, strict=True)
     ]
 

@@ -17,19 +17,20 @@ class Problem:
     Args:
         trunk: From inputs to features.
         heads: From features to predictions, one per task.
-        draw: Returns a new batch: inputs, and targets, one tensor per task.
-        loss: Of a prediction and its targets.
+        draw_batch: Returns a new batch: inputs, and targets, one tensor per task.
+        compute_loss: Returns the loss of a prediction and its targets.
     """
 
     def __init__(
         self,
         trunk: nn.Module,
         heads: nn.ModuleList,
-        draw: Callable[[], Batch],
-        loss: Callable[[Tensor, Tensor], Tensor],
+        draw_batch: Callable[[], Batch],
+        compute_loss: Callable[[Tensor, Tensor], Tensor],
     ) -> None:
-        self.trunk, self.heads, self.loss, self._draw = trunk, heads, loss, draw
-        self.inputs, self.targets = draw()
+        self.trunk, self.heads, self.compute_loss = trunk, heads, compute_loss
+        self._draw_batch = draw_batch
+        self.inputs, self.targets = draw_batch()
         self.tasks = len(heads)
 
     def to(self, device: str) -> "Problem":
@@ -42,14 +43,14 @@ class Problem:
     def draw_batch(self) -> None:
         """Draw another batch."""
         device = self.inputs.device
-        inputs, targets = self._draw()
+        inputs, targets = self._draw_batch()
         self.inputs, self.targets = inputs.to(device), [target.to(device) for target in targets]
 
     def forward(self) -> tuple[Tensor, list[Tensor]]:
         """Return the features and the losses."""
         features = self.trunk(self.inputs)
         return features, [
-            self.loss(head(features), target)
+            self.compute_loss(head(features), target)
             for head, target in zip(self.heads, self.targets, strict=True)
         ]
 
@@ -96,12 +97,12 @@ def make_segnet(tasks: int, width: float, batch: int) -> Problem:
         for out in (13, 1, 3)[:tasks]
     )
 
-    def draw() -> Batch:
+    def draw_batch() -> Batch:
         side = (64, 128)
         inputs = torch.randn(max(2, batch // 8), 3, *side)
         return inputs, [torch.randn(len(inputs), out, *side) for out in (13, 1, 3)[:tasks]]
 
-    return Problem(SegNet(width), heads, draw, F.l1_loss)
+    return Problem(SegNet(width), heads, draw_batch, F.l1_loss)
 
 
 def make_celeba(tasks: int, width: float, batch: int) -> Problem:
@@ -117,10 +118,10 @@ def make_celeba(tasks: int, width: float, batch: int) -> Problem:
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 512), nn.ReLU()]
     layers += [nn.Linear(512, 512), nn.ReLU()]
 
-    def draw() -> Tensor:
+    def draw_inputs() -> Tensor:
         return F.interpolate(torch.randn(batch, 3, 8, 8), size=64, mode="bilinear")
 
-    return _make_attribute_problem(nn.Sequential(*layers), 512, tasks, draw)
+    return _make_attribute_problem(nn.Sequential(*layers), 512, tasks, draw_inputs)
 
 
 def _make_attribute_problem(
@@ -130,16 +131,16 @@ def _make_attribute_problem(
     entries = draw_inputs()[0].numel()
     towards, least = torch.randn(entries, tasks) / entries**0.5, torch.randn(tasks)
 
-    def draw() -> Batch:
+    def draw_batch() -> Batch:
         inputs = draw_inputs()
         return inputs, list((inputs.flatten(1) @ towards > least).float().T)
 
     heads = nn.ModuleList(nn.Linear(size, 1) for _ in range(tasks))
 
-    def loss(output: Tensor, target: Tensor) -> Tensor:
+    def compute_loss(output: Tensor, target: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(output[:, 0], target)
 
-    return Problem(trunk, heads, draw, loss)
+    return Problem(trunk, heads, draw_batch, compute_loss)
 
 
 class Residual(nn.Module):

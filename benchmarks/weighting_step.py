@@ -66,7 +66,7 @@ def _take_scalarised_step(problem: Problem) -> str:
 def _make_engine_step(problem: Problem, strategy: str) -> TakeStep:
     weighting = load_weighting("fairgrad", alpha=ALPHA)
 
-    def step() -> str:
+    def take_step() -> str:
         features, losses = problem.forward()
         done = backward(
             losses,
@@ -78,7 +78,7 @@ def _make_engine_step(problem: Problem, strategy: str) -> TakeStep:
         )
         return f"{done.strategy}, {done.products} products" if done.products else done.strategy
 
-    return step
+    return take_step
 
 
 def _take_published_step(problem: Problem) -> str:
@@ -113,7 +113,7 @@ def _make_torchjd_step(problem: Problem, chunk: int | None, by_features: bool) -
     bases = importlib.import_module("torchjd.aggregation._aggregator_bases")
     aggregator = bases.GramianWeightedAggregator(_make_torchjd_weighting())
 
-    def step() -> str:
+    def take_step() -> str:
         features, losses = problem.forward()
         if by_features:
             autojac.mtl_backward(losses, features=features, parallel_chunk_size=chunk)
@@ -126,7 +126,7 @@ def _make_torchjd_step(problem: Problem, chunk: int | None, by_features: bool) -
         )
         return ""
 
-    return step
+    return take_step
 
 
 def _make_autogram_step(problem: Problem) -> TakeStep:
@@ -135,13 +135,13 @@ def _make_autogram_step(problem: Problem) -> TakeStep:
     autogram = importlib.import_module("torchjd.autogram")
     engine, weighting = autogram.Engine(problem.trunk, batch_dim=None), _make_torchjd_weighting()
 
-    def step() -> str:
+    def take_step() -> str:
         losses = torch.stack(problem.forward()[1])
         weights = weighting(engine.compute_gramian(losses))
         (weights * losses).sum().backward()
         return ""
 
-    return step
+    return take_step
 
 
 def time_step(problem: Problem, take_step: TakeStep) -> tuple[float, str]:

@@ -58,7 +58,7 @@ class Weighting(nn.Module, ABC):
     @property
     @abstractmethod
     def required_input(self) -> str:
-        """Input that weights are made from: ``losses``, ``gram`` or ``gradients``."""
+        """Input of the weights, one of ``losses``, ``gram`` and ``gradients``."""
 
     def transform_losses(self, losses: Tensor) -> Tensor:
         """Return the losses that replace the given ones, ``(k,)``, differentiable.
