@@ -1,4 +1,4 @@
-"""What every model is, and what encoders can do beyond."""
+"""The interface of models and of encoders."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from core.batch import Output
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """The images that a model takes.
+    """The format of the images that a model takes.
 
     Args:
         size: Height and width in pixels.
-        mean: Mean by channel that is subtracted, of pixels in [0, 1].
-        std: Deviation by channel by which is divided.
+        mean: Mean of each channel, subtracted from pixels in [0, 1].
+        std: Standard deviation of each channel, by which pixels are then divided.
     """
 
     size: int
@@ -26,13 +26,13 @@ class ImageSpec:
 
 
 class Model(nn.Module, ABC):
-    """Returns predictions and the last hidden representation.
+    """A network that returns predictions and the last hidden representation.
 
-    A file of :mod:`core.models` defines one, made as ``Model(outputs)`` with the number of outputs
-    by task (classification has one task, ``y``, and returns its logits as a tensor).
+    Each file of :mod:`core.models` defines one, with the constructor ``Model(outputs)``: the number
+    of outputs by task. Classification has one task, ``y``, and returns its logits as a tensor.
     """
 
-    image: ImageSpec | None = None  # of models that take images of any size
+    image: ImageSpec | None = None  # None if images are tensors of one size
     modality: ClassVar[str] = ""  # of encoders: "images" or "text"
 
     @abstractmethod
@@ -40,14 +40,14 @@ class Model(nn.Module, ABC):
         """Return the output for a batch of inputs."""
 
     def get_task_heads(self) -> Mapping[str, nn.Module]:
-        """Return the task heads by task: the parameters that are not shared. None by default."""
+        """Return the task heads, whose parameters are not shared, by task. None by default."""
         return {}
 
     def get_last_layer(self) -> nn.Linear:
-        """Return the linear layer from the (pooled) representation to the logits.
+        """Return the linear layer that maps the (pooled) representation to the logits.
 
         Raises:
-            NotImplementedError: If the model has none.
+            NotImplementedError: If the model has no such layer.
         """
         raise NotImplementedError(f"{type(self).__name__} has no last linear layer")
 
@@ -59,23 +59,23 @@ class Encoder(Model):
 
     @abstractmethod
     def encode(self, inputs: Any, masked: Tensor | None = None, causal: bool = False) -> Tensor:
-        """Return the last hidden states, ``(b, n, width)``, the first one the class token's.
+        """Return the last hidden states, ``(b, n, width)``, the class token's first.
 
         Args:
-            inputs: What :meth:`forward` takes.
-            masked: Images: which patches are hidden by the mask token, ``(b, patches)`` bool.
-                Texts: not used, masked tokens are replaced in the inputs.
-            causal: Texts: whether a token sees only the tokens before it.
+            inputs: The inputs of :meth:`forward`.
+            masked: For images: the patches that the mask token replaces, ``(b, patches)`` bool.
+                Unused for texts, whose masked tokens are replaced in the inputs.
+            causal: For texts: whether a token attends only to itself and the tokens before it.
         """
 
     @abstractmethod
     def reconstruct(self, hidden: Tensor) -> Tensor:
-        """Return the reconstruction from hidden states.
+        """Reconstruct the inputs from hidden states.
 
-        Images: pixels ``(b, c, h, w)``, of normalised values. Texts: logits over the vocabulary,
+        Images: normalised pixels, ``(b, c, h, w)``. Texts: logits over the vocabulary,
         ``(..., vocabulary)``.
         """
 
     @abstractmethod
     def project(self, pooled: Tensor) -> Tensor:
-        """Return the projection of class-token states for contrastive losses, ``(b, width)``."""
+        """Project class-token states for contrastive losses, ``(b, width)``."""

@@ -1,4 +1,4 @@
-"""Text encoders of the BERT kind.
+"""BERT text encoders.
 
 Devlin et al., BERT: Pre-training of Deep Bidirectional Transformers, NAACL 2019.
 """
@@ -24,14 +24,14 @@ SPECIAL_IDS = (0, 100, 101, 102, 103)
 class Bert(Transformer):
     """A BERT: pooled class token -> dropout -> linear layer.
 
-    The pooler belongs to the classifier: nothing but the end task uses it.
+    The pooler belongs to the classifier, because only the end task uses it.
 
     Args:
         outputs: The number of classes, by the only task.
-        parts: ``reconstruction`` or ``projection``: both build the head that predicts tokens, of
-            masked and of causal language modelling.
+        parts: With ``reconstruction`` or ``projection`` the token head is built, for masked and
+            causal language modelling.
         trunk: The transformer, with pooler.
-        predictions: The pretrained token head of transformers; without it the head starts afresh.
+        predictions: The pretrained token head of transformers; None for random weights.
         special_ids: Padding, unknown, start, separator and mask in the vocabulary.
     """
 
@@ -56,7 +56,7 @@ class Bert(Transformer):
         self.vocabulary_size = int(config.vocab_size)
         self.token_head = TokenHead(config) if parts else None
         if self.token_head is not None and predictions is not None:
-            self.token_head.load(predictions)
+            self.token_head.load_pretrained(predictions)
 
     def get_task_heads(self) -> dict[str, nn.Module]:
         """Return the classifier, and the token head where it was built."""
@@ -72,17 +72,17 @@ class Bert(Transformer):
 
         Args:
             inputs: Tokenised texts.
-            masked: Not of texts, whose masked tokens are replaced in the inputs.
-            causal: Whether a token sees only itself and the tokens before it.
+            masked: Unused: masked tokens are replaced in the inputs.
+            causal: Whether a token attends only to itself and the tokens before it.
 
         Raises:
-            UserError: If the texts are longer than the model's positions.
+            UserError: If a text is longer than the model permits.
         """
         length, limit = inputs.ids.shape[1], int(self.trunk.config.max_position_embeddings)
         if length > limit:
             raise UserError(
-                f"model: a text has {length} tokens, and this model takes at most {limit}: its "
-                "max_position_embeddings; expected a model that takes them all"
+                f"model: a text has {length} tokens, but this model takes at most {limit} (its "
+                "max_position_embeddings); expected a model for longer texts"
             )
         hidden: Tensor = self.trunk(
             input_ids=inputs.ids,
@@ -92,13 +92,13 @@ class Bert(Transformer):
         return hidden
 
     def reconstruct(self, hidden: Tensor) -> Tensor:
-        """Return logits over the vocabulary, ``(..., vocabulary)``, of ``(..., width)``.
+        """Return logits ``(..., vocabulary)`` from hidden states ``(..., width)``.
 
         Raises:
             ValueError: If the model was built without this part.
         """
-        words: Tensor = self.trunk.embeddings.word_embeddings.weight
-        logits: Tensor = require_part(self.token_head, "reconstruction")(hidden, words)
+        embeddings: Tensor = self.trunk.embeddings.word_embeddings.weight
+        logits: Tensor = require_part(self.token_head, "reconstruction")(hidden, embeddings)
         return logits
 
     def project(self, pooled: Tensor) -> Tensor:
@@ -111,9 +111,9 @@ class Bert(Transformer):
 
 
 class TokenHead(nn.Module):
-    """BERT's head over the vocabulary; its weight matrix is that of the word embeddings.
+    """BERT's head over the vocabulary, whose weight matrix is that of the word embeddings.
 
-    The matrix is given and not kept, so that it counts as the encoder's and not as the head's.
+    The matrix is an argument, so that it is a parameter of the encoder and not of the head.
 
     Args:
         config: The encoder's configuration.
@@ -131,30 +131,30 @@ class TokenHead(nn.Module):
         nn.init.zeros_(self.transform.dense.bias)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
-    def load(self, predictions: Any) -> None:
+    def load_pretrained(self, predictions: Any) -> None:
         """Copy the weights of transformers' ``BertLMPredictionHead``."""
         self.transform.load_state_dict(predictions.transform.state_dict())
         with torch.no_grad():
             self.bias.copy_(predictions.bias)
 
-    def forward(self, hidden: Tensor, words: Tensor) -> Tensor:
-        """Return ``(..., vocabulary)`` of hidden states ``(..., width)`` and word embeddings."""
-        return linear(self.transform(hidden), words, self.bias)
+    def forward(self, hidden: Tensor, embeddings: Tensor) -> Tensor:
+        """Return logits ``(..., vocabulary)`` from hidden states ``(..., width)``."""
+        return linear(self.transform(hidden), embeddings, self.bias)
 
 
 def make_attention_mask(attention: Tensor, causal: bool) -> Tensor:
-    """Return which tokens each token sees, ``(b, 1, 1 or L, L)`` bool.
+    """Return a mask of the tokens that each token attends to, ``(b, 1, 1 or L, L)`` bool.
 
     Args:
-        attention: Which are tokens and not padding, ``(b, L)`` bool.
-        causal: Whether a token sees only itself and the tokens before it.
+        attention: Mask of tokens that are not padding, ``(b, L)`` bool.
+        causal: Whether a token attends only to itself and the tokens before it.
     """
-    seen = attention[:, None, None, :]
+    mask = attention[:, None, None, :]
     if not causal:
-        return seen
+        return mask
     length = attention.shape[1]
     before = torch.ones(length, length, dtype=torch.bool, device=attention.device).tril()
-    return seen & before
+    return mask & before
 
 
 def make_random_bert(**config: Any) -> "BertModel":

@@ -1,4 +1,4 @@
-"""The convolutional network of the 40 attributes of CelebA (FAMO, Liu et al., NeurIPS 2023)."""
+"""The convolutional network for CelebA's 40 attributes (FAMO, Liu et al., NeurIPS 2023)."""
 
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
@@ -12,10 +12,10 @@ from core.models.base import Model
 
 
 class CelebACNN(Model):
-    """Seven convolutions, two hidden layers, a linear unit per attribute.
+    """Seven convolutions, two hidden layers, one linear unit per attribute.
 
-    All but the heads have a batch norm in place of a bias. Pixels of type uint8 are scaled to
-    [0, 1], as ToTensor does.
+    All layers but the heads have batch normalization instead of a bias. Pixels of type uint8 are
+    scaled to [0, 1], as by ToTensor.
 
     Args:
         outputs: The attributes; each has one output.
@@ -31,16 +31,17 @@ class CelebACNN(Model):
         self._heads = nn.ModuleDict({task: nn.Linear(width, n) for task, n in outputs.items()})
 
     def forward(self, inputs: Tensor) -> Output:
-        """Return a logit per example and attribute, ``(b,)``, for images ``(b, 3, 64, 64)``."""
+        """Return logits ``(b,)`` by attribute for images ``(b, 3, 64, 64)``."""
         if inputs.dtype == torch.uint8:
             inputs = inputs.to(self._stack_head_weights()[0].dtype) / 255
-        # The mean is the original's adaptive pooling to 1x1.
+        # The mean equals the original's adaptive pooling to 1x1.
         hidden = self.hidden(self.convolutions(inputs).mean(dim=(2, 3)))
         weight, bias = self._stack_head_weights()
-        logits = functional.linear(hidden, weight, bias).unbind(dim=1)  # one product for all heads
+        logits = functional.linear(hidden, weight, bias).unbind(dim=1)  # one product for all
         return Output(dict(zip(self._heads, logits, strict=True)), hidden, (hidden,))
 
     def _stack_head_weights(self) -> tuple[Tensor, Tensor]:
+        """Return the weights and biases of all heads, ``(tasks, width)`` and ``(tasks,)``."""
         heads = list(self._heads.values())
         weight = torch.cat([head.weight for head in heads])  # type: ignore[misc]
         return weight, torch.cat([head.bias for head in heads])  # type: ignore[misc]
@@ -51,7 +52,7 @@ class CelebACNN(Model):
 
 
 def _make_convolutions(widths: tuple[int, ...]) -> Iterator[nn.Module]:
-    """Yield one convolution at the finest resolution, two at the others, pooling in between."""
+    """Yield one convolution at the finest resolution, two at each other, with pooling between."""
     before = 3
     for resolution, width in enumerate(widths):
         if resolution:

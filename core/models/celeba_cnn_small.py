@@ -1,4 +1,4 @@
-"""The convolutional network of CelebA with an eighth of the filters, for CPUs."""
+"""The convolutional network for CelebA with an eighth of the filters, for CPUs."""
 
 from typing import ClassVar
 

@@ -32,7 +32,7 @@ class DigitsCNN(Model):
         self.head = nn.Linear(64, count_classes(outputs))
 
     def forward(self, inputs: Tensor) -> Output:
-        """Return logits ``(b, outputs)`` and hidden layer ``(b, 64)`` of ``(b, 2, 8, 8)``."""
+        """Return logits ``(b, classes)`` and hidden layer ``(b, 64)`` for ``(b, 2, 8, 8)``."""
         hidden = self.trunk(inputs)
         return Output(self.head(hidden), hidden)
 

@@ -1,4 +1,4 @@
-"""A message passing network on molecules as complete graphs."""
+"""A message passing network for molecules as complete graphs."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -11,20 +11,20 @@ from core.batch import Output
 from core.models.base import Model
 from datasets.storage.molecules import ATOM_FEATURES, EDGE_FEATURES, MoleculeBatch
 
-STEPS = 3  # of messages, and of the readout
+STEPS = 3  # of message passing, and of the readout
 
 
 class MPNN(Model):
     """Messages from edge networks, a GRU per atom, Set2Set and a linear layer: 616,960 parameters.
 
     Gilmer et al., Neural Message Passing for Quantum Chemistry, ICML 2017, in the form of PyTorch
-    Geometric's example, which Navon et al. (ICML 2022) and others train on QM9; the parameters are
-    the same. Each task adds a linear head of 65 parameters, eleven tasks make 617,675.
+    Geometric's example, which Navon et al. (ICML 2022) and others train on QM9, with the same
+    parameters. Each task adds a linear head of 65 parameters; with eleven tasks there are 617,675.
 
     Args:
         outputs: The tasks; each has one output.
-        width: Of the atoms' states.
-        hidden: Of the edge network.
+        width: Width of the atoms' states.
+        hidden: Width of the edge network's hidden layer.
     """
 
     def __init__(self, outputs: Mapping[str, int], width: int = 64, hidden: int = 128) -> None:
@@ -37,7 +37,7 @@ class MPNN(Model):
         self._heads = nn.ModuleDict({task: nn.Linear(width, n) for task, n in outputs.items()})
 
     def forward(self, inputs: MoleculeBatch) -> Output:
-        """Return a number per molecule and task, ``(b,)``, and the last layer, ``(b, width)``."""
+        """Return predictions ``(b,)`` by task and the last layer, ``(b, width)``."""
         state = functional.relu(self.embedding(inputs.x))
         graph = self.messages.build_graph(inputs)
         for _ in range(STEPS):
@@ -52,13 +52,13 @@ class MPNN(Model):
 
 
 class Graph(NamedTuple):
-    """What stays the same over the rounds.
+    """The parts of a batch that do not change between steps of message passing.
 
     Args:
         edges: The edge network's hidden layer and a 1, padded with 0, ``(b, n, hidden + 1, n)``:
             molecule, target atom, entry, source atom.
         molecule: Each atom's molecule, ``(atoms,)``.
-        within: Each atom's place in its molecule, ``(atoms,)``.
+        within: Each atom's index within its molecule, ``(atoms,)``.
         neighbours: The number of each atom's neighbours, at least 1, ``(atoms, 1)``.
     """
 
@@ -68,21 +68,21 @@ class Graph(NamedTuple):
     neighbours: Tensor
 
     def pad_atoms(self, state: Tensor) -> Tensor:
-        """Return the atoms' states, ``(atoms, width)``, by molecule, ``(b, n, width)``."""
-        found = state.new_zeros((len(self.edges), self.edges.shape[1], state.shape[1]))
-        found[self.molecule, self.within] = state
-        return found
+        """Pad the atoms' states ``(atoms, width)`` by molecule, ``(b, n, width)``."""
+        padded = state.new_zeros((len(self.edges), self.edges.shape[1], state.shape[1]))
+        padded[self.molecule, self.within] = state
+        return padded
 
 
 class Set2Set(nn.Module):
-    """Reads a set of any size by attention, from a query that an LSTM forms of the last reading.
+    """Pools a set of any size by attention, with queries from an LSTM over earlier readings.
 
-    Vinyals, Bengio & Kudlur, Order Matters: Sequence to sequence for sets, ICLR 2016; parameters
-    and numbers as PyTorch Geometric's, without its sums over scattered atoms, whose order on a GPU
-    changes from run to run.
+    Vinyals, Bengio & Kudlur, Order Matters: Sequence to sequence for sets, ICLR 2016; with the
+    parameters and results of PyTorch Geometric's, but without its scattered sums over atoms, whose
+    order on a GPU is not deterministic.
 
     Args:
-        width: Of the elements.
+        width: Width of the elements.
     """
 
     def __init__(self, width: int) -> None:
@@ -107,14 +107,14 @@ class Set2Set(nn.Module):
 class Messages(nn.Module):
     r"""The mean over an atom's neighbours of ``x_j W(e_ij)``, plus ``x_i R + b``.
 
-    ``W(e)`` is a matrix that a network with one hidden layer makes of the edge's features, as in
-    PyTorch Geometric's ``NNConv``, which makes and keeps a matrix per edge. Since the last layer is
+    ``W(e)`` is a matrix that a network with one hidden layer computes from the edge's features, as
+    in PyTorch Geometric's ``NNConv``, which stores one matrix per edge. Since the last layer is
     linear, ``sum_j x_j W(e_ij) = sum_k (sum_j h_k(e_ij) x_j) W_k``, and one matrix product per atom
-    suffices: the same numbers, for molecules of 18 atoms from a thirteenth of the operations.
+    is enough: the same result with a thirteenth of the operations for molecules of 18 atoms.
 
     Args:
-        width: Of the atoms' states.
-        hidden: Of the edge network.
+        width: Width of the atoms' states.
+        hidden: Width of the edge network's hidden layer.
     """
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -125,7 +125,7 @@ class Messages(nn.Module):
         nn.init.zeros_(self.root.bias)
 
     def build_graph(self, inputs: MoleculeBatch) -> Graph:
-        """Return what the rounds share."""
+        """Compute the parts of a batch that all steps of message passing share."""
         atoms = torch.arange(len(inputs.molecule), device=inputs.molecule.device)
         molecules = torch.arange(inputs.molecules, device=atoms.device)
         starts = torch.searchsorted(inputs.molecule, molecules)
@@ -142,7 +142,7 @@ class Messages(nn.Module):
         return Graph(edges, inputs.molecule, within, neighbours)
 
     def forward(self, state: Tensor, graph: Graph) -> Tensor:
-        """Return the messages, ``(atoms, width)``, of the atoms' states, ``(atoms, width)``."""
+        """Return the messages ``(atoms, width)`` from the atoms' states ``(atoms, width)``."""
         count, most, hidden, _ = graph.edges.shape
         width = state.shape[1]
         products = graph.edges.view(count, most * hidden, most).to(state.dtype) @ graph.pad_atoms(

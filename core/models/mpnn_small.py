@@ -6,7 +6,7 @@ from core.models.mpnn import MPNN
 
 
 class SmallMPNN(MPNN):
-    """:class:`core.models.mpnn.MPNN` with states of 16 and edge networks of 32: 14,464 parameters.
+    """The network with states of width 16 and edge networks of width 32: 14,464 parameters.
 
     Args:
         outputs: The tasks; each has one output and adds 17 parameters.

@@ -1,4 +1,4 @@
-"""ResNets: pooled features, and a linear layer."""
+"""ResNets with a linear classifier on pooled features."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from core.batch import Output
 from core.models.base import ImageSpec, Model
 from core.models.transformer import count_classes
 
-# Mean and deviation of ImageNet's channels, with which ResNets are trained.
+# Mean and standard deviation of ImageNet's channels, with which ResNets are trained.
 IMAGENET_MEAN_AND_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -20,9 +20,9 @@ class ResNet(Model):
 
     Args:
         outputs: The number of classes, by the only task.
-        trunk: A ``ResNetModel`` of transformers, or in a subclass another network.
-        width: The number of its features.
-        image: The images that it takes.
+        trunk: A ``ResNetModel`` of transformers; subclasses may use another network.
+        width: The number of the trunk's features.
+        image: The format of its images.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class ResNet(Model):
         self.head = nn.Linear(width, count_classes(outputs))
 
     def compute_features(self, inputs: Tensor) -> Tensor:
-        """Return the features ``(b, width)`` of normalised ``(b, 3, h, w)``."""
-        found: Tensor = self.trunk(inputs).pooler_output.flatten(1)
-        return found
+        """Compute the pooled features ``(b, width)`` of normalised images ``(b, 3, h, w)``."""
+        features: Tensor = self.trunk(inputs).pooler_output.flatten(1)
+        return features
 
     def forward(self, inputs: Tensor) -> Output:
-        """Return logits and pooled features ``(b, width)`` of normalised ``(b, 3, h, w)``."""
+        """Return logits and pooled features ``(b, width)``; images normalised, ``(b, 3, h, w)``."""
         pooled = self.compute_features(inputs)
         return Output(self.head(pooled), pooled, (pooled,))
 

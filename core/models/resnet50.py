@@ -11,11 +11,11 @@ from core.models.resnet import IMAGENET_MEAN_AND_STD, ResNet
 
 
 class ResNet50(ResNet):
-    """torchvision's ResNet-50 with its first ImageNet weights, which DFR and others start from.
+    """torchvision's ResNet-50 with its first ImageNet weights, as used by DFR and others.
 
     Args:
         outputs: The number of classes, by the only task.
-        pretrained: Whether it starts from the ImageNet weights.
+        pretrained: Whether the ImageNet weights are loaded.
     """
 
     def __init__(self, outputs: Mapping[str, int], pretrained: bool = True) -> None:
@@ -33,6 +33,6 @@ class ResNet50(ResNet):
         super().__init__(outputs, trunk, width, ImageSpec(224, *IMAGENET_MEAN_AND_STD))
 
     def compute_features(self, inputs: Tensor) -> Tensor:
-        """Return the features ``(b, 2048)`` of normalised ``(b, 3, h, w)``."""
-        found: Tensor = self.trunk(inputs)
-        return found
+        """Compute the pooled features ``(b, 2048)`` of normalised images ``(b, 3, h, w)``."""
+        features: Tensor = self.trunk(inputs)
+        return features

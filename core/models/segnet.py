@@ -9,10 +9,10 @@ from core.models.segnet_base import SegNetBase
 
 
 class SegNet(SegNetBase):
-    """All tasks are predicted from the same last map of the decoder.
+    """Predicts all tasks from the last feature map of one decoder.
 
     Args:
-        outputs: Channels by task. The task ``normals`` is scaled to unit length.
+        outputs: Channels by task. Predictions of the task ``normals`` are scaled to unit length.
     """
 
     def __init__(self, outputs: Mapping[str, int]) -> None:
@@ -22,7 +22,7 @@ class SegNet(SegNetBase):
     def forward(self, inputs: Tensor) -> Output:
         """Return predictions ``(b, channels, h, w)`` by task for images ``(b, 3, h, w)``.
 
-        Segmentation is logits. Representation and features are the decoder's last map,
+        Segmentation gives logits. Representation and features are the decoder's last map,
         ``(b, filters[0], h, w)``.
         """
         last = self.compute_maps(inputs).decoded[-1]

@@ -1,7 +1,7 @@
-"""What SegNet and its variants with task attention share: the encoder and decoder, and the heads.
+"""The base of SegNet and its variants with task attention: encoder, decoder and heads.
 
-SegNet (Badrinarayanan et al., TPAMI 2017) in the form of MTAN's code (Liu et al., CVPR 2019), in
-which Nash-MTL, FAMO and FairGrad were measured.
+SegNet (Badrinarayanan et al., TPAMI 2017) as in the code of MTAN (Liu et al., CVPR 2019),
+with which Nash-MTL, FAMO and FairGrad were evaluated.
 """
 
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ class Maps(NamedTuple):
     Args:
         first: After the first block of each encoder stage, finest stage first.
         last: After the last block of each encoder stage, finest stage first.
-        unpooled: What each decoder stage starts from, coarsest stage first.
-        decoded: What each decoder stage ends with, coarsest stage first.
+        unpooled: Before each decoder stage, coarsest stage first.
+        decoded: After each decoder stage, coarsest stage first.
     """
 
     first: list[Tensor]
@@ -32,13 +32,13 @@ class Maps(NamedTuple):
 
 
 class SegNetBase(Model):
-    """Five encoder stages with max pooling, and five decoder stages that undo it by its indices.
+    """Five encoder stages with max pooling, and five decoder stages that unpool by its indices.
 
-    Parameters whose name has ``pred`` in it are the task heads' own; all others are shared. Images
-    are taken as the benchmark gives them, of any size from 32x32 on.
+    Parameters with ``pred`` in their name belong to the task heads; all others are shared. Images
+    are taken without resizing, of any size from 32x32.
 
     Args:
-        outputs: Channels by task. The task ``normals`` is scaled to unit length.
+        outputs: Channels by task. Predictions of the task ``normals`` are scaled to unit length.
     """
 
     filters: ClassVar[tuple[int, ...]] = (64, 128, 256, 512, 512)  # by stage, finest first
@@ -66,7 +66,7 @@ class SegNetBase(Model):
         return dict(self.pred.items())
 
     def compute_maps(self, images: Tensor) -> Maps:
-        """Return the feature maps for images ``(b, 3, h, w)``.
+        """Compute the feature maps of images ``(b, 3, h, w)``.
 
         Raises:
             UserError: If the images are smaller than 32x32.
@@ -91,17 +91,17 @@ class SegNetBase(Model):
         return maps
 
     def predict_tasks(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the predictions ``(b, channels, h, w)`` from each task's own features."""
+        """Predict each task from its features, ``(b, channels, h, w)``."""
         outputs = {task: head(features[task]) for task, head in self.pred.items()}
         if "normals" in outputs:
             normals = outputs["normals"]
-            # In half precision lengths would be off by 0.4%, and small angles by degrees.
+            # Half precision would change lengths by 0.4%, and small angles by degrees.
             precise = torch.promote_types(normals.dtype, torch.float32)
             outputs["normals"] = functional.normalize(normals.to(precise), dim=1)
         return outputs
 
     def initialize_weights(self) -> None:
-        """Draw all weights of convolutions as in the published code: Xavier's normal, no biases."""
+        """Initialize convolutions as in the published code: Xavier normal weights, zero biases."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_normal_(module.weight)
@@ -118,22 +118,22 @@ def make_conv_block(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def unpool_maxima(x: Tensor, index: Tensor, shape: torch.Size) -> Tensor:
-    """Return zeros of a shape with the entries of ``x`` where max pooling found them.
+    """Return a tensor of zeros with the entries of ``x`` at the indices of max pooling.
 
-    The same as :func:`torch.nn.functional.max_unpool2d`, which has no deterministic version on
-    GPUs although windows that do not overlap cannot collide.
+    Equals :func:`torch.nn.functional.max_unpool2d`, which has no deterministic version on GPUs,
+    although windows that do not overlap cannot collide.
     """
     zeros = x.new_zeros(shape).flatten(2)
     return zeros.scatter(2, index.flatten(2), x.flatten(2)).view(shape)
 
 
 def _make_further_blocks(width: int, two: bool) -> nn.Sequential:
-    """Return a stage's further blocks: one at the two finest stages, two at the others."""
+    """Return a stage's blocks after the first: one at the two finest stages, two at the others."""
     return nn.Sequential(*(make_conv_block(width, width) for _ in range(2 if two else 1)))
 
 
 def _make_head(width: int, outputs: int) -> nn.Sequential:
-    """Return a prediction layer: 3x3 and 1x1 convolution, with nothing in between."""
+    """Return a prediction layer: a 3x3 and a 1x1 convolution, without a nonlinearity."""
     return nn.Sequential(
         nn.Conv2d(width, width, kernel_size=3, padding=1), nn.Conv2d(width, outputs, kernel_size=1)
     )

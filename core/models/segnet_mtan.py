@@ -11,21 +11,21 @@ from core.models.segnet_base import Maps, SegNetBase, make_conv_block
 
 
 class SegNetMTAN(SegNetBase):
-    """Each task masks the shared maps of every stage by attention of its own.
+    """Masks the shared maps of every stage by each task's attention.
 
-    The blocks between a task's stages are the same for all tasks. As in the published code all
-    but the prediction layers count as shared, the attention too. Heads read different tensors, so
-    there are no features that all outputs have in common.
+    The blocks between stages are shared by all tasks. As in the published code all parameters but
+    the prediction layers count as shared, including the attention. Heads read different tensors,
+    so there are no features that all outputs have in common.
 
     Args:
-        outputs: Channels by task. The task ``normals`` is scaled to unit length.
+        outputs: Channels by task. Predictions of the task ``normals`` are scaled to unit length.
     """
 
     def __init__(self, outputs: Mapping[str, int]) -> None:
         super().__init__(outputs)
         wide, narrow = self.filters, (self.filters[0], *self.filters[:-1])
         after = (*wide[1:], wide[-1])
-        # The first encoder stage sees the shared map only, the others the stage before too.
+        # The first encoder stage takes the shared map only, the others the previous stage too.
         encoder = [(wide[0], wide[0]), *((2 * width, width) for width in wide[1:])]
         decoder = [(a + b, b) for a, b in zip(wide, narrow, strict=True)]
         self.encoder_attention = nn.ModuleDict(
@@ -45,7 +45,7 @@ class SegNetMTAN(SegNetBase):
     def forward(self, inputs: Tensor) -> Output:
         """Return predictions ``(b, channels, h, w)`` by task for images ``(b, 3, h, w)``.
 
-        Segmentation is logits. The representation is the shared decoder's last map,
+        Segmentation gives logits. The representation is the shared decoder's last map,
         ``(b, filters[0], h, w)``.
         """
         maps = self.compute_maps(inputs)
@@ -53,7 +53,7 @@ class SegNetMTAN(SegNetBase):
         return Output(self.predict_tasks(features), maps.decoded[-1])
 
     def _compute_task_map(self, task: str, maps: Maps) -> Tensor:
-        """Return a task's own last map, ``(b, filters[0], h, w)``."""
+        """Compute a task's last map, ``(b, filters[0], h, w)``."""
         encoder, decoder = self.encoder_attention[task], self.decoder_attention[task]
         assert isinstance(encoder, nn.ModuleList)
         assert isinstance(decoder, nn.ModuleList)
@@ -77,7 +77,7 @@ def _make_attention_stages(pairs: list[tuple[int, int]]) -> nn.ModuleList:
 
 
 def _make_attention(inputs: int, width: int) -> nn.Sequential:
-    """Return two 1x1 convolutions that end in a mask between 0 and 1."""
+    """Return two 1x1 convolutions whose output is a mask between 0 and 1."""
     return nn.Sequential(
         nn.Conv2d(inputs, width, kernel_size=1),
         nn.BatchNorm2d(width),

@@ -1,4 +1,4 @@
-"""A small shared network for several regressions."""
+"""A small network for several regression tasks."""
 
 from collections.abc import Mapping
 
@@ -25,7 +25,7 @@ class TasksMLP(Model):
         self._heads = nn.ModuleDict({task: nn.Linear(WIDTH, n) for task, n in outputs.items()})
 
     def forward(self, inputs: Tensor) -> Output:
-        """Return a number per example and task, ``(b,)``, of inputs ``(b, 8)``."""
+        """Return predictions ``(b,)`` by task for inputs ``(b, 8)``."""
         hidden = self.trunk(inputs)
         outputs = {task: head(hidden).squeeze(1) for task, head in self._heads.items()}
         return Output(outputs, hidden, (hidden,))

@@ -1,7 +1,7 @@
-"""What the encoders of images and of texts share.
+"""The base of image and text encoders.
 
-The classes of :mod:`transformers` are imported where they are used: that costs seconds, which
-commands without such a model need not wait for.
+The classes of :mod:`transformers` are imported where they are used, because their import takes
+seconds, which commands without such a model should not wait for.
 """
 
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ class Transformer(Encoder):
 
     Args:
         outputs: The number of classes, by the only task.
-        trunk: The pretrained or fresh model of :mod:`transformers`.
-        classifier: From hidden states to logits; its last module is the linear layer. All that
-            only the end task uses belongs here.
+        trunk: The model of :mod:`transformers`, pretrained or with random weights.
+        classifier: The modules between hidden states and the linear layer to the logits, which
+            only the end task uses.
         blocks: The trunk's blocks.
     """
 
@@ -47,30 +47,30 @@ class Transformer(Encoder):
         return Output(self.classifier(hidden), hidden, (hidden,))
 
     def get_last_layer(self) -> nn.Linear:
-        """Return the layer from the (pooled) class token to the logits."""
+        """Return the layer that maps the (pooled) class token to the logits."""
         last = self.classifier[-1]
         assert isinstance(last, nn.Linear)
         return last
 
     def get_task_heads(self) -> dict[str, nn.Module]:
-        """Return the classifier, ``y``, and the heads of auxiliary objectives that were built."""
+        """Return the classifier, ``y``, and the heads of auxiliary objectives."""
         return {"y": self.classifier}
 
     def enable_checkpointing(self) -> None:
-        """Compute activations again in the backward pass instead of keeping them."""
+        """Recompute activations in the backward pass instead of storing them."""
         self.trunk.activation_checkpointing_enable({"use_reentrant": False})
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile the blocks, one like another: quicker than the whole, in whichever pass used."""
+        """Compile each block, which is faster than compiling the model and serves all passes."""
         for block in self._blocks:
             block.compile(*args, **kwargs)
 
 
 class ClassToken(nn.Module):
-    """Takes the first hidden state."""
+    """Selects the first hidden state."""
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Return ``(b, width)`` of ``(b, n, width)``."""
+        """Return the class token's state ``(b, width)`` from ``(b, n, width)``."""
         return hidden[:, 0]
 
 
@@ -78,18 +78,18 @@ def count_classes(outputs: Mapping[str, int]) -> int:
     """Return the number of classes.
 
     Raises:
-        UserError: If the outputs are of other tasks than classification's ``y``.
+        UserError: If the data set is not a classification with the only task ``y``.
     """
     if set(outputs) != {"y"}:
         raise UserError(
-            f"this model classifies; the data set has the tasks {', '.join(outputs)}, which need "
-            "a model with a head for each"
+            f"this model is a classifier; the data set has the tasks {', '.join(outputs)}, which "
+            "need a model with one head per task"
         )
     return outputs["y"]
 
 
 def require_part(part: nn.Module | None, name: str) -> Any:
-    """Return a part of a model.
+    """Return an optional part of a model.
 
     Raises:
         ValueError: If the model was built without it.

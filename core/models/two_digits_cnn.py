@@ -16,7 +16,7 @@ class TwoDigitsCNN(Model):
     Each task adds a linear head, 33 parameters per output.
 
     Args:
-        outputs: The number of outputs by task; a task with one output gets numbers ``(b,)``.
+        outputs: The number of outputs by task; predictions of a task with one output are ``(b,)``.
     """
 
     def __init__(self, outputs: Mapping[str, int]) -> None:
@@ -35,7 +35,7 @@ class TwoDigitsCNN(Model):
         self._heads = nn.ModuleDict({task: nn.Linear(WIDTH, n) for task, n in outputs.items()})
 
     def forward(self, inputs: Tensor) -> Output:
-        """Return the outputs by task, and the hidden layer ``(b, 32)``, of ``(b, 1, 12, 12)``."""
+        """Return outputs by task and the hidden layer ``(b, 32)`` for images ``(b, 1, 12, 12)``."""
         hidden = self.trunk(inputs)
         outputs = {task: head(hidden) for task, head in self._heads.items()}
         numbers = {

@@ -25,8 +25,8 @@ class ViT(Transformer):
         outputs: The number of classes, by the only task.
         parts: ``reconstruction`` (mask token and decoder to pixels), ``projection``.
         trunk: The transformer, without pooler.
-        image: The images that it takes, of another size than its positions are for, if need be:
-            these are interpolated (bicubic). None where inputs are tensors of its own size.
+        image: The format of its images. If their size is not the trunk's, the position embeddings
+            are interpolated (bicubic). None if inputs are tensors of the trunk's size.
     """
 
     modality = "images"
@@ -58,7 +58,7 @@ class ViT(Transformer):
             self.projection = nn.Sequential(nn.Linear(self.width, self.width), nn.GELU())
 
     def get_task_heads(self) -> dict[str, nn.Module]:
-        """Return the classifier, and the decoder and the projection where they were built."""
+        """Return the classifier, and decoder and projection if they were built."""
         found = super().get_task_heads()
         if self.decoder is not None:
             found["reconstruction"] = self.decoder
@@ -71,8 +71,8 @@ class ViT(Transformer):
 
         Args:
             inputs: Normalised images, ``(b, c, h, w)``.
-            masked: Which patches are hidden, ``(b, patches)`` bool, row by row.
-            causal: Not of images.
+            masked: The patches that the mask token replaces, ``(b, patches)`` bool, row by row.
+            causal: Unused.
         """
         embeddings = self.trunk.embeddings
         patches = embeddings.patch_embeddings(inputs)
@@ -87,7 +87,7 @@ class ViT(Transformer):
         return normed
 
     def _resample_positions(self) -> Tensor:
-        """Return the position embeddings of this size of images, ``(1, 1 + patches, width)``."""
+        """Return the position embeddings for the images' size, ``(1, 1 + patches, width)``."""
         positions: Tensor = self.trunk.embeddings.position_embeddings
         if self._resampling_matrix is None:
             return positions
@@ -95,7 +95,7 @@ class ViT(Transformer):
             return torch.cat([positions[:, :1], self._resampling_matrix @ positions[:, 1:]], dim=1)
 
     def reconstruct(self, hidden: Tensor) -> Tensor:
-        """Return normalised pixels ``(b, c, h, w)`` of hidden states ``(b, 1 + patches, width)``.
+        """Return normalised pixels ``(b, c, h, w)`` from hidden states ``(b, 1 + patches, width)``.
 
         Raises:
             ValueError: If the model was built without this part.
@@ -115,11 +115,11 @@ class ViT(Transformer):
 
 
 class PixelDecoder(nn.Module):
-    """A linear map from each patch's hidden state to its pixels, and the token of hidden patches.
+    """A linear map from each patch's hidden state to its pixels, and the mask token.
 
     Args:
-        width: Of the hidden states.
-        channels: Of the images.
+        width: Width of the hidden states.
+        channels: Channels of the images.
         patch: Height and width of a patch in pixels.
     """
 
@@ -131,7 +131,7 @@ class PixelDecoder(nn.Module):
         )
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Return ``(b, c, h, w)`` of ``(b, width, h / patch, w / patch)``."""
+        """Return pixels ``(b, c, h, w)`` from ``(b, width, h / patch, w / patch)``."""
         pixels: Tensor = self.pixels(patches)
         return pixels
 
@@ -151,10 +151,10 @@ def make_random_vit(**config: Any) -> "ViTModel":
 
 
 def _make_bicubic_matrix(before: int, after: int) -> Tensor:
-    """Return the linear map of a grid's bicubic interpolation, ``(after^2, before^2)``.
+    """Return the matrix of a grid's bicubic interpolation, ``(after^2, before^2)``.
 
-    The map as a matrix, because the gradient of :func:`torch.nn.functional.interpolate` is not
-    deterministic on a GPU.
+    A matrix product is used because the gradient of :func:`torch.nn.functional.interpolate` is not
+    deterministic on GPUs.
     """
     grids = torch.eye(before**2).view(before**2, 1, before, before)
     return interpolate(grids, size=(after, after), mode="bicubic").flatten(1).T.contiguous()

@@ -114,7 +114,7 @@ def test_causal_bert_is_transformers_decoder() -> None:
 
 
 def test_texts_longer_than_the_positions_are_refused() -> None:
-    with pytest.raises(UserError, match="a text has 17 tokens, and this model takes at most 16"):
+    with pytest.raises(UserError, match="a text has 17 tokens, but this model takes at most 16"):
         bert().encode(texts([17]))
 
 
