@@ -12,6 +12,7 @@ import pytest
 
 from common.errors import UserError
 from tests.support.command import LOOPBACK, python
+from tests.support.nvidia_smi import MIG, stand_in
 from tuning.cli.doctor import run_doctor
 from tuning.doctor import findings
 from tuning.doctor.findings import Finding, check_node, check_shared_storage, format_report
@@ -161,33 +162,7 @@ def test_clock_disk_and_gpus() -> None:
     assert "kill -9 4711" in error
 
 
-# As NVIDIA's guide to MIG shows `nvidia-smi -L`: one GPU cut into three, one whole; and in the form
-# of drivers before R470.
-MIG = """\
-GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-1)
-  MIG 3g.20gb     Device  0: (UUID: MIG-c7384736-a75d-5afc-978f-d2f1294409fd)
-  MIG 1g.5gb      Device  1: (UUID: MIG-a28ad590-3fda-56dd-84fc-0a0b96edc58d)
-  MIG 1g.5gb      Device  2: (UUID: MIG-GPU-1/9/0)
-GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-2)
-"""
 QUERIED = "GPU-1, NVIDIA A100-SXM4-40GB, 40960, 0\nGPU-2, NVIDIA A100-SXM4-40GB, 40960, 0"
-
-
-def stand_in(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, listed: str, queried: str = "", held: str = ""
-) -> None:
-    """Put a stand-in for NVIDIA's program in front, which prints this for its three questions."""
-    for name, text in (("listed", listed), ("queried", queried), ("held", held)):
-        (folder / name).write_text(text + "\n")
-    nvidia = folder / "nvidia-smi"
-    nvidia.write_text(
-        "#!/bin/bash\ncase $1 in\n"
-        f"-L) cat {folder}/listed;;\n"
-        f"*query-gpu*) cat {folder}/queried;;\n"
-        f"*) cat {folder}/held;;\nesac\n"
-    )
-    nvidia.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
 def test_mig_slices_count_as_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

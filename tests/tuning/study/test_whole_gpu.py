@@ -1,6 +1,5 @@
 """A trial that does not fit into its share of a GPU gets a whole one, once, and says so."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +11,9 @@ import torch
 from core.training.epoch_row import EpochRow
 from core.training.run import Run
 from tests.support.command import copied_project, tune_in
+from tests.support.ray_clusters import cluster_with_declared_gpu
 from tests.support.run_records import end_of
 from tests.tuning.search.test_method_search import search_of
-from tests.tuning.test_resources import start_with_gpu, stop
 from tests.tuning.worker.test_recorded_run import folders, numbers, work
 from tuning.records.run_record import RunRecord
 from tuning.worker.trial_runner import TrialRunner
@@ -116,10 +115,8 @@ class Hungry(DigitsCNN):
 @pytest.fixture
 def declared_gpu() -> Iterator[str]:
     """A Ray cluster with a GPU that is only declared; gives its address."""
-    process, address, folder = start_with_gpu("whole")
-    yield address
-    stop(process)
-    shutil.rmtree(folder, ignore_errors=True)
+    with cluster_with_declared_gpu("whole") as address:
+        yield address
 
 
 @pytest.mark.cluster
