@@ -49,7 +49,7 @@ from tuning.options import Options  # noqa: E402
 from tuning.records.method_records import MethodRecords  # noqa: E402
 from tuning.resources import Resources  # noqa: E402
 from tuning.search.method_search import MethodSearch  # noqa: E402
-from tuning.search.simulate import read  # noqa: E402
+from tuning.search.recorded_curves import read_curves  # noqa: E402
 from tuning.search.space import make_space  # noqa: E402
 from tuning.search.trial import Trial  # noqa: E402
 from tuning.worker.trial_work import EpochReport  # noqa: E402
@@ -165,7 +165,7 @@ def resident() -> int:
 def curves(records: Path | None, epochs: int) -> list[list[float]]:
     """Curves of earlier records, or made-up ones of so many epochs."""
     if records is not None:
-        return [[s.value for s in c.scores if s is not None] for c in read(records).curves]
+        return [[s.value for s in c.scores if s is not None] for c in read_curves(records).curves]
     generator = np.random.default_rng(0)
     return [
         [float(peak * (1 - 0.8**i)) for i in range(1, epochs + 1)]

@@ -1,4 +1,4 @@
-"""Selection: which epoch and which configuration win, by a rule that every table names."""
+"""Selection: the rules by which the best epoch and the winning trial are rule."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Rule:
-    """What makes an epoch better than another.
+    """A rule that orders epochs.
 
     Ties go to the higher average accuracy (for tasks, the lower worst-task delta), then to the
     earlier epoch, then to the lower trial number.
@@ -22,7 +22,7 @@ class Rule:
         split: ``validation``, or ``test`` for a rule that needs ``--audit-test``.
         metric: The metric of that split.
         lower: Whether lower is better.
-        window: Over how many last epochs metrics are averaged, without any choice of an epoch; 0
+        window: Number of last epochs whose metrics are averaged, instead of choosing an epoch; 0
             chooses the best epoch.
     """
 
@@ -32,11 +32,11 @@ class Rule:
     lower: bool = False
     window: int = 0
 
-    def read_metric(self, found: "Score | None") -> float | None:
-        """Return the metric itself of a score, whose value is greater where it is better."""
-        if found is None:
+    def read_metric(self, score: "Score | None") -> float | None:
+        """Return the metric behind a score, whose value is negated where lower is better."""
+        if score is None:
             return None
-        return -found.value if self.lower else found.value
+        return -score.value if self.lower else score.value
 
     @property
     def oracle(self) -> bool:
@@ -73,11 +73,11 @@ def get_rule(name: str) -> Rule:
 
 @dataclass(frozen=True, order=True)
 class Score:
-    """An epoch's standing: greater is better.
+    """The score of an epoch: greater is better.
 
     Args:
         value: The rule's metric, negated where lower is better.
-        average: What breaks ties: average accuracy of the same split, or the like.
+        average: Breaks ties: the average accuracy, or minus the worst-task delta.
         earliness: Minus the epoch's number.
     """
 
@@ -91,11 +91,11 @@ class Score:
         return -self.earliness
 
 
-def score_epoch(chosen: Rule, rows: Sequence[Row]) -> Score | None:
-    """Return the standing of one epoch, averaged over training seeds.
+def score_epoch(rule: Rule, rows: Sequence[Row]) -> Score | None:
+    """Return the score of one epoch, averaged over training seeds.
 
     Args:
-        chosen: The rule.
+        rule: The rule.
         rows: The epoch's row for each training seed; a rule that reads the test split finds its
             metrics under ``test``.
 
@@ -104,34 +104,32 @@ def score_epoch(chosen: Rule, rows: Sequence[Row]) -> Score | None:
     """
     if not rows or not all(row["eligible"] for row in rows):
         return None
-    if chosen.window and not all(row["final"] for row in rows):
+    if rule.window and not all(row["final"] for row in rows):
         return None
-    values = [row[chosen.split].get(chosen.metric) for row in rows]
+    values = [row[rule.split].get(rule.metric) for row in rows]
     if any(value is None or value != value for value in values):  # undefined, or NaN
         return None
-    value = (-1 if chosen.lower else 1) * sum(values) / len(rows)
-    averages = [_tie(row[chosen.split]) for row in rows]
+    value = (-1 if rule.lower else 1) * sum(values) / len(rows)
+    averages = [_average_metric(row[rule.split]) for row in rows]
     return Score(value, sum(averages) / len(rows), -int(rows[0]["epoch"]))
 
 
-def _tie(metrics: Mapping[str, Any]) -> float:
+def _average_metric(metrics: Mapping[str, Any]) -> float:
     if "worst_task_delta" in metrics:
         return -float(metrics["worst_task_delta"])
     return float(metrics.get("average_accuracy", 0.0))
 
 
-def add_test_metrics(
-    chosen: Rule, rows: Sequence[Row], audit: Sequence[Row]
-) -> list[dict[str, Any]]:
+def add_test_metrics(rule: Rule, rows: Sequence[Row], audit: Sequence[Row]) -> list[dict[str, Any]]:
     """Return rows with their test metrics under ``test``, averaged over the rule's window."""
     found = []
     for index, (row, test) in enumerate(zip(rows, audit, strict=False)):
-        last = audit[max(0, index + 1 - chosen.window) : index + 1] if chosen.window else [test]
-        found.append({**row, "test": _mean(last) if len(last) > 1 else test})
+        last = audit[max(0, index + 1 - rule.window) : index + 1] if rule.window else [test]
+        found.append({**row, "test": _average_metrics(last) if len(last) > 1 else test})
     return found
 
 
-def _mean(metrics: Sequence[Row]) -> dict[str, Any]:
+def _average_metrics(metrics: Sequence[Row]) -> dict[str, Any]:
     numbers = [name for name, value in metrics[0].items() if isinstance(value, (int, float))]
     return {name: sum(m[name] for m in metrics) / len(metrics) for name in numbers}
 
@@ -142,10 +140,10 @@ def select_epoch(scores: Iterable[Score | None]) -> Score | None:
 
 
 def select_winner(scores: Iterable[tuple[int, Score | None]]) -> int | None:
-    """Return the number of the best configuration; None if none has a score.
+    """Return the number of the winning trial; None if no trial has a score.
 
     Args:
-        scores: Number and best score of each configuration.
+        scores: Number and best score of each trial.
     """
     ranked = [(found, -number) for number, found in scores if found is not None]
     return -max(ranked)[1] if ranked else None

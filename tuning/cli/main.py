@@ -55,10 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser = make_parser()
         args = parser.parse_args(given)
         if "simulate" in args:
-            from tuning.search.simulate import simulate
+            from tuning.search.simulate import simulate_searches
 
             _check_simulate(args)
-            print(simulate(args.simulate, getattr(args, "trials", None)))
+            print(simulate_searches(args.simulate, getattr(args, "trials", None)))
             return 0
         required = {"methods": "--method", "dataset": "--dataset"}
         missing = [flag for name, flag in required.items() if name not in args]

@@ -1,7 +1,6 @@
-"""The space that a search walks: the free hyperparameters, once a command has fixed some."""
+"""The search space of a method: the hyperparameters that a command leaves free."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from common.errors import ValidationErrors
 from common.hyperparameters import Hyperparameter, Hyperparameters, active_names, sort_by_conditions
@@ -15,12 +14,12 @@ from tuning.search.searchers.grid import count_points, make_grid
 
 @dataclass(frozen=True)
 class Space:
-    """What a method's search may choose on a benchmark.
+    """The search space of a method on a benchmark.
 
     Args:
         resolved: The method on the benchmark.
         fixed: Values that the command fixes.
-        free: The hyperparameters that are left, with conditions among themselves only.
+        free: The hyperparameters to search, with conditions among themselves only.
     """
 
     resolved: ResolvedMethod
@@ -46,9 +45,9 @@ class Space:
         return count_points(self.free)
 
     def published(self) -> Hyperparameters | None:
-        """Return the published configuration with the fixed values on top; None if there is none.
+        """Return the published hyperparameters with the fixed values on top; None without any.
 
-        Where the command fixes every hyperparameter, no published configuration is needed.
+        If the command fixes every hyperparameter, none need be published.
         """
         given = self.resolved.published
         if given is None and self.free:
@@ -56,7 +55,7 @@ class Space:
         return {**(given or {}), **self.fixed}
 
     def method_grid(self) -> list[Hyperparameters]:
-        """Return the method's grid for this data set; none where its file has none."""
+        """Return the published grid; empty if there is none."""
         return self.grid() if self.resolved.grid else []
 
     def grid(self) -> list[Hyperparameters]:
@@ -70,7 +69,7 @@ class Space:
 
 
 def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
-    """Return the space of a method under a command's fixed values.
+    """Return the search space of a method for a command.
 
     A fixed value of a hyperparameter that only other methods have does not concern this method;
     :func:`tuning.study.checks.check_study` refuses one that no method has.
@@ -115,9 +114,9 @@ def _check_ends(space: Space) -> None:
         raise ValidationErrors(list(problems))
 
 
-def describe_hyperparameters(space: Space, config: Hyperparameters) -> dict[str, Any]:
-    """Return the values of all hyperparameters and of the settings that a configuration changes."""
-    merged = space.resolved.complete_values(space.complete(config))
+def describe_hyperparameters(space: Space, values: Hyperparameters) -> Hyperparameters:
+    """Return the values of all active hyperparameters, and of the fixed training-config fields."""
+    merged = space.resolved.complete_values(space.complete(values))
     hyperparameters = space.resolved.hyperparameters
     names = [
         *(n for n in hyperparameters if n in active_names(hyperparameters, merged)),

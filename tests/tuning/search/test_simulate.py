@@ -11,8 +11,9 @@ from tests.support.run_records import define_study, describe_run
 from tuning.cli.main import main
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import RunEnd
+from tuning.search.recorded_curves import compute_distance, read_curves
 from tuning.search.searchers.grid import GridSearcher
-from tuning.search.simulate import distance, make, read, search, simulate
+from tuning.search.simulate import SimulatedSearch, make_simulated_searcher, simulate_searches
 
 EPOCHS = 9
 
@@ -36,8 +37,10 @@ def write(folder: Path, count: int, status: str = "completed") -> None:
 
 def test_times_add_up_without_a_scheduler(tmp_path: Path) -> None:
     write(tmp_path / "d" / "m", 12)
-    table = read(tmp_path / "d" / "m")
-    found = search(table, make("random", table, 0), "none", trials=10, slots=4)
+    table = read_curves(tmp_path / "d" / "m")
+    found = SimulatedSearch(
+        table, make_simulated_searcher("random", table, 0), "none", trials=10, slots=4
+    ).run()
     assert found.device_hours == pytest.approx(10 * EPOCHS * 2 / 3600)
     assert found.hours == pytest.approx(3 * EPOCHS * 2 / 3600)  # ten trials, four at once
     assert found.pruned == 0
@@ -45,21 +48,24 @@ def test_times_add_up_without_a_scheduler(tmp_path: Path) -> None:
 
 def test_a_grid_of_what_is_recorded_finds_the_best(tmp_path: Path) -> None:
     write(tmp_path / "d" / "m", 12)
-    table = read(tmp_path / "d" / "m")
-    configs = [curve.config for curve in table.curves]
-    found = search(table, GridSearcher(configs), "none", trials=12, slots=3)
-    assert found.value == max(curve.best for curve in table.curves)
+    table = read_curves(tmp_path / "d" / "m")
+    configs = [curve.hyperparameters for curve in table.curves]
+    found = SimulatedSearch(table, GridSearcher(configs), "none", trials=12, slots=3).run()
+    assert found.value == max(curve.best.value for curve in table.curves)
 
 
 def test_asha_saves_time_and_is_repeatable(tmp_path: Path) -> None:
     write(tmp_path / "d" / "m", 30)
-    table = read(tmp_path / "d" / "m")
+    table = read_curves(tmp_path / "d" / "m")
     for name in ("random", "tpe"):
-        full = search(table, make(name, table, 1), "none", 30, 4)
-        short = search(table, make(name, table, 1), "asha", 30, 4)
+        full = SimulatedSearch(table, make_simulated_searcher(name, table, 1), "none", 30, 4).run()
+        short = SimulatedSearch(table, make_simulated_searcher(name, table, 1), "asha", 30, 4).run()
         assert short.pruned > 0
         assert short.device_hours < 0.8 * full.device_hours
-        assert short == search(table, make(name, table, 1), "asha", 30, 4)
+        assert (
+            short
+            == SimulatedSearch(table, make_simulated_searcher(name, table, 1), "asha", 30, 4).run()
+        )
 
 
 def test_the_table_and_what_is_left_out(tmp_path: Path) -> None:
@@ -68,14 +74,14 @@ def test_the_table_and_what_is_left_out(tmp_path: Path) -> None:
     run = records.open_run("run999")
     run.write_description(describe_run(99, lr=0.5))
     run.write_end(RunEnd("pruned", "", []))
-    said = simulate(tmp_path / "d" / "m", repeats=2)
-    assert "8 recorded configurations (1 pruned" in said
+    said = simulate_searches(tmp_path / "d" / "m", repeats=2)
+    assert "8 recorded trials (1 pruned" in said
     assert said.count("\n| random") == said.count("\n| tpe") == 2
     write(tmp_path / "d" / "few", 3)
     with pytest.raises(UserError, match="expected at least 5"):
-        read(tmp_path / "d" / "few")
+        read_curves(tmp_path / "d" / "few")
     with pytest.raises(UserError, match="holds no study"):
-        read(tmp_path)
+        read_curves(tmp_path)
 
 
 def test_distance_is_on_the_hyperparameters_own_scale() -> None:
@@ -83,9 +89,9 @@ def test_distance_is_on_the_hyperparameters_own_scale() -> None:
         "lr": Hyperparameter("log_uniform", (0.001, 1.0), 0.1),
         "size": Hyperparameter("choice", (16, 32), 16),
     }
-    assert distance(hyperparameters, {"lr": 0.01}, {"lr": 0.1}) == pytest.approx(1 / 9)
-    assert distance(hyperparameters, {"lr": 0.01, "size": 32}, {"lr": 0.01}) == 1
-    assert distance(hyperparameters, {}, {"lr": 0.1, "size": 16}) == 0
+    assert compute_distance(hyperparameters, {"lr": 0.01}, {"lr": 0.1}) == pytest.approx(1 / 9)
+    assert compute_distance(hyperparameters, {"lr": 0.01, "size": 32}, {"lr": 0.01}) == 1
+    assert compute_distance(hyperparameters, {}, {"lr": 0.1, "size": 16}) == 0
 
 
 def test_a_root_folder_names_the_methods_below_it(tmp_path: Path) -> None:
@@ -94,11 +100,11 @@ def test_a_root_folder_names_the_methods_below_it(tmp_path: Path) -> None:
     (tmp_path / "d" / "m.txt").touch()
     for folder in (tmp_path, tmp_path / "d"):
         with pytest.raises(UserError, match="holds no study") as refused:
-            read(folder)
+            read_curves(folder)
         named = str(refused.value).split("below it are ")[1].split(", ")
         assert named == [str(tmp_path / "d" / "m"), str(tmp_path / "d" / "other")]
     with pytest.raises(UserError) as refused:
-        read(tmp_path / "nowhere")
+        read_curves(tmp_path / "nowhere")
     assert "below" not in str(refused.value)
 
 

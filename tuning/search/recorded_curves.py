@@ -1,0 +1,148 @@
+"""Curves of recorded trials: the trials of an earlier study, as a simulated search replays them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import UserError
+from common.hyperparameters import Hyperparameter, Hyperparameters, Scalar
+from tuning.records.method_records import MethodRecords
+from tuning.records.run_record import RunRecord
+from tuning.records.storage import Storage
+from tuning.selection import Rule, Score, get_rule, score_records, select_epoch
+
+MAX_NAMED_RECORDS = 10  # in a message
+MIN_CURVES = 5  # with fewer, a comparison says nothing
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A recorded trial.
+
+    Args:
+        hyperparameters: Its values.
+        scores: The score of each epoch; None where it is not eligible.
+        seconds: The time of each epoch.
+    """
+
+    hyperparameters: Hyperparameters
+    scores: tuple[Score | None, ...]
+    seconds: tuple[float, ...]
+
+    @property
+    def best(self) -> Score:
+        """The score of the best epoch."""
+        best = select_epoch(self.scores)
+        assert best is not None  # a trial without any makes no curve
+        return best
+
+
+@dataclass(frozen=True)
+class RecordedCurves:
+    """The trials of an earlier study of one method.
+
+    Args:
+        name: Data set and method.
+        space: The hyperparameters that it searched.
+        rule: Its selection rule.
+        curves: Its trials that trained to their end.
+        skipped: The number of the others.
+    """
+
+    name: str
+    space: Mapping[str, Hyperparameter]
+    rule: Rule
+    curves: Sequence[Curve]
+    skipped: int
+
+    @property
+    def eligible_epochs(self) -> int:
+        """The eligible epochs of the longest curve."""
+        return max(sum(score is not None for score in curve.scores) for curve in self.curves)
+
+    def find_nearest(self, values: Hyperparameters) -> Curve:
+        """Return the recorded trial nearest to proposed hyperparameters."""
+        return min(
+            self.curves, key=lambda c: compute_distance(self.space, c.hyperparameters, values)
+        )
+
+
+def compute_distance(
+    space: Mapping[str, Hyperparameter], one: Mapping[str, Scalar], other: Mapping[str, Scalar]
+) -> float:
+    """Return the squared distance of two points, each range scaled to a length of one."""
+    total = 0.0
+    for name, hyperparameter in space.items():
+        a, b = one.get(name, hyperparameter.default), other.get(name, hyperparameter.default)
+        if hyperparameter.kind == "choice":
+            total += a != b
+        else:
+            low, high = hyperparameter.bounds
+            if hyperparameter.log:
+                low, high, a, b = (math.log(float(value)) for value in (low, high, a, b))
+            total += ((float(a) - float(b)) / (high - low)) ** 2 if high > low else 0.0
+    return total
+
+
+def read_curves(folder: str | Path) -> RecordedCurves:
+    """Return the trials in the records of one method.
+
+    Args:
+        folder: ``<storage>/<dataset>/<method>``, a folder or a URL.
+
+    Raises:
+        UserError: If there is no study, or too few trials trained to their end.
+    """
+    records = MethodRecords(folder)
+    definition = records.read_definition()
+    if definition is None:
+        named = _name_records(_find_records_below(records.storage))
+        raise UserError(
+            f"--simulate: '{folder}' holds no study: expected one method's records, "
+            f"<storage>/<dataset>/<method>, with its study.json{named}"
+        )
+    rule = get_rule(definition.select)
+    runs: dict[int, list[RunRecord]] = {}
+    for run, description in records.read_runs():
+        if description.phase == "search":
+            runs.setdefault(description.number, []).append(run)
+    curves = [curve for _, seeds in sorted(runs.items()) if (curve := _read_curve(rule, seeds))]
+    if len(curves) < MIN_CURVES:
+        raise UserError(
+            f"--simulate: '{folder}' holds {len(curves)} trials that trained to their end, "
+            f"expected at least {MIN_CURVES}: a study with --search random --scheduler none has "
+            "many"
+        )
+    name = f"{definition.dataset}/{records.name}"
+    return RecordedCurves(name, definition.space, rule, curves, len(runs) - len(curves))
+
+
+def _find_records_below(root: Storage) -> list[str]:
+    """Return the methods' records below a storage's root, or below one of its data sets."""
+    with suppress(OSError):  # a folder without read permission
+        children = [root / name for name in root.list_names()]
+        inner = [child / name for child in children for name in child.list_names()]
+        return [str(found) for found in (*children, *inner) if found.exists("study.json")]
+    return []
+
+
+def _name_records(found: Sequence[str]) -> str:
+    more = len(found) - MAX_NAMED_RECORDS
+    rest = f" and {more} more" if more > 0 else ""
+    return f"; below it are {', '.join(found[:MAX_NAMED_RECORDS])}{rest}" if found else ""
+
+
+def _read_curve(rule: Rule, runs: Sequence[RunRecord]) -> Curve | None:
+    """Return the curve of a trial; None if it was pruned, failed or has not ended."""
+    ends = [run.read_end() for run in runs]
+    if any(end is None or end.status not in ("completed", "stopped_early") for end in ends):
+        return None
+    scores = score_records(rule, runs)
+    description = runs[0].read_description()
+    if select_epoch(scores) is None or description is None:
+        return None
+    epochs = zip(*(run.read_rows() for run in runs), strict=False)
+    seconds = tuple(sum(float(row["seconds"]) for row in rows) for rows in epochs)
+    return Curve(dict(description.hyperparameters), tuple(scores), seconds)
