@@ -16,6 +16,7 @@ from datasets.storage.ragged_arrays import TextBatch
 
 if TYPE_CHECKING:
     from transformers import BertConfig, BertModel
+    from transformers.models.bert.modeling_bert import BertLMPredictionHead
 
 # Padding, unknown, start, separator and mask in the vocabulary of bert-base-uncased.
 SPECIAL_IDS = (0, 100, 101, 102, 103)
@@ -42,7 +43,7 @@ class Bert(Transformer):
         outputs: Mapping[str, int],
         parts: frozenset[str],
         trunk: "BertModel",
-        predictions: nn.Module | None = None,
+        predictions: "BertLMPredictionHead | None" = None,
         special_ids: tuple[int, ...] = SPECIAL_IDS,
     ) -> None:
         config = trunk.config
@@ -131,7 +132,7 @@ class TokenHead(nn.Module):
         nn.init.zeros_(self.transform.dense.bias)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
-    def load_pretrained(self, predictions: Any) -> None:
+    def load_pretrained(self, predictions: "BertLMPredictionHead") -> None:
         """Copy the weights of transformers' ``BertLMPredictionHead``."""
         self.transform.load_state_dict(predictions.transform.state_dict())
         with torch.no_grad():

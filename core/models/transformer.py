@@ -5,13 +5,15 @@ seconds, which commands without such a model should not wait for.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from common.errors import UserError
 from core.batch import Output
 from core.models.base import Encoder
+
+Part = TypeVar("Part", bound=nn.Module)
 
 
 class Transformer(Encoder):
@@ -88,7 +90,7 @@ def count_classes(outputs: Mapping[str, int]) -> int:
     return outputs["y"]
 
 
-def require_part(part: nn.Module | None, name: str) -> Any:
+def require_part(part: Part | None, name: str) -> Part:
     """Return an optional part of a model.
 
     Raises:

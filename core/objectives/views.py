@@ -1,7 +1,5 @@
 """Random views of images for auxiliary objectives."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -26,20 +24,19 @@ JITTERED_SHARE, GRAY_SHARE = 0.8, 0.2  # of images
 BLUR_SIGMA_PIXELS = (0.1, 2.0)  # lowest and highest
 
 
-def make_masking_view(inputs: Any, image: ImageSpec | None) -> Tensor:
+def make_masking_view(inputs: Tensor | ImageBatch, image: ImageSpec | None) -> Tensor:
     """Return the images for masked image modelling, normalised, ``(b, c, h, w)``.
 
     Random crops of 67% to 100% of the area, half of them mirrored. Images in a tensor are returned
     unchanged: 8x8 pixels are too few to crop, and a mirrored digit is not a digit.
     """
     if not isinstance(inputs, ImageBatch):
-        unchanged: Tensor = inputs
-        return unchanged
+        return inputs
     image = require_image_spec(image)
     return normalize_images(_crop_images(inputs, image.size), image)
 
 
-def make_contrastive_view(inputs: Any, image: ImageSpec | None) -> Tensor:
+def make_contrastive_view(inputs: Tensor | ImageBatch, image: ImageSpec | None) -> Tensor:
     """Return one random view of each image for contrastive learning, ``(b, c, h, w)``.
 
     As in SimCLR (Chen et al., ICML 2020): random crops, mirroring, colour jitter, grayscale, blur.
