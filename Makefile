@@ -40,7 +40,7 @@ install: .venv/.installed ## create .venv with everything a run and the tests ne
 
 # A changed lock gives a new environment. A candidate counts only if it runs: a version manager's
 # shim may exist without its Python. The CPU build of torch comes first and is taken where pip finds
-# it; elsewhere torch is the registry's build (tools/lock.py tells why).
+# it; elsewhere torch is the registry's build (see tools/lock.py).
 .venv/.installed: requirements-dev.txt requirements-cpu.txt requirements-cuda.txt
 	@for python in python3 python3.13 python3.12 python3.11; do \
 	    if "$$python" -c 'import sys, ensurepip, venv; \

@@ -1,27 +1,27 @@
-"""Compiles the dependencies of pyproject.toml into the hashed requirements files.
+"""Compile the dependencies of pyproject.toml into hashed requirements files.
 
-Run it with ``make lock``. It writes six files, which hold for Linux (x86-64 and aarch64) and
-macOS (arm64) on Python 3.11 to 3.13:
+Run it with ``make lock``. It writes six files for Linux (x86-64 and aarch64) and macOS (arm64),
+Python 3.11 to 3.13:
 
-* ``requirements.txt``: what a run needs.
-* ``requirements-dev.txt``: the same, plus the tools of the ``dev`` extra.
-* ``requirements-qm9.txt``: what the data set qm9 needs on top of ``requirements.txt``; it is in
+* ``requirements.txt``: the dependencies of a run.
+* ``requirements-dev.txt``: the same, and the tools of the ``dev`` extra.
+* ``requirements-qm9.txt``: further dependencies of the data set qm9, which are in
   ``requirements-dev.txt`` too.
-* ``requirements-head.txt``: what the head of a cluster needs on top of ``requirements.txt``: Ray's
-  dashboard, and what starts machines on clouds.
-* ``requirements-cuda.txt``: what the CUDA build of torch needs on top of either file.
-* ``requirements-cpu.txt``: torch's CPU build, for machines whose pip is configured to find one.
+* ``requirements-head.txt``: further dependencies of a cluster's head node: Ray's dashboard and
+  cloud launchers.
+* ``requirements-cuda.txt``: further dependencies of torch's CUDA build.
+* ``requirements-cpu.txt``: torch's CPU build, for machines whose pip is configured to find it.
 
 The files are complete, so pip installs them with ``--no-deps --require-hashes``. The CPU and CUDA
-files are apart because the usual torch wheel is a CUDA build on Linux and needs gigabytes of
-further packages, which a machine with a CPU build at hand must not be made to download. Naming the
-CPU build's hash in ``requirements.txt`` is not enough for that: of two wheels whose hashes it
-accepts, pip takes the one whose hash it knows beforehand, and a wheel in a local folder is the
-other. ``make install`` therefore tries ``requirements-cpu.txt`` first.
+files are separate because torch's usual Linux wheel is a CUDA build with gigabytes of dependencies,
+which a machine with a CPU build should not download. Listing the CPU build's hash in
+``requirements.txt`` is not enough: of two wheels with accepted hashes, pip prefers the one whose
+hash it knows from the index to the one in a local folder. ``make install`` therefore tries
+``requirements-cpu.txt`` first.
 
-Versions already pinned are kept as long as pyproject.toml allows them; ``--upgrade`` takes the
-newest. The files hold names, versions, markers and hashes, and no address of an index and no path:
-each machine's own configuration of pip says where packages come from. A second run changes nothing.
+Pinned versions are kept as long as pyproject.toml allows them; ``--upgrade`` selects the newest.
+The files contain names, versions, markers and hashes but no index URLs or paths, because each
+machine configures pip itself. A second run changes nothing.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from packaging.markers import Marker
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Hashes of upstream's CPU builds of torch, per release as the registry names it. The registry does
-# not have these wheels; a machine may offer them to pip in a folder or an index of its own. Add a
-# line per wheel; replace the lines when the lock moves to another release.
+# Hashes of upstream's CPU builds of torch by release. PyPI does not have these wheels, but a
+# machine may offer them to pip in a folder or another index. Add a line per wheel, and replace the
+# lines when the lock changes to another release.
 CPU_HASHES: dict[str, tuple[str, ...]] = {
     "torch==2.13.0": (
         # torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl
@@ -51,9 +51,9 @@ CPU_HASHES: dict[str, tuple[str, ...]] = {
 }
 
 # Packages that only the CUDA build of torch needs.
-CUDA = re.compile(r"(nvidia|cuda)-.+|triton")
+CUDA_PACKAGES = re.compile(r"(nvidia|cuda)-.+|triton")
 
-# The environments that the lock holds for, as the variables that markers read.
+# The environments that the lock supports, as the variables of markers.
 LINUX, MACOS = (
     [
         {
@@ -94,7 +94,15 @@ PURPOSES = {
 
 @dataclass(frozen=True)
 class Pin:
-    """One package of the lock: its version, where it applies, its hashes and who asked for it."""
+    """A pinned package.
+
+    Args:
+        name: The package.
+        version: Its version.
+        marker: The environments that need it, empty for all.
+        hashes: The hashes of its files.
+        via: Comment lines that name the packages that require it.
+    """
 
     name: str
     version: str
@@ -104,18 +112,23 @@ class Pin:
 
     @property
     def key(self) -> str:
-        """The pin without marker and hashes."""
+        """The requirement without marker and hashes."""
         return f"{self.name}=={self.version}"
 
-    def text(self) -> str:
-        """The pin's lines in a requirements file."""
+    @property
+    def is_cuda_only(self) -> bool:
+        """Whether only the CUDA build of torch needs the package."""
+        return CUDA_PACKAGES.fullmatch(self.name) is not None
+
+    def format_lines(self) -> str:
+        """Return the pin's lines in a requirements file."""
         head = f"{self.key} ; {self.marker}" if self.marker else self.key
         hashes = [f"    --hash={value}" for value in self.hashes]
         return " \\\n".join([head, *hashes]) + "\n" + "".join(f"{line}\n" for line in self.via)
 
 
-def simplify(marker: str) -> str:
-    """Shortens uv's marker, which repeats the lock's environments, without changing its meaning."""
+def simplify_marker(marker: str) -> str:
+    """Return an equivalent of uv's marker without the conditions that all environments meet."""
     if not marker:
         return ""
     parsed = Marker(marker)
@@ -128,12 +141,12 @@ def simplify(marker: str) -> str:
     return marker
 
 
-def parse(text: str) -> list[Pin]:
-    """Reads the pins of a requirements file that uv or this script wrote."""
+def parse_pins(text: str) -> list[Pin]:
+    """Parse the pins of a requirements file that uv or this script wrote."""
     pins: list[Pin] = []
     for line in text.splitlines():
         body = line.removesuffix("\\").strip()
-        if line.startswith(("#", "-")) or not body:  # an option would be this machine's own
+        if line.startswith(("#", "-")) or not body:  # options belong to one machine
             continue
         if body.startswith("--hash="):
             value = body.removeprefix("--hash=")
@@ -148,9 +161,14 @@ def parse(text: str) -> list[Pin]:
 
 
 def compile_pins(known: Iterable[Pin], options: Sequence[str]) -> list[Pin]:
-    """Lets uv solve pyproject.toml, preferring the versions of the known pins."""
-    # uv finds packages by the machine's own configuration, of which this script knows nothing.
-    # Should uv copy any of it into what it writes, parse() leaves that out.
+    """Resolve pyproject.toml with uv, preferring the versions of the known pins.
+
+    Args:
+        known: Pins whose versions are preferred.
+        options: Further options of ``uv pip compile``.
+    """
+    # uv reads the machine's configuration and may copy options from it into its output, which
+    # parse_pins() leaves out.
     command = [os.environ.get("UV", str(Path(sys.executable).with_name("uv")))]
     command += ["pip", "compile", "pyproject.toml", "--universal", "--python-version", "3.11"]
     command += [
@@ -165,28 +183,28 @@ def compile_pins(known: Iterable[Pin], options: Sequence[str]) -> list[Pin]:
         output = Path(folder, "requirements.txt")
         output.write_text("".join(f"{pin.key}\n" for pin in known), encoding="utf-8")
         subprocess.run([*command, "--output-file", str(output)], cwd=ROOT, check=True)
-        pins = parse(output.read_text(encoding="utf-8"))
+        pins = parse_pins(output.read_text(encoding="utf-8"))
     return [
         replace(
             pin,
-            marker=simplify(pin.marker),
+            marker=simplify_marker(pin.marker),
             hashes=tuple(sorted({*pin.hashes, *CPU_HASHES.get(pin.key, ())})),
         )
         for pin in pins
     ]
 
 
-def write(name: str, pins: Iterable[Pin]) -> None:
-    """Writes one requirements file."""
+def write_requirements(name: str, pins: Iterable[Pin]) -> None:
+    """Write a requirements file."""
     header = HEADER.format(purpose=PURPOSES[name], name=name)
-    text = header + "".join(pin.text() for pin in pins)
+    text = header + "".join(pin.format_lines() for pin in pins)
     ROOT.joinpath(name).write_text(text, encoding="utf-8")
 
 
 def main() -> None:
-    """Compiles the lock and writes its files."""
+    """Compile the lock and write its files."""
     parser = argparse.ArgumentParser(description="Compile pyproject.toml into hashed requirements.")
-    parser.add_argument("--upgrade", action="store_true", help="take the newest allowed versions")
+    parser.add_argument("--upgrade", action="store_true", help="select the newest allowed versions")
     upgrade = parser.parse_args().upgrade
 
     locked = [ROOT / f"requirements-{name}.txt" for name in ("dev", "cuda", "head")]
@@ -194,34 +212,34 @@ def main() -> None:
         pin
         for path in locked
         if path.exists() and not upgrade
-        for pin in parse(path.read_text(encoding="utf-8"))
+        for pin in parse_pins(path.read_text(encoding="utf-8"))
     ]
     everything = compile_pins(known, ["--extra", "dev", "--extra", "qm9"])
     run = compile_pins(everything, [])
     qm9 = compile_pins(everything, ["--extra", "qm9"])
     names = {pin.name for pin in everything}
-    alone = [pin for pin in known if pin.name not in names]
-    head = compile_pins([*everything, *alone], ["--extra", "head"])
+    head_only = [pin for pin in known if pin.name not in names]
+    head = compile_pins([*everything, *head_only], ["--extra", "head"])
 
     pinned = {pin.key for pin in everything}
-    besides = [pin for pin in head if pin.name in names]
-    if strays := [pin.key for pin in (*run, *qm9, *besides) if pin.key not in pinned]:
-        sys.exit(f"the locks disagree with the developer's on {', '.join(sorted({*strays}))}")
+    shared_with_head = [pin for pin in head if pin.name in names]
+    if conflicts := [p.key for p in (*run, *qm9, *shared_with_head) if p.key not in pinned]:
+        sys.exit(f"versions differ from requirements-dev.txt: {', '.join(sorted({*conflicts}))}")
     if stale := CPU_HASHES.keys() - pinned:
-        sys.exit(f"CPU_HASHES names releases that left the lock: {', '.join(sorted(stale))}")
+        sys.exit(f"CPU_HASHES: remove releases not in the lock: {', '.join(sorted(stale))}")
     cpu = [
         replace(pin, version=f"{pin.version}+cpu", hashes=CPU_HASHES[pin.key], via=())
         for pin in run
         if pin.key in CPU_HASHES
     ]
 
-    write("requirements.txt", [pin for pin in run if not CUDA.fullmatch(pin.name)])
-    write("requirements-dev.txt", [pin for pin in everything if not CUDA.fullmatch(pin.name)])
-    always = {pin.key for pin in run}
-    write("requirements-qm9.txt", [pin for pin in qm9 if pin.key not in always])
-    write("requirements-head.txt", [pin for pin in head if pin.key not in always])
-    write("requirements-cpu.txt", cpu)
-    write("requirements-cuda.txt", [pin for pin in run if CUDA.fullmatch(pin.name)])
+    everywhere = {pin.key for pin in run}
+    write_requirements("requirements.txt", [pin for pin in run if not pin.is_cuda_only])
+    write_requirements("requirements-dev.txt", [pin for pin in everything if not pin.is_cuda_only])
+    write_requirements("requirements-qm9.txt", [pin for pin in qm9 if pin.key not in everywhere])
+    write_requirements("requirements-head.txt", [pin for pin in head if pin.key not in everywhere])
+    write_requirements("requirements-cpu.txt", cpu)
+    write_requirements("requirements-cuda.txt", [pin for pin in run if pin.is_cuda_only])
 
 
 if __name__ == "__main__":
