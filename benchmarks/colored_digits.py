@@ -1,15 +1,15 @@
-"""The reference experiment on colored_digits: every method with the same budget, 20 fresh seeds.
+"""The reference experiment on colored_digits: equal budgets, 20 confirmation seeds per method.
 
     python -m benchmarks.colored_digits --results results-colored-digits
 
-Runs ``python tune.py`` (going on with what is there) and prints, for each method, the paired
+Runs ``python tune.py`` (resuming an earlier run) and prints, for each method, the paired
 difference to ERM in test worst-group accuracy, in points.
 """
 
 import argparse
 from pathlib import Path
 
-from benchmarks.paired import differences, study
+from benchmarks.paired import print_differences, run_study
 
 METHODS = ("erm", "erm_l1", "suby", "subg", "rwy", "rwg", "dro", "jtt")
 SEEDS, TRIALS = 20, 16
@@ -20,9 +20,9 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("results-colored-digits"))
     parser.add_argument("--method", nargs="+", default=METHODS)
     given = parser.parse_args()
-    study("colored_digits", given.method, TRIALS, SEEDS, given.results)
+    run_study("colored_digits", given.method, TRIALS, SEEDS, given.results)
     column = "test_worst_group_accuracy"
-    differences(given.results, "colored_digits", given.method, "erm", column, 100)
+    print_differences(given.results, "colored_digits", given.method, "erm", column, 100)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the reference experiments share: a study, and differences seed by seed."""
+"""Helpers of the reference experiments: run a study, print paired differences."""
 
 import subprocess
 import sys
@@ -10,8 +10,8 @@ import pandas as pd
 from tuning.reporting.intervals import compute_statistics
 
 
-def study(dataset: str, methods: Sequence[str], trials: int, seeds: int, results: Path) -> None:
-    """Run ``python tune.py``, going on with what is there."""
+def run_study(dataset: str, methods: Sequence[str], trials: int, seeds: int, results: Path) -> None:
+    """Run ``python tune.py``, resuming an earlier run."""
     command = [
         sys.executable, "tune.py", "--method", *methods, "--dataset", dataset,
         "--trials", str(trials), "--seeds", str(seeds), "--results", str(results), "--resume",
@@ -19,10 +19,10 @@ def study(dataset: str, methods: Sequence[str], trials: int, seeds: int, results
     subprocess.run(command, check=True)
 
 
-def differences(
+def print_differences(
     results: Path, dataset: str, methods: Sequence[str], base: str, column: str, factor: float = 1
 ) -> None:
-    """Print each method's difference to ``base``, seed by seed, with Student's 95% interval."""
+    """Print each method's paired difference to ``base`` with Student's 95% interval."""
     values = {
         name: pd.read_csv(results / dataset / name / "seeds.csv").set_index("seed")[column] * factor
         for name in methods

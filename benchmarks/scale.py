@@ -54,9 +54,9 @@ from tuning.search.space import make_space  # noqa: E402
 from tuning.search.trial import Trial  # noqa: E402
 from tuning.worker.trial_work import EpochReport  # noqa: E402
 
-IDLE = 0.05  # share of the slots' time
-MEMORY = 50  # kB per trial
-GROWTH = 1.1  # late reports' time by early ones'
+MAX_IDLE_SHARE = 0.05  # share of the slots' time
+MAX_KB_PER_TRIAL = 50  # kB per trial
+MAX_GROWTH = 1.1  # late reports' time by early ones'
 
 
 class Sleeper(tune.Trainable):
@@ -64,13 +64,13 @@ class Sleeper(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self.actor = f"{os.getpid()} {time.monotonic()}"
-        self._take(config)
+        self._take_work(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._take(new_config)
+        self._take_work(new_config)
         return True
 
-    def _take(self, config: dict[str, Any]) -> None:
+    def _take_work(self, config: dict[str, Any]) -> None:
         self.work = json.loads(config["work"])
         self.done = 0
 
@@ -99,7 +99,7 @@ class Sleeper(tune.Trainable):
         pass
 
 
-class Timed(Queue):
+class TimedQueue(Queue):
     """The queue, with what the driver and the slots did up to each report of the search."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -112,10 +112,10 @@ class Timed(Queue):
         self.reports = 0
 
     def next_work(self, trial_id: str) -> str | Next:
-        begin, started = processor(), self.started
+        begin, started = measure_cpu_seconds(), self.started
         found = super().next_work(trial_id)
         if self.started > started and self.running[trial_id][1].phase == "search":
-            self.proposals.append(processor() - begin)
+            self.proposals.append(measure_cpu_seconds() - begin)
             if not started:  # the first of this Tuner
                 self.tuners.append({})
         return found
@@ -133,10 +133,10 @@ class Timed(Queue):
         goes_on = super().report_epoch(trial_id, report)
         self.reports += 1
         if not goes_on:
-            self.ended.append((self.reports, processor(), resident()))
+            self.ended.append((self.reports, measure_cpu_seconds(), measure_resident_bytes()))
         return goes_on
 
-    def changes(self) -> tuple[float, float]:
+    def measure_tuner_changes(self) -> tuple[float, float]:
         """Seconds of slots between one Tuner's end and the next, and at the ends of all but the
         last."""
         ends = [max(last for _, last in actors.values()) for actors in self.tuners]
@@ -145,24 +145,24 @@ class Timed(Queue):
         earlier = zip(ends[:-1], self.tuners, strict=False)
         return starts, sum(end - last for end, actors in earlier for _, last in actors.values())
 
-    def per_report(self, first: int, last: int) -> float:
+    def measure_per_report(self, first: int, last: int) -> float:
         """Processor milliseconds per report between the ends of two trials."""
         (before, begin, _), (after, end, _) = self.ended[first - 1], self.ended[last - 1]
         return 1000 * (end - begin) / (after - before)
 
 
-def processor() -> float:
+def measure_cpu_seconds() -> float:
     """Processor seconds of this process so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
-def resident() -> int:
+def measure_resident_bytes() -> int:
     """Resident bytes of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def curves(records: Path | None, epochs: int) -> list[list[float]]:
+def load_curves(records: Path | None, epochs: int) -> list[list[float]]:
     """Curves of earlier records, or made-up ones of so many epochs."""
     if records is not None:
         return [[s.value for s in c.scores if s is not None] for c in read_curves(records).curves]
@@ -173,7 +173,7 @@ def curves(records: Path | None, epochs: int) -> list[list[float]]:
     ]
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--gpus", type=int, default=64)
@@ -189,7 +189,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def search_of(asked: argparse.Namespace, epochs: int, folder: str) -> MethodSearch:
+def make_search(asked: argparse.Namespace, epochs: int, folder: str) -> MethodSearch:
     """The search of a small method, which could as well be of any other."""
     options = Options(
         methods=("erm",), dataset="colored_digits", trials=asked.trials, seeds=1, epochs=epochs,
@@ -199,8 +199,8 @@ def search_of(asked: argparse.Namespace, epochs: int, folder: str) -> MethodSear
     return MethodSearch(space, options, detect_environment(gpu=False), MethodRecords(folder))
 
 
-def run(asked: argparse.Namespace) -> Timed:
-    replayed = curves(asked.records, asked.epochs)
+def run_search(asked: argparse.Namespace) -> TimedQueue:
+    replayed = load_curves(asked.records, asked.epochs)
 
     def encode_work(trial: Trial) -> str:
         curve = replayed[trial.number % len(replayed)]
@@ -213,10 +213,10 @@ def run(asked: argparse.Namespace) -> Timed:
     )  # fmt: skip
     try:
         with tempfile.TemporaryDirectory(prefix="evenhand-") as folder:
-            search = search_of(asked, max(map(len, replayed)), folder)
+            search = make_search(asked, max(map(len, replayed)), folder)
             resources = Resources(1, 1.0)
             capacity = Capacity(resources, lambda: search.count_unfinished())
-            queue = Timed(
+            queue = TimedQueue(
                 [search], capacity, encode_work, lambda: False, lambda *_: None, asked.batch
             )
             run_queue(queue, capacity, resources, trainable=Sleeper)
@@ -225,14 +225,14 @@ def run(asked: argparse.Namespace) -> Timed:
         ray.shutdown()
 
 
-def verdict(what: str, held: bool) -> None:
+def print_verdict(what: str, held: bool) -> None:
     print(f"{'met' if held else 'NOT MET'}: {what}")
 
 
 def main() -> None:
-    asked = arguments()
+    asked = parse_arguments()
     start = time.monotonic()
-    queue = run(asked)
+    queue = run_search(asked)
     seconds = asked.epoch_seconds
     wall = time.monotonic() - start
     print(
@@ -246,34 +246,37 @@ def main() -> None:
                 f"{np.median(waits) * 1000:.0f} ms, 99% below {np.quantile(waits, 0.99) * 1000:.0f}"
                 f" ms"
             )
-    starts, ends = queue.changes()
+    starts, ends = queue.measure_tuner_changes()
     print(
         f"slots are idle between {len(queue.tuners)} Tuner(s): {starts:.0f} s, and "
         f"{ends * asked.speed:.0f} s at the ends of earlier ones with epochs of {seconds:g} s"
     )
     trials = len(queue.ended)
     part = max(1, trials // 10)
-    early, late = queue.per_report(part, 2 * part), queue.per_report(trials - part, trials)
+    early, late = (
+        queue.measure_per_report(part, 2 * part),
+        queue.measure_per_report(trials - part, trials),
+    )
     first, last = (1000 * np.mean(queue.proposals[i : i + part]) for i in (part, trials - part))
     print(f"the driver computes per proposal: {first:.1f} ms early, {last:.1f} ms late")
-    busy = queue.per_report(part, trials) / 1000 * asked.gpus / seconds
+    busy = queue.measure_per_report(part, trials) / 1000 * asked.gpus / seconds
     print(f"with epochs of {seconds:g} s the driver is busy for {busy:.1%} of the time")
 
     idle = sum(queue.between_epochs) + sum(queue.between_trials) + starts + ends * asked.speed
     share = idle / (idle + queue.reports * seconds)
     memory = (queue.ended[trials - 1][2] - queue.ended[part - 1][2]) / (trials - part) / 1000
-    verdict(
-        f"slots idle for {share:.1%} with epochs of {seconds:g} s, at most {IDLE:.0%}",
-        share <= IDLE,
+    print_verdict(
+        f"slots idle for {share:.1%} with epochs of {seconds:g} s, at most {MAX_IDLE_SHARE:.0%}",
+        share <= MAX_IDLE_SHARE,
     )
-    verdict(
-        f"the driver's memory grows by {memory:.0f} kB per trial, at most {MEMORY}",
-        memory <= MEMORY,
+    print_verdict(
+        f"the driver's memory grows by {memory:.0f} kB per trial, at most {MAX_KB_PER_TRIAL}",
+        memory <= MAX_KB_PER_TRIAL,
     )
-    verdict(
+    print_verdict(
         f"the driver computes {early:.2f} ms per report from trial {part} to {2 * part}, "
-        f"{late:.2f} ms from {trials - part} to {trials}, at most {GROWTH:g} times as much",
-        late <= GROWTH * early,
+        f"{late:.2f} ms from {trials - part} to {trials}, at most {MAX_GROWTH:g} times as much",
+        late <= MAX_GROWTH * early,
     )
 
 

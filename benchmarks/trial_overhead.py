@@ -24,7 +24,7 @@ from tuning.resources import Resources
 from tuning.study import study
 
 
-def overhead(trials: int, reuse: bool) -> tuple[float, float]:
+def measure_overhead(trials: int, reuse: bool) -> tuple[float, float]:
     """Return seconds of overhead per trial, and the wall seconds of all trials."""
     wall = [0.0]
     slots = [1]
@@ -54,8 +54,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--trials", type=int, default=100)
     trials = parser.parse_args().trials
-    reused, wall_reused = overhead(trials, reuse=True)
-    fresh, wall_fresh = overhead(trials, reuse=False)
+    reused, wall_reused = measure_overhead(trials, reuse=True)
+    fresh, wall_fresh = measure_overhead(trials, reuse=False)
     print(f"{trials} one-epoch trials and a confirmation seed, start of the cluster left out")
     print(f"reused processes: {reused:.3f} s per trial ({wall_reused:.1f} s in all)")
     print(f"fresh processes:  {fresh:.3f} s per trial ({wall_fresh:.1f} s in all)")

@@ -1,8 +1,8 @@
-"""The reference experiments on the embedded task data sets: equal budgets, five fresh seeds.
+"""The reference experiments on the embedded task data sets: equal budgets, five confirmation seeds.
 
     python -m benchmarks.two_digits --results results-tasks
 
-Runs ``python tune.py`` (going on with what is there) and prints paired differences to ``ls``: in
+Runs ``python tune.py`` (resuming an earlier run) and prints paired differences to ``ls``: in
 delta-m, in percent of the single-task baseline, and on ``imbalanced_tasks`` the worst task's error.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.paired import differences, study
+from benchmarks.paired import print_differences, run_study
 
 METHODS = ("ls", "fairgrad", "nashmtl", "cagrad")
 SEEDS = 5
@@ -21,11 +21,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--results", type=Path, default=Path("results-tasks"))
     given = parser.parse_args()
-    study("two_digits", METHODS, 12, SEEDS, given.results)
+    run_study("two_digits", METHODS, 12, SEEDS, given.results)
     for column in ("test_delta_m", "test_worst_task_delta"):
-        differences(given.results, "two_digits", METHODS, "ls", column)
-    study("imbalanced_tasks", METHODS[:2], 8, SEEDS, given.results)
-    differences(given.results, "imbalanced_tasks", METHODS[:2], "ls", "test_delta_m")
+        print_differences(given.results, "two_digits", METHODS, "ls", column)
+    run_study("imbalanced_tasks", METHODS[:2], 8, SEEDS, given.results)
+    print_differences(given.results, "imbalanced_tasks", METHODS[:2], "ls", "test_delta_m")
     for method in METHODS[:2]:
         seeds = pd.read_csv(given.results / "imbalanced_tasks" / method / "seeds.csv")
         errors = seeds.filter(regex=r"^test_.*_relative_rmse$").max(axis=1)

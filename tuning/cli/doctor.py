@@ -25,18 +25,18 @@ examples:
 
 Every study runs the same checks before its first trial.
 """
-OPTIONS = (
+STUDY_OPTIONS = (
     "dataset", "data_root", "results", "storage", "address", "gpus_per_trial", "cpus_per_trial",
     "pinned",
 )  # fmt: skip
-HELPS = {
+HELP_TEXTS = {
     "dataset": "check this data set's files and model too",
     "pinned": "model=M: check this model instead of the data set's",
 }
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
     found = Parser(
         prog="python tune.py doctor",
         description="Check every node's versions, code, GPUs, disks, clock, data and models, and "
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    add_options(found, OPTIONS, HELPS)
+    add_options(found, STUDY_OPTIONS, HELP_TEXTS)
     return found
 
 
@@ -56,7 +56,7 @@ def run_doctor(arguments: Sequence[str]) -> int:
     Raises:
         UserError: If the command itself is wrong.
     """
-    given = vars(parser().parse_args(arguments))
+    given = vars(make_parser().parse_args(arguments))
     pinned = parse_assignments(given.pop("pinned", ()))
     others = sorted(set(pinned) - {"model"})
     if others:

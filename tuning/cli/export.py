@@ -1,4 +1,4 @@
-"""``python tune.py export``: tables written anew, and single-task baselines for delta-m."""
+"""``python tune.py export``: write tables again, and single-task baselines for delta-m."""
 
 import argparse
 import json
@@ -12,49 +12,57 @@ from common.errors import UserError, unknown_name_message
 from common.files import write_text
 from datasets.multitask.base import TaskBenchmark
 from datasets.multitask.baseline import Baseline
+from tuning.cli.parser import add_options
+from tuning.options import Options
 from tuning.reporting.summary import read_summary
 from tuning.reporting.tables import lock_results, write_tables
 
-METHOD = "stl"
+METHOD = "stl"  # trains one model per task
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
     found = Parser(
         prog="python tune.py export",
-        description="Write the tables of a results folder anew from what its methods exported; "
-        "with --baseline also the single-task baseline of a data set, for delta-m.",
+        description="Write the tables of a results folder again from the exports of its methods; "
+        "with --baseline, also write the single-task baseline of a data set, for delta-m.",
         epilog="example: python tune.py --method stl --dataset two_digits && "
         "python tune.py export --baseline --dataset two_digits",
+        argument_default=argparse.SUPPRESS,
     )
-    add = found.add_argument
-    add("--results", type=Path, default=Path("results"), metavar="DIR", help="folder (results)")
-    add("--baseline", action="store_true", help="write <results>/<dataset>/stl/baseline.json")
-    add("--dataset", metavar="D", help="whose baseline")
+    add_options(found, ("results", "dataset"), {"dataset": "data set of the baseline"})
+    found.add_argument(
+        "--baseline",
+        dest="write_baseline",
+        action="store_true",
+        help="write <results>/<dataset>/stl/baseline.json",
+    )
     return found
 
 
-def export(arguments: Sequence[str]) -> int:
+def run_export(arguments: Sequence[str]) -> int:
     """Run the command; return 0.
 
     Raises:
         UserError: If there is nothing to export.
     """
-    args = parser().parse_args(arguments)
-    if not args.results.is_dir():
-        raise UserError(f"--results: there is no folder '{args.results}'")
-    if args.baseline and args.dataset is None:
-        raise UserError("--baseline: --dataset says whose")
-    with lock_results(args.results):
-        write_tables(args.results)
-        print(f"tables: {args.results}")
-        if args.baseline:
-            print(f"baseline: {write_baseline(args.results, args.dataset)}")
+    given = vars(make_parser().parse_args(arguments))
+    writes_baseline = given.pop("write_baseline", False)
+    options = Options(**{"methods": (), "dataset": "", **given})
+    if not options.results.is_dir():
+        raise UserError(f"--results: there is no folder '{options.results}'")
+    if writes_baseline and not options.dataset:
+        raise UserError("--baseline: expected --dataset too, which names the data set")
+    with lock_results(options.results):
+        write_tables(options.results)
+        print(f"tables: {options.results}")
+        if writes_baseline:
+            print(f"baseline: {write_baseline(options.results, options.dataset)}")
     return 0
 
 
 def write_baseline(results: Path, dataset: str) -> Path:
-    """Write a data set's baseline file from what the method ``stl`` exported; return its path.
+    """Write a data set's baseline file from the results of the method ``stl``; return its path.
 
     Raises:
         UserError: If ``stl`` has no complete result.
@@ -72,7 +80,7 @@ def write_baseline(results: Path, dataset: str) -> Path:
             f"'{folder}' has no result: run python tune.py --method stl --dataset {dataset} first"
         )
     if not summary.complete:
-        raise UserError(f"'{folder}': the study is unfinished, go on with it by --resume")
+        raise UserError(f"'{folder}': the study is unfinished; continue it with --resume")
     means = {name: summary.metrics[f"test_{name}"].mean for name in benchmark.task_metrics}
     found = Baseline(
         name=f"{dataset}-stl",

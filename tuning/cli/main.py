@@ -43,9 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         if given[:1] == ["export"]:
-            from tuning.cli.export import export
+            from tuning.cli.export import run_export
 
-            return export(given[1:])
+            return run_export(given[1:])
         if given[:1] == ["doctor"]:
             from tuning.cli.doctor import run_doctor
 
