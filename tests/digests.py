@@ -63,7 +63,7 @@ from core.recipe.resolved_method import resolve_method
 from core.training.run import Run
 from datasets.groups.base import GroupBenchmark
 from tests.conftest import EMBEDDED, fitting
-from tests.support.command import python
+from tests.support.command import run_python
 from tests.test_every_dataset import BATCHES, EVERY
 from tests.tuning.search.test_simulate import write as write_simulated_records
 
@@ -448,7 +448,7 @@ def study() -> Section:
     """Return the entries of what a small study exports and records."""
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results"
-        done = python("tune.py", [*STUDY.split(), "--results", results], timeout=900)
+        done = run_python("tune.py", [*STUDY.split(), "--results", results], timeout=900)
         assert done.code == 0, done.err
         return exported(results)
 
@@ -522,7 +522,7 @@ def exits() -> Section:
 def _process(command: str, arguments: Sequence[str]) -> Ended:
     """Run one of :data:`COMMANDS` in a process of its own."""
     first, *rest = command.split()
-    done = python(first, [*rest, *arguments], timeout=120)
+    done = run_python(first, [*rest, *arguments], timeout=120)
     return Ended(done.code, done.out, done.err)
 
 

@@ -24,7 +24,7 @@ from core.training.run import Run
 from datasets import prepare
 from datasets.on_disk import OnDisk
 from tests.support import dense_files, real_data
-from tests.support.command import tune
+from tests.support.command import run_tune
 
 pytestmark = pytest.mark.real_data
 
@@ -189,7 +189,7 @@ def test_every_method_trains_an_epoch(name: str, tmp_path: Path) -> None:
 def test_a_study_and_its_table(name: str, chosen: list[str], tmp_path: Path) -> None:
     lay_out, model = EVERY[name]
     lay_out(tmp_path / "data")
-    done = tune(["--method", *chosen, "--dataset", name, "--data-root", tmp_path / "data",
+    done = run_tune(["--method", *chosen, "--dataset", name, "--data-root", tmp_path / "data",
                  "--results", tmp_path / "results", "--epochs", "1", "--trials", "2", "--seeds",
                  "2", "--set", f"model={model}", "--set", "batch_size=4"])  # fmt: skip
     assert done.code == 0, done.err

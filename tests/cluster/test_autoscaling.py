@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.cluster.test_study_on_hosts import ENTER, ROOT, copy_project, until
-from tests.support.hosts import hosts, missing
+from tests.support.hosts import explain_missing, make_hosts
 
 # The autoscaler is Ray's real one; the machines that it starts are processes on the same host.
 CLUSTER = {
@@ -27,9 +27,9 @@ CLUSTER = {
 
 @pytest.mark.cluster
 @pytest.mark.slow
-@pytest.mark.skipif(bool(missing()), reason=missing())
+@pytest.mark.skipif(bool(explain_missing()), reason=explain_missing())
 def test_nodes_that_the_autoscaler_brings_are_used() -> None:
-    with hosts(["one"], ROOT) as made:
+    with make_hosts(["one"], ROOT) as made:
         home = made.hosts["one"].home
         copy_project(home / "evenhand")
         (home / "cluster.json").write_text(json.dumps(CLUSTER))

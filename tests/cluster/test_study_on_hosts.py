@@ -19,8 +19,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.support.command import tune
-from tests.support.hosts import Hosts, hosts, missing, sweep
+from tests.support.command import run_tune
+from tests.support.hosts import Hosts, delete_stale_namespaces, explain_missing, make_hosts
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GUIDE = ROOT / "docs" / "clusters.md"
@@ -35,7 +35,7 @@ TIMES = ["seconds", "device_hours"]
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.slow,
-    pytest.mark.skipif(bool(missing()), reason=missing()),
+    pytest.mark.skipif(bool(explain_missing()), reason=explain_missing()),
 ]
 
 
@@ -232,7 +232,7 @@ def copy_project(folder: Path) -> None:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The tables of the same study on this machine, without a cluster."""
     results = tmp_path_factory.mktemp("undisturbed") / "results"
-    done = tune([*STUDY, "--results", results], timeout=600)
+    done = run_tune([*STUDY, "--results", results], timeout=600)
     assert done.code == 0, done.err
     return tables(results)
 
@@ -240,7 +240,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def lab(undisturbed: dict[str, Any]) -> Iterator[Lab]:
     """A cluster of a head and two workers, up; gone afterwards, whatever happens."""
-    with hosts(["laptop", "head", "worker1", "worker2"], ROOT) as made:
+    with make_hosts(["laptop", "head", "worker1", "worker2"], ROOT) as made:
         furnish(made)
         found = Lab(made)
         for command in commands("Start")[:-1]:
@@ -354,8 +354,9 @@ def test_the_cluster_ends(lab: Lab) -> None:
 def test_hosts_go_with_their_maker() -> None:
     """Even when that is killed: no process of theirs outlives it."""
     code = (
-        "import os, signal, sys; from pathlib import Path; from tests.support.hosts import hosts\n"
-        "with hosts(['one'], Path('.').absolute()) as made:\n"
+        "import os, signal, sys; from pathlib import Path\n"
+        "from tests.support.hosts import make_hosts\n"
+        "with make_hosts(['one'], Path('.').absolute()) as made:\n"
         "    print(made.hosts['one'].first, made.folder, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -363,4 +364,4 @@ def test_hosts_go_with_their_maker() -> None:
     number, folder = done.stdout.split()
     until("its process 1 has ended", lambda: not Path("/proc", number).exists(), 10)
     shutil.rmtree(folder)
-    sweep()
+    delete_stale_namespaces()

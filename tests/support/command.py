@@ -1,4 +1,4 @@
-"""Running the real command line, as a user does."""
+"""Runs the command line in processes of its own, as a user does."""
 
 import os
 import shutil
@@ -17,35 +17,35 @@ LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
 
 
 @dataclass(frozen=True)
-class Done:
-    """How a command ended: exit code and all that it printed."""
+class CommandResult:
+    """The exit code and the output of a command."""
 
     code: int
     out: str
     err: str
 
 
-def tune(arguments: Sequence[object], timeout: float = 240) -> Done:
+def run_tune(arguments: Sequence[object], timeout: float = 240) -> CommandResult:
     """Run ``python tune.py`` with arguments."""
-    return python("tune.py", arguments, timeout)
+    return run_python("tune.py", arguments, timeout)
 
 
-def core(arguments: Sequence[object], timeout: float = 120) -> Done:
+def run_core(arguments: Sequence[object], timeout: float = 120) -> CommandResult:
     """Run ``python -m core`` with arguments."""
-    return python("-m", ["core", *arguments], timeout)
+    return run_python("-m", ["core", *arguments], timeout)
 
 
-def python(first: str, arguments: Sequence[object], timeout: float) -> Done:
-    """Run Python on something of the project."""
+def run_python(first: str, arguments: Sequence[object], timeout: float) -> CommandResult:
+    """Run a Python file or module of the project."""
     done = subprocess.run(
         [sys.executable, first, *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=environment(),
+        cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=clean_environment(),
     )  # fmt: skip
-    return Done(done.returncode, done.stdout, done.stderr)
+    return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
-def copied_project(target: Path) -> Path:
-    """Copy what a study needs of the project, to be changed by a test."""
+def copy_project(target: Path) -> Path:
+    """Copy the parts of the project that a study needs, for a test to change."""
     target.mkdir()
     for name in ("common", "core", "datasets", "tuning", "search_spaces"):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -53,31 +53,31 @@ def copied_project(target: Path) -> Path:
     return target
 
 
-def tune_in(project: Path, arguments: Sequence[object]) -> "subprocess.CompletedProcess[str]":
+def run_tune_in(project: Path, arguments: Sequence[object]) -> "subprocess.CompletedProcess[str]":
     """Run ``python tune.py`` of a copied project."""
     return subprocess.run(
         [sys.executable, "tune.py", *map(str, arguments)],
-        cwd=project, capture_output=True, text=True, timeout=240, env=environment(),
+        cwd=project, capture_output=True, text=True, timeout=240, env=clean_environment(),
     )  # fmt: skip
 
 
-def environment() -> dict[str, str]:
-    """Return this process's environment without what would lead a study to another cluster."""
+def clean_environment() -> dict[str, str]:
+    """Return this process's environment without the address of another cluster."""
     return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
 
 
-def tune_killed(arguments: Sequence[object], once: Callable[[], bool], after: float) -> bool:
+def run_tune_and_kill(arguments: Sequence[object], once: Callable[[], bool], after: float) -> bool:
     """Start ``python tune.py`` and SIGKILL all its processes; return whether it still ran.
 
     Args:
         arguments: Its arguments.
-        once: What must be so before.
-        after: Seconds from then on.
+        once: Returns whether the delay begins.
+        after: Seconds of delay before the kill.
     """
     process = subprocess.Popen(
         [sys.executable, "tune.py", *map(str, arguments)],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        env=environment(),
+        env=clean_environment(),
     )  # fmt: skip
     deadline = time.monotonic() + 240
     while process.poll() is None and not once() and time.monotonic() < deadline:
@@ -85,7 +85,7 @@ def tune_killed(arguments: Sequence[object], once: Callable[[], bool], after: fl
     try:
         process.wait(timeout=after)
     except subprocess.TimeoutExpired:
-        for number in descendants(process.pid):
+        for number in list_descendants(process.pid):
             try:
                 os.kill(number, signal.SIGKILL)
             except ProcessLookupError:
@@ -95,8 +95,8 @@ def tune_killed(arguments: Sequence[object], once: Callable[[], bool], after: fl
     return False
 
 
-def descendants(root: int) -> list[int]:
-    """Return a process and all that it started, directly or not."""
+def list_descendants(root: int) -> list[int]:
+    """Return the numbers of a process and of all its descendants."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -111,10 +111,10 @@ def descendants(root: int) -> list[int]:
     return family
 
 
-def listening(root: int) -> set[str]:
-    """Return the addresses, in the kernel's hexadecimal, at which a process and its own listen."""
+def list_listening_addresses(root: int) -> set[str]:
+    """Return the addresses, in the kernel's hexadecimal, at which a process family listens."""
     sockets = set()
-    for process in descendants(root):
+    for process in list_descendants(root):
         for entry in Path(f"/proc/{process}/fd").glob("*"):
             try:
                 sockets.add(os.readlink(entry))

@@ -24,10 +24,10 @@ NETWORK = "10.83.7"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHARED = "/mnt/shared"  # where every host sees the shared folder
 
-STAGE = "/srv"  # where a host keeps what it puts elsewhere
+STAGE = "/srv"  # where a host prepares its mounts
 
-# What a host mounts before its sshd becomes its process 1. All that is needed from outside is bound
-# below the stage first; then what is private takes its place, and what must be seen comes back.
+# The mounts of a host before its sshd becomes its process 1. All that is needed from outside is
+# bound below the stage first; then private folders take its place, and the rest is bound back.
 BOOT = """
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 tmpfs {stage}
@@ -78,8 +78,8 @@ UseDNS no
 """
 
 
-def missing() -> str:
-    """Return why no hosts can be made here; empty where they can."""
+def explain_missing() -> str:
+    """Return why hosts cannot be made here; empty if they can."""
     if sys.platform != "linux":
         return "hosts are made of Linux namespaces"
     if os.geteuid() != 0:
@@ -99,8 +99,8 @@ def _call(*arguments: str, check: bool = True) -> None:
         raise RuntimeError(f"{shlex.join(arguments)}: {done.stderr.strip()}")
 
 
-def sweep() -> None:
-    """Remove the network namespaces of processes that were killed before they could."""
+def delete_stale_namespaces() -> None:
+    """Delete the network namespaces of processes that were killed before they could."""
     for entry in Path("/run/netns").glob("eh-*-*"):
         if not Path("/proc", entry.name.split("-")[1]).exists():
             _call("ip", "netns", "delete", entry.name, check=False)
@@ -113,7 +113,7 @@ class Host:
     Args:
         name: Its name.
         address: Its address.
-        folder: What outlives a power cut of it: keys, and the disk with its home.
+        folder: Its keys and its disk with the home, which outlive a power cut.
         space: Its network namespace.
         process: Its process 1's parent here, while it is on.
     """
@@ -146,9 +146,9 @@ class Hosts:
     """Several hosts on one switch.
 
     Args:
-        folder: Where keys, disks and the shared folder lie.
+        folder: The folder of keys, disks and the shared folder.
         names: The hosts' names.
-        project: The checkout that hosts must not see, but for its Python environment.
+        project: The checkout, hidden from hosts except for its Python environment.
     """
 
     def __init__(self, folder: Path, names: Sequence[str], project: Path) -> None:
@@ -166,7 +166,7 @@ class Hosts:
 
     def up(self) -> None:
         """Make the switch and boot all hosts."""
-        sweep()
+        delete_stale_namespaces()
         self._key(self.folder / "user")
         _call("ip", "netns", "add", self._switch)
         switch = ["ip", "-n", self._switch]
@@ -246,7 +246,7 @@ class Hosts:
         raise RuntimeError(f"{name} does not boot: {(host.folder / 'boot.log').read_text()[-500:]}")
 
     def power_off(self, name: str) -> None:
-        """End a host's process 1, and all its processes with it, without a word to anyone."""
+        """Kill a host's process 1, and with it all its processes."""
         host = self.hosts[name]
         if host.process is not None:
             host.process.kill()  # unshare takes its child with it
@@ -254,11 +254,11 @@ class Hosts:
             host.process = None
 
     def cut(self, name: str) -> None:
-        """Pull a host's plug at the switch."""
+        """Disconnect a host at the switch."""
         _call("ip", "-n", self._switch, "link", "set", self.hosts[name].link, "down")
 
     def heal(self, name: str) -> None:
-        """Put it in again."""
+        """Connect it again."""
         _call("ip", "-n", self._switch, "link", "set", self.hosts[name].link, "up")
 
     def sh(self, name: str, command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
@@ -283,7 +283,7 @@ class Hosts:
 
 
 @contextmanager
-def hosts(names: Sequence[str], project: Path) -> Iterator[Hosts]:
+def make_hosts(names: Sequence[str], project: Path) -> Iterator[Hosts]:
     """Make hosts for the block's duration."""
     folder = Path(tempfile.mkdtemp(prefix="hosts-"))
     made = Hosts(folder, names, project)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.support.command import descendants, environment
+from tests.support.command import clean_environment, list_descendants
 
 
 def _start(name: str, **more: str) -> tuple["subprocess.Popen[str]", str, Path]:
@@ -24,8 +24,8 @@ def _start(name: str, **more: str) -> tuple["subprocess.Popen[str]", str, Path]:
         [ray, "start", "--head", f"--port={port}", "--num-cpus=4", "--num-gpus=1", "--block",
          "--node-ip-address=127.0.0.1", "--include-dashboard=false", f"--temp-dir={folder}",
          "--disable-usage-stats"],
-        env={**environment(), **more}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
+        env={**clean_environment(), **more}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None
     for line in process.stdout:
@@ -36,7 +36,7 @@ def _start(name: str, **more: str) -> tuple["subprocess.Popen[str]", str, Path]:
 
 def _stop(process: "subprocess.Popen[str]") -> None:
     """End such a cluster at once; in order, it would take half a minute."""
-    for number in descendants(process.pid):
+    for number in list_descendants(process.pid):
         with suppress(ProcessLookupError):
             os.kill(number, signal.SIGKILL)
     process.communicate(timeout=60)

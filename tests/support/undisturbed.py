@@ -16,7 +16,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from tests.support.command import tune
+from tests.support.command import run_tune
 
 _COMMON = [
     "--dataset", "colored_digits", "--search", "random", "--scheduler", "none", "--trials", "3",
@@ -55,7 +55,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of ``STUDY``, beside its records; nobody changes them."""
 
     def make(folder: Path) -> None:
-        done = tune([*STUDY, "--results", folder / "results"])
+        done = run_tune([*STUDY, "--results", folder / "results"])
         assert done.code == 0, done.err
 
     return once(tmp_path_factory, "undisturbed", make) / "results"

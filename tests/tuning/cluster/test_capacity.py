@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import ROOT, descendants, environment
+from tests.support.command import ROOT, clean_environment, list_descendants
 
 
 @pytest.mark.slow
@@ -19,20 +19,20 @@ def test_a_study_whose_ray_died_ends(tmp_path: Path) -> None:
             [sys.executable, "tune.py", "--method", "erm", "--dataset", "colored_digits",
              "--trials", "4", "--epochs", "400", "--scheduler", "none",
              "--results", tmp_path / "results"],
-            cwd=ROOT, env=environment(), stdout=log, stderr=log, start_new_session=True,
+            cwd=ROOT, env=clean_environment(), stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:
         for _ in range(600):
             if list(tmp_path.rglob("rows.json")) or process.poll() is not None:
                 break
             time.sleep(0.2)
-        family = descendants(process.pid)
+        family = list_descendants(process.pid)
         names = {n: Path(f"/proc/{n}/comm").read_text().strip() for n in family}
         (raylet,) = [number for number, name in names.items() if name == "raylet"]
         os.kill(raylet, signal.SIGKILL)
         assert process.wait(timeout=90) == 2
     finally:
-        for number in descendants(process.pid) if process.poll() is None else []:
+        for number in list_descendants(process.pid) if process.poll() is None else []:
             os.kill(number, signal.SIGKILL)
         process.wait()
     said = (tmp_path / "log").read_text()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import environment
+from tests.support.command import clean_environment
 from tests.support.ray_clusters import cluster_with_declared_gpu
 from tuning.cli.main import main
 
@@ -35,7 +35,7 @@ def test_a_cluster_with_another_token_is_named_or_left_alone(tmp_path: Path) -> 
         def said(**changed: str) -> tuple[list[str], list[str]]:
             done = subprocess.run(
                 [sys.executable, "-c", ASK, address], capture_output=True, text=True, timeout=120,
-                env={**environment(), "RAY_TMPDIR": str(tmp_path), **token, **changed},
+                env={**clean_environment(), "RAY_TMPDIR": str(tmp_path), **token, **changed},
             )  # fmt: skip
             return done.stdout.splitlines(), done.stderr.splitlines()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import tune
+from tests.support.command import run_tune
 from tests.support.ray_clusters import cluster_with_declared_gpu
 
 
@@ -20,7 +20,7 @@ def declared_gpu() -> Iterator[str]:
 @pytest.mark.cluster
 def test_four_trials_share_a_declared_gpu(declared_gpu: str, tmp_path: Path) -> None:
     results = tmp_path / "results"
-    done = tune(
+    done = run_tune(
         ["--method", "erm", "--dataset", "colored_digits", "--trials", "8", "--seeds", "1",
          "--epochs", "6", "--scheduler", "none", "--gpus-per-trial", "0.25",
          "--address", declared_gpu, "--results", results]
@@ -35,7 +35,7 @@ def test_four_trials_share_a_declared_gpu(declared_gpu: str, tmp_path: Path) -> 
 def test_auto_takes_steps_on_a_worker_and_says_what_it_saw(
     declared_gpu: str, tmp_path: Path
 ) -> None:
-    done = tune(
+    done = run_tune(
         ["--method", "erm", "--dataset", "colored_digits", "--seeds", "1", "--epochs", "1",
          "--trials", "1", "--gpus-per-trial", "auto", "--address", declared_gpu,
          "--results", tmp_path / "results"]
@@ -52,7 +52,7 @@ def test_auto_takes_steps_on_a_worker_and_says_what_it_saw(
 
 @pytest.mark.cluster
 def test_a_request_that_no_node_can_hold_writes_nothing(declared_gpu: str, folder: Path) -> None:
-    done = tune(
+    done = run_tune(
         ["--method", "erm", "--dataset", "colored_digits", "--gpus-per-trial", "2",
          "--address", declared_gpu, "--results", folder / "results"]
     )  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from tests.support.command import copied_project, environment
+from tests.support.command import clean_environment, copy_project
 from tests.support.ray_clusters import cluster_with_declared_gpu
 from tuning.cluster import runtime_environment
 from tuning.cluster.runtime_environment import upload_code
@@ -50,7 +50,7 @@ def address() -> Iterator[str]:
 
 def user(project: Path, word: str, momentum: float, address: str) -> "subprocess.Popen[str]":
     """Start a user's command in a copy of the project with a module and a method of their own."""
-    copied_project(project)
+    copy_project(project)
     (project / "core" / "mine.py").write_text(f"WORD = {word!r}\n")
     (project / "core" / ".gitignore").write_text("mine.py\n")
     method = (project / "search_spaces" / "erm.yaml").read_text().split("# Grid")[0]
@@ -59,7 +59,7 @@ def user(project: Path, word: str, momentum: float, address: str) -> "subprocess
     )
     return subprocess.Popen(
         [sys.executable, "-c", USER, address],
-        cwd=project, env=environment(), text=True,
+        cwd=project, env=clean_environment(), text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from tests.support.command import LOOPBACK, python
+from tests.support.command import LOOPBACK, run_python
 from tests.support.nvidia_smi import MIG, stand_in
 from tuning.cli.doctor import run_doctor
 from tuning.doctor import findings
@@ -34,11 +34,11 @@ def levels(findings: list[Finding], level: str) -> list[str]:
 
 
 # In a process of its own, because Ray leaves files open, which pytest would hold against the test.
-VISIT = """
+CHECKS = """
 import os, sys, time
 from pathlib import Path
 from common.errors import ValidationErrors
-from tests.support.command import listening
+from tests.support.command import list_listening_addresses
 from tuning.cluster.connection import join_cluster
 from tuning.doctor import doctor, remote
 from tuning.doctor.findings import format_report
@@ -55,13 +55,13 @@ with join_cluster(None):
         print(doctor.preflight_check(needs, results, single_machine=False))
     except ValidationErrors as problems:
         print("\\n".join(problems.problems))
-    print("---", *listening(os.getpid()))
+    print("---", *list_listening_addresses(os.getpid()))
 """
 
 
 @pytest.mark.cluster
 def test_on_this_machine(tmp_path: Path) -> None:
-    done = python("-c", [VISIT, "waterbirds", tmp_path], 120)
+    done = run_python("-c", [CHECKS, "waterbirds", tmp_path], 120)
     assert done.code == 0, done.err
     examined, preflight, addresses = done.out.split("---")
     assert "0 errors" in examined

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import ROOT, environment, tune
+from tests.support.command import ROOT, clean_environment, run_tune
 from tests.support.undisturbed import STUDY, exported
 from tests.support.undisturbed import undisturbed as undisturbed
 
@@ -45,7 +45,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_study_goes_on_once_there_is_room(disk: Path, undisturbed: Path, tmp_path: Path) -> None:
     arguments = [*STUDY, "--storage", disk / "records", "--results", tmp_path / "results"]
     process = subprocess.Popen(
-        [sys.executable, "tune.py", *map(str, arguments)], cwd=ROOT, env=environment(),
+        [sys.executable, "tune.py", *map(str, arguments)], cwd=ROOT, env=clean_environment(),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -60,10 +60,10 @@ def test_a_study_goes_on_once_there_is_room(disk: Path, undisturbed: Path, tmp_p
     assert "cannot read or write in" in err
     assert "run the same command with --resume" in err
     assert mount("-o", "remount,size=1g,ro", str(disk))
-    refused = tune([*arguments, "--resume"])
+    refused = run_tune([*arguments, "--resume"])
     assert refused.code == 2
     assert "Read-only file system" in refused.err
     assert mount("-o", "remount,rw", str(disk))
-    assert tune([*arguments, "--resume"]).code == 0
+    assert run_tune([*arguments, "--resume"]).code == 0
     results = tmp_path / "results"
     assert exported(results, "erm", "jtt") == exported(undisturbed, "erm", "jtt")

@@ -13,7 +13,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.command import ROOT, Done, descendants, environment, tune, tune_killed
+from tests.support.command import (
+    ROOT,
+    CommandResult,
+    clean_environment,
+    list_descendants,
+    run_tune,
+    run_tune_and_kill,
+)
 from tests.support.undisturbed import STUDY, exported
 from tests.support.undisturbed import undisturbed as undisturbed
 
@@ -49,14 +56,14 @@ def test_killed_study_exports_the_same(number: int, undisturbed: Path, tmp_path:
     chance = random.Random(number)
     share = chance.uniform(0.05, 0.8)  # of what the study trains
     everything = epochs(recorded(undisturbed.with_name("results.records")))
-    killed = tune_killed(
+    killed = run_tune_and_kill(
         [*STUDY, "--results", results],
         once=lambda: epochs(recorded(records)) >= share * everything,
         after=chance.uniform(0, 0.3),
     )
     assert killed
     before = recorded(records)
-    done: Done = tune([*STUDY, "--results", results, "--resume"])
+    done: CommandResult = run_tune([*STUDY, "--results", results, "--resume"])
     assert done.code == 0, done.err
     assert exported(results, "erm", "jtt") == exported(undisturbed, "erm", "jtt")
     after = recorded(records)
@@ -75,14 +82,15 @@ def test_a_killed_process_costs_nothing_but_its_epoch(undisturbed: Path, tmp_pat
     results = tmp_path / "killed"
     process = subprocess.Popen(
         [sys.executable, "tune.py", *STUDY, "--results", str(results)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), text=True,
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=clean_environment(),
     )  # fmt: skip
     killed = 0
     while process.poll() is None and killed < 2:
         time.sleep(0.2)
         if not list((tmp_path / "killed.records").rglob("last.pt")):
             continue
-        for child in descendants(process.pid):
+        for child in list_descendants(process.pid):
             if b"Trainable" in (Path("/proc") / str(child) / "cmdline").read_bytes():
                 os.kill(child, signal.SIGKILL)
                 killed += 1

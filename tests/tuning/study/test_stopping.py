@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import ROOT, environment, tune
+from tests.support.command import ROOT, clean_environment, run_tune
 from tests.tuning.study.test_study import read
 
 
@@ -16,7 +16,7 @@ def test_budgets_stop_export_and_say_how_to_resume(tmp_path: Path) -> None:
     results = tmp_path / "results"
     arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "200",
                  "--results", results]  # fmt: skip
-    done = tune([*arguments, "--max-device-hours", "0.0005"])
+    done = run_tune([*arguments, "--max-device-hours", "0.0005"])
     assert done.code == 1, done.err
     assert "no result yet: erm" in done.out
     assert "--max-device-hours 0.0005 is used up; resume with:" in done.out
@@ -34,7 +34,7 @@ def test_signals_keep_all_and_say_how_to_resume(number: signal.Signals, tmp_path
     arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "100",
                  "--seeds", "1", "--search", "random", "--results", str(results)]  # fmt: skip
     process = subprocess.Popen(
-        [sys.executable, "tune.py", *arguments], cwd=ROOT, env=environment(),
+        [sys.executable, "tune.py", *arguments], cwd=ROOT, env=clean_environment(),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 100
@@ -47,6 +47,6 @@ def test_signals_keep_all_and_say_how_to_resume(number: signal.Signals, tmp_path
     assert f"python tune.py {' '.join(arguments)} --resume" in out
     trials = read(results, "erm", "trials.csv")
     assert set(trials.status) & {"completed", "pruned"}
-    done = tune([*arguments[:4], "--trials", str(len(trials)), *arguments[6:], "--resume"])
+    done = run_tune([*arguments[:4], "--trials", str(len(trials)), *arguments[6:], "--resume"])
     assert done.code == 0, done.err
     assert len(read(results, "erm", "trials.csv")) == len(trials)

@@ -13,7 +13,14 @@ import pytest
 import yaml
 
 from common.cpus import count_cpus
-from tests.support.command import ROOT, copied_project, core, environment, tune, tune_in
+from tests.support.command import (
+    ROOT,
+    clean_environment,
+    copy_project,
+    run_core,
+    run_tune,
+    run_tune_in,
+)
 from tests.support.undisturbed import ERM, JTT, RUNS, TIMES, once
 from tests.support.undisturbed import undisturbed as undisturbed
 from tuning.cli.main import main
@@ -39,7 +46,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def make(folder: Path) -> None:
         given = ["--method", "erm", "rwg", *QUICK, "--keep-models", "--results", folder / "results"]
-        done = tune(given)
+        done = run_tune(given)
         assert done.code == 0, done.err
         assert done.err == ""
         assert not re.search(r"warn|ray|deprecat|traceback", done.out, re.IGNORECASE), done.out
@@ -92,7 +99,7 @@ def test_without_ray_the_numbers_are_the_same(study: Path) -> None:
     for method in ("erm", "rwg"):
         command = best_config(study, method)["command_of_one_seed"].split()
         assert command[:3] == ["python", "-m", "core"]
-        done = core([*command[3:], "--json"])
+        done = run_core([*command[3:], "--json"])
         assert done.code == 0, done.err
         key, *rows = [json.loads(line) for line in done.out.splitlines()]
         end = json.loads(
@@ -113,7 +120,7 @@ def test_the_written_command_repeats_the_seeds_and_searches_nothing(
     command = best_config(study, "rwg")["command"].split()
     command[command.index("--results") + 1] = str(again)
     assert command[command.index("--search") + 1] == "published"
-    done = tune(command[2:])
+    done = run_tune(command[2:])
     assert done.code == 0, done.err
     one, other = read(study, "rwg", "seeds.csv"), read(again, "rwg", "seeds.csv")
     pd.testing.assert_frame_equal(one.drop(columns=TIMES), other.drop(columns=TIMES))
@@ -130,10 +137,10 @@ def test_resume_of_a_finished_study_runs_nothing_again(study: Path, tmp_path: Pa
     table = (study / "colored_digits" / "table.csv").read_text()
     arguments = ["--method", "erm", "rwg", *QUICK, "--keep-models", "--results", study]
     with exclusive_lock(open_storage(str(records / "colored_digits" / "rwg"))):
-        refused = tune([*arguments, "--resume"])
+        refused = run_tune([*arguments, "--resume"])
     assert refused.code == 2
     assert "another command is running the study" in refused.err
-    done = tune([*arguments, "--resume"])
+    done = run_tune([*arguments, "--resume"])
     assert done.code == 0, done.err
     assert before == {path: path.stat().st_mtime_ns for path in records.rglob("end.json")}
     assert (study / "colored_digits" / "table.csv").read_text() == table
@@ -158,7 +165,7 @@ def test_more_trials_and_seeds_extend_a_finished_search(study: Path, tmp_path: P
     results = tmp_path / "longer" / "results"
     records = tmp_path / "longer" / "results.records" / "colored_digits"
     ends = {p: p.read_text() for p in records.rglob("erm/runs/*/end.json")}
-    done = tune(
+    done = run_tune(
         ["--method", "erm", *QUICK[:2], "--epochs", "4", "--keep-models", "--results", results,
          "--trials", "6", "--seeds", "3", "--resume"]
     )  # fmt: skip
@@ -187,12 +194,12 @@ grid:
 
 def test_a_grid_tries_all_and_a_failed_trial_does_not_stop_the_search(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    project = copied_project(tmp_path / "project")
+    project = copy_project(tmp_path / "project")
     (project / "search_spaces" / "breaks.yaml").write_text(BREAKS)
     arguments = ["--method", "breaks", "suby", "--dataset", "colored_digits", "--search", "grid",
                  "--epochs", "2", "--seeds", "1", "--set", "lr=0.05", "--set", "weight_decay=0.001",
                  "--results", results]  # fmt: skip
-    done = tune_in(project, arguments)
+    done = run_tune_in(project, arguments)
     assert done.returncode == 0, done.stderr
     assert list(read(results, "breaks", "trials.csv").status) == ["completed", "failed"]
     assert sorted(read(results, "suby", "trials.csv").batch_size) == [16, 32, 64]
@@ -200,7 +207,7 @@ def test_a_grid_tries_all_and_a_failed_trial_does_not_stop_the_search(tmp_path: 
 
 def test_oracle_is_labelled_and_its_metrics_lie_apart(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    done = tune(
+    done = run_tune(
         ["--method", "erm", *QUICK, "--audit-test", "--select", "oracle_test_worst_group_accuracy",
          "--search-seeds", "2", "--results", results]
     )  # fmt: skip
@@ -223,7 +230,7 @@ def test_oracle_is_labelled_and_its_metrics_lie_apart(tmp_path: Path) -> None:
 
 def test_failed_trials_are_recorded_and_a_study_of_failures_exits_1(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    done = tune(["--method", "erm", "rwg", *QUICK, "--set", "lr=1000", "--results", results])
+    done = run_tune(["--method", "erm", "rwg", *QUICK, "--set", "lr=1000", "--results", results])
     assert done.code == 1
     assert "Traceback" not in done.err
     assert "erm: no trial or no confirmation seed succeeded" in done.err
@@ -239,7 +246,7 @@ def test_two_studies_at_once_write_the_tables_of_one_of_both(
     together = [
         subprocess.Popen(
             [sys.executable, "tune.py", *arguments, "--results", str(results)],
-            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment(),
+            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=clean_environment(),
         )
         for arguments in (ERM, JTT)
     ]  # fmt: skip
@@ -262,7 +269,7 @@ def test_a_grown_process_is_replaced_without_a_trace_in_the_numbers(
     done = subprocess.run(
         [sys.executable, "tune.py", *ERM, "--trials", "2", "--seeds", "1", "--results", results],
         cwd=ROOT, capture_output=True, text=True, timeout=240,
-        env=environment() | {"EVENHAND_GROWTH_LIMIT_GIB": "-100"},
+        env=clean_environment() | {"EVENHAND_GROWTH_LIMIT_GIB": "-100"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -321,11 +328,14 @@ class Moved(GroupBenchmark):
 
 
 def test_a_method_is_one_yaml_and_a_benchmark_one_file(tmp_path: Path) -> None:
-    project = copied_project(tmp_path / "project")
+    project = copy_project(tmp_path / "project")
     (project / "search_spaces" / "sparse_groups.yaml").write_text(NEW_METHOD)
     (project / "datasets" / "moved.py").write_text(NEW_BENCHMARK)
-    done = tune_in(project, ["--method", "sparse_groups", "dro", "--dataset", "moved", "--trials",
-                             "2", "--seeds", "1", "--results", tmp_path / "results"])  # fmt: skip
+    done = run_tune_in(
+        project,
+        ["--method", "sparse_groups", "dro", "--dataset", "moved", "--trials", "2",
+         "--seeds", "1", "--results", tmp_path / "results"],
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "results" / "moved" / "table.csv")
     assert list(table.method) == ["dro", "sparse_groups"]

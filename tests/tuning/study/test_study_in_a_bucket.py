@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from tests.support.command import ROOT, descendants, environment, tune
+from tests.support.command import ROOT, clean_environment, list_descendants, run_tune
 from tests.support.undisturbed import ERM, exported
 from tests.support.undisturbed import undisturbed as undisturbed
 from tests.tuning.records.test_storage import s3 as s3
@@ -48,7 +48,7 @@ def test_killed_and_resumed(bucket: ObjectStorage, undisturbed: Path, tmp_path: 
     results = tmp_path / "results"
     arguments = [*ERM, "--storage", url, "--results", str(results)]
     process = subprocess.Popen(
-        [sys.executable, "tune.py", *arguments], cwd=ROOT, env=environment(),
+        [sys.executable, "tune.py", *arguments], cwd=ROOT, env=clean_environment(),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     runs = bucket / "records/colored_digits/erm/runs"
@@ -56,7 +56,7 @@ def test_killed_and_resumed(bucket: ObjectStorage, undisturbed: Path, tmp_path: 
     while process.poll() is None and time.monotonic() < deadline and not ended(runs):
         time.sleep(0.1)
     assert process.poll() is None
-    family = descendants(process.pid)
+    family = list_descendants(process.pid)
     for number in family:
         os.kill(number, signal.SIGSTOP)
     with (
@@ -72,7 +72,7 @@ def test_killed_and_resumed(bucket: ObjectStorage, undisturbed: Path, tmp_path: 
     before = ended(runs)
     assert before
 
-    done = tune([*arguments, "--resume"])
+    done = run_tune([*arguments, "--resume"])
     assert done.code == 0, done.err
     after = ended(runs)
     assert before.items() <= after.items()

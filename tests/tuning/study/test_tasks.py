@@ -12,7 +12,7 @@ from common.errors import UserError
 from datasets.multitask.base import TaskBenchmark
 from datasets.multitask.baseline import Baseline
 from datasets.multitask.delta_m import compute_metric_deltas
-from tests.support.command import core, tune
+from tests.support.command import run_core, run_tune
 from tuning import selection
 from tuning.cli.main import main
 from tuning.selection import RULES, score_curves, score_epoch, select_epoch
@@ -85,7 +85,7 @@ def test_the_baseline_is_part_of_the_key(tmp_path: Path) -> None:
     assert other.key_version != datasets.load_benchmark("two_digits").key_version
     path = tmp_path / "baseline.json"
     path.write_text(json.dumps(text))
-    done = core(["--method", "ls", "--dataset", "two_digits", "--epochs", "1", "--json",
+    done = run_core(["--method", "ls", "--dataset", "two_digits", "--epochs", "1", "--json",
                  "--baseline", path, "--set", "batch_size=1000"])  # fmt: skip
     assert done.code == 0, done.err
     metrics = json.loads(done.out.splitlines()[1])["validation"]
@@ -98,9 +98,9 @@ def test_the_baseline_is_part_of_the_key(tmp_path: Path) -> None:
 def test_a_study_with_its_own_baseline(tmp_path: Path) -> None:
     results = tmp_path / "results"
     place = ["--dataset", DATASET, "--results", results]
-    done = tune(["--method", "stl", *place, *SMALL])
+    done = run_tune(["--method", "stl", *place, *SMALL])
     assert done.code == 0, done.err
-    done = tune(["export", "--baseline", *place])
+    done = run_tune(["export", "--baseline", *place])
     assert done.code == 0, done.err
     path = results / DATASET / "stl" / "baseline.json"
     baseline = Baseline.from_json(path.read_text(), path.name)
@@ -108,7 +108,7 @@ def test_a_study_with_its_own_baseline(tmp_path: Path) -> None:
     for metric, value in baseline.metrics.items():
         assert value == summary["metrics"][f"test_{metric}"]["mean"]
     other = tmp_path / "other"
-    done = tune(["--method", "ls", "fairgrad", "--dataset", DATASET, "--results", other, *SMALL,
+    done = run_tune(["--method", "ls", "fairgrad", "--dataset", DATASET, "--results", other, *SMALL,
                  "--baseline", path])  # fmt: skip
     assert done.code == 0, done.err
     table = (other / DATASET / "table.md").read_text()
@@ -137,7 +137,7 @@ def test_published_last10_is_labelled_and_needs_the_audit(
     assert main([*given, "--results", str(tmp_path / "x")]) == 2
     assert "needs --audit-test" in capsys.readouterr().err
     results = tmp_path / "results"
-    done = tune([*given, "--audit-test", "--results", results, "--epochs", "3", "--trials", "1",
+    done = run_tune([*given, "--audit-test", "--results", results, "--epochs", "3", "--trials", "1",
                  "--seeds", "1", "--set", "batch_size=512"])  # fmt: skip
     assert done.code == 0, done.err
     assert "last ten epochs' TEST metrics" in (results / DATASET / "table.md").read_text()

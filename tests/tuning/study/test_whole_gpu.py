@@ -10,7 +10,7 @@ import torch
 
 from core.training.epoch_row import EpochRow
 from core.training.run import Run
-from tests.support.command import copied_project, tune_in
+from tests.support.command import copy_project, run_tune_in
 from tests.support.ray_clusters import cluster_with_declared_gpu
 from tests.support.run_records import end_of
 from tests.tuning.search.test_method_search import search_of
@@ -122,10 +122,10 @@ def declared_gpu() -> Iterator[str]:
 @pytest.mark.cluster
 @pytest.mark.slow
 def test_a_study_on_shares(declared_gpu: str, tmp_path: Path) -> None:
-    project = copied_project(tmp_path / "project")
+    project = copy_project(tmp_path / "project")
     (project / "core" / "models" / "hungry.py").write_text(HUNGRY)
     results = tmp_path / "results"
-    done = tune_in(
+    done = run_tune_in(
         project,
         ["--method", "erm", "--dataset", "colored_digits", "--search", "grid", "--epochs", "2",
          "--seeds", "1", "--set", "model=hungry", "--set", "lr=0.05", "--set", "weight_decay=0.001",
