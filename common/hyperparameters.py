@@ -43,32 +43,32 @@ class Hyperparameter:
     when: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
 
     @property
-    def integer(self) -> bool:
+    def is_integer(self) -> bool:
         """Whether the domain holds whole numbers only."""
         return self.kind in ("integer", "log_integer")
 
     @property
-    def words(self) -> bool:
+    def is_nominal(self) -> bool:
         """Whether the values are words or booleans, not numbers."""
         return any(isinstance(value, (str, bool)) for value in self.values)
 
     @property
-    def whole(self) -> bool:
+    def has_whole_values(self) -> bool:
         """Whether every value is a whole number."""
-        numbers = self.kind == "choice" and not self.words
-        return self.integer or (numbers and all(isinstance(v, int) for v in self.values))
+        numbers = self.kind == "choice" and not self.is_nominal
+        return self.is_integer or (numbers and all(isinstance(v, int) for v in self.values))
 
-    def canonical(self, value: Scalar) -> Scalar:
-        """Return the value in the domain's own type, so that 1 and 1.0 are the same."""
-        if self.words or isinstance(value, (str, bool)):
+    def to_canonical(self, value: Scalar) -> Scalar:
+        """Return the value in the domain's own type, so that 1 and 1.0 are equal."""
+        if self.is_nominal or isinstance(value, (str, bool)):
             return value
-        if not self.whole:
+        if not self.has_whole_values:
             return float(value)
         return int(value) if float(value).is_integer() else value
 
     @property
-    def log(self) -> bool:
-        """Whether the domain is even on the logarithmic scale."""
+    def is_log(self) -> bool:
+        """Whether values are drawn evenly on the logarithmic scale."""
         return self.kind.startswith("log_")
 
     @property
@@ -83,18 +83,18 @@ class Hyperparameter:
         if self.kind == "choice":
             return len(self.values)
         low, high = self.bounds
-        return int(high - low) + 1 if self.integer else (1 if low == high else None)
+        return int(high - low) + 1 if self.is_integer else (1 if low == high else None)
 
-    def broken_rule(self, value: object) -> str | None:
-        """Return which rule ``value`` breaks, or None for a value of the domain."""
+    def find_broken_rule(self, value: object) -> str | None:
+        """Return the rule that ``value`` breaks, or None for a value of the domain."""
         if self.kind == "choice":
             known = any(type(v) is type(value) and v == value for v in self.values)
             return None if known or self._equal_number(value) else f"one of {list(self.values)}"
         low, high = self.bounds
-        rule = f"{'a whole' if self.integer else 'a'} number from {self.values[0]} to {high:g}"
+        rule = f"{'a whole' if self.is_integer else 'a'} number from {self.values[0]} to {high:g}"
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return rule
-        if self.integer and not float(value).is_integer():
+        if self.is_integer and not float(value).is_integer():
             return rule
         return None if low <= value <= high else rule
 
@@ -107,34 +107,34 @@ class Hyperparameter:
         """Draw one value."""
         if self.kind == "choice":
             return self.values[int(rng.integers(len(self.values)))]
-        return self.at(float(rng.random()))
+        return self.value_at(float(rng.random()))
 
-    def at(self, position: float) -> Scalar:
+    def value_at(self, position: float) -> Scalar:
         """Return the value of a range at ``position`` in [0, 1) on the domain's own scale."""
         low, high = self.bounds
-        if self.integer:
-            if self.log:
+        if self.is_integer:
+            if self.is_log:
                 value = math.exp(math.log(low) + position * math.log((high + 1) / low))
             else:
                 value = low + position * (high - low + 1)
             return int(min(max(math.floor(value), low), high))  # exp(log(5)) is below 5
-        if self.log:
-            return self.tidy(math.exp(math.log(low) + position * math.log(high / low)))
-        return self.tidy(low + position * (high - low))
+        if self.is_log:
+            return self.round_value(math.exp(math.log(low) + position * math.log(high / low)))
+        return self.round_value(low + position * (high - low))
 
-    def tidy(self, value: float) -> float:
-        """Round to six digits, so that a value can be read and typed, within the bounds."""
+    def round_value(self, value: float) -> float:
+        """Round to six digits, within the bounds, so that the value is easy to read and type."""
         low, high = self.bounds
         return min(max(float(f"{value:.6g}"), low), high)
 
-    def grid(self, points: int = 3) -> list[Scalar]:
+    def make_grid(self, points: int = 3) -> list[Scalar]:
         """Return the choices, or ``points`` values spread evenly over a range, ends included."""
         if self.kind == "choice":
             return list(self.values)
         low, high = self.bounds
-        spread = np.geomspace(low, high, points) if self.log else np.linspace(low, high, points)
+        spread = np.geomspace(low, high, points) if self.is_log else np.linspace(low, high, points)
         values = [float(f"{value:.6g}") for value in spread]
-        return sorted({round(v) for v in values}) if self.integer else sorted(set(values))
+        return sorted({round(v) for v in values}) if self.is_integer else sorted(set(values))
 
 
 def parse_hyperparameter(where: str, text: object, problems: list[str]) -> Hyperparameter | None:
@@ -142,15 +142,15 @@ def parse_hyperparameter(where: str, text: object, problems: list[str]) -> Hyper
 
     Args:
         where: The file and key, as error messages name it.
-        text: What the YAML holds there.
+        text: The content of the YAML there.
         problems: Receives a sentence per mistake.
 
     Returns:
         The hyperparameter, or None where a mistake was found.
     """
-    before = len(problems)
-    problems.extend(f"{where}: {problem}" for problem in _find_mistakes(text))
-    if len(problems) > before or not isinstance(text, Mapping):
+    mistakes = [f"{where}: {mistake}" for mistake in _find_mistakes(text)]
+    problems += mistakes
+    if mistakes or not isinstance(text, Mapping):
         return None
     kind = next(k for k in KINDS if k in text)
     when = {
@@ -158,7 +158,7 @@ def parse_hyperparameter(where: str, text: object, problems: list[str]) -> Hyper
         for name, value in text.get("when", {}).items()
     }
     hyperparameter = Hyperparameter(kind, tuple(text[kind]), text["default"], when)
-    rule = hyperparameter.broken_rule(hyperparameter.default)
+    rule = hyperparameter.find_broken_rule(hyperparameter.default)
     if rule is not None:
         problems.append(f"{where}: default is {hyperparameter.default!r}, expected {rule}")
         return None
@@ -228,21 +228,21 @@ def active_names(
 
 
 def sort_by_conditions(hyperparameters: Mapping[str, Hyperparameter]) -> list[str]:
-    """Return the hyperparameters' names with each after those its condition names.
+    """Return the names of hyperparameters, each after those that its condition names.
 
     Raises:
-        ValueError: If conditions form a circle.
+        ValueError: If conditions are circular.
     """
     done: list[str] = []
     waiting = list(hyperparameters)
     while waiting:
-        free = [
+        ready = [
             n
             for n in waiting
             if all(o in done or o not in hyperparameters for o in hyperparameters[n].when)
         ]
-        if not free:
-            raise ValueError(f"the conditions of {', '.join(waiting)} form a circle")
-        done += free
-        waiting = [n for n in waiting if n not in free]
+        if not ready:
+            raise ValueError(f"the conditions of {', '.join(waiting)} are circular")
+        done += ready
+        waiting = [n for n in waiting if n not in ready]
     return done

@@ -1,4 +1,4 @@
-"""Progress of long work on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of long tasks on stderr: a bar on a terminal, a line every 15 seconds elsewhere."""
 
 import sys
 import time
@@ -17,22 +17,24 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-PATIENCE = 2.0  # seconds after which work counts as long
-INTERVAL = 15.0  # seconds between lines where stderr is no terminal
+SECONDS_BEFORE_FIRST = 2.0  # short tasks show nothing
+SECONDS_BETWEEN_LINES = 15.0  # where stderr is no terminal
 
 
 class ProgressBar:
-    """Shows how much of a known amount is done, once it has taken two seconds.
+    """Shows the progress of a task that takes more than two seconds.
 
     Args:
-        what: What is being done, e.g. ``waterbirds: decoding images``.
-        total: The amount; None where it is not known.
-        done: What was done before.
-        size: Whether the amount is in bytes.
+        description: The task, e.g. ``waterbirds: decoding images``.
+        total: The amount of work; None where it is not known.
+        done: The amount that was done before.
+        in_bytes: Whether amounts are in bytes.
     """
 
-    def __init__(self, what: str, total: int | None, done: int = 0, size: bool = False) -> None:
-        columns = (DownloadColumn(), TransferSpeedColumn()) if size else (MofNCompleteColumn(),)
+    def __init__(
+        self, description: str, total: int | None, done: int = 0, in_bytes: bool = False
+    ) -> None:
+        columns = (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -40,26 +42,27 @@ class ProgressBar:
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        self._task = self._bar.add_task(what, total=total, completed=done)
-        self._what, self._total, self._done, self._size = what, total, done, size
-        self._shown = time.monotonic() + PATIENCE
-        self._terminal = sys.stderr.isatty()
+        self._task = self._bar.add_task(description, total=total, completed=done)
+        self._description, self._total, self._done = description, total, done
+        self._in_bytes = in_bytes
+        self._next_update = time.monotonic() + SECONDS_BEFORE_FIRST
+        self._is_terminal = sys.stderr.isatty()
         self._lock = Lock()
 
-    def add(self, amount: int = 1) -> None:
-        """Tell that more is done; may be called from several threads."""
+    def advance(self, amount: int = 1) -> None:
+        """Add to the amount that is done; may be called from several threads."""
         with self._lock:
             self._done += amount
-            if time.monotonic() < self._shown:
+            if time.monotonic() < self._next_update:
                 return
-            if self._terminal:
+            if self._is_terminal:
                 self._bar.start()
                 self._bar.update(self._task, completed=self._done)
                 return
-            self._shown = time.monotonic() + INTERVAL
-            unit = f"{self._done / 1e6:,.0f} MB" if self._size else f"{self._done:,}"
+            self._next_update = time.monotonic() + SECONDS_BETWEEN_LINES
+            unit = f"{self._done / 1e6:,.0f} MB" if self._in_bytes else f"{self._done:,}"
             share = f" ({self._done / self._total:.0%})" if self._total else ""
-            print(f"{self._what}: {unit}{share}", file=sys.stderr, flush=True)
+            print(f"{self._description}: {unit}{share}", file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
         return self

@@ -1,11 +1,9 @@
-"""``python -m datasets.describe NAME``: the data card of a benchmark."""
+"""``python -m datasets.describe NAME``: print the data card of a benchmark."""
 
-import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -19,119 +17,131 @@ from datasets.groups.base import GroupBenchmark, Groups
 from datasets.groups.table import TableBenchmark
 from datasets.multitask.base import TaskBenchmark
 from datasets.on_disk import OnDisk
+from datasets.prepare import add_data_arguments
 
-ACCURACY = 0.8  # at which the noise of a small group is told
+TYPICAL_ACCURACY = 0.8  # for the standard error of a small group
+FILE_WIDTH = 100  # characters of a line where stdout is no terminal
 
 
-def parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of this command."""
-    found = Parser(
+    parser = Parser(
         prog="python -m datasets.describe",
         description="Print the data card of a benchmark: source and terms, splits, groups or "
-        "tasks, and what the smallest validation group means for the noise of selection.",
+        "tasks, and how noisy the smallest validation group makes selection.",
         allow_abbrev=False,
     )
-    found.add_argument("names", nargs="+", metavar="NAME", help="a data set, or several")
-    found.add_argument(
-        "--data-root", type=Path, default=Path("data"), help="the folder of all data sets (data)"
-    )
-    return found
+    add_data_arguments(parser)
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    options = parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     console = Console()
     if not console.is_terminal:
-        console = Console(width=100)  # a file, whose lines nothing wraps
-    code = 0
+        console = Console(width=FILE_WIDTH)
+    status = 0
     for name in options.names:
         try:
-            describe(datasets.load_benchmark(name, options.data_root), console)
+            print_card(datasets.load_benchmark(name, options.data_root), console)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
-            code = 2
-    return code
+            status = 2
+    return status
 
 
-def describe(benchmark: Benchmark, console: Console) -> None:
-    """Print a benchmark's card; what needs the data is told where they are there."""
-    lines = [f"{benchmark.name}, version {benchmark.version}"]
+def print_card(benchmark: Benchmark, console: Console) -> None:
+    """Print a benchmark's card, without counts where the data are not complete."""
+    console.rule(Text(f"{benchmark.name}, version {benchmark.version}"), align="left")
     card = getattr(benchmark, "card", None)
     if card is not None:
-        lines += [card.title, f"Source:  {card.source}", f"Terms:   {card.licence}"]
-        lines += [f"Paper:   {card.paper}", *(f"Note:    {note}" for note in card.notes)]
-    console.rule(Text(lines[0]), align="left")
-    for line in lines[1:]:
-        console.print(Text(line))
+        print_lines(
+            console,
+            card.title,
+            f"Source:  {card.source}",
+            f"Terms:   {card.licence}",
+            f"Paper:   {card.paper}",
+            *(f"Note:    {note}" for note in card.notes),
+        )
     problems = benchmark.find_problems() if isinstance(benchmark, OnDisk) else []
     if isinstance(benchmark, TaskBenchmark):
-        _tasks(benchmark, console)
+        print_tasks(benchmark, console)
     if problems:
-        console.print(Text(f"Data:    not complete: {problems[0]}"))
+        print_lines(console, f"Data:    not complete: {problems[0]}")
         if len(problems) > 1:
-            console.print(Text(f"         and {len(problems) - 1:,} more problems"))
+            print_lines(console, f"         and {len(problems) - 1:,} more problems")
         if isinstance(benchmark, TableBenchmark):
             with suppress(UserError):  # the table may be there though other files are not
                 _ = benchmark.table
-                _contents(benchmark, console)
+                print_splits(benchmark, console)
         return
-    _contents(benchmark, console)
-    console.print(Text(f"Trained: {_protocol(benchmark)}"))
-    console.print(Text(f"Selects: {benchmark.selection_metric}"))
+    print_splits(benchmark, console)
+    print_lines(
+        console,
+        f"Trained: {summarize_training(benchmark)}",
+        f"Selects: {benchmark.selection_metric}",
+    )
     try:
-        console.print(Text(f"Hash:    {benchmark.data_hash}"))
+        print_lines(console, f"Hash:    {benchmark.data_hash}")
     except UserError as error:
-        console.print(Text(f"Hash:    not known yet: {error}"))
+        print_lines(console, f"Hash:    not known yet: {error}")
 
 
-def _protocol(benchmark: Benchmark) -> str:
-    found = benchmark.training_config
+def print_lines(console: Console, *lines: str) -> None:
+    """Print lines without markup."""
+    for line in lines:
+        console.print(Text(line))
+
+
+def summarize_training(benchmark: Benchmark) -> str:
+    """Return the main values of the training config in one line."""
+    config = benchmark.training_config
     return (
-        f"{found.model}, {found.epochs} epochs, batches of {found.batch_size}, {found.optimizer}, "
-        f"lr {found.lr:g}, weight decay {found.weight_decay:g}, schedule {found.schedule}"
+        f"{config.model}, {config.epochs} epochs, batches of {config.batch_size}, "
+        f"{config.optimizer}, lr {config.lr:g}, weight decay {config.weight_decay:g}, "
+        f"schedule {config.schedule}"
     )
 
 
-def _contents(benchmark: Benchmark, console: Console) -> None:
-    """Print what the splits hold."""
+def print_splits(benchmark: Benchmark, console: Console) -> None:
+    """Print the sizes of the splits, and of their groups."""
     if not isinstance(benchmark, GroupBenchmark):
         sizes = (f"{len(benchmark.splits[name]):,} {name}" for name in SPLITS)
-        console.print(Text(f"Splits:  {', '.join(sizes)}"))
+        print_lines(console, f"Splits:  {', '.join(sizes)}")
         return
-    counts = {name: _counts(benchmark, name) for name in SPLITS}
-    console.print(Text(f"Classes: {_numbered(benchmark.groups.classes)}"))
+    counts = {name: count_groups(benchmark, name) for name in SPLITS}
+    numbered = (f"{number} {name}" for number, name in enumerate(benchmark.groups.classes))
+    print_lines(console, f"Classes: {', '.join(numbered)}")
+    evaluated = dict(counts)
     if benchmark.separate_train_groups is not None:
-        _table(console, benchmark.train_groups, {"train": counts.pop("train")})
-    _table(console, benchmark.groups, counts)
-    published = getattr(benchmark, "published_counts", {})
+        train = {name: evaluated.pop(name) for name in SPLITS[:1]}
+        print_groups(console, benchmark.train_groups, train)
+    print_groups(console, benchmark.groups, evaluated)
+    published: Mapping[str, Sequence[int]] = getattr(benchmark, "published_counts", {})
     for name, expected in published.items():
-        found = _counts(benchmark, name)
-        if tuple(found) != tuple(expected):
-            console.print(
-                Text(f"Caution: {name} differs from the published groups, {list(expected)}")
+        if tuple(counts[name]) != tuple(expected):
+            print_lines(
+                console, f"Warning: {name} differs from the published groups, {list(expected)}"
             )
     for sentence in benchmark.list_warnings() if isinstance(benchmark, OnDisk) else ():
-        console.print(Text(f"Caution: not to be trained on: {sentence}"))
-    console.print(Text(f"Noise:   {noise(benchmark.groups, counts['validation'])}"))
+        print_lines(console, f"Warning: it cannot be trained on: {sentence}")
+    validation = count_groups(benchmark, "validation")
+    print_lines(console, f"Noise:   {describe_noise(benchmark.groups, validation)}")
 
 
-def _counts(benchmark: GroupBenchmark, split: str) -> list[int]:
+def count_groups(benchmark: GroupBenchmark, split: str) -> list[int]:
     """Return the number of examples per group."""
     if isinstance(benchmark, TableBenchmark):
-        return benchmark.count_groups(split)  # of the table: nothing is decoded or tokenised for it
+        return benchmark.count_groups(split)  # of the table, without decoding or tokenizing
     groups = benchmark.train_groups if split == "train" else benchmark.groups
     group = benchmark.splits[split].group
     assert group is not None
     return list(group.bincount(minlength=len(groups)).tolist())
 
 
-def _numbered(names: Sequence[str]) -> str:
-    return ", ".join(f"{number} {name}" for number, name in enumerate(names))
-
-
-def _table(console: Console, groups: Groups, counts: dict[str, list[int]]) -> None:
-    """Print groups with counts and shares."""
+def print_groups(console: Console, groups: Groups, counts: Mapping[str, Sequence[int]]) -> None:
+    """Print groups with counts and shares by split."""
     table = Table("group", "class", "attribute", box=None, padding=(0, 2, 0, 0))
     for name in counts:
         table.add_column(name, justify="right")
@@ -147,21 +157,21 @@ def _table(console: Console, groups: Groups, counts: dict[str, list[int]]) -> No
     console.print(table)
 
 
-def noise(groups: Groups, counts: Sequence[int]) -> str:
-    """Return what the smallest validation group means for selection by the worst group."""
+def describe_noise(groups: Groups, counts: Sequence[int]) -> str:
+    """Return how precisely the smallest validation group measures the worst-group accuracy."""
     number = min((g for g in range(len(groups)) if counts[g]), key=lambda g: counts[g])
     count = counts[number]
-    error = 100 * math.sqrt(ACCURACY * (1 - ACCURACY) / count)
+    error = 100 * math.sqrt(TYPICAL_ACCURACY * (1 - TYPICAL_ACCURACY) / count)
     return (
         f"the smallest validation group is {number} ({groups.names[number]}) with {count:,} "
-        f"examples: there, an accuracy of {ACCURACY:.0%} has a standard error of {error:.1f} "
-        f"points, and one example is {100 / count:.2f} points. Configurations whose worst group "
-        "differs by less are not told apart."
+        f"examples: there, an accuracy of {TYPICAL_ACCURACY:.0%} has a standard error of "
+        f"{error:.1f} points, and one example is {100 / count:.2f} points. Smaller differences "
+        "between worst groups are noise."
     )
 
 
-def _tasks(benchmark: TaskBenchmark, console: Console) -> None:
-    """Print tasks with metrics and what single-task models reach."""
+def print_tasks(benchmark: TaskBenchmark, console: Console) -> None:
+    """Print tasks with their metrics and the values of single-task models."""
     baseline = benchmark.baseline
     table = Table("task", "loss", "outputs", "metric", "better", box=None, padding=(0, 2, 0, 0))
     table.add_column("baseline", justify="right")
@@ -172,8 +182,8 @@ def _tasks(benchmark: TaskBenchmark, console: Console) -> None:
             cells = (*first, metric, "higher" if higher else "lower", value)
             table.add_row(*(Text(cell) for cell in cells))
     console.print(table)
-    console.print(
-        Text(f"Baseline: {baseline.name}, version {baseline.version} ({baseline.source})")
+    print_lines(
+        console, f"Baseline: {baseline.name}, version {baseline.version} ({baseline.source})"
     )
 
 

@@ -1,9 +1,10 @@
-"""``python -m datasets.prepare NAME ...``: fetches, organises, checks and caches data sets."""
+"""``python -m datasets.prepare NAME ...``: download, verify and cache data sets."""
 
 import argparse
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
@@ -17,15 +18,15 @@ from datasets.on_disk import OnDisk
 from datasets.storage.array_cache import cache_folder, find_cache_problems, invalidate_cache
 from datasets.storage.texts import TokenizerNotFound
 
-SHOWN = 50  # problems of a data set that are printed one by one
+MAX_PRINTED_PROBLEMS = 50  # of a data set
 
 EPILOG = """\
-Without --download the files are expected to lie in their folders already, as the original
-projects have them (docs/data_sets.md). Every step is skipped where it is done: the command may be
-repeated, and goes on where it was stopped.
+Without --download the files are expected in their folders, in the layout of the original projects
+(docs/data_sets.md). Steps that are done are skipped: the command can be repeated, and resumes
+after an interruption.
 
-exit status: 0 all is well; 1 something is missing or damaged, or a group lacks validation examples;
-2 the command itself went wrong; 130 it was stopped
+exit status: 0 complete; 1 files are missing or damaged, or a group has no validation examples;
+2 wrong arguments or a failed download; 130 interrupted
 
 examples:
   python -m datasets.prepare waterbirds celeba --data-root data --download
@@ -34,192 +35,234 @@ examples:
 """
 
 
-def parser() -> Parser:
+@dataclass(frozen=True)
+class PrepareOptions:
+    """The options of the command.
+
+    Args:
+        names: The data sets.
+        data_root: The folder of all data sets.
+        download: Whether missing files are downloaded.
+        check: Whether files are only verified.
+        source: An address to download from in place of those of ``sources``.
+        sources: The file of addresses and checksums.
+        no_cache: Whether the cache is left to the first training run.
+    """
+
+    names: list[str]
+    data_root: Path
+    download: bool = False
+    check: bool = False
+    source: str | None = None
+    sources: Path = SOURCES
+    no_cache: bool = False
+
+    def validate(self) -> None:
+        """Refuse unknown data sets and options that contradict each other.
+
+        Raises:
+            UserError: At the first mistake.
+        """
+        for name in self.names:
+            if name not in datasets.list_benchmarks():
+                raise UserError(unknown_name_message("data set", name, datasets.list_benchmarks()))
+        if self.source and len(self.names) > 1:
+            raise UserError(
+                f"--source: received {len(self.names)} data sets, expected one; give --sources a "
+                "file for several"
+            )
+        if (self.source or self.sources != SOURCES) and not self.download:
+            raise UserError("--source and --sources have no effect without --download")
+        if self.data_root.exists() and not self.data_root.is_dir():
+            raise UserError(f"--data-root: received {self.data_root}, a file; expected a folder")
+        if self.check and self.download:
+            raise UserError("--check and --download exclude each other: --check changes nothing")
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the data sets' names and ``--data-root``."""
+    parser.add_argument("names", nargs="+", metavar="NAME", help="one or more data sets")
+    parser.add_argument(
+        "--data-root", type=Path, default=Path("data"), help="folder of all data sets (data)"
+    )
+
+
+def make_parser() -> Parser:
     """Return the parser of this command."""
-    found = Parser(
+    parser = Parser(
         prog="python -m datasets.prepare",
-        description="Prepare data sets: download and extract them, make their tables of groups, "
-        "verify them, and decode or tokenise them into the cache that all trials of a machine "
-        "share.",
+        description="Prepare data sets: download and extract their files, write the tables of\n"
+        "groups, verify everything, and decode images or tokenize texts into a cache that all\n"
+        "trials on a machine share.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    found.add_argument("names", nargs="+", metavar="NAME", help="a data set, or several")
-    found.add_argument(
-        "--data-root", type=Path, default=Path("data"), help="the folder of all data sets (data)"
-    )
-    found.add_argument("--download", action="store_true", help="fetch what is missing")
-    found.add_argument(
+    add_data_arguments(parser)
+    add = parser.add_argument
+    add("--download", action="store_true", help="download missing files")
+    add(
         "--check",
         action="store_true",
-        help="only verify, file by file, and say what is missing or damaged; changes nothing",
+        help="only verify all files and list those that are missing or damaged; change nothing",
     )
-    found.add_argument(
+    add(
         "--source",
         metavar="URL",
-        help="fetch from here instead: a folder on a server with the files of sources.yaml under "
-        "their names, or one archive with all of the data set's folder; its checksums are not "
-        "known and not compared",
+        help="download from this address: a folder on a server with the files of sources.yaml "
+        "under their names, or one archive of the data set's whole folder; checksums are not "
+        "compared",
     )
-    found.add_argument(
+    add(
         "--sources",
         metavar="FILE",
         type=Path,
         default=SOURCES,
-        help="addresses and checksums, in the form of datasets/fetch/sources.yaml",
+        help="addresses and checksums, in the form of datasets/fetch/sources.yaml (the default)",
     )
-    found.add_argument(
-        "--no-cache", action="store_true", help="do not decode or tokenise now, but when first used"
-    )
-    return found
+    add("--no-cache", action="store_true", help="leave decoding or tokenizing to the first run")
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    options = parser().parse_args(arguments)
-    code = 0
+    options = PrepareOptions(**vars(make_parser().parse_args(arguments)))
     try:
-        for name in options.names:
-            if name not in datasets.list_benchmarks():
-                raise UserError(unknown_name_message("data set", name, datasets.list_benchmarks()))
-        if options.source and len(options.names) > 1:
-            raise UserError("--source is of one data set; several names: give --sources a file")
-        if (options.source or options.sources != SOURCES) and not options.download:
-            raise UserError("--source and --sources say where to download from: add --download")
-        if options.data_root.exists() and not options.data_root.is_dir():
-            raise UserError(f"--data-root: received {options.data_root}, a file; expected a folder")
-        if options.check and options.download:
-            raise UserError("--check changes nothing and --download does: give one of them")
+        options.validate()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    try:
-        for name in dict.fromkeys(options.names):
-            code = max(code, _run(name, options))
-    except KeyboardInterrupt:
-        print(f"{name}: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    return code
+    status = 0
+    for name in dict.fromkeys(options.names):
+        try:
+            status = max(status, run_for_data_set(name, options))
+        except KeyboardInterrupt:
+            print(f"{name}: interrupted; the same command resumes from here", file=sys.stderr)
+            return 130
+    return status
 
 
-def _run(name: str, options: argparse.Namespace) -> int:
-    """Prepare or check one data set; return its exit status."""
+def run_for_data_set(name: str, options: PrepareOptions) -> int:
+    """Prepare or check one data set, and print the result; return its exit status."""
     try:
         benchmark = datasets.load_benchmark(name, options.data_root)
         if not isinstance(benchmark, OnDisk):
             print(f"{name}: nothing to prepare: its data come with the installed packages")
             return 0
-        benchmark = type(benchmark)(options.data_root)  # files may have changed since the last call
-        found = check(benchmark) if options.check else prepare(benchmark, options)
+        benchmark = reload_benchmark(benchmark)  # files may have changed since the last call
+        problems = (
+            verify_data_set(benchmark) if options.check else prepare_data_set(benchmark, options)
+        )
     except ValidationErrors as error:
-        found = list(dict.fromkeys(error.problems))
-    except UserError as error:
+        problems = list(dict.fromkeys(error.problems))
+    except (UserError, OSError) as error:
         print(f"error: {name}: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
-        print(f"error: {name}: {error}", file=sys.stderr)
-        return 2
-    for sentence in found[:SHOWN]:
-        print(f"{name}: {sentence}", file=sys.stderr)
-    if len(found) > SHOWN:
-        print(f"{name}: ... and {len(found) - SHOWN:,} more", file=sys.stderr)
-    if found:
-        print(f"{name}: not complete: {len(found):,} missing or damaged", file=sys.stderr)
+    if problems:
+        print_problems(name, problems)
         return 1
     assert isinstance(benchmark, OnDisk)
     print(f"{name}: complete ({benchmark.folder})")
-    again = type(benchmark)(options.data_root)  # which has read nothing yet
-    for sentence in again.find_outdated_files():
-        print(f"{name}: but {sentence}", file=sys.stderr)
-    cautions = again.list_warnings()
-    for sentence in cautions:
-        print(f"{name}: but it cannot be trained on: {sentence}", file=sys.stderr)
-    return 1 if cautions else 0
+    benchmark = reload_benchmark(benchmark)
+    for sentence in benchmark.find_outdated_files():
+        print(f"{name}: warning: {sentence}", file=sys.stderr)
+    warnings = benchmark.list_warnings()
+    for sentence in warnings:
+        print(f"{name}: warning: it cannot be trained on: {sentence}", file=sys.stderr)
+    return 1 if warnings else 0
 
 
-def check(benchmark: OnDisk) -> list[str]:
-    """Return all that is missing or damaged in a data set's files and in its caches."""
-    found = benchmark.find_problems() or benchmark.verify_files()
-    for sentences in damaged_caches(benchmark).values():
-        found += [f"{sentence}; without --check it is built again" for sentence in sentences]
-    return found
+def reload_benchmark(benchmark: OnDisk) -> OnDisk:
+    """Return a new instance, which has read no file yet."""
+    return type(benchmark)(benchmark.data_root)
 
 
-def damaged_caches(benchmark: OnDisk) -> dict[Path, list[str]]:
-    """Return what is wrong with each damaged cache; reads them all."""
+def print_problems(name: str, problems: Sequence[str]) -> None:
+    """Print the first problems of a data set, and their number."""
+    for sentence in problems[:MAX_PRINTED_PROBLEMS]:
+        print(f"{name}: {sentence}", file=sys.stderr)
+    if len(problems) > MAX_PRINTED_PROBLEMS:
+        more = len(problems) - MAX_PRINTED_PROBLEMS
+        print(f"{name}: ... and {more:,} more", file=sys.stderr)
+    print(f"{name}: not complete: {len(problems):,} missing or damaged", file=sys.stderr)
+
+
+def verify_data_set(benchmark: OnDisk) -> list[str]:
+    """Return a sentence for each missing or damaged file of a data set and its caches."""
+    problems = benchmark.find_problems() or benchmark.verify_files()
+    for sentences in find_damaged_caches(benchmark).values():
+        problems += [f"{sentence}; without --check it is built again" for sentence in sentences]
+    return problems
+
+
+def find_damaged_caches(benchmark: OnDisk) -> dict[Path, list[str]]:
+    """Return the problems of each damaged cache; reads them all."""
     folders = sorted(cache_folder(benchmark.cache_name, benchmark.data_root).glob("*"))
     caches = [path for path in folders if path.is_dir() and not path.name.startswith(".")]
     found = {folder: find_cache_problems(folder, full=True) for folder in caches}
     return {folder: sentences for folder, sentences in found.items() if sentences}
 
 
-def prepare(benchmark: OnDisk, options: argparse.Namespace) -> list[str]:
-    """Fetch, organise and cache a data set; return what is missing or damaged then."""
+def prepare_data_set(benchmark: OnDisk, options: PrepareOptions) -> list[str]:
+    """Download a data set, write its metadata and cache; return the problems that remain."""
     root = benchmark.data_root
-    hint = "free some room, and give the same command again"
-    with wrap_os_errors(root, hint):
+    with wrap_os_errors(root, "free some space, then run the same command again"):
         root.mkdir(parents=True, exist_ok=True)
         lock = root / f".{benchmark.folder.name}.prepare.lock"
         with lock_file(lock, f"{benchmark.name}: another process prepares it"):
             if options.download and benchmark.find_problems():
-                fetch(benchmark, sources(benchmark, options))
-                benchmark = type(benchmark)(root)  # forgets what it read before
-            found = benchmark.find_problems()
-            if not found:  # a table of wrong rows would outlive the mended files it was made of
+                fetch_sources(benchmark, choose_sources(benchmark, options))
+                benchmark = reload_benchmark(benchmark)
+            problems = benchmark.find_problems()
+            if not problems:  # a table of wrong rows would outlive the files it was made from
                 benchmark.write_metadata()
-    if not found and not options.no_cache:
-        for folder in damaged_caches(benchmark):
+    if not problems and not options.no_cache:
+        for folder in find_damaged_caches(benchmark):
             invalidate_cache(folder)
         try:
             benchmark.build_cache()
         except TokenizerNotFound as error:
-            print(f"{benchmark.name}: not tokenised yet: {error}", file=sys.stderr)
-    return found
+            print(f"{benchmark.name}: not tokenized yet: {error}", file=sys.stderr)
+    return problems
 
 
-def sources(benchmark: OnDisk, options: argparse.Namespace) -> list[Source]:
-    """Return what to download.
+def choose_sources(benchmark: OnDisk, options: PrepareOptions) -> list[Source]:
+    """Return the files to download.
 
     Raises:
         UserError: If no address is known.
     """
-    found = read_sources(options.sources).get(benchmark.folder_name, [])
+    sources = read_sources(options.sources).get(benchmark.folder_name, [])
     if options.source:
-        found = mirror_sources(options.source, found)
-    if not found:
+        sources = mirror_sources(options.source, sources)
+    if not sources:
         raise UserError(
             f"no address to download from; put the files into {benchmark.folder} "
             f"({benchmark.card.source})"
         )
-    return found
+    return sources
 
 
-def fetch(benchmark: OnDisk, parts: Sequence[Source]) -> None:
-    """Download and extract the files of a data set; what was downloaded is then deleted."""
-    kept = benchmark.data_root / ".downloads" / benchmark.folder.name
-    for part in parts:
-        path = kept / part.file
-        print(f"{benchmark.name}: fetching {part.url}")
-        download_file(part.url, path, part.sha256)
-        target = benchmark.folder / part.to
+def fetch_sources(benchmark: OnDisk, sources: Sequence[Source]) -> None:
+    """Download and extract the files of a data set, then delete the downloads."""
+    downloads = benchmark.data_root / ".downloads" / benchmark.folder.name
+    for source in sources:
+        path = downloads / source.file
+        print(f"{benchmark.name}: fetching {source.url}")
+        download_file(source.url, path, source.sha256)
+        target = benchmark.folder / source.to
         if is_archive(path):
+            # An archive of a whole data set may wrap its folder.
+            wrapping = (benchmark.folder.name,) if source.to == "." else ()
             try:
-                extract_archive(path, target, wrapping=_wrapping(benchmark, part))
+                extract_archive(path, target, wrapping=wrapping)
             except UserError:
-                path.unlink()  # so that the next call fetches it anew
+                path.unlink()  # so that the next call downloads it anew
                 raise
         else:
             target.mkdir(parents=True, exist_ok=True)
-            path.replace(target / part.file)
-    shutil.rmtree(kept, ignore_errors=True)
-
-
-def _wrapping(benchmark: OnDisk, part: Source) -> tuple[str, ...]:
-    """Return the name of the folder in which an archive of a whole data set may be wrapped."""
-    if part.to != ".":
-        return ()
-    return (benchmark.folder.name,)
+            path.replace(target / source.file)
+    shutil.rmtree(downloads, ignore_errors=True)
 
 
 if __name__ == "__main__":

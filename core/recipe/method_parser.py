@@ -226,7 +226,7 @@ class _MethodParser:
                     self._add(key, unknown_name_message("hyperparameter", other, known))
                 elif other in search:
                     for value in values:
-                        rule = search[other].broken_rule(value)
+                        rule = search[other].find_broken_rule(value)
                         if rule is not None:
                             message = f"received {list(values)}, expected {rule}"
                             self._add(f"{key}.{other}", message)

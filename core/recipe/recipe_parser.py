@@ -145,9 +145,9 @@ class _RecipeParser:
             return
         hyperparameter = self.hyperparameters[name]
         where = f"{where}: hyperparameter '{name}'"
-        if hyperparameter.words:
+        if hyperparameter.is_nominal:
             yield f"{where} is not numeric, which this parameter requires"
-        elif int in options and not hyperparameter.whole:
+        elif int in options and not hyperparameter.has_whole_values:
             yield f"{where} is not of whole numbers, which this parameter requires"
 
 

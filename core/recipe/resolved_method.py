@@ -73,7 +73,7 @@ class ResolvedMethod:
     def _normalize_value(self, name: str, value: Scalar) -> Scalar:
         hyperparameter = self.hyperparameters.get(name)
         if hyperparameter is not None:
-            return hyperparameter.canonical(value)
+            return hyperparameter.to_canonical(value)
         field = getattr(self.benchmark.training_config, name, None)
         if isinstance(field, float) and not isinstance(value, (str, bool)):
             return float(value)
@@ -167,9 +167,9 @@ def _make_training_config(values: Mapping[str, Any]) -> TrainingConfig:
 
 def _broken_kind(hyperparameter: Hyperparameter, value: Scalar) -> str | None:
     """Return the kind of value that a hyperparameter takes, if ``value`` is of another."""
-    if hyperparameter.words:
-        return hyperparameter.broken_rule(value)
-    kind = "a whole number" if hyperparameter.whole else "a number"
+    if hyperparameter.is_nominal:
+        return hyperparameter.find_broken_rule(value)
+    kind = "a whole number" if hyperparameter.has_whole_values else "a number"
     if isinstance(value, (bool, str)) or not math.isfinite(value):
         return kind
-    return kind if hyperparameter.whole and not float(value).is_integer() else None
+    return kind if hyperparameter.has_whole_values and not float(value).is_integer() else None

@@ -14,4 +14,4 @@ def broken_training_rule(name: str, value: object) -> str | None:
     if name == "augmentation":
         known = sorted(component_classes("augmentations"))
         return None if value in known else f"one of {known}"
-    return TRAINING_CONFIG_RULES[name].broken_rule(value)
+    return TRAINING_CONFIG_RULES[name].find_broken_rule(value)

@@ -118,7 +118,7 @@ def _extract_members(archive: Path, file: IO[bytes], folder: Path, limits: Archi
     most = min(limits.size, max(limits.free, int(limits.ratio * packed)))
     names: set[str] = set()
     size = 0
-    with ProgressBar(f"extracting {archive.name}", None, size=True) as counter:
+    with ProgressBar(f"extracting {archive.name}", None, in_bytes=True) as bar:
         for number, member in enumerate(_iterate_members(archive, file), start=1):
             if number > limits.members:
                 raise UserError(f"{archive}: more than {limits.members:,} members; refused")
@@ -143,7 +143,7 @@ def _extract_members(archive: Path, file: IO[bytes], folder: Path, limits: Archi
                             "refused as an archive bomb"
                         )
                     out.write(piece)
-                    counter.add(len(piece))
+                    bar.advance(len(piece))
 
 
 def _check_path(archive: Path, name: str) -> PurePosixPath:

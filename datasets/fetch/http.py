@@ -120,11 +120,11 @@ def _request_rest(url: str, part: Path) -> None:
         write_text(_metadata_path(part), json.dumps(fresh) + "\n")
         with (
             part.open("ab" if resumed else "wb") as out,
-            ProgressBar(f"fetching {part.stem}", total, start, size=True) as counter,
+            ProgressBar(f"fetching {part.stem}", total, start, in_bytes=True) as bar,
         ):
             while piece := answer.read(CHUNK_BYTES):
                 out.write(piece)
-                counter.add(len(piece))
+                bar.advance(len(piece))
     size = part.stat().st_size
     if total is not None and size != total:
         raise _ConnectionBroken(f"{size:,} of {total:,} bytes came")

@@ -1,9 +1,9 @@
 """Arrays made once per node from files, and shared by all processes through the page cache.
 
-A cache lies in ``$EVENHAND_CACHE``, or ``<data root>/.cache``, as ``<name>/<digest>/``: one
-``.npy`` file per array and ``manifest.json``. The digest is of the settings and of each source's
-path, size and time of change, so other sources or settings make another cache. One process builds
-it, under a lock and in a temporary folder that is renamed at the end, while the others wait.
+A cache is the folder ``<name>/<digest>/`` in ``$EVENHAND_CACHE`` or ``<data root>/.cache``: one
+``.npy`` file per array and ``manifest.json``. The digest is of the parameters and of each source
+file's path, size and time of change, so other files or parameters make another cache. One process
+builds it, under a lock and in a temporary folder that is renamed at the end, while the others wait.
 """
 
 import hashlib
@@ -11,16 +11,16 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from common.errors import UserError, truncate_problems
-from common.files import hash_file, lock_file, wrap_os_errors, write_text
+from common.files import hash_file, hash_text, lock_file, wrap_os_errors, write_text
 
 MANIFEST = "manifest.json"
 FORMAT = 1  # raised whenever the layout of a cache changes
@@ -32,19 +32,71 @@ class CachedArrays:
     """The arrays of a cache.
 
     Args:
-        arrays: Memory-mapped tensors by name. What is written into them stays in the process.
-        hash: Content hash of all arrays, 16 hexadecimal digits.
+        arrays: Memory-mapped tensors by name; writing into them does not change the files.
+        hash: The content hash of all arrays, 16 hexadecimal digits.
     """
 
     arrays: Mapping[str, Tensor]
     hash: str
 
 
-class ArrayWriter:
-    """Takes the arrays of a cache that is being built.
+@dataclass(frozen=True)
+class ArrayEntry:
+    """One array in a manifest.
 
     Args:
-        folder: Where the files go.
+        shape: Its shape.
+        dtype: Its type, as numpy writes it.
+        bytes: The size of its file.
+        sha256: The checksum of its file.
+    """
+
+    shape: list[int]
+    dtype: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The list of a cache's arrays.
+
+    Args:
+        arrays: The arrays by name.
+        hash: The content hash of all arrays, 16 hexadecimal digits.
+        format: The layout of the cache.
+    """
+
+    arrays: Mapping[str, ArrayEntry]
+    hash: str
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """Return the text of the manifest's file."""
+        arrays = {name: asdict(entry) for name, entry in self.arrays.items()}
+        content = {"format": self.format, "hash": self.hash, "arrays": arrays}
+        return json.dumps(content, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the manifest of a file's text.
+
+        Raises:
+            ValueError: If it is malformed.
+        """
+        try:
+            content = json.loads(text)
+            arrays = {name: ArrayEntry(**entry) for name, entry in content.pop("arrays").items()}
+            return cls(arrays, **content)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(error) from None
+
+
+class ArrayWriter:
+    """Writes the arrays of a new cache.
+
+    Args:
+        folder: The folder for the files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -87,43 +139,36 @@ class ArrayWriter:
             if isinstance(array, np.memmap):
                 array.flush()
             path = self._folder / f"{name}.npy"
-            entries[name] = {
-                "shape": list(array.shape),
-                "dtype": array.dtype.str,
-                "bytes": path.stat().st_size,
-                "sha256": hash_file(path),
-            }
-        content = json.dumps([[n, e["shape"], e["dtype"], e["sha256"]] for n, e in entries.items()])
-        manifest = {
-            "format": FORMAT,
-            "hash": hashlib.sha256(content.encode()).hexdigest()[:16],
-            "arrays": entries,
-        }
-        write_text(self._folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+            entries[name] = ArrayEntry(
+                list(array.shape), array.dtype.str, path.stat().st_size, hash_file(path)
+            )
+        content = [[name, e.shape, e.dtype, e.sha256] for name, e in entries.items()]
+        manifest = Manifest(entries, hash_text(json.dumps(content)))
+        write_text(self._folder / MANIFEST, manifest.to_json())
 
 
 def load_or_build(
     name: str,
     data_root: Path,
     sources: Iterable[Path],
-    settings: Mapping[str, Any],
-    build: Callable[[ArrayWriter], None],
+    parameters: Mapping[str, Any],
+    write: Callable[[ArrayWriter], None],
 ) -> CachedArrays:
-    """Return a cache's arrays; builds it when there is none, or when it is damaged.
+    """Return a cache's arrays; build it when it is missing or damaged.
 
     Args:
         name: The folder of the caches of this benchmark.
         data_root: The folder that holds the data sets.
         sources: The files from which the arrays are made.
-        settings: What else the arrays depend on, as JSON.
-        build: Fills a :class:`ArrayWriter`.
+        parameters: Further parameters that the arrays depend on, as JSON.
+        write: Writes the arrays.
 
     Raises:
         UserError: If a source is missing, the disk is full or the folder cannot be written.
-        ValidationErrors: What ``build`` finds in the sources.
+        ValidationErrors: If ``write`` finds mistakes in the sources.
     """
     folder = cache_folder(name, data_root)
-    target = folder / _hash_inputs(data_root, sources, settings)
+    target = folder / _hash_inputs(data_root, sources, parameters)
     if not find_cache_problems(target):
         return _open_cache(target)
     with wrap_os_errors(folder, CACHE_HINT):
@@ -133,52 +178,50 @@ def load_or_build(
             raise UserError(f"{folder}: cannot be made ({error.strerror}); {CACHE_HINT}") from None
         with lock_file(folder / f"{target.name}.lock", f"{name}: another process prepares it"):
             if find_cache_problems(target):
-                _build_cache(folder, target, build)
+                _build_cache(folder, target, write)
     return _open_cache(target)
 
 
 def cache_folder(name: str, data_root: Path) -> Path:
-    """Return the folder that holds the caches of a benchmark."""
+    """Return the folder of the caches of a benchmark."""
     return Path(os.environ.get("EVENHAND_CACHE") or data_root / ".cache") / name
 
 
 def find_cache_problems(folder: Path, full: bool = False) -> list[str]:
-    """Return what is wrong with a cache, a sentence each; empty when nothing is.
+    """Return a sentence for each missing or damaged file of a cache.
 
     Args:
         folder: The cache's own folder.
         full: Whether to read all files and compare checksums too.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            return [f"{folder}: format {manifest['format']}, expected {FORMAT}"]
-        entries = [(f"{n}.npy", e["bytes"], e["sha256"]) for n, e in manifest["arrays"].items()]
-        str(manifest["hash"])
+        manifest = _read_manifest(folder)
     except FileNotFoundError:
         return [f"{folder / MANIFEST}: missing"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         return [f"{folder / MANIFEST}: unreadable ({error})"]
-    found = []
-    for file, size, checksum in entries:
-        path = folder / file
+    if manifest.format != FORMAT:
+        return [f"{folder}: format {manifest.format}, expected {FORMAT}"]
+    problems = []
+    for name, entry in manifest.arrays.items():
+        path = folder / f"{name}.npy"
         if not path.is_file():
-            found.append(f"{path}: missing")
-        elif path.stat().st_size != size:
-            found.append(f"{path}: {path.stat().st_size} bytes, expected {size}")
-        elif full and hash_file(path) != checksum:
-            found.append(f"{path}: checksum differs")
-    return found
+            problems.append(f"{path}: missing")
+        elif path.stat().st_size != entry.bytes:
+            problems.append(f"{path}: {path.stat().st_size} bytes, expected {entry.bytes}")
+        elif full and hash_file(path) != entry.sha256:
+            problems.append(f"{path}: checksum differs")
+    return problems
 
 
 def invalidate_cache(folder: Path) -> None:
-    """Make a cache count as damaged, so that it is built again when next asked for."""
+    """Make a cache count as damaged, so that it is built again on the next use."""
     (folder / MANIFEST).unlink(missing_ok=True)
 
 
-def _hash_inputs(data_root: Path, sources: Iterable[Path], settings: Mapping[str, Any]) -> str:
-    """Return the name of the cache of these sources and settings."""
-    digest = hashlib.sha256(json.dumps([FORMAT, dict(settings)], sort_keys=True).encode())
+def _hash_inputs(data_root: Path, sources: Iterable[Path], parameters: Mapping[str, Any]) -> str:
+    """Return the name of the cache of these sources and parameters."""
+    digest = hashlib.sha256(json.dumps([FORMAT, dict(parameters)], sort_keys=True).encode())
     root, missing = os.path.abspath(data_root), []
     for source in sorted({os.path.abspath(path) for path in sources}):
         try:
@@ -193,15 +236,15 @@ def _hash_inputs(data_root: Path, sources: Iterable[Path], settings: Mapping[str
     return digest.hexdigest()[:16]
 
 
-def _build_cache(folder: Path, target: Path, build: Callable[[ArrayWriter], None]) -> None:
-    """Build a cache beside its place, then put it there; the lock is held."""
-    for left in folder.glob(f".{target.name}.*"):  # of a process that was killed
-        shutil.rmtree(left, ignore_errors=True)
+def _build_cache(folder: Path, target: Path, write: Callable[[ArrayWriter], None]) -> None:
+    """Build a cache in a temporary folder, then rename that; the lock is held."""
+    for leftover in folder.glob(f".{target.name}.*"):  # of a process that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     temporary = folder / f".{target.name}.{os.getpid()}"
     temporary.mkdir()
     try:
         writer = ArrayWriter(temporary)
-        build(writer)
+        write(writer)
         writer.write_manifest()
         if target.exists():
             shutil.rmtree(target)
@@ -212,16 +255,21 @@ def _build_cache(folder: Path, target: Path, build: Callable[[ArrayWriter], None
 
 
 def _open_cache(folder: Path) -> CachedArrays:
-    """Return the arrays of a whole cache."""
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    """Return the arrays of a complete cache."""
+    manifest = _read_manifest(folder)
     # Mapped copy-on-write: torch warns of arrays that cannot be written.
-    arrays = {name: torch.from_numpy(_map_array(folder / f"{name}.npy", "c"))
-              for name in manifest["arrays"]}  # fmt: skip
-    return CachedArrays(arrays, str(manifest["hash"]))
+    arrays = {
+        name: torch.from_numpy(_map_array(folder / f"{name}.npy", "c")) for name in manifest.arrays
+    }
+    return CachedArrays(arrays, manifest.hash)
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    return Manifest.from_json((folder / MANIFEST).read_text(encoding="utf-8"))
 
 
 def _map_array(path: Path, mode: Literal["r+", "c"]) -> np.ndarray:
-    """Return an array that is mapped from a file; empty ones cannot be mapped and are read."""
+    """Return an array mapped from a file; empty ones cannot be mapped and are read."""
     with path.open("rb") as file:
         np.lib.format.read_magic(file)
         shape = np.lib.format.read_array_header_2_0(file)[0]

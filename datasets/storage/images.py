@@ -122,10 +122,10 @@ def _collect_failures(work: Callable[[int], None], paths: Sequence[Path], what: 
             reason = _describe_failure(work, row)
             if reason:
                 found.append(f"{paths[row]}: {reason}")
-        counter.add(len(rows))
+        bar.advance(len(rows))
         return found
 
-    with ProgressBar(what, len(paths)) as counter, ThreadPoolExecutor(count_cpus()) as pool:
+    with ProgressBar(what, len(paths)) as bar, ThreadPoolExecutor(count_cpus()) as pool:
         parts = pool.map(chunk, range(0, len(paths), IMAGES_PER_TASK))
         return [sentence for part in parts for sentence in part]
 

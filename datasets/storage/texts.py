@@ -116,7 +116,7 @@ def tokenize_texts(
     flat: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
     lengths: list[int] = []
     seconds: list[int] = []
-    with ProgressBar(what, len(first)) as counter:
+    with ProgressBar(what, len(first)) as bar:
         for start in range(0, len(first), TEXTS_PER_BATCH):
             chosen = slice(start, start + TEXTS_PER_BATCH)
             texts = first[chosen] if second is None else zip(first[chosen], second[chosen])  # noqa: B905
@@ -125,7 +125,7 @@ def tokenize_texts(
                 flat.append(np.asarray(encoding.ids, dtype=np.int32))
                 lengths.append(len(encoding.ids))
                 seconds.append(len(encoding.ids) - sum(encoding.type_ids))
-            counter.add(len(encodings))
+            bar.advance(len(encodings))
     return Tokens(
         np.concatenate(flat), np.asarray(lengths, np.int64), np.asarray(seconds, np.int64)
     )

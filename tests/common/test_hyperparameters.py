@@ -23,7 +23,7 @@ positions = st.floats(0, 1, exclude_max=True)
 def test_ranges_stay_in_bounds(a: float, b: float, position: float, kind: str) -> None:
     low, high = sorted((a, b))
     hyperparameter = Hyperparameter(kind, (low, high), low)
-    assert hyperparameter.broken_rule(hyperparameter.at(position)) is None
+    assert hyperparameter.find_broken_rule(hyperparameter.value_at(position)) is None
 
 
 @given(st.integers(1, 1000), st.integers(0, 1000), positions, st.booleans())
@@ -31,20 +31,20 @@ def test_integers_stay_whole_and_in_bounds(
     low: int, width: int, position: float, log: bool
 ) -> None:
     hyperparameter = Hyperparameter("log_integer" if log else "integer", (low, low + width), low)
-    value = hyperparameter.at(position)
+    value = hyperparameter.value_at(position)
     assert isinstance(value, int)
-    assert hyperparameter.broken_rule(value) is None
+    assert hyperparameter.find_broken_rule(value) is None
 
 
 def test_integers_reach_both_ends_evenly() -> None:
     hyperparameter = Hyperparameter("integer", (1, 4), 1)
-    values = [hyperparameter.at(i / 4000) for i in range(4000)]
+    values = [hyperparameter.value_at(i / 4000) for i in range(4000)]
     assert [values.count(v) for v in (1, 2, 3, 4)] == [1000] * 4
 
 
 def test_log_range_is_even_on_its_scale() -> None:
     hyperparameter = Hyperparameter("log_uniform", (1e-4, 1.0), 1.0)
-    assert [hyperparameter.at(p) for p in (0, 0.25, 0.5, 0.75)] == pytest.approx(
+    assert [hyperparameter.value_at(p) for p in (0, 0.25, 0.5, 0.75)] == pytest.approx(
         [1e-4, 1e-3, 1e-2, 1e-1]
     )
 
@@ -52,9 +52,9 @@ def test_log_range_is_even_on_its_scale() -> None:
 @given(st.sampled_from(KINDS), st.integers(2, 5))
 def test_grid_is_sorted_distinct_and_valid(kind: str, points: int) -> None:
     hyperparameter = Hyperparameter(kind, (1, 9), 1)
-    grid = hyperparameter.grid(points)
+    grid = hyperparameter.make_grid(points)
     assert len(set(grid)) == len(grid)
-    assert all(hyperparameter.broken_rule(value) is None for value in grid)
+    assert all(hyperparameter.find_broken_rule(value) is None for value in grid)
     assert grid[0] == 1
     assert grid[-1] == 9
 

@@ -26,7 +26,7 @@ def test_contract(name: str) -> None:
     assert all(len(split) > 0 for split in benchmark.splits.values())
     assert set(benchmark.search_space) <= set(TRAINING_CONFIG_FIELDS)
     for hyperparameter_name, hyperparameter in benchmark.search_space.items():
-        assert hyperparameter.broken_rule(hyperparameter.default) is None
+        assert hyperparameter.find_broken_rule(hyperparameter.default) is None
         assert benchmark.training_config.as_dict()[hyperparameter_name] == hyperparameter.default
     assert benchmark.version
 

@@ -164,7 +164,7 @@ def test_several_at_once_of_a_file_of_sources(
     assert run(capsys, *names, "--data-root", root, "--check")[0] == 0
     assert describe.main([*names, "--data-root", str(root)]) == 0
     printed = capsys.readouterr().out
-    assert "Caution: train differs from the published groups" in printed  # it is a small piece
+    assert "Warning: train differs from the published groups" in printed  # it is a small piece
     assert "the smallest validation group is" in printed
 
     for entry in entries["celeba"]:
@@ -200,7 +200,7 @@ def test_one_archive_of_the_whole_folder(
     arguments = ("folder", "--data-root", root, "--download", "--source", address)
     code, _, err = run(capsys, *arguments)
     assert code == 0, err
-    assert "not tokenised yet" in err  # no vocabulary there, which the message names
+    assert "not tokenized yet" in err  # no vocabulary there, which the message names
     made = datasets.load_benchmark.__wrapped__("folder", root)
     assert isinstance(made, OnDisk)
     assert made.find_problems() == []
@@ -255,9 +255,12 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         ([], "the following arguments are required: NAME"),
         (["waterbrids"], "unknown data set 'waterbrids' (did you mean 'waterbirds'?)"),
         (["waterbirds", "--chek"], "unknown option '--chek' (did you mean '--check'?)"),
-        (["waterbirds", "--check", "--download"], "give one of them"),
-        (["waterbirds", "--source", "http://x"], "add --download"),
-        (["waterbirds", "celeba", "--download", "--source", "http://x"], "--source is of one"),
+        (["waterbirds", "--check", "--download"], "exclude each other"),
+        (["waterbirds", "--source", "http://x"], "no effect without --download"),
+        (
+            ["waterbirds", "celeba", "--download", "--source", "http://x"],
+            "--source: received 2 data sets, expected one",
+        ),
         (["folder", "--download"], "no address to download from; put the files into"),
         (["waterbirds", "--download", "--sources", "nowhere.yaml"], "nowhere.yaml: missing"),
         (["waterbirds", "--data-root", __file__], "a file; expected a folder"),
@@ -308,7 +311,7 @@ def test_a_second_process_says_that_it_waits_and_can_be_stopped(tmp_path: Path) 
         process.send_signal(signal.SIGINT)
         rest = process.communicate(timeout=60)[1]
     assert "another process prepares it; waiting for it" in said
-    assert rest == "waterbirds: stopped; the same command goes on from here\n"
+    assert rest == "waterbirds: interrupted; the same command resumes from here\n"
     assert process.returncode == 130
 
 

@@ -80,7 +80,7 @@ def compute_distance(
             total += a != b
         else:
             low, high = hyperparameter.bounds
-            if hyperparameter.log:
+            if hyperparameter.is_log:
                 low, high, a, b = (math.log(float(value)) for value in (low, high, a, b))
             total += ((float(a) - float(b)) / (high - low)) ** 2 if high > low else 0.0
     return total

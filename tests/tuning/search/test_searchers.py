@@ -57,7 +57,9 @@ def test_every_space_gives_200_valid_configurations(method: str, dataset: str, s
         config = searcher.propose_hyperparameters(number)
         assert config is not None
         assert list(config) == active_names(space.free, config)
-        assert all(space.free[name].broken_rule(value) is None for name, value in config.items())
+        assert all(
+            space.free[name].find_broken_rule(value) is None for name, value in config.items()
+        )
         searcher.report_trial(number, [Score(0.5, 0.5, -1)], "completed")
         seen.add(make_identity(config))
     assert len(seen) == number + 1

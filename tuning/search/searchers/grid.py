@@ -35,7 +35,7 @@ def make_grid(
     Args:
         hyperparameters: The hyperparameters.
         values: The values to combine; where a hyperparameter has none, its own grid
-            (:meth:`Hyperparameter.grid`, all values of an integer range of up to 10).
+            (:meth:`Hyperparameter.make_grid`, all values of an integer range of up to 10).
     """
     missing = {name: h for name, h in hyperparameters.items() if name not in values}
     lists = {**{name: _grid_values(h) for name, h in missing.items()}, **values}
@@ -63,13 +63,13 @@ def count_points(hyperparameters: Mapping[str, Hyperparameter]) -> int | None:
 
 
 def _grid_values(hyperparameter: Hyperparameter) -> Sequence[Scalar]:
-    if hyperparameter.integer and (hyperparameter.size or 0) <= MAX_GRID_INTEGERS:
+    if hyperparameter.is_integer and (hyperparameter.size or 0) <= MAX_GRID_INTEGERS:
         return _all_values(hyperparameter)
-    return hyperparameter.grid()
+    return hyperparameter.make_grid()
 
 
 def _all_values(hyperparameter: Hyperparameter) -> Sequence[Scalar]:
-    if not hyperparameter.integer:
-        return hyperparameter.grid()
+    if not hyperparameter.is_integer:
+        return hyperparameter.make_grid()
     low, high = hyperparameter.bounds
     return list(range(int(low), int(high) + 1))

@@ -129,9 +129,11 @@ def suggest_value(trial: optuna.trial.Trial, name: str, hyperparameter: Hyperpar
         assert choice is not None  # no domain holds it
         return choice
     low, high = hyperparameter.bounds
-    if hyperparameter.integer:
-        return trial.suggest_int(name, int(low), int(high), log=hyperparameter.log)
-    return hyperparameter.tidy(trial.suggest_float(name, low, high, log=hyperparameter.log))
+    if hyperparameter.is_integer:
+        return trial.suggest_int(name, int(low), int(high), log=hyperparameter.is_log)
+    return hyperparameter.round_value(
+        trial.suggest_float(name, low, high, log=hyperparameter.is_log)
+    )
 
 
 def make_distribution(hyperparameter: Hyperparameter) -> BaseDistribution:
@@ -139,6 +141,6 @@ def make_distribution(hyperparameter: Hyperparameter) -> BaseDistribution:
     if hyperparameter.kind == "choice":
         return CategoricalDistribution(list(hyperparameter.values))
     low, high = hyperparameter.bounds
-    if hyperparameter.integer:
-        return IntDistribution(int(low), int(high), log=hyperparameter.log)
-    return FloatDistribution(low, high, log=hyperparameter.log)
+    if hyperparameter.is_integer:
+        return IntDistribution(int(low), int(high), log=hyperparameter.is_log)
+    return FloatDistribution(low, high, log=hyperparameter.is_log)
