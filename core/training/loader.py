@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from core.batch import Batch
 from datasets.benchmark import Benchmark, Split
-from datasets.storage.ragged_arrays import ImageBatch
+from datasets.storage.ragged_arrays import ImageBatch, RaggedTexts
 
 # Splits are copied to a GPU where they take at most this share of what the process may use there.
 RESIDENT_SHARE = 0.3
@@ -140,12 +140,12 @@ def make_batches(
 
 def get_text_lengths(split: Split) -> Tensor | None:
     """Return the lengths of a split's texts, ``(n,)``; None for other inputs."""
-    return getattr(split.inputs, "lengths", None)
+    return split.inputs.lengths if isinstance(split.inputs, RaggedTexts) else None
 
 
 def duplicate_ids(split: Split) -> Tensor | None:
     """Return numbers that are equal where texts of a split are the same, ``(n,)``; else None."""
-    return getattr(split.inputs, "places", None)
+    return split.inputs.start_offsets if isinstance(split.inputs, RaggedTexts) else None
 
 
 def _fits_on_device(benchmark: Benchmark, device: torch.device) -> bool:

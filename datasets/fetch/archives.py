@@ -1,4 +1,4 @@
-"""Extraction of archives from elsewhere: nothing leaves the folder, nothing grows without bound."""
+"""Safe extraction of archives: nothing outside the folder, nothing beyond the limits."""
 
 import errno
 import lzma
@@ -32,13 +32,13 @@ SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """What an archive may hold.
+    """Limits for the content of an archive.
 
     Args:
-        members: Files and folders.
+        members: Number of files and folders.
         size: Bytes of all files together.
-        ratio: Bytes of all files together per byte of the archive...
-        free: ... where they are more than this many bytes.
+        ratio: Bytes of all files together per byte of the archive.
+        free: Bytes up to which the ratio is not limited.
     """
 
     members: int = 2_000_000
@@ -69,7 +69,7 @@ def extract_archive(
     Args:
         archive: A ``.tar.gz``, ``.tgz``, ``.tar`` or ``.zip`` file.
         target: The folder; its other files stay.
-        limits: What the archive may hold.
+        limits: The limits of its content.
         wrapping: Names of folders: if one of them is all that the archive holds, its content is
             extracted in its place.
 
@@ -85,7 +85,7 @@ def extract_archive(
     try:
         with archive.open("rb") as file:
             _extract_members(archive, file, temporary, limits)
-        shutil.rmtree(temporary / "__MACOSX", ignore_errors=True)  # what that system adds
+        shutil.rmtree(temporary / "__MACOSX", ignore_errors=True)  # added by that system
         entries = list(temporary.iterdir())
         wrapped = len(entries) == 1 and entries[0].name in wrapping and entries[0].is_dir()
         merge_folders(entries[0] if wrapped else temporary, target)
@@ -101,7 +101,7 @@ def extract_archive(
 
 
 def merge_folders(source: Path, target: Path) -> None:
-    """Move all files of a folder into another one on the same disk, over what is there."""
+    """Move all files of a folder into another one on the same disk, and replace existing files."""
     if not target.exists():
         source.rename(target)
         return
@@ -127,14 +127,16 @@ def _extract_members(archive: Path, file: IO[bytes], folder: Path, limits: Archi
                 place.mkdir(parents=True, exist_ok=True)
                 continue
             if member.name in names or place == folder:
-                raise UserError(f"{archive}: member '{member.name}' stands twice, or has no name")
+                raise UserError(
+                    f"{archive}: member '{member.name}' is listed twice, or has no name"
+                )
             names.add(member.name)
             place.parent.mkdir(parents=True, exist_ok=True)
             part = member.open()
             if part is None:
                 raise UserError(f"{archive}: member '{member.name}' has no content")
             with part, place.open("xb") as out:
-                # What is counted is what comes out, not what the archive says of itself.
+                # The bytes that come out are counted: an archive may state wrong sizes.
                 while piece := part.read(CHUNK_BYTES):
                     size += len(piece)
                     if size > most:
@@ -147,7 +149,7 @@ def _extract_members(archive: Path, file: IO[bytes], folder: Path, limits: Archi
 
 
 def _check_path(archive: Path, name: str) -> PurePosixPath:
-    """Return a member's path; refuses every way out of the folder."""
+    """Return a member's path, unless it leads out of the folder."""
     path = PurePosixPath(name.replace("\\", "/"))
     drive = len(name) > 1 and name[1] == ":"
     if path.is_absolute() or ".." in path.parts or drive or "\0" in name:

@@ -1,4 +1,4 @@
-"""Downloads that go on where they broke off, with their sizes and checksums verified."""
+"""Downloads that resume after an interruption, with sizes and checksums verified."""
 
 import errno
 import http.client
@@ -8,6 +8,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from common.errors import UserError
@@ -16,28 +17,36 @@ from common.progress import ProgressBar
 
 CHUNK_BYTES = 1 << 18
 MAX_ATTEMPTS = 5
-RETRY_PAUSE_SECONDS = 1.0  # seconds before the second attempt, doubled for each further one
-TIMEOUT_SECONDS = 60.0  # seconds without a byte after which a connection counts as broken
+RETRY_PAUSE_SECONDS = 1.0  # before the second attempt, doubled for each further one
+TIMEOUT_SECONDS = 60.0  # without a byte, after which a connection counts as broken
+
+
+@dataclass(frozen=True)
+class _PartMetadata:
+    """The address of a partial file, and the server's version tag of the whole file."""
+
+    url: str
+    tag: str
 
 
 class _ConnectionBroken(Exception):
-    """The connection ended before the file did."""
+    """The connection ended before the file was complete."""
 
 
 def download_file(url: str, path: Path, sha256: str | None = None) -> None:
-    """Fetch a file; does nothing where it is there and its checksum is right.
+    """Download a file, unless it exists with the right checksum.
 
-    What came so far lies in ``<path>.part``, so that a later call goes on from there, if the
-    server can and the file there is still the same.
+    An incomplete file is kept as ``<path>.part``, and a later call resumes from there if the server
+    supports it and its file is still the same.
 
     Args:
         url: ``http``, ``https`` or ``file``.
-        path: Where the file goes.
+        path: The path of the file.
         sha256: Its checksum, hexadecimal; None where it is not known.
 
     Raises:
-        UserError: If the server refuses, the connection keeps breaking, the file is a web page in
-            place of data, the disk is full, or the checksum is wrong.
+        UserError: If the server refuses, the connection keeps breaking, a web page is received in
+            place of data, or the checksum is wrong.
     """
     if path.is_file():
         if sha256 is None or hash_file(path) == sha256:
@@ -50,7 +59,7 @@ def download_file(url: str, path: Path, sha256: str | None = None) -> None:
         _discard_part(part)
         raise UserError(
             f"{url}: wrong checksum: received SHA-256 {found}, expected {sha256}; the file was "
-            "thrown away"
+            "deleted"
         )
     part.replace(path)
     _discard_part(part)
@@ -92,7 +101,7 @@ def _fetch_with_retries(url: str, part: Path) -> None:
 
 
 def _request_rest(url: str, part: Path) -> None:
-    """Fetch what is missing of a file."""
+    """Request the missing part of a file and append it."""
     done = part.stat().st_size if part.exists() else 0
     tag = _read_etag(part, url)
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
@@ -115,9 +124,9 @@ def _request_rest(url: str, part: Path) -> None:
         start = done if resumed else 0
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length and length.isdigit() else None
-        fresh = {"url": url, "tag": answer.headers.get("ETag") or answer.headers.get(
-            "Last-Modified") or ""}  # fmt: skip
-        write_text(_metadata_path(part), json.dumps(fresh) + "\n")
+        tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+        metadata = _PartMetadata(url, tag)
+        write_text(_metadata_path(part), json.dumps(asdict(metadata)) + "\n")
         with (
             part.open("ab" if resumed else "wb") as out,
             ProgressBar(f"fetching {part.stem}", total, start, in_bytes=True) as bar,
@@ -131,17 +140,17 @@ def _request_rest(url: str, part: Path) -> None:
 
 
 def _is_continuation(content_range: str | None, start: int) -> bool:
-    """Return whether an answer's part starts where ours ends."""
+    """Return whether an answer's range starts where the partial file ends."""
     return bool(content_range) and str(content_range).startswith(f"bytes {start}-")
 
 
 def _is_complete(part: Path, content_range: str | None) -> bool:
-    """Return whether a part is as long as the server says that the file is."""
+    """Return whether a partial file has the length that the server states."""
     return bool(content_range) and str(content_range).endswith(f"/{part.stat().st_size}")
 
 
 def _make_opener(url: str) -> urllib.request.OpenerDirector:
-    """Return what opens an address; this machine is asked without a proxy."""
+    """Return an opener for an address, without a proxy for this machine."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https", "file"):
         raise UserError(f"{url}: expected an address that begins with http, https or file")
@@ -155,12 +164,12 @@ def _metadata_path(part: Path) -> Path:
 
 
 def _read_etag(part: Path, url: str) -> str | None:
-    """Return what the server called the version of the part; None if it is of another address."""
+    """Return the server's version tag of a partial file; None if it is of another address."""
     try:
-        note = json.loads(_metadata_path(part).read_text(encoding="utf-8"))
-        return str(note["tag"]) if note["url"] == url else None
-    except (OSError, ValueError, KeyError, TypeError):
+        found = _PartMetadata(**json.loads(_metadata_path(part).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return None
+    return found.tag if found.url == url else None
 
 
 def _discard_part(part: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where data sets are downloaded from: ``sources.yaml``, a file of its form, or a mirror."""
+"""Addresses of data sets: ``sources.yaml``, a file of its form, or a mirror."""
 
 import re
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ class Source:
 
     Args:
         url: Its address.
-        file: The name under which it is kept.
-        to: Where it goes, or is extracted, inside the data set's folder.
+        file: Its name on this machine.
+        to: The folder inside the data set's folder into which it is put or extracted.
         sha256: Its checksum, hexadecimal, or None where it is not known.
     """
 
@@ -34,7 +34,7 @@ def read_sources(path: Path = SOURCES) -> dict[str, list[Source]]:
     """Return the sources by folder of the data set.
 
     Raises:
-        UserError: If the file is malformed: the entry is named.
+        UserError: If the file is malformed; the message names the entry.
     """
     data = read_yaml_file(path) or {}
     if not isinstance(data, dict) or not all(isinstance(part, list) for part in data.values()):
@@ -51,9 +51,8 @@ def mirror_sources(url: str, sources: list[Source]) -> list[Source]:
     """Return the sources at another address.
 
     Args:
-        url: An archive that holds the whole folder of the data set, or the folder on a server
-            that holds the files of ``sources`` under their names. Checksums are not compared:
-            they are of the originals.
+        url: An archive of the whole folder of the data set, or a folder on a server with the files
+            of ``sources`` under their names. Checksums are not compared: they are of the originals.
         sources: The files at their own addresses.
     """
     name = url.split("?")[0].rstrip("/").rsplit("/", 1)[-1]
@@ -80,4 +79,4 @@ def _parse_source(where: str, data: Any) -> Source:
     if checksum is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", str(checksum)):
         raise UserError(f"{where}: sha256: received {checksum!r}, expected 64 hexadecimal digits")
     lowered = None if checksum is None else str(checksum).lower()
-    return Source(data["url"], data["file"], str(data.get("to", ".")), lowered)
+    return Source(**{**data, "to": str(data.get("to", ".")), "sha256": lowered})

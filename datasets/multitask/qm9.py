@@ -98,7 +98,7 @@ class QM9(OnDisk, TaskBenchmark):
         return [f"{path}: missing" for path in self.list_source_files() if not path.is_file()]
 
     def verify_files(self) -> list[str]:
-        """Return what is wrong in the files, the first mistake only; reads all molecules."""
+        """Return the first mistake in the files; reads all molecules."""
         if self.find_problems():
             return []
         try:
@@ -116,8 +116,9 @@ class QM9(OnDisk, TaskBenchmark):
         molecules = enumerate(_check_names(read_sdf(sdf), names, sdf, table))
         return targets, (pair for pair in molecules if pair[0] not in skipped)
 
-    def settings(self) -> Mapping[str, Any]:
-        """Return what the order of the molecules depends on."""
+    @property
+    def cache_parameters(self) -> Mapping[str, Any]:
+        """The seed of the molecules' order."""
         return {"split_seed": SPLIT_SEED}
 
     def write_arrays(self, writer: ArrayWriter) -> None:
@@ -137,16 +138,22 @@ class QM9(OnDisk, TaskBenchmark):
         _write_molecules(writer, molecules)
 
     def load_splits(self) -> dict[str, Split]:
-        """Return the splits: inputs in a store of molecules, scaled targets ``(n,)`` float32."""
+        """Return the splits: ragged molecules as inputs, scaled targets ``(n,)`` float32."""
         arrays = self.cache.arrays
-        store = RaggedMolecules(*(arrays[name] for name in ("x", "positions", "bonds", "sizes")))
+        molecules = RaggedMolecules(
+            *(arrays[name] for name in ("x", "positions", "bonds", "sizes"))
+        )
         mean, deviation = arrays["scales"]
         scaled = ((arrays["targets"] - mean) / deviation).float()
-        held = count_held_out(len(store))
-        ends = {"test": (0, held), "validation": (held, 2 * held), "train": (2 * held, len(store))}
+        held = count_held_out(len(molecules))
+        ends = {
+            "test": (0, held),
+            "validation": (held, 2 * held),
+            "train": (2 * held, len(molecules)),
+        }
         return {
             split: Split(
-                store.part(*ends[split]),
+                molecules.slice_range(*ends[split]),
                 dict(zip(TARGETS, scaled[slice(*ends[split])].T.contiguous(), strict=True)),
             )
             for split in SPLITS

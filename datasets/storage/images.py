@@ -16,8 +16,8 @@ from common.progress import ProgressBar
 from datasets.storage.array_cache import ArrayWriter
 from datasets.storage.ragged_arrays import RaggedImages, required_length
 
-IMAGES_PER_TASK = 64  # images per piece of work
-MAX_PIXELS = 178_956_970  # pixels of one image: above, Pillow refuses it as a decompression bomb
+IMAGES_PER_TASK = 64  # of a thread
+MAX_PIXELS = 178_956_970  # of one image: Pillow refuses larger ones as decompression bombs
 
 
 class UnsupportedDepth(ValueError):
@@ -35,14 +35,14 @@ def _open_image(path: Path) -> Image.Image:
     return image
 
 
-def write_images(writer: ArrayWriter, prefix: str, paths: Sequence[Path], what: str) -> None:
+def write_images(writer: ArrayWriter, prefix: str, paths: Sequence[Path], description: str) -> None:
     """Decode images into the arrays ``<prefix>_pixels``, ``_starts`` and ``_sizes``.
 
     Orientation tags are not followed, as in the data sets' own loaders; grey images become three
     equal channels.
 
     Raises:
-        ValidationErrors: The images that are missing or damaged, by file.
+        ValidationErrors: If images are missing or damaged; the message names them.
     """
     sizes = np.zeros((len(paths), 2), dtype=np.int64)
 
@@ -50,7 +50,7 @@ def write_images(writer: ArrayWriter, prefix: str, paths: Sequence[Path], what: 
         with _open_image(paths[row]) as image:
             sizes[row] = image.height, image.width
 
-    process_images(measure, paths, f"{what}: reading sizes")
+    process_images(measure, paths, f"{description}: reading sizes")
     lengths = sizes.prod(axis=1) * 3
     ends = lengths.cumsum()
     starts = ends - lengths
@@ -63,19 +63,19 @@ def write_images(writer: ArrayWriter, prefix: str, paths: Sequence[Path], what: 
         with _open_image(paths[row]) as image:
             pixels[starts[row] : ends[row]] = np.asarray(image.convert("RGB")).reshape(-1)
 
-    process_images(decode, paths, f"{what}: decoding images")
+    process_images(decode, paths, f"{description}: decoding images")
     writer.write_array(f"{prefix}_starts", starts)
     writer.write_array(f"{prefix}_sizes", sizes)
 
 
 def read_images(arrays: Mapping[str, Tensor], prefix: str) -> RaggedImages:
-    """Return the store that :func:`write_images` wrote."""
+    """Return the images that :func:`write_images` wrote."""
     names = (f"{prefix}_pixels", f"{prefix}_starts", f"{prefix}_sizes")
     return RaggedImages(*(arrays[name] for name in names))
 
 
 def find_missing_files(paths: Iterable[Path]) -> list[str]:
-    """Return a sentence for each file that is not there; folders are listed, not each file."""
+    """Return a sentence for each missing file; lists folders in place of asking for each file."""
     listed: dict[str, set[str]] = {}
     found = []
     for path in paths:
@@ -91,29 +91,31 @@ def find_missing_files(paths: Iterable[Path]) -> list[str]:
     return found
 
 
-def find_damaged_images(paths: Sequence[Path], what: str) -> list[str]:
+def find_damaged_images(paths: Sequence[Path], description: str) -> list[str]:
     """Return a sentence for each image that cannot be decoded; decodes all of them."""
 
     def decode(row: int) -> None:
         with _open_image(paths[row]) as image:
             image.convert("RGB")
 
-    return _collect_failures(decode, paths, f"{what}: checking images")
+    return _collect_failures(decode, paths, f"{description}: checking images")
 
 
-def process_images(work: Callable[[int], None], paths: Sequence[Path], what: str) -> None:
-    """Do work for each row of ``paths`` in threads.
+def process_images(work: Callable[[int], None], paths: Sequence[Path], description: str) -> None:
+    """Call a function for each row of ``paths``, in threads.
 
     Raises:
-        ValidationErrors: The images for which it fails, by file.
+        ValidationErrors: If it fails for images; the message names them.
     """
-    found = _collect_failures(work, paths, what)
+    found = _collect_failures(work, paths, description)
     if found:
         raise truncate_problems(found)
 
 
-def _collect_failures(work: Callable[[int], None], paths: Sequence[Path], what: str) -> list[str]:
-    """Do work for each row in threads (Pillow decodes without the interpreter's lock)."""
+def _collect_failures(
+    work: Callable[[int], None], paths: Sequence[Path], description: str
+) -> list[str]:
+    """Return a sentence for each row that fails (Pillow decodes without the interpreter's lock)."""
 
     def chunk(start: int) -> list[str]:
         found = []
@@ -125,13 +127,13 @@ def _collect_failures(work: Callable[[int], None], paths: Sequence[Path], what: 
         bar.advance(len(rows))
         return found
 
-    with ProgressBar(what, len(paths)) as bar, ThreadPoolExecutor(count_cpus()) as pool:
+    with ProgressBar(description, len(paths)) as bar, ThreadPoolExecutor(count_cpus()) as pool:
         parts = pool.map(chunk, range(0, len(paths), IMAGES_PER_TASK))
         return [sentence for part in parts for sentence in part]
 
 
 def _describe_failure(work: Callable[[int], None], row: int) -> str:
-    """Return why work on an image fails, or an empty text."""
+    """Return the reason why work on an image fails, or an empty text."""
     try:
         work(row)
     except FileNotFoundError:

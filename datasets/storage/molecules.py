@@ -1,4 +1,4 @@
-"""Molecules: read from a structure file with rdkit, stored flat, and batched as complete graphs."""
+"""Molecules: read from a structure file with rdkit, stored flat, batched as complete graphs."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,7 +12,7 @@ from torch import Tensor
 from common.errors import UserError
 
 ELEMENTS = ("H", "C", "N", "O", "F")
-BONDS = ("SINGLE", "DOUBLE", "TRIPLE", "AROMATIC")  # 1 to 4 in the store; 0 is no bond
+BONDS = ("SINGLE", "DOUBLE", "TRIPLE", "AROMATIC")  # stored as 1 to 4; 0 is no bond
 ATOM_FEATURES = len(ELEMENTS) + 6
 EDGE_FEATURES = len(BONDS) + 1
 INSTALL = "pip install -r requirements-qm9.txt"
@@ -60,7 +60,7 @@ class Molecule(NamedTuple):
 
 
 class RaggedMolecules:
-    """Molecules that lie one after another in flat arrays, which may be memory-mapped.
+    """Molecules one after another in flat arrays, which may be memory-mapped.
 
     Args:
         x: ``(atoms, 11)`` uint8.
@@ -81,7 +81,7 @@ class RaggedMolecules:
         return len(self.sizes)
 
     def __getitem__(self, index: Tensor) -> MoleculeBatch:
-        """Return the molecules ``index``, ``(b,)`` int64; an index on the host needs no waiting."""
+        """Return the molecules ``index``, ``(b,)`` int64; host indices do not synchronize."""
         host = self.sizes[index.cpu()]
         atoms, edges = int(host.sum()), int((host * (host - 1)).sum())
         index = index.to(self.x.device)
@@ -110,11 +110,11 @@ class RaggedMolecules:
         return sum(array.nbytes for array in arrays)
 
     def to(self, device: torch.device) -> Self:
-        """Return the store with everything on ``device``, but the sizes that the host knows."""
+        """Return the molecules with everything but ``sizes`` on ``device``."""
         x, positions, bonds = (a.to(device) for a in (self.x, self.positions, self.bonds))
         return type(self)(x, positions, bonds, self.sizes)
 
-    def part(self, start: int, stop: int) -> Self:
+    def slice_range(self, start: int, stop: int) -> Self:
         """Return the molecules from ``start`` up to ``stop``, without copying."""
         atoms = [int(self.sizes[:end].sum()) for end in (start, stop)]
         pairs = [int(self.sizes[:end].square().sum()) for end in (start, stop)]
@@ -139,7 +139,7 @@ def _number_elements(sizes: Tensor, total: int) -> tuple[Tensor, Tensor]:
 
 
 def read_sdf(path: Path) -> Iterator[Molecule]:
-    """Yield the molecules of a structure file (SDF, V2000) as they stand, without sanitising.
+    """Yield the molecules of a structure file (SDF, V2000) unchanged, without sanitizing.
 
     Raises:
         UserError: If rdkit is missing, or a molecule cannot be read; the message names it.

@@ -1,7 +1,7 @@
-"""Stores of images and texts of many sizes: flat bytes and where each example starts.
+"""Ragged arrays: images and texts of many sizes as flat bytes and start offsets.
 
-A batch is made by gathering, with no loop over examples, where the bytes lie on a GPU; on the host
-images stay where they are until somebody cuts out what a model sees.
+On a GPU a batch is gathered without a loop over examples. On the host images are views of the flat
+bytes until a crop is cut out of them.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class ImageBatch:
     """Images of different sizes.
 
     Args:
-        source: The images one by one, each ``(3, h, w)`` uint8, not yet copied from their store;
-            or :attr:`pixels`.
+        source: The images one by one, each ``(3, h, w)`` uint8, views of
+            the flat bytes; or :attr:`pixels`.
         sizes: Height and width of each in pixels, ``(b, 2)`` int64.
     """
 
@@ -41,7 +41,7 @@ class ImageBatch:
         return pixels.permute(0, 3, 1, 2)
 
     def split_images(self) -> list[Tensor]:
-        """Return views of the images, each ``(3, h, w)`` uint8; asks a GPU for the sizes."""
+        """Return views of the images, each ``(3, h, w)`` uint8; on a GPU this synchronizes."""
         if not isinstance(self.source, Tensor):
             return self.source
         sizes = self.sizes.tolist()
@@ -68,14 +68,14 @@ class RaggedImages:
     Args:
         flat: All pixels, ``(total,)`` uint8: an image's rows one after another, each a row of
             (red, green, blue). May be memory-mapped, and longer: :func:`required_length`.
-        starts: Where each example starts in ``flat``, ``(n,)`` int64; examples may share pixels.
+        starts: The start of each example in ``flat``, ``(n,)`` int64; examples may share pixels.
         sizes: Height and width of each, ``(n, 2)`` int64.
     """
 
     def __init__(self, flat: Tensor, starts: Tensor, sizes: Tensor) -> None:
         self.sizes = sizes.cpu()  # a batch's largest size is found without asking the device
         area = 3 * self.sizes.prod(dim=1)
-        # Images of one size that lie side by side are rows of a matrix.
+        # Consecutive images of one size are rows of a matrix.
         self._even = (
             len(area) > 0
             and bool((self.sizes == self.sizes[0]).all() and area[0] > 0)
@@ -95,37 +95,38 @@ class RaggedImages:
         return len(self.sizes)
 
     def __getitem__(self, index: Tensor) -> ImageBatch:
-        """Return the images ``index``, ``(b,)`` int64; an index on the host needs no waiting."""
+        """Return the images ``index``, ``(b,)`` int64; host indices do not synchronize."""
         host = self.sizes[index.cpu()]
         index = index.to(self.flat.device)
         sizes = self._sizes[index]
         if not len(index):
             return ImageBatch(self.flat.new_zeros((0, 3, 0, 0)), sizes)
         if self.flat.device.type == "cpu" and not self._even:
-            return ImageBatch(self._views(self._starts[index].tolist(), sizes.tolist()), sizes)
+            return ImageBatch(
+                self._slice_images(self._starts[index].tolist(), sizes.tolist()), sizes
+            )
         height, width = host.amax(dim=0).tolist()
         if self._even:
             rows = self._starts[index] // (3 * height * width)
             pixels = self.flat.view(-1, height, width, 3)[rows]
         else:
-            pixels = self._gather(self._starts[index], sizes, height, width)
+            pixels = self._gather_padded(self._starts[index], sizes, height, width)
         return ImageBatch(pixels.permute(0, 3, 1, 2), sizes)
 
-    def _views(self, starts: list[int], sizes: list[list[int]]) -> list[Tensor]:
+    def _slice_images(self, starts: list[int], sizes: list[list[int]]) -> list[Tensor]:
         """Return images without a copy, each ``(3, h, w)``."""
         return [
             self.flat[start : start + 3 * h * w].view(h, w, 3).permute(2, 0, 1)
             for start, (h, w) in zip(starts, sizes, strict=True)
         ]
 
-    def _gather(self, starts: Tensor, sizes: Tensor, height: int, width: int) -> Tensor:
+    def _gather_padded(self, starts: Tensor, sizes: Tensor, height: int, width: int) -> Tensor:
         """Return padded pixels, ``(b, height, width, 3)``."""
         device, length = self.flat.device, 3 * width
         row = torch.arange(height, device=device)
         column = torch.arange(length, device=device)
         heights, widths = sizes[:, :1], sizes[:, 1:]
-        # Rows of the largest width are copied whole, and what lies beyond an image's own width is
-        # then cleared.
+        # Rows of the largest width are copied whole, and then cleared beyond an image's own width.
         windows = self.flat.as_strided((len(self.flat) - length + 1, length), (1, 1))
         place = (starts.unsqueeze(1) + 3 * row * widths).clamp_(max=len(windows) - 1)
         pixels = windows.index_select(0, place.flatten()).view(*place.shape, length)
@@ -135,11 +136,11 @@ class RaggedImages:
 
     @property
     def nbytes(self) -> int:
-        """The bytes that pixels and places take."""
+        """The bytes that pixels and offsets take."""
         return self.flat.nbytes + self._starts.nbytes + self._sizes.nbytes
 
     def to(self, device: torch.device) -> Self:
-        """Return the store with everything on ``device``."""
+        """Return the images with everything on ``device``."""
         return type(self)(self.flat.to(device), self._starts.to(device), self.sizes)
 
 
@@ -160,7 +161,7 @@ class RaggedTexts:
 
     Args:
         flat: All token numbers, ``(total,)`` of an integer type. May be memory-mapped.
-        starts: Where each example starts in ``flat``, ``(n,)`` int64; examples may share tokens.
+        starts: The start of each example in ``flat``, ``(n,)`` int64; examples may share tokens.
         lengths: The number of tokens of each, ``(n,)`` int64.
         seconds: At which of its tokens the second text of a pair starts, ``(n,)`` int64; for
             single texts their length.
@@ -178,12 +179,12 @@ class RaggedTexts:
         return len(self.lengths)
 
     @property
-    def places(self) -> Tensor:
-        """Where each text starts, ``(n,)`` int64 on the host, equal for the same text."""
+    def start_offsets(self) -> Tensor:
+        """The start of each text in ``flat``, ``(n,)`` int64 on the host, equal for equal texts."""
         return self._starts.cpu()
 
     def __getitem__(self, index: Tensor) -> TextBatch:
-        """Return the texts ``index``, ``(b,)`` int64; an index on the host needs no waiting."""
+        """Return the texts ``index``, ``(b,)`` int64; host indices do not synchronize."""
         host = self.lengths[index.cpu()]
         index = index.to(self.flat.device)
         longest = int(host.max()) if len(host) else 0
@@ -198,11 +199,11 @@ class RaggedTexts:
 
     @property
     def nbytes(self) -> int:
-        """The bytes that tokens and places take."""
+        """The bytes that tokens and offsets take."""
         places = (self._starts, self._lengths, self._seconds)
         return self.flat.nbytes + sum(tensor.nbytes for tensor in places)
 
     def to(self, device: torch.device) -> Self:
-        """Return the store with everything on ``device``, but ``lengths``."""
+        """Return the texts with everything but ``lengths`` on ``device``."""
         flat, starts = self.flat.to(device), self._starts.to(device)
         return type(self)(flat, starts, self.lengths, self._seconds.to(device))

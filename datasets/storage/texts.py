@@ -1,4 +1,4 @@
-"""Texts tokenised once: word pieces of BERT's vocabulary, or another tokenizer's of its kind."""
+"""Texts tokenized once: word pieces of BERT's vocabulary, or of a similar tokenizer."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from common.progress import ProgressBar
 from datasets.storage.array_cache import ArrayWriter
 from datasets.storage.ragged_arrays import RaggedTexts
 
-TEXTS_PER_BATCH = 2000  # texts that are tokenised together
+TEXTS_PER_BATCH = 2000  # that are tokenized together
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 VOCABULARY_SIZES = {"bert-base-uncased": 30_522}  # of the vocabularies that are known by name
 PROBE = "The quick Brown FOX, \u00e9lan"  # small and large letters, and an accent
@@ -46,7 +46,7 @@ class Tokens:
         starts = self.lengths.cumsum() - self.lengths
         lengths = self.lengths[rows]
         ends = lengths.cumsum()
-        # Token t of text i lies at starts[rows[i]] + t; ends - lengths is where it goes.
+        # Token t of text i is copied from starts[rows[i]] + t to ends[i] - lengths[i] + t.
         place = np.repeat(starts[rows] - (ends - lengths), lengths) + np.arange(lengths.sum())
         return Tokens(self.flat[place], lengths, self.seconds[rows])
 
@@ -54,8 +54,8 @@ class Tokens:
 def find_tokenizer(name: str, data_root: Path, folder: Path) -> Path:
     """Return the file that defines a tokenizer.
 
-    A folder ``tokenizer`` inside the data set's folder wins, then ``<data root>/<name>``, then
-    the cache of the Hugging Face Hub; nothing is downloaded.
+    A folder ``tokenizer`` inside the data set's folder comes first, then ``<data root>/<name>``,
+    then the cache of the Hugging Face Hub; nothing is downloaded.
 
     Raises:
         NoTokenizer: If it is in none of them.
@@ -76,47 +76,51 @@ def find_tokenizer(name: str, data_root: Path, folder: Path) -> Path:
             if isinstance(found, str):
                 return Path(found)
     raise TokenizerNotFound(
-        f"{places[1] / 'vocab.txt'}: missing. Texts are tokenised with the vocabulary of '{name}': "
+        f"{places[1] / 'vocab.txt'}: missing. Texts are tokenized with the vocabulary of '{name}': "
         f"download the file vocab.txt of that model and put it there (or set HF_HOME to a cache "
         f"of the Hugging Face Hub that holds it)"
     )
 
 
 def _check_vocabulary(name: str, file: Path, own: Path) -> None:
-    """Refuse a vocabulary that was cut short: words that it lacks would be unknown ones."""
+    """Refuse a truncated vocabulary: its missing words would become unknown tokens."""
     found, expected = len(file.read_bytes().rstrip(b"\n").split(b"\n")), VOCABULARY_SIZES.get(name)
     if expected is not None and found != expected:
         raise UserError(
-            f"{file}: {found:,} words, expected the {expected:,} of '{name}': cut short? Another "
-            f"vocabulary belongs into {own}"
+            f"{file}: {found:,} words, expected the {expected:,} of '{name}': truncated? Put "
+            f"another vocabulary into {own}"
         )
 
 
 def hash_tokenizer(file: Path) -> str:
-    """Return what tokens depend on: the content of the tokenizer's files."""
+    """Return a hash of the tokenizer's files, on which all tokens depend."""
     digest = hashlib.sha256(file.read_bytes())
     digest.update(str(_is_uncased(file)).encode())
     return digest.hexdigest()[:16]
 
 
 def tokenize_texts(
-    file: Path, first: Sequence[str], second: Sequence[str] | None, longest: int, what: str
+    file: Path,
+    first: Sequence[str],
+    second: Sequence[str] | None,
+    max_tokens: int,
+    description: str,
 ) -> Tokens:
-    """Return the tokens of texts or pairs, with the marks at start and end, not padded.
+    """Return the tokens of texts or pairs, with special tokens and without padding.
 
     Args:
-        file: What :func:`find_tokenizer` found.
+        file: The file of :func:`find_tokenizer`.
         first: The texts.
         second: The second texts of pairs.
-        longest: The number of tokens to which each is cut, the longer text of a pair first.
-        what: What is being done, for the progress.
+        max_tokens: The length to which each is truncated, the longer text of a pair first.
+        description: The description of the progress bar.
     """
     tokenizer = _open_tokenizer(file)
-    tokenizer.enable_truncation(longest)
+    tokenizer.enable_truncation(max_tokens)
     flat: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
     lengths: list[int] = []
     seconds: list[int] = []
-    with ProgressBar(what, len(first)) as bar:
+    with ProgressBar(description, len(first)) as bar:
         for start in range(0, len(first), TEXTS_PER_BATCH):
             chosen = slice(start, start + TEXTS_PER_BATCH)
             texts = first[chosen] if second is None else zip(first[chosen], second[chosen])  # noqa: B905
@@ -135,7 +139,7 @@ def describe_difference(one: Path, other: Path) -> str:
     """Return how the tokens of two tokenizers differ, an empty text where they are the same.
 
     Args:
-        one: What :func:`find_tokenizer` found.
+        one: The file of :func:`find_tokenizer`.
         other: The file of another one.
     """
     first, second = _open_tokenizer(one), _open_tokenizer(other)
@@ -149,7 +153,7 @@ def describe_difference(one: Path, other: Path) -> str:
         )
         return f"'{word}' is {count_words[word]} and {others.get(word, 'no word')}"
     if first.encode(PROBE).ids != second.encode(PROBE).ids:
-        return "one makes all letters small, or treats accents, as the other does not"
+        return "one lowercases letters, or strips accents, and the other does not"
     return ""
 
 
@@ -162,10 +166,10 @@ def write_texts(writer: ArrayWriter, prefix: str, tokens: Tokens, rows: np.ndarr
     """Write texts into ``<prefix>_tokens``, ``_starts``, ``_lengths`` and ``_seconds``.
 
     Args:
-        writer: Takes the arrays.
+        writer: Writes the arrays.
         prefix: The beginning of their names.
         tokens: Different texts.
-        rows: Which of them each example is, ``(n,)``; a text is written once.
+        rows: The index of each example's text, ``(n,)``; a text is written once.
     """
     different, place = np.unique(rows, return_inverse=True)
     kept = tokens.rows(different)
@@ -177,7 +181,7 @@ def write_texts(writer: ArrayWriter, prefix: str, tokens: Tokens, rows: np.ndarr
 
 
 def read_texts(arrays: Mapping[str, Tensor], prefix: str) -> RaggedTexts:
-    """Return the store that :func:`write_texts` wrote."""
+    """Return the texts that :func:`write_texts` wrote."""
     names = (f"{prefix}_{part}" for part in ("tokens", "starts", "lengths", "seconds"))
     return RaggedTexts(*(arrays[name] for name in names))
 
@@ -194,7 +198,7 @@ def _open_tokenizer(file: Path) -> Tokenizer | BertWordPieceTokenizer:
 
 
 def _is_uncased(file: Path) -> bool:
-    """Return whether texts are lowered first: what the model's folder says, or its name."""
+    """Return whether texts are lowercased, by the model's folder or name."""
     config = file.parent / "tokenizer_config.json"
     if config.is_file():
         try:

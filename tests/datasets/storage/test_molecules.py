@@ -81,7 +81,7 @@ def test_a_part_is_the_same_molecules(sizes: list[int], cuts: st.DataObject) -> 
     store = molecules(sizes, 0)
     start = cuts.draw(st.integers(0, len(sizes) - 1))
     stop = cuts.draw(st.integers(start + 1, len(sizes)))
-    part = store.part(start, stop)
+    part = store.slice_range(start, stop)
     assert len(part) == stop - start
     same(part[torch.arange(len(part))], store[torch.arange(start, stop)])
     assert part.x.data_ptr() == store.x[int(store.sizes[:start].sum()) :].data_ptr()

@@ -50,7 +50,7 @@ def test_images_are_padded_at_right_and_bottom(
     again = store.to(torch.device("cpu"))[torch.tensor(index)]
     assert torch.equal(again.pixels, batch.pixels)
     rows = torch.tensor(index)  # as on a GPU, where no image is looked at by itself
-    gathered = store._gather(store._starts[rows], batch.sizes, height, width)
+    gathered = store._gather_padded(store._starts[rows], batch.sizes, height, width)
     assert torch.equal(gathered.permute(0, 3, 1, 2), expected)
     for image, i in zip(ImageBatch(expected, batch.sizes).split_images(), index, strict=True):
         assert torch.equal(image, single[i].permute(2, 0, 1))
