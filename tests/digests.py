@@ -412,7 +412,7 @@ def real() -> Section:
     """Return the entries of pieces of real data sets."""
     found = Section()
     for dataset, chosen in REAL.items():
-        if dataset == "qm9" and importlib.util.find_spec("torch_geometric") is None:
+        if dataset == "qm9" and importlib.util.find_spec("rdkit") is None:
             found.left_out[f"{dataset}/"] = "requirements-qm9.txt is not installed"
             continue
         with tempfile.TemporaryDirectory() as folder:

@@ -178,14 +178,14 @@ BUILDER = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from datasets.storage.array_cache import cached
+from datasets.storage.array_cache import load_or_build
 root = Path(sys.argv[1])
 def build(writer):
     with (root / "built.txt").open("a") as file:
         file.write("x")
     time.sleep(2.5)
     writer.write_array("y", np.arange(5))
-cached("things", root, [root / "source.txt"], {}, build)
+load_or_build("things", root, [root / "source.txt"], {}, build)
 """
 
 
