@@ -233,7 +233,7 @@ def _make_rule_schema(rule: Hyperparameter) -> Schema:
     if rule.kind == "choice":
         return {"enum": list(rule.values)}
     low, high = rule.values
-    return {"type": "integer" if rule.integer else "number", "minimum": low, "maximum": high}
+    return {"type": "integer" if rule.is_integer else "number", "minimum": low, "maximum": high}
 
 
 def encode_schema() -> str:
