@@ -107,7 +107,9 @@ def print_losses(method: str, records: Path) -> None:
         for folder in MethodRecords(records).list_runs()
         if (description := folder.read_description()) and description.phase == "confirm"
     ]
-    rows = pd.DataFrame([row["losses"] | row for end in ends if end for row in end.rows])
+    rows = pd.DataFrame(
+        [{**row.losses, **row.as_dict()} for end in ends if end for row in end.rows]
+    )
     for loss in rows["losses"][0]:
         means = rows.groupby("epoch")[loss].mean()
         print(f"{method:10} {loss:15}", *(f"{mean:.4f}" for mean in means))

@@ -81,13 +81,12 @@ class Sleeper(tune.Trainable):
         value = self.work["curve"][self.done - 1]
         status = "completed" if self.done == len(self.work["curve"]) else ""
         row = {
-            "epoch": self.done,
+            "epoch": self.done, "stage": 0, "stage_epoch": self.done - 1, "eligible": True,
+            "final": bool(status), "losses": {}, "lr": 0.0, "steps": 0,
             "seconds": self.work["seconds"],
-            "actor": self.actor,
-            "begin": begin,
-            "end": time.monotonic(),
-            "torch": "torch" in sys.modules,
-        }
+            "validation": {"actor": self.actor, "begin": begin, "end": time.monotonic(),
+                           "torch": "torch" in sys.modules},
+        }  # fmt: skip
         score = [value, value, -self.done]
         report = {"rows": [row], "score": score, "status": status, "reason": ""}
         return {"report": json.dumps(report), "done": bool(status)}
@@ -124,12 +123,13 @@ class TimedQueue(Queue):
         if trial_id not in self.running or self.running[trial_id][1].phase != "search":
             return super().report_epoch(trial_id, report)
         (row,) = report.rows
-        assert not row["torch"], "an actor has imported torch"
-        first, last = self.tuners[-1].get(row["actor"], (row["begin"], None))
+        seen = row.validation  # of the actor: when and where it slept
+        assert not seen["torch"], "an actor has imported torch"
+        first, last = self.tuners[-1].get(seen["actor"], (seen["begin"], None))
         if last is not None:
-            waits = self.between_epochs if row["epoch"] > 1 else self.between_trials
-            waits.append(row["begin"] - last)
-        self.tuners[-1][row["actor"]] = (first, row["end"])
+            waits = self.between_epochs if row.epoch > 1 else self.between_trials
+            waits.append(seen["begin"] - last)
+        self.tuners[-1][seen["actor"]] = (first, seen["end"])
         goes_on = super().report_epoch(trial_id, report)
         self.reports += 1
         if not goes_on:

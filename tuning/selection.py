@@ -1,13 +1,32 @@
-"""Selection: the rules by which the best epoch and the winning trial are rule."""
+"""Selection: the rules that choose the best epoch and the winning trial."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from common.errors import UserError, unknown_name_message
+from core.training.epoch_row import EpochRow
+from tuning.records.run_data import Metrics
 from tuning.records.run_record import RunRecord
 
-Row = Mapping[str, Any]
+
+@dataclass(frozen=True)
+class SelectionRow:
+    """An epoch as selection sees it.
+
+    Args:
+        row: The row of the epoch.
+        test: Its audited test metrics, averaged over the window of the rule, for oracle rules.
+    """
+
+    row: EpochRow
+    test: Metrics | None = None
+
+    def get_metrics(self, split: str) -> Metrics:
+        """Return the metrics of the split ``validation`` or ``test``."""
+        metrics = self.test if split == "test" else self.row.validation
+        if metrics is None:
+            raise ValueError("the test metrics of this epoch were not audited")
+        return metrics
 
 
 @dataclass(frozen=True)
@@ -91,47 +110,63 @@ class Score:
         return -self.earliness
 
 
-def score_epoch(rule: Rule, rows: Sequence[Row]) -> Score | None:
+def score_epoch(rule: Rule, rows: Sequence[SelectionRow]) -> Score | None:
     """Return the score of one epoch, averaged over training seeds.
 
     Args:
         rule: The rule.
-        rows: The epoch's row for each training seed; a rule that reads the test split finds its
-            metrics under ``test``.
+        rows: The epoch's row for each training seed.
 
     Returns:
         The score, or None where the epoch is not eligible or the metric undefined.
     """
-    if not rows or not all(row["eligible"] for row in rows):
+    if not rows or not all(row.row.eligible for row in rows):
         return None
-    if rule.window and not all(row["final"] for row in rows):
+    if rule.window and not all(row.row.final for row in rows):
         return None
-    values = [row[rule.split].get(rule.metric) for row in rows]
-    if any(value is None or value != value for value in values):  # undefined, or NaN
+    metrics = [row.get_metrics(rule.split) for row in rows]
+    values = [_read_number(one, rule.metric) for one in metrics]
+    defined = [value for value in values if value is not None]
+    if len(defined) < len(rows):
         return None
-    value = (-1 if rule.lower else 1) * sum(values) / len(rows)
-    averages = [_average_metric(row[rule.split]) for row in rows]
-    return Score(value, sum(averages) / len(rows), -int(rows[0]["epoch"]))
+    value = (-1 if rule.lower else 1) * sum(defined) / len(rows)
+    averages = [_average_metric(one) for one in metrics]
+    return Score(value, sum(averages) / len(rows), -rows[0].row.epoch)
 
 
-def _average_metric(metrics: Mapping[str, Any]) -> float:
-    if "worst_task_delta" in metrics:
-        return -float(metrics["worst_task_delta"])
-    return float(metrics.get("average_accuracy", 0.0))
+def _read_number(metrics: Metrics, name: str) -> float | None:
+    """Return a metric; None if it is undefined or NaN."""
+    value = metrics.get(name)
+    return value if isinstance(value, (int, float)) and value == value else None
 
 
-def add_test_metrics(rule: Rule, rows: Sequence[Row], audit: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return rows with their test metrics under ``test``, averaged over the rule's window."""
+def _average_metric(metrics: Metrics) -> float:
+    """Return the metric that breaks ties; greater is better."""
+    worst, average = metrics.get("worst_task_delta"), metrics.get("average_accuracy", 0.0)
+    if isinstance(worst, (int, float)):
+        return -float(worst)
+    return float(average) if isinstance(average, (int, float)) else 0.0
+
+
+def add_test_metrics(
+    rule: Rule, rows: Sequence[EpochRow], audit: Sequence[Metrics]
+) -> list[SelectionRow]:
+    """Return rows with their test metrics, averaged over the rule's window."""
     found = []
     for index, (row, test) in enumerate(zip(rows, audit, strict=False)):
         last = audit[max(0, index + 1 - rule.window) : index + 1] if rule.window else [test]
-        found.append({**row, "test": _average_metrics(last) if len(last) > 1 else test})
+        found.append(SelectionRow(row, _average_metrics(last) if len(last) > 1 else test))
     return found
 
 
-def _average_metrics(metrics: Sequence[Row]) -> dict[str, Any]:
-    numbers = [name for name, value in metrics[0].items() if isinstance(value, (int, float))]
-    return {name: sum(m[name] for m in metrics) / len(metrics) for name in numbers}
+def _average_metrics(metrics: Sequence[Metrics]) -> Metrics:
+    """Return the mean of each metric that is a number."""
+    means = {}
+    for name in metrics[0]:
+        values = [value for one in metrics if isinstance(value := one[name], (int, float))]
+        if len(values) == len(metrics):
+            means[name] = sum(values) / len(metrics)
+    return means
 
 
 def select_epoch(scores: Iterable[Score | None]) -> Score | None:
@@ -149,15 +184,17 @@ def select_winner(scores: Iterable[tuple[int, Score | None]]) -> int | None:
     return -max(ranked)[1] if ranked else None
 
 
-def read_selection_rows(rule: Rule, run: RunRecord, rows: Sequence[Row]) -> Sequence[Row]:
+def read_selection_rows(rule: Rule, run: RunRecord, rows: Sequence[EpochRow]) -> list[SelectionRow]:
     """Return the rows of a run with all metrics that a rule reads.
 
     Only a rule that reads the test split opens the audited test metrics.
     """
-    return add_test_metrics(rule, rows, run.read_audit()) if rule.oracle else rows
+    if rule.oracle:
+        return add_test_metrics(rule, rows, run.read_audit())
+    return [SelectionRow(row) for row in rows]
 
 
-def score_curves(rule: Rule, curves: Sequence[Sequence[Row]]) -> list[Score | None]:
+def score_curves(rule: Rule, curves: Sequence[Sequence[SelectionRow]]) -> list[Score | None]:
     """Return the score of each epoch that the rows of all training seeds contain."""
     return [score_epoch(rule, rows) for rows in zip(*curves, strict=False)]
 

@@ -1,25 +1,32 @@
 """Selection: the rule, then the ties, in the order that the design gives."""
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from tuning.selection import RULES, get_rule, score_curves, score_epoch, select_epoch, select_winner
+from tests.support.epoch_rows import make_row
+from tuning.selection import (
+    RULES,
+    SelectionRow,
+    get_rule,
+    score_curves,
+    score_epoch,
+    select_epoch,
+    select_winner,
+)
 
 WORST = RULES["validation_worst_group_accuracy"]
 
 
 def row(
     number: int, worst: float | None, average: float = 0.5, eligible: bool = True
-) -> dict[str, Any]:
-    validation = {"worst_group_accuracy": worst, "average_accuracy": average}
-    return {"epoch": number, "eligible": eligible, "validation": validation}
+) -> SelectionRow:
+    metrics = make_row(number, eligible, worst_group_accuracy=worst, average_accuracy=average)
+    return SelectionRow(metrics)
 
 
-def curve(*values: tuple[float | None, float]) -> list[dict[str, Any]]:
+def curve(*values: tuple[float | None, float]) -> list[SelectionRow]:
     return [row(i, worst, average) for i, (worst, average) in enumerate(values, start=1)]
 
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Self
 
 from common.hyperparameters import Hyperparameters
 from core.recipe.trial_key import TrialKey
+from core.training.epoch_row import EpochRow
 from tuning.records.decoding import decode_fields, require_object
 from tuning.records.version import RECORD_VERSION
 
-Row = dict[str, Any]  # an epoch, as rows.json and end.json hold it
 Metrics = Mapping[str, float | list[float | None] | None]  # of one split
 
 
@@ -81,7 +81,7 @@ class RunEnd:
 
     status: str
     reason: str
-    rows: Sequence[Row]
+    rows: Sequence[EpochRow]
     host: str = ""
     process: int = 0
     retried_whole_gpu: bool = False
@@ -89,7 +89,7 @@ class RunEnd:
 
     def as_dict(self) -> dict[str, object]:
         """Return the content of ``end.json``."""
-        return asdict(self)
+        return {**asdict(self), "rows": [row.as_dict() for row in self.rows]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> Self | None:
@@ -97,9 +97,22 @@ class RunEnd:
         try:
             given = data["confirmation"]
             confirmation = None if given is None else decode_fields(Confirmation, given)
-            return decode_fields(cls, data, confirmation=confirmation)
-        except (KeyError, TypeError):
+            rows = decode_rows(data["rows"])
+            return decode_fields(cls, data, rows=rows, confirmation=confirmation)
+        except (KeyError, TypeError, ValueError):
             return None
+
+
+def decode_rows(data: object) -> tuple[EpochRow, ...]:
+    """Return the rows of epochs from a JSON list.
+
+    Raises:
+        TypeError: If the data is no list of objects.
+        ValueError: If a field is missing or unknown.
+    """
+    if not isinstance(data, list):
+        raise TypeError(f"expected a JSON list, received {type(data).__name__}")
+    return tuple(EpochRow.from_dict(require_object(row)) for row in data)
 
 
 def describe_whole_gpu_retry(oom_reason: str) -> str:

@@ -25,6 +25,7 @@ from typing import BinaryIO
 
 from safetensors import SafetensorError
 
+from core.training.epoch_row import EpochRow
 from tuning.records.json_files import (
     read_stored_list,
     read_stored_object,
@@ -33,9 +34,9 @@ from tuning.records.json_files import (
 from tuning.records.open_storage import open_storage
 from tuning.records.run_data import (
     Metrics,
-    Row,
     RunDescription,
     RunEnd,
+    decode_rows,
     describe_whole_gpu_retry,
 )
 from tuning.records.states import State, read_state_file, write_state_file
@@ -87,20 +88,23 @@ class RunRecord:
         found = read_stored_object(self.storage, "end.json")
         return None if found is None else RunEnd.from_dict(found)
 
-    def read_rows(self) -> list[Row]:
+    def read_rows(self) -> tuple[EpochRow, ...]:
         """Return the rows of the finished epochs."""
         end = self.read_end()
-        return list(end.rows) if end else self.read_unfinished_rows()
+        return tuple(end.rows) if end else self.read_unfinished_rows()
 
-    def read_unfinished_rows(self) -> list[Row]:
+    def read_unfinished_rows(self) -> tuple[EpochRow, ...]:
         """Return the rows of the finished epochs of a run that has not ended."""
-        return read_stored_list(self.storage, "rows.json")
+        try:
+            return decode_rows(read_stored_list(self.storage, "rows.json"))
+        except (TypeError, ValueError):  # damaged
+            return ()
 
     def read_audit(self) -> list[Metrics]:
         """Return the test metrics of each epoch; only for rules that are labelled as oracles."""
         return list(read_stored_list(self.storage, "audit.json"))
 
-    def write_rows(self, rows: Sequence[Row], audit: Sequence[Metrics]) -> None:
+    def write_rows(self, rows: Sequence[EpochRow], audit: Sequence[Metrics]) -> None:
         """Write the rows, and the test metrics if there are any.
 
         A late copy of a run, whose trial continued elsewhere, changes nothing.
@@ -109,7 +113,7 @@ class RunRecord:
             return
         if audit:
             write_stored_json(self.storage, "audit.json", audit)
-        write_stored_json(self.storage, "rows.json", rows)
+        write_stored_json(self.storage, "rows.json", [row.as_dict() for row in rows])
 
     def write_end(self, end: RunEnd) -> None:
         """Write how the run ended, once, and delete the files that it no longer needs."""

@@ -204,7 +204,7 @@ def _read_trial(
         status=status,
         reason=reason,
         took_whole_gpu=took_whole_gpu,
-        curves=tuple(tuple(EpochRow.from_dict(row) for row in rows) for rows in curves),
+        curves=tuple(tuple(rows) for rows in curves),
         scores=tuple(score_curves(rule, seen)),
         confirmation=ends[0].confirmation if ends else None,
     )

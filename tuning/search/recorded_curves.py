@@ -144,5 +144,5 @@ def _read_curve(rule: Rule, runs: Sequence[RunRecord]) -> Curve | None:
     if select_epoch(scores) is None or description is None:
         return None
     epochs = zip(*(run.read_rows() for run in runs), strict=False)
-    seconds = tuple(sum(float(row["seconds"]) for row in rows) for rows in epochs)
+    seconds = tuple(sum(row.seconds for row in rows) for rows in epochs)
     return Curve(dict(description.hyperparameters), tuple(scores), seconds)

@@ -6,11 +6,12 @@ from typing import Literal
 
 from common.hyperparameters import Hyperparameters
 from core.recipe.trial_key import TrialKey
+from core.training.epoch_row import EpochRow
 from tuning.records.run_data import RunEnd, describe_whole_gpu_retry
 from tuning.records.run_record import RunRecord
 from tuning.resources import Resources
 from tuning.search.retries import Retries
-from tuning.selection import Row, Rule, Score, score_records, select_epoch
+from tuning.selection import Rule, Score, score_records, select_epoch
 
 Phase = Literal["search", "confirm"]
 
@@ -86,17 +87,17 @@ class Trial:
         self.status = "waiting"
         self.oom_reason = oom_reason or self.oom_reason
 
-    def add_epoch(self, rows: Sequence[Row], score: Score | None) -> None:
+    def add_epoch(self, rows: Sequence[EpochRow], score: Score | None) -> None:
         """Add an epoch; one that a restarted process replays is known already.
 
         Args:
             rows: The epoch's row of each training seed.
             score: Its score.
         """
-        if int(rows[0]["epoch"]) > len(self.scores):
+        if rows[0].epoch > len(self.scores):
             self.scores.append(score)
             self.retries.reset()
-            self.seconds += sum(float(row["seconds"]) for row in rows)
+            self.seconds += sum(row.seconds for row in rows)
 
     def end(self, status: str, reason: str) -> None:
         """Set it finished.
@@ -129,7 +130,7 @@ class Trial:
         if any(end.retried_whole_gpu for end in ends):
             self.oom_reason = self.oom_reason or self.reason
         self.scores = score_records(rule, self.runs)
-        self.seconds = sum(float(row["seconds"]) for end in ends for row in end.rows)
+        self.seconds = sum(row.seconds for end in ends for row in end.rows)
         return True
 
     def clean_up(self) -> None:

@@ -105,7 +105,7 @@ def _measure_state_bytes(run: Run) -> int:
 
 def _average_recorded_seconds(runs: Sequence[RunRecord]) -> tuple[float, str] | None:
     """Return the mean seconds of recorded epochs and their source; None without any."""
-    seconds = [float(row["seconds"]) for run in runs for row in run.read_rows()]
+    seconds = [row.seconds for run in runs for row in run.read_rows()]
     if not seconds:
         return None
     return sum(seconds) / len(seconds), f"{len(seconds)} recorded epochs"

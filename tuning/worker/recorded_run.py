@@ -11,12 +11,13 @@ from safetensors.torch import save_file
 
 import datasets
 from core.recipe.trial_key import TrialKey
+from core.training.epoch_row import EpochRow
 from core.training.run import Run
 from datasets.benchmark import Benchmark, Meter
 from tuning import selection
-from tuning.records.run_data import Confirmation, Metrics, Row, RunEnd
+from tuning.records.run_data import Confirmation, Metrics, RunEnd
 from tuning.records.run_record import RunRecord
-from tuning.selection import Score
+from tuning.selection import Score, SelectionRow
 from tuning.worker.trial_work import RunOptions
 
 
@@ -34,7 +35,7 @@ class RecordedRun:
         self.key = key
         self.options = options
         self.rule = selection.get_rule(options.rule)
-        self.rows: list[Row] = []
+        self.rows: list[EpochRow] = []
         self.audit: list[Metrics] = []
         self.best: Score | None = None
         self._run: Run | None = None
@@ -63,7 +64,7 @@ class RecordedRun:
         """The number of epochs of all stages."""
         return self.run.total_epochs
 
-    def train_next_epoch(self) -> Row:
+    def train_next_epoch(self) -> SelectionRow:
         """Return the next epoch's row for selection: recorded earlier, or trained now."""
         index = len(self.rows)
         if index < len(self._recorded):
@@ -73,7 +74,7 @@ class RecordedRun:
             return self.row_for_selection(index)
         while self.run.epochs_done < index:  # the state is older than the rows
             self.run.train_epoch()
-        row = self.run.train_epoch().as_dict()
+        row = self.run.train_epoch()
         if self.options.audit:
             self.audit.append(
                 self.run.evaluate_split(
@@ -89,10 +90,10 @@ class RecordedRun:
         self.record.write_state("last", state)
         return self.row_for_selection(index)
 
-    def row_for_selection(self, index: int) -> Row:
-        """Return an epoch's row, with its audited test metrics, if any, under ``test``."""
+    def row_for_selection(self, index: int) -> SelectionRow:
+        """Return an epoch's row, with its audited test metrics, if any."""
         if not self.audit:
-            return self.rows[index]
+            return SelectionRow(self.rows[index])
         return selection.add_test_metrics(self.rule, self.rows, self.audit)[index]
 
     def _update_best(self) -> bool:
@@ -126,9 +127,10 @@ class RecordedRun:
             weights = {n: t.contiguous().cpu() for n, t in run.model.state_dict().items()}
             with self.record.atomic_write("model.safetensors") as new:
                 save_file(weights, new)
-        row = self.row_for_selection(best.epoch - 1)
-        measured = row["test"] if self.rule.window else test.compute_metrics()
-        return Confirmation(best.epoch, self.rule.read_metric(best), row["validation"], measured)
+        selected = self.row_for_selection(best.epoch - 1)
+        measured = selected.get_metrics("test") if self.rule.window else test.compute_metrics()
+        value = self.rule.read_metric(best)
+        return Confirmation(best.epoch, value, selected.row.validation, measured)
 
     def _run_until(self, epoch: int) -> Run:
         """Return the run in its state after an epoch."""

@@ -36,7 +36,7 @@ class TrialRunner:
         try:
             seen = [run.train_next_epoch() for run in self.runs]
             score = selection.score_epoch(self.rule, seen)
-            status = self._next_status(score, bool(seen[0]["eligible"]))
+            status = self._next_status(score, seen[0].row.eligible)
             if status:
                 self._finish_runs(status)
         except StorageError as error:  # which says nothing about the trial

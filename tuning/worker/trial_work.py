@@ -6,7 +6,8 @@ from dataclasses import asdict, astuple, dataclass
 from typing import Final
 
 from core.recipe.trial_key import TrialKey
-from tuning.selection import Row, Score
+from core.training.epoch_row import EpochRow
+from tuning.selection import Score
 
 # Statuses of a trial that has not ended.
 OUT_OF_MEMORY: Final = "out_of_memory"  # it runs again with a whole GPU
@@ -87,7 +88,7 @@ class EpochReport:
         reason: Why it failed.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[EpochRow]
     score: Score | None
     status: str = ""
     reason: str = ""
@@ -96,7 +97,12 @@ class EpochReport:
         """Encode the report."""
         score = None if self.score is None else astuple(self.score)
         return json.dumps(
-            {"rows": self.rows, "score": score, "status": self.status, "reason": self.reason}
+            {
+                "rows": [row.as_dict() for row in self.rows],
+                "score": score,
+                "status": self.status,
+                "reason": self.reason,
+            }
         )
 
     @classmethod
@@ -104,4 +110,5 @@ class EpochReport:
         """Decode the report that :meth:`to_json` encoded."""
         found = json.loads(text)
         score = None if found["score"] is None else Score(*found["score"])
-        return cls(found["rows"], score, found["status"], found["reason"])
+        rows = [EpochRow.from_dict(row) for row in found["rows"]]
+        return cls(rows, score, found["status"], found["reason"])

@@ -11,17 +11,19 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from common.files import atomic_write
+from tests.support.epoch_rows import make_row
 from tests.support.run_records import define_study, describe_run, end_of, folder_of
 from tuning.records.json_files import read_json, write_json
 from tuning.records.method_records import MethodRecords
 from tuning.records.open_storage import check_writable
-from tuning.records.run_data import Confirmation, RunEnd
+from tuning.records.run_data import Confirmation, Metrics, RunEnd
 from tuning.records.run_record import RunRecord
 from tuning.records.states import STATE_ENTRIES
 from tuning.records.storage import StorageError
 from tuning.records.version import RECORD_VERSION
 
-ROWS = [{"epoch": 1}, {"epoch": 2}]
+ROWS = (make_row(1), make_row(2))
+AUDIT: list[Metrics] = [{"delta_m": 1.0}, {"delta_m": 2.0}]
 COMPLETED = RunEnd("completed", "", ROWS)
 RUN = describe_run(0)
 
@@ -65,11 +67,12 @@ def test_end_is_written_once_and_a_late_writer_cannot_shorten_it(tmp_path: Path)
 
 def test_a_late_copy_of_a_run_that_went_on_elsewhere_changes_nothing(tmp_path: Path) -> None:
     folder = RunRecord(tmp_path / "run")
-    folder.write_rows(ROWS, ROWS)
+    folder.write_rows(ROWS, AUDIT)
     folder.write_state("last", state(len(ROWS)))
-    folder.write_rows(ROWS[:1], ROWS[:1])
+    folder.write_rows(ROWS[:1], AUDIT[:1])
     folder.write_state("last", state(1))
-    assert folder.read_rows() == folder.read_audit() == ROWS
+    assert folder.read_rows() == ROWS
+    assert folder.read_audit() == AUDIT
     found = folder.read_state("last")
     assert found is not None
     assert found["epochs_done"] == len(ROWS)
@@ -97,7 +100,7 @@ def test_damaged_files_count_as_absent(damage: bytes, tmp_path: Path) -> None:
     for name in ("last.pt", "rows.json", "audit.json", "end.json", "run.json"):
         (folder_of(folder) / name).write_bytes(damage)
     assert folder.read_state("last") is None
-    assert folder.read_rows() == []
+    assert folder.read_rows() == ()
     assert folder.read_audit() == []
     assert folder.read_end() is None
     assert folder.read_description() is None
@@ -198,7 +201,7 @@ def test_records_of_another_version_are_refused_in_one_line(tmp_path: Path) -> N
 def test_ends_survive_json(
     status: str, reason: str, metrics: dict[str, float], epochs: int, confirmed: bool
 ) -> None:
-    rows = [{"epoch": i + 1, "validation": metrics} for i in range(epochs)]
+    rows = tuple(make_row(i + 1, worst_group_accuracy=i / 9) for i in range(epochs))
     result = Confirmation(epochs, 0.5, metrics, metrics) if confirmed else None
     end = RunEnd(status, reason, rows, "host", 7, confirmed, result)
     assert RunEnd.from_dict(json.loads(json.dumps(end.as_dict()))) == end

@@ -12,10 +12,11 @@ from common.errors import UserError
 from common.hyperparameters import Hyperparameters
 from core.environment import detect_environment
 from core.training.epoch_row import EpochRow
+from tests.support.epoch_rows import make_row
 from tests.support.run_records import describe_run
 from tuning.records.export_context import CommandOptions, ExportContext
 from tuning.records.method_records import MethodRecords
-from tuning.records.run_data import Confirmation, Row, RunEnd
+from tuning.records.run_data import Confirmation, RunEnd
 from tuning.records.version import RECORD_VERSION
 from tuning.reporting.export import export_method
 from tuning.reporting.recorded_study import read_study
@@ -35,16 +36,12 @@ CONTEXT = ExportContext(
 )  # fmt: skip
 
 
-def rows(*values: float) -> list[Row]:
-    """Rows of two seconds whose worst-group accuracies are given."""
+def rows(*values: float) -> list[EpochRow]:
+    """Rows whose worst-group accuracies are given."""
     return [
-        EpochRow(
-            epoch=i + 1, stage=0, stage_epoch=i, eligible=True, final=i + 1 == len(values),
-            losses={}, lr=0.1, steps=1, seconds=2.0,
-            validation={"worst_group_accuracy": value, "average_accuracy": 0.9},
-        ).as_dict()
-        for i, value in enumerate(values)
-    ]  # fmt: skip
+        make_row(i, worst_group_accuracy=value, average_accuracy=0.9)
+        for i, value in enumerate(values, start=1)
+    ]
 
 
 def add_run(

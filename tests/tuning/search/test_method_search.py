@@ -12,6 +12,7 @@ import pytest
 import datasets
 from core.environment import detect_environment
 from core.recipe.method_files import load_method
+from tests.support.epoch_rows import make_row
 from tests.support.run_records import end_of, folder_of
 from tuning import selection
 from tuning.cluster.capacity import Capacity
@@ -216,7 +217,7 @@ def test_what_won_and_what_is_done_is_as_if_all_trials_were_looked_at(
         trial = running[generator.integers(len(running))]
         number = len(trial.scores) + 1
         value = float(generator.integers(4))  # many are equal
-        row = {"epoch": number, "seconds": 1.0}
+        row = make_row(number, seconds=1.0)
         status = ["", "failed"][generator.random() < 0.05] if number < 4 else "completed"
         if generator.random() < 0.1:
             search.report_crash(trial)

@@ -7,6 +7,7 @@ import pytest
 
 from common.errors import UserError
 from common.hyperparameters import Hyperparameter
+from tests.support.epoch_rows import make_row
 from tests.support.run_records import define_study, describe_run
 from tuning.cli.main import main
 from tuning.records.method_records import MethodRecords
@@ -26,8 +27,7 @@ def write(folder: Path, count: int, status: str = "completed") -> None:
     for number, lr in enumerate(np.logspace(-3, 0, count)):
         peak = 0.9 - 0.2 * abs(np.log10(lr) + 1)
         rows = [
-            {"epoch": i, "eligible": True, "seconds": 2.0,
-             "validation": {"worst_group_accuracy": peak * i / EPOCHS, "average_accuracy": 0.9}}
+            make_row(i, worst_group_accuracy=peak * i / EPOCHS, average_accuracy=0.9)
             for i in range(1, EPOCHS + 1)
         ]  # fmt: skip
         run = records.open_run(f"run{number:03d}")

@@ -13,17 +13,17 @@ from datasets.multitask.base import TaskBenchmark
 from datasets.multitask.baseline import Baseline
 from datasets.multitask.delta_m import compute_metric_deltas
 from tests.support.command import run_core, run_tune
+from tests.support.epoch_rows import make_row
 from tuning import selection
 from tuning.cli.main import main
-from tuning.selection import RULES, score_curves, score_epoch, select_epoch
+from tuning.selection import RULES, SelectionRow, score_curves, score_epoch, select_epoch
 
 DATASET = "imbalanced_tasks"
 SMALL = ["--epochs", "2", "--trials", "2", "--seeds", "2", "--set", "batch_size=512"]
 
 
-def row(number: int, delta: float, worst: float = 0.0, final: bool = False) -> dict[str, Any]:
-    metrics = {"delta_m": delta, "worst_task_delta": worst}
-    return {"epoch": number, "eligible": True, "final": final, "validation": metrics}
+def row(number: int, delta: float, worst: float = 0.0, final: bool = False) -> SelectionRow:
+    return SelectionRow(make_row(number, final=final, delta_m=delta, worst_task_delta=worst))
 
 
 def test_the_lowest_delta_wins_and_ties_go_to_the_milder_worst_task() -> None:
@@ -45,13 +45,15 @@ def test_an_epoch_whose_metric_is_not_a_number_is_never_chosen() -> None:
 
 def test_published_last10_is_the_mean_of_the_last_ten_and_chooses_no_epoch() -> None:
     rule = RULES["published_last10"]
-    rows = [row(i, 0.0, final=i == 14) for i in range(1, 15)]
+    rows = [row(i, 0.0, final=i == 14).row for i in range(1, 15)]
     audit = [{"delta_m": float(i), "worst_task_delta": 2.0 * i} for i in range(1, 15)]
     seen = selection.add_test_metrics(rule, rows, audit)
     found = [score_epoch(rule, [one]) for one in seen]
     assert found[:-1] == [None] * 13
     assert rule.read_metric(found[-1]) == sum(range(5, 15)) / 10
-    assert seen[2]["test"]["delta_m"] == 2.0  # fewer than ten: the mean of what there is
+    assert (
+        seen[2].get_metrics("test")["delta_m"] == 2.0
+    )  # fewer than ten: the mean of what there is
 
 
 def test_delta_m_is_as_its_formula_says() -> None:

@@ -2,7 +2,7 @@
 
 import re
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ import datasets
 from core.environment import detect_environment
 from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
+from core.training.epoch_row import EpochRow
 from core.training.run import Run
 from datasets.benchmark import Meter
 from tests.support.run_records import confirmation_of, end_of, folder_of
@@ -44,8 +45,8 @@ def finish(configuration: TrialRunner) -> list[EpochReport]:
     return steps
 
 
-def numbers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+def numbers(rows: Sequence[EpochRow]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.as_dict().items() if k != "seconds"} for row in rows]
 
 
 def folders(given: TrialWork) -> list[RunRecord]:
@@ -150,7 +151,7 @@ def test_seeds_of_a_configuration_stay_in_step_when_one_has_ended(tmp_path: Path
     one = folders(given)[0]
     one.write_end(RunEnd("pruned", "", one.read_rows()))
     steps = finish(TrialRunner(given))
-    assert [[row["epoch"] for row in step.rows] for step in steps] == [[1, 1], [2, 2], [3, 3]]
+    assert [[row.epoch for row in step.rows] for step in steps] == [[1, 1], [2, 2], [3, 3]]
 
 
 def test_confirmation_reads_the_chosen_epoch_even_if_its_state_is_lost(tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_test_metrics_are_those_of_the_chosen_epoch(tmp_path: Path) -> None:
     finish(TrialRunner(given))
     (folder,) = folders(given)
     chosen = confirmation_of(folder).epoch
-    values = [row["validation"]["worst_group_accuracy"] for row in folder.read_rows()]
+    values = [row.validation["worst_group_accuracy"] for row in folder.read_rows()]
     assert values[chosen - 1] == max(values)
     key = resolve_method(load_method("erm"), datasets.load_benchmark("colored_digits")).make_key(
         {"epochs": 3}, 0, detect_environment()
@@ -207,7 +208,7 @@ def test_audit_lies_in_a_file_of_its_own(tmp_path: Path) -> None:
     steps = finish(TrialRunner(given))
     (folder,) = folders(given)
     assert len(folder.read_audit()) == 3
-    assert "test" not in folder.read_rows()[0]
+    assert "test" not in folder.read_rows()[0].as_dict()
     scores = [step.score.value for step in steps if step.score]
     assert scores == [metrics["worst_group_accuracy"] for metrics in folder.read_audit()]
 
@@ -219,7 +220,7 @@ def test_several_seeds_are_averaged_and_each_is_its_own_run(tmp_path: Path) -> N
     finish(TrialRunner(alone))
     assert numbers(folders(both)[1].read_rows()) == numbers(folders(alone)[0].read_rows())
     for step in steps:
-        values = [row["validation"]["worst_group_accuracy"] for row in step.rows]
+        values = [row.validation["worst_group_accuracy"] for row in step.rows]
         assert step.score is not None
         assert step.score.value == pytest.approx(sum(values) / 2)
 
