@@ -78,7 +78,7 @@ class ExportContext:
         published: The published hyperparameters, of a study without a search.
         keep_models: Whether the weights of the best seed are exported.
         device_share: Devices by which the hours of a trial count.
-        whole_gpu_share: The same for a trial that takes a whole GPU in place of a share.
+        whole_gpu_share: The same for a trial that takes a whole GPU instead of a share.
         command: Options for the commands that repeat a run.
     """
 

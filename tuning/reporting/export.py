@@ -1,6 +1,6 @@
 """Exports of one method from its records: trials, seeds, the winner, a summary.
 
-Nothing but the records is read, so exports can be made anew at any time, also while a study runs.
+Only records are read, so exports can be regenerated at any time, also while a study runs.
 """
 
 import shutil
@@ -25,7 +25,7 @@ EMPTY_COLUMNS = ["status", "reason", "epochs_done", "best_epoch"]  # of a table 
 
 
 def export_method(records: MethodRecords, results: Path) -> None:
-    """Write ``results/<dataset>/<method>/`` anew from a method's records.
+    """Rewrite ``results/<dataset>/<method>/`` from a method's records.
 
     Args:
         records: The records.

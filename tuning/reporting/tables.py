@@ -29,7 +29,7 @@ def lock_results(results: Path) -> Iterator[None]:
 
 
 def write_tables(results: Path) -> None:
-    """Write all tables of a results folder anew from the summaries of its methods.
+    """Rewrite all tables of a results folder from the summaries of its methods.
 
     Raises:
         UserError: If another version of the project wrote one of the summaries.

@@ -84,7 +84,7 @@ def test_a_late_copy_of_a_run_that_went_on_elsewhere_changes_nothing(tmp_path: P
     assert sorted(path.name for path in folder_of(folder).iterdir()) == left
 
 
-def test_a_place_that_does_not_answer_is_no_damaged_state(tmp_path: Path) -> None:
+def test_a_storage_that_does_not_answer_is_no_damaged_state(tmp_path: Path) -> None:
     folder = RunRecord(tmp_path)
     (tmp_path / "last.pt").symlink_to(tmp_path / "last.pt")  # fails to open, as a lost mount does
     with pytest.raises(StorageError, match="cannot read or write"):
@@ -110,8 +110,8 @@ def test_a_state_with_a_flipped_bit_counts_as_absent(tmp_path: Path) -> None:
     folder = RunRecord(tmp_path)
     folder.write_state("last", state(1))
     data = bytearray((tmp_path / "last.pt").read_bytes())
-    place = data.index(torch.arange(4.0).numpy().tobytes())
-    data[place + 5] ^= 1
+    offset = data.index(torch.arange(4.0).numpy().tobytes())
+    data[offset + 5] ^= 1
     (tmp_path / "last.pt").write_bytes(data)
     assert folder.read_state("last") is None
 

@@ -1,4 +1,4 @@
-"""Places for records: one contract, held by a folder and by a bucket of a stand-in for S3."""
+"""Storage of records: one contract, held by a folder and by a bucket of a stand-in for S3."""
 
 import io
 import json
@@ -55,10 +55,10 @@ def bucket(address: str, monkeypatch: pytest.MonkeyPatch, name: str) -> Storage:
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def somewhere(
+def storage(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Storage:
-    """An empty place of each kind."""
+    """An empty storage of each kind."""
     if request.param == "folder":
         return open_storage(tmp_path / "records")
     address = request.getfixturevalue("s3")
@@ -67,85 +67,85 @@ def somewhere(
     return found
 
 
-def test_what_is_written_is_read(somewhere: Storage) -> None:
-    assert somewhere.read_bytes("a") is None
-    assert not somewhere.exists("a")
-    somewhere.write_bytes("a", b"1")
-    somewhere.write_bytes("a", b"2")
-    somewhere.write_bytes("deep/er/b", b"")
-    assert somewhere.read_bytes("a") == b"2"
-    assert somewhere.exists("deep/er/b")
-    assert (somewhere / "deep" / "er").read_bytes("b") == b""
-    assert somewhere.read_bytes("deep") is None
-    assert somewhere.read_bytes("a/b") is None
+def test_what_is_written_is_read(storage: Storage) -> None:
+    assert storage.read_bytes("a") is None
+    assert not storage.exists("a")
+    storage.write_bytes("a", b"1")
+    storage.write_bytes("a", b"2")
+    storage.write_bytes("deep/er/b", b"")
+    assert storage.read_bytes("a") == b"2"
+    assert storage.exists("deep/er/b")
+    assert (storage / "deep" / "er").read_bytes("b") == b""
+    assert storage.read_bytes("deep") is None
+    assert storage.read_bytes("a/b") is None
 
 
-def test_names_are_the_first_parts(somewhere: Storage) -> None:
-    assert somewhere.list_names() == []
+def test_names_are_the_first_parts(storage: Storage) -> None:
+    assert storage.list_names() == []
     for name in ("b", "runs/2/end.json", "runs/1/run.json", "runs/1/end.json"):
-        somewhere.write_bytes(name, b"{}")
-    assert somewhere.list_names() == ["b", "runs"]
-    assert (somewhere / "runs").list_names() == ["1", "2"]
-    assert (somewhere / "runs/1").list_names() == ["end.json", "run.json"]
+        storage.write_bytes(name, b"{}")
+    assert storage.list_names() == ["b", "runs"]
+    assert (storage / "runs").list_names() == ["1", "2"]
+    assert (storage / "runs/1").list_names() == ["end.json", "run.json"]
 
 
-def test_deleting(somewhere: Storage) -> None:
-    somewhere.delete("absent")
-    somewhere.write_bytes("x/a", b"1")
-    somewhere.write_bytes("x/b", b"1")
-    (somewhere / "x").delete("a")
-    assert (somewhere / "x").list_names() == ["b"]
-    somewhere.delete("x/b/c")
+def test_deleting(storage: Storage) -> None:
+    storage.delete("absent")
+    storage.write_bytes("x/a", b"1")
+    storage.write_bytes("x/b", b"1")
+    (storage / "x").delete("a")
+    assert (storage / "x").list_names() == ["b"]
+    storage.delete("x/b/c")
 
 
 @settings(
     deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.binary(max_size=3000), name=st.from_regex(r"[A-Za-z0-9_.-]{1,30}", fullmatch=True))
-def test_any_bytes_under_any_key(somewhere: Storage, data: bytes, name: str) -> None:
+def test_any_bytes_under_any_key(storage: Storage, data: bytes, name: str) -> None:
     if name.strip(".") and not name.startswith(".new-"):
-        (somewhere / "any").write_bytes(name, data)
-        assert (somewhere / "any").read_bytes(name) == data
+        (storage / "any").write_bytes(name, data)
+        assert (storage / "any").read_bytes(name) == data
 
 
-def test_a_state_goes_and_comes_back_by_memory_alone(somewhere: Storage) -> None:
+def test_a_state_goes_and_comes_back_by_memory_alone(storage: Storage) -> None:
     """As records would store it: no file between, nothing unpickled."""
     state = {"epochs_done": 3, "model": {"w": torch.arange(6.0).reshape(2, 3)}}
     written = io.BytesIO()
     torch.save(state, written)
-    somewhere.write_bytes("last.pt", written.getvalue())
-    back = somewhere.read_bytes("last.pt")
+    storage.write_bytes("last.pt", written.getvalue())
+    back = storage.read_bytes("last.pt")
     assert back is not None
     found = torch.load(io.BytesIO(back), weights_only=True)
     assert torch.equal(found["model"]["w"], state["model"]["w"])  # type: ignore[index]
 
 
-def test_a_reader_never_sees_half(somewhere: Storage) -> None:
+def test_a_reader_never_sees_half(storage: Storage) -> None:
     versions = [json.dumps({"rows": [number] * 20_000}).encode() for number in range(4)]
-    somewhere.write_bytes("rows.json", versions[0])
+    storage.write_bytes("rows.json", versions[0])
 
     def write(number: int) -> None:
         for _ in range(5):
-            somewhere.write_bytes("rows.json", versions[number])
+            storage.write_bytes("rows.json", versions[number])
 
     with ThreadPoolExecutor(2) as pool:
         writers = [pool.submit(write, number) for number in (1, 2)]
         seen = set()
         while not all(writer.done() for writer in writers):
-            seen.add(somewhere.read_bytes("rows.json"))
+            seen.add(storage.read_bytes("rows.json"))
         for writer in writers:
             writer.result()
     assert seen <= set(versions)
 
 
-def test_it_travels_to_another_process(somewhere: Storage) -> None:
-    somewhere.write_bytes("a", b"1")
-    assert pickle.loads(pickle.dumps(somewhere)).read_bytes("a") == b"1"
+def test_a_storage_can_be_sent_to_another_process(storage: Storage) -> None:
+    storage.write_bytes("a", b"1")
+    assert pickle.loads(pickle.dumps(storage)).read_bytes("a") == b"1"
 
 
-def test_a_usable_place_is_left_as_it_was(somewhere: Storage) -> None:
-    check_storage(somewhere)
-    assert somewhere.list_names() == []
+def test_a_usable_storage_is_left_as_it_was(storage: Storage) -> None:
+    check_storage(storage)
+    assert storage.list_names() == []
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_silent_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
             check_storage(where)
 
 
-def test_a_place_that_cannot_be_used_is_refused(
+def test_a_storage_that_cannot_be_used_is_refused(
     tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UserError, match="begins with s3:// or gs://"):
