@@ -11,13 +11,13 @@ from common.yaml_files import parse_yaml
 
 
 def check_epochs(config: Hyperparameters, epochs: int | None) -> None:
-    """Refuse two ways of giving the epochs.
+    """Refuse epochs that both ``--set`` and ``--epochs`` give.
 
     Raises:
-        UserError: If ``--set`` and ``--epochs`` both do.
+        UserError: If both do.
     """
     if epochs is not None and "epochs" in config:
-        raise UserError("--set epochs=...: --epochs is given too; give one of them")
+        raise UserError("--set epochs=...: --epochs is given too; expected one of the two")
 
 
 def read_baseline(path: str | Path | None) -> str:
@@ -41,7 +41,7 @@ def parse_assignments(texts: Sequence[str]) -> Hyperparameters:
     """Return the values of ``key=value`` arguments, read as YAML scalars.
 
     Raises:
-        ValidationErrors: If one is not of that form, or a key stands twice with different values.
+        ValidationErrors: If one is not of that form, or a key is given two values.
     """
     found: Hyperparameters = {}
     problems = []
@@ -54,7 +54,7 @@ def parse_assignments(texts: Sequence[str]) -> Hyperparameters:
         if not sign or not name or not isinstance(value, (bool, int, float, str)):
             problems.append(f"--set: received '{text}', expected key=value, such as lr=0.01")
         elif name in found and found[name] != value:
-            problems.append(f"--set: {name} stands twice, with {found[name]!r} and {value!r}")
+            problems.append(f"--set: {name} is given twice: {found[name]!r} and {value!r}")
         else:
             found[name] = value
     if problems:

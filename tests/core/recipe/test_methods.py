@@ -144,7 +144,7 @@ def test_files_that_are_no_methods_are_left_out(tmp_path: Path) -> None:
         ("recipe.weighting", {"fixed": {"weights": {"l2": "reg"}}}, "no losses"),
         ("recipe.objectives", ["end_task", "end_task", "l1"], "given twice"),
         ("recipe.stages", [{"identify_errors": {"epochs": 1}}], "eligible"),
-        ("recipe.stages", [{"train": {"epochs": 0}}], "0 epochs"),
+        ("recipe.stages", [{"train": {"epochs": 0}}], "epochs: received 0"),
     ],
 )
 def test_recipes_that_make_no_sense_are_refused_before_anything_starts(
