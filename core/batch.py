@@ -1,4 +1,4 @@
-"""What goes into a model and what comes out."""
+"""The inputs and outputs of a model."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ class Batch(NamedTuple):
 
     Args:
         inputs: Model inputs: ``(b, ...)``, or a named tuple of tensors for images and texts.
-        targets: What is to be predicted, by task, ``(b, ...)``.
+        targets: Targets by task, ``(b, ...)``.
         group: Groups, ``(b,)`` int64, or None where the benchmark has none.
     """
 
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What a model returns.
+    """The outputs of a model.
 
     Args:
         outputs: Predictions: logits ``(b, classes)``, or by task.

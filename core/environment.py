@@ -1,4 +1,4 @@
-"""Where a run computes: device, precision, threads. Part of a trial's key."""
+"""The environment of a run: device, precision, threads. Part of a trial's key."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ import torch
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a run computes.
+    """The environment in which a run computes.
 
     Args:
         device: ``cpu`` or ``cuda``.
@@ -27,14 +27,14 @@ class Environment:
 
     def configure_process(self) -> None:
         """Set this process's threads and determinism."""
-        if self.deterministic:  # which CUDA's matrix products demand
+        if self.deterministic:  # CUDA's matrix products require it
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.set_num_threads(self.threads)
         torch.use_deterministic_algorithms(self.deterministic or self.device == "cpu")
         torch.backends.cudnn.benchmark = not self.deterministic
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
-        """Return the context in which models compute."""
+        """Return the context manager in which models compute."""
         if self.precision == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.device, dtype=torch.bfloat16)
@@ -49,7 +49,7 @@ def detect_environment(
     deterministic: bool = False,
     precision: str = "auto",
 ) -> Environment:
-    """Return the environment of this process.
+    """Detect the environment of this process.
 
     Args:
         gpu: Whether to compute on a GPU; None takes one where there is one.

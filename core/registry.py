@@ -1,4 +1,4 @@
-"""Finding components by file name, so that a new one is one new file."""
+"""Find components by the names of their files: a new component is one new file."""
 
 import importlib
 import inspect

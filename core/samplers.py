@@ -1,4 +1,4 @@
-"""Samplers: which examples a step sees. Each returns the indices of one epoch, drawn at once.
+"""Samplers: the examples of an epoch. Each returns the rows of one epoch, drawn at once.
 
 System 1 and BalancingGroups (Idrissi et al., CLeaR 2022) name them ``erm``, ``rwy``, ``rwg``,
 ``suby`` and ``subg``.
@@ -11,8 +11,8 @@ from torch import Generator, Tensor
 
 from datasets.benchmark import Split
 
-# (split, the rows of the epoch with their repetitions, generator of the epoch, generator of the
-# whole run) -> the indices of the epoch in order.
+# (split, rows of the epoch, each as often as its sample count; generator of the epoch; generator of
+# the whole stage) -> rows of the epoch in order.
 Sampler = Callable[[Split, Tensor, Generator, Generator], Tensor]
 
 
@@ -22,12 +22,12 @@ def uniform(split: Split, rows: Tensor, epoch: Generator, run: Generator) -> Ten
 
 
 def class_balanced(split: Split, rows: Tensor, epoch: Generator, run: Generator) -> Tensor:
-    """Return as many rows as there are, drawn with replacement, each class as often."""
+    """Return as many rows as there are, drawn with replacement, classes equally often."""
     return _draw_balanced(split.y, rows, epoch)
 
 
 def group_balanced(split: Split, rows: Tensor, epoch: Generator, run: Generator) -> Tensor:
-    """Return as many rows as there are, drawn with replacement, each group as often."""
+    """Return as many rows as there are, drawn with replacement, groups equally often."""
     return _draw_balanced(_get_groups(split), rows, epoch)
 
 

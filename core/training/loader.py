@@ -1,4 +1,4 @@
-"""From a benchmark's splits to batches on the device."""
+"""Load batches of a benchmark's splits onto the device."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,17 +13,17 @@ from core.batch import Batch
 from datasets.benchmark import Benchmark, Split
 from datasets.storage.ragged_arrays import ImageBatch, RaggedTexts
 
-# Splits are copied to a GPU where they take at most this share of what the process may use there.
+# Splits are copied to a GPU if they take at most this share of the memory that the process may use.
 RESIDENT_SHARE = 0.3
 WINDOW_BATCHES = 50  # batches of texts that are sorted by length together
 
 
 class Loader:
-    """Batches of a benchmark's examples on a device.
+    """Loads batches of a benchmark's examples onto a device.
 
     Args:
         benchmark: The benchmark.
-        device: Where models compute.
+        device: The device on which models compute.
     """
 
     def __init__(self, benchmark: Benchmark, device: torch.device) -> None:
@@ -41,9 +41,9 @@ class Loader:
         return self._gather_batch(name, rows, rows.to(self.device) if self.resident else rows)
 
     def _gather_batch(self, name: str, rows: Tensor, index: Tensor) -> Batch:
-        """Return examples by their rows on the host, and the same where the data are."""
+        """Return examples by their rows on the host, and the same rows on the data's device."""
         split = self._placed[name]
-        # Stores look their examples up on the host, and would wait for the device to tell which.
+        # Ragged arrays look up rows on the host, and would wait for the device to send them.
         by = index if isinstance(split.inputs, Tensor) else rows
         group = None if split.group is None else split.group[index]
         targets = {task: target[index] for task, target in split.targets.items()}
@@ -65,7 +65,7 @@ class Loader:
     def load_batches(self, name: str, parts: Iterable[Tensor]) -> Iterator[tuple[Tensor, Batch]]:
         """Yield the rows and the batch of each part.
 
-        Of data on the device, only the rows' numbers come from the host, once. From the host, one
+        If the data are on the device, only the row numbers are copied, once. From the host, one
         batch is fetched ahead.
         """
         parts = list(parts)
@@ -86,12 +86,12 @@ class Loader:
 
 
 class AuxiliarySampler:
-    """Training examples that objectives draw for themselves, every one once before any twice.
+    """Draws training examples for auxiliary objectives, each once before any is repeated.
 
     Texts are drawn first and then sorted by length within windows, as those of the end task are.
 
     Args:
-        loader: Where the examples come from.
+        loader: Loads the examples.
         generator: Draws their order.
     """
 
@@ -139,12 +139,12 @@ def make_batches(
 
 
 def get_text_lengths(split: Split) -> Tensor | None:
-    """Return the lengths of a split's texts, ``(n,)``; None for other inputs."""
+    """Return the lengths of a split's texts, ``(n,)`` int64; None for other inputs."""
     return split.inputs.lengths if isinstance(split.inputs, RaggedTexts) else None
 
 
 def duplicate_ids(split: Split) -> Tensor | None:
-    """Return numbers that are equal where texts of a split are the same, ``(n,)``; else None."""
+    """Return numbers that are equal for equal texts, ``(n,)`` int64; None for other inputs."""
     return split.inputs.start_offsets if isinstance(split.inputs, RaggedTexts) else None
 
 

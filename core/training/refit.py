@@ -1,4 +1,4 @@
-"""The last layer of Deep Feature Reweighting.
+"""Refit the last layer, as Deep Feature Reweighting does.
 
 Kirichenko, Izmailov & Wilson, Last Layer Re-Training is Sufficient for Robustness to Spurious
 Correlations, ICLR 2023.
@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Generator, Tensor
 
-ITERATIONS = 1000
+MAX_ITERATIONS = 1000
 
 
 def refit_last_layer(
@@ -32,7 +32,7 @@ def refit_last_layer(
     as they are given.
 
     Args:
-        features: What the layer sees, ``(n, d)``.
+        features: Inputs of the layer, ``(n, d)``.
         y: Labels, ``(n,)`` int64; each class occurs.
         group: Group numbers, ``(n,)`` int64. Groups without examples do not count.
         classes: The number of classes.
@@ -54,9 +54,9 @@ def refit_last_layer(
     scaled = scaler.fit_transform(features.double().cpu().numpy())
     total = np.zeros((1 if classes == 2 else classes, scaled.shape[1] + 1))
     for _ in range(refits):
-        rows = _balanced(group.cpu(), generator).numpy()
+        rows = _draw_balanced(group.cpu(), generator).numpy()
         seed = int(torch.randint(2**31 - 1, (), generator=generator))
-        total += _fit(scaled[rows], labels[rows], classes, c, seed)
+        total += _fit_logistic(scaled[rows], labels[rows], classes, c, seed)
     solution = torch.from_numpy(total / refits)
     weight = solution[:, :-1] / torch.from_numpy(scaler.scale_)
     bias = solution[:, -1] - weight @ torch.from_numpy(scaler.mean_)
@@ -65,7 +65,7 @@ def refit_last_layer(
     return weight.to(features), bias.to(features)
 
 
-def _balanced(group: Tensor, generator: Generator) -> Tensor:
+def _draw_balanced(group: Tensor, generator: Generator) -> Tensor:
     """Return rows with as many examples of each group as the smallest has."""
     order = torch.randperm(len(group), generator=generator)
     members = [order[group[order] == number] for number in group.unique()]
@@ -73,12 +73,12 @@ def _balanced(group: Tensor, generator: Generator) -> Tensor:
     return torch.cat([rows[:size] for rows in members])
 
 
-def _fit(x: np.ndarray, y: np.ndarray, classes: int, c: float, seed: int) -> np.ndarray:
+def _fit_logistic(x: np.ndarray, y: np.ndarray, classes: int, c: float, seed: int) -> np.ndarray:
     """Return coefficients and intercepts, ``(classes, d + 1)``; one row for two classes."""
     rows = []
     for label in [1] if classes == 2 else range(classes):
         model = LogisticRegression(
-            C=c, l1_ratio=1.0, solver="liblinear", max_iter=ITERATIONS, random_state=seed
+            C=c, l1_ratio=1.0, solver="liblinear", max_iter=MAX_ITERATIONS, random_state=seed
         )
         with warnings.catch_warnings():  # a solution short of the last digit is good enough
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from core.training.refit import _balanced, refit_last_layer
+from core.training.refit import _draw_balanced, refit_last_layer
 
 
 def problem(classes: int, n: int = 240) -> tuple[Tensor, Tensor, Tensor]:
@@ -28,7 +28,7 @@ def problem(classes: int, n: int = 240) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_one_refit_is_scikit_learns(classes: int) -> None:
     x, y, group = problem(classes)
-    rows = _balanced(group, torch.Generator().manual_seed(3))
+    rows = _draw_balanced(group, torch.Generator().manual_seed(3))
     weight, bias = refit_last_layer(x, y, group, classes, 0.3, 1, torch.Generator().manual_seed(3))
     assert weight.shape == (classes, 6)
     logistic = LogisticRegression(C=0.3, l1_ratio=1.0, solver="liblinear", max_iter=1000)
@@ -56,7 +56,7 @@ def test_refits_are_averaged() -> None:
 def test_subsets_are_balanced_and_random() -> None:
     group = torch.tensor([0] * 50 + [2] * 7 + [3] * 20)  # group 1 is absent
     generator = torch.Generator().manual_seed(0)
-    first, second = _balanced(group, generator), _balanced(group, generator)
+    first, second = _draw_balanced(group, generator), _draw_balanced(group, generator)
     for rows in (first, second):
         assert len(rows.unique()) == len(rows) == 21
         assert torch.bincount(group[rows]).tolist() == [7, 0, 7, 7]
