@@ -70,6 +70,10 @@ class Split:
         """The labels of classification, ``(n,)`` int64."""
         return self.targets["y"]
 
+    def list_groups(self) -> set[int]:
+        """Return the numbers of the groups that have examples."""
+        return set() if self.group is None else set(self.group.unique().tolist())
+
     @property
     def nbytes(self) -> int:
         """The bytes that inputs and targets take."""

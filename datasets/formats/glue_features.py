@@ -1,7 +1,7 @@
-"""Reads the feature files that GLUE's old example scripts left: lists of ``InputFeatures``.
+"""The feature files of GLUE's old example scripts: lists of ``InputFeatures``.
 
-They are pickles. Nothing but that one plain class, lists, numbers and texts is admitted: a file
-that names any other class or function is refused before anything of it is called.
+They are pickles. Only that one plain class, lists, numbers and texts are allowed: a file that names
+any other class or function is refused before anything of it is called.
 """
 
 import zipfile
@@ -16,8 +16,8 @@ from common.errors import UserError
 from datasets.storage.texts import VOCABULARY_SIZES, Tokens
 
 FIELDS = ("input_ids", "input_mask", "segment_ids", "label_id")
-# What torch.save of old wrote before the object: a magic number, then a version, then the sizes
-# of integers on that machine.
+# Old files of torch.save start with a magic number, a version and the sizes of integers on that
+# machine, each a pickle.
 MAGIC = 0x1950A86A20F9469CFC6C
 VOCABULARY = "bert-base-uncased"  # as the files' names say
 
@@ -44,16 +44,16 @@ class Feature:
 
 
 class _RestrictedUnpickler(Unpickler):
-    """Admits ``InputFeatures`` of any module, and no other class or function."""
+    """Allows ``InputFeatures`` of any module, and no other class or function."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the stand-in."""
         if name == "InputFeatures":
             return Feature
-        raise UnpicklingError(f"it names {module}.{name}, which is not admitted")
+        raise UnpicklingError(f"it names {module}.{name}, which is not allowed")
 
     def persistent_load(self, pid: Any) -> Any:
-        """Refuse what lies outside the pickle, such as tensors."""
+        """Refuse objects outside the pickle, such as tensors."""
         raise UnpicklingError("it holds tensors, expected plain numbers")
 
 
@@ -89,7 +89,7 @@ def concatenate_features(parts: Sequence[Features]) -> Features:
 
 
 def _read_legacy(file: IO[bytes]) -> Any:
-    """Return what ``torch.save`` wrote before its version 1.6: pickles one after another."""
+    """Return the object in a file of ``torch.save`` before 1.6: consecutive pickles."""
     file.seek(0)
     if _RestrictedUnpickler(file).load() != MAGIC:
         raise UnpicklingError("not written by torch.save")
@@ -99,7 +99,7 @@ def _read_legacy(file: IO[bytes]) -> Any:
 
 
 def _read_zipped(file: IO[bytes]) -> Any:
-    """Return what ``torch.save`` writes since its version 1.6."""
+    """Return the object in a file of ``torch.save`` since 1.6."""
     with zipfile.ZipFile(file) as archive:
         names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(names) != 1:
@@ -130,7 +130,7 @@ def _extract_tokens(path: Path, features: list[Any]) -> Features:
     shown = np.arange(ids.shape[1]) < lengths[:, None]
     seconds = lengths - (segments * shown).sum(axis=1)
     if not ((mask == shown).all() and (segments * shown == _mask_after(seconds, shown)).all()):
-        raise UserError(f"{path}: padding or second texts do not stand at the end")
+        raise UserError(f"{path}: padding or second texts are not at the end")
     tokens = Tokens(ids[shown].astype(np.int32), lengths.astype(np.int64), seconds.astype(np.int64))
     return Features(tokens, labels.astype(np.int64))
 

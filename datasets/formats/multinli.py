@@ -25,7 +25,7 @@ def read_pairs(files: Sequence[Path]) -> pd.DataFrame:
     Pairs without a label (``-``) are left out, as in GLUE.
 
     Raises:
-        UserError: If a row is malformed: it is named.
+        UserError: If a row is malformed; the message names it.
     """
     parts = [_read_json(path) if path.suffix == ".jsonl" else _read_tsv(path) for path in files]
     return pd.concat(parts, ignore_index=True)
@@ -34,13 +34,13 @@ def read_pairs(files: Sequence[Path]) -> pd.DataFrame:
 def has_negation(sentences: "pd.Series[str]") -> np.ndarray:
     """Return whether each sentence has a word of negation, ``(n,)`` bool.
 
-    Words are what stands between single spaces once punctuation is gone, as in the code of
-    Sagawa et al.
+    Words are separated by single spaces after punctuation is removed, as in the code of Sagawa
+    et al.
     """
-    gone = str.maketrans("", "", string.punctuation)
+    removal = str.maketrans("", "", string.punctuation)
     return np.array(
         [
-            not NEGATIONS.isdisjoint(sentence.translate(gone).lower().split(" "))
+            not NEGATIONS.isdisjoint(sentence.translate(removal).lower().split(" "))
             for sentence in sentences
         ],
         dtype=bool,
@@ -92,23 +92,22 @@ def _read_json(path: Path) -> pd.DataFrame:
 
 def _read_tsv(path: Path) -> pd.DataFrame:
     table = read_csv(path, FIELDS, separator="\t")[list(FIELDS)]
-    table["line"] = np.arange(len(table)) + 2
-    return _select_labelled(path, table)
+    return _select_labelled(path, table.assign(line=np.arange(len(table)) + 2))
 
 
 def _select_labelled(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     """Return the pairs that have a label, with ``y``."""
-    labels = table["gold_label"].str.strip()
+    labels = table.gold_label.str.strip()
     kept = labels != "-"
     y = labels.map({name: number for number, name in enumerate(LABELS)})
     found = [
-        f"{path}: line {table['line'][row]}: gold_label: received '{labels[row]}', expected "
+        f"{path}: line {table.line[row]}: gold_label: received '{labels[row]}', expected "
         f"{', '.join(LABELS)} or -"
         for row in table.index[kept & y.isna()]
     ]
     for field in FIELDS[:2]:
         found += [
-            f"{path}: line {table['line'][row]}: empty {field}"
+            f"{path}: line {table.line[row]}: empty {field}"
             for row in table.index[kept & (table[field].str.strip() == "")]
         ]
     if found:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
-from datasets.benchmark import Benchmark, Meter, Outputs, Split
-from datasets.groups import metrics
+from datasets.benchmark import SPLITS, Benchmark, Meter, Outputs, Split
+from datasets.groups.metrics import compute_group_metrics
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,12 @@ class GroupBenchmark(Benchmark):
             UserError: If a group that training or test has is missing in validation.
         """
         splits = self.load_splits()
-        present = {
-            name: set() if split.group is None else set(split.group.unique().tolist())
-            for name, split in splits.items()
-        }
-        if splits["validation"].group is not None:
-            needed = present["test"] | (set() if self.separate_train_groups else present["train"])
-            missing = sorted(needed - present["validation"])
+        train, validation, test = (splits[name] for name in SPLITS)
+        if validation.group is not None:
+            needed = test.list_groups() | (
+                set() if self.separate_train_groups else train.list_groups()
+            )
+            missing = sorted(needed - validation.list_groups())
             if missing:
                 raise UserError(f"{self.name}: {missing_groups_message(self.groups, missing)}")
         return splits
@@ -142,15 +141,18 @@ class GroupMeter(Meter):
         if self.split == "train":
             groups = self.benchmark.train_groups
         group = None if data.group is None else data.group[rows].to(device)
-        return metrics.compute_group_metrics(
+        return compute_group_metrics(
             correct, data.y[rows].to(device), group, len(groups.classes), len(groups), shares
         )
 
     def collect_predictions(self) -> dict[str, Tensor]:
         """Return label, group, prediction and a logit per class."""
         data, rows, logits = self.benchmark.splits[self.split], self.rows, self.logits.cpu()
-        columns = {"index": rows, "y": data.y[rows]}
-        if data.group is not None:
-            columns["group"] = data.group[rows]
-        columns["prediction"] = logits.argmax(dim=1)
-        return columns | {f"logit_{i}": logits[:, i] for i in range(logits.shape[1])}
+        group = {} if data.group is None else {"group": data.group[rows]}
+        return {
+            "index": rows,
+            "y": data.y[rows],
+            **group,
+            "prediction": logits.argmax(dim=1),
+            **{f"logit_{i}": logits[:, i] for i in range(logits.shape[1])},
+        }

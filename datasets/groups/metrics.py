@@ -1,4 +1,4 @@
-"""Metrics of groups. Counts are made on the device and brought to the host in one transfer."""
+"""Metrics of groups, counted on the device and copied to the host at once."""
 
 from typing import Any
 
@@ -50,24 +50,27 @@ def compute_group_metrics(
     """
     by_class, _ = compute_label_accuracy(y, correct, n_classes)
     classes = by_class.tolist()
-    found: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "average_accuracy": int(correct.sum()) / len(correct),
         "worst_class_accuracy": _worst_defined(classes),
         "class_accuracy": _none_for_nan(classes),
     }
     if group is None:
-        return found
+        return metrics
     by_group, counts = compute_label_accuracy(group, correct, n_groups)
     groups = by_group.tolist()
-    found["worst_group_accuracy"] = _worst_defined(groups)
-    found["group_accuracy"] = _none_for_nan(groups)
-    found["group_count"] = counts.tolist()
-    if train_group_shares is not None:
-        shares = train_group_shares.tolist()
-        pairs = [(share, value) for share, value in zip(shares, groups, strict=True) if share > 0]
-        defined = all(value == value for _, value in pairs)
-        found["training_weighted_accuracy"] = sum(s * v for s, v in pairs) if defined else None
-    return found
+    metrics |= {
+        "worst_group_accuracy": _worst_defined(groups),
+        "group_accuracy": _none_for_nan(groups),
+        "group_count": counts.tolist(),
+    }
+    if train_group_shares is None:
+        return metrics
+    shares = train_group_shares.tolist()
+    pairs = [(share, value) for share, value in zip(shares, groups, strict=True) if share > 0]
+    is_defined = all(value == value for _, value in pairs)
+    weighted = sum(share * value for share, value in pairs) if is_defined else None
+    return metrics | {"training_weighted_accuracy": weighted}
 
 
 def _worst_defined(values: list[float]) -> float:

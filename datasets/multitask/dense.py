@@ -24,14 +24,14 @@ from datasets.on_disk import OnDisk
 from datasets.storage.array_cache import ArrayWriter
 from datasets.training_config import TrainingConfig
 
-FOLDERS = ("train", "val")
-HELD_OUT = 10  # one of so many training frames is for validation
+TRAIN, TEST = FOLDERS = ("train", "val")
+HELD_OUT = 10  # one of ten training frames is for validation
 # RandomState, unlike numpy's newer generators, promises the same stream for ever.
 SPLIT_SEED = 0
 
 
 class FramePart(NamedTuple):
-    """What a frame has one file of.
+    """A kind of file that every frame has.
 
     Args:
         name: ``image`` or the task.
@@ -66,10 +66,10 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
 
     @property
     def parts(self) -> list[FramePart]:
-        """The files of a frame."""
-        return [FramePart("image", "image", 3), *(self._part(task) for task in self.tasks)]
+        """The kinds of files of a frame."""
+        return [FramePart("image", "image", 3), *(self._task_part(task) for task in self.tasks)]
 
-    def _part(self, task: Task) -> FramePart:
+    def _task_part(self, task: Task) -> FramePart:
         if task.name == "segmentation":
             return FramePart(task.name, self.label_folder, 0, task.output_size)
         folder = {"depth": "depth", "normals": "normal"}[task.name]
@@ -77,14 +77,14 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
 
     @cached_property
     def frames(self) -> dict[str, int]:
-        """The number of frames by folder: of ``.npy`` files of images."""
+        """The number of frames by folder, counted by ``.npy`` files of images."""
         return {name: _count_frames(self.folder / name / "image") for name in FOLDERS}
 
-    def path(self, folder: str, part: FramePart, frame: int) -> Path:
+    def file_path(self, folder: str, part: FramePart, frame: int) -> Path:
         """Return the file of one part of a frame."""
         return self.folder / folder / part.folder / f"{frame}.npy"
 
-    def _files(self) -> Iterator[tuple[str, FramePart, int]]:
+    def _list_files(self) -> Iterator[tuple[str, FramePart, int]]:
         for folder in FOLDERS:
             for frame in range(self.frames[folder]):
                 for part in self.parts:
@@ -92,17 +92,17 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
 
     def list_source_files(self) -> list[Path]:
         """Return all files of all frames."""
-        return [self.path(*file) for file in self._files()]
+        return [self.file_path(*file) for file in self._list_files()]
 
-    def held_out(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the frames of ``train`` that train, and those that validate, ascending."""
-        frames = self.frames["train"]
+    def split_train_frames(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the frames of ``train`` for training and those for validation, ascending."""
+        frames = self.frames[TRAIN]
         order = np.random.RandomState(SPLIT_SEED).permutation(frames)
         count = max(1, frames // HELD_OUT)
         return np.sort(order[count:]), np.sort(order[:count])
 
     def find_problems(self) -> list[str]:
-        """Return missing folders and files, and files of another shape or type."""
+        """Return a sentence for each folder or file that is missing or of another shape or type."""
         if not self.folder.is_dir():
             parts = ", ".join(part.folder for part in self.parts)
             return [
@@ -119,26 +119,26 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
             for name, least in zip(FOLDERS, (2, 1), strict=True)  # one trains, one validates
             if self.frames[name] < least
         ]
-        return few or [*self._unseen(), *self._misshapen()]
+        return few or [*self._find_missing_images(), *self._find_misshapen_files()]
 
-    def _unseen(self) -> Iterator[str]:
-        """Yield a sentence for each image that labels or others of a later frame are there for."""
+    def _find_missing_images(self) -> Iterator[str]:
+        """Yield a sentence for each missing image of a frame that has other files."""
         for folder in FOLDERS:
             count = {part: _count_frames(self.folder / folder / part.folder) for part in self.parts}
-            most = max(self.parts, key=lambda part: count[part])  # used at once
+            most = max(self.parts, key=lambda part: count[part])  # evaluated at once
             for frame in range(self.frames[folder], count[most]):
-                path = self.path(folder, self.parts[0], frame)
+                path = self.file_path(folder, self.parts[0], frame)
                 if not path.is_file():
                     yield f"{path}: missing; {most.folder} has {count[most]} files"
 
-    def _misshapen(self) -> Iterator[str]:
-        """Yield a sentence for each file that cannot be read or does not fit the others."""
+    def _find_misshapen_files(self) -> Iterator[str]:
+        """Yield a sentence for each file that is unreadable or of another size than the others."""
         first: tuple[int, ...] = ()  # the size of the first image, and so of all
         for folder in FOLDERS:
             for frame in range(self.frames[folder]):
                 own: tuple[int, ...] = ()  # the size of the frame's image
                 for part in self.parts:
-                    path = self.path(folder, part, frame)
+                    path = self.file_path(folder, part, frame)
                     shape, fault = _read_shape(path)
                     if not fault:
                         size = (first if part.name == "image" else own) or shape[:2]
@@ -150,33 +150,33 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
                         first = first or own
 
     def verify_files(self) -> list[str]:
-        """Return files with values that the tasks do not know; reads all."""
+        """Return a sentence for each file with invalid values; reads all."""
         return [] if self.find_problems() else [
             sentence
-            for folder, part, frame in self._files()
-            for sentence in _read_values(part, self.path(folder, part, frame))[1]
+            for folder, part, frame in self._list_files()
+            for sentence in _read_values(part, self.file_path(folder, part, frame))[1]
         ]  # fmt: skip
 
     def write_arrays(self, writer: ArrayWriter) -> None:
         """Write images, labels, depths and normals of each split, channels first."""
         problems: list[str] = []
-        train, validation = self.held_out()
-        test = np.arange(self.frames["val"])
+        train, validation = self.split_train_frames()
+        test = np.arange(self.frames[TEST])
         for split, folder, frames in (
             ("train", "train", train),
             ("validation", "train", validation),
             ("test", "val", test),
         ):
             for part in self.parts:
-                problems += self._write(writer, split, folder, part, frames)
+                problems += self._write_split(writer, split, folder, part, frames)
         if problems:
             raise truncate_problems(problems)
 
-    def _write(
+    def _write_split(
         self, writer: ArrayWriter, split: str, folder: str, part: FramePart, frames: np.ndarray
     ) -> list[str]:
-        """Write one array ``(n, h, w)`` or ``(n, c, h, w)``; return what is wrong."""
-        height, width = np.load(self.path(folder, part, 0), mmap_mode="r").shape[:2]
+        """Write one array ``(n, h, w)`` or ``(n, c, h, w)``; return mistakes."""
+        height, width = np.load(self.file_path(folder, part, 0), mmap_mode="r").shape[:2]
         channels = (part.channels,) if part.channels else ()
         kind = np.int8 if part.classes else np.float32
         array = writer.create_array(
@@ -184,7 +184,7 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
         )
         problems = []
         for row, frame in enumerate(frames):
-            values, faults = _read_values(part, self.path(folder, part, int(frame)))
+            values, faults = _read_values(part, self.file_path(folder, part, int(frame)))
             problems += faults
             if not faults:
                 array[row] = np.moveaxis(values, -1, 0) if part.channels else values
@@ -220,7 +220,7 @@ def _count_frames(folder: Path) -> int:
 
 
 def _read_shape(path: Path) -> tuple[tuple[int, ...], str]:
-    """Return the shape that a file's header tells, and what is wrong with the file."""
+    """Return the shape in a file's header, and the mistake in the file, if there is one."""
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
@@ -246,7 +246,7 @@ def _describe_misfit(shape: tuple[int, ...], size: tuple[int, ...], channels: in
 
 
 def _read_values(part: FramePart, path: Path) -> tuple[np.ndarray, list[str]]:
-    """Return a file's values and what is wrong with them, a sentence at most."""
+    """Return a file's values and a sentence for the mistake in them, if there is one."""
     try:
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -26,7 +26,7 @@ class AbsoluteError(Accumulator):
 
     Args:
         metric: The metric's name.
-        scale: What one unit of output and target is in the reported unit.
+        scale: The size of one unit of output and target in the reported unit.
     """
 
     def __init__(self, metric: str, scale: float = 1.0) -> None:
@@ -48,7 +48,7 @@ class AbsoluteError(Accumulator):
 
 
 class RelativeError(Accumulator):
-    """The root mean square error relative to a deviation: 1 is what the targets' mean reaches.
+    """The root mean square error relative to a deviation: the targets' mean gets 1.
 
     Args:
         metric: The metric's name.

@@ -85,13 +85,15 @@ class QM9(OnDisk, TaskBenchmark):
     )
 
     @property
-    def raw(self) -> Path:
+    def raw_folder(self) -> Path:
         """The folder of the files."""
         return self.folder / "raw"
 
     def list_source_files(self) -> list[Path]:
         """Return the three files."""
-        return [self.raw / name for name in ("gdb9.sdf", "gdb9.sdf.csv", "uncharacterized.txt")]
+        return [
+            self.raw_folder / name for name in ("gdb9.sdf", "gdb9.sdf.csv", "uncharacterized.txt")
+        ]
 
     def find_problems(self) -> list[str]:
         """Return which files are missing."""
@@ -102,13 +104,13 @@ class QM9(OnDisk, TaskBenchmark):
         if self.find_problems():
             return []
         try:
-            for _ in self._contents()[1]:
+            for _ in self._read_files()[1]:
                 pass
         except UserError as error:
             return [str(error)]
         return []
 
-    def _contents(self) -> tuple[np.ndarray, Iterator[tuple[int, Molecule]]]:
+    def _read_files(self) -> tuple[np.ndarray, Iterator[tuple[int, Molecule]]]:
         """Return all targets, ``(n, 11)``, and the characterised molecules with their rows."""
         sdf, table, listed = self.list_source_files()
         names, targets = read_targets(table)
@@ -123,11 +125,11 @@ class QM9(OnDisk, TaskBenchmark):
 
     def write_arrays(self, writer: ArrayWriter) -> None:
         """Write the molecules in the order test, validation, training, as permuted."""
-        targets, characterised = self._contents()
+        targets, characterised = self._read_files()
         kept = list(characterised)
         if len(kept) < len(SPLITS):
             raise UserError(
-                f"{self.raw}: {len(kept)} molecules, expected at least one for each split"
+                f"{self.raw_folder}: {len(kept)} molecules, expected at least one for each split"
             )
         order = np.random.RandomState(SPLIT_SEED).permutation(len(kept))
         molecules = [kept[place][1] for place in order]
@@ -198,11 +200,11 @@ def read_targets(path: Path) -> tuple[list[str], np.ndarray]:
             f"number ({len(wrong)} such values)"
         )
     units = np.array([unit for _, unit in TARGETS.values()])
-    return table["mol_id"].astype(str).tolist(), numbers * units
+    return table.mol_id.astype(str).tolist(), numbers * units
 
 
 def read_skipped(path: Path, molecules: int) -> set[int]:
-    """Return the places, from 0, of the molecules in the list of uncharacterised ones.
+    """Return the indices, from 0, of the molecules in the list of uncharacterised ones.
 
     Raises:
         UserError: If a line does not start with the number of a molecule.
@@ -226,7 +228,7 @@ def read_skipped(path: Path, molecules: int) -> set[int]:
 def _check_names(
     molecules: Iterable[Molecule], names: list[str], sdf: Path, table: Path
 ) -> Iterable[Molecule]:
-    """Yield the molecules; refuse those that are not the table's.
+    """Yield the molecules, while their names match the table's.
 
     Raises:
         UserError: If number or names differ.

@@ -1,4 +1,4 @@
-"""``two_digits``: which digit is left, which is right, and what is their sum?
+"""``two_digits``: the digit on the left, the one on the right, and their sum.
 
 Two of scikit-learn's 1,797 handwritten digits (8x8 pixels; Alpaydin & Kaynak, UCI ML Repository,
 CC BY 4.0) overlap on a canvas of 12x12, as in MultiMNIST (Sabour, Frosst & Hinton, Dynamic Routing
@@ -96,7 +96,7 @@ class TwoDigits(TaskBenchmark):
 def overlay_digits(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return pairs of digits, ``(n, 8, 8)`` each, on one canvas, ``(n, 1, 12, 12)``.
 
-    The left one is at the top left, the right one at the bottom right; the brighter pixel is seen.
+    The left one is at the top left, the right one at the bottom right; the brighter pixel wins.
     """
     canvas = np.zeros((len(left), 1, CANVAS, CANVAS), dtype=left.dtype)
     canvas[:, 0, :DIGIT, :DIGIT] = left

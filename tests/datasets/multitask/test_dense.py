@@ -36,7 +36,7 @@ def test_every_frame_is_where_it_belongs(name: str, tmp_path: Path) -> None:
     folder = write_dense(tmp_path, name, train=23, val=4)
     benchmark = load(name, tmp_path)
     assert benchmark.find_problems() == benchmark.verify_files() == []
-    train, validation = benchmark.held_out()
+    train, validation = benchmark.split_train_frames()
     assert len(validation) == 2
     assert sorted([*train, *validation]) == list(range(23))
     places = {"train": ("train", train), "validation": ("train", validation),
@@ -58,18 +58,18 @@ def test_every_frame_is_where_it_belongs(name: str, tmp_path: Path) -> None:
 def test_a_tenth_is_held_out(frames: int, held: int, tmp_path: Path) -> None:
     benchmark = load("nyuv2", tmp_path)
     benchmark.__dict__["frames"] = {"train": frames, "val": 1}
-    train, validation = benchmark.held_out()
+    train, validation = benchmark.split_train_frames()
     assert (len(train), len(validation)) == (frames - held, held)
     assert not set(train) & set(validation)
     again = load("cityscapes", tmp_path)
     again.__dict__["frames"] = {"train": frames, "val": 1}
-    assert np.array_equal(again.held_out()[1], validation)
+    assert np.array_equal(again.split_train_frames()[1], validation)
 
 
 def test_the_split_is_the_same_for_ever(tmp_path: Path) -> None:
     benchmark = load("nyuv2", tmp_path)
     benchmark.__dict__["frames"] = {"train": 795, "val": 1}
-    assert benchmark.held_out()[1][:5].tolist() == [1, 8, 14, 27, 31]
+    assert benchmark.split_train_frames()[1][:5].tolist() == [1, 8, 14, 27, 31]
 
 
 def test_the_second_time_no_frame_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
