@@ -55,9 +55,9 @@ def lacks_hidden_states(name: str) -> bool:
 
 
 def check_model_name(name: str) -> str | None:
-    """Return what to expect instead of a model's name, None if the name is valid.
+    """Return a description of valid names if a model's name is invalid, else None.
 
-    The text completes a sentence that starts with "expected". No server is asked, see
+    The description follows the word "expected" in a message. No server is asked, see
     :func:`check_model_weights`.
     """
     known = [*list_models(), *PUBLIC_MODELS]

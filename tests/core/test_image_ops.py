@@ -1,4 +1,4 @@
-"""Image operations on batches agree with torchvision on each image alone."""
+"""Batched image operations agree with torchvision on single images."""
 
 import colorsys
 import itertools
@@ -28,7 +28,9 @@ SPEC = ImageSpec(16, (0.5, 0.4, 0.3), (0.5, 0.6, 0.7))
 RATIO = (3 / 4, 4 / 3)
 
 
-def photographs(sizes: list[tuple[int, int]], seed: int = 0) -> tuple[list[Tensor], ImageBatch]:
+def make_photographs(
+    sizes: list[tuple[int, int]], seed: int = 0
+) -> tuple[list[Tensor], ImageBatch]:
     """Return random images one by one, and the same as a padded batch."""
     generator = torch.Generator().manual_seed(seed)
     single = [
@@ -42,7 +44,7 @@ def photographs(sizes: list[tuple[int, int]], seed: int = 0) -> tuple[list[Tenso
     return single, ImageBatch(pixels, torch.tensor(sizes))
 
 
-def resized_crop(image: Tensor, box: list[int], size: int) -> Tensor:
+def crop_one_image(image: Tensor, box: list[int], size: int) -> Tensor:
     top, left, height, width = box
     result: Tensor = reference.resized_crop(
         image.float() / 255, top, left, height, width, [size, size], antialias=True
@@ -51,7 +53,7 @@ def resized_crop(image: Tensor, box: list[int], size: int) -> Tensor:
 
 
 @st.composite
-def boxed(draw: st.DrawFn) -> tuple[list[tuple[int, int]], list[list[int]], list[bool]]:
+def draw_cases(draw: st.DrawFn) -> tuple[list[tuple[int, int]], list[list[int]], list[bool]]:
     sizes = draw(
         st.lists(st.tuples(st.integers(1, 70), st.integers(1, 70)), min_size=1, max_size=4)
     )
@@ -64,29 +66,29 @@ def boxed(draw: st.DrawFn) -> tuple[list[tuple[int, int]], list[list[int]], list
 
 
 @settings(max_examples=60, deadline=None)
-@given(boxed(), st.integers(1, 40))
-def test_crop_resize_is_torchvisions(
+@given(draw_cases(), st.integers(1, 40))
+def test_crop_and_resize_agrees_with_torchvision(
     case: tuple[list[tuple[int, int]], list[list[int]], list[bool]], size: int
 ) -> None:
     sizes, boxes, flips = case
-    single, batch = photographs(sizes)
+    single, batch = make_photographs(sizes)
     found = images.crop_and_resize(batch, torch.tensor(boxes), size, torch.tensor(flips))
     for image, box, flip, result in zip(single, boxes, flips, found, strict=True):
-        expected = resized_crop(image, box, size)
+        expected = crop_one_image(image, box, size)
         expected = expected.flip(-1) if flip else expected
         torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
 
 
-def test_crop_resize_of_large_images_keeps_its_digits() -> None:
-    single, batch = photographs([(500, 731), (613, 400)])
+def test_crop_and_resize_is_accurate_on_large_images() -> None:
+    single, batch = make_photographs([(500, 731), (613, 400)])
     boxes = [[11, 301, 480, 430], [300, 0, 300, 399]]
     found = images.crop_and_resize(batch, torch.tensor(boxes), 96)
     for image, box, result in zip(single, boxes, found, strict=True):
-        torch.testing.assert_close(result, resized_crop(image, box, 96), atol=1e-5, rtol=0)
+        torch.testing.assert_close(result, crop_one_image(image, box, 96), atol=1e-5, rtol=0)
 
 
-def test_crop_resize_does_not_depend_on_autocast_or_layout() -> None:
-    _, batch = photographs([(20, 30), (31, 12)])
+def test_crop_and_resize_does_not_depend_on_autocast_or_layout() -> None:
+    _, batch = make_photographs([(20, 30), (31, 12)])
     boxes = images.make_whole_boxes(batch)
     plain = images.crop_and_resize(batch, boxes, 16)
     last = ImageBatch(batch.pixels.contiguous(memory_format=torch.channels_last), batch.sizes)
@@ -94,8 +96,10 @@ def test_crop_resize_does_not_depend_on_autocast_or_layout() -> None:
         assert images.crop_and_resize(last, boxes, 16).equal(plain)
 
 
-def slow_boxes(draws: Tensor, sizes: list[tuple[int, int]], scale: tuple[float, float]) -> list:  # type: ignore[type-arg]
-    """RandomResizedCrop's algorithm, image by image, on given random numbers."""
+def draw_reference_boxes(
+    draws: Tensor, sizes: list[tuple[int, int]], scale: tuple[float, float]
+) -> list:  # type: ignore[type-arg]
+    """Apply RandomResizedCrop's algorithm image by image to given random numbers."""
     boxes = []
     for (height, width), u in zip(sizes, draws.tolist(), strict=True):
         for attempt in range(10):
@@ -123,19 +127,19 @@ def slow_boxes(draws: Tensor, sizes: list[tuple[int, int]], scale: tuple[float, 
     st.sampled_from([(0.05, 1.0), (0.67, 1.0)]),
     st.integers(0, 1000),
 )
-def test_random_boxes_follow_the_algorithm(
+def test_boxes_follow_the_algorithm(
     sizes: list[tuple[int, int]], scale: tuple[float, float], seed: int
 ) -> None:
     torch.manual_seed(seed)
     draws = torch.rand((len(sizes), 22), dtype=torch.float64)
     torch.manual_seed(seed)
-    assert images.draw_boxes(torch.tensor(sizes), scale, RATIO).tolist() == slow_boxes(
+    assert images.draw_boxes(torch.tensor(sizes), scale, RATIO).tolist() == draw_reference_boxes(
         draws, sizes, scale
     )
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 60), (30, 90)])
-def test_random_boxes_are_distributed_as_torchvisions(height: int, width: int) -> None:
+def test_boxes_have_torchvisions_distribution(height: int, width: int) -> None:
     torch.manual_seed(0)
     n = 3000
     found = images.draw_boxes(torch.tensor([[height, width]] * n), (0.05, 1.0), RATIO)
@@ -147,8 +151,8 @@ def test_random_boxes_are_distributed_as_torchvisions(height: int, width: int) -
         assert ks_2samp(found[:, column].tolist(), theirs).pvalue > 1e-3, key
 
 
-def slow_hue(image: Tensor, turn: float) -> Tensor:
-    """Turn the hue pixel by pixel in float64; torchvision rounds to float32 on the way."""
+def turn_reference_hue(image: Tensor, turn: float) -> Tensor:
+    """Turn the hue pixel by pixel in float64; torchvision rounds to float32."""
     result = torch.empty_like(image)
     for y, x in itertools.product(range(image.shape[1]), range(image.shape[2])):
         hue, saturation, value = colorsys.rgb_to_hsv(*image[:, y, x].tolist())
@@ -161,7 +165,7 @@ COLOURS: list[Callable[[Tensor, float], Tensor]] = [
     reference.adjust_brightness,
     reference.adjust_contrast,
     reference.adjust_saturation,
-    slow_hue,
+    turn_reference_hue,
 ]
 
 
@@ -171,8 +175,8 @@ COLOURS: list[Callable[[Tensor, float], Tensor]] = [
     st.permutations(range(4)),
     st.booleans(),
 )
-@example([(1.0, 1.5, 1.625, 0.5)], [0, 2, 3, 1], False)  # where float32 would show
-def test_color_jitter_is_torchvisions(
+@example([(1.0, 1.5, 1.625, 0.5)], [0, 2, 3, 1], False)  # which float32 would change
+def test_color_jitter_agrees_with_torchvision(
     factors: list[tuple[float, ...]], order: list[int], gray: bool
 ) -> None:
     torch.manual_seed(len(factors))
@@ -189,22 +193,22 @@ def test_color_jitter_is_torchvisions(
 
 @settings(max_examples=40, deadline=None)
 @given(st.floats(-0.5, 0.5), st.integers(0, 99))
-def test_hue_is_torchvisions(turn: float, seed: int) -> None:
+def test_hue_agrees_with_torchvision(turn: float, seed: int) -> None:
     torch.manual_seed(seed)
     batch = torch.rand(1, 3, 9, 7, dtype=torch.float64)
     factors = torch.tensor([[1.0, 1.0, 1.0, turn]], dtype=torch.float64)
     found = images.jitter_colors(batch, factors, range(4))
-    # Theirs rounds to float32 several times, even of float64.
+    # Torchvision rounds to float32 several times, even for float64.
     torch.testing.assert_close(found, reference.adjust_hue(batch, turn), atol=2e-6, rtol=0)
 
 
-def test_color_jitter_of_one_and_nought_changes_nothing() -> None:
+def test_color_jitter_with_neutral_factors_is_identity() -> None:
     batch = torch.rand(2, 3, 8, 8)
     factors = torch.tensor([[1.0, 1, 1, 0]] * 2)
     torch.testing.assert_close(images.jitter_colors(batch, factors, [3, 1, 0, 2]), batch)
 
 
-def test_grayscale_is_torchvisions() -> None:
+def test_grayscale_agrees_with_torchvision() -> None:
     batch = torch.rand(2, 3, 8, 8)
     torch.testing.assert_close(
         images.convert_to_grayscale(batch), reference.rgb_to_grayscale(batch)
@@ -215,7 +219,7 @@ def test_grayscale_is_torchvisions() -> None:
 @given(
     st.integers(4, 30), st.integers(0, 10), st.lists(st.floats(0.1, 3.0), min_size=1, max_size=3)
 )
-def test_blur_is_torchvisions(n: int, half: int, sigmas: list[float]) -> None:
+def test_blur_agrees_with_torchvision(n: int, half: int, sigmas: list[float]) -> None:
     kernel = 2 * min(half, n - 1) + 1
     torch.manual_seed(n)
     batch = torch.rand(len(sigmas), 3, n, n)
@@ -226,12 +230,12 @@ def test_blur_is_torchvisions(n: int, half: int, sigmas: list[float]) -> None:
 
 
 @pytest.mark.parametrize("kernel", [38, 2 * 16 + 1])
-def test_blur_refuses_a_kernel_without_centre_or_reflection(kernel: int) -> None:
+def test_blur_refuses_even_and_too_large_kernels(kernel: int) -> None:
     with pytest.raises(ValueError, match=f"kernel: received {kernel}, expected an odd number"):
         images.blur_images(torch.rand(1, 3, 16, 16), kernel, torch.ones(1))
 
 
-def test_normalise_is_torchvisions() -> None:
+def test_normalize_agrees_with_torchvision() -> None:
     batch = torch.rand(2, 3, 8, 8)
     expected = reference.normalize(batch, list(SPEC.mean), list(SPEC.std))
     torch.testing.assert_close(images.normalize_images(batch, SPEC), expected)
@@ -261,7 +265,7 @@ def test_every_block_is_hidden_equally_often() -> None:
 
 
 def test_evaluation_resizes_whole_images() -> None:
-    single, batch = photographs([(20, 30), (31, 12)])
+    single, batch = make_photographs([(20, 30), (31, 12)])
     found = NoAugmentation().transform_evaluation(batch, SPEC)
     for image, result in zip(single, found, strict=True):
         expected = reference.resize(image, [16, 16], antialias=True).float() / 255  # whole levels
@@ -273,7 +277,7 @@ def test_evaluation_resizes_whole_images() -> None:
 
 
 def test_training_crops_are_random_and_repeatable() -> None:
-    _, batch = photographs([(20, 30)] * 3)
+    _, batch = make_photographs([(20, 30)] * 3)
     given_batch = Batch(batch, {"y": torch.arange(3)}, torch.arange(3))
     runs = []
     for seed in (0, 0, 1):
@@ -297,16 +301,16 @@ def test_texts_and_tensors_pass_unchanged(
 
 
 @pytest.mark.parametrize("augmentation", [NoAugmentation(), RandomResizedCrop()])
-def test_photographs_need_a_model_that_takes_them(
+def test_photographs_need_a_model_for_images_of_any_size(
     augmentation: NoAugmentation | RandomResizedCrop,
 ) -> None:
-    _, batch = photographs([(20, 30)])
+    _, batch = make_photographs([(20, 30)])
     with pytest.raises(UserError, match="photographs of many sizes"):
         augmentation.transform_training(Batch(batch, {"y": torch.zeros(1)}, None), None)
 
 
 @pytest.mark.parametrize("device", ["cpu"])
-def test_cut_is_crop_resize_and_normalise_but_for_rounding(device: str) -> None:
+def test_crop_and_normalize_differs_by_rounding_only(device: str) -> None:
     generator = torch.Generator().manual_seed(3)
     pixels = torch.randint(0, 256, (5, 3, 40, 60), generator=generator, dtype=torch.uint8)
     batch = ImageBatch(pixels.to(device), torch.tensor([[40, 60]] * 5))

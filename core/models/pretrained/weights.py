@@ -38,9 +38,9 @@ def is_path(name: str) -> bool:
 
 
 def check_folder(name: str, model_types: tuple[str, ...]) -> str | None:
-    """Return what to expect of a folder that cannot be loaded, None if it can.
+    """Return a description of a valid folder if this one cannot be loaded, else None.
 
-    The text completes a sentence that starts with "expected".
+    The description follows the word "expected" in a message.
 
     Args:
         name: The folder.

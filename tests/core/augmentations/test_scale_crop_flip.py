@@ -1,4 +1,4 @@
-"""The batched augmentation against one image at a time with torch's own interpolation."""
+"""The batched augmentation agrees with torch's interpolation of single images."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from core.augmentations.scale_crop_flip import SCALES, Crops, ScaleCropFlip, app
 from core.batch import Batch
 
 
-def batch(n: int, size: tuple[int, int], seed: int) -> tuple[Tensor, dict[str, Tensor]]:
+def make_batch(n: int, size: tuple[int, int], seed: int) -> tuple[Tensor, dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(seed)
     images = torch.rand(n, 3, *size, generator=generator)
     depth = torch.rand(n, 1, *size, generator=generator) * 5
@@ -23,8 +23,8 @@ def batch(n: int, size: tuple[int, int], seed: int) -> tuple[Tensor, dict[str, T
     }
 
 
-def one(x: Tensor, kind: str, scale: float, top: int, left: int, flip: bool) -> Tensor:
-    """Crop, enlarge and mirror one image ``(c, h, w)`` as the published loaders do."""
+def crop_one_image(x: Tensor, kind: str, scale: float, top: int, left: int, flip: bool) -> Tensor:
+    """Crop, resize and mirror one image ``(c, h, w)`` as the published loaders do."""
     height, width = x.shape[-2:]
     crop = x[None, :, top : top + int(height / scale), left : left + int(width / scale)].float()
     if kind in ("segmentation", "depth"):
@@ -48,18 +48,18 @@ def one(x: Tensor, kind: str, scale: float, top: int, left: int, flip: bool) -> 
     seed=st.integers(0, 10**6),
 )
 @settings(deadline=None)
-def test_agrees_with_one_image_at_a_time(n: int, height: int, width: int, seed: int) -> None:
-    images, targets = batch(n, (height, width), seed)
+def test_batch_agrees_with_single_images(n: int, height: int, width: int, seed: int) -> None:
+    images, targets = make_batch(n, (height, width), seed)
     torch.manual_seed(seed)
     draws = draw_crops(n, (height, width))
     found_images, found = apply_crops(images, targets, draws)
     assert found_images.shape == images.shape
     for i in range(n):
         place = (SCALES[draws.scale[i]], int(draws.top[i]), int(draws.left[i]), bool(draws.flip[i]))
-        torch.testing.assert_close(found_images[i], one(images[i], "image", *place))
+        torch.testing.assert_close(found_images[i], crop_one_image(images[i], "image", *place))
         for task, target in targets.items():
             x = target[i].unsqueeze(0) if task == "segmentation" else target[i]
-            expected = one(x, task, *place).view_as(target[i]).to(target.dtype)
+            expected = crop_one_image(x, task, *place).view_as(target[i]).to(target.dtype)
             assert found[task].dtype == target.dtype
             if task == "segmentation":
                 assert torch.equal(found[task][i], expected)
@@ -76,19 +76,19 @@ def test_crops_lie_inside(size: int, seed: int) -> None:
         assert 0 <= left <= 3 * size - int(3 * size / SCALES[scale])
 
 
-def test_all_scales_places_and_sides_are_drawn_alike() -> None:
+def test_scales_positions_and_flips_are_uniform() -> None:
     torch.manual_seed(0)
     draws = draw_crops(30_000, (6, 12))
     for values, count in ((draws.scale, 3), (draws.flip.long(), 2)):
         shares = torch.bincount(values, minlength=count) / len(values)
         torch.testing.assert_close(shares, torch.full((count,), 1 / count), atol=0.02, rtol=0)
-    halves = draws.left[draws.scale == 2]  # crops of 8 of 12 columns: 5 places
-    shares = torch.bincount(halves) / len(halves)
+    positions = draws.left[draws.scale == 2]  # crops of 8 of 12 columns: 5 positions
+    shares = torch.bincount(positions) / len(positions)
     torch.testing.assert_close(shares, torch.full((5,), 0.2), atol=0.02, rtol=0)
 
 
-def test_without_scale_and_flip_nothing_changes() -> None:
-    images, targets = batch(2, (33, 47), 0)
+def test_unit_scale_without_flip_is_identity() -> None:
+    images, targets = make_batch(2, (33, 47), 0)
     zero = torch.zeros(2, dtype=torch.int64)
     found_images, found = apply_crops(images, targets, Crops(zero, zero, zero, zero.bool()))
     assert torch.equal(found_images, images)
@@ -96,7 +96,7 @@ def test_without_scale_and_flip_nothing_changes() -> None:
 
 
 def test_mirroring_twice_restores() -> None:
-    images, targets = batch(2, (32, 48), 0)
+    images, targets = make_batch(2, (32, 48), 0)
     zero = torch.zeros(2, dtype=torch.int64)
     draws = Crops(zero, zero, zero, torch.tensor([True, False]))
     found_images, found = apply_crops(*apply_crops(images, targets, draws), draws)
@@ -106,18 +106,18 @@ def test_mirroring_twice_restores() -> None:
 
 
 def test_missing_depths_stay_missing() -> None:
-    images, targets = batch(8, (32, 48), 0)
+    images, targets = make_batch(8, (32, 48), 0)
     targets["depth"][:, :, :, :30] = 0
     torch.manual_seed(0)
     found = ScaleCropFlip().transform_training(Batch(images, targets, None), None).targets
     values = found["depth"].unique()
     allowed = torch.cat([targets["depth"].unique() / scale for scale in SCALES])
-    assert torch.isin(values, allowed).all()  # none between 0 and a depth
+    assert torch.isin(values, allowed).all()  # no interpolation between 0 and a depth
     assert set(found["segmentation"].unique().tolist()) <= set(range(-1, 13))
 
 
-def test_the_same_draws_whatever_the_tasks() -> None:
-    images, targets = batch(4, (32, 48), 0)
+def test_crops_do_not_depend_on_tasks() -> None:
+    images, targets = make_batch(4, (32, 48), 0)
     found = []
     for tasks in (("depth",), ("segmentation", "depth", "normals")):
         torch.manual_seed(3)
@@ -134,5 +134,5 @@ def test_other_benchmarks_are_refused() -> None:
 
 
 def test_evaluation_changes_nothing() -> None:
-    images, _ = batch(2, (32, 48), 0)
+    images, _ = make_batch(2, (32, 48), 0)
     assert ScaleCropFlip().transform_evaluation(images, None) is images

@@ -1,4 +1,4 @@
-"""The network of CelebA: its size, and outputs against plain operations."""
+"""The network for CelebA has the published size and agrees with a reference."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from core.models.base import Model
 OUTPUTS = {f"attribute_{i}": 1 for i in range(40)}
 
 
-def expected_parameters(widths: tuple[int, ...]) -> int:
+def count_expected_parameters(widths: tuple[int, ...]) -> int:
     a, b, c, d = widths
     pairs = [(3, a), (a, b), (b, b), (b, c), (c, c), (c, d), (d, d)]
     convolutions = sum(9 * i * o + 2 * o for i, o in pairs)
@@ -26,16 +26,20 @@ def expected_parameters(widths: tuple[int, ...]) -> int:
         ("celeba_cnn_small", (8, 16, 32, 64), 84_304),
     ],
 )
-def test_parameters(name: str, widths: tuple[int, ...], parameters: int) -> None:
+def test_parameter_count(name: str, widths: tuple[int, ...], parameters: int) -> None:
     with torch.device("meta"):
         model = build_model(name, OUTPUTS)
-    assert sum(p.numel() for p in model.parameters()) == expected_parameters(widths) == parameters
+    assert (
+        sum(p.numel() for p in model.parameters())
+        == count_expected_parameters(widths)
+        == parameters
+    )
     assert sum(isinstance(module, nn.Conv2d) for module in model.modules()) == 7
     assert list(model.get_task_heads()) == list(OUTPUTS)
 
 
-def plain(model: Model, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits ``(b, 40)`` and hidden layer, layer by layer."""
+def compute_reference(model: Model, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute logits ``(b, 40)`` and hidden layer, layer by layer."""
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
 
@@ -59,19 +63,19 @@ def plain(model: Model, x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(logits, dim=1), x
 
 
-def test_forward_agrees_with_plain_operations() -> None:
+def test_forward_agrees_with_reference() -> None:
     torch.manual_seed(0)
     model = build_model("celeba_cnn_small", OUTPUTS).double()
     images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
     found = model(images)
-    logits, hidden = plain(model, images.double() / 255)
+    logits, hidden = compute_reference(model, images.double() / 255)
     torch.testing.assert_close(torch.stack([*found.outputs.values()], dim=1), logits)
     torch.testing.assert_close(found.representation, hidden)
     assert all(output.shape == (4,) for output in found.outputs.values())
     torch.testing.assert_close(model(images.double() / 255).representation, hidden)
 
 
-def test_heads_take_the_features() -> None:
+def test_heads_map_features_to_outputs() -> None:
     torch.manual_seed(0)
     model = build_model("celeba_cnn_small", OUTPUTS).double()
     found = model(torch.rand(3, 3, 64, 64, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""Encoders compute what transformers' own classes compute, and what causality means."""
+"""Encoders agree with transformers' classes, and causal states ignore later tokens."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ SMALL: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 24, "num_hidden
          "num_attention_heads": 2}  # fmt: skip
 
 
-def bert(parts: frozenset[str] = frozenset()) -> Bert:
-    """Return a small BERT in float64 without dropout, with weights that make tokens matter."""
+def make_bert(parts: frozenset[str] = frozenset()) -> Bert:
+    """Return a small BERT in float64 without dropout and with large weights."""
     torch.manual_seed(0)
     trunk = make_random_bert(
         vocab_size=300, max_position_embeddings=16, initializer_range=0.3, **SMALL
@@ -31,7 +31,7 @@ def bert(parts: frozenset[str] = frozenset()) -> Bert:
     return Bert({"y": 3}, parts, trunk).double().eval()
 
 
-def vit(parts: frozenset[str] = frozenset(), image: ImageSpec | None = None) -> ViT:
+def make_vit(parts: frozenset[str] = frozenset(), image: ImageSpec | None = None) -> ViT:
     """Return a small ViT for images of 8 pixels in float64."""
     torch.manual_seed(0)
     trunk = make_random_vit(
@@ -40,7 +40,7 @@ def vit(parts: frozenset[str] = frozenset(), image: ImageSpec | None = None) -> 
     return ViT({"y": 3}, parts, trunk, image).double().eval()
 
 
-def texts(lengths: list[int], seed: int = 0) -> TextBatch:
+def make_texts(lengths: list[int], seed: int = 0) -> TextBatch:
     generator = torch.Generator().manual_seed(seed)
     attention = torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)
     ids = torch.randint(104, 300, attention.shape, generator=generator) * attention
@@ -48,7 +48,7 @@ def texts(lengths: list[int], seed: int = 0) -> TextBatch:
     return TextBatch(ids, attention, segments.long())
 
 
-def changed(batch: TextBatch, place: int) -> TextBatch:
+def change_after(batch: TextBatch, place: int) -> TextBatch:
     ids = batch.ids.clone()
     ids[:, place] = 104 + (ids[:, place] + 7) % 190
     return batch._replace(ids=ids)
@@ -56,23 +56,23 @@ def changed(batch: TextBatch, place: int) -> TextBatch:
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(0, 99))
-def test_causal_states_do_not_know_the_next_tokens(lengths: list[int], seed: int) -> None:
-    model, batch = bert(), texts(lengths, seed)
+def test_causal_states_do_not_depend_on_later_tokens(lengths: list[int], seed: int) -> None:
+    model, batch = make_bert(), make_texts(lengths, seed)
     causal, free = model.encode(batch, causal=True), model.encode(batch)
     for place in range(1, max(lengths)):
-        other = changed(batch, place)
+        other = change_after(batch, place)
         after = model.encode(other, causal=True)
         torch.testing.assert_close(after[:, :place], causal[:, :place], atol=1e-12, rtol=0)
         long = [i for i, length in enumerate(lengths) if length > place]
         assert ((after - causal)[long, place].abs().amax(dim=-1) > 1e-6).all()
         seen = (model.encode(other) - free)[long, :place].abs().amax(dim=-1)
-        assert (seen > 1e-9).all()  # both ways, every earlier state changes
+        assert (seen > 1e-9).all()  # without causal masking every earlier state changes
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=2, max_size=4), st.booleans())
 def test_padding_changes_nothing(lengths: list[int], causal: bool) -> None:
-    model, batch = bert(), texts(lengths)
+    model, batch = make_bert(), make_texts(lengths)
     together = model.encode(batch, causal=causal)
     logits = model(batch).outputs
     for i, length in enumerate(lengths):
@@ -81,10 +81,10 @@ def test_padding_changes_nothing(lengths: list[int], causal: bool) -> None:
         torch.testing.assert_close(model(alone).outputs[0], logits[i])
 
 
-def test_bert_is_transformers() -> None:
+def test_bert_agrees_with_transformers() -> None:
     from transformers import BertForSequenceClassification
 
-    model, batch = bert(), texts([5, 9, 1])
+    model, batch = make_bert(), make_texts([5, 9, 1])
     theirs: Any = BertForSequenceClassification(model.trunk.config)
     theirs = theirs.double().eval()
     theirs.classifier = torch.nn.Linear(16, 3).double()
@@ -96,10 +96,10 @@ def test_bert_is_transformers() -> None:
     torch.testing.assert_close(model(batch).outputs, expected)
 
 
-def test_causal_bert_is_transformers_decoder() -> None:
+def test_causal_bert_agrees_with_transformers_decoder() -> None:
     from transformers import BertConfig, BertLMHeadModel
 
-    model, batch = bert(BOTH), texts([5, 9, 1])
+    model, batch = make_bert(BOTH), make_texts([5, 9, 1])
     config = BertConfig(**{**model.trunk.config.to_dict(), "is_decoder": True})
     theirs: Any = BertLMHeadModel(config)
     theirs = theirs.double().eval()
@@ -113,15 +113,15 @@ def test_causal_bert_is_transformers_decoder() -> None:
     torch.testing.assert_close(found[batch.attention], expected[batch.attention])
 
 
-def test_texts_longer_than_the_positions_are_refused() -> None:
+def test_too_long_texts_are_refused() -> None:
     with pytest.raises(UserError, match="a text has 17 tokens, but this model takes at most 16"):
-        bert().encode(texts([17]))
+        make_bert().encode(make_texts([17]))
 
 
 @pytest.mark.parametrize("size", [8, 12, 6])
-def test_vit_is_transformers_with_interpolated_positions(size: int) -> None:
+def test_vit_agrees_with_transformers_interpolation(size: int) -> None:
     image = ImageSpec(size, (0.5,) * 3, (0.5,) * 3)
-    model = vit(image=image)
+    model = make_vit(image=image)
     inputs = torch.randn(2, 3, size, size, dtype=torch.float64)
     expected = model.trunk(inputs, interpolate_pos_encoding=True).last_hidden_state
     output = model(inputs)
@@ -130,10 +130,10 @@ def test_vit_is_transformers_with_interpolated_positions(size: int) -> None:
     torch.testing.assert_close(output.outputs, logits, atol=1e-6, rtol=1e-6)
 
 
-def test_hidden_patches_are_transformers() -> None:
+def test_masked_patches_agree_with_transformers() -> None:
     from transformers import ViTForMaskedImageModeling
 
-    model = vit(BOTH)
+    model = make_vit(BOTH)
     assert model.decoder is not None
     torch.nn.init.normal_(model.decoder.mask_token)
     model.trunk.config.encoder_stride = 2
@@ -149,26 +149,26 @@ def test_hidden_patches_are_transformers() -> None:
     found = model.reconstruct(model.encode(inputs, masked=masked))
     torch.testing.assert_close(found, expected)
     where = masked.view(2, 1, 4, 4).repeat_interleave(2, 2).repeat_interleave(2, 3)
-    other = inputs + where  # what is hidden cannot be seen
+    other = inputs + where  # changes masked pixels only
     torch.testing.assert_close(model.encode(other, masked=masked), model.encode(inputs, masked))
     assert not model.encode(other).allclose(model.encode(inputs))
 
 
-def inputs_of(model: Encoder) -> Tensor | TextBatch:
+def make_inputs(model: Encoder) -> Tensor | TextBatch:
     if model.modality == "text":
-        return texts([4, 6])
+        return make_texts([4, 6])
     return torch.rand(2, 3, 32, 32) if model.image else torch.rand(2, 2, 8, 8)
 
 
 @pytest.mark.parametrize("name", models.list_encoders())
-def test_nothing_is_built_that_nothing_uses(name: str) -> None:
+def test_only_requested_parts_are_built(name: str) -> None:
     plain = models.build_model(name, {"y": 2})
     assert set(plain.get_task_heads()) == {"y"}
-    plain(inputs_of(plain)).outputs.sum().backward()  # type: ignore[arg-type]
+    plain(make_inputs(plain)).outputs.sum().backward()  # type: ignore[arg-type]
     assert all(p.grad is not None for p in plain.parameters())
     full = models.build_model(name, {"y": 2}, BOTH)
     assert isinstance(full, Encoder)
-    inputs = inputs_of(full)
+    inputs = make_inputs(full)
     masked = torch.rand(2, 64 if full.image else 16) < 0.5
     hidden = full.encode(inputs, masked=masked)
     total = full.reconstruct(hidden).sum() + full(inputs).outputs.sum()
@@ -182,7 +182,7 @@ def test_nothing_is_built_that_nothing_uses(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", models.list_encoders())
-def test_parts_that_were_not_built_say_so(name: str) -> None:
+def test_missing_parts_raise(name: str) -> None:
     model = models.build_model(name, {"y": 2})
     assert isinstance(model, Encoder)
     hidden = torch.zeros(1, 17, 32)
@@ -193,7 +193,7 @@ def test_parts_that_were_not_built_say_so(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", models.list_encoders())
-def test_checkpointing_changes_memory_and_no_number(name: str) -> None:
+def test_checkpointing_saves_memory_with_equal_gradients(name: str) -> None:
     gradients = []
     for checkpointing in (False, True):
         torch.manual_seed(1)
@@ -205,7 +205,7 @@ def test_checkpointing_changes_memory_and_no_number(name: str) -> None:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            outputs = model(inputs_of(model)).outputs  # type: ignore[arg-type]
+            outputs = model(make_inputs(model)).outputs  # type: ignore[arg-type]
         torch.manual_seed(2)
         outputs.square().sum().backward()
         gradients.append(([p.grad for p in model.parameters()], sum(t.numel() for t in kept)))
@@ -219,26 +219,26 @@ def test_half_precision_stays_finite(name: str) -> None:
     model = models.build_model(name, {"y": 2}, BOTH)
     assert isinstance(model, Encoder)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        hidden = model.encode(inputs_of(model))
+        hidden = model.encode(make_inputs(model))
         assert model.reconstruct(hidden).isfinite().all()
-        assert model(inputs_of(model)).outputs.isfinite().all()
+        assert model(make_inputs(model)).outputs.isfinite().all()
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # the compiler's own
+@pytest.mark.filterwarnings("ignore")  # of the compiler
 @pytest.mark.parametrize("name", ["tiny_vit"])
 def test_compiled_models_compute_the_same(name: str) -> None:
     torch.manual_seed(0)
     plain = models.build_model(name, {"y": 2}).eval()
     compiled = models.build_model(name, {"y": 2}, compiled=True).eval()
     compiled.load_state_dict(plain.state_dict())
-    inputs = inputs_of(plain)  # type: ignore[arg-type]
+    inputs = make_inputs(plain)  # type: ignore[arg-type]
     expected = plain(inputs).outputs
     assert isinstance(expected, Tensor)
     torch.testing.assert_close(compiled(inputs).outputs, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_seed_decides_the_weights() -> None:
+def test_seed_determines_the_weights() -> None:
     def weights(seed: int) -> Tensor:
         torch.manual_seed(seed)
         parameters = models.build_model("digits_vit", {"y": 2}, BOTH).parameters()
@@ -248,7 +248,7 @@ def test_seed_decides_the_weights() -> None:
     assert not weights(0).equal(weights(1))
 
 
-def test_resnet_is_torchvisions() -> None:
+def test_resnet_agrees_with_torchvision() -> None:
     model = ResNet50({"y": 3}, pretrained=False).eval()
     inputs = torch.rand(1, 3, 64, 64)
     output = model(inputs)
@@ -266,6 +266,6 @@ def test_resnet_is_torchvisions() -> None:
         ({"name": "digits_vit", "outputs": {"a": 1, "b": 2}}, "tasks a, b"),
     ],
 )
-def test_what_cannot_be_is_refused(options: dict[str, object], message: str) -> None:
+def test_unsupported_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         models.build_model(**{"outputs": {"y": 2}, **options})  # type: ignore[arg-type]

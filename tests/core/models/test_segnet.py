@@ -1,4 +1,4 @@
-"""SegNet and MTAN: sizes against the published ones, outputs against plain operations."""
+"""SegNet and MTAN have the published sizes and agree with a reference."""
 
 from collections.abc import Mapping
 
@@ -23,38 +23,38 @@ SMALL = (8, 16, 32, 64, 64)
 NAMES = ("segnet_small", "segnet_mtan_small")
 
 
-def parameters(module: nn.Module) -> int:
+def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def conv(inputs: int, outputs: int, kernel: int, norm: bool = True) -> int:
-    """The parameters of a convolution with biases, and of a batch norm after it."""
+def count_conv(inputs: int, outputs: int, kernel: int, norm: bool = True) -> int:
+    """Count the parameters of a convolution with biases and of its batch norm."""
     return (kernel**2 * inputs + 1) * outputs + 2 * outputs * norm
 
 
-def head(width: int, outputs: int) -> int:
-    return conv(width, width, 3, norm=False) + conv(width, outputs, 1, norm=False)
+def count_head(width: int, outputs: int) -> int:
+    return count_conv(width, width, 3, norm=False) + count_conv(width, outputs, 1, norm=False)
 
 
-def trunk(f: tuple[int, ...]) -> int:
-    """Encoder and decoder: VGG's 13 convolutions, without the double ones at 2 finest stages."""
+def count_trunk(f: tuple[int, ...]) -> int:
+    """Count those of encoder and decoder: VGG's 13 convolutions, single at the 2 finest stages."""
     encoder = [(3, f[0]), (f[0], f[0]), (f[0], f[1]), (f[1], f[1])]
     for stage in (2, 3, 4):
         encoder += [(f[stage - 1], f[stage]), (f[stage], f[stage]), (f[stage], f[stage])]
     decoder = [(f[0], f[0]), (f[0], f[0]), (f[1], f[0]), (f[0], f[0])]
     for stage in (2, 3, 4):
         decoder += [(f[stage], f[stage - 1]), *[(f[stage - 1], f[stage - 1])] * 2]
-    return sum(conv(*pair, 3) for pair in encoder + decoder)
+    return sum(count_conv(*pair, 3) for pair in encoder + decoder)
 
 
-def attention(f: tuple[int, ...], tasks: int) -> int:
-    """MTAN's masks, per task, and the blocks between them, shared."""
+def count_attention(f: tuple[int, ...], tasks: int) -> int:
+    """Count those of MTAN's masks per task and of the shared blocks between them."""
     narrow = (f[0], *f[:-1])
     masks = [(f[0], f[0]), *((2 * width, width) for width in f[1:])]
     masks += [(a + b, b) for a, b in zip(f, narrow, strict=True)]
-    own = sum(conv(a, b, 1) + conv(b, b, 1) for a, b in masks)
+    own = sum(count_conv(a, b, 1) + count_conv(b, b, 1) for a, b in masks)
     between = [*zip(f, (*f[1:], f[-1]), strict=True), *zip(f, narrow, strict=True)]
-    return tasks * own + sum(conv(a, b, 3) for a, b in between)
+    return tasks * own + sum(count_conv(a, b, 3) for a, b in between)
 
 
 @pytest.mark.parametrize("outputs", [NYUV2, CITYSCAPES, {"segmentation": 13}])
@@ -63,13 +63,13 @@ def attention(f: tuple[int, ...], tasks: int) -> int:
     [("segnet", FILTERS), ("segnet_small", SMALL), ("segnet_mtan", FILTERS),
      ("segnet_mtan_small", SMALL)],
 )  # fmt: skip
-def test_parameters(name: str, filters: tuple[int, ...], outputs: dict[str, int]) -> None:
+def test_parameter_count(name: str, filters: tuple[int, ...], outputs: dict[str, int]) -> None:
     with torch.device("meta"):
         model = build_model(name, outputs)
-    heads = sum(head(filters[0], n) for n in outputs.values())
-    extra = attention(filters, len(outputs)) if "mtan" in name else 0
-    assert parameters(model) == trunk(filters) + extra + heads
-    assert sum(parameters(module) for module in model.get_task_heads().values()) == heads
+    heads = sum(count_head(filters[0], n) for n in outputs.values())
+    extra = count_attention(filters, len(outputs)) if "mtan" in name else 0
+    assert count_parameters(model) == count_trunk(filters) + extra + heads
+    assert sum(count_parameters(module) for module in model.get_task_heads().values()) == heads
     assert list(model.get_task_heads()) == list(outputs)
 
 
@@ -85,7 +85,7 @@ def test_parameters(name: str, filters: tuple[int, ...], outputs: dict[str, int]
 )
 def test_published_sizes(name: str, outputs: dict[str, int], published: int) -> None:
     with torch.device("meta"):
-        assert parameters(build_model(name, outputs)) == published
+        assert count_parameters(build_model(name, outputs)) == published
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -96,45 +96,47 @@ def test_all_but_prediction_layers_are_shared(name: str) -> None:
         assert ("pred" in parameter_name) == (id(parameter) in own)
 
 
-class Plain:
-    """The layers one by one, from a model's parameters, in training mode (batch statistics)."""
+class Reference:
+    """A model's layers one by one, in training mode (batch statistics)."""
 
     def __init__(self, model: Model) -> None:
         self.state: Mapping[str, Tensor] = model.state_dict()
 
-    def conv(self, x: Tensor, name: str, padding: int) -> Tensor:
+    def apply_conv(self, x: Tensor, name: str, padding: int) -> Tensor:
         weight, bias = self.state[f"{name}.weight"], self.state[f"{name}.bias"]
         return functional.conv2d(x, weight, bias, padding=padding)
 
-    def norm(self, x: Tensor, name: str) -> Tensor:
+    def apply_norm(self, x: Tensor, name: str) -> Tensor:
         mean = x.mean(dim=(0, 2, 3), keepdim=True)
         variance = ((x - mean) ** 2).mean(dim=(0, 2, 3), keepdim=True)
         weight, bias = self.state[f"{name}.weight"], self.state[f"{name}.bias"]
         x = (x - mean) / (variance + 1e-5).sqrt()
         return x * weight.view(1, -1, 1, 1) + bias.view(1, -1, 1, 1)
 
-    def block(self, x: Tensor, name: str) -> Tensor:
-        return self.norm(self.conv(x, f"{name}.0", 1), f"{name}.1").clamp(min=0)
+    def apply_block(self, x: Tensor, name: str) -> Tensor:
+        return self.apply_norm(self.apply_conv(x, f"{name}.0", 1), f"{name}.1").clamp(min=0)
 
-    def rest(self, x: Tensor, name: str, stage: int) -> Tensor:
+    def apply_rest(self, x: Tensor, name: str, stage: int) -> Tensor:
         for number in range(1 if stage < 2 else 2):
-            x = self.block(x, f"{name}.{stage}.{number}")
+            x = self.apply_block(x, f"{name}.{stage}.{number}")
         return x
 
-    def mask(self, x: Tensor, name: str) -> Tensor:
-        x = self.norm(self.conv(x, f"{name}.0", 0), f"{name}.1").clamp(min=0)
-        return 1 / (1 + (-self.norm(self.conv(x, f"{name}.3", 0), f"{name}.4")).exp())
+    def compute_mask(self, x: Tensor, name: str) -> Tensor:
+        x = self.apply_norm(self.apply_conv(x, f"{name}.0", 0), f"{name}.1").clamp(min=0)
+        return 1 / (1 + (-self.apply_norm(self.apply_conv(x, f"{name}.3", 0), f"{name}.4")).exp())
 
-    def head(self, x: Tensor, task: str) -> Tensor:
-        x = self.conv(self.conv(x, f"pred.{task}.0", 1), f"pred.{task}.1", 0)
+    def apply_head(self, x: Tensor, task: str) -> Tensor:
+        x = self.apply_conv(self.apply_conv(x, f"pred.{task}.0", 1), f"pred.{task}.1", 0)
         return x / (x**2).sum(dim=1, keepdim=True).sqrt() if task == "normals" else x
 
-    def trunk(self, x: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
-        """First and last maps of the encoder by stage, unpooled and decoded ones likewise."""
+    def compute_maps(
+        self, x: Tensor
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
+        """Return first and last encoder maps, and unpooled and decoded maps, by stage."""
         first, last, indices = [], [], []
         for stage in range(5):
-            first.append(self.block(x, f"encoder_first.{stage}"))
-            last.append(self.rest(first[-1], "encoder_rest", stage))
+            first.append(self.apply_block(x, f"encoder_first.{stage}"))
+            last.append(self.apply_rest(first[-1], "encoder_rest", stage))
             x, index = functional.max_pool2d(last[-1], 2, 2, return_indices=True)
             indices.append(index)
         unpooled: list[Tensor] = [x] * 5
@@ -142,36 +144,40 @@ class Plain:
         for stage in (4, 3, 2, 1, 0):
             size = last[stage].shape[-2:]
             unpooled[stage] = functional.max_unpool2d(x, indices[stage], [2, 2], output_size=size)
-            x = self.block(unpooled[stage], f"decoder_first.{stage}")
-            x = decoded[stage] = self.rest(x, "decoder_rest", stage)
+            x = self.apply_block(unpooled[stage], f"decoder_first.{stage}")
+            x = decoded[stage] = self.apply_rest(x, "decoder_rest", stage)
         return first, last, unpooled, decoded
 
-    def segnet(self, x: Tensor, tasks: list[str]) -> dict[str, Tensor]:
-        decoded = self.trunk(x)[3]
-        return {task: self.head(decoded[0], task) for task in tasks}
+    def predict_segnet(self, x: Tensor, tasks: list[str]) -> dict[str, Tensor]:
+        decoded = self.compute_maps(x)[3]
+        return {task: self.apply_head(decoded[0], task) for task in tasks}
 
-    def mtan(self, x: Tensor, tasks: list[str]) -> dict[str, Tensor]:
-        first, last, unpooled, decoded = self.trunk(x)
+    def predict_mtan(self, x: Tensor, tasks: list[str]) -> dict[str, Tensor]:
+        first, last, unpooled, decoded = self.compute_maps(x)
         found = {}
         for task in tasks:
             seen = first[0]
             for stage in range(5):
-                attended = self.mask(seen, f"encoder_attention.{task}.{stage}") * last[stage]
-                x = functional.max_pool2d(self.block(attended, f"encoder_between.{stage}"), 2, 2)
+                attended = (
+                    self.compute_mask(seen, f"encoder_attention.{task}.{stage}") * last[stage]
+                )
+                x = functional.max_pool2d(
+                    self.apply_block(attended, f"encoder_between.{stage}"), 2, 2
+                )
                 if stage < 4:
                     seen = torch.cat([first[stage + 1], x], dim=1)
             for stage in (4, 3, 2, 1, 0):
                 size = unpooled[stage].shape[-2:]
                 x = functional.interpolate(x, size=size, mode="bilinear", align_corners=True)
-                x = self.block(x, f"decoder_between.{stage}")
+                x = self.apply_block(x, f"decoder_between.{stage}")
                 seen = torch.cat([unpooled[stage], x], dim=1)
-                x = self.mask(seen, f"decoder_attention.{task}.{stage}") * decoded[stage]
-            found[task] = self.head(x, task)
+                x = self.compute_mask(seen, f"decoder_attention.{task}.{stage}") * decoded[stage]
+            found[task] = self.apply_head(x, task)
         return found
 
 
-def made(name: str, outputs: dict[str, int] = NYUV2, seed: int = 0) -> Model:
-    """A model in double precision whose batch norms and biases are not at their start."""
+def make_model(name: str, outputs: dict[str, int] = NYUV2, seed: int = 0) -> Model:
+    """Return a model in double precision with random batch norms and biases."""
     torch.manual_seed(seed)
     model = build_model(name, outputs).double()
     for parameter in model.parameters():
@@ -182,21 +188,25 @@ def made(name: str, outputs: dict[str, int] = NYUV2, seed: int = 0) -> Model:
 
 @pytest.mark.parametrize("size", [(32, 64), (64, 96), (37, 53)])
 @pytest.mark.parametrize("name", NAMES)
-def test_forward_agrees_with_plain_operations(name: str, size: tuple[int, int]) -> None:
-    model = made(name)
+def test_forward_agrees_with_reference(name: str, size: tuple[int, int]) -> None:
+    model = make_model(name)
     images = torch.rand(2, 3, *size, dtype=torch.float64)
-    plain = Plain(model)
-    expected = (plain.mtan if "mtan" in name else plain.segnet)(images, list(NYUV2))
+    reference = Reference(model)
+    expected = (reference.predict_mtan if "mtan" in name else reference.predict_segnet)(
+        images, list(NYUV2)
+    )
     found = model(images)
     for task, channels in NYUV2.items():
         assert found.outputs[task].shape == (2, channels, *size)
         torch.testing.assert_close(found.outputs[task], expected[task])
-    torch.testing.assert_close(found.representation, plain.trunk(images)[3][0])
+    torch.testing.assert_close(found.representation, reference.compute_maps(images)[3][0])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_normals_have_unit_length(name: str) -> None:
-    normals = made(name).eval()(torch.rand(2, 3, 32, 32, dtype=torch.float64)).outputs["normals"]
+    normals = (
+        make_model(name).eval()(torch.rand(2, 3, 32, 32, dtype=torch.float64)).outputs["normals"]
+    )
     torch.testing.assert_close(normals.norm(dim=1), torch.ones(2, 32, 32, dtype=torch.float64))
 
 
@@ -209,8 +219,8 @@ def test_normals_have_unit_length_in_half_precision_too(name: str) -> None:
     torch.testing.assert_close(normals.norm(dim=1), torch.ones(2, 64, 64))
 
 
-def test_plain_segnet_predicts_from_its_features() -> None:
-    model = made("segnet_small")
+def test_segnet_predicts_from_its_features() -> None:
+    model = make_model("segnet_small")
     found: Output = model(torch.rand(2, 3, 32, 32, dtype=torch.float64))
     assert found.features is not None
     assert not isinstance(found.outputs, Tensor)
@@ -220,13 +230,13 @@ def test_plain_segnet_predicts_from_its_features() -> None:
 
 
 def test_task_attention_has_no_common_features() -> None:
-    found = made("segnet_mtan_small")(torch.rand(2, 3, 32, 32, dtype=torch.float64))
+    found = make_model("segnet_mtan_small")(torch.rand(2, 3, 32, 32, dtype=torch.float64))
     assert found.features is None
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_parameter_learns_from_its_tasks(name: str) -> None:
-    model = made(name)
+def test_every_parameter_has_its_tasks_gradients(name: str) -> None:
+    model = make_model(name)
     outputs = model(torch.rand(2, 3, 64, 64, dtype=torch.float64)).outputs
     losses = {task: (output**3).mean() for task, output in outputs.items()}
     shared = [(n, p) for n, p in model.named_parameters() if "pred" not in n]
@@ -243,7 +253,7 @@ def test_every_parameter_learns_from_its_tasks(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_learns_what_can_be_read_off_the_image(name: str) -> None:
+def test_training_fits_pixelwise_targets(name: str) -> None:
     frames = [frame("nyuv2", (32, 48), seed) for seed in range(2)]
     stacked = {part: torch.from_numpy(np.stack([f[part] for f in frames])) for part in frames[0]}
     images = stacked["image"].movedim(3, 1)
@@ -275,7 +285,7 @@ def test_too_small_images_are_refused() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_initial_weights_are_xaviers(name: str) -> None:
+def test_initial_weights_are_xavier_normal(name: str) -> None:
     torch.manual_seed(0)
     model = build_model(name, NYUV2)
     for module in model.modules():

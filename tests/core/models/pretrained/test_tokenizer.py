@@ -1,4 +1,4 @@
-"""Models are refused whose vocabulary is not that of the data."""
+"""Models whose vocabulary differs from the data's are refused."""
 
 import json
 from pathlib import Path
@@ -13,8 +13,8 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "quick", "brown", 
 TABLE = "id,filename,split,y,a,text\n" + "".join(f"{i},{i},{i % 3},{i % 2},0,x\n" for i in range(6))
 
 
-def folder(path: Path, words: list[str], **tokenizer: object) -> Path:
-    """Write a vocabulary, and what else a model's folder says of its texts."""
+def write_folder(path: Path, words: list[str], **tokenizer: object) -> Path:
+    """Write the vocabulary and the configuration files of a model."""
     path.mkdir(parents=True)
     (path / "vocab.txt").write_text("\n".join(words))
     (path / "tokenizer_config.json").write_text(json.dumps(tokenizer))
@@ -24,7 +24,7 @@ def folder(path: Path, words: list[str], **tokenizer: object) -> Path:
 
 @pytest.fixture
 def texts(tmp_path: Path) -> Benchmark:
-    folder(tmp_path / "folder" / "tokenizer", WORDS)
+    write_folder(tmp_path / "folder" / "tokenizer", WORDS)
     (tmp_path / "folder" / "metadata.csv").write_text(TABLE)
     benchmark: Benchmark = datasets.load_benchmark.__wrapped__("folder", tmp_path)
     return benchmark
@@ -40,11 +40,11 @@ def texts(tmp_path: Path) -> Benchmark:
         ([*WORDS, "more"], {}, r"11 against 10 words"),
     ],
 )
-def test_the_vocabulary_must_be_that_of_the_data(
+def test_vocabulary_must_match_the_data(
     words: list[str], options: dict[str, object], message: str | None,
     texts: Benchmark, tmp_path: Path,
 ) -> None:  # fmt: skip
-    model = folder(tmp_path / "model", words, **options)
+    model = write_folder(tmp_path / "model", words, **options)
     found = find_tokenizer_mismatch(str(model), texts)
     if message is None:
         assert found is None
@@ -56,7 +56,7 @@ def test_the_vocabulary_must_be_that_of_the_data(
 
 
 @pytest.mark.parametrize(("size", "right"), [(10, True), (12, True), (9, False)])
-def test_without_a_vocabulary_its_size_is_compared(
+def test_sizes_are_compared_without_a_vocabulary(
     size: int, right: bool, texts: Benchmark, tmp_path: Path
 ) -> None:
     model = tmp_path / "model"
@@ -67,13 +67,13 @@ def test_without_a_vocabulary_its_size_is_compared(
     assert right or "its vocabulary has 9 tokens" in str(found)
 
 
-def test_models_of_images_are_named_as_such(texts: Benchmark, tmp_path: Path) -> None:
+def test_image_models_are_refused_for_texts(texts: Benchmark, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
     found = find_tokenizer_mismatch(str(tmp_path), texts)
     assert found == f"model: received '{tmp_path}', of type 'vit'; expected one that reads texts"
 
 
-def test_other_data_have_no_vocabulary(tmp_path: Path) -> None:
-    model = folder(tmp_path / "model", WORDS[:6])
+def test_data_without_texts_match_every_model(tmp_path: Path) -> None:
+    model = write_folder(tmp_path / "model", WORDS[:6])
     assert find_tokenizer_mismatch(str(model), datasets.load_benchmark("colored_digits")) is None
     assert find_tokenizer_mismatch("tiny_bert", datasets.load_benchmark("colored_digits")) is None
