@@ -92,8 +92,8 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="python -m datasets.prepare",
         description="Prepare data sets: download and extract their files, write the tables of\n"
-        "groups, verify everything, and decode images or tokenize texts into a cache that all\n"
-        "trials on a machine share.",
+        "groups, verify everything, and decode images or tokenize texts into a cache that\n"
+        "all trials on a machine share.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

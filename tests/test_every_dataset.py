@@ -126,7 +126,7 @@ def qm9(root: Path) -> None:
     shutil.copytree(real_data.piece("qm9", "raw"), root / "qm9" / "raw")
 
 
-# How each is laid out, and the small model that stands for the big one.
+# How each is laid out, and the small model in place of the big one.
 EVERY: dict[str, tuple[Callable[[Path], None], str]] = {
     "waterbirds": (waterbirds, "tiny_vit"),
     "celeba": (celeba, "tiny_vit"),

@@ -225,7 +225,7 @@ def test_an_archive_that_escapes_is_refused_and_leaves_nothing(
 def test_a_full_disk_is_one_line_and_leaves_nothing(
     tmp_path: Path, www: tuple[Path, Server], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A limit on the size of files stands for the disk: the system call fails in the same way."""
+    """A limit on the size of files simulates a full disk: the system call fails in the same way."""
     folder, server = www
     with zipfile.ZipFile(folder / "own.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.bin", bytes(3_000_000))

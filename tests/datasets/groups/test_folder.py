@@ -101,10 +101,10 @@ def test_texts_in_the_table(texts: Path) -> None:
     assert "text" in benchmark.provides
     assert benchmark.groups.classes == ("calm", "angry")
     assert benchmark.training_config.model == "bert-base-uncased"
-    store = benchmark.splits["train"].inputs
-    assert isinstance(store, RaggedTexts)
+    ragged = benchmark.splits["train"].inputs
+    assert isinstance(ragged, RaggedTexts)
     words = (texts / "bert-base-uncased/vocab.txt").read_text(encoding="utf-8").split("\n")
-    batch = store[torch.tensor([1])]
+    batch = ragged[torch.tensor([1])]
     pieces = [words[i] for i in batch.ids[0].tolist()]
     assert pieces == ["[CLS]", "na", ",", "word", "the", "end", "1", "[SEP]"]
     assert not batch.segments.any()
@@ -173,7 +173,7 @@ def test_the_name_of_the_folder(images: Path, monkeypatch: pytest.MonkeyPatch) -
     assert load(images).key_version != before
 
 
-def test_a_damaged_image_is_named_and_mended(images: Path) -> None:
+def test_a_damaged_image_is_named_and_fixed(images: Path) -> None:
     path = images / "folder" / "pictures" / "5.png"
     whole = path.read_bytes()
     benchmark = load(images)
@@ -310,7 +310,7 @@ def test_blank_lines_at_the_end_are_no_rows(images: Path) -> None:
     pd.testing.assert_frame_equal(load(images).table, before)
 
 
-def test_a_cache_damaged_at_equal_size_is_found_and_mended(
+def test_a_cache_damaged_at_equal_size_is_found_and_rebuilt(
     images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected = load(images).splits["train"].inputs.flat.clone()

@@ -155,7 +155,7 @@ def test_a_file_in_place_of_the_folder_is_named(
 
 
 def test_a_full_disk_is_one_error_and_leaves_nothing(building: Building) -> None:
-    """A limit on the size of files stands for the disk: the system call fails in the same way."""
+    """A limit on the size of files simulates a full disk: the system call fails in the same way."""
 
     def large(writer: ArrayWriter) -> None:
         writer.create_array("pixels", (50_000_000,), np.uint8)[:] = 1

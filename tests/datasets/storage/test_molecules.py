@@ -1,4 +1,4 @@
-"""The store of molecules against loops over atoms."""
+"""Ragged molecules against loops over atoms."""
 
 from collections.abc import Sequence
 
@@ -28,23 +28,23 @@ def molecules(sizes: Sequence[int], seed: int) -> RaggedMolecules:
     )
 
 
-def plain(store: RaggedMolecules, chosen: Sequence[int]) -> tuple[list[Tensor], ...]:
+def plain(ragged: RaggedMolecules, chosen: Sequence[int]) -> tuple[list[Tensor], ...]:
     """Return atoms, positions, molecules, edges and their features, made one by one."""
     lists: tuple[list[Tensor], ...] = ([], [], [], [], [])
     x, positions, molecule, edges, features = lists
-    sizes = store.sizes.tolist()
+    sizes = ragged.sizes.tolist()
     for place, number in enumerate(chosen):
         first, pairs = sum(sizes[:number]), sum(size**2 for size in sizes[:number])
         before = len(x)
         for i in range(sizes[number]):
-            x.append(store.x[first + i].float())
-            positions.append(store.positions[first + i])
+            x.append(ragged.x[first + i].float())
+            positions.append(ragged.positions[first + i])
             molecule.append(torch.tensor(place))
         for i in range(sizes[number]):
             for j in range(sizes[number]):
                 if i == j:
                     continue
-                kind = int(store.bonds[pairs + i * sizes[number] + j])
+                kind = int(ragged.bonds[pairs + i * sizes[number] + j])
                 distance = (positions[before + i] - positions[before + j]).norm()
                 bonded = [float(kind == known) for known in (1, 2, 3, 4)]
                 edges.append(torch.tensor([before + i, before + j]))
@@ -66,11 +66,11 @@ def equal(found: Tensor, expected: list[Tensor]) -> None:
     seed=st.integers(0, 99),
 )
 def test_batches_are_complete_graphs(sizes: list[int], picks: list[int], seed: int) -> None:
-    store = molecules(sizes, seed)
+    ragged = molecules(sizes, seed)
     chosen = [pick % len(sizes) for pick in picks]
-    batch = store[torch.tensor(chosen, dtype=torch.int64)]
+    batch = ragged[torch.tensor(chosen, dtype=torch.int64)]
     found = (batch.x, batch.positions, batch.molecule, batch.edge_index.T, batch.edge_attr)
-    for tensor, expected in zip(found, plain(store, chosen), strict=True):
+    for tensor, expected in zip(found, plain(ragged, chosen), strict=True):
         equal(tensor, expected)
     assert batch.molecules == len(chosen)
     assert batch.largest == max((sizes[pick] for pick in chosen), default=0)
@@ -78,13 +78,13 @@ def test_batches_are_complete_graphs(sizes: list[int], picks: list[int], seed: i
 
 @given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=7), cuts=st.data())
 def test_a_part_is_the_same_molecules(sizes: list[int], cuts: st.DataObject) -> None:
-    store = molecules(sizes, 0)
+    ragged = molecules(sizes, 0)
     start = cuts.draw(st.integers(0, len(sizes) - 1))
     stop = cuts.draw(st.integers(start + 1, len(sizes)))
-    part = store.slice_range(start, stop)
+    part = ragged.slice_range(start, stop)
     assert len(part) == stop - start
-    same(part[torch.arange(len(part))], store[torch.arange(start, stop)])
-    assert part.x.data_ptr() == store.x[int(store.sizes[:start].sum()) :].data_ptr()
+    same(part[torch.arange(len(part))], ragged[torch.arange(start, stop)])
+    assert part.x.data_ptr() == ragged.x[int(ragged.sizes[:start].sum()) :].data_ptr()
 
 
 def same(one: MoleculeBatch, other: MoleculeBatch) -> None:
@@ -96,17 +96,17 @@ def same(one: MoleculeBatch, other: MoleculeBatch) -> None:
 
 
 def test_store_says_what_it_takes() -> None:
-    store = molecules([3, 1, 4], 0)
-    assert store.nbytes == 8 * 11 + 8 * 12 + 26 + 3 * 3 * 8
-    same(store.to(torch.device("cpu"))[torch.tensor([2, 0])], store[torch.tensor([2, 0])])
+    ragged = molecules([3, 1, 4], 0)
+    assert ragged.nbytes == 8 * 11 + 8 * 12 + 26 + 3 * 3 * 8
+    same(ragged.to(torch.device("cpu"))[torch.tensor([2, 0])], ragged[torch.tensor([2, 0])])
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no accelerator")
 def test_batches_are_the_same_on_a_device() -> None:
-    store = molecules([3, 1, 4, 7], 0)
+    ragged = molecules([3, 1, 4, 7], 0)
     index = torch.tensor([2, 0, 3, 3, 1])
-    there = store.to(torch.device("cuda"))[index]
-    for found, expected in zip(there, store[index], strict=True):
+    there = ragged.to(torch.device("cuda"))[index]
+    for found, expected in zip(there, ragged[index], strict=True):
         if isinstance(found, Tensor) and isinstance(expected, Tensor):
             torch.testing.assert_close(found.cpu(), expected)

@@ -30,10 +30,10 @@ def some_images(draw: st.DrawFn) -> tuple[list[torch.Tensor], RaggedImages]:
 def test_images_are_padded_at_right_and_bottom(
     made: tuple[list[torch.Tensor], RaggedImages], data: st.DataObject
 ) -> None:
-    single, store = made
-    assert len(store) == len(single)
+    single, ragged = made
+    assert len(ragged) == len(single)
     index = data.draw(st.lists(st.integers(0, len(single) - 1), min_size=1, max_size=7))
-    batch = store[torch.tensor(index)]
+    batch = ragged[torch.tensor(index)]
     height = max(single[i].shape[0] for i in index)
     width = max(single[i].shape[1] for i in index)
     expected = torch.zeros((len(index), 3, height, width), dtype=torch.uint8)
@@ -44,13 +44,13 @@ def test_images_are_padded_at_right_and_bottom(
     assert torch.equal(batch.pixels, expected)
     assert batch.pixels.dtype == torch.uint8
     assert batch.sizes.tolist() == [list(single[i].shape[:2]) for i in index]
-    assert store.nbytes >= sum(image.numel() for image in single)
+    assert ragged.nbytes >= sum(image.numel() for image in single)
     for image, i in zip(batch.split_images(), index, strict=True):
         assert torch.equal(image, single[i].permute(2, 0, 1))
-    again = store.to(torch.device("cpu"))[torch.tensor(index)]
+    again = ragged.to(torch.device("cpu"))[torch.tensor(index)]
     assert torch.equal(again.pixels, batch.pixels)
     rows = torch.tensor(index)  # as on a GPU, where no image is looked at by itself
-    gathered = store._gather_padded(store._starts[rows], batch.sizes, height, width)
+    gathered = ragged._gather_padded(ragged._starts[rows], batch.sizes, height, width)
     assert torch.equal(gathered.permute(0, 3, 1, 2), expected)
     for image, i in zip(ImageBatch(expected, batch.sizes).split_images(), index, strict=True):
         assert torch.equal(image, single[i].permute(2, 0, 1))
@@ -73,9 +73,9 @@ def test_texts_are_padded_to_the_longest_of_the_batch(
     lengths = torch.tensor([len(ids) for ids, _ in texts])
     flat = torch.tensor([i for ids, _ in texts for i in ids], dtype=torch.int32)
     seconds = torch.tensor([second for _, second in texts])
-    store = RaggedTexts(flat, lengths.cumsum(0) - lengths, lengths, seconds)
+    ragged = RaggedTexts(flat, lengths.cumsum(0) - lengths, lengths, seconds)
     index = data.draw(st.lists(st.integers(0, len(texts) - 1), min_size=1, max_size=7))
-    batch = store[torch.tensor(index)]
+    batch = ragged[torch.tensor(index)]
     longest = max(len(texts[i][0]) for i in index)
     for place, i in enumerate(index):
         ids, second = texts[i]
@@ -85,7 +85,7 @@ def test_texts_are_padded_to_the_longest_of_the_batch(
         segments = [int(position >= second) for position in range(len(ids))]
         assert batch.segments[place].tolist() == segments + padding
     assert batch.ids.dtype == batch.segments.dtype == torch.int64
-    assert torch.equal(store.lengths, lengths)
+    assert torch.equal(ragged.lengths, lengths)
 
 
 @given(st.lists(st.lists(st.integers(0, 99), max_size=5), min_size=1, max_size=6), st.data())
@@ -99,9 +99,9 @@ def test_rows_of_tokens(texts: list[list[int]], data: st.DataObject) -> None:
 
 
 def test_an_empty_batch() -> None:
-    store = RaggedImages(
+    ragged = RaggedImages(
         torch.zeros(12, dtype=torch.uint8), torch.tensor([0]), torch.tensor([[2, 2]])
     )
-    assert len(store[torch.zeros(0, dtype=torch.int64)].pixels) == 0
+    assert len(ragged[torch.zeros(0, dtype=torch.int64)].pixels) == 0
     texts = RaggedTexts(torch.ones(2), torch.tensor([0]), torch.tensor([2]), torch.tensor([2]))
     assert len(texts[torch.zeros(0, dtype=torch.int64)].ids) == 0
