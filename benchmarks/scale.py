@@ -80,15 +80,15 @@ class Sleeper(tune.Trainable):
         self.done += 1
         value = self.work["curve"][self.done - 1]
         status = "completed" if self.done == len(self.work["curve"]) else ""
-        row = {
-            "epoch": self.done, "stage": 0, "stage_epoch": self.done - 1, "eligible": True,
-            "final": bool(status), "losses": {}, "lr": 0.0, "steps": 0,
+        times = {"actor": self.actor, "begin": begin, "end": time.monotonic(),
+                 "torch": "torch" in sys.modules}  # fmt: skip
+        report = {
+            "epoch": self.done,
             "seconds": self.work["seconds"],
-            "validation": {"actor": self.actor, "begin": begin, "end": time.monotonic(),
-                           "torch": "torch" in sys.modules},
-        }  # fmt: skip
-        score = [value, value, -self.done]
-        report = {"rows": [row], "score": score, "status": status, "reason": ""}
+            "score": {"value": value, "average": value, "earliness": -self.done},
+            "status": status,
+            "reason": json.dumps(times),
+        }  # an EpochReport, whose module imports torch
         return {"report": json.dumps(report), "done": bool(status)}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -122,14 +122,13 @@ class TimedQueue(Queue):
     def report_epoch(self, trial_id: str, report: EpochReport) -> bool:
         if trial_id not in self.running or self.running[trial_id][1].phase != "search":
             return super().report_epoch(trial_id, report)
-        (row,) = report.rows
-        seen = row.validation  # of the actor: when and where it slept
-        assert not seen["torch"], "an actor has imported torch"
-        first, last = self.tuners[-1].get(seen["actor"], (seen["begin"], None))
+        times = json.loads(report.reason)
+        assert not times["torch"], "an actor has imported torch"
+        first, last = self.tuners[-1].get(times["actor"], (times["begin"], None))
         if last is not None:
-            waits = self.between_epochs if row.epoch > 1 else self.between_trials
-            waits.append(seen["begin"] - last)
-        self.tuners[-1][seen["actor"]] = (first, seen["end"])
+            waits = self.between_epochs if report.epoch > 1 else self.between_trials
+            waits.append(times["begin"] - last)
+        self.tuners[-1][times["actor"]] = (first, times["end"])
         goes_on = super().report_epoch(trial_id, report)
         self.reports += 1
         if not goes_on:

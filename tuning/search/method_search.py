@@ -186,7 +186,7 @@ class MethodSearch:
             trial.requeue()
             return False
         if report.status != "failed":
-            trial.add_epoch(report.rows, report.score)
+            trial.add_epoch(report.epoch, report.seconds, report.score)
         # The last epoch counts on its rung too. Decisions of an earlier session are kept.
         lags = self.pruner.should_prune(trial, report.score)
         status = report.status

@@ -1,12 +1,10 @@
 """A trial: hyperparameters that a study trains, with their state and records."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from common.hyperparameters import Hyperparameters
 from core.recipe.trial_key import TrialKey
-from core.training.epoch_row import EpochRow
 from tuning.records.run_data import RunEnd, describe_whole_gpu_retry
 from tuning.records.run_record import RunRecord
 from tuning.resources import Resources
@@ -87,17 +85,18 @@ class Trial:
         self.status = "waiting"
         self.oom_reason = oom_reason or self.oom_reason
 
-    def add_epoch(self, rows: Sequence[EpochRow], score: Score | None) -> None:
+    def add_epoch(self, epoch: int, seconds: float, score: Score | None) -> None:
         """Add an epoch; one that a restarted process replays is known already.
 
         Args:
-            rows: The epoch's row of each training seed.
+            epoch: The epoch's number, from 1.
+            seconds: Its training time, summed over the training seeds.
             score: Its score.
         """
-        if rows[0].epoch > len(self.scores):
+        if epoch > len(self.scores):
             self.scores.append(score)
             self.retries.reset()
-            self.seconds += sum(row.seconds for row in rows)
+            self.seconds += seconds
 
     def end(self, status: str, reason: str) -> None:
         """Set it finished.

@@ -40,10 +40,12 @@ class TrialRunner:
             if status:
                 self._finish_runs(status)
         except StorageError as error:  # which says nothing about the trial
-            return EpochReport([], None, STORAGE_FAILED, str(error))
+            return EpochReport(status=STORAGE_FAILED, reason=str(error))
         except Exception as error:  # recorded with its reason; the search continues
             return self._report_error(error)
-        return EpochReport([run.rows[-1] for run in self.runs], score, status)
+        rows = [run.rows[-1] for run in self.runs]
+        seconds = sum(row.seconds for row in rows)
+        return EpochReport(epoch=rows[0].epoch, seconds=seconds, score=score, status=status)
 
     def _report_error(self, error: Exception) -> EpochReport:
         """Record an error of training and return its report."""
@@ -54,8 +56,7 @@ class TrialRunner:
         else:
             for run in self.runs:
                 run.record.write_oom_reason(reason)
-        rows = [run.rows[-1] for run in self.runs if run.rows]
-        return EpochReport(rows, None, status, reason)
+        return EpochReport(status=status, reason=reason)
 
     def _may_fit_whole_gpu(self, error: Exception) -> bool:
         """Return whether memory ran out on a share of a GPU, and no whole one was tried yet."""

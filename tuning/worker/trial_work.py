@@ -1,12 +1,10 @@
 """Messages between the study and its workers: a trial's work one way, a report per epoch back."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from core.recipe.trial_key import TrialKey
-from core.training.epoch_row import EpochRow
 from tuning.selection import Score
 
 # Statuses of a trial that has not ended.
@@ -76,39 +74,32 @@ class TrialWork:
         return cls(tuple(runs), RunOptions(**found["options"]), found["gpu_share"])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EpochReport:
-    """A trial's report to the study after each epoch.
+    """A trial's report to the study after each epoch; the epoch's rows are in the records.
 
     Args:
-        rows: The epoch's row of each training seed, without test metrics.
+        epoch: The epoch's number, from 1; 0 in the report of an error.
+        seconds: The epoch's training time, summed over the training seeds.
         score: The epoch's score, averaged over the seeds; None where it is not eligible.
         status: Empty while the trial continues; else how it ended, or :data:`OUT_OF_MEMORY` or
             :data:`STORAGE_FAILED`, which do not end it.
         reason: Why it failed.
     """
 
-    rows: Sequence[EpochRow]
-    score: Score | None
+    epoch: int = 0
+    seconds: float = 0.0
+    score: Score | None = None
     status: str = ""
     reason: str = ""
 
     def to_json(self) -> str:
         """Encode the report."""
-        score = None if self.score is None else astuple(self.score)
-        return json.dumps(
-            {
-                "rows": [row.as_dict() for row in self.rows],
-                "score": score,
-                "status": self.status,
-                "reason": self.reason,
-            }
-        )
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "EpochReport":
         """Decode the report that :meth:`to_json` encoded."""
         found = json.loads(text)
-        score = None if found["score"] is None else Score(*found["score"])
-        rows = [EpochRow.from_dict(row) for row in found["rows"]]
-        return cls(rows, score, found["status"], found["reason"])
+        score = found.pop("score")
+        return cls(score=None if score is None else Score(**score), **found)

@@ -87,5 +87,5 @@ def test_an_error_that_a_user_can_fix_ends_the_batch(tmp_path: Path) -> None:
 
 def test_a_report_of_a_trial_that_does_not_run_changes_nothing(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=1)
-    assert not queue_of(search).report_epoch("unknown", EpochReport([], None, "completed"))
+    assert not queue_of(search).report_epoch("unknown", EpochReport(status="completed"))
     assert not search.trials

@@ -12,7 +12,6 @@ import pytest
 import datasets
 from core.environment import detect_environment
 from core.recipe.method_files import load_method
-from tests.support.epoch_rows import make_row
 from tests.support.run_records import end_of, folder_of
 from tuning import selection
 from tuning.cluster.capacity import Capacity
@@ -146,7 +145,7 @@ def test_what_an_earlier_session_let_go_on_is_not_pruned_when_replayed(tmp_path:
 
 def test_a_record_that_cannot_be_kept_ends_the_study_and_fails_nothing(tmp_path: Path) -> None:
     search = search_of(tmp_path)
-    lost = EpochReport([], None, STORAGE_FAILED, "no room")
+    lost = EpochReport(status=STORAGE_FAILED, reason="no room")
     for _ in range(3):
         trial = search.next_trial()
         assert trial is not None
@@ -217,12 +216,14 @@ def test_what_won_and_what_is_done_is_as_if_all_trials_were_looked_at(
         trial = running[generator.integers(len(running))]
         number = len(trial.scores) + 1
         value = float(generator.integers(4))  # many are equal
-        row = make_row(number, seconds=1.0)
         status = ["", "failed"][generator.random() < 0.05] if number < 4 else "completed"
         if generator.random() < 0.1:
             search.report_crash(trial)
         else:
-            search.report_epoch(trial, EpochReport([row], Score(value, 0.5, -number), status, ""))
+            score = Score(value, 0.5, -number)
+            search.report_epoch(
+                trial, EpochReport(epoch=number, seconds=1.0, score=score, status=status)
+            )
         running = [t for t in running if t.status == "running"]
         trials = search.trials.values()
         good = [t for t in trials if t.is_finished and t.status != "failed" and t.best]
@@ -258,7 +259,7 @@ def test_a_trial_whose_machines_are_taken_away_has_not_failed(tmp_path: Path) ->
         assert dies(search, gone).status == "waiting"
     (trial,) = search.trials.values()
     search.report_epoch(
-        trial, EpochReport([], None, STORAGE_FAILED, "the network")
+        trial, EpochReport(status=STORAGE_FAILED, reason="the network")
     )  # no death, and forgiven
     assert trial.status == "waiting"
     assert dies(search, 5).status == "failed"

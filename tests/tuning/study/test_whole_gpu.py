@@ -83,7 +83,7 @@ def test_it_waits_for_a_whole_gpu_also_after_a_resume(tmp_path: Path) -> None:
     assert trial is not None
     trial.runs[0].write_oom_reason("OutOfMemoryError: too large")  # as its actor does
     assert not search.report_epoch(
-        trial, EpochReport([], None, OUT_OF_MEMORY, "OutOfMemoryError: too large")
+        trial, EpochReport(status=OUT_OF_MEMORY, reason="OutOfMemoryError: too large")
     )
     assert not trial.is_finished
     for session in (search, search_of(tmp_path, trials=1, search="random")):

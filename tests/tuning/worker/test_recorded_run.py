@@ -150,8 +150,11 @@ def test_seeds_of_a_configuration_stay_in_step_when_one_has_ended(tmp_path: Path
     configuration.train_epoch()
     one = folders(given)[0]
     one.write_end(RunEnd("pruned", "", one.read_rows()))
-    steps = finish(TrialRunner(given))
-    assert [[row.epoch for row in step.rows] for step in steps] == [[1, 1], [2, 2], [3, 3]]
+    runner = TrialRunner(given)
+    reports = finish(runner)
+    assert [report.epoch for report in reports] == [1, 2, 3]
+    for run in runner.runs:
+        assert [row.epoch for row in run.rows] == [1, 2, 3]
 
 
 def test_confirmation_reads_the_chosen_epoch_even_if_its_state_is_lost(tmp_path: Path) -> None:
@@ -215,12 +218,15 @@ def test_audit_lies_in_a_file_of_its_own(tmp_path: Path) -> None:
 
 def test_several_seeds_are_averaged_and_each_is_its_own_run(tmp_path: Path) -> None:
     both = work(tmp_path / "both", seeds=(1000, 1001))
-    steps = finish(TrialRunner(both))
+    runner = TrialRunner(both)
+    steps = finish(runner)
     alone = work(tmp_path / "alone", seeds=(1001,))
     finish(TrialRunner(alone))
     assert numbers(folders(both)[1].read_rows()) == numbers(folders(alone)[0].read_rows())
-    for step in steps:
-        values = [row.validation["worst_group_accuracy"] for row in step.rows]
+    for index, step in enumerate(steps):
+        rows = [run.rows[index] for run in runner.runs]
+        assert step.seconds == sum(row.seconds for row in rows)
+        values = [row.validation["worst_group_accuracy"] for row in rows]
         assert step.score is not None
         assert step.score.value == pytest.approx(sum(values) / 2)
 
@@ -249,7 +255,7 @@ def test_work_and_report_pass_as_json(tmp_path: Path) -> None:
     assert TrialWork.from_json(given.to_json()) == given
     for report in (
         TrialRunner(given).train_epoch(),
-        EpochReport([], None, STORAGE_FAILED, "no space left"),
+        EpochReport(status=STORAGE_FAILED, reason="no space left"),
     ):
         assert EpochReport.from_json(report.to_json()) == report
 
