@@ -123,6 +123,8 @@ class _StudyRun:
     exported: set[str] = field(default_factory=set)
 
     def run(self, reuse_actors: bool) -> None:
+        for search in self.searches:  # so that exports can be made while it runs
+            self._write_context(search)
         with self.progress.show() as show_change:
 
             def handle_change(search: MethodSearch, trial: Trial) -> None:
@@ -163,10 +165,13 @@ class _StudyRun:
         results = self.options.results
         with storage_errors(open_storage(results)), lock_results(results):
             for search in searches:
-                context = make_export_context(search, self.options, self.resources)
-                search.records.write_context(context)
+                self._write_context(search)
                 export_method(search.records, results)
             write_tables(results)
+
+    def _write_context(self, search: MethodSearch) -> None:
+        context = make_export_context(search, self.options, self.resources)
+        search.records.write_context(context)
 
 
 def make_work(trial: Trial, options: Options, resources: Resources) -> TrialWork:

@@ -25,7 +25,10 @@ from tests.support.undisturbed import ERM, JTT, RUNS, TIMES, once
 from tests.support.undisturbed import undisturbed as undisturbed
 from tuning.cli.main import main
 from tuning.records.lock import exclusive_lock
+from tuning.records.method_records import MethodRecords
 from tuning.records.open_storage import open_storage
+from tuning.reporting.export import export_method
+from tuning.reporting.tables import write_tables
 
 QUICK = ["--dataset", "colored_digits", "--trials", "3", "--seeds", "2", "--epochs", "4"]
 
@@ -80,6 +83,17 @@ def test_exports_are_complete(study: Path) -> None:
     table = pd.read_csv(study / "colored_digits" / "table.csv")
     assert list(table.method) == ["erm", "rwg"]
     assert list(table.needs.fillna("")) == ["", "train_groups"]
+
+
+def test_exports_can_be_regenerated_from_the_records(study: Path, tmp_path: Path) -> None:
+    for method in ("erm", "rwg"):
+        records = study.parent / "results.records" / "colored_digits" / method
+        export_method(MethodRecords(records), tmp_path)
+    write_tables(tmp_path)
+    paths = [path for path in study.rglob("*") if path.is_file() and path.name != ".lock"]
+    assert len(paths) > 15
+    for path in paths:
+        assert (tmp_path / path.relative_to(study)).read_bytes() == path.read_bytes(), path
 
 
 def test_winner_is_the_highest_validation_value(study: Path) -> None:
