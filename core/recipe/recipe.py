@@ -4,7 +4,7 @@ The vocabulary is closed: samplers of :mod:`core.samplers`, and the files of ``c
 ``core/weighting/methods`` and ``core/stages``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -113,10 +113,24 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Recipe":
-        """Return the recipe that :meth:`as_dict` encoded."""
+        """Return the recipe that :meth:`as_dict` encoded.
+
+        Raises:
+            TypeError: If a part is missing or unknown.
+        """
+        return cls._decode(**data)
+
+    @classmethod
+    def _decode(
+        cls,
+        sampler: str,
+        objectives: Sequence[Mapping[str, Any]],
+        weighting: Mapping[str, Any],
+        stages: Sequence[Mapping[str, Any]],
+    ) -> "Recipe":
         return cls(
-            data["sampler"],
-            tuple(Component.from_dict(part) for part in data["objectives"]),
-            Component.from_dict(data["weighting"]),
-            tuple(Component.from_dict(part) for part in data["stages"]),
+            sampler,
+            tuple(Component.from_dict(part) for part in objectives),
+            Component.from_dict(weighting),
+            tuple(Component.from_dict(part) for part in stages),
         )

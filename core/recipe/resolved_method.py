@@ -82,7 +82,8 @@ class ResolvedMethod:
     def count_epochs(self, values: Mapping[str, Scalar] | None = None) -> EpochCounts:
         """Return the epochs of a trial, with default values where none are given."""
         complete = self.complete_values(values or {})
-        return self.recipe.with_values(complete).count_epochs(int(complete["epochs"]))
+        config = _make_training_config(complete)
+        return self.recipe.with_values(complete).count_epochs(config.epochs)
 
     def make_key(
         self, values: Mapping[str, Scalar], seed: int, environment: Environment

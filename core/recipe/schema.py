@@ -199,15 +199,14 @@ def _make_hyperparameter_schema() -> Schema:
 
 
 def _make_range_schema(kind: str) -> Schema:
-    bound: Schema = {"type": "integer" if "integer" in kind else "number"}
-    if kind.startswith("log_"):
-        bound["exclusiveMinimum"] = 0
+    number = "integer" if "integer" in kind else "number"
+    positive = {"exclusiveMinimum": 0} if kind.startswith("log_") else {}
     return {
         "description": "The lowest and the highest value.",
         "type": "array",
         "minItems": 2,
         "maxItems": 2,
-        "items": bound,
+        "items": {"type": number, **positive},
     }
 
 

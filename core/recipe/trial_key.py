@@ -49,15 +49,32 @@ class TrialKey:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "TrialKey":
-        """Return the key that :meth:`as_dict` encoded."""
+        """Return the key that :meth:`as_dict` encoded.
+
+        Raises:
+            TypeError: If a field is missing or unknown.
+        """
+        return cls._decode(**data)
+
+    @classmethod
+    def _decode(
+        cls,
+        dataset: str,
+        version: str,
+        recipe: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        seed: int,
+        environment: Mapping[str, Any],
+        core: int,
+    ) -> "TrialKey":
         return cls(
-            dataset=data["dataset"],
-            version=data["version"],
-            recipe=Recipe.from_dict(data["recipe"]),
-            training_config=TrainingConfig(**data["settings"]),
-            seed=data["seed"],
-            environment=Environment(**data["environment"]),
-            core=data["core"],
+            dataset=dataset,
+            version=version,
+            recipe=Recipe.from_dict(recipe),
+            training_config=TrainingConfig(**settings),
+            seed=seed,
+            environment=Environment(**environment),
+            core=core,
         )
 
     @property

@@ -133,7 +133,7 @@ def make_context(key: TrialKey, benchmark: Benchmark) -> RunContext:
         augmentation=make_augmentation(key.training_config.augmentation),
         loader=Loader(benchmark, device),
         loss_names=tuple(name for part in objectives for name in part.name_losses(benchmark)),
-        halves=_halve_validation(key, benchmark, stages),
+        halves=_halve_validation(key, benchmark.splits["validation"], stages),
     )
 
 
@@ -143,9 +143,8 @@ def _make_generator(seed: int, purpose: str, stage: int, epoch: int = 0) -> Gene
 
 
 def _halve_validation(
-    key: TrialKey, benchmark: Benchmark, stages: tuple[Stage, ...]
+    key: TrialKey, split: Split, stages: tuple[Stage, ...]
 ) -> ValidationHalves | None:
-    split = benchmark.splits["validation"]
     if split.group is None or not any(stage.splits_validation for stage in stages):
         return None
     generator = _make_generator(key.seed, "halves", 0)
@@ -154,7 +153,7 @@ def _halve_validation(
     missing = sorted(present[0] ^ present[1])
     if missing:
         raise UserError(
-            f"{benchmark.name}: one half of the validation split would have no example of group "
+            f"{key.dataset}: one half of the validation split would have no example of group "
             f"{', '.join(map(str, missing))}; expected at least 2 examples per group, with "
             "different texts"
         )

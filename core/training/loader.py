@@ -98,7 +98,8 @@ class AuxiliarySampler:
     def __init__(self, loader: Loader, generator: Generator) -> None:
         self.loader = loader
         self.generator = generator
-        self.lengths = get_text_lengths(loader.splits["train"])
+        self._train = loader.splits["train"]
+        self.lengths = get_text_lengths(self._train)
         self.batches: list[Tensor] = []  # rows of the next ones
 
     def draw_batch(self, count: int) -> Batch:
@@ -106,7 +107,7 @@ class AuxiliarySampler:
         rows = torch.empty(0, dtype=torch.int64)
         while len(rows) < count:
             if not self.batches:
-                order = torch.randperm(len(self.loader.splits["train"]), generator=self.generator)
+                order = torch.randperm(len(self._train), generator=self.generator)
                 self.batches = make_batches(order, count, self.lengths, self.generator)
             rows = torch.cat([rows, self.batches.pop(0)])
         if len(rows) > count:
