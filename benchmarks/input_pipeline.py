@@ -1,4 +1,4 @@
-"""What it costs to feed a model, against the way that System 1 works; ratios in one run, on a CPU.
+"""Measure the input pipeline against System 1's: ratios within one run, on a CPU.
 
     python -m benchmarks.input_pipeline [--photos 256] [--epochs 3]
 
@@ -52,7 +52,7 @@ for seed in (0, 1):
 """
 
 
-def cpu_seconds(work: Callable[[], None], epochs: int) -> float:
+def measure_cpu_seconds(work: Callable[[], None], epochs: int) -> float:
     """Return the median CPU time of a call."""
     found = []
     for _ in range(epochs):
@@ -62,7 +62,7 @@ def cpu_seconds(work: Callable[[], None], epochs: int) -> float:
     return statistics.median(found)
 
 
-def images(root: Path, photos: int, epochs: int) -> None:
+def measure_images(root: Path, photos: int, epochs: int) -> None:
     transforms = core.torchvision_compat.torchvision.transforms
     real_data.waterbirds(root, keep=photos)
     paths = sorted((root / "waterbirds").rglob("*.jpg"))
@@ -77,25 +77,25 @@ def images(root: Path, photos: int, epochs: int) -> None:
     loader, augmentation = Loader(benchmark, torch.device("cpu")), RandomResizedCrop()
     number = sum(len(split) for split in splits.values())
 
-    def theirs() -> None:
+    def load_theirs() -> None:
         for first in range(0, number, BATCH):
             torch.stack(
                 [transform(Image.open(p).convert("RGB")) for p in paths[first : first + BATCH]]
             )
 
-    def ours() -> None:
+    def load_ours() -> None:
         for name, split in splits.items():
             order = torch.randperm(len(split))
             for _, batch in loader.load_batches(name, make_batches(order, BATCH, None)):
                 augmentation.transform_training(batch, SPEC)
 
-    their, our = cpu_seconds(theirs, epochs), cpu_seconds(ours, epochs)
+    their, our = measure_cpu_seconds(load_theirs, epochs), measure_cpu_seconds(load_ours, epochs)
     print(f"images: {number} photographs; theirs {1000 * their / number:.2f} ms each, ours "
           f"{1000 * our / number:.2f} ms: {their / our:.1f} times faster; the cache, once, "
           f"{1000 * once / number:.2f} ms each")  # fmt: skip
 
 
-def texts(root: Path) -> None:
+def measure_texts(root: Path) -> None:
     real_data.vocabulary(root)
     (root / "civilcomments").mkdir()
     real_data.comments().to_csv(root / "civilcomments" / "all_data_with_identities.csv")
@@ -115,7 +115,7 @@ def texts(root: Path) -> None:
         )
 
 
-def starts(name: str, root: Path, model: str) -> None:
+def measure_starts(name: str, root: Path, model: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", STARTS, name, str(root), model],
         capture_output=True, text=True, check=True,
@@ -128,16 +128,16 @@ def starts(name: str, root: Path, model: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--photos", type=int, default=256, help="photographs, at most (256)")
-    parser.add_argument("--epochs", type=int, default=3, help="epochs of each way (3)")
+    parser.add_argument("--epochs", type=int, default=3, help="timed epochs of each pipeline (3)")
     given = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        images(root, given.photos, given.epochs)
-        texts(root)
-        starts("colored_digits", root, "digits_cnn")
-        starts("waterbirds", root, "tiny_vit")
-        starts("civilcomments", root, "tiny_bert")
+        measure_images(root, given.photos, given.epochs)
+        measure_texts(root)
+        measure_starts("colored_digits", root, "digits_cnn")
+        measure_starts("waterbirds", root, "tiny_vit")
+        measure_starts("civilcomments", root, "tiny_bert")
 
 
 if __name__ == "__main__":
