@@ -1,1 +1,1 @@
-"""Which configurations a study tries, and which of them go on."""
+"""Search: propose, prune, select and confirm the trials of each method."""

@@ -1,1 +1,1 @@
-"""The study: check, search, select, confirm, export."""
+"""A study: check, search, select, confirm, export."""

@@ -1,4 +1,4 @@
-"""One method's way through a study, driven by hand, without Ray."""
+"""The search of one method, driven by hand, without Ray."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -40,16 +40,16 @@ def search_of(folder: Path, method: str = "erm", **changes: Any) -> MethodSearch
 
 
 def train(search: MethodSearch, trial: Trial, epochs: int = 1000) -> None:
-    """Train a configuration to its end, or for some epochs, as an actor does."""
-    configuration = TrialRunner(make_work(trial, search.options, Resources(1, 0)))
+    """Train a trial to its end, or for some epochs, as an actor does."""
+    runner = TrialRunner(make_work(trial, search.options, Resources(1, 0)))
     for _ in range(epochs):
-        if not search.report_epoch(trial, configuration.train_epoch()):
+        if not search.report_epoch(trial, runner.train_epoch()):
             return
 
 
-def drive(search: MethodSearch, configurations: int = 1000) -> None:
-    """Run a method to its end, or some configurations of it."""
-    for _ in range(configurations):
+def drive(search: MethodSearch, trials: int = 1000) -> None:
+    """Run the search of a method to its end, or some of its trials."""
+    for _ in range(trials):
         trial = search.next_trial()
         if trial is None:
             return
@@ -92,7 +92,7 @@ def test_resumed_search_has_the_asked_trials_and_knows_all(tmp_path: Path) -> No
     assert [seed.status for seed in second.seeds.values()] == ["completed", "completed"]
 
 
-def test_a_stop_takes_in_what_has_ended_unheard(tmp_path: Path) -> None:
+def test_a_stop_restores_trials_that_ended_without_a_report(tmp_path: Path) -> None:
     search = search_of(tmp_path)
     trial = search.next_trial()
     assert trial is not None
@@ -105,7 +105,7 @@ def test_a_stop_takes_in_what_has_ended_unheard(tmp_path: Path) -> None:
     assert search.select_winner() is trial
 
 
-def test_asha_stops_what_lags_and_only_eligible_epochs_are_its_time(tmp_path: Path) -> None:
+def test_asha_prunes_by_eligible_epochs_alone(tmp_path: Path) -> None:
     search = search_of(tmp_path, "jtt", trials=8, pinned={"T": 3, "up": 6})
     drive(search)
     pruned = [trial for trial in search.trials.values() if trial.status == "pruned"]
@@ -119,7 +119,7 @@ def test_asha_stops_what_lags_and_only_eligible_epochs_are_its_time(tmp_path: Pa
         assert len(folder.read_rows()) == len(trial.scores)
 
 
-def test_what_an_earlier_session_let_go_on_is_not_pruned_when_replayed(tmp_path: Path) -> None:
+def test_replayed_epochs_are_not_pruned(tmp_path: Path) -> None:
     first = search_of(tmp_path, trials=2)
     slow = first.next_trial()
     assert slow is not None
@@ -204,9 +204,7 @@ def test_the_winner_is_confirmed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_won_and_what_is_done_is_as_if_all_trials_were_looked_at(
-    seed: int, tmp_path: Path
-) -> None:
+def test_dropping_losers_changes_neither_winner_nor_progress(seed: int, tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=20, epochs=4, search="random")
     generator = np.random.default_rng(seed)
     running: list[Trial] = []
@@ -234,7 +232,7 @@ def test_what_won_and_what_is_done_is_as_if_all_trials_were_looked_at(
     assert sorted(search.trials) == list(range(20))
 
 
-def test_a_process_that_dies_again_and_again_fails_its_trial(tmp_path: Path) -> None:
+def test_a_trial_whose_process_crashes_repeatedly_fails(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=1)
     for _ in range(4):
         trial = search.next_trial()
@@ -285,7 +283,7 @@ def test_the_count_of_lost_nodes_reaches_the_search(
     assert search.trials[0].retries.lost_nodes == 2
 
 
-def test_a_trial_that_gets_on_may_lose_its_process_any_number_of_times(tmp_path: Path) -> None:
+def test_a_trial_with_progress_may_crash_any_number_of_times(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=1, epochs=8)
     for epochs in range(1, 7):
         trial = search.next_trial()
@@ -296,13 +294,13 @@ def test_a_trial_that_gets_on_may_lose_its_process_any_number_of_times(tmp_path:
     assert len(search.trials[0].scores) == 6
 
 
-def test_a_process_that_dies_after_its_end_costs_nothing(tmp_path: Path) -> None:
+def test_a_crash_after_the_end_of_a_trial_costs_nothing(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=1, epochs=2)
     trial = search.next_trial()
     assert trial is not None
-    configuration = TrialRunner(make_work(trial, search.options, Resources(1, 0)))
-    search.report_epoch(trial, configuration.train_epoch())
-    configuration.train_epoch()  # ends, and dies before the study hears of it
+    runner = TrialRunner(make_work(trial, search.options, Resources(1, 0)))
+    search.report_epoch(trial, runner.train_epoch())
+    runner.train_epoch()  # ends, and dies before the study hears of it
     search.report_crash(trial)
     assert trial.status == "completed"
     assert len(trial.scores) == 2
@@ -336,7 +334,7 @@ def test_repeated_configurations_are_not_run_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"trials": 8}, {"seeds": 3}])
-def test_extension_keeps_what_is_there(changed: dict[str, int], tmp_path: Path) -> None:
+def test_extension_keeps_finished_trials(changed: dict[str, int], tmp_path: Path) -> None:
     drive(search_of(tmp_path, trials=4, epochs=3))
     ends = {path: path.read_text() for path in tmp_path.rglob("end.json")}
     again: dict[str, Any] = {"trials": 4, "epochs": 3, **changed}

@@ -1,4 +1,4 @@
-"""Searchers: valid, repeatable, without repeats; TPE knows what is to be known."""
+"""Searchers: valid, reproducible, without repeats; TPE learns from all trials."""
 
 import os
 import subprocess
@@ -46,7 +46,7 @@ def distinct() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("method", "dataset"), distinct())
 @pytest.mark.parametrize("search", ["random", "tpe"])
-def test_every_space_gives_200_valid_configurations(method: str, dataset: str, search: str) -> None:
+def test_every_space_gives_200_valid_proposals(method: str, dataset: str, search: str) -> None:
     space = make_space(
         load_method(method), datasets.load_benchmark(dataset), options(search=search)
     )
@@ -142,7 +142,7 @@ def test_a_large_conditional_space_is_not_enumerated() -> None:
     assert count_points(hyperparameters) is None
 
 
-def test_what_hangs_on_a_dropped_hyperparameter_is_dropped() -> None:
+def test_dependents_of_a_dropped_hyperparameter_are_dropped() -> None:
     chain = {
         "a": Hyperparameter("choice", ("on", "off"), "on"),
         "b": Hyperparameter("choice", (1, 2), 1, {"a": ("on",)}),
@@ -156,7 +156,7 @@ def test_what_hangs_on_a_dropped_hyperparameter_is_dropped() -> None:
         assert set(space.free) - {"lr", "weight_decay", "batch_size"} == left
 
 
-def test_tpe_learns_the_running_best_and_what_was_pruned() -> None:
+def test_tpe_learns_the_running_best_and_pruned_trials() -> None:
     searcher = TPESearcher(HYPERPARAMETERS, 0)
     for number in range(3):
         searcher.propose_hyperparameters(number)
@@ -194,7 +194,7 @@ def test_tpe_finds_the_better_half() -> None:
     assert sum(abs(x - 0.9) < 0.2 for x in drawn[20:]) > 12
 
 
-def test_grid_combines_all_and_leaves_out_what_has_no_meaning() -> None:
+def test_grid_combines_all_values_and_drops_inactive_ones() -> None:
     found = make_grid(HYPERPARAMETERS, {"momentum": [0.0, 0.9]})
     assert len(found) == 3 * 2 + 3
     assert len({make_identity(config) for config in found}) == len(found)

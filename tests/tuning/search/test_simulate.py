@@ -1,4 +1,4 @@
-"""Simulated searches over made-up records whose right answer is known."""
+"""Simulated searches on artificial records with a known answer."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def test_times_add_up_without_a_scheduler(tmp_path: Path) -> None:
     assert found.pruned == 0
 
 
-def test_a_grid_of_what_is_recorded_finds_the_best(tmp_path: Path) -> None:
+def test_a_grid_of_recorded_trials_finds_the_best(tmp_path: Path) -> None:
     write(tmp_path / "d" / "m", 12)
     table = read_curves(tmp_path / "d" / "m")
     configs = [curve.hyperparameters for curve in table.curves]
@@ -68,15 +68,15 @@ def test_asha_saves_time_and_is_repeatable(tmp_path: Path) -> None:
         )
 
 
-def test_the_table_and_what_is_left_out(tmp_path: Path) -> None:
+def test_the_table_and_its_skipped_trials(tmp_path: Path) -> None:
     write(tmp_path / "d" / "m", 8)
     records = MethodRecords(tmp_path / "d" / "m")
     run = records.open_run("run999")
     run.write_description(describe_run(99, lr=0.5))
     run.write_end(RunEnd("pruned", "", []))
-    said = simulate_searches(tmp_path / "d" / "m", repeats=2)
-    assert "8 recorded trials (1 pruned" in said
-    assert said.count("\n| random") == said.count("\n| tpe") == 2
+    table = simulate_searches(tmp_path / "d" / "m", repeats=2)
+    assert "8 recorded trials (1 pruned" in table
+    assert table.count("\n| random") == table.count("\n| tpe") == 2
     write(tmp_path / "d" / "few", 3)
     with pytest.raises(UserError, match="expected at least 5"):
         read_curves(tmp_path / "d" / "few")
