@@ -143,15 +143,12 @@ def describe_difference(one: Path, other: Path) -> str:
         other: The file of another one.
     """
     first, second = _open_tokenizer(one), _open_tokenizer(other)
-    count_words, others = first.get_vocab(), second.get_vocab()
-    if count_words != others:
-        if len(count_words) != len(others):
-            return f"{len(count_words):,} against {len(others):,} words"
-        word = min(
-            (w for w in count_words if count_words[w] != others.get(w)),
-            key=lambda w: count_words[w],
-        )
-        return f"'{word}' is {count_words[word]} and {others.get(word, 'no word')}"
+    words, others = first.get_vocab(), second.get_vocab()
+    if words != others:
+        if len(words) != len(others):
+            return f"{len(words):,} against {len(others):,} words"
+        word = min((w for w in words if words[w] != others.get(w)), key=lambda w: words[w])
+        return f"'{word}' is {words[word]} and {others.get(word, 'no word')}"
     if first.encode(PROBE).ids != second.encode(PROBE).ids:
         return "one lowercases letters, or strips accents, and the other does not"
     return ""

@@ -114,8 +114,8 @@ def test_malformed_features_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
     refused("whole numbers", lambda f: f.input_ids.__setitem__(0, 1.5))
     refused("feature 1: input_ids: expected", lambda f: f.input_ids.__setitem__(0, 30_522))
     refused("feature 1: input_ids: expected", lambda f: f.input_ids.__setitem__(0, -1))
-    refused("stand at the end", lambda f: f.input_mask.__setitem__(0, 0))
-    refused("stand at the end", lambda f: f.segment_ids.__setitem__(0, 1))
+    refused("are not at the end", lambda f: f.input_mask.__setitem__(0, 0))
+    refused("are not at the end", lambda f: f.segment_ids.__setitem__(0, 1))
     torch.save([kind(*row, 16) for row in ROWS], path)
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(UserError, match="cached: no list of features"):

@@ -35,7 +35,7 @@ def texts(tmp_path: Path) -> Benchmark:
     [
         (WORDS, {}, None),
         (WORDS, {"do_lower_case": True}, None),
-        (WORDS, {"do_lower_case": False}, "makes all letters small"),
+        (WORDS, {"do_lower_case": False}, "one lowercases letters"),
         ([*WORDS[:5], *WORDS[:4:-1]], {}, r"'elan' is 5 and 9"),
         ([*WORDS, "more"], {}, r"11 against 10 words"),
     ],
