@@ -157,11 +157,11 @@ def test_what_is_installed_is_pinned_with_its_hash() -> None:
 STARTS = """
 import runpy, sys
 from ray._private import parameter, utils
-def told(**asked):
+def printed(**asked):
     dashboard_sees_grpc = utils.get_ray_client_dependency_error() is None
     print(asked["ray_client_server_port"], dashboard_sees_grpc)
     sys.exit()
-parameter.RayParams = told
+parameter.RayParams = printed
 command = sys.argv[1]
 sys.argv[1:] = ["start", "--head"]
 runpy.run_path(command, run_name="__main__")
@@ -173,7 +173,7 @@ def test_the_head_opens_no_port_for_clients(tmp_path: Path) -> None:
     (tmp_path / "grpc.py").touch()
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
 
-    def told(command: object) -> str:
+    def printed(command: object) -> str:
         done = subprocess.run(
             [sys.executable, "-c", STARTS, str(command)], env=environment, cwd=tmp_path,
             capture_output=True, text=True, timeout=120,
@@ -181,8 +181,8 @@ def test_the_head_opens_no_port_for_clients(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()[-1]
 
-    assert told(RAY) == "10001 True"
-    assert told(ROOT / "clusters" / "bin" / "ray") == "None True"
+    assert printed(RAY) == "10001 True"
+    assert printed(ROOT / "clusters" / "bin" / "ray") == "None True"
     assert os.access(ROOT / "clusters" / "bin" / "ray", os.X_OK)
     assert (
         "ln -sf ../../clusters/bin/ray .venv/bin/ray"

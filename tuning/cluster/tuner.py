@@ -110,7 +110,7 @@ class QueueStopper(Stopper):
         return False
 
     def stop_all(self) -> bool:
-        """Return whether to stop; without this node's death Tune would wait forever."""
+        """Return whether to stop; if this node has died, Tune alone would wait forever."""
         return self.queue.error is not None or self.queue.should_stop() or self.capacity.lost
 
     def __getstate__(self) -> dict[str, object]:

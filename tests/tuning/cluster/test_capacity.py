@@ -37,4 +37,4 @@ def test_a_study_whose_ray_died_ends(tmp_path: Path) -> None:
         process.wait()
     said = (tmp_path / "log").read_text()
     assert "raylet) died" in said
-    assert "--resume goes on" in said
+    assert "run the same command with --resume" in said

@@ -53,6 +53,6 @@ def test_an_address_where_nothing_listens_is_refused_at_once(
 ) -> None:
     given = ["--method", "erm", "--dataset", "colored_digits", "--address", "127.0.0.1:9"]
     assert main([*given, "--results", str(folder / "results")]) == 2
-    told = capsys.readouterr().err
-    assert told == "error: --address: no Ray cluster at '127.0.0.1:9': Connection refused\n"
+    printed = capsys.readouterr().err
+    assert printed == "error: --address: no Ray cluster at '127.0.0.1:9': Connection refused\n"
     assert not list(folder.iterdir())

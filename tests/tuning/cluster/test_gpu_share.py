@@ -103,7 +103,7 @@ def test_a_published_configuration_is_probed_as_it_is() -> None:
     assert choose_largest_batches(space, options) == method.published["waterbirds"]
 
 
-# --- a study that goes on ---
+# --- a resumed study ---
 
 NODES = [Node("worker", 8, 1)]
 DRO = Usage("NVIDIA A10G", 0.1, 3 * GIB, 24 * GIB, 0.2)
@@ -125,22 +125,22 @@ def decided(folder: Path, usages: dict[str, Usage], asked: Gpus = "auto") -> tup
 
 def test_what_was_measured_is_kept_and_the_largest_share_serves_all(tmp_path: Path) -> None:
     assert (choose_share(DRO, 8), choose_share(ERM, 8)) == (0.25, 0.5)
-    resources, told = decided(tmp_path, {"dro": DRO, "erm": ERM})
+    resources, said = decided(tmp_path, {"dro": DRO, "erm": ERM})
     assert resources == Resources(1, 0.5)
-    assert told == (
+    assert said == (
         "--gpus-per-trial auto: 0.5 of a GPU per trial (NVIDIA A10G): up to 3.0 of 24.0 GiB (dro), "
         "kernels run for up to 61% of the time (erm); measured at the start of the study"
     )
 
 
 def test_what_does_not_fit_or_is_not_known_takes_a_whole_gpu_and_is_named(tmp_path: Path) -> None:
-    resources, told = decided(tmp_path, {"dro": DRO, "erm": Usage("NVIDIA A10G", fits=False)})
+    resources, said = decided(tmp_path, {"dro": DRO, "erm": Usage("NVIDIA A10G", fits=False)})
     assert resources.gpus == 1
-    assert "a whole one is too small for the largest batches of erm" in told
+    assert "a whole one is too small for the largest batches of erm" in said
     blind = Usage("NVIDIA A10G", 0.1, 3 * GIB, 24 * GIB, None)
-    resources, told = decided(tmp_path, {"dro": blind})
+    resources, said = decided(tmp_path, {"dro": blind})
     assert resources.gpus == 1
-    assert "GPU load could not be measured" in told
+    assert "GPU load could not be measured" in said
 
 
 def test_only_auto_decides(tmp_path: Path) -> None:
@@ -176,6 +176,6 @@ def test_the_plan_counts_with_what_was_measured_or_says_that_nothing_was(
         if share:
             MethodRecords(asked.records_of("erm")).write_probe(GpuProbe(share, ERM))
         assert plan.print_plan(asked) == 0
-        told = capsys.readouterr().out
-        assert f"node a (8 CPUs, 1 GPU): {count} trials at once" in told
-        assert words in told
+        said = capsys.readouterr().out
+        assert f"node a (8 CPUs, 1 GPU): {count} trials at once" in said
+        assert words in said

@@ -1,4 +1,4 @@
-"""Which trial Tune is told to start."""
+"""The trial that Tune starts next."""
 
 from typing import Any
 

@@ -181,8 +181,8 @@ def test_mig_slices_count_as_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     found = of(4)
     assert {finding.level for finding in found} == {"ok"}
-    told = "3 MIG slices, each a GPU of its own: 1 3g.20gb (20 GB of memory), 2 1g.5gb (5 GB of"
-    assert told in str(found[0])
+    listed = "3 MIG slices, each a GPU of its own: 1 3g.20gb (20 GB of memory), 2 1g.5gb (5 GB of"
+    assert listed in str(found[0])
     (warning,) = levels(of(2), "warning")
     assert "Ray counts 2, NVIDIA's driver 4 with MIG slices" in warning
     assert "CUDA_VISIBLE_DEVICES=$(nvidia-smi -L" in warning
