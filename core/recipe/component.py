@@ -1,4 +1,4 @@
-"""Components of recipes: a name and parameters, and the class that the name stands for."""
+"""Components of recipes: a name, its parameters, and the class of that name."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

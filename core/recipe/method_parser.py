@@ -24,7 +24,7 @@ from core.recipe.training_rules import TRAINING_CONFIG_FIELDS, broken_training_r
 KEYS = (
     "description", "paper", "needs", "recipe", "settings", "search", "datasets", "grid", "published"
 )  # fmt: skip
-_ANY = Hyperparameter("integer", (0, 1), 0)  # stands for a hyperparameter with a mistake
+_ANY = Hyperparameter("integer", (0, 1), 0)  # in place of a hyperparameter with a mistake
 
 
 def parse_method(path: Path, content: object) -> Method:

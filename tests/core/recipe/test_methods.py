@@ -1,4 +1,4 @@
-"""Method files: every one is valid, and every mistake is told with file and key, all at once."""
+"""Method files: all are valid, and all mistakes are reported at once with file and key."""
 
 from pathlib import Path
 from typing import Any

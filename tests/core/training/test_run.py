@@ -1,4 +1,4 @@
-"""Every method on every embedded benchmark: trains, reports, checkpoints, goes on exactly."""
+"""Every method on every embedded benchmark: trains, reports, checkpoints, resumes exactly."""
 
 import copy
 import io
@@ -75,7 +75,7 @@ def test_reports_every_promised_metric(method: str, dataset: str) -> None:
 
 
 @pytest.mark.parametrize(("method", "dataset"), EVERY)
-def test_goes_on_exactly_from_any_epoch(method: str, dataset: str) -> None:
+def test_resumes_exactly_from_any_epoch(method: str, dataset: str) -> None:
     whole = list(rows(start(method, dataset, epochs=2)))
     for done in range(1, len(whole)):
         first = start(method, dataset, epochs=2)
@@ -90,7 +90,7 @@ def test_goes_on_exactly_from_any_epoch(method: str, dataset: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(component_classes("weighting")))
-def test_every_weighting_trains_groups_and_goes_on_exactly(name: str) -> None:
+def test_every_weighting_trains_groups_and_resumes_exactly(name: str) -> None:
     text = {
         "description": "Groups as tasks.",
         "needs": ["train_groups"],
@@ -108,7 +108,7 @@ def test_every_weighting_trains_groups_and_goes_on_exactly(name: str) -> None:
     run = Run(key, benchmark)
     run.train_epoch()
     again = Run(key, benchmark)
-    again.load_state_dict(copy.deepcopy(run.state_dict()))  # optimisers share what they load
+    again.load_state_dict(copy.deepcopy(run.state_dict()))  # optimizers share loaded tensors
     second = next(rows(run))
     assert next(rows(again)) == second
 
@@ -127,7 +127,7 @@ def test_seeds_differ() -> None:
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine_with_restarts", "constant"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_schedules_and_optimisers_go_on_exactly(schedule: str, optimizer: str) -> None:
+def test_schedules_and_optimizers_resume_exactly(schedule: str, optimizer: str) -> None:
     config: dict[str, Any] = {
         "schedule": schedule,
         "optimizer": optimizer,
@@ -244,7 +244,7 @@ def test_equal_configurations_have_equal_keys() -> None:
     assert a.digest == b.digest
 
 
-def test_wrong_values_are_told_all_at_once() -> None:
+def test_invalid_values_are_reported_all_at_once() -> None:
     resolved = resolve_method(load_method("jtt"), datasets.load_benchmark("colored_digits"))
     config: Hyperparameters = {"T": 1.5, "up": "many", "learning_rate": 1, "optimizer": "rmsprop"}
     with pytest.raises(ValidationErrors) as found:
