@@ -83,7 +83,11 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the data sets' names and ``--data-root``."""
     parser.add_argument("names", nargs="+", metavar="NAME", help="one or more data sets")
     parser.add_argument(
-        "--data-root", type=Path, default=Path("data"), help="folder of all data sets (data)"
+        "--data-root",
+        type=Path,
+        default=Path("data"),
+        metavar="DIR",
+        help="folder of all data sets (data)",
     )
 
 

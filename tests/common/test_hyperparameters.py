@@ -1,4 +1,4 @@
-"""Hyperparameters: every sample obeys its domain, and mistakes in YAML are told."""
+"""Hyperparameters: every sample obeys its domain, and mistakes in YAML are reported."""
 
 from typing import Any
 
