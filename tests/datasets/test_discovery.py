@@ -1,12 +1,11 @@
 """Benchmarks are found by their classes, and a mistake in one file does not touch the others."""
 
 import ast
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 import datasets
 from tests.conftest import EMBEDDED
@@ -20,85 +19,78 @@ class Mine(Parent):
     {name}
     version = "1"
 """
+# Ways to write the name of a class, by that name.
+NAMED = {
+    "plain": 'name = "plain"',
+    "quoted": "name = 'quoted'",
+    "annotated": 'name: ClassVar[str] = "annotated"',
+    "commented": 'name: Final = """commented"""  # name = "other"',
+    "joined": 'name = (  # in parts\n        "joi"\n        "ned"\n    )',
+}
+# Files with a mistake, by the name of the file and benchmark, and a part of the message.
+MISTAKES = {
+    "broken": ("class Broken(:\n    pass\n", "line 1: invalid syntax"),
+    "null": ("\0", "null bytes"),
+    "needy": (
+        BENCHMARK.format(name='name = "needy"', before="import nowhere"),
+        "line 4: cannot be imported (ModuleNotFoundError: No module named 'nowhere')",
+    ),
+    "failing": (
+        BENCHMARK.format(name='name = "failing"', before="\n1 / 0"),
+        "line 5: cannot be imported (ZeroDivisionError: division by zero)",
+    ),
+    "other": ('class Other:\n    name = "other"\n', "class Other is not a Benchmark"),
+}
+ASK = """
+import json, sys
+import datasets
+from common.errors import UserError
+answers = {}
+for name in sys.argv[1:]:
+    try:
+        answers[name] = type(datasets.load_benchmark(name)).__name__
+    except UserError as error:
+        answers[name] = str(error)
+print(json.dumps([datasets.list_benchmarks(), answers]))
+"""
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the packages, to which files can be added."""
-    root = tmp_path_factory.mktemp("project")
+def ask(root: Path, files: dict[str, str], *names: str) -> tuple[list[str], dict[str, str]]:
+    """Return all benchmarks of a copy of the packages with more files, and an answer per name."""
     for package in ("common", "datasets"):
         shutil.copytree(
             ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__")
         )
-    return root
-
-
-def ask(project: Path, name: str) -> tuple[list[str], str]:
-    """Return the names of benchmarks in a project, and the class of one or the error message."""
-    code = (
-        "import datasets\n"
-        "from common.errors import UserError\n"
-        "print(*datasets.list_benchmarks())\n"
-        "assert datasets.load_benchmark('colored_digits').name == 'colored_digits'\n"
-        f"try: print(type(datasets.load_benchmark({name!r})).__name__)\n"
-        "except UserError as error: print(error)"
-    )
+    for name, text in files.items():
+        (root / name).write_text(text)
     answer = subprocess.run(
-        [sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True
+        [sys.executable, "-c", ASK, *names], cwd=root, capture_output=True, text=True, check=True
     )
-    names, found = answer.stdout.splitlines()
-    return names.split(), found
+    found, answers = json.loads(answer.stdout)
+    return found, answers
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        'name = "mine"',
-        "name = 'mine'",
-        'name: ClassVar[str] = "mine"',
-        'name: Final = """mine"""  # name = "other"',
-        'name = (  # in parts\n        "mi"\n        "ne"\n    )',
-    ],
-)
-def test_a_class_with_a_name_is_found(name: str, project: Path) -> None:
-    path = project / "datasets" / "groups" / "another_file.py"
-    path.write_text(BENCHMARK.format(name=name, before='# class Other: name = "other"'))
-    try:
-        names, found = ask(project, "mine")
-    finally:
-        path.unlink()
-    assert names == sorted([*datasets.list_benchmarks(), "mine"])
-    assert found == "Mine"
+def test_a_class_with_a_name_is_found(tmp_path: Path) -> None:
+    files = {
+        f"datasets/groups/file_{name}.py": BENCHMARK.format(
+            name=line, before='# class Other: name = "another"'
+        )
+        for name, line in NAMED.items()
+    }
+    found, answers = ask(tmp_path, files, *NAMED)
+    assert found == sorted([*datasets.list_benchmarks(), *NAMED])
+    assert answers == dict.fromkeys(NAMED, "Mine")
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("class Broken(:\n    pass\n", "line 1: invalid syntax"),
-        ("\0", "broken.py: line"),
-        (
-            BENCHMARK.format(name='name = "broken"', before="import nowhere"),
-            "line 4: cannot be imported (ModuleNotFoundError: No module named 'nowhere')",
-        ),
-        (
-            BENCHMARK.format(name='name = "broken"', before="\n1 / 0"),
-            "line 5: cannot be imported (ZeroDivisionError: division by zero)",
-        ),
-        ('class Broken:\n    name = "broken"\n', "class Broken is not a Benchmark"),
-    ],
-)
-def test_a_mistake_is_one_line_and_only_where_it_is_used(
-    text: str, words: str, project: Path
-) -> None:
-    path = project / "datasets" / "multitask" / "broken.py"
-    path.write_text(text)
-    try:
-        names, found = ask(project, "broken")
-    finally:
-        path.unlink()
-    assert names == sorted([*datasets.list_benchmarks(), "broken"])
-    assert found.startswith(str(path))
-    assert words in found
+def test_a_mistake_is_one_line_and_only_where_it_is_used(tmp_path: Path) -> None:
+    files = {f"datasets/multitask/{name}.py": text for name, (text, _) in MISTAKES.items()}
+    found, answers = ask(tmp_path, files, *MISTAKES, "colored_digits")
+    assert found == sorted([*datasets.list_benchmarks(), *MISTAKES])
+    assert answers.pop("colored_digits") == "ColoredDigits"
+    for name, (_, words) in MISTAKES.items():
+        assert answers[name].startswith(str(tmp_path / "datasets" / "multitask" / f"{name}.py:"))
+        assert words in answers[name]
+        assert "\n" not in answers[name]
 
 
 def test_no_benchmark_imports_another() -> None:
