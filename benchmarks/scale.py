@@ -7,12 +7,12 @@ ASHA, and its records, in a temporary folder, are those of a study; only the act
 and import no torch: each trial replays a curve, of earlier records where a folder of one method's
 is given, and every epoch sleeps --epoch-seconds shortened by --speed. Prints three verdicts:
 
-- slots stand idle for at most 5% of the time with epochs of --epoch-seconds: between an epoch's end
+- slots are idle for at most 5% of the time with epochs of --epoch-seconds: between an epoch's end
   and the next one's begin as the actors see it, while one Tuner follows another, and at the end of
   a Tuner's trials, where slots wait for the longest in proportion to the length of epochs;
 - the driver's memory grows by at most 50 kB per trial;
-- what the driver computes per report, proposals included, does not grow with the study (by at most
-  a tenth). TPE looks at all earlier trials and so grows by itself: --search random leaves that out.
+- the driver's computing time per report, proposals included, does not grow with the study (by at
+  most a tenth). TPE reads all earlier trials and so grows by itself; --search random does not.
 
 The defaults, 2,000 trials of up to 10 epochs of 1 second on 64 GPUs, take 5 to 10 minutes of two
 quiet cores. A --speed at which the driver is busy all the time measures its queue instead.
@@ -224,8 +224,8 @@ def run_search(asked: argparse.Namespace) -> TimedQueue:
         ray.shutdown()
 
 
-def print_verdict(what: str, held: bool) -> None:
-    print(f"{'met' if held else 'NOT MET'}: {what}")
+def print_verdict(claim: str, held: bool) -> None:
+    print(f"{'met' if held else 'NOT MET'}: {claim}")
 
 
 def main() -> None:
