@@ -104,7 +104,7 @@ def test_circular_conditions_are_refused() -> None:
         "a": Hyperparameter("choice", (1,), 1, {"b": (1,)}),
         "b": Hyperparameter("choice", (1,), 1, {"a": (1,)}),
     }
-    with pytest.raises(ValueError, match="circle"):
+    with pytest.raises(ValueError, match="circular"):
         sort_by_conditions(hyperparameters)
 
 
