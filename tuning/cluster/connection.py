@@ -88,7 +88,7 @@ def _refuses_token(address: str) -> bool:
 
 @contextmanager
 def _hide_stderr() -> Iterator[None]:
-    """Hide what Ray's C++ code writes to the standard error."""
+    """Hide the output of Ray's C++ code on the standard error."""
     sys.stderr.flush()
     kept = os.dup(2)
     null = os.open(os.devnull, os.O_WRONLY)

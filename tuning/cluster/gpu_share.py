@@ -67,7 +67,7 @@ def choose_share(found: Usage, trials_by_cpu: int) -> float:
 def choose_largest_batches(space: Space, options: Options) -> Hyperparameters:
     """Return the configuration to measure: the largest batches that a search may try.
 
-    Other hyperparameters have their defaults, or what the command fixes.
+    Other hyperparameters have their defaults, or the values that the command fixes.
     """
     if options.search == "published":
         return space.complete(space.published() or {})

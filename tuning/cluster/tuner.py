@@ -138,7 +138,7 @@ def run_queue(
         queue: The queue.
         capacity: Its slots.
         resources: The resources of a trial.
-        reuse_actors: Whether a process serves many trials; off only to measure what that saves.
+        reuse_actors: Whether a process serves many trials; off only to measure the saving.
         trainable: The actor; another one only to measure the driver itself.
 
     Raises:
