@@ -254,11 +254,13 @@ def main() -> None:
     """Measure the networks that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
-    parser.add_argument("--ways", nargs="+", help="such as exact 'torchjd mtl 1'; all by default")
+    parser.add_argument(
+        "--strategies", nargs="+", help="such as exact 'torchjd mtl 1'; all by default"
+    )
     parser.add_argument("--width", type=float, default=1.0, help="of the published channels")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, help="1 takes processor time, on shared machines")
-    parser.add_argument("--rounds", type=int, default=3, help="repetitions of each step")
+    parser.add_argument("--repetitions", type=int, default=3, help="repetitions of each step")
     parser.add_argument("--train", type=int, default=0, help="steps of training before measuring")
     parser.add_argument("--limit", type=float, default=20, help="seconds; slower ways run once")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -269,7 +271,7 @@ def main() -> None:
         torch.manual_seed(0)
         problem = NETWORKS[name](given.width, given.batch).to(given.device)
         train_network(problem, given.train)
-        measure_network(name, problem, given.rounds, given.limit, given.ways)
+        measure_network(name, problem, given.repetitions, given.limit, given.strategies)
 
 
 def train_network(problem: Problem, steps: int) -> None:

@@ -14,11 +14,11 @@ TEXTS = ("*.md", "*.yaml", "docs/*.md", "search_spaces/*.yaml", "clusters/*", ".
 # Retired words and their replacements. A pattern is searched without regard to case.
 RETIRED = {
     r"knobs?": "hyperparameter",
-    r"rounds?(?!\(|-robin|-trip|ing)": "epoch, or evaluation interval",
+    r"(each|every|last|first|next|per|new|finished|all|of) rounds?": "epoch, evaluation interval",
     r"stop[ _]?sign": "stop condition",
     r"check-?ups?": "check (static validation), doctor (nodes)",
     r"patients?": "node",
-    r"diagnos\w+": "finding",
+    r"diagnos(is|es|e)": "finding",
     r"mend(s|ed|ing)?": "fix",
     r"stands? twice": "is given twice",
     r"go(es)? on with": "resume",
@@ -50,8 +50,9 @@ RETIRED_NAMES = {
     "Config": "Hyperparameters",
     "Configuration": "TrialRunner",
     "sole": "exclusive_lock",
-    "free": "is_empty",
-    "tidy": "clean_up",
+    "rounds": "epochs",
+    "rounds_done": "epochs_done",
+    "total_rounds": "total_epochs",
     "bind": "setup",
     "end_round": "on_epoch_end",
     "in_batches": "make_batches",
@@ -65,6 +66,8 @@ RETIRED_NAMES = {
     "shortened": "truncate",
     "explained": "wrap_os_errors",
 }  # fmt: skip
+# Parameters in method files keep their names.
+EXCEPT = {"core/weighting/methods/mgda.py": {"normalise"}}
 SINGLE_WORD_SHARE = 0.35
 WHATS_PER_THOUSAND_WORDS = 1.5
 
@@ -130,6 +133,7 @@ def test_retired_names_do_not_return() -> None:
         for path in sources()
         for line, name in identifiers(ast.parse(path.read_text(encoding="utf-8")))
         if name.strip("_") in RETIRED_NAMES
+        and name not in EXCEPT.get(path.relative_to(ROOT).as_posix(), set())
     ]
     assert not found, "\n".join(found)
 
@@ -148,6 +152,8 @@ def test_docstrings_name_things() -> None:
 def test_no_two_classes_share_a_name() -> None:
     seen: dict[str, Path] = {}
     for path in sources():
+        if path.is_relative_to(ROOT / "benchmarks"):  # which may imitate a model on purpose
+            continue
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 assert node.name not in seen, f"{node.name}: {seen[node.name]} and {path}"

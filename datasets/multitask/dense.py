@@ -142,7 +142,7 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
                     shape, fault = _read_shape(path)
                     if not fault:
                         size = (first if part.name == "image" else own) or shape[:2]
-                        fault = _describe_misfit(shape, size, part.channels)
+                        fault = _describe_shape_error(shape, size, part.channels)
                     if fault:
                         yield f"{path}: {fault}"
                     if part.name == "image":
@@ -235,7 +235,7 @@ def _read_shape(path: Path) -> tuple[tuple[int, ...], str]:
     return found.shape, ""
 
 
-def _describe_misfit(shape: tuple[int, ...], size: tuple[int, ...], channels: int) -> str:
+def _describe_shape_error(shape: tuple[int, ...], size: tuple[int, ...], channels: int) -> str:
     """Return how a shape differs from a height, width and number of channels."""
     sides: tuple[object, ...] = size if len(size) == 2 else ("height", "width")
     expected = (*sides, channels) if channels else sides

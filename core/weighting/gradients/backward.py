@@ -9,7 +9,7 @@ from common.errors import unknown_name_message
 from core.weighting.base import AlphaFairWeighting, GramWeighting, LossWeighting, Weighting
 from core.weighting.gradients.accumulation import list_trainable
 from core.weighting.gradients.head_gradients import HeadGradients
-from core.weighting.gradients.losses import Losses
+from core.weighting.gradients.losses import LossGraph
 from core.weighting.gradients.low_rank import estimate_pass_cost
 from core.weighting.gradients.shared_features import SharedFeatures
 from core.weighting.gradients.strategies.exact import backward_exact
@@ -72,7 +72,7 @@ def backward(
         raise TypeError(
             f"weighting is {weighting!r}, expected the result of core.weighting.load_weighting"
         )
-    parts = Losses(losses, present)
+    parts = LossGraph(losses, present)
     if isinstance(weighting, LossWeighting):
         return descend_objective(parts, weighting)
     inputs = _make_inputs(parts, shared, heads, features, weighted_heads)
@@ -94,7 +94,7 @@ def backward(
 
 
 def _make_inputs(
-    losses: Losses,
+    losses: LossGraph,
     shared: Iterable[Tensor],
     heads: Iterable[Tensor],
     features: Tensor | Sequence[Tensor] | None,

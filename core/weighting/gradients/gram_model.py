@@ -75,11 +75,11 @@ class GramModel:
             rows.append(np.stack(columns, 1) * closeness)
             right.append(image / size * closeness)
         system, target = np.concatenate(rows), np.concatenate(right)
-        factors, misfit = nnls(system, target)
+        factors, residual = nnls(system, target)
         matrix = np.sum([f * c for f, c in zip(factors, self.candidates, strict=True)], axis=0)
         if not factors.any():
             matrix = np.sum(self.candidates, axis=0) * np.abs(self._images[-1]).mean()
-        spread = 0.3 * misfit / np.sqrt(len(target))
+        spread = 0.3 * residual / np.sqrt(len(target))
         matrix += min(spread, 1.0) * np.diag(matrix.diagonal())
         found: Vector = matrix + 1e-9 * np.trace(matrix) / len(matrix) * np.eye(len(matrix))
         return found

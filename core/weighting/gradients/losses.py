@@ -24,7 +24,7 @@ class LossPart(NamedTuple):
     first: int
 
 
-class Losses:
+class LossGraph:
     """K losses in parts, each of which one backward pass can start from.
 
     A part with one loss is differentiated without passing the heads of other losses. So losses are

@@ -9,7 +9,7 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from core.weighting.gradients.autograd_graph import get_leaf, has_hooks, order_topologically
 from core.weighting.gradients.head_gradients import HeadGradients
-from core.weighting.gradients.losses import Losses
+from core.weighting.gradients.losses import LossGraph
 
 Edge = tuple[Node | None, int]
 
@@ -50,7 +50,7 @@ class SharedFeatures:
         # features; None if parts share operations there, or before the graph was searched.
         self._leaves: list[set[int]] | None = None
 
-    def separate_losses(self, losses: Losses, shared: Iterable[Tensor]) -> bool:
+    def separate_losses(self, losses: LossGraph, shared: Iterable[Tensor]) -> bool:
         """Search the graph from losses to features; return whether these separate it.
 
         They do if losses depend on shared parameters through the features only, and through each of
@@ -94,7 +94,7 @@ class SharedFeatures:
         order = order_topologically(self.list_nodes())
         return any(edge in ends for node in order for edge in node.next_functions)
 
-    def compute_gradients(self, losses: Losses, heads: HeadGradients) -> Tensor:
+    def compute_gradients(self, losses: LossGraph, heads: HeadGradients) -> Tensor:
         """Return the gradients of the present losses, ``(k, n)``; add those of the heads."""
         dtype = torch.promote_types(losses.factors.dtype, self.values[0].dtype)
         count = int(losses.present.sum())
@@ -103,7 +103,7 @@ class SharedFeatures:
             target.copy_(row)
         return found
 
-    def iterate_gradients(self, losses: Losses, heads: HeadGradients) -> Iterator[Tensor]:
+    def iterate_gradients(self, losses: LossGraph, heads: HeadGradients) -> Iterator[Tensor]:
         """Yield the gradient of each present loss, ``(n,)``; add those of the heads.
 
         One pass through each scalar loss's head; for losses that are one vector, a batched pass and
@@ -133,7 +133,7 @@ class SharedFeatures:
         return [i for i, parameter in enumerate(heads.parameters) if id(parameter) in leaves]
 
     def _differentiate_batch(
-        self, losses: Losses, heads: HeadGradients, part: int, own: Sequence[int]
+        self, losses: LossGraph, heads: HeadGradients, part: int, own: Sequence[int]
     ) -> Tensor | None:
         """Differentiate the losses of a part at once; return None where an operation cannot."""
         if heads.is_weighted:

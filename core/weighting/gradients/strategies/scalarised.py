@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from core.weighting.base import LossWeighting
-from core.weighting.gradients.losses import Losses
+from core.weighting.gradients.losses import LossGraph
 from core.weighting.gradients.strategies.step import BackwardResult, StepInputs
 
 
-def descend_objective(losses: Losses, weighting: LossWeighting) -> BackwardResult:
+def descend_objective(losses: LossGraph, weighting: LossWeighting) -> BackwardResult:
     """Accumulate the gradients of a loss weighting's objective."""
     with torch.enable_grad():
         leaf = torch.where(losses.present.to(losses.values.device), losses.values, 0)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from core.weighting.gradients.head_gradients import HeadGradients
-from core.weighting.gradients.losses import Losses
+from core.weighting.gradients.losses import LossGraph
 from core.weighting.gradients.shared_features import SharedFeatures
 
 
@@ -21,7 +21,7 @@ class StepInputs(NamedTuple):
         features: The features between shared parameters and heads, where they are known.
     """
 
-    losses: Losses
+    losses: LossGraph
     shared: Sequence[Tensor]
     heads: HeadGradients
     features: SharedFeatures | None
