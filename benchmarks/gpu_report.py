@@ -1,0 +1,104 @@
+"""What a part of :mod:`benchmarks.gpu` finds: verdicts, figures and faults, kept as it goes on."""
+
+import json
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass
+class Report:
+    """Findings of one part.
+
+    Args:
+        part: Its letter.
+        device: ``cpu`` or ``cuda``.
+        quick: Whether sizes are cut to what shows that the code runs.
+        into: The file that holds the findings, rewritten with every one.
+    """
+
+    part: str
+    device: str
+    quick: bool
+    into: Path | None
+    lines: list[str] = field(default_factory=list)
+    verdicts: list[dict[str, Any]] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def cuda(self) -> bool:
+        return self.device == "cuda"
+
+    def say(self, text: str = "") -> None:
+        """Print a line and keep it."""
+        self.lines.append(text)
+        print(text, flush=True)
+        self.save()
+
+    def verdict(self, good: bool, text: str, kind: str = "right") -> None:
+        """Say whether something is right, or fast, as ``kind`` asks."""
+        word = kind if good else {"right": "WRONG", "fast": "slow"}[kind]
+        self.verdicts.append({"part": self.part, "verdict": word, "text": text})
+        self.say(f"[{self.part}] {word:5s} {text}")
+
+    def figure(self, name: str, value: Any) -> None:
+        """Keep a figure for the JSON."""
+        self.figures[name] = value
+        self.save()
+
+    def table(self, head: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+        """Say a table."""
+        cells = [[str(c) for c in head], *([_cell(c) for c in row] for row in rows)]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+        for row in cells:
+            self.say("  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)))
+
+    def attempt(self, name: str, work: Callable[[], None]) -> None:
+        """Do work; a failure becomes a verdict, and what comes after is done all the same."""
+        start = time.perf_counter()
+        try:
+            work()
+        except Exception as error:
+            self.verdict(False, f"{name}: failed: {type(error).__name__}: {_short(error)}")
+            self.say(traceback.format_exc(limit=-6))
+        self.say(f"[{self.part}] {name}: {time.perf_counter() - start:.1f} s")
+
+    def save(self) -> None:
+        if self.into is not None:
+            found = asdict(self) | {"into": str(self.into)}
+            self.into.write_text(json.dumps(found, default=str), encoding="utf-8")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return str(value)
+
+
+def _short(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
+def end_with_parent() -> None:
+    """End this process soon after the one that started it has ended, also where that was killed."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def device_name(device: str) -> str:
+    """Return the GPU's name, or ``cpu``."""
+    return torch.cuda.get_device_name(0) if device == "cuda" else "cpu"
