@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils import _pytree as pytree
 
+from common.device_copies import copy_to_device
 from core.batch import Batch
 from datasets.benchmark import Benchmark, Split
 from datasets.storage.ragged_arrays import ImageBatch, RaggedTexts
@@ -38,7 +39,9 @@ class Loader:
 
     def load_batch(self, name: str, rows: Tensor) -> Batch:
         """Return the examples ``rows``, ``(b,)`` int64 on the host, of a split."""
-        return self._gather_batch(name, rows, rows.to(self.device) if self.resident else rows)
+        return self._gather_batch(
+            name, rows, copy_to_device(rows, self.device) if self.resident else rows
+        )
 
     def _gather_batch(self, name: str, rows: Tensor, index: Tensor) -> Batch:
         """Return examples by their rows on the host, and the same rows on the data's device."""
@@ -54,10 +57,7 @@ class Loader:
         def move_tensor(tensor: Any) -> Any:
             if isinstance(tensor, ImageBatch):
                 return ImageBatch(move_tensor(tensor.pixels), move_tensor(tensor.sizes))
-            if not isinstance(tensor, Tensor):
-                return tensor
-            pinned = tensor.pin_memory() if self.device.type == "cuda" else tensor
-            return pinned.to(self.device, non_blocking=True)
+            return copy_to_device(tensor, self.device) if isinstance(tensor, Tensor) else tensor
 
         on_device: Batch = pytree.tree_map(move_tensor, batch)
         return on_device

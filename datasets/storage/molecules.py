@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.device_copies import copy_to_device
 from common.errors import UserError
 
 ELEMENTS = ("H", "C", "N", "O", "F")
@@ -84,7 +85,7 @@ class RaggedMolecules:
         """Return the molecules ``index``, ``(b,)`` int64; host indices do not synchronize."""
         host = self.sizes[index.cpu()]
         atoms, edges = int(host.sum()), int((host * (host - 1)).sum())
-        index = index.to(self.x.device)
+        index = copy_to_device(index, self.x.device)
         sizes = self._sizes[index]
         molecule, within = _number_elements(sizes, atoms)
         source = self._starts[index][molecule] + within

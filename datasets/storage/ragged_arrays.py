@@ -11,6 +11,8 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from common.device_copies import copy_to_device
+
 
 @dataclass(frozen=True, eq=False)
 class ImageBatch:
@@ -97,7 +99,7 @@ class RaggedImages:
     def __getitem__(self, index: Tensor) -> ImageBatch:
         """Return the images ``index``, ``(b,)`` int64; host indices do not synchronize."""
         host = self.sizes[index.cpu()]
-        index = index.to(self.flat.device)
+        index = copy_to_device(index, self.flat.device)
         sizes = self._sizes[index]
         if not len(index):
             return ImageBatch(self.flat.new_zeros((0, 3, 0, 0)), sizes)
@@ -186,7 +188,7 @@ class RaggedTexts:
     def __getitem__(self, index: Tensor) -> TextBatch:
         """Return the texts ``index``, ``(b,)`` int64; host indices do not synchronize."""
         host = self.lengths[index.cpu()]
-        index = index.to(self.flat.device)
+        index = copy_to_device(index, self.flat.device)
         longest = int(host.max()) if len(host) else 0
         position = torch.arange(longest, device=self.flat.device)
         attention = position < self._lengths[index].unsqueeze(1)
