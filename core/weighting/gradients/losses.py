@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
+from common.device_copies import copy_to_device
+
 Gradients = tuple[Tensor | None, ...]
 
 
@@ -59,6 +61,7 @@ class LossGraph:
         if present is not None:
             mask = torch.as_tensor(present).to("cpu", torch.bool).flatten()
         self.present = mask
+        self._all_present = bool(mask.all())
         if len(self.present) != count:
             raise ValueError(
                 f"present has {len(self.present)} entries, expected {count}, one per loss"
@@ -150,9 +153,19 @@ class LossGraph:
 
     def expand_weights(self, weights: Tensor) -> Tensor:
         """Return weights of all losses, ``(k,)``, from those of the present ones; 0 elsewhere."""
-        expanded = torch.zeros_like(self.values)
-        expanded[self.present.to(expanded.device)] = weights.detach().to(expanded)
-        return expanded
+        weights = weights.detach().to(self.values, copy=True)
+        if self._all_present:
+            return weights
+        # By row numbers: a mask on a GPU would make the host wait for the count of its entries.
+        rows = copy_to_device(self.present.nonzero().flatten(), weights.device)
+        return torch.zeros_like(self.values).index_copy_(0, rows, weights)
+
+    def clear_absent(self, values: Tensor) -> Tensor:
+        """Return a copy of values, one per loss, ``(k,)``, that is 0 for absent losses."""
+        values = values.detach().to(self.values, copy=True)
+        if self._all_present:
+            return values
+        return torch.where(copy_to_device(self.present, values.device), values, 0)
 
     def list_edges(self) -> list[tuple[Node | None, int]]:
         """Return the node and output of the graph at which each part begins."""

@@ -11,8 +11,7 @@ from core.weighting.gradients.strategies.step import BackwardResult, StepInputs
 def descend_objective(losses: LossGraph, weighting: LossWeighting) -> BackwardResult:
     """Accumulate the gradients of a loss weighting's objective."""
     with torch.enable_grad():
-        leaf = torch.where(losses.present.to(losses.values.device), losses.values, 0)
-        leaf.requires_grad_()
+        leaf = losses.clear_absent(losses.values).requires_grad_()
         transformed = weighting.transform_losses(leaf)
         transformed.retain_grad()
         weighting.compute_objective(transformed).backward()
@@ -25,9 +24,9 @@ def descend_objective(losses: LossGraph, weighting: LossWeighting) -> BackwardRe
 def apply_cached_weights(inputs: StepInputs, weights: Tensor) -> BackwardResult:
     """Accumulate the gradients of the sum with weights, ``(k,)``, that are known beforehand."""
     losses, heads = inputs.losses, inputs.heads
-    weights = losses.expand_weights(weights[losses.present.to(weights.device)])
+    weights = losses.clear_absent(weights)
     if heads.parameters:
-        own = weights if heads.is_weighted else losses.present.to(weights)
+        own = weights if heads.is_weighted else losses.clear_absent(torch.ones_like(weights))
         losses.backward_weighted(own, heads.parameters, keep_graph=True)
     losses.backward_weighted(weights, inputs.shared)
     return BackwardResult(weights, None, "scalarised")
