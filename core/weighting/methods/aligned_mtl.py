@@ -38,14 +38,15 @@ class AlignedMTL(GramWeighting):
 
     def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
-        values, vectors = torch.linalg.eigh(gram.to(torch.float64))
+        # On the CPU: a GPU is slower at so small a matrix, and its solver makes the host wait.
+        values, vectors = torch.linalg.eigh(gram.to("cpu", torch.float64))
         # The inner products' rounding is a few times that of the eigenvalues, and the smallest
         # eigenvalue sets the step's length.
         noise = values[-1] * 16 * len(gram) * torch.finfo(gram.dtype).eps
         kept = torch.where((values > noise) & (values > 0), values, torch.nan)
         inverse_roots = kept.rsqrt().nan_to_num(0.0)
         balanced: Tensor = vectors @ (inverse_roots * vectors.sum(0))
-        return self._compute_scale(kept) * balanced
+        return (self._compute_scale(kept) * balanced).to(gram.device)
 
     def _compute_scale(self, kept: Tensor) -> Tensor:
         """Return ``sigma``, ``()``; NaN where no eigenvalue is left."""

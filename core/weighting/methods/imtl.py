@@ -30,7 +30,8 @@ class IMTLG(GramWeighting):
     def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         noise = 4 * len(gram) * torch.finfo(gram.dtype).eps
-        matrix = gram.to(torch.float64)
+        # On the CPU: a GPU is slower at so small a matrix, and its solver makes the host wait.
+        matrix = gram.to("cpu", torch.float64)
         lengths = matrix.diagonal().sqrt()
         unit = (matrix / lengths / lengths[:, None]).nan_to_num(0.0, 0.0, 0.0)
         equal = torch.linalg.pinv(unit, rtol=noise, hermitian=True).sum(1)
@@ -38,4 +39,4 @@ class IMTLG(GramWeighting):
         weights = equal / lengths
         total = weights.sum()
         exists = exists & (total.abs() > noise * weights.abs().sum())
-        return torch.where(exists, weights / total, torch.nan)
+        return torch.where(exists, weights / total, torch.nan).to(gram.device)
