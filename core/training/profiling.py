@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -26,7 +27,8 @@ class Usage:
     Args:
         device: The GPU's name, or ``cpu``, of which only the time is measured.
         seconds: Seconds per step; of several stages, the longest.
-        memory: Peak of the GPU's memory in bytes: reserved by torch, and the CUDA context.
+        memory: Peak of the memory that torch reserves on the GPU, in bytes. The CUDA context is
+            not part of it: the driver counts the memory of all processes together.
         total: Bytes that the GPU has.
         busy: Share of the time in which kernels run; None if it could not be measured.
         fits: Whether the memory of a whole GPU was enough.
@@ -40,28 +42,32 @@ class Usage:
     fits: bool = True
 
 
-def take_first_steps(run: Run, stage: int, max_steps: int) -> Iterator[Trainer]:
+def take_first_steps(run: Run, stage: int, steps: int) -> Iterator[Trainer]:
     """Take the first steps of a stage, one per iteration; of texts, the longest come first.
 
     Args:
         run: The run, which can only be measured afterwards.
         stage: Number of the stage that the run is in, from 0.
-        max_steps: Largest number of steps; an epoch may have fewer.
+        steps: Number of steps; where the stage's first epoch has fewer, it is repeated.
     """
     trainer, batches = run.prepare_epoch(EpochPosition(stage, 0))
     lengths = get_text_lengths(run.context.train)
+    taken = list(islice(cycle(batches), steps))
     if lengths is not None:
         rows = torch.cat(batches)
         longest = lengths[rows].argsort(descending=True)[: len(batches[0])]
-        batches = [rows[longest], *batches[1:]]
+        taken[0] = rows[longest]
     run.model.train()
-    for rows, batch in run.context.loader.load_batches("train", batches[:max_steps]):
+    for rows, batch in run.context.loader.load_batches("train", taken):
         trainer.take_step(rows, batch)
         yield trainer
 
 
 def measure_step_seconds(run: Run, stage: int, max_steps: int) -> tuple[float, int]:
-    """Return the seconds of a step, and how many steps were taken, at most ``max_steps``."""
+    """Return the seconds of a step, and how many steps were taken, at most ``max_steps``.
+
+    Fewer are taken where they last longer than :data:`MAX_TIMED_SECONDS`.
+    """
     taken, start = 0, time.perf_counter()
     for trainer in take_first_steps(run, stage, max_steps):
         taken += 1
@@ -107,13 +113,11 @@ def _measure_usage(run: Run) -> Usage:
     run.evaluate_split("validation", max_batches=1)
     if not cuda:
         return Usage(run.key.environment.device_class, max(seconds))
-    free, total = torch.cuda.mem_get_info()
-    context = max(0, total - free - torch.cuda.memory_reserved())
     return Usage(
         device=run.key.environment.device_class,
         seconds=max(seconds),
-        memory=torch.cuda.max_memory_reserved() + context,
-        total=total,
+        memory=torch.cuda.max_memory_reserved(),
+        total=torch.cuda.mem_get_info()[1],
         busy=min(1.0, max(kernels)) if all(kernels) else None,
     )
 

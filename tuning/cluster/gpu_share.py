@@ -55,7 +55,7 @@ def choose_share(found: Usage, trials_by_cpu: int) -> float:
     """
     if not found.fits or not found.total or found.busy is None:
         return 1.0
-    need = max(found.memory, CUDA_CONTEXT_BYTES) * MEMORY_HEADROOM
+    need = found.memory * MEMORY_HEADROOM + CUDA_CONTEXT_BYTES
 
     def suffices(trials: int) -> bool:
         crowded = found.busy is None or found.busy * trials > MAX_GPU_LOAD

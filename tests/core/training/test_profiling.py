@@ -11,6 +11,7 @@ from core.environment import detect_environment
 from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
 from core.training.profiling import (
+    WARMUP_STEPS,
     Usage,
     covered_length,
     measure_step_seconds,
@@ -18,6 +19,7 @@ from core.training.profiling import (
     take_first_steps,
 )
 from core.training.run import Run
+from core.training.steps import Trainer
 
 SPANS = st.lists(
     st.tuples(st.integers(0, 60), st.integers(0, 9)).map(lambda s: (s[0], s[0] + s[1]))
@@ -56,16 +58,32 @@ def test_every_stage_is_measured_on_a_cpu_too(method: str, monkeypatch: pytest.M
     assert found == Usage("cpu", found.seconds)
 
 
-def test_as_many_steps_are_taken_as_an_epoch_has() -> None:
+def test_the_epoch_is_repeated_where_it_has_fewer_steps() -> None:
+    run = fresh("erm", batch_size=1024)
+    assert run.stage_state.steps_per_epoch < WARMUP_STEPS
+    assert measure_step_seconds(run, 0, WARMUP_STEPS + 2)[1] == WARMUP_STEPS + 2
+
+
+def test_only_the_first_batch_of_texts_is_the_longest(monkeypatch: pytest.MonkeyPatch) -> None:
     run = fresh("erm", batch_size=64)
-    assert measure_step_seconds(run, 0, 7)[1] == 7
-    assert measure_step_seconds(run, 0, 10**6)[1] == run.stage_state.steps_per_epoch
+    steps = run.stage_state.steps_per_epoch
+    lengths = torch.randperm(len(run.context.train))
+    monkeypatch.setattr("core.training.profiling.get_text_lengths", lambda split: lengths)
+    taken: list[torch.Tensor] = []
+
+    def take_step(trainer: Trainer, rows: torch.Tensor, batch: object) -> None:
+        taken.append(lengths[rows])
+
+    monkeypatch.setattr(Trainer, "take_step", take_step)
+    assert len(list(take_first_steps(run, 0, steps + 1))) == steps + 1
+    assert sorted(taken[0].tolist()) == list(range(len(lengths) - 64, len(lengths)))
+    assert len(torch.cat(taken[1:]).unique()) == len(lengths)
 
 
 def test_measured_steps_are_those_of_training() -> None:
     """On images, where no batch is put in front: the weights move as in the first epoch."""
     measured, trained = fresh("erm"), fresh("erm")
-    *_, last = take_first_steps(measured, 0, 10**6)
+    *_, last = take_first_steps(measured, 0, measured.stage_state.steps_per_epoch)
     assert last.mean_losses() == trained.train_epoch().losses
     for one, other in zip(measured.model.parameters(), trained.model.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -102,4 +120,5 @@ def test_on_a_gpu_memory_and_time_are_measured() -> None:
         assert 0 < found.memory < found.total
         assert found.busy is not None
         assert 0 < found.busy <= 1
+        assert found.memory <= torch.cuda.max_memory_reserved()  # of this process alone
     assert large.memory >= small.memory

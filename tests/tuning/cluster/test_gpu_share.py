@@ -47,7 +47,7 @@ def test_the_share_is_the_smallest_that_serves(found: Usage, by_cpu: int) -> Non
         serves = (
             found.fits
             and found.busy is not None
-            and max(found.memory, CUDA_CONTEXT_BYTES) * MEMORY_HEADROOM <= other * found.total
+            and found.memory * MEMORY_HEADROOM + CUDA_CONTEXT_BYTES <= other * found.total
             and found.busy * trials <= MAX_GPU_LOAD
             and trials <= by_cpu
         )
