@@ -1,4 +1,4 @@
-"""What a part of :mod:`benchmarks.gpu` finds: verdicts, figures and faults, kept as it goes on."""
+"""The findings of a part of :mod:`benchmarks.gpu`: verdicts, figures and faults, kept at once."""
 
 import json
 import os
@@ -20,7 +20,7 @@ class Report:
     Args:
         part: Its letter.
         device: ``cpu`` or ``cuda``.
-        quick: Whether sizes are cut to what shows that the code runs.
+        quick: Whether sizes are small, to show that the code runs.
         into: The file that holds the findings, rewritten with every one.
     """
 
@@ -34,42 +34,44 @@ class Report:
     seconds: float = 0.0
 
     @property
-    def cuda(self) -> bool:
+    def is_cuda(self) -> bool:
         return self.device == "cuda"
 
-    def say(self, text: str = "") -> None:
+    def print_line(self, text: str = "") -> None:
         """Print a line and keep it."""
         self.lines.append(text)
         print(text, flush=True)
         self.save()
 
-    def verdict(self, good: bool, text: str, kind: str = "right") -> None:
+    def add_verdict(self, good: bool, text: str, kind: str = "right") -> None:
         """Say whether something is right, or fast, as ``kind`` asks."""
         word = kind if good else {"right": "WRONG", "fast": "slow"}[kind]
         self.verdicts.append({"part": self.part, "verdict": word, "text": text})
-        self.say(f"[{self.part}] {word:5s} {text}")
+        self.print_line(f"[{self.part}] {word:5s} {text}")
 
-    def figure(self, name: str, value: Any) -> None:
+    def add_figure(self, name: str, value: Any) -> None:
         """Keep a figure for the JSON."""
         self.figures[name] = value
         self.save()
 
-    def table(self, head: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    def print_table(self, head: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
         """Say a table."""
-        cells = [[str(c) for c in head], *([_cell(c) for c in row] for row in rows)]
+        cells = [[str(c) for c in head], *([_format_cell(c) for c in row] for row in rows)]
         widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
         for row in cells:
-            self.say("  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)))
+            self.print_line("  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)))
 
     def attempt(self, name: str, work: Callable[[], None]) -> None:
-        """Do work; a failure becomes a verdict, and what comes after is done all the same."""
+        """Do work; a failure becomes a verdict, and does not stop the part."""
         start = time.perf_counter()
         try:
             work()
         except Exception as error:
-            self.verdict(False, f"{name}: failed: {type(error).__name__}: {_short(error)}")
-            self.say(traceback.format_exc(limit=-6))
-        self.say(f"[{self.part}] {name}: {time.perf_counter() - start:.1f} s")
+            self.add_verdict(
+                False, f"{name}: failed: {type(error).__name__}: {_shorten_error(error)}"
+            )
+            self.print_line(traceback.format_exc(limit=-6))
+        self.print_line(f"[{self.part}] {name}: {time.perf_counter() - start:.1f} s")
 
     def save(self) -> None:
         if self.into is not None:
@@ -77,13 +79,13 @@ class Report:
             self.into.write_text(json.dumps(found, default=str), encoding="utf-8")
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
     return str(value)
 
 
-def _short(error: Exception) -> str:
+def _shorten_error(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
@@ -99,6 +101,6 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def device_name(device: str) -> str:
+def get_device_name(device: str) -> str:
     """Return the GPU's name, or ``cpu``."""
     return torch.cuda.get_device_name(0) if device == "cuda" else "cpu"

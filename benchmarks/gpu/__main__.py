@@ -1,15 +1,15 @@
-"""Whether the training core is right and fast on a GPU: python -m benchmarks.gpu [--parts a,b].
+"""Check that the training core is right and fast on a GPU: python -m benchmarks.gpu [--parts a,b].
 
 Right:
   a  every method on every embedded data set, and on made-up texts and photographs: CUDA against
      CPU, the same bits twice and after a resume in deterministic mode, bfloat16 near float32
   b  which lines of a training step make the host wait for the device
-  c  weightings and ways to the gradients against the host in float64; the device's alpha-fair
+  c  weightings and strategies against the host in float64; the device's alpha-fair
      solver, also in a CUDA graph
   d  a memory share's cap: torch.OutOfMemoryError in its process, and a neighbour that goes on
   e  the tests marked ``gpu``
 Fast:
-  f  weighted steps against a plain step and forward + K backward
+  f  weighted steps against a scalarised step and forward + K backward
   g  ViT-B/16 at 384 pixels, BERT-base, ResNet-50, SegNet: examples a second, share of the peak
   h  1, 2, 4 processes on the GPU at once
 
@@ -32,25 +32,32 @@ from typing import Any
 
 import torch
 
-from benchmarks import gpu_fast, gpu_right
-from benchmarks.gpu_report import Report, device_name
+from benchmarks.gpu.compare_runs import compare_runs
+from benchmarks.gpu.host_waits import find_host_waits
+from benchmarks.gpu.marked_tests import run_marked_tests
+from benchmarks.gpu.memory_caps import check_memory_caps
+from benchmarks.gpu.model_steps import time_models
+from benchmarks.gpu.report import Report, get_device_name
+from benchmarks.gpu.shared_gpu import time_shared_gpu
+from benchmarks.gpu.weighted_steps import time_weighted_steps
+from benchmarks.gpu.weightings import check_weightings
 
 PARTS: dict[str, Callable[[Report], None]] = {
-    "a": gpu_right.runs,
-    "b": gpu_right.waits,
-    "c": gpu_right.weightings,
-    "d": gpu_right.caps,
-    "e": gpu_right.marked_tests,
-    "f": gpu_fast.weighted_steps,
-    "g": gpu_fast.models,
-    "h": gpu_fast.shared,
+    "a": compare_runs,
+    "b": find_host_waits,
+    "c": check_weightings,
+    "d": check_memory_caps,
+    "e": run_marked_tests,
+    "f": time_weighted_steps,
+    "g": time_models,
+    "h": time_shared_gpu,
 }
 TOGETHER = ("a", "b", "c")
-# Seconds after which a part is ended; what it found until then stays.
-LIMIT = {"a": 145, "b": 110, "c": 120, "d": 40, "e": 60, "f": 60, "g": 110, "h": 60}
+# Seconds after which a part is ended; its findings until then stay.
+LIMIT_SECONDS = {"a": 145, "b": 110, "c": 120, "d": 40, "e": 60, "f": 60, "g": 110, "h": 60}
 
 
-class Child:
+class PartProcess:
     """A part in a process of its own."""
 
     def __init__(self, part: str, folder: Path, given: argparse.Namespace) -> None:
@@ -62,11 +69,11 @@ class Child:
         self.process = subprocess.Popen(
             command, stdout=self.log, stderr=subprocess.STDOUT, env=environment
         )
-        self.limit = LIMIT[part] * (1 if given.device == "cuda" else 8)
+        self.limit = LIMIT_SECONDS[part] * (1 if given.device == "cuda" else 8)
         self.end = time.monotonic() + self.limit
 
     def finish(self) -> dict[str, Any]:
-        """Wait until it ends, or end it; print what it printed and return what it found."""
+        """Wait until it ends, or end it; print its output and return its findings."""
         try:
             code = self.process.wait(max(0.0, self.end - time.monotonic()))
             problem = f"ended with code {code}" if code else ""
@@ -85,20 +92,20 @@ class Child:
 
 
 def run_parts(given: argparse.Namespace, wanted: list[str]) -> list[dict[str, Any]]:
-    """Run the parts; return what they found."""
+    """Run the parts; return their findings."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         found = []
-        children = [Child(part, folder, given) for part in wanted if part in TOGETHER]
+        children = [PartProcess(part, folder, given) for part in wanted if part in TOGETHER]
         found += [child.finish() for child in children]
         for part in wanted:
             if part not in TOGETHER:
-                found.append(Child(part, folder, given).finish())
+                found.append(PartProcess(part, folder, given).finish())
         return found
 
 
 def main() -> None:
-    """Run the parts that the command line names, and say what came out."""
+    """Run the parts that the command line names, and print the verdicts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -109,7 +116,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
-        _one(given)
+        _run_part(given)
         return
     wanted = given.parts.split(",")
     unknown = sorted(set(wanted) - set(PARTS))
@@ -118,7 +125,7 @@ def main() -> None:
     if given.device == "cuda" and not torch.cuda.is_available():
         parser.error("torch sees no GPU here; --device cpu --quick tries the code on a CPU")
     start = time.monotonic()
-    name = device_name(given.device)
+    name = get_device_name(given.device)
     print(f"{name}, torch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN "
           f"{torch.backends.cudnn.version()}, {os.cpu_count()} processors", flush=True)  # fmt: skip
     found = run_parts(given, wanted)
@@ -134,7 +141,7 @@ def main() -> None:
           + ", ".join(f"{p['part']} {p.get('seconds', 0):.0f}" for p in found))  # fmt: skip
 
 
-def _one(given: argparse.Namespace) -> None:
+def _run_part(given: argparse.Namespace) -> None:
     report = Report(given.one, given.device, given.quick, given.into)
     start = time.perf_counter()
     report.attempt("all of it", lambda: PARTS[given.one](report))

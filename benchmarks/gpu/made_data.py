@@ -1,4 +1,4 @@
-"""Made-up data and models for :mod:`benchmarks.gpu`: texts, photographs, scenes, no download."""
+"""Made-up data and models for :mod:`benchmarks.gpu`: texts, photographs and scenes."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -6,17 +6,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator, Tensor
 
-from datasets.benchmark import SPLITS, Split, Training
-from datasets.card import Card
-from datasets.groups import GroupBenchmark, Groups
-from datasets.nyuv2 import NYUv2
-from datasets.stores import Images, Texts
+from datasets.benchmark import SPLITS, Split
+from datasets.data_card import DataCard
+from datasets.groups.base import GroupBenchmark, Groups
+from datasets.multitask.nyuv2 import NYUv2
+from datasets.storage.ragged_arrays import RaggedImages, RaggedTexts
+from datasets.training_config import TrainingConfig
 
-CARD = Card(title="Made up.", source="made up", licence="Apache-2.0", paper="none")
+CARD = DataCard(title="MadeBenchmark up.", source="made up", licence="Apache-2.0", paper="none")
 GROUPS = Groups(("no", "yes"), ("without", "with"))
 
 
-class Made(GroupBenchmark):
+class MadeBenchmark(GroupBenchmark):
     """Random inputs with random labels; groups of unequal sizes.
 
     Args:
@@ -28,64 +29,64 @@ class Made(GroupBenchmark):
     version = "1"
     card = CARD
     groups = GROUPS
-    search: ClassVar = {}
+    search_space: ClassVar = {}
 
     def __init__(self, train: int, side: int, typical: int = 0) -> None:
         super().__init__(Path("none"))
         self.train, self.side, self.typical = train, side, typical
 
-    def load(self) -> dict[str, Split]:
+    def load_splits(self) -> dict[str, Split]:
         random = Generator().manual_seed(3)
         splits = {}
         for name in SPLITS:
             size = self.train if name == "train" else max(16, self.train // 4)
             y, a = (torch.randint(2, (size,), generator=random) for _ in range(2))
             y[:4], a[:4] = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
-            splits[name] = Split(self.inputs(y, random), {"y": y}, 2 * y + a)
+            splits[name] = Split(self.make_inputs(y, random), {"y": y}, 2 * y + a)
         return splits
 
-    def inputs(self, y: Tensor, random: Generator) -> Any:
+    def make_inputs(self, y: Tensor, random: Generator) -> Any:
         raise NotImplementedError
 
 
-class MadeTexts(Made):
+class MadeTexts(MadeBenchmark):
     """Texts of log-normal lengths over the vocabulary of ``bert-base-uncased``."""
 
     name = "made_texts"
     modality = "text"
     provides = GroupBenchmark.provides | {"text", "encoder"}
-    protocol = Training(
+    training_config = TrainingConfig(
         model="tiny_bert", epochs=2, lr=1e-3, weight_decay=1e-2, batch_size=32,
         optimizer="adamw", schedule="linear", clip_norm=1.0,
     )  # fmt: skip
 
-    def inputs(self, y: Tensor, random: Generator) -> Texts:
+    def make_inputs(self, y: Tensor, random: Generator) -> RaggedTexts:
         noise = 0.45 * torch.randn(len(y), generator=random)
         lengths = (noise.exp() * self.typical).long().clamp(6, self.side)
         flat = torch.randint(1000, 30000, (int(lengths.sum()),), generator=random)
         starts = lengths.cumsum(0) - lengths
         flat[starts] = 101
-        flat[starts + 1] = 2000 + y  # what there is to learn
-        return Texts(flat, starts, lengths, lengths // 2)
+        flat[starts + 1] = 2000 + y  # the label
+        return RaggedTexts(flat, starts, lengths, lengths // 2)
 
 
-class MadeImages(Made):
+class MadeImages(MadeBenchmark):
     """Photographs of many sizes."""
 
     name = "made_images"
     modality = "images"
     provides = GroupBenchmark.provides | {"images", "encoder"}
-    protocol = Training(
+    training_config = TrainingConfig(
         model="tiny_vit", epochs=2, lr=1e-3, weight_decay=1e-2, batch_size=32,
         schedule="cosine_with_restarts", augmentation="random_resized_crop",
     )  # fmt: skip
 
-    def inputs(self, y: Tensor, random: Generator) -> Images:
+    def make_inputs(self, y: Tensor, random: Generator) -> RaggedImages:
         least = 3 * self.side // 5
         sizes = torch.randint(least, self.side + 1, (len(y), 2), generator=random)
         area = 3 * sizes.prod(1)
         flat = torch.randint(256, (int(area.sum()),), dtype=torch.uint8, generator=random)
-        return Images(flat, area.cumsum(0) - area, sizes)
+        return RaggedImages(flat, area.cumsum(0) - area, sizes)
 
 
 class MadeScenes(NYUv2):
@@ -100,7 +101,7 @@ class MadeScenes(NYUv2):
         super().__init__(Path("none"))
         self.train, self.height = train, height
 
-    def load(self) -> dict[str, Split]:
+    def load_splits(self) -> dict[str, Split]:
         random = Generator().manual_seed(3)
         splits = {}
         for name in SPLITS:
@@ -117,12 +118,12 @@ class MadeScenes(NYUv2):
         return splits
 
 
-def small(name: str) -> Made:
+def make_small_benchmark(name: str) -> MadeBenchmark:
     """Return a made-up benchmark for tiny models."""
     return MadeTexts(320, 48, 20) if name == "made_texts" else MadeImages(320, 60)
 
 
-def folder(kind: str, tiny: bool, where: Path) -> str:
+def write_model(kind: str, tiny: bool, where: Path) -> str:
     """Write a model with random weights as pretrained ones are; return its folder.
 
     Args:
@@ -130,30 +131,30 @@ def folder(kind: str, tiny: bool, where: Path) -> str:
         tiny: Whether to write a tiny one in its place.
         where: Where to.
     """
-    import core.compat  # noqa: F401
+    import core.torchvision_compat  # noqa: F401
 
     # isort: split
     import transformers
 
-    little: dict[str, Any] = {}
+    small_config: dict[str, Any] = {}
     if tiny:
-        little = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        small_config = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
                   "num_attention_heads": 4}  # fmt: skip
     torch.manual_seed(0)
     model: Any
     if kind == "vit":
         if tiny:
-            little |= {"image_size": 32, "patch_size": 4}
-        config: Any = transformers.ViTConfig(**little)
+            small_config |= {"image_size": 32, "patch_size": 4}
+        config: Any = transformers.ViTConfig(**small_config)
         model = transformers.ViTModel(config, add_pooling_layer=False)
     elif kind == "bert":
-        model = transformers.BertForPreTraining(transformers.BertConfig(**little))
+        model = transformers.BertForPreTraining(transformers.BertConfig(**small_config))
     else:
         sizes: dict[str, Any] = {}
         if tiny:
             sizes = {"depths": [1, 1, 1, 1]}
         model = transformers.ResNetModel(transformers.ResNetConfig(**sizes))
     path = where / kind
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model.save_pretrained(path)
     return str(path.resolve())
