@@ -26,12 +26,14 @@ class Environment:
     deterministic: bool
 
     def configure_process(self) -> None:
-        """Set this process's threads and determinism."""
+        """Set this process's threads, determinism and kernels."""
         if self.deterministic:  # CUDA's matrix products require it
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.set_num_threads(self.threads)
         torch.use_deterministic_algorithms(self.deterministic or self.device == "cpu")
         torch.backends.cudnn.benchmark = not self.deterministic
+        # It plans each new shape anew, and batches of texts have ever new lengths.
+        torch.backends.cuda.enable_cudnn_sdp(False)
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         """Return the context manager in which models compute."""
