@@ -107,6 +107,7 @@ def _check_strategies(report: Report) -> None:
                     expected,
                 )
             )
+            report.add_figure(f"{name} {strategy}", row)
     report.print_line("relative error of the gradients and weights, against the host in float64")
     report.print_table(
         [
