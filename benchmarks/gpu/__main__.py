@@ -54,7 +54,7 @@ PARTS: dict[str, Callable[[Report], None]] = {
 }
 TOGETHER = ("a", "b", "c")
 # Seconds after which a part is ended; its findings until then stay.
-LIMIT_SECONDS = {"a": 145, "b": 110, "c": 120, "d": 40, "e": 60, "f": 60, "g": 110, "h": 60}
+LIMIT_SECONDS = {"a": 145, "b": 110, "c": 120, "d": 60, "e": 150, "f": 60, "g": 110, "h": 60}
 
 
 class PartProcess:

@@ -30,10 +30,11 @@ class WaitRecorder:
         """Record the waits within this context."""
         before = warnings.showwarning
         with warnings.catch_warnings():
-            warnings.simplefilter("always")
-            warnings.showwarning = self._record_wait  # type: ignore[assignment]
+            warnings.simplefilter("ignore")  # the mode warns once that it is a prototype
             if self.cuda:
                 torch.cuda.set_sync_debug_mode("warn")
+            warnings.simplefilter("always")
+            warnings.showwarning = self._record_wait  # type: ignore[assignment]
             try:
                 yield
             finally:

@@ -13,6 +13,7 @@ def test_a_tensor_on_the_device_is_not_copied() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 def test_on_a_gpu_the_host_does_not_wait() -> None:
     torch.zeros(1, device="cuda")
     torch.cuda.set_sync_debug_mode("error")

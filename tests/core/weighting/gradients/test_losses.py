@@ -41,6 +41,7 @@ def waits_raise() -> Iterator[None]:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("present", [None, torch.tensor([True, False, True])])
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.usefixtures("waits_raise")
 def test_on_a_gpu_nothing_waits(present: torch.Tensor | None) -> None:
     losses = Losses(torch.zeros(3, device="cuda", requires_grad=True), present)
