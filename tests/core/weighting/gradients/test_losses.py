@@ -7,14 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.weighting.gradients.losses import Losses
+from core.weighting.gradients.losses import LossGraph
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=8))
 def test_absent_losses_have_weight_0(present: list[bool]) -> None:
     mask = torch.tensor(present)
     values = torch.rand(len(present), requires_grad=True)
-    losses = Losses(values, mask)
+    losses = LossGraph(values, mask)
     weights = torch.rand(int(mask.sum()), dtype=torch.float64)
     expected = torch.zeros(len(present))
     expected[mask] = weights.float()
@@ -24,7 +24,7 @@ def test_absent_losses_have_weight_0(present: list[bool]) -> None:
 
 
 def test_results_are_copies() -> None:
-    losses = Losses(torch.rand(2, requires_grad=True), None)
+    losses = LossGraph(torch.rand(2, requires_grad=True), None)
     weights = torch.rand(2)
     for found in (losses.expand_weights(weights), losses.clear_absent(weights)):
         found.zero_()
@@ -44,7 +44,7 @@ def waits_raise() -> Iterator[None]:
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.usefixtures("waits_raise")
 def test_on_a_gpu_nothing_waits(present: torch.Tensor | None) -> None:
-    losses = Losses(torch.zeros(3, device="cuda", requires_grad=True), present)
+    losses = LossGraph(torch.zeros(3, device="cuda", requires_grad=True), present)
     count = 3 if present is None else 2
     assert len(losses.expand_weights(torch.ones(count, device="cuda"))) == 3
     assert len(losses.clear_absent(torch.ones(3, device="cuda"))) == 3
