@@ -12,7 +12,17 @@ import datasets
 from common.arguments import Parser
 from common.errors import UserError
 from core.environment import PRECISIONS, Environment, detect_environment
-from core.recipe.assignments import check_epochs, parse_assignments, read_baseline
+from core.recipe.assignments import (
+    BASELINE_HELP,
+    DATA_ROOT_HELP,
+    DETERMINISTIC_HELP,
+    EPOCHS_HELP,
+    PRECISION_HELP,
+    SET_HELP,
+    check_epochs,
+    parse_assignments,
+    read_baseline,
+)
 from core.recipe.method_files import list_methods, load_method
 from core.recipe.resolved_method import resolve_method
 from core.training.epoch_row import EpochRow
@@ -39,24 +49,25 @@ def make_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m core",
         description="Train one model with one method on one data set and print its metrics, to "
-        "try a method or to debug a trial.",
+        "try a method\nor to debug a trial.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument_group("run").add_argument
-    add("--method", required=True, help=f"method: {', '.join(list_methods())}")
-    add("--dataset", required=True, help=f"data set: {', '.join(datasets.list_benchmarks())}")
+    add("--method", required=True, help=f"method name; available: {', '.join(list_methods())}")
+    known = ", ".join(datasets.list_benchmarks())
+    add("--dataset", required=True, help=f"data set; available: {known}")
     add("--seed", type=int, default=0, help="training seed (default: 0)")
-    add("--epochs", type=int, help="epochs of the stages that name none (default: the data set's)")
+    add("--epochs", type=int, help=f"{EPOCHS_HELP} (default: the data set's)")
     add(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="value of a hyperparameter or training-config field, such as lr=0.01; repeatable",
+        help=SET_HELP,
     )
-    add("--data-root", default="data", help="folder of the data sets (default: data)")
-    add("--baseline", help="baseline file of delta-m (default: the data set's)")
+    add("--data-root", default="data", metavar="DIR", help=f"{DATA_ROOT_HELP} (default: data)")
+    add("--baseline", metavar="FILE", help=f"{BASELINE_HELP} (default: the data set's)")
     add = parser.add_argument_group("device").add_argument
     add(
         "--device",
@@ -68,15 +79,15 @@ def make_parser() -> argparse.ArgumentParser:
         "--threads",
         type=int,
         default=1,
-        help="CPU threads; a trial's are its --cpus-per-trial (default: 1)",
+        help="CPU threads; in a study this is set by --cpus-per-trial (default: 1)",
     )
     add(
         "--precision",
         choices=PRECISIONS,
         default="auto",
-        help="number format; auto is bfloat16 on GPUs that have it (default: auto)",
+        help=f"{PRECISION_HELP} (default: auto)",
     )
-    add("--deterministic", action="store_true", help="the same bits in every run on CUDA, slower")
+    add("--deterministic", action="store_true", help=DETERMINISTIC_HELP)
     add = parser.add_argument_group("output").add_argument
     add("--test", action="store_true", help="evaluate the test split after the last epoch")
     add("--json", action="store_true", help="print one line of JSON per epoch, in full precision")

@@ -1,4 +1,4 @@
-"""``python -m datasets.describe NAME``: print the data card of a benchmark."""
+"""``python -m datasets.describe NAME``: print the data card of a data set."""
 
 import math
 import sys
@@ -27,8 +27,8 @@ def make_parser() -> Parser:
     """Return the parser of this command."""
     parser = Parser(
         prog="python -m datasets.describe",
-        description="Print the data card of a benchmark: source and terms, splits, groups or "
-        "tasks, and how noisy the smallest validation group makes selection.",
+        description="Print the data card of a data set: source and terms, splits, groups or tasks, "
+        "and how noisy selection is, given the size of the smallest validation group.",
         allow_abbrev=False,
     )
     add_data_arguments(parser)

@@ -87,7 +87,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("data"),
         metavar="DIR",
-        help="folder of all data sets (data)",
+        help="folder of all data sets (default: data)",
     )
 
 

@@ -8,6 +8,14 @@ from typing import Final, Literal
 
 from common.hyperparameters import Hyperparameters
 from core.environment import PRECISIONS
+from core.recipe.assignments import (
+    BASELINE_HELP,
+    DATA_ROOT_HELP,
+    DETERMINISTIC_HELP,
+    EPOCHS_HELP,
+    PRECISION_HELP,
+    SET_HELP,
+)
 from tuning.option_values import Gpus, at_least, parse_duration, parse_gpus
 from tuning.records.open_storage import open_storage
 from tuning.records.storage import Storage, make_absolute
@@ -80,18 +88,18 @@ class Options:
 
     methods: tuple[str, ...] = field(
         metadata=_option(
-            RUN, "methods to search, or all: {methods}", "M", flag="--method", nargs="+"
+            RUN, "method names, or 'all'; available: {methods}", "M", flag="--method", nargs="+"
         )
     )
-    dataset: str = field(metadata=_option(RUN, "data set: {datasets}", "D"))
+    dataset: str = field(metadata=_option(RUN, "data set; available: {datasets}", "D"))
     data_root: Path = field(
-        default=Path("data"), metadata=_option(RUN, "folder of the data sets", "DIR", convert=Path)
+        default=Path("data"), metadata=_option(RUN, DATA_ROOT_HELP, "DIR", convert=Path)
     )
     baseline: Path | None = field(
         default=None,
         metadata=_option(
             RUN,
-            "single-task baseline for delta-m, as python tune.py export writes it",
+            BASELINE_HELP,
             "FILE",
             "the data set's",
             Path,
@@ -99,13 +107,13 @@ class Options:
     )
     epochs: int | None = field(
         default=None,
-        metadata=_option(RUN, "epochs of a trial", "N", "the data set's", at_least(1)),
+        metadata=_option(RUN, EPOCHS_HELP, "N", "the data set's", at_least(1)),
     )
     pinned: Mapping[str, bool | int | float | str] = field(
         default_factory=dict,
         metadata=_option(
             RUN,
-            "fix a hyperparameter or a value of the training config; may be repeated",
+            SET_HELP,
             "KEY=VALUE",
             "",
             flag="--set",
@@ -146,7 +154,7 @@ class Options:
         default=None,
         metadata=_option(
             SEARCH,
-            "rule that selects the best epoch and trial: {rules}",
+            "rule that selects the best epoch and trial; available: {rules}",
             "RULE",
             "the data set's",
         ),
@@ -154,7 +162,7 @@ class Options:
     seeds: int = field(
         default=5,
         metadata=_option(
-            SEARCH, "confirmation seeds of the winner: 0 to N-1", "N", convert=at_least(1)
+            SEARCH, "number of confirmation seeds (0 to N-1)", "N", convert=at_least(1)
         ),
     )
     study_seed: int = field(
@@ -168,15 +176,13 @@ class Options:
     )
     deterministic: bool = field(
         default=False,
-        metadata=_option(
-            SEARCH, "bit-identical results on CUDA too, at a lower speed; CPUs always give them"
-        ),
+        metadata=_option(SEARCH, DETERMINISTIC_HELP),
     )
     precision: str = field(
         default="auto",
         metadata=_option(
             SEARCH,
-            "number format of the models' arithmetic; auto takes bfloat16 on GPUs that have it",
+            PRECISION_HELP,
             choices=PRECISIONS,
         ),
     )
@@ -184,7 +190,7 @@ class Options:
         default=None,
         metadata=_option(
             RESOURCES,
-            "share of a GPU, or number of GPUs, of a trial; auto measures the methods' use and "
+            "GPUs per trial: a fraction or an integer; auto measures the methods' use and "
             "lets trials share a GPU where that is faster",
             "F|auto",
             "1 if there is a GPU",
@@ -193,14 +199,14 @@ class Options:
     )
     cpus_per_trial: int = field(
         default=1,
-        metadata=_option(RESOURCES, "CPUs, and threads, of a trial", "N", convert=at_least(1)),
+        metadata=_option(RESOURCES, "CPUs, and threads, per trial", "N", convert=at_least(1)),
     )
     max_device_hours: float | None = field(
         default=None,
         metadata=_option(
             RESOURCES,
-            "stop once all trials together have used this many hours of GPUs, or of CPUs where "
-            "there are no GPUs",
+            "budget in GPU-hours (CPU-hours without GPUs) of all trials and all sessions of the "
+            "study, which stops when it is used up",
             "H",
             "no limit",
             at_least(0.0),
@@ -233,7 +239,7 @@ class Options:
         default=None,
         metadata=_option(
             OUTPUT,
-            "where records are stored, in reach of all nodes: a folder, s3://... or gs://...",
+            "where records are stored, reachable from every node: a folder, s3://... or gs://...",
             "DIR|URL",
             "<results>.records",
         ),
@@ -244,7 +250,11 @@ class Options:
     )
     keep_models: bool = field(
         default=False,
-        metadata=_option(OUTPUT, "export the weights of the best confirmation seed (safetensors)"),
+        metadata=_option(
+            OUTPUT,
+            "keep the weights of the winner's confirmation seeds in the records, and export those "
+            "of the best seed (safetensors)",
+        ),
     )
 
     @property

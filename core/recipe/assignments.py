@@ -1,4 +1,4 @@
-"""Options that several commands share: ``--set key=value``, ``--epochs`` and ``--baseline``."""
+"""Options that several commands share: their help texts and the values of three of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,15 @@ from common.errors import UserError, ValidationErrors
 from common.hyperparameters import Hyperparameters
 from common.yaml_files import parse_yaml
 
+DATA_ROOT_HELP = "folder of the data sets"
+BASELINE_HELP = "single-task baseline for delta-m, in the format of tune.py export --baseline"
+EPOCHS_HELP = "epochs of the stages whose length the method does not set"
+SET_HELP = "fix a hyperparameter or a training-config field, such as lr=0.01; repeatable"
+PRECISION_HELP = (
+    "number format of the models' arithmetic; auto takes bfloat16 on GPUs that support it"
+)
+DETERMINISTIC_HELP = "bit-identical results on CUDA too, at a lower speed; CPUs always give them"
+
 
 def check_epochs(config: Hyperparameters, epochs: int | None) -> None:
     """Refuse epochs that both ``--set`` and ``--epochs`` give.
@@ -17,7 +26,7 @@ def check_epochs(config: Hyperparameters, epochs: int | None) -> None:
         UserError: If both do.
     """
     if epochs is not None and "epochs" in config:
-        raise UserError("--set epochs=...: --epochs is given too; expected one of the two")
+        raise UserError("give either --epochs or --set epochs=..., not both")
 
 
 def read_baseline(path: str | Path | None) -> str:

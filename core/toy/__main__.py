@@ -19,9 +19,20 @@ def make_parser() -> Parser:
         epilog="example: python -m core.toy --methods ls cagrad nashmtl fairgrad --out toy.png",
     )
     add = parser.add_argument
-    add("--out", type=Path, default=Path("toy.png"), help="the figure, .png or .svg (toy.png)")
-    add("--methods", nargs="+", metavar="NAME", default=list_weightings(), help="weightings (all)")
-    add("--steps", type=int, default=STEPS, help=f"steps from each start ({STEPS})")
+    add(
+        "--out",
+        type=Path,
+        default=Path("toy.png"),
+        help="the figure, .png or .svg (default: toy.png)",
+    )
+    add(
+        "--methods",
+        nargs="+",
+        metavar="NAME",
+        default=list_weightings(),
+        help="weightings (default: all)",
+    )
+    add("--steps", type=int, default=STEPS, help=f"steps from each start (default: {STEPS})")
     return parser
 
 

@@ -23,7 +23,8 @@ examples:
   python tune.py doctor
   python tune.py doctor --dataset waterbirds --storage /mnt/shared/records --gpus-per-trial 0.25
 
-Every study runs the same checks before its first trial.
+Every study on a cluster runs the same checks before its first trial. A study on one machine checks
+its disks and GPUs only.
 """
 STUDY_OPTIONS = (
     "dataset", "data_root", "results", "storage", "address", "gpus_per_trial", "cpus_per_trial",
@@ -31,7 +32,7 @@ STUDY_OPTIONS = (
 )  # fmt: skip
 HELP_TEXTS = {
     "dataset": "check this data set's files and model too",
-    "pinned": "model=M: check this model instead of the data set's",
+    "pinned": "check this model instead of the data set's: model=NAME",
 }
 
 
@@ -40,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     found = Parser(
         prog="python tune.py doctor",
         description="Check every node's versions, code, GPUs, disks, clock, data and models, and "
-        "that all share the records; print each finding with the command that fixes it.",
+        "that all share\nthe records; print each finding with the command that fixes it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -60,7 +61,7 @@ def run_doctor(arguments: Sequence[str]) -> int:
     pinned = parse_assignments(given.pop("pinned", ()))
     others = sorted(set(pinned) - {"model"})
     if others:
-        raise UserError(f"--set: received '{others[0]}', expected model, the only key used here")
+        raise UserError(f"--set: received '{others[0]}=...'; doctor accepts only --set model=...")
     options = Options(**{"methods": (), "dataset": "", **given})
     model = str(pinned.get("model", ""))
     if options.dataset:

@@ -1,4 +1,4 @@
-"""``python tune.py export``: write tables again, and single-task baselines for delta-m."""
+"""``python tune.py export``: rebuild tables, and write single-task baselines for delta-m."""
 
 import argparse
 import json
@@ -24,18 +24,23 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     found = Parser(
         prog="python tune.py export",
-        description="Write the tables of a results folder again from the exports of its methods; "
-        "with --baseline, also write the single-task baseline of a data set, for delta-m.",
+        description="Rebuild the tables of a results folder from the summary.json of each method; "
+        "records are not read. With --baseline, also make the single-task baseline of --dataset "
+        "for delta-m, from the test metrics of a complete study of the method stl.",
         epilog="example: python tune.py --method stl --dataset two_digits && "
         "python tune.py export --baseline --dataset two_digits",
         argument_default=argparse.SUPPRESS,
     )
-    add_options(found, ("results", "dataset"), {"dataset": "data set of the baseline"})
+    add_options(
+        found,
+        ("results", "dataset"),
+        {"dataset": "data set of the baseline; used by --baseline only"},
+    )
     found.add_argument(
         "--baseline",
         dest="write_baseline",
         action="store_true",
-        help="write <results>/<dataset>/stl/baseline.json",
+        help="write <results>/<dataset>/stl/baseline.json, a file for tune.py --baseline",
     )
     return found
 
@@ -52,7 +57,7 @@ def run_export(arguments: Sequence[str]) -> int:
     if not options.results.is_dir():
         raise UserError(f"--results: there is no folder '{options.results}'")
     if writes_baseline and not options.dataset:
-        raise UserError("--baseline: expected --dataset too, which names the data set")
+        raise UserError("--baseline requires --dataset")
     with lock_results(options.results):
         write_tables(options.results)
         print(f"tables: {options.results}")
@@ -72,7 +77,7 @@ def write_baseline(results: Path, dataset: str) -> Path:
         raise UserError(f"--dataset: {message}")
     benchmark = datasets.load_benchmark(dataset)
     if not isinstance(benchmark, TaskBenchmark):
-        raise UserError(f"--baseline: data set '{dataset}' has no tasks")
+        raise UserError(f"--baseline: '{dataset}' is not a multi-task data set")
     folder = results / dataset / METHOD
     summary = read_summary(folder)
     if summary is None:

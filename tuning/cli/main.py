@@ -33,14 +33,15 @@ def _check_simulate(args: argparse.Namespace) -> None:
     other = [flag for name, flag in FLAGS.items() if name in args and name != "trials"]
     if other:
         raise UserError(
-            f"--simulate: received {', '.join(other)} too, expected no other option than --trials: "
-            "the rest is in the records"
+            "--simulate accepts only --trials (everything else comes from the records); also "
+            f"received {', '.join(other)}"
         )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 2, with a message, for a user's mistake."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    advice = ""  # after Ctrl-C
     try:
         if given[:1] == ["export"]:
             from tuning.cli.export import run_export
@@ -71,13 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return print_plan(options)
         from tuning.study.study import run_study
 
+        advice = "; run the command again with --resume to continue"
         return run_study(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        message = (
-            "interrupted twice: stopped at once; run the command again with --resume to continue"
-        )
-        print(message, file=sys.stderr)
+        print(f"interrupted{advice}", file=sys.stderr)
         return 130

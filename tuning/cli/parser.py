@@ -19,13 +19,13 @@ examples:
   python tune.py --method erm rwg jtt --dataset colored_digits --trials 32 --resume
 
 Each method is searched on the training and validation splits. Its winner is trained again on new
-seeds, and only these runs read the test split, once. results/<dataset>/table.md compares the
-methods; results/<dataset>/<method>/best_config.yaml holds the winner and the command that
-reproduces it.
+seeds, and only these runs read the test split, once, unless --audit-test is given.
+results/<dataset>/table.md compares the methods; results/<dataset>/<method>/best_config.yaml holds
+the winner and the command that reproduces it.
 
 See also:
   python tune.py doctor --help   check the machines for a study, with a fix for each finding
-  python tune.py export --help   write the tables again; export single-task baselines for delta-m
+  python tune.py export --help   rebuild the tables; write single-task baselines for delta-m
 """
 NO_HELP: Mapping[str, str] = MappingProxyType({})
 
@@ -37,8 +37,9 @@ def make_parser() -> argparse.ArgumentParser:
     """
     parser = Parser(
         prog="python tune.py",
-        description="Search for the hyperparameters that maximise a method's worst-group (or "
-        "worst-task) performance, confirm them on new seeds, and export tables.",
+        description="Search for each method's best hyperparameters by validation worst-group "
+        "accuracy, or by\ndelta-m for multi-task data sets, confirm them on new seeds, and "
+        "export tables.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

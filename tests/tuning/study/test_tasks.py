@@ -169,4 +169,4 @@ def test_export_tells_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main([*given, "two_digits"]) == 2
     assert "--method stl" in capsys.readouterr().err
     assert main([*given, "colored_digits"]) == 2
-    assert "has no tasks" in capsys.readouterr().err
+    assert "is not a multi-task data set" in capsys.readouterr().err
