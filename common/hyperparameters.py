@@ -44,17 +44,17 @@ class Hyperparameter:
 
     @property
     def is_integer(self) -> bool:
-        """Whether the domain holds whole numbers only."""
+        """Whether the domain holds integers only."""
         return self.kind in ("integer", "log_integer")
 
     @property
     def is_nominal(self) -> bool:
-        """Whether the values are words or booleans, not numbers."""
+        """Whether the values are strings or booleans, not numbers."""
         return any(isinstance(value, (str, bool)) for value in self.values)
 
     @property
     def has_whole_values(self) -> bool:
-        """Whether every value is a whole number."""
+        """Whether every value is an integer."""
         numbers = self.kind == "choice" and not self.is_nominal
         return self.is_integer or (numbers and all(isinstance(v, int) for v in self.values))
 
@@ -91,7 +91,8 @@ class Hyperparameter:
             known = any(type(v) is type(value) and v == value for v in self.values)
             return None if known or self._equal_number(value) else f"one of {list(self.values)}"
         low, high = self.bounds
-        rule = f"{'a whole' if self.is_integer else 'a'} number from {self.values[0]} to {high:g}"
+        kind = "an integer" if self.is_integer else "a number"
+        rule = f"{kind} from {self.values[0]} to {high:g}"
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return rule
         if self.is_integer and not float(value).is_integer():
@@ -189,7 +190,7 @@ def _find_domain_mistakes(kind: str, values: Any) -> Iterator[str]:
         return
     if kind == "choice":
         if not all(isinstance(v, (bool, int, float, str)) for v in values):
-            yield f"choice: received {values!r}, expected numbers, words or booleans"
+            yield f"choice: received {values!r}, expected numbers, strings or booleans"
         elif len({(isinstance(v, bool), v) for v in values}) < len(values):
             yield f"choice: received {values!r}, expected each value once"
         return
@@ -204,7 +205,7 @@ def _find_domain_mistakes(kind: str, values: Any) -> Iterator[str]:
     if kind.startswith("log_") and min(values) <= 0:
         yield f"{kind}: received {values!r}, expected bounds above 0"
     if "integer" in kind and not all(float(v).is_integer() for v in values):
-        yield f"{kind}: received {values!r}, expected whole numbers"
+        yield f"{kind}: received {values!r}, expected integers"
 
 
 def active_names(

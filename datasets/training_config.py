@@ -12,7 +12,7 @@ class TrainingConfig:
 
     Args:
         model: A name of :mod:`core.models`, a public name of a pretrained model, or its folder.
-        epochs: Epochs of the stage that selection looks at.
+        epochs: Epochs of the stages whose length the method does not set.
         lr: Learning rate.
         weight_decay: Decay of weights; biases and norms are not decayed.
         batch_size: Examples per step.

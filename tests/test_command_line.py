@@ -50,7 +50,7 @@ GOOD = ["--method", "erm", "--dataset", "colored_digits"]
         ([*GOOD, "--trails", "3"], ["--trails", "did you mean '--trials'"]),
         ([*GOOD, "--set", "lrr=0.1"], ["unknown hyperparameter 'lrr'", "did you mean 'lr'"]),
         ([*GOOD, "--set", "lr=fast"], ["lr", "'fast'", "a number"]),
-        ([*GOOD, "--set", "batch_size=1.5"], ["batch_size", "1.5", "whole number"]),
+        ([*GOOD, "--set", "batch_size=1.5"], ["batch_size", "1.5", "an integer"]),
         ([*GOOD, "--set", "batch_size=0"], ["batch_size", "0", "from 1"]),
         ([*GOOD, "--set", "lr"], ["'lr'", "key=value"]),
         ([*GOOD, "--set", "lr=1", "--set", "lr=2"], ["lr is given twice: 1 and 2"]),
@@ -62,14 +62,14 @@ GOOD = ["--method", "erm", "--dataset", "colored_digits"]
         (["--method", "dro", *GOOD[2:], "--set", "eta=.nan"], ["eta", "nan", "a number"]),
         ([*GOOD, "--set", "lr=2020-13-45"], ["lr=2020-13-45", "key=value"]),
         (["--method", "all", "erm", *GOOD[2:]], ["'all' cannot be combined"]),
-        (["--method", "all", *GOOD[2:], "--set", "T=abc"], ["T", "'abc'", "a whole number"]),
+        (["--method", "all", *GOOD[2:], "--set", "T=abc"], ["T", "'abc'", "an integer"]),
         ([*GOOD, "rwg"], ["unknown argument 'rwg'"]),
         (["doctro"], ["unknown command 'doctro' (did you mean 'doctor'?)"]),
         (["exprot"], ["unknown command 'exprot' (did you mean 'export'?)"]),
         ([*GOOD, "--seeds", "2000"], ["--seeds", "2000", "at most 1000"]),
         ([*GOOD, "--trials", "0"], ["--trials", "'0'", "from 1"]),
         ([*GOOD, "--seeds", "0"], ["--seeds", "'0'", "from 1"]),
-        ([*GOOD, "--trials", "many"], ["--trials", "'many'", "whole number"]),
+        ([*GOOD, "--trials", "many"], ["--trials", "'many'", "an integer"]),
         ([*GOOD, "--search", "bayes"], ["--search", "bayes", "tpe"]),
         ([*GOOD, "--select", "validation_worst_group"], ["mean 'validation_worst_group_acc"]),
         ([*GOOD, "--select", "oracle_test_worst_group_accuracy"], ["--audit-test"]),
@@ -155,6 +155,6 @@ def test_plan_starts_and_writes_nothing(folder: Path, capsys: pytest.CaptureFixt
         == 0
     )
     text = capsys.readouterr().out
-    for word in ("jtt", "trials at once", "device-hours", "disk", "nothing was started"):
+    for word in ("jtt", "trials in parallel", "device-hours", "disk", "nothing was started"):
         assert word in text
     assert not list(folder.iterdir())

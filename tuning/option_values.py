@@ -15,9 +15,9 @@ def at_least(lowest: int) -> Callable[[str], int]: ...
 @overload
 def at_least(lowest: float) -> Callable[[str], float]: ...
 def at_least(lowest: float) -> Callable[[str], float]:
-    """Return a converter of numbers from ``lowest``, of whole ones if that is an integer."""
+    """Return a converter of numbers from ``lowest``, of integers if that is one."""
     whole = isinstance(lowest, int)
-    kind = "a whole number" if whole else "a number"
+    kind = "an integer" if whole else "a number"
 
     def convert_number(text: str) -> float:
         try:

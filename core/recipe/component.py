@@ -35,7 +35,7 @@ class Component:
 
     @property
     def references(self) -> frozenset[str]:
-        """The words among the parameters, which may be names of hyperparameters."""
+        """The strings among the parameters, which may be names of hyperparameters."""
         found: set[str] = set()
         for value in self.parameters.values():
             inner = value.values() if isinstance(value, Mapping) else (value,)

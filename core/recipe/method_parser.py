@@ -114,8 +114,7 @@ class _MethodParser:
             if name in TRAINING_CONFIG_FIELDS:
                 self._add(
                     f"{key}.{name}",
-                    "belongs to the benchmark; a method defines only the hyperparameters that it "
-                    "adds",
+                    "is a training-config field; set it under `settings` or with --set",
                 )
             where = f"{self.where}: {key}.{name}"
             hyperparameter = hyperparameter_files.parse_hyperparameter(where, domain, self.mistakes)
@@ -204,7 +203,9 @@ class _MethodParser:
                 if rule is not None:
                     self._add(key, f"received {received!r}, expected {rule}")
         elif not all(_has_kind(search[name], value) for value in values):
-            self._add(key, f"received {received!r}, expected values like the hyperparameter's")
+            self._add(
+                key, f"received {received!r}, expected {_describe_kind(search[name], received)}"
+            )
 
     def _check_exceptions(
         self,
@@ -241,7 +242,7 @@ class _MethodParser:
         conditions = {other for hyperparameter in search.values() for other in hyperparameter.when}
         for name in search:
             if name not in recipe.references | conditions:
-                self._add(f"search.{name}", "no part of the recipe uses it")
+                self._add(f"search.{name}", "no component of the recipe uses it")
         for need in sorted(recipe.needs - needs - IMPLIED_NEEDS):
             self._add("needs", f"the recipe needs {need}, which is not listed")
 
@@ -257,3 +258,8 @@ def _has_kind(hyperparameter: Hyperparameter, value: object) -> bool:
     if isinstance(hyperparameter.default, str):
         return isinstance(value, str)
     return isinstance(value, (int, float))
+
+
+def _describe_kind(hyperparameter: Hyperparameter, received: object) -> str:
+    kind = "string" if isinstance(hyperparameter.default, str) else "number"
+    return f"a list of {kind}s" if isinstance(received, list) else f"a {kind}"

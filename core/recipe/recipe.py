@@ -54,7 +54,7 @@ class Recipe:
 
     @property
     def references(self) -> frozenset[str]:
-        """The words among the parameters, which may be names of hyperparameters."""
+        """The strings among the parameters, which may be names of hyperparameters."""
         parts = (*self.objectives, self.weighting, *self.stages)
         return frozenset(name for part in parts for name in part.references)
 
@@ -91,14 +91,15 @@ class Recipe:
         names = [
             name for part in self.objectives for name in make_objective(part).name_losses(benchmark)
         ]
-        if len(set(names)) < len(names):
-            raise ValueError(f"a loss is given twice among {names}")
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"duplicate loss name '{name}'")
         weighting = make_weighting(self.weighting)
         weighting.setup(names)
         if gradients == "representation" and not isinstance(weighting, GramWeighting):
-            raise ValueError("gradients=representation is for weightings by Gram matrix")
+            raise ValueError("gradients=representation requires a Gram-matrix weighting")
         if gradients == "matrix_free" and not isinstance(weighting, AlphaFairWeighting):
-            raise ValueError("gradients=matrix_free is for the weightings fairgrad and nashmtl")
+            raise ValueError("gradients=matrix_free supports only fairgrad and nashmtl")
         if not any(make_stage(part).eligible for part in self.stages):
             raise ValueError("no stage is eligible for selection")
 

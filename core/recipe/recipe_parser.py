@@ -7,12 +7,13 @@ In YAML a component is its name, or its name with parameters::
     weighting: {fixed: {weights: {l1: reg}}}
     stages: [train]
 
-A parameter's value is a constant or, as a word, the name of a hyperparameter (here ``reg``).
+A parameter's value is a constant or the name of a hyperparameter (here ``reg``). Where a parameter
+takes strings, a word that names no hyperparameter is a constant.
 """
 
 import inspect
 from collections.abc import Iterator, Mapping
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
 
 from common.errors import unknown_name_message
@@ -20,6 +21,10 @@ from common.hyperparameters import Hyperparameter
 from core.recipe.component import Component, component_classes, parameter_kinds
 from core.recipe.recipe import PARTS, Recipe
 from core.samplers import SAMPLERS
+
+KIND_NAMES: Mapping[type, str] = {
+    int: "an integer", float: "a number", str: "a string", bool: "a boolean", NoneType: "null"
+}  # fmt: skip
 
 
 def parse_recipe(
@@ -53,8 +58,8 @@ class _RecipeParser:
         """Return the recipe, or None if there is a mistake."""
         for key in content:
             if key not in PARTS:
-                self.mistakes.append(f"{where}: {unknown_name_message('part', str(key), PARTS)}")
-        self.mistakes += [f"{where}: no {part}" for part in PARTS if part not in content]
+                self.mistakes.append(f"{where}: {unknown_name_message('key', str(key), PARTS)}")
+        self.mistakes += [f"{where}: missing key '{part}'" for part in PARTS if part not in content]
         sampler = content.get("sampler", "uniform")
         if not isinstance(sampler, str) or sampler not in SAMPLERS:
             message = unknown_name_message("sampler", str(sampler), SAMPLERS)
@@ -120,7 +125,7 @@ class _RecipeParser:
                 self.mistakes.append(f"{where}: {message}")
         for name in required_parameters(component_class):
             if name not in parameters:
-                self.mistakes.append(f"{where}: no value for '{name}'")
+                self.mistakes.append(f"{where}: missing required parameter '{name}'")
 
     def _check_value(self, where: str, kind: Any, value: object) -> Iterator[str]:
         """Yield the mistakes in a value: a wrong kind, or an unknown hyperparameter."""
@@ -135,8 +140,10 @@ class _RecipeParser:
         elif isinstance(value, str) and str not in options:
             yield from self._check_reference(where, options, value)
         elif not any(_has_kind(option, value) for option in options):
-            names = " or ".join("a whole number" if o is int else o.__name__ for o in options)
-            yield f"{where}: received {value!r}, expected {names} or the name of a hyperparameter"
+            names = [KIND_NAMES.get(option, option.__name__) for option in options]
+            if str not in options:
+                names.append("the name of a hyperparameter")
+            yield f"{where}: received {value!r}, expected {' or '.join(names)}"
 
     def _check_reference(self, where: str, options: tuple[Any, ...], name: str) -> Iterator[str]:
         if name not in self.hyperparameters:
@@ -146,9 +153,9 @@ class _RecipeParser:
         hyperparameter = self.hyperparameters[name]
         where = f"{where}: hyperparameter '{name}'"
         if hyperparameter.is_nominal:
-            yield f"{where} is not numeric, which this parameter requires"
+            yield f"{where} is not numeric, but the parameter requires numbers"
         elif int in options and not hyperparameter.has_whole_values:
-            yield f"{where} is not of whole numbers, which this parameter requires"
+            yield f"{where} has non-integer values, but the parameter requires integers"
 
 
 def list_kinds(kind: Any) -> tuple[Any, ...]:

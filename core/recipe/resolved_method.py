@@ -64,7 +64,7 @@ class ResolvedMethod:
     def complete_values(self, values: Mapping[str, Scalar]) -> Hyperparameters:
         """Return the value of every hyperparameter and training-config field.
 
-        A whole number written as 1.0 becomes 1, and 1 becomes 1.0 where the field is a float, so
+        An integer written as 1.0 becomes 1, and 1 becomes 1.0 where the field is a float, so
         that equal configurations have equal keys.
         """
         return {name: self._normalize_value(name, value) for name, value in
@@ -105,8 +105,8 @@ class ResolvedMethod:
         config = _make_training_config(complete)
         if config.warmup and config.schedule in PER_EPOCH_SCHEDULES:
             raise ValidationErrors([
-                f"{where}: warmup: received {config.warmup}, expected 0 with schedule "
-                f"{config.schedule}, which has none"
+                f"{where}: warmup: received {config.warmup}, expected 0: schedule "
+                f"'{config.schedule}' does not support warm-up; set warmup=0"
             ])  # fmt: skip
         recipe = self.recipe.with_values(complete)
         try:
@@ -170,7 +170,7 @@ def _broken_kind(hyperparameter: Hyperparameter, value: Scalar) -> str | None:
     """Return the kind of value that a hyperparameter takes, if ``value`` is of another."""
     if hyperparameter.is_nominal:
         return hyperparameter.find_broken_rule(value)
-    kind = "a whole number" if hyperparameter.has_whole_values else "a number"
+    kind = "an integer" if hyperparameter.has_whole_values else "a number"
     if isinstance(value, (bool, str)) or not math.isfinite(value):
         return kind
     return kind if hyperparameter.has_whole_values and not float(value).is_integer() else None

@@ -122,7 +122,7 @@ def _extract_tokens(path: Path, features: list[Any]) -> Features:
     except (ValueError, OverflowError) as error:
         raise UserError(f"{path}: features of different lengths, or no numbers: {error}") from None
     if not (ids.ndim == 2 and ids.shape == mask.shape == segments.shape and labels.ndim == 1):
-        raise UserError(f"{path}: features are not lists of whole numbers of one length")
+        raise UserError(f"{path}: features are not lists of integers of one length")
     words = VOCABULARY_SIZES[VOCABULARY]
     for row in np.flatnonzero(((ids < 0) | (ids >= words)).any(axis=1))[:1]:
         raise UserError(f"{path}: feature {row}: input_ids: expected numbers of 0 to {words - 1}")
@@ -138,7 +138,7 @@ def _extract_tokens(path: Path, features: list[Any]) -> Features:
 def _to_integers(values: list[Any]) -> np.ndarray:
     array = np.array(values)
     if not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"{array.dtype} received, whole numbers expected")
+        raise ValueError(f"received {array.dtype}, expected integers")
     return array.astype(np.int32)  # half the memory, of hundreds of thousands of features
 
 

@@ -57,7 +57,7 @@ def test_nodes_that_the_autoscaler_brings_are_used() -> None:
 
         # A node has one CPU and so one process. Trials are shorter than a process takes to start.
         until("a process on each node has ended trials", lambda: len(workers()) > 2, 300)
-        assert "1 at once on 1 node(s)" in log.read_text()  # at the start
+        assert "up to 1 trial in parallel on 1 node" in log.read_text()  # at the start
         made.sh("one", f"kill -TERM {driver}")
         until(
             "the study has ended",

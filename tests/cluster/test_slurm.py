@@ -66,7 +66,7 @@ def test_slurm_script_runs_a_study_over_its_allocation(tmp_path: Path) -> None:
             process.wait()
     said = log.read_text()
     assert code == 0, said
-    assert "2 at once on 2 node(s)" in said
+    assert "up to 2 trials in parallel on 2 nodes" in said
     assert (tmp_path / "results/colored_digits/table.md").exists()
     assert not list(ROOT.glob(f".ray-{number}.*"))  # the token is gone
     for _ in range(50):

@@ -58,13 +58,13 @@ def check_study(options: Options) -> CheckedStudy:
             name for name, r in selection.RULES.items() if r.metric in benchmark.higher_is_better
         ]
         raise UserError(
-            f"--select {rule.name}: data set '{benchmark.name}' has no {rule.metric}; "
-            f"rules for it: {', '.join(fitting)}"
+            f"--select {rule.name}: data set '{benchmark.name}' does not report {rule.metric}; "
+            f"compatible rules: {', '.join(fitting)}"
         )
     if rule.oracle and not options.audit_test:
         raise UserError(
             f"--select {rule.name} reads the test split: it needs --audit-test, and its results "
-            "are labelled as chosen on the test split"
+            "are labeled as chosen on the test split"
         )
     chosen, skipped = _choose_methods(options, benchmark)
     options = replace(options, methods=tuple(method.name for method in chosen))
@@ -93,8 +93,8 @@ def check_study(options: Options) -> CheckedStudy:
         raise ValidationErrors(problems)
     if options.seeds > SEARCH_SEED:
         raise UserError(
-            f"--seeds: received {options.seeds}, expected at most {SEARCH_SEED}: "
-            "larger seeds belong to the search"
+            f"--seeds: received {options.seeds}, expected at most {SEARCH_SEED} seeds; seeds from "
+            f"{SEARCH_SEED} up are reserved for the search"
         )
     _check_folders(options)
     if not options.resume:

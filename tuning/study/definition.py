@@ -55,7 +55,7 @@ def check_definition(records: MethodRecords, asked: StudyDefinition) -> None:
             [
                 f"--resume: the study in '{records.storage}' differs from this command:",
                 *(f"  {line}" for line in differences),
-                "give the study's options again, or choose another --results folder",
+                "rerun with the study's original options, or choose another --results folder",
             ]
         )
 

@@ -22,17 +22,32 @@ def describe_study(
     resources: Resources,
 ) -> str:
     """Return a line about the study that starts."""
-    budgets = dict.fromkeys(str(search.trial_budget) for search in searches)
     finished = sum(trial.is_finished for search in searches for trial in search.list_trials())
     device = searches[0].environment.device_class
     return (
         f"{', '.join(search.name for search in searches)} on {options.dataset}: "
-        f"{' or '.join(budgets)} trials each ({options.search}, {options.scheduler}) of "
-        f"{searches[0].epoch_counts.eligible} epochs, then {options.seeds} confirmation seeds; "
-        f"{count_slots(list(nodes), resources)} at once on {len(nodes)} node(s)"
+        f"{_describe_search(searches, options)} "
+        f"{_format_count(options.seeds, 'confirmation seed')}; up to "
+        f"{_format_count(count_slots(list(nodes), resources), 'trial')} in parallel on "
+        f"{_format_count(len(nodes), 'node')}"
         + (f", each GPU a slice ({device})" if " MIG " in device else "")
         + (f"; {finished} finished already" if finished else "")
     )
+
+
+def _describe_search(searches: Sequence[MethodSearch], options: Options) -> str:
+    if options.search == "published":
+        return "published hyperparameters,"
+    budgets = list(dict.fromkeys(search.trial_budget for search in searches))
+    trials = " or ".join(map(str, budgets)) + (" trial" if budgets == [1] else " trials")
+    lengths = sorted({search.epoch_counts.eligible for search in searches})
+    epochs = "-".join(map(str, dict.fromkeys((lengths[0], lengths[-1]))))
+    unit = "epoch" if lengths == [1] else "epochs"
+    return f"{trials} each ({options.search}, {options.scheduler}) of {epochs} {unit}, then"
+
+
+def _format_count(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def print_summary(
@@ -49,13 +64,18 @@ def print_summary(
     if stop.reason:
         if without_result:
             console.print(f"no result yet: {', '.join(without_result)}")
-        console.print(f"stopped: {stop.reason}; resume with:")
+        budget = ""
+        if options.max_device_hours is not None:
+            budget = (
+                " (add a larger --max-device-hours, which counts all sessions, to keep a budget)"
+            )
+        console.print(f"stopped: {stop.reason}; resume with{budget}:")
         console.print(f"  {make_resume_command()}")
         if stop.reason == INTERRUPTED:
             return EXIT_INTERRUPTED
     else:
         for name in without_result:
-            print(f"{name}: no trial or no confirmation seed succeeded", file=sys.stderr)
+            print(f"{name}: all search trials or all confirmation seeds failed", file=sys.stderr)
     return 1 if without_result else 0
 
 

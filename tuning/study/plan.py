@@ -54,6 +54,7 @@ def print_plan(options: Options) -> int:
         console.print(line)
     if note:
         console.print(note)
+    console.print("nothing was started")
     return 0
 
 
@@ -64,7 +65,7 @@ def _describe_share(share: float | None) -> str:
         return f"{start}{share:g} of a GPU per trial, as measured by this study"
     return (
         f"{start}not measured before the study starts; the plan counts one GPU per trial, the "
-        "most: with shares, more trials run at once and GPU-hours are fewer"
+        "most: with shares, more trials run in parallel and GPU-hours are fewer"
     )
 
 
@@ -78,12 +79,12 @@ def _format_plan(
         {
             "method": e.method,
             "trials": str(e.trials),
-            "epochs of a trial": str(e.trial_epochs),
+            "epochs per trial": str(e.trial_epochs),
             "seeds": str(e.seeds),
-            "epochs, expected": f"{math.ceil(e.expected_epochs)}",
+            "expected epochs (total)": f"{math.ceil(e.expected_epochs)}",
             "s per epoch": f"{e.seconds:.3g}",
             "device-hours": f"{e.expected_epochs * e.seconds * resources.device_share / 3600:.2g}",
-            "from": e.source,
+            "timing source": e.source,
         }
         for e in estimates
     ]
@@ -92,9 +93,9 @@ def _format_plan(
     kind = "GPU" if resources.gpus else "CPU"
     return [
         *format_markdown(rows),
-        *(f"node {node}: {resources.count_trials(node)} trials at once" for node in nodes),
+        *(f"node {node}: {resources.count_trials(node)} trials in parallel" for node in nodes),
         f"each trial takes {format_devices(resources.cpus, resources.gpus)}; "
-        f"about {_format_hours(hours)} on {count} slots, besides start-up (seconds per node); "
+        f"about {_format_hours(hours)} on {count} slots, excluding start-up (seconds per node); "
         f"device-hours are {kind}-hours",
         _describe_disk(study.options, max(e.disk for e in estimates) * count),
     ]
@@ -105,10 +106,7 @@ def _describe_disk(options: Options, state_bytes: int) -> str:
     if not is_url(options.records):
         usage = shutil.disk_usage(find_existing_parent(Path(options.records)))
         free = f", where {usage.free / 1e9:.0f} GB are free"
-    return (
-        f"disk: states up to {state_bytes / 1e6:.1f} MB in {options.records}{free}; "
-        "nothing was started"
-    )
+    return f"disk: checkpoints up to {state_bytes / 1e6:.1f} MB in {options.records}{free}"
 
 
 def _format_hours(hours: float) -> str:

@@ -61,8 +61,8 @@ def test_the_method_changes_the_training_config() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"T": "many"}, ["T", "'many'", "a whole number"]),
-        ({"T": True}, ["T", "True", "a whole number"]),
+        ({"T": "many"}, ["T", "'many'", "an integer"]),
+        ({"T": True}, ["T", "True", "an integer"]),
         ({"lr": float("inf")}, ["lr", "inf", "number"]),
         ({"learning_rate": 1}, ["unknown hyperparameter 'learning_rate'"]),
         ({"optimizer": "rmsprop"}, ["optimizer", "'rmsprop'", "sgd"]),

@@ -18,7 +18,8 @@ from tests.core.recipe.test_methods import GOOD, MISTAKES, changed
 VALIDATOR = Draft202012Validator(make_schema())
 # Mistakes in relations between keys, which only the parser sees.
 RELATIONS = (
-    "unknown hyperparameter", "whole numbers", "reversed", "no part of the recipe", "not numeric",
+    "unknown hyperparameter", "non-integer", "reversed", "no component of the recipe",
+    "not numeric",
     "did you mean 'reg'", "'up'", "did you mean 'colored_digits'", "'nothing'",
 )  # fmt: skip
 

@@ -111,7 +111,7 @@ def test_malformed_features_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
 
     refused("feature 1: without label_id", lambda f: f.__dict__.pop("label_id"))
     refused("different lengths", lambda f: f.input_ids.append(0))
-    refused("whole numbers", lambda f: f.input_ids.__setitem__(0, 1.5))
+    refused("integers", lambda f: f.input_ids.__setitem__(0, 1.5))
     refused("feature 1: input_ids: expected", lambda f: f.input_ids.__setitem__(0, 30_522))
     refused("feature 1: input_ids: expected", lambda f: f.input_ids.__setitem__(0, -1))
     refused("are not at the end", lambda f: f.input_mask.__setitem__(0, 0))

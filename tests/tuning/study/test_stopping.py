@@ -19,7 +19,7 @@ def test_budgets_stop_export_and_say_how_to_resume(tmp_path: Path) -> None:
     done = run_tune([*arguments, "--max-device-hours", "0.0005"])
     assert done.code == 1, done.err
     assert "no result yet: erm" in done.out
-    assert "--max-device-hours 0.0005 is used up; resume with:" in done.out
+    assert "--max-device-hours 0.0005 is used up; resume with (add a larger" in done.out
     resume = done.out.splitlines()[-1].split()
     assert "--resume" in resume
     assert "--max-device-hours" not in resume  # which would stop at once

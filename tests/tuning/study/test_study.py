@@ -247,7 +247,7 @@ def test_failed_trials_are_recorded_and_a_study_of_failures_exits_1(tmp_path: Pa
     done = run_tune(["--method", "erm", "rwg", *QUICK, "--set", "lr=1000", "--results", results])
     assert done.code == 1
     assert "Traceback" not in done.err
-    assert "erm: no trial or no confirmation seed succeeded" in done.err
+    assert "erm: all search trials or all confirmation seeds failed" in done.err
     trials = read(results, "erm", "trials.csv")
     assert set(trials.status) == {"failed"}
     assert trials.reason.str.contains("loss not finite in epoch 1").all()

@@ -156,7 +156,7 @@ def test_rules_of_other_data_are_refused(capsys: pytest.CaptureFixture[str]) -> 
     given = ["--method", "erm", "--dataset", "colored_digits", "--select", "validation_delta_m"]
     assert main(given) == 2
     message = capsys.readouterr().err
-    assert "has no delta_m" in message
+    assert "does not report delta_m" in message
     assert "validation_worst_group_accuracy" in message
 
 

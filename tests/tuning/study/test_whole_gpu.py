@@ -133,7 +133,7 @@ def test_a_study_on_shares(declared_gpu: str, tmp_path: Path) -> None:
          "--results", results],
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "; 2 at once on 1 node(s)" in done.stdout
+    assert "; up to 2 trials in parallel on 1 node" in done.stdout
     trials = pd.read_csv(results / "colored_digits" / "erm" / "trials.csv")
     assert set(trials.status) == {"completed"}
     assert sorted(trials.batch_size) == [16, 32, 64]
