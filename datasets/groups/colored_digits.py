@@ -26,7 +26,7 @@ SPLIT_SEED = 5
 
 
 class ColoredDigits(GroupBenchmark):
-    """The embedded benchmark of group robustness: no download, under a second per epoch."""
+    """The built-in benchmark of group robustness: no download, under a second per epoch."""
 
     name = "colored_digits"
     version = "1"

@@ -30,7 +30,7 @@ DATA_SEED = 11
 
 
 class ImbalancedTasks(TaskBenchmark):
-    """The embedded benchmark of unequal gradients: no download, under a second per epoch."""
+    """The built-in benchmark of unequal gradients: no download, under a second per epoch."""
 
     name = "imbalanced_tasks"
     version = "1"

@@ -29,7 +29,7 @@ SUM_MEAN, SUM_SCALE = 9.0, 4.0  # the regression's target is (sum - 9) / 4
 
 
 class TwoDigits(TaskBenchmark):
-    """The embedded benchmark of several tasks: no download, about a second per epoch."""
+    """The built-in benchmark of several tasks: no download, about a second per epoch."""
 
     name = "two_digits"
     version = "1"

@@ -322,7 +322,7 @@ def test_a_study_survives_its_machines(
     until("the study is done", lambda: not lab.drivers() and "results:" in log.read_text(), 400)
     lab.say("the study is done")
 
-    (command,) = commands("Bring the results home")
+    (command,) = commands("Copy the results back")
     lab.laptop(command)
     home = lab.hosts.hosts["laptop"].home / "evenhand" / "results"
     assert tables(home) == undisturbed
