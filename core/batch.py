@@ -1,4 +1,7 @@
-"""The inputs and outputs of a model."""
+"""The examples of a step, with targets and groups, and the outputs of a model.
+
+The texts and images of a batch are padded by :mod:`datasets.storage.padding`.
+"""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

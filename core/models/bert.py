@@ -12,6 +12,7 @@ from torch.nn.functional import linear
 
 from common.errors import UserError
 from core.models.transformer import Transformer, require_part
+from datasets.storage.padding import PAD_ID
 from datasets.storage.ragged_arrays import TextBatch
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from transformers.models.bert.modeling_bert import BertLMPredictionHead
 
 # Padding, unknown, start, separator and mask in the vocabulary of bert-base-uncased.
-SPECIAL_IDS = (0, 100, 101, 102, 103)
+SPECIAL_IDS = (PAD_ID, 100, 101, 102, 103)
 
 
 class Bert(Transformer):
@@ -72,7 +73,7 @@ class Bert(Transformer):
         """Return the last hidden states, ``(b, L, width)``.
 
         Args:
-            inputs: Tokenised texts.
+            inputs: Tokenized texts.
             masked: Unused: masked tokens are replaced in the inputs.
             causal: Whether a token attends only to itself and the tokens before it.
 
@@ -83,11 +84,11 @@ class Bert(Transformer):
         if length > limit:
             raise UserError(
                 f"model: a text has {length} tokens, but this model takes at most {limit} (its "
-                "max_position_embeddings); expected a model for longer texts"
+                "max_position_embeddings); choose a model with a longer context"
             )
         hidden: Tensor = self.trunk(
             input_ids=inputs.ids,
-            attention_mask=make_attention_mask(inputs.attention, causal),
+            attention_mask=make_attention_mask(inputs.attention_mask, causal),
             token_type_ids=inputs.segments,
         ).last_hidden_state
         return hidden
@@ -143,18 +144,18 @@ class TokenHead(nn.Module):
         return linear(self.transform(hidden), embeddings, self.bias)
 
 
-def make_attention_mask(attention: Tensor, causal: bool) -> Tensor:
+def make_attention_mask(attention_mask: Tensor, causal: bool) -> Tensor:
     """Return a mask of the tokens that each token attends to, ``(b, 1, 1 or L, L)`` bool.
 
     Args:
-        attention: Mask of tokens that are not padding, ``(b, L)`` bool.
+        attention_mask: Mask of tokens that are not padding, ``(b, L)`` bool.
         causal: Whether a token attends only to itself and the tokens before it.
     """
-    mask = attention[:, None, None, :]
+    mask = attention_mask[:, None, None, :]
     if not causal:
         return mask
-    length = attention.shape[1]
-    before = torch.ones(length, length, dtype=torch.bool, device=attention.device).tril()
+    length = attention_mask.shape[1]
+    before = torch.ones(length, length, dtype=torch.bool, device=attention_mask.device).tril()
     return mask & before
 
 

@@ -76,5 +76,5 @@ def compute_causal_loss(model: Model, texts: TextBatch) -> tuple[Tensor, Tensor]
     assert isinstance(model, Bert)
     hidden = model.encode(texts, causal=True)
     logits = model.reconstruct(hidden[:, :-1]).flatten(0, 1)
-    labels = torch.where(texts.attention, texts.ids, -1)[:, 1:].flatten()
+    labels = torch.where(texts.attention_mask, texts.ids, -1)[:, 1:].flatten()
     return compute_mean_cross_entropy(logits, labels), hidden

@@ -70,7 +70,7 @@ def compute_masked_language_loss(model: Model, texts: TextBatch) -> tuple[Tensor
     assert isinstance(model, Bert)
     ids = texts.ids
     rank, action, random = draw_uniform(3, *ids.shape, device=ids.device)
-    eligible = texts.attention
+    eligible = texts.attention_mask
     for token in model.special_ids:
         eligible = eligible & (ids != token)
     rank = rank.masked_fill(~eligible, 2.0)

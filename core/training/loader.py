@@ -1,4 +1,8 @@
-"""Load batches of a benchmark's splits onto the device."""
+"""Load batches of a benchmark's splits onto the device.
+
+:mod:`datasets.storage.padding` pads their texts and images; :func:`make_batches` keeps the padding
+of texts short.
+"""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -121,7 +125,7 @@ def make_batches(
     """Cut rows into batches.
 
     Texts are sorted by length within windows of :data:`WINDOW_BATCHES` batches, so that each batch
-    is padded little; the batches then come in random order.
+    needs little padding; the batches then come in random order.
 
     Args:
         order: Rows in the order in which they were drawn, ``(n,)`` int64.

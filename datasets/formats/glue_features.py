@@ -83,7 +83,7 @@ def concatenate_features(parts: Sequence[Features]) -> Features:
     tokens = Tokens(
         np.concatenate([part.tokens.flat for part in parts]),
         np.concatenate([part.tokens.lengths for part in parts]),
-        np.concatenate([part.tokens.seconds for part in parts]),
+        np.concatenate([part.tokens.second_starts for part in parts]),
     )
     return Features(tokens, np.concatenate([part.labels for part in parts]))
 
@@ -128,10 +128,14 @@ def _extract_tokens(path: Path, features: list[Any]) -> Features:
         raise UserError(f"{path}: feature {row}: input_ids: expected numbers of 0 to {words - 1}")
     lengths = mask.sum(axis=1)
     shown = np.arange(ids.shape[1]) < lengths[:, None]
-    seconds = lengths - (segments * shown).sum(axis=1)
-    if not ((mask == shown).all() and (segments * shown == _mask_after(seconds, shown)).all()):
+    second_starts = lengths - (segments * shown).sum(axis=1)
+    if not (
+        (mask == shown).all() and (segments * shown == _mask_after(second_starts, shown)).all()
+    ):
         raise UserError(f"{path}: padding or second texts are not at the end")
-    tokens = Tokens(ids[shown].astype(np.int32), lengths.astype(np.int64), seconds.astype(np.int64))
+    tokens = Tokens(
+        ids[shown].astype(np.int32), lengths.astype(np.int64), second_starts.astype(np.int64)
+    )
     return Features(tokens, labels.astype(np.int64))
 
 
@@ -142,5 +146,5 @@ def _to_integers(values: list[Any]) -> np.ndarray:
     return array.astype(np.int32)  # half the memory, of hundreds of thousands of features
 
 
-def _mask_after(seconds: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    return (np.arange(shown.shape[1]) >= seconds[:, None]) & shown  # type: ignore[no-any-return]
+def _mask_after(second_starts: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    return (np.arange(shown.shape[1]) >= second_starts[:, None]) & shown  # type: ignore[no-any-return]

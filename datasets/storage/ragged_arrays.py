@@ -1,7 +1,7 @@
-"""Ragged arrays: images and texts of many sizes as flat bytes and start offsets.
+"""Ragged arrays: images and texts of many sizes as flat arrays and start offsets.
 
 On a GPU a batch is gathered without a loop over examples. On the host images are views of the flat
-bytes until a crop is cut out of them.
+array until a crop is cut out of them. :mod:`datasets.storage.padding` pads the batches.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from common.device_copies import copy_to_device
+from datasets.storage.padding import gather_padded_images, pad_images, pad_texts
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +21,7 @@ class ImageBatch:
 
     Args:
         source: The images one by one, each ``(3, h, w)`` uint8, views of
-            the flat bytes; or :attr:`pixels`.
+            the flat array; or :attr:`pixels`.
         sizes: Height and width of each in pixels, ``(b, 2)`` int64.
     """
 
@@ -33,14 +34,7 @@ class ImageBatch:
         if isinstance(self.source, Tensor):
             return self.source
         height, width = self.sizes.amax(dim=0).tolist()
-        pixels = torch.empty((len(self.source), height, width, 3), dtype=torch.uint8)
-        # A copy each is 5 times faster than one gathering of all, on the host.
-        for place, image in zip(pixels, self.source, strict=True):
-            _, h, w = image.shape
-            place[:h, :w] = image.permute(1, 2, 0)
-            place[:h, w:] = 0
-            place[h:] = 0
-        return pixels.permute(0, 3, 1, 2)
+        return pad_images(self.source, height, width).permute(0, 3, 1, 2)
 
     def split_images(self) -> list[Tensor]:
         """Return views of the images, each ``(3, h, w)`` uint8; on a GPU this synchronizes."""
@@ -54,13 +48,13 @@ class TextBatch(NamedTuple):
     """Texts of different lengths.
 
     Args:
-        ids: Token numbers, ``(b, L)`` int64, padded with 0 to the batch's longest text.
-        attention: Which of them are tokens, ``(b, L)`` bool.
+        ids: Token IDs, ``(b, L)`` int64, padded to the batch's longest text.
+        attention_mask: Which of them are tokens, not padding, ``(b, L)`` bool.
         segments: 1 in the second text of a pair, else 0, ``(b, L)`` int64.
     """
 
     ids: Tensor
-    attention: Tensor
+    attention_mask: Tensor
     segments: Tensor
 
 
@@ -112,7 +106,8 @@ class RaggedImages:
             rows = self._starts[index] // (3 * height * width)
             pixels = self.flat.view(-1, height, width, 3)[rows]
         else:
-            pixels = self._gather_padded(self._starts[index], sizes, height, width)
+            starts = self._starts[index]
+            pixels = gather_padded_images(self.flat, starts, sizes, height, width)
         return ImageBatch(pixels.permute(0, 3, 1, 2), sizes)
 
     def _slice_images(self, starts: list[int], sizes: list[list[int]]) -> list[Tensor]:
@@ -121,20 +116,6 @@ class RaggedImages:
             self.flat[start : start + 3 * h * w].view(h, w, 3).permute(2, 0, 1)
             for start, (h, w) in zip(starts, sizes, strict=True)
         ]
-
-    def _gather_padded(self, starts: Tensor, sizes: Tensor, height: int, width: int) -> Tensor:
-        """Return padded pixels, ``(b, height, width, 3)``."""
-        device, length = self.flat.device, 3 * width
-        row = torch.arange(height, device=device)
-        column = torch.arange(length, device=device)
-        heights, widths = sizes[:, :1], sizes[:, 1:]
-        # Rows of the largest width are copied whole, and then cleared beyond an image's own width.
-        windows = self.flat.as_strided((len(self.flat) - length + 1, length), (1, 1))
-        place = (starts.unsqueeze(1) + 3 * row * widths).clamp_(max=len(windows) - 1)
-        pixels = windows.index_select(0, place.flatten()).view(*place.shape, length)
-        pixels *= (row < heights).to(torch.uint8).unsqueeze(2)
-        pixels *= (column < 3 * widths).to(torch.uint8).unsqueeze(1)
-        return pixels.view(len(starts), height, width, 3)
 
     @property
     def nbytes(self) -> int:
@@ -159,22 +140,24 @@ def required_length(starts: Tensor, sizes: Tensor) -> int:
 
 
 class RaggedTexts:
-    """Tokenised texts, or pairs of texts, of different lengths.
+    """Tokenized texts, or pairs of texts, of different lengths.
 
     Args:
-        flat: All token numbers, ``(total,)`` of an integer type. May be memory-mapped.
+        flat: All token IDs, ``(total,)`` of an integer type. May be memory-mapped.
         starts: The start of each example in ``flat``, ``(n,)`` int64; examples may share tokens.
         lengths: The number of tokens of each, ``(n,)`` int64.
-        seconds: At which of its tokens the second text of a pair starts, ``(n,)`` int64; for
+        second_starts: The token at which the second text of a pair starts, ``(n,)`` int64; for
             single texts their length.
     """
 
-    def __init__(self, flat: Tensor, starts: Tensor, lengths: Tensor, seconds: Tensor) -> None:
+    def __init__(
+        self, flat: Tensor, starts: Tensor, lengths: Tensor, second_starts: Tensor
+    ) -> None:
         self.flat = flat
         self.lengths = lengths.cpu()
         self._starts = starts.to(flat.device)
         self._lengths = lengths.to(flat.device)
-        self._seconds = seconds.to(flat.device)
+        self._second_starts = second_starts.to(flat.device)
 
     def __len__(self) -> int:
         """Return the number of texts."""
@@ -190,22 +173,17 @@ class RaggedTexts:
         host = self.lengths[index.cpu()]
         index = copy_to_device(index, self.flat.device)
         longest = int(host.max()) if len(host) else 0
-        position = torch.arange(longest, device=self.flat.device)
-        attention = position < self._lengths[index].unsqueeze(1)
-        place = (self._starts[index].unsqueeze(1) + position).masked_fill_(~attention, 0)
-        ids = torch.zeros_like(place)
-        if longest:
-            ids = self.flat[place].long().masked_fill_(~attention, 0)
-        segments = ((position >= self._seconds[index].unsqueeze(1)) & attention).long()
-        return TextBatch(ids, attention, segments)
+        starts, lengths = self._starts[index], self._lengths[index]
+        second_starts = self._second_starts[index]
+        return TextBatch(*pad_texts(self.flat, starts, lengths, second_starts, longest))
 
     @property
     def nbytes(self) -> int:
         """The bytes that tokens and offsets take."""
-        places = (self._starts, self._lengths, self._seconds)
+        places = (self._starts, self._lengths, self._second_starts)
         return self.flat.nbytes + sum(tensor.nbytes for tensor in places)
 
     def to(self, device: torch.device) -> Self:
         """Return the texts with everything but ``lengths`` on ``device``."""
         flat, starts = self.flat.to(device), self._starts.to(device)
-        return type(self)(flat, starts, self.lengths, self._seconds.to(device))
+        return type(self)(flat, starts, self.lengths, self._second_starts.to(device))

@@ -19,7 +19,7 @@ from datasets.storage.ragged_arrays import RaggedTexts
 TEXTS_PER_BATCH = 2000  # that are tokenized together
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 VOCABULARY_SIZES = {"bert-base-uncased": 30_522}  # of the vocabularies that are known by name
-PROBE = "The quick Brown FOX, \u00e9lan"  # small and large letters, and an accent
+PROBE = "The quick Brown FOX, \u00e9lan"  # upper and lower case, and an accent
 
 
 class TokenizerNotFound(UserError):
@@ -28,27 +28,27 @@ class TokenizerNotFound(UserError):
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token numbers of many texts.
+    """Token IDs of many texts.
 
     Args:
-        flat: All token numbers, ``(total,)`` int32.
+        flat: All token IDs, ``(total,)`` int32.
         lengths: The number of tokens of each text, ``(n,)`` int64.
-        seconds: At which of its tokens the second text of a pair starts, ``(n,)`` int64; for
+        second_starts: The token at which the second text of a pair starts, ``(n,)`` int64; for
             single texts their length.
     """
 
     flat: np.ndarray
     lengths: np.ndarray
-    seconds: np.ndarray
+    second_starts: np.ndarray
 
-    def rows(self, rows: np.ndarray) -> "Tokens":
-        """Return some of the texts, one after another."""
+    def select(self, rows: np.ndarray) -> "Tokens":
+        """Return the texts of these rows, one after another."""
         starts = self.lengths.cumsum() - self.lengths
         lengths = self.lengths[rows]
         ends = lengths.cumsum()
         # Token t of text i is copied from starts[rows[i]] + t to ends[i] - lengths[i] + t.
         place = np.repeat(starts[rows] - (ends - lengths), lengths) + np.arange(lengths.sum())
-        return Tokens(self.flat[place], lengths, self.seconds[rows])
+        return Tokens(self.flat[place], lengths, self.second_starts[rows])
 
 
 def find_tokenizer(name: str, data_root: Path, folder: Path) -> Path:
@@ -58,8 +58,8 @@ def find_tokenizer(name: str, data_root: Path, folder: Path) -> Path:
     then the cache of the Hugging Face Hub; nothing is downloaded.
 
     Raises:
-        NoTokenizer: If it is in none of them.
-        UserError: If the vocabulary of that name has another number of words than it should.
+        TokenizerNotFound: If it is in none of them.
+        UserError: If the vocabulary of that name has an unexpected size.
     """
     places = [folder / "tokenizer", data_root / name]
     for place in places:
@@ -69,7 +69,7 @@ def find_tokenizer(name: str, data_root: Path, folder: Path) -> Path:
                     _check_vocabulary(name, place / file, places[0])
                 return place / file
         if place == places[0] and place.is_dir():
-            raise TokenizerNotFound(f"{place}: neither {' nor '.join(TOKENIZER_FILES)} is there")
+            raise TokenizerNotFound(f"{place}: contains neither {' nor '.join(TOKENIZER_FILES)}")
     for file in reversed(TOKENIZER_FILES):
         for repository in (name, f"google-{name}" if "/" in name else f"google-bert/{name}"):
             found = try_to_load_from_cache(repository, file)
@@ -119,7 +119,7 @@ def tokenize_texts(
     tokenizer.enable_truncation(max_tokens)
     flat: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
     lengths: list[int] = []
-    seconds: list[int] = []
+    second_starts: list[int] = []
     with ProgressBar(description, len(first)) as bar:
         for start in range(0, len(first), TEXTS_PER_BATCH):
             chosen = slice(start, start + TEXTS_PER_BATCH)
@@ -128,10 +128,10 @@ def tokenize_texts(
             for encoding in encodings:
                 flat.append(np.asarray(encoding.ids, dtype=np.int32))
                 lengths.append(len(encoding.ids))
-                seconds.append(len(encoding.ids) - sum(encoding.type_ids))
+                second_starts.append(len(encoding.ids) - sum(encoding.type_ids))
             bar.advance(len(encodings))
     return Tokens(
-        np.concatenate(flat), np.asarray(lengths, np.int64), np.asarray(seconds, np.int64)
+        np.concatenate(flat), np.asarray(lengths, np.int64), np.asarray(second_starts, np.int64)
     )
 
 
@@ -146,9 +146,11 @@ def describe_difference(one: Path, other: Path) -> str:
     words, others = first.get_vocab(), second.get_vocab()
     if words != others:
         if len(words) != len(others):
-            return f"{len(words):,} against {len(others):,} words"
+            return f"vocabulary sizes differ: {len(words):,} and {len(others):,}"
         word = min((w for w in words if words[w] != others.get(w)), key=lambda w: words[w])
-        return f"'{word}' is {words[word]} and {others.get(word, 'no word')}"
+        if word not in others:
+            return f"'{word}' has ID {words[word]} in one and is missing from the other"
+        return f"'{word}' has ID {words[word]} in one and {others[word]} in the other"
     if first.encode(PROBE).ids != second.encode(PROBE).ids:
         return "one lowercases letters, or strips accents, and the other does not"
     return ""
@@ -169,12 +171,12 @@ def write_texts(writer: ArrayWriter, prefix: str, tokens: Tokens, rows: np.ndarr
         rows: The index of each example's text, ``(n,)``; a text is written once.
     """
     different, place = np.unique(rows, return_inverse=True)
-    kept = tokens.rows(different)
+    kept = tokens.select(different)
     starts = kept.lengths.cumsum() - kept.lengths
     writer.write_array(f"{prefix}_tokens", kept.flat)
     writer.write_array(f"{prefix}_starts", starts[place])
     writer.write_array(f"{prefix}_lengths", kept.lengths[place])
-    writer.write_array(f"{prefix}_seconds", kept.seconds[place])
+    writer.write_array(f"{prefix}_seconds", kept.second_starts[place])
 
 
 def read_texts(arrays: Mapping[str, Tensor], prefix: str) -> RaggedTexts:
@@ -191,7 +193,7 @@ def _open_tokenizer(file: Path) -> Tokenizer | BertWordPieceTokenizer:
             return tokenizer
         return BertWordPieceTokenizer(str(file), lowercase=_is_uncased(file))
     except Exception as error:  # the library raises bare exceptions
-        raise UserError(f"{file}: no tokenizer: {error}") from None
+        raise UserError(f"{file}: not a valid tokenizer file: {error}") from None
 
 
 def _is_uncased(file: Path) -> bool:
@@ -201,5 +203,5 @@ def _is_uncased(file: Path) -> bool:
         try:
             return bool(json.loads(config.read_text(encoding="utf-8")).get("do_lower_case", True))
         except (ValueError, AttributeError) as error:
-            raise UserError(f"{config}: no configuration of a tokenizer: {error}") from None
+            raise UserError(f"{config}: invalid tokenizer configuration: {error}") from None
     return "-cased" not in str(file)

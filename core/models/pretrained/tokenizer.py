@@ -1,4 +1,4 @@
-"""The check that a model's tokenizer is the one with which a data set was tokenised."""
+"""The check that a model's tokenizer is the one with which a data set was tokenized."""
 
 from functools import lru_cache
 from pathlib import Path

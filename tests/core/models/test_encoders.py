@@ -92,7 +92,7 @@ def test_bert_agrees_with_transformers() -> None:
     state |= {f"bert.pooler.{n}": v for n, v in model.classifier[0].state_dict().items()}
     state |= {f"classifier.{n}": v for n, v in model.get_last_layer().state_dict().items()}
     theirs.load_state_dict(state)
-    expected = theirs(batch.ids, batch.attention.long(), batch.segments).logits
+    expected = theirs(batch.ids, batch.attention_mask.long(), batch.segments).logits
     torch.testing.assert_close(model(batch).outputs, expected)
 
 
@@ -108,9 +108,11 @@ def test_causal_bert_agrees_with_transformers_decoder() -> None:
     theirs.cls.predictions.transform.load_state_dict(model.token_head.transform.state_dict())
     torch.nn.init.normal_(model.token_head.bias)
     theirs.cls.predictions.bias.data.copy_(model.token_head.bias)
-    expected = theirs(batch.ids, batch.attention.long(), batch.segments, use_cache=False).logits
+    expected = theirs(
+        batch.ids, batch.attention_mask.long(), batch.segments, use_cache=False
+    ).logits
     found = model.reconstruct(model.encode(batch, causal=True))
-    torch.testing.assert_close(found[batch.attention], expected[batch.attention])
+    torch.testing.assert_close(found[batch.attention_mask], expected[batch.attention_mask])
 
 
 def test_too_long_texts_are_refused() -> None:

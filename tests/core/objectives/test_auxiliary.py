@@ -131,7 +131,7 @@ def mask_by_hand(
         (i, t)
         for i in range(len(ids))
         for t in range(ids.shape[1])
-        if batch.attention[i, t] and int(ids[i, t]) not in (0, 100, 101, 102, 103)
+        if batch.attention_mask[i, t] and int(ids[i, t]) not in (0, 100, 101, 102, 103)
     ]
     lowest = min(places, key=lambda at: float(draws[0][at]), default=None)
     for at in places:
@@ -176,7 +176,7 @@ def test_shares_of_masked_tokens() -> None:
     model, batch = make_bert(), make_texts([60] * 500)
     torch.manual_seed(0)
     seen = capture_ids(model, lambda: compute_masked_language_loss(model, batch))
-    ordinary = batch.attention & ~torch.isin(batch.ids, torch.tensor([0, 100, 101, 102, 103]))
+    ordinary = batch.attention_mask & ~torch.isin(batch.ids, torch.tensor([0, 100, 101, 102, 103]))
     assert seen[~ordinary].equal(batch.ids[~ordinary])
     n = ordinary.sum().item()
     assert (seen[ordinary] == 103).sum().item() / n == pytest.approx(0.12, abs=0.006)

@@ -73,7 +73,7 @@ def test_a_short_batch_in_the_middle_leaves_the_others_whole(texts: Benchmark) -
     sizes = [7, 4, 7, 7, 7, 7, 7, 7, 7]
     others = AuxiliarySampler(Loader(texts, CPU), torch.Generator().manual_seed(0))
     drawn = [others.draw_batch(size).inputs for size in sizes]
-    lengths = torch.cat([batch.attention.sum(1) for batch in drawn])
+    lengths = torch.cat([batch.attention_mask.sum(1) for batch in drawn])
     assert sorted(lengths.tolist()) == list(range(3, 63))  # each text once
     anyhow = torch.randperm(60, generator=torch.Generator().manual_seed(0)) + 3
     padded = sum(int(part.max()) * len(part) for part in anyhow.split(sizes))
@@ -85,7 +85,7 @@ def test_other_examples_come_once_each_and_are_padded_less(texts: Benchmark, cou
     loader = Loader(texts, CPU)
     others = AuxiliarySampler(loader, torch.Generator().manual_seed(0))
     drawn = [others.draw_batch(count).inputs for _ in range(max(1, 60 // count))]
-    lengths = torch.cat([batch.attention.sum(1) for batch in drawn])
+    lengths = torch.cat([batch.attention_mask.sum(1) for batch in drawn])
     assert all(len(batch.ids) == count for batch in drawn)
     assert lengths.bincount().max() == -(-count // 60)  # no text has another one's length
     if count in (6, 7):

@@ -59,7 +59,7 @@ def test_features_of_any_module_and_both_formats(
     tokens, labels = read_features(path)
     assert labels.tolist() == [2, 0, 1]
     assert tokens.lengths.tolist() == [5, 7, 2]
-    assert tokens.seconds.tolist() == [3, 2, 2]
+    assert tokens.second_starts.tolist() == [3, 2, 2]
     assert tokens.flat.tolist() == [i for ids, _, _ in ROWS for i in ids]
 
 

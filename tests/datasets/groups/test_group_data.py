@@ -121,8 +121,8 @@ def test_multinli_from_text(tmp_path: Path) -> None:
     assert isinstance(texts, RaggedTexts)
     batch = texts[torch.arange(50)]
     for i, row in enumerate(benchmark.select_rows("validation").index[:50]):
-        ids = batch.ids[i][batch.attention[i]].tolist()
-        second = batch.segments[i][batch.attention[i]].tolist()
+        ids = batch.ids[i][batch.attention_mask[i]].tolist()
+        second = batch.segments[i][batch.attention_mask[i]].tolist()
         pieces = [words[number] for number in ids]
         assert pieces[0] == "[CLS]"
         assert pieces[-1] == "[SEP]"

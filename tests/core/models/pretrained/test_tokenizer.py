@@ -36,8 +36,8 @@ def texts(tmp_path: Path) -> Benchmark:
         (WORDS, {}, None),
         (WORDS, {"do_lower_case": True}, None),
         (WORDS, {"do_lower_case": False}, "one lowercases letters"),
-        ([*WORDS[:5], *WORDS[:4:-1]], {}, r"'elan' is 5 and 9"),
-        ([*WORDS, "more"], {}, r"11 against 10 words"),
+        ([*WORDS[:5], *WORDS[:4:-1]], {}, "'elan' has ID 5 in one and 9 in the other"),
+        ([*WORDS, "more"], {}, "vocabulary sizes differ: 11 and 10"),
     ],
 )
 def test_vocabulary_must_match_the_data(
