@@ -3,9 +3,9 @@
 A weighting that needs less costs less: the losses are there anyway; the Gram matrix of the task
 gradients can be computed without holding the gradients; all gradients take K times the memory of
 one. So each weighting derives from the first of :class:`LossWeighting`, :class:`GramWeighting` and
-:class:`GradientWeighting` that suffices, and :func:`core.weighting.backward` works by the class.
-:class:`AlphaFairWeighting` is the family of Gram weightings whose weights it can also find without
-the Gram matrix.
+:class:`GradientWeighting` that suffices, and :func:`core.weighting.backward` dispatches on the
+class. :class:`AlphaFairWeighting` is the family of Gram weightings whose weights it can also find
+without the Gram matrix.
 """
 
 import math
@@ -27,7 +27,7 @@ from core.weighting.solvers.gram import check_gram
 class Weighting(nn.Module, ABC):
     """Turns a vector of losses into one training step.
 
-    A module, so that learned weights are in :meth:`parameters`, which the optimiser is given, and
+    A module, so that learned weights are in :meth:`parameters`, which the optimizer is given, and
     the rest of its state is in :meth:`state_dict`, which checkpoints carry.
 
     Args:
@@ -46,7 +46,7 @@ class Weighting(nn.Module, ABC):
     # simplex        and they sum to 1
     # equivariant    reordering the tasks reorders the weights, or, where these are not unique,
     #                keeps the direction
-    # scale_free     scaling all gradients alike keeps the direction's direction
+    # scale_free     scaling all gradients alike leaves the update direction unchanged
     # conflict_free  the direction has no negative inner product with a gradient if one exists that
     #                has none
     properties: ClassVar[frozenset[str]] = frozenset()
@@ -78,7 +78,7 @@ class Weighting(nn.Module, ABC):
         """
 
     def after_step(self, losses: Tensor) -> None:
-        """Update the state from the losses of the same batch after the optimiser's step.
+        """Update the state from the losses of the same batch after the optimizer's step.
 
         Args:
             losses: The losses, ``(k,)``, transformed, without a gradient.
@@ -134,14 +134,15 @@ class LossWeighting(Weighting):
 class GramWeighting(Weighting):
     """Needs the Gram matrix of the task gradients: the direction stays in their span.
 
-    Every Gram weighting returns finite weights for any matrix. Where its own equation has no
-    solution (gradients that are 0 or oppose each other exactly, NaN, Inf), :attr:`flagged_steps`
-    counts the step, and the weights are those of :func:`compute_equal_lengths`, or the replacement
-    that the weighting's own documentation names.
+    Every Gram weighting returns finite weights for any matrix. A step whose equation has no
+    solution (gradients that are 0 or oppose each other exactly, NaN, Inf) is a *fallback step*:
+    :attr:`flagged_steps` counts it, and its weights are those of
+    :func:`compute_inverse_norm_weights`, or the replacement that the weighting's own documentation
+    names.
     """
 
     required_input = "gram"
-    flagged_steps: Tensor  # (), int64
+    flagged_steps: Tensor  # the number of fallback steps, (), int64
 
     def __init__(self, losses: float | str = "plain") -> None:
         super().__init__(losses)
@@ -182,14 +183,14 @@ class GramWeighting(Weighting):
         if is_on_cpu and is_usable:
             return found
         self._flag_step(~is_usable)
-        return torch.where(is_usable, found, compute_equal_lengths(gram))
+        return torch.where(is_usable, found, compute_inverse_norm_weights(gram))
 
     @abstractmethod
     def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``, for a finite matrix, ``(k, k)``; NaN where there are none.
 
-        May flag the step itself where it has a better replacement than
-        :func:`compute_equal_lengths`.
+        May count the step itself where it has a better replacement than
+        :func:`compute_inverse_norm_weights`.
         """
 
     def _flag_step(self, condition: Tensor | bool) -> None:
@@ -205,8 +206,10 @@ class AlphaFairWeighting(GramWeighting):
     :func:`core.weighting.backward` can find its weights from products with ``G`` too, without the
     matrix: it needs :attr:`alpha`, :meth:`set_weights` and :attr:`search_history`.
 
-    Flagged steps have the solver's replacement (:class:`core.weighting.AlphaFairSolution`): the
-    solution for the gradients that are not 0, otherwise the sum of unit gradients, scaled.
+    Fallback steps have the solver's replacement (:class:`core.weighting.AlphaFairSolution`): the
+    solution for the gradients that are not 0; the nearest point found, if it is near enough;
+    otherwise inverse-norm weights, scaled. A matrix with NaN or Inf does not reach the solver: it
+    gets the weights of :func:`compute_inverse_norm_weights`.
 
     Args:
         alpha: The fairness, above 0.
@@ -265,11 +268,11 @@ class GradientWeighting(Weighting):
         """
 
 
-def compute_equal_lengths(gram: Tensor) -> Tensor:
+def compute_inverse_norm_weights(gram: Tensor) -> Tensor:
     """Return weights under which all gradients are equally long, ``(k,)``, positive with sum 1.
 
-    The replacement for flagged steps: the sum of the unit gradients, which is 0 where two gradients
-    oppose each other exactly and favours no task elsewhere. A gradient that is 0 or not finite gets
+    The replacement in fallback steps: the sum of the unit gradients, which is 0 where two gradients
+    oppose each other exactly and favors no task elsewhere. A gradient that is 0 or not finite gets
     the mean weight of the others; where all are, the weights are equal.
 
     Args:

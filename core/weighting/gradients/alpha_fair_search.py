@@ -1,9 +1,9 @@
 """Alpha-fair weights from products with the Gram matrix, without K gradients.
 
-``G v = J F (J F)' v`` with ``F`` the losses' gradients by the features and ``J`` the features'
-derivative by the parameters costs one vector-Jacobian and one Jacobian-vector product (JVP). The
-weights solve ``G w = w^(-1/alpha)`` for a model of ``G``: solve, measure ``G w``, correct the
-model, until ``w`` solves the equation.
+``G v = J F (J F)' v`` with ``F`` the losses' gradients with respect to the features and ``J`` the
+features' derivative with respect to the parameters costs one vector-Jacobian and one
+Jacobian-vector product (JVP). The weights solve ``G w = w^(-1/alpha)`` for a model of ``G``: solve,
+measure ``G w``, correct the model, until ``w`` solves the equation.
 """
 
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ def search_weights(
     """Return weights with a measured residual of at most 0.01, None where none were found.
 
     Args:
-        rows: The losses' gradients by the features, ``(k, n)``.
+        rows: The losses' gradients with respect to the features, ``(k, n)``.
         features: The features.
         parameters: The shared parameters below the features.
         alpha: The fairness.

@@ -94,7 +94,7 @@ def list_candidates(rows: Tensor, features: SharedFeatures) -> list[Vector]:
     function of their angle. Entries where a feature is 0, as after a ReLU, contribute nothing.
 
     Args:
-        rows: Gradients of the losses by the features, ``(k, n)``.
+        rows: Gradients of the losses with respect to the features, ``(k, n)``.
         features: The features.
     """
     found = [compute_gram(rows)]

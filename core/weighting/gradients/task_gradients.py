@@ -54,7 +54,7 @@ class TaskGradients:
         self._groups = [joined, *single] if joined else single
 
     def add_gradients(self, gradients: Sequence[Tensor | None]) -> None:
-        """Add a loss's gradients by the :attr:`inputs`; None counts as 0."""
+        """Add a loss's gradients with respect to the :attr:`inputs`; None counts as 0."""
         flat: list[Tensor | None] = []
         for i, gradient in enumerate(gradients):
             if gradient is None:

@@ -3,8 +3,9 @@ r"""The equation of alpha-fair weights, ``gram @ w = w ** (-1 / alpha)`` with ``
 Ban & Ji, Fair Resource Allocation in Multi-Task Learning, ICML 2024; at alpha = 1 it is the
 bargaining solution of Navon et al., Multi-Task Learning as a Bargaining Game, ICML 2022.
 
-There is at most one solution, and there is one exactly if no point of the gradients' hull is 0.
-:mod:`core.weighting.solvers.alpha_fair_newton` finds it.
+There is at most one solution, and there is one exactly if 0 is not in the gradients' convex hull.
+:mod:`core.weighting.solvers.alpha_fair_newton` finds it, and :func:`replace_unsolvable` lists the
+replacements where there is none.
 """
 
 import math
@@ -30,7 +31,7 @@ SOLVED, NO_SOLUTION, NOT_FINITE = "solved", "no_solution", "not_finite"
 MAX_SOLVED_RESIDUAL = 1e-6  # residual up to which a solution counts as one
 MAX_USABLE_RESIDUAL = 1e-2  # residual up to which it serves as well as any replacement
 # Squared norm of a point of the hull of unit gradients below which it does not serve: such a
-# direction is the rounding of float32 gradients, and its weights are millions.
+# direction is the rounding of float32 gradients, and its weights are in the millions.
 MIN_HULL_NORM = 1e-10
 
 
@@ -39,11 +40,11 @@ class AlphaFairSolution(NamedTuple):
 
     Args:
         weights: Positive finite weights, ``(k,)``, with the matrix's type and device. Without a
-            solution they are those of the nearest point found, if its residual is at most 0.01
-            (rounding kept it from being less) and the gradients do not cancel to 1e-5, otherwise
-            weights under which all gradients are equally long, scaled by the equations' sum for
-            orthogonal gradients. Gradients that are 0 are left out first, and get the geometric
-            mean of the others' weights.
+            solution, gradients that are 0 are left out first, and get the geometric mean of the
+            others' weights; the others get those of the nearest point found, if its residual is at
+            most 0.01 (rounding kept it from being less) and the gradients do not cancel to 1e-5,
+            otherwise inverse-norm weights, under which all gradients are equally long, scaled by
+            the equations' sum for orthogonal gradients. For a matrix with NaN or Inf all are equal.
         residual: ``max |(gram @ w - b) / b|`` with ``b = w ** (-1 / alpha)``, in float64, of these
             weights; Inf for a matrix that is not finite.
         status: ``solved`` (residual at most 1e-6, as a rule 1e-9), ``no_solution`` (0 is in the
@@ -57,9 +58,10 @@ class AlphaFairSolution(NamedTuple):
 
 
 def solve_alpha_fair(gram: Tensor, alpha: float) -> AlphaFairSolution:
-    """Solve ``gram @ w = w ** (-1 / alpha)`` for ``w > 0`` on the CPU; never fails.
+    """Solve ``gram @ w = w ** (-1 / alpha)`` for ``w > 0`` on the CPU.
 
-    Scaling the matrix by ``s`` scales the weights by ``s ** (-alpha / (alpha + 1))``.
+    Always returns finite weights. Scaling the matrix by ``s`` scales the weights by
+    ``s ** (-alpha / (alpha + 1))``.
 
     Args:
         gram: Inner products of the task gradients, ``(k, k)``. A matrix on a device is copied to
@@ -104,31 +106,77 @@ def get_rounding_noise(dtype: torch.dtype) -> float:
     return 16 * torch.finfo(dtype).eps
 
 
+class NearestPoint(NamedTuple):
+    """The nearest point to a solution that the iteration found.
+
+    Args:
+        weights: Its weights, ``(k,)``.
+        residual: Their residual.
+        cancels: Whether the unit gradients cancel under them to the rounding of float32.
+    """
+
+    weights: Vector
+    residual: float
+    cancels: bool
+
+
 def _solve_gram(gram: Vector, beta: float, tolerance: float) -> tuple[Vector, float, str]:
-    """Return weights, residual and status."""
-    if (
-        not math.isfinite(reduce_sum(gram, None)) and not np.isfinite(gram).all()
-    ):  # a sum may overflow
-        return np.full(len(gram), 1 / len(gram)), math.inf, NOT_FINITE
+    """Return the solution, or its replacement, with residual and status."""
+    # A sum may overflow where the matrix is finite.
+    is_finite = math.isfinite(reduce_sum(gram, None)) or bool(np.isfinite(gram).all())
     squares = gram.diagonal()
-    if reduce_min(squares) <= 0:
-        return _solve_without_zeros(gram, beta, tolerance)
-    norms = np.sqrt(squares)
-    correlations = gram / norms
-    correlations /= norms[:, None]
-    log_norms = np.log(norms)
-    v = solve_equation(Equation(correlations, (beta - 1) * log_norms, beta), tolerance)
-    if v is not None:
-        weights = v / norms
-        residual = _compute_residual(gram, weights, beta)
-        if residual <= MAX_SOLVED_RESIDUAL:  # which weights of 0 or Inf never have
-            return weights, residual, SOLVED
-        if (
-            residual <= MAX_USABLE_RESIDUAL
-            and v.dot(correlations.dot(v)) > MIN_HULL_NORM * v.sum() ** 2
-        ):
-            return weights, residual, NO_SOLUTION
-    weights = _compute_equal_lengths(log_norms, beta)
+    nearest = None
+    if is_finite and reduce_min(squares) > 0:
+        norms = np.sqrt(squares)
+        correlations = gram / norms
+        correlations /= norms[:, None]
+        log_r = (beta - 1) * np.log(norms)
+        v = solve_equation(Equation(correlations, log_r, beta), tolerance)
+        if v is not None:
+            weights = v / norms
+            residual = _compute_residual(gram, weights, beta)
+            if residual <= MAX_SOLVED_RESIDUAL:  # which weights of 0 or Inf never have
+                return weights, residual, SOLVED
+            apart = v.dot(correlations.dot(v)) > MIN_HULL_NORM * v.sum() ** 2
+            nearest = NearestPoint(weights, residual, not apart)
+    return replace_unsolvable(gram, nearest, beta, tolerance)
+
+
+def replace_unsolvable(
+    gram: Vector, nearest: NearestPoint | None, beta: float, tolerance: float
+) -> tuple[Vector, float, str]:
+    """Return the weights that replace a missing solution, with residual and status.
+
+    The first of these that applies; :mod:`core.weighting.solvers.alpha_fair_device` does the same:
+
+    1. The matrix has NaN or Inf: equal weights ``1 / K``, and the status ``not_finite``.
+    2. All gradients are 0: weights of 1.
+    3. Some gradients are 0: the others' solution, or its replacement, for they alone determine the
+       step; those that are 0 get the geometric mean of these weights.
+    4. The nearest point found has a residual of at most :data:`MAX_USABLE_RESIDUAL`, which only
+       rounding kept from being less, and the gradients do not cancel: its weights.
+    5. Otherwise inverse-norm weights, under which all gradients are equally long, scaled to fit the
+       equation.
+
+    Args:
+        gram: Inner products of the task gradients, ``(k, k)``.
+        nearest: The nearest point found; None if there is none, or in cases 1 to 3.
+        beta: ``1 / alpha``.
+        tolerance: The largest rounding error of inner products of unit gradients.
+    """
+    if not np.isfinite(gram).all():
+        return np.full(len(gram), 1 / len(gram)), math.inf, NOT_FINITE
+    nonzero = gram.diagonal() > 0
+    if not nonzero.any():
+        return np.ones(len(gram)), 1.0, NO_SOLUTION
+    if not nonzero.all():
+        others, _, _ = _solve_gram(gram[np.ix_(nonzero, nonzero)], beta, tolerance)
+        weights = np.full(len(gram), np.exp(np.log(others).mean()))
+        weights[nonzero] = others
+    elif nearest is not None and nearest.residual <= MAX_USABLE_RESIDUAL and not nearest.cancels:
+        return nearest.weights, nearest.residual, NO_SOLUTION
+    else:
+        weights = _fit_inverse_norm_weights(np.log(np.sqrt(gram.diagonal())), beta)
     return weights, _compute_residual(gram, weights, beta), NO_SOLUTION
 
 
@@ -137,21 +185,10 @@ def _compute_residual(gram: Vector, weights: Vector, beta: float) -> float:
     return float(reduce_max(np.abs((gram.dot(weights) - right) / right)))
 
 
-def _compute_equal_lengths(log_norms: Vector, beta: float) -> Vector:
+def _fit_inverse_norm_weights(log_norms: Vector, beta: float) -> Vector:
     """Return ``c / norms``, with ``c`` from the sum of the equations for orthogonal gradients."""
     largest = ((beta - 1) * log_norms).max()
     mean = np.exp((beta - 1) * log_norms - largest).mean()
     shift = (largest + math.log(mean)) / (1 + beta)
     weights: Vector = np.exp(shift - log_norms)
     return weights
-
-
-def _solve_without_zeros(gram: Vector, beta: float, tolerance: float) -> tuple[Vector, float, str]:
-    """Solve for the gradients that are not 0: they alone determine the step."""
-    nonzero = gram.diagonal() > 0
-    if not nonzero.any():
-        return np.ones(len(gram)), 1.0, NO_SOLUTION
-    weights, _, _ = _solve_gram(gram[np.ix_(nonzero, nonzero)], beta, tolerance)
-    found = np.full(len(gram), np.exp(np.log(weights).mean()))
-    found[nonzero] = weights
-    return found, _compute_residual(gram, found, beta), NO_SOLUTION

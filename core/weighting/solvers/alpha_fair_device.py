@@ -38,7 +38,7 @@ class DeviceSolution(NamedTuple):
     Args:
         weights: Positive finite weights, ``(k,)``.
         residual: Their residual, ``()``, float64.
-        status: Index into :data:`STATUSES`, ``()``, int64: above 0 where the step is flagged.
+        status: Index into :data:`STATUSES`, ``()``, int64: above 0 in a fallback step.
     """
 
     weights: Tensor
@@ -131,8 +131,8 @@ def solve_alpha_fair_on_device(gram: Tensor, alpha: float, iterations: int = 50)
         gram: Inner products of the task gradients, ``(k, k)``.
         alpha: The fairness, above 0.
         iterations: Number of Newton steps; 6 suffice for most matrices, 50 for nearly all that
-            :func:`core.weighting.solve_alpha_fair` solves, with up to 100. Fewer leave more steps
-            flagged, never a wrong solution.
+            :func:`core.weighting.solve_alpha_fair` solves, with up to 100. Fewer leave more
+            fallback steps, never a wrong solution.
 
     Raises:
         TypeError: If the matrix is no tensor.
@@ -174,18 +174,36 @@ def _select_weights(
     apart = squares.sum() > MIN_HULL_NORM * v.sum().square()
     near = (residual <= MAX_SOLVED_RESIDUAL) | ((residual <= MAX_USABLE_RESIDUAL) & apart)
     usable = determined & proper & near
-    weights = torch.where(usable, found, _compute_equal_lengths(norms.log(), beta, kept))
-    logarithms = torch.where(kept, weights.log(), 0).sum() / kept.sum().clamp(min=1)
-    weights = torch.where(kept, weights, logarithms.exp())
+    weights = replace_unsolvable(found, usable, norms, beta, finite, kept)
     solved = usable & (residual <= MAX_SOLVED_RESIDUAL) & kept.all()
     status = torch.where(finite, torch.where(solved, 0, 1), 2)
-    weights = torch.where(finite, weights, 1 / len(gram))
     everything = torch.ones_like(kept)
     residual = torch.where(finite, _compute_residual(matrix, weights, beta, everything), torch.inf)
     limits = torch.finfo(gram.dtype)
     if limits.bits < 64:
         weights = weights.clamp(limits.tiny, limits.max)
     return DeviceSolution(weights.to(gram.dtype), residual, status)
+
+
+def replace_unsolvable(
+    found: Tensor, usable: Tensor, norms: Tensor, beta: float, finite: Tensor, kept: Tensor
+) -> Tensor:
+    """Return the weights found, ``(k,)``, or their replacement.
+
+    The cases of :func:`core.weighting.solvers.alpha_fair.replace_unsolvable`, without branches.
+
+    Args:
+        found: The weights at the end of the iteration, ``(k,)``.
+        usable: Whether they solve the equation, or nearly do, ``()`` bool.
+        norms: The gradients' norms, 1 for those that are 0, ``(k,)``.
+        beta: ``1 / alpha``.
+        finite: Whether the matrix is finite, ``()`` bool.
+        kept: Mask of the gradients that are not 0, ``(k,)`` bool.
+    """
+    weights = torch.where(usable, found, _fit_inverse_norm_weights(norms.log(), beta, kept))
+    logarithms = torch.where(kept, weights.log(), 0).sum() / kept.sum().clamp(min=1)
+    weights = torch.where(kept, weights, logarithms.exp())
+    return torch.where(finite, weights, 1 / len(kept))
 
 
 def _halve_from_one(count: int, like: Tensor) -> Tensor:
@@ -204,7 +222,7 @@ def _compute_residual(matrix: Tensor, weights: Tensor, beta: float, counted: Ten
     return torch.where(counted, error, 0).max()
 
 
-def _compute_equal_lengths(log_norms: Tensor, beta: float, kept: Tensor) -> Tensor:
+def _fit_inverse_norm_weights(log_norms: Tensor, beta: float, kept: Tensor) -> Tensor:
     """Return ``c / norms`` with ``c`` from the equations' sum for orthogonal gradients."""
     logarithms = torch.where(kept, (beta - 1) * log_norms, -torch.inf)
     mean = logarithms.logsumexp(0) - kept.sum().log()

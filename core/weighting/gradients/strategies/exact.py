@@ -16,8 +16,8 @@ def backward_exact(
     Args:
         inputs: The inputs of the step.
         weighting: A Gram or gradient weighting.
-        feature_gradients: The gradients by the features, ``(k, n)``, where they are known, together
-            with the heads' gradients.
+        feature_gradients: The gradients with respect to the features, ``(k, n)``, where they are
+            known, together with the heads' gradients.
     """
     if isinstance(weighting, GramWeighting):
         gradients = _compute_task_gradients(inputs, feature_gradients, allow_low_rank=True)

@@ -17,7 +17,7 @@ from core.weighting.gradients.task_gradients import TaskGradients
 
 
 def backward_matrix_free(inputs: StepInputs, weighting: AlphaFairWeighting) -> BackwardResult:
-    """Search the weights by products; make the step exactly where the search fails."""
+    """Search the weights by products; take the exact step where the search fails."""
     losses, shared, heads, features = inputs
     assert features is not None
     rows = features.compute_gradients(losses, heads)

@@ -7,7 +7,7 @@ from core.weighting.gradients.task_gradients import compute_gram
 
 
 def backward_representation(inputs: StepInputs, weighting: GramWeighting) -> BackwardResult:
-    """Compute weights from the Gram matrix of the gradients by the features."""
+    """Compute weights from the Gram matrix of the gradients with respect to the features."""
     losses, shared, heads, features = inputs
     assert features is not None
     rows = features.compute_gradients(losses, heads)

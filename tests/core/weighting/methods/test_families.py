@@ -18,7 +18,7 @@ from core.weighting import (
     Weighting,
     load_weighting,
 )
-from core.weighting.base import compute_equal_lengths
+from core.weighting.base import compute_inverse_norm_weights
 from tests.support.gradients import (
     DEVICE,
     DOUBLE,
@@ -154,7 +154,7 @@ def test_matrices_that_are_not_finite_are_flagged(name: str, wrong: float) -> No
     weighting = make_gram_weighting(name)
     gram = torch.eye(3, dtype=DTYPE, device=DEVICE)
     gram[0, 1] = gram[1, 0] = wrong
-    torch.testing.assert_close(weighting.compute_weights(gram), compute_equal_lengths(gram))
+    torch.testing.assert_close(weighting.compute_weights(gram), compute_inverse_norm_weights(gram))
     assert int(weighting.flagged_steps) == 1
     assert int(weighting.state_dict()["flagged_steps"]) == 1
 

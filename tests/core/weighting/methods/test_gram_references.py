@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import LinearConstraint, minimize, nnls
 
 from core.weighting import GramWeighting, load_weighting, solve_alpha_fair
-from core.weighting.base import compute_equal_lengths
+from core.weighting.base import compute_inverse_norm_weights
 from core.weighting.solvers.active_set import find_min_norm_weights
 from tests.support.gradients import (
     DEVICE,
@@ -210,7 +210,7 @@ def test_imtl_shares_between_equal_gradients_and_flags_opposed_ones() -> None:
     weighting = load_weighting("imtl").to(DEVICE)
     assert isinstance(weighting, GramWeighting)
     gram = to_tensor(gradients @ gradients.T)
-    torch.testing.assert_close(weighting.compute_weights(gram), compute_equal_lengths(gram))
+    torch.testing.assert_close(weighting.compute_weights(gram), compute_inverse_norm_weights(gram))
     assert int(weighting.flagged_steps) == 1
 
 
