@@ -85,7 +85,7 @@ class Sleeper(tune.Trainable):
         report = {
             "epoch": self.done,
             "seconds": self.work["seconds"],
-            "score": {"value": value, "average": value, "earliness": -self.done},
+            "score": {"value": value, "tie_breaker": value, "negated_epoch": -self.done},
             "status": status,
             "reason": json.dumps(times),
         }  # an EpochReport, whose module imports torch

@@ -1,1 +1,1 @@
-"""One training run: recipe, model, epochs, evaluation, state. Knows no Ray and no study."""
+"""One training run: recipe, model, epochs, evaluation, state. Independent of Ray and studies."""

@@ -119,7 +119,7 @@ class Benchmark(ABC):
     version: ClassVar[str]  # raised whenever splits, labels or metrics change
     training_config: ClassVar[TrainingConfig]
     search_space: ClassVar[Mapping[str, Hyperparameter]]  # of the hyperparameters that fit the data
-    selection_metric: ClassVar[str]  # the selection rule used by default
+    default_selection_rule: ClassVar[str]  # the selection rule used by default
     reported_metrics: ClassVar[tuple[str, ...]]  # the metrics of a table, the main one first
     higher_is_better: Mapping[str, bool]  # of the metrics that rules may name
     as_percent: ClassVar[bool] = False  # whether metrics are shares that tables print in percent

@@ -80,7 +80,7 @@ def print_card(benchmark: Benchmark, console: Console) -> None:
     print_lines(
         console,
         f"Trained: {summarize_training(benchmark)}",
-        f"Selects: {benchmark.selection_metric}",
+        f"Selects: {benchmark.default_selection_rule}",
     )
     try:
         print_lines(console, f"Hash:    {benchmark.data_hash}")

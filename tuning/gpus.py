@@ -1,4 +1,4 @@
-"""The GPUs of this machine, as NVIDIA's driver reports them. Knows no Ray and no torch."""
+"""The GPUs of this machine, as NVIDIA's driver reports them. Independent of Ray and torch."""
 
 import re
 import subprocess

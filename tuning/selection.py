@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from common.errors import UserError, unknown_name_message
 from core.training.epoch_row import EpochRow
@@ -14,18 +15,18 @@ class SelectionRow:
     """An epoch as selection sees it.
 
     Args:
-        row: The row of the epoch.
+        epoch_row: The row of the epoch.
         test: Its audited test metrics, averaged over the window of the rule, for oracle rules.
     """
 
-    row: EpochRow
+    epoch_row: EpochRow
     test: Metrics | None = None
 
     def get_metrics(self, split: str) -> Metrics:
         """Return the metrics of the split ``validation`` or ``test``."""
-        metrics = self.test if split == "test" else self.row.validation
+        metrics = self.test if split == "test" else self.epoch_row.validation
         if metrics is None:
-            raise ValueError("the test metrics of this epoch were not audited")
+            raise ValueError("no test metrics were recorded for this epoch (run with --audit-test)")
         return metrics
 
 
@@ -40,7 +41,7 @@ class Rule:
         name: The name that options and tables use.
         split: ``validation``, or ``test`` for a rule that needs ``--audit-test``.
         metric: The metric of that split.
-        lower: Whether lower is better.
+        lower_is_better: Whether lower is better.
         window: Number of last epochs whose metrics are averaged, instead of choosing an epoch; 0
             chooses the best epoch.
     """
@@ -48,18 +49,18 @@ class Rule:
     name: str
     split: str
     metric: str
-    lower: bool = False
+    lower_is_better: bool = False
     window: int = 0
 
     def read_metric(self, score: "Score | None") -> float | None:
         """Return the metric behind a score, whose value is negated where lower is better."""
         if score is None:
             return None
-        return -score.value if self.lower else score.value
+        return -score.value if self.lower_is_better else score.value
 
     @property
     def oracle(self) -> bool:
-        """Whether the rule reads the test split, so that its results are no honest estimate."""
+        """Whether it reads the test split: its results are an optimistically biased estimate."""
         return self.split == "test"
 
 
@@ -71,22 +72,27 @@ RULES = {
         Rule("validation_worst_class_accuracy", "validation", "worst_class_accuracy"),
         Rule("validation_training_weighted_accuracy", "validation", "training_weighted_accuracy"),
         Rule("oracle_test_worst_group_accuracy", "test", "worst_group_accuracy"),
-        Rule("validation_delta_m", "validation", "delta_m", lower=True),
-        Rule("validation_worst_task_delta", "validation", "worst_task_delta", lower=True),
-        Rule("oracle_test_delta_m", "test", "delta_m", lower=True),
-        Rule("published_last10", "test", "delta_m", lower=True, window=10),
+        Rule("validation_delta_m", "validation", "delta_m", lower_is_better=True),
+        Rule("validation_worst_task_delta", "validation", "worst_task_delta", lower_is_better=True),
+        Rule("oracle_test_delta_m", "test", "delta_m", lower_is_better=True),
+        Rule("published_last10", "test", "delta_m", lower_is_better=True, window=10),
     )
 }
 
 
-def get_rule(name: str) -> Rule:
+def get_rule(name: str, source: str = "") -> Rule:
     """Return the rule of that name.
+
+    Args:
+        name: The name.
+        source: The option or setting that gave it, with which an error message begins.
 
     Raises:
         UserError: If there is none.
     """
     if name not in RULES:
-        raise UserError(f"--select: {unknown_name_message('rule', name, RULES)}")
+        message = unknown_name_message("rule", name, RULES)
+        raise UserError(f"{source}: {message}" if source else message)
     return RULES[name]
 
 
@@ -96,18 +102,18 @@ class Score:
 
     Args:
         value: The rule's metric, negated where lower is better.
-        average: Breaks ties: the average accuracy, or minus the worst-task delta.
-        earliness: Minus the epoch's number.
+        tie_breaker: The average accuracy, or minus the worst-task delta.
+        negated_epoch: Minus the epoch's number: among equal epochs the earlier one wins.
     """
 
     value: float
-    average: float
-    earliness: int
+    tie_breaker: float
+    negated_epoch: int
 
     @property
     def epoch(self) -> int:
         """The epoch's number, from 1."""
-        return -self.earliness
+        return -self.negated_epoch
 
 
 def score_epoch(rule: Rule, rows: Sequence[SelectionRow]) -> Score | None:
@@ -120,18 +126,18 @@ def score_epoch(rule: Rule, rows: Sequence[SelectionRow]) -> Score | None:
     Returns:
         The score, or None where the epoch is not eligible or the metric undefined.
     """
-    if not rows or not all(row.row.eligible for row in rows):
+    if not rows or not all(row.epoch_row.eligible for row in rows):
         return None
-    if rule.window and not all(row.row.final for row in rows):
+    if rule.window and not all(row.epoch_row.final for row in rows):
         return None
     metrics = [row.get_metrics(rule.split) for row in rows]
     values = [_read_number(one, rule.metric) for one in metrics]
     defined = [value for value in values if value is not None]
     if len(defined) < len(rows):
         return None
-    value = (-1 if rule.lower else 1) * sum(defined) / len(rows)
-    averages = [_average_metric(one) for one in metrics]
-    return Score(value, sum(averages) / len(rows), -rows[0].row.epoch)
+    value = (-1 if rule.lower_is_better else 1) * sum(defined) / len(rows)
+    tie_breakers = [_read_tie_breaker(one) for one in metrics]
+    return Score(value, sum(tie_breakers) / len(rows), -rows[0].epoch_row.epoch)
 
 
 def _read_number(metrics: Metrics, name: str) -> float | None:
@@ -140,7 +146,7 @@ def _read_number(metrics: Metrics, name: str) -> float | None:
     return value if isinstance(value, (int, float)) and value == value else None
 
 
-def _average_metric(metrics: Metrics) -> float:
+def _read_tie_breaker(metrics: Metrics) -> float:
     """Return the metric that breaks ties; greater is better."""
     worst, average = metrics.get("worst_task_delta"), metrics.get("average_accuracy", 0.0)
     if isinstance(worst, (int, float)):
@@ -182,6 +188,36 @@ def select_winner(scores: Iterable[tuple[int, Score | None]]) -> int | None:
     """
     ranked = [(found, -number) for number, found in scores if found is not None]
     return -max(ranked)[1] if ranked else None
+
+
+class Candidate(Protocol):
+    """A trial, running or recorded, that a rule may select."""
+
+    @property
+    def number(self) -> int:
+        """The trial's number."""
+
+    @property
+    def status(self) -> str:
+        """How it ended."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has ended."""
+
+    @property
+    def best(self) -> Score | None:
+        """The score of its best epoch."""
+
+
+C = TypeVar("C", bound=Candidate)
+
+
+def select_trial(trials: Iterable[C]) -> C | None:
+    """Return the winner among the trials that have ended without failing; None without a score."""
+    candidates = {t.number: t for t in trials if t.is_finished and t.status != "failed"}
+    number = select_winner((number, trial.best) for number, trial in candidates.items())
+    return None if number is None else candidates[number]
 
 
 def read_selection_rows(rule: Rule, run: RunRecord, rows: Sequence[EpochRow]) -> list[SelectionRow]:

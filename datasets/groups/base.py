@@ -49,7 +49,7 @@ class GroupBenchmark(Benchmark):
 
     groups: Groups  # of validation and test
     separate_train_groups: Groups | None = None  # of training, where they are others
-    selection_metric = "validation_worst_group_accuracy"
+    default_selection_rule = "validation_worst_group_accuracy"
     reported_metrics = ("worst_group_accuracy", "average_accuracy")
     higher_is_better = dict.fromkeys(
         ("worst_group_accuracy", "average_accuracy", "worst_class_accuracy",

@@ -1,5 +1,7 @@
 """Selection: the rule, then the ties, in the order that the design gives."""
 
+from dataclasses import dataclass
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,11 +10,13 @@ from common.errors import UserError
 from tests.support.epoch_rows import make_row
 from tuning.selection import (
     RULES,
+    Score,
     SelectionRow,
     get_rule,
     score_curves,
     score_epoch,
     select_epoch,
+    select_trial,
     select_winner,
 )
 
@@ -67,7 +71,7 @@ def test_undefined_values_never_win() -> None:
 def test_training_seeds_are_averaged() -> None:
     found = score_epoch(WORST, [row(1, 0.2, 0.4), row(1, 0.6, 0.6)])
     assert found is not None
-    assert (found.value, found.average) == (0.4, 0.5)
+    assert (found.value, found.tie_breaker) == (0.4, 0.5)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=8))
@@ -86,3 +90,32 @@ def test_rules_that_read_the_test_split_are_named_so() -> None:
 def test_unknown_rule_gets_the_nearest_name() -> None:
     with pytest.raises(UserError, match="did you mean 'validation_average_accuracy'"):
         get_rule("validation_average_accuracies")
+
+
+@pytest.mark.parametrize(("source", "start"), [("--select", "--select: "), ("", "unknown rule")])
+def test_unknown_rule_is_reported_with_its_source(source: str, start: str) -> None:
+    with pytest.raises(UserError, match=f"^{start}"):
+        get_rule("none", source)
+
+
+@dataclass(frozen=True)
+class Ended:
+    number: int
+    status: str
+    best: Score | None
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status not in ("waiting", "running")
+
+
+STATUSES = ("waiting", "running", "failed", "pruned", "stopped_early", "completed")
+BEST = st.none() | st.builds(Score, st.integers(0, 2), st.just(0.5), st.just(-1))
+
+
+@given(st.lists(st.tuples(st.sampled_from(STATUSES), BEST), max_size=8))
+def test_the_winner_has_ended_without_failing(drawn: list[tuple[str, Score | None]]) -> None:
+    trials = [Ended(number, *one) for number, one in enumerate(drawn)]
+    allowed = [(t.best, -t.number, t) for t in trials if t.best and t.status in STATUSES[3:]]
+    expected = max(allowed)[2] if allowed else None
+    assert select_trial(trials) is expected

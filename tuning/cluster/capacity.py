@@ -1,4 +1,4 @@
-"""Room for trials as nodes come and go: how many fit, and requests to an autoscaler."""
+"""Trial slots as nodes come and go: how many there are, and requests to an autoscaler."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from ray.autoscaler.sdk import request_resources
 from tuning.cluster.nodes import list_alive_nodes
 from tuning.resources import Resources, count_slots
 
-COUNT_SECONDS = 5.0  # for which a count of the nodes holds
+COUNT_SECONDS = 5.0  # the node count is cached for this long
 MAX_REQUESTED_TRIALS = 1000  # of an autoscaler at once; its own limits are far below
 
 

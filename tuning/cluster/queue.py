@@ -1,4 +1,8 @@
-"""The queue of a study: running trials, the next one to start, and their reports. Knows no Ray."""
+"""The queue of a study: running trials, the next one to start, and their reports.
+
+Independent of Ray. It hands crashes to the method's search, where :mod:`tuning.search.retries`
+decides whether the trial runs again.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

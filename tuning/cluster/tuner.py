@@ -188,7 +188,8 @@ def _make_tuner(
             name="study",
             storage_path=folder,
             stop=QueueStopper(queue, capacity),
-            # Tune does not retry a trial that died while its process changed over; the queue does.
+            # Not Tune, which would lose a trial that died while its process changed over, but
+            # tuning/search/retries.py decides which trials run again.
             failure_config=tune.FailureConfig(max_failures=0),
             verbose=0,
         ),

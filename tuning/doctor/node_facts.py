@@ -1,4 +1,4 @@
-"""Facts about one node of a cluster, collected by a task on it. Knows no Ray."""
+"""Facts about one node of a cluster, collected by a task on it. Independent of Ray."""
 
 import hashlib
 import os

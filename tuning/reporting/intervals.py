@@ -1,6 +1,6 @@
-"""The interval of a table: Student's t interval of a metric's mean over confirmation seeds.
+"""Confidence intervals in result tables: Student's t interval of a metric's mean over seeds.
 
-A figure of a table is the mean of a metric over n training runs, which differ in their seed only:
+Each table entry is the mean of a metric over n training runs, which differ in their seed only:
 the confirmation seeds 0 to n-1 of the winning hyperparameters. Its interval is
 
     mean ± t(0.975, n - 1) · s / sqrt(n)

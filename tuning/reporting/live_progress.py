@@ -97,7 +97,7 @@ class Progress:
         trials, seeds = list(search.trials.values()), list(search.seeds.values())
         every = [*trials, *seeds]
         finished = [t for t in trials if t.is_finished]
-        best = search.select_winner()
+        best = search.find_incumbent()
         value = search.rule.read_metric(best.best if best else None)
         shown = "-" if best is None or value is None else f"{value:.4f} (trial {best.number})"
         phase = "done" if search.is_done else "confirm" if search.is_search_done else "search"

@@ -87,9 +87,7 @@ class RecordedStudy:
     @cached_property
     def winner(self) -> RecordedTrial | None:
         """The best finished trial; None for a study without a search."""
-        candidates = [t for t in self.trials if t.is_finished and t.status != "failed"]
-        number = selection.select_winner((trial.number, trial.best) for trial in candidates)
-        return next((trial for trial in self.trials if trial.number == number), None)
+        return selection.select_trial(self.trials)
 
     @property
     def winning_hyperparameters(self) -> Hyperparameters | None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tuning.records.export_context import BaselineSource
 from tuning.reporting.summary import Summary
 
-READING = (
+TABLE_NOTE = (
     "Mean ± standard deviation over the confirmation seeds{unit}. The interval is the 95% "
     "confidence interval (Student's t, n - 1 degrees of freedom, n confirmation seeds) of the mean "
     "of the metric to its left; it is not clipped to the metric's range. Epochs and device-hours "
@@ -19,7 +19,7 @@ def write_notes(summaries: Sequence[Summary]) -> list[str]:
     Args:
         summaries: The summaries of its methods; at least one.
     """
-    notes = [READING.format(unit=", in percent" if summaries[0].as_percent else "")]
+    notes = [TABLE_NOTE.format(unit=", in percent" if summaries[0].as_percent else "")]
     notes += _describe_baselines(list({s.baseline: None for s in summaries if s.baseline}))
     published = [s.method for s in summaries if s.is_published_protocol]
     if published:
@@ -37,7 +37,7 @@ def write_notes(summaries: Sequence[Summary]) -> list[str]:
     oracles = [s.method for s in summaries if s.oracle and not s.is_published_protocol]
     if oracles:
         notes.append(
-            "Selected on the TEST split, so the results are no unbiased estimate for new data: "
+            "Selected on the TEST split, so the results are optimistically biased: "
             f"{', '.join(oracles)}."
         )
     incomplete = [s.method for s in summaries if not s.complete]

@@ -14,7 +14,7 @@ from tuning.reporting.table_notes import write_notes
 
 MAX_PRINTED_METRICS = 13  # the CSV file has all
 LOCK_NAME = ".lock"
-RANKLESS_METRICS = ("delta_m", "worst_task_delta")  # means over tasks, not metrics of one
+RANKLESS_METRICS = ("delta_m", "worst_task_delta")  # aggregates over tasks, not metrics of one
 
 Row = dict[str, object]
 PrintedRow = dict[str, str]
@@ -41,7 +41,7 @@ def write_tables(results: Path) -> None:
         write_table(
             results / dataset / "table",
             [_make_row(summary) | _add_rank(summary, ranks) for summary in chosen],
-            [_print_row(s) | _print_rank(s, ranks) for s in chosen],
+            [_format_row(s) | _format_rank(s, ranks) for s in chosen],
             write_notes(chosen),
             f"{dataset}: metrics of the confirmation seeds",
         )
@@ -49,7 +49,7 @@ def write_tables(results: Path) -> None:
         write_table(
             results / "best_configs",
             [_describe_best(summary) for summary in summaries],
-            [_print_best(summary) for summary in summaries],
+            [_format_best(summary) for summary in summaries],
             [],
             "Best configurations",
         )
@@ -86,7 +86,7 @@ def _make_row(summary: Summary) -> Row:
 def _rank_methods(summaries: Sequence[Summary]) -> dict[str, float] | None:
     """Return each method's mean rank over the test metrics; None for data sets without tasks."""
     first = summaries[0]
-    if first.as_percent:
+    if not _has_tasks(first):
         return None
     higher = {n: up for n, up in first.higher_is_better.items() if n not in RANKLESS_METRICS}
     metrics = {
@@ -97,12 +97,17 @@ def _rank_methods(summaries: Sequence[Summary]) -> dict[str, float] | None:
     return compute_mean_ranks(metrics, higher)
 
 
+def _has_tasks(summary: Summary) -> bool:
+    """Return whether the data set has tasks: its metrics are in units of their own, not shares."""
+    return not summary.as_percent
+
+
 def _add_rank(summary: Summary, ranks: Mapping[str, float] | None) -> Row:
     """Return the column of mean ranks for the CSV file; no column for data sets without tasks."""
     return {} if ranks is None else {"mean rank": ranks.get(summary.method, "-")}
 
 
-def _print_rank(summary: Summary, ranks: Mapping[str, float] | None) -> PrintedRow:
+def _format_rank(summary: Summary, ranks: Mapping[str, float] | None) -> PrintedRow:
     """Return the column of mean ranks as a paper would print it."""
     if ranks is None:
         return {}
@@ -110,7 +115,7 @@ def _print_rank(summary: Summary, ranks: Mapping[str, float] | None) -> PrintedR
     return {"mean rank": "-" if rank is None else f"{rank:.2f}"}
 
 
-def _print_row(summary: Summary) -> PrintedRow:
+def _format_row(summary: Summary) -> PrintedRow:
     """Return the row of a method as a paper would print it."""
     metrics = summary.metrics
     row = {"method": summary.method, "selection": summary.rule.replace("_", " ")}
@@ -121,7 +126,7 @@ def _print_row(summary: Summary) -> PrintedRow:
         row[f"test {words}"] = _format_mean(test, summary)
         if index == 0:
             row["95% interval"] = _format_interval(test, summary)
-    if not summary.as_percent and len(summary.higher_is_better) <= MAX_PRINTED_METRICS:
+    if _has_tasks(summary) and len(summary.higher_is_better) <= MAX_PRINTED_METRICS:
         for metric in summary.higher_is_better:
             if metric not in summary.reported_metrics:
                 name = f"test {metric.replace('_', ' ')}"
@@ -132,7 +137,7 @@ def _print_row(summary: Summary) -> PrintedRow:
         "epochs": str(summary.epochs),
         "device-hours": f"{summary.device_hours:.2g}",
     }
-    if summary.as_percent:
+    if not _has_tasks(summary):
         row["train groups"] = _describe_group_use(summary.needs)
     return row
 
@@ -167,10 +172,10 @@ def _format_interval(found: SeedStatistics | None, summary: Summary) -> str:
 def _describe_best(summary: Summary) -> Row:
     """Return the row of a winner for the CSV file."""
     found = summary.metrics.get(f"test_{summary.reported_metrics[0]}")
-    return {**_print_best(summary), _name_first_metric(summary): found.mean if found else None}
+    return {**_format_best(summary), _name_first_metric(summary): found.mean if found else None}
 
 
-def _print_best(summary: Summary) -> PrintedRow:
+def _format_best(summary: Summary) -> PrintedRow:
     """Return the row of a winner as a paper would print it."""
     found = summary.metrics.get(f"test_{summary.reported_metrics[0]}")
     values = summary.hyperparameters.items()

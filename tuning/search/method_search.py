@@ -43,7 +43,7 @@ class MethodSearch:
         self.options = options
         self.environment = environment
         self.records = records
-        self.rule = get_rule(options.select or space.benchmark.selection_metric)
+        self.rule = get_rule(options.select or space.benchmark.default_selection_rule)
         self.epoch_counts: EpochCounts = space.resolved.count_epochs(space.fixed)
         self._trial_records = TrialRecords(space, environment, records, options.search_seeds)
         earlier = self._trial_records.find_proposals()
@@ -181,7 +181,7 @@ class MethodSearch:
             trial.requeue(oom_reason=report.reason)
             return False
         if report.status == STORAGE_FAILED:
-            if not trial.retries.count_failed_write():
+            if not trial.retries.record_failed_write():
                 raise StorageError(report.reason)
             trial.requeue()
             return False
@@ -206,10 +206,11 @@ class MethodSearch:
         """
         if trial.is_finished or self._restore_end(trial):
             return
-        if trial.retries.count_crash(lost_nodes):
+        if trial.retries.record_crash(lost_nodes):
             trial.requeue()
             return
-        reason = f"its process crashed {trial.retries.crashes} times"
+        crashes = trial.retries.crashes
+        reason = f"the worker process crashed {crashes} times without completing an epoch"
         trial.write_end("failed", reason)
         self._end_trial(trial, "failed", reason)
 
@@ -220,15 +221,18 @@ class MethodSearch:
 
     # --- selection ---
 
-    def select_winner(self) -> Trial | None:
-        """Return the best trial of the search; None without one, or where nothing is searched."""
-        return self._pool.select_winner()
+    def find_incumbent(self) -> Trial | None:
+        """Return the best finished trial so far, in the end the winner; None if none has a score.
+
+        Where nothing is searched there is none.
+        """
+        return self._pool.find_incumbent()
 
     def select_hyperparameters(self) -> Hyperparameters | None:
         """Return the hyperparameters that are confirmed; None if there are none."""
         if self.searcher is None:
             return self.space.published()
-        winner = self.select_winner()
+        winner = self.find_incumbent()
         return None if winner is None else winner.hyperparameters
 
     def list_confirmed_seeds(self) -> dict[int, Trial]:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 MAX_RETRIES = 3  # after worker crashes (node failures excluded), and after failed writes
-# Crashes without a new epoch in between, node failures included. A trial with more crashes its
-# nodes itself, or no node lives long enough for one of its epochs.
+# Crashes without a new epoch in between, node failures included. A trial that reaches this limit
+# probably takes its nodes down itself, or no node lives long enough for an epoch.
 MAX_CRASHES = 20
 
 
@@ -26,10 +26,12 @@ class Retries:
         """Forget all failures, since the trial has made progress."""
         self.crashes, self.failed_writes, self.lost_nodes = 0, 0, None
 
-    def count_crash(self, lost_nodes: int) -> bool:
-        """Count a crash; return whether the trial may run again.
+    def record_crash(self, lost_nodes: int) -> bool:
+        """Record a crash; return whether the trial may run again.
 
-        Each node that the cluster loses excuses one crash: its trials did not fail by themselves.
+        It may not after its 20th crash (:data:`MAX_CRASHES`), nor once its crashes exceed
+        :data:`MAX_RETRIES` plus the nodes that the cluster has lost since the first of them: these
+        crashes are taken for the nodes' failures.
 
         Args:
             lost_nodes: Nodes that the cluster has lost so far.
@@ -40,7 +42,7 @@ class Retries:
         own_crashes = self.crashes - (lost_nodes - self.lost_nodes)
         return own_crashes <= MAX_RETRIES and self.crashes < MAX_CRASHES
 
-    def count_failed_write(self) -> bool:
-        """Count a failed write; return whether the trial may run again."""
+    def record_failed_write(self) -> bool:
+        """Record a failed write; return whether the trial may run again."""
         self.failed_writes += 1
         return self.failed_writes <= MAX_RETRIES

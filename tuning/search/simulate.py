@@ -160,7 +160,7 @@ def simulate_searches(
 
 
 def _format_outcomes(rule: Rule, outcomes: Sequence[Outcome], trials: int) -> str:
-    values = [-outcome.value if rule.lower else outcome.value for outcome in outcomes]
+    values = [-outcome.value if rule.lower_is_better else outcome.value for outcome in outcomes]
     deviation = stdev(values) if len(values) > 1 else 0.0
     return (
         f"{fmean(values):.4f} ± {deviation:.4f} "

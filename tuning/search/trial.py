@@ -1,4 +1,4 @@
-"""A trial: hyperparameters that a study trains, with their state and records."""
+"""A configuration that a study trains, with its state and records."""
 
 from dataclasses import dataclass, field
 from typing import Literal

@@ -1,7 +1,7 @@
-"""Bookkeeping: the trials of a search, and the winner among them."""
+"""Bookkeeping: the trials of a search, and the incumbent, the best of them so far."""
 
 from tuning.search.trial import Trial
-from tuning.selection import select_winner
+from tuning.selection import select_trial
 
 
 class TrialPool:
@@ -27,15 +27,13 @@ class TrialPool:
 
     def drop_losers(self) -> None:
         """Drop finished trials that are not the incumbent."""
-        winner = self.select_winner()
+        incumbent = self.find_incumbent()
         # A new list: the live table reads the old one in a thread of its own.
-        self._contenders = [t for t in self._contenders if t is winner or not t.is_finished]
+        self._contenders = [t for t in self._contenders if t is incumbent or not t.is_finished]
 
-    def select_winner(self) -> Trial | None:
-        """Return the best finished trial; None if none has a score."""
-        ended = [t for t in list(self._contenders) if t.is_finished and t.status != "failed"]
-        number = select_winner((trial.number, trial.best) for trial in ended)
-        return None if number is None else self.trials[number]
+    def find_incumbent(self) -> Trial | None:
+        """Return the best finished trial so far; None if none has a score."""
+        return select_trial(list(self._contenders))
 
     def list_contenders(self) -> list[Trial]:
         """Return the unfinished trials and the incumbent."""

@@ -52,7 +52,13 @@ def check_study(options: Options) -> CheckedStudy:
         message = unknown_name_message("data set", options.dataset, datasets.list_benchmarks())
         raise UserError(f"--dataset: {message}")
     benchmark = load_benchmark(options)
-    rule = selection.get_rule(options.select or benchmark.selection_metric)
+    rule = (
+        selection.get_rule(options.select, "--select")
+        if options.select
+        else selection.get_rule(
+            benchmark.default_selection_rule, f"data set '{benchmark.name}': default_selection_rule"
+        )
+    )
     if rule.metric not in benchmark.higher_is_better:
         fitting = [
             name for name, r in selection.RULES.items() if r.metric in benchmark.higher_is_better

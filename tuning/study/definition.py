@@ -33,7 +33,7 @@ def make_definition(
         search=options.search,
         search_seeds=options.search_seeds,
         scheduler=options.scheduler,
-        select=options.select or space.benchmark.selection_metric,
+        select=options.select or space.benchmark.default_selection_rule,
         study_seed=options.study_seed,
         audit_test=options.audit_test,
         keep_models=options.keep_models,

@@ -177,7 +177,7 @@ class _StudyRun:
 def make_work(trial: Trial, options: Options, resources: Resources) -> TrialWork:
     """Return the work of a trial for an actor."""
     run_options = RunOptions(
-        rule=options.select or load_benchmark(options).selection_metric,
+        rule=options.select or load_benchmark(options).default_selection_rule,
         confirm=trial.phase == "confirm",
         audit=options.audit_test,
         keep_model=options.keep_models,

@@ -55,10 +55,10 @@ class TrialActor(tune.Trainable):
         return {"report": report.to_json(), "done": bool(report.status)}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Save nothing: the record holds the state."""
+        """Do nothing: the record holds the state."""
 
     def load_checkpoint(self, checkpoint: object) -> None:
-        """Load nothing: the record holds the state."""
+        """Do nothing: the record holds the state."""
 
 
 def resident_memory() -> int:

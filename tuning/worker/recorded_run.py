@@ -1,6 +1,6 @@
 """A training run with a record: replays the recorded epochs, trains the rest, writes its end.
 
-Resume, retry and extension are nothing else. Knows no Ray.
+Resume, retry and extension are nothing else. Independent of Ray.
 """
 
 import os
@@ -130,7 +130,7 @@ class RecordedRun:
         selected = self.row_for_selection(best.epoch - 1)
         measured = selected.get_metrics("test") if self.rule.window else test.compute_metrics()
         value = self.rule.read_metric(best)
-        return Confirmation(best.epoch, value, selected.row.validation, measured)
+        return Confirmation(best.epoch, value, selected.epoch_row.validation, measured)
 
     def _run_until(self, epoch: int) -> Run:
         """Return the run in its state after an epoch."""

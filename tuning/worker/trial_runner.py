@@ -1,4 +1,8 @@
-"""A trial on a worker: all its training seeds, trained epoch by epoch in turn. Knows no Ray."""
+"""A trial on a worker: all its training seeds, trained epoch by epoch in turn.
+
+Independent of Ray. :mod:`tuning.search.retries` decides whether a trial runs again after its worker
+crashed or its record could not be written.
+"""
 
 import torch
 
@@ -30,13 +34,13 @@ class TrialRunner:
         """Return the next epoch's report; the trial ends after its last epoch or patience.
 
         Any error in training ends the trial with its reason, never the study. A trial that ran out
-        of memory on a share of a GPU does not end: it runs again, once, with a whole one. Nor does
-        one whose record cannot be written.
+        of memory on a share of a GPU does not end: it runs again, once, with a whole one. A
+        trial whose record cannot be written is retried as well.
         """
         try:
             seen = [run.train_next_epoch() for run in self.runs]
             score = selection.score_epoch(self.rule, seen)
-            status = self._next_status(score, seen[0].row.eligible)
+            status = self._next_status(score, seen[0].epoch_row.eligible)
             if status:
                 self._finish_runs(status)
         except StorageError as error:  # which says nothing about the trial

@@ -102,7 +102,7 @@ def test_a_stop_restores_trials_that_ended_without_a_report(tmp_path: Path) -> N
     assert not trial.is_finished
     search.restore_ended_trials()
     assert trial.status == "completed"
-    assert search.select_winner() is trial
+    assert search.find_incumbent() is trial
 
 
 def test_asha_prunes_by_eligible_epochs_alone(tmp_path: Path) -> None:
@@ -196,9 +196,10 @@ def test_the_winner_is_confirmed(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=3, epochs=2, scheduler="none")
     drive(search)
     best = max(
-        search.trials.values(), key=lambda t: (t.best.value, t.best.average) if t.best else (0, 0)
+        search.trials.values(),
+        key=lambda t: (t.best.value, t.best.tie_breaker) if t.best else (0, 0),
     )
-    assert search.select_winner() is best
+    assert search.find_incumbent() is best
     assert all(seed.hyperparameters == best.hyperparameters for seed in search.seeds.values())
     assert search.rule is selection.RULES["validation_worst_group_accuracy"]
 
@@ -226,7 +227,7 @@ def test_dropping_losers_changes_neither_winner_nor_progress(seed: int, tmp_path
         trials = search.trials.values()
         good = [t for t in trials if t.is_finished and t.status != "failed" and t.best]
         expected = max(good, key=lambda t: (t.best, -t.number), default=None)
-        assert search.select_winner() is expected
+        assert search.find_incumbent() is expected
         assert search.is_search_done == (len(trials) == 20 and all(t.is_finished for t in trials))
         assert bool(search.seeds) <= search.is_search_done
     assert sorted(search.trials) == list(range(20))

@@ -45,7 +45,7 @@ def test_an_epoch_whose_metric_is_not_a_number_is_never_chosen() -> None:
 
 def test_published_last10_is_the_mean_of_the_last_ten_and_chooses_no_epoch() -> None:
     rule = RULES["published_last10"]
-    rows = [row(i, 0.0, final=i == 14).row for i in range(1, 15)]
+    rows = [row(i, 0.0, final=i == 14).epoch_row for i in range(1, 15)]
     audit = [{"delta_m": float(i), "worst_task_delta": 2.0 * i} for i in range(1, 15)]
     seen = selection.add_test_metrics(rule, rows, audit)
     found = [score_epoch(rule, [one]) for one in seen]
