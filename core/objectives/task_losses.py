@@ -69,7 +69,7 @@ class TaskLosses(Objective):
             ValueError: If the benchmark has no tasks.
         """
         if not isinstance(benchmark, TaskBenchmark):
-            raise ValueError(f"{benchmark.name} has no tasks")
+            raise ValueError(f"'{benchmark.name}' is not a multi-task data set")
         self._losses = {task.name: LOSSES[task.loss] for task in benchmark.tasks}
         return list(self._losses)
 

@@ -118,7 +118,7 @@ def test_heads_are_weighted_only_where_asked() -> None:
     ],
 )
 def test_a_model_that_does_not_fit_the_data_is_named(dataset: str, method: str, model: str) -> None:
-    with pytest.raises(UserError, match=rf"'{model}'|classifies") as found:
+    with pytest.raises(UserError, match=rf"'{model}'|this model is a classifier") as found:
         start(method, dataset, epochs=1, model=model).train_epoch()
     assert "\n" not in str(found.value)
 
