@@ -31,7 +31,7 @@ class Bert(Transformer):
     Args:
         outputs: The number of classes, by the only task.
         parts: With ``reconstruction`` or ``projection`` the token head is built, for masked and
-            causal language modelling.
+            causal language modeling.
         trunk: The transformer, with pooler.
         predictions: The pretrained token head of transformers; None for random weights.
         special_ids: Padding, unknown, start, separator and mask in the vocabulary.

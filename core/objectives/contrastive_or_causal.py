@@ -1,4 +1,4 @@
-"""Auxiliary objectives unlike pretraining: contrastive learning, causal language modelling."""
+"""Auxiliary objectives unlike pretraining: contrastive learning, causal language modeling."""
 
 from typing import ClassVar
 
@@ -18,9 +18,9 @@ TEMPERATURE = 1.0
 
 
 class ContrastiveOrCausal(Auxiliary):
-    """SimCLR on images, causal language modelling on texts, on training examples of its own.
+    """SimCLR on images, causal language modeling on texts, on training examples of its own.
 
-    Images: the normalised temperature-scaled cross-entropy of two random views of each image (Chen
+    Images: the normalized temperature-scaled cross-entropy of two random views of each image (Chen
     et al., A Simple Framework for Contrastive Learning, ICML 2020) at temperature 1. Texts: the
     mean cross-entropy of each token given those before it. As described by Kulkarni et al.,
     Multitask Learning Can Improve Worst-Group Outcomes, TMLR 2024; their code contrasts unrelated
@@ -67,7 +67,7 @@ def nt_xent(projections: Tensor, temperature: float) -> Tensor:
 
 
 def compute_causal_loss(model: Model, texts: TextBatch) -> tuple[Tensor, Tensor]:
-    """Compute the causal language modelling loss; return it and the hidden states.
+    """Compute the causal language modeling loss; return it and the hidden states.
 
     Args:
         model: A :class:`~core.models.bert.Bert` with token head.

@@ -1,4 +1,4 @@
-"""Reconstruction of masked inputs: masked image modelling, masked language modelling."""
+"""Reconstruction of masked inputs: masked image modeling, masked language modeling."""
 
 import math
 from typing import ClassVar
@@ -43,11 +43,11 @@ class Reconstruction(Auxiliary):
 
 
 def compute_masked_image_loss(model: Model, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the masked image modelling loss; return it and the hidden states.
+    """Compute the masked image modeling loss; return it and the hidden states.
 
     Args:
         model: A :class:`~core.models.vit.ViT` with decoder.
-        images: Normalised, ``(b, c, h, w)``.
+        images: Normalized, ``(b, c, h, w)``.
     """
     assert isinstance(model, ViT)
     masked = draw_patch_masks(len(images), model.grid, BLOCK_PATCHES, HIDDEN_SHARE, images.device)
@@ -61,7 +61,7 @@ def compute_masked_image_loss(model: Model, images: Tensor) -> tuple[Tensor, Ten
 
 
 def compute_masked_language_loss(model: Model, texts: TextBatch) -> tuple[Tensor, Tensor]:
-    """Compute the masked language modelling loss; return it and the hidden states.
+    """Compute the masked language modeling loss; return it and the hidden states.
 
     Args:
         model: A :class:`~core.models.bert.Bert` with token head.
