@@ -25,11 +25,11 @@ class TrainingConfig:
         clip_norm: Largest norm of the gradient; 0 does not clip.
         clip: Whether ``all`` parameters are clipped together, or the ``shared`` ones only.
         gradients: How per-task gradients are computed (docs/weighting.md).
-        weighted_heads: Whether weightings by gradients weight the gradients of task heads too.
+        weighted_heads: Whether gradient-based weightings weight the gradients of task heads too.
         augmentation: A name of :mod:`core.augmentations`, for training batches.
         microbatch: Examples per forward pass, where the recipe is exact when a batch is split; 0
             does not split.
-        checkpointing: Whether activations are computed again in the backward pass.
+        checkpointing: Whether activation checkpointing computes activations again in the backward pass.
         compile: Whether :func:`torch.compile` compiles the model.
         patience: Eligible epochs without a better selection value after which a trial stops; 0
             trains all of them.
