@@ -29,7 +29,7 @@ class TrainingConfig:
         augmentation: A name of :mod:`core.augmentations`, for training batches.
         microbatch: Examples per forward pass, where the recipe is exact when a batch is split; 0
             does not split.
-        checkpointing: Activation checkpointing: whether the backward pass computes them again.
+        checkpointing: Whether to use activation checkpointing, which saves memory and costs time.
         compile: Whether :func:`torch.compile` compiles the model.
         patience: Eligible epochs without a better selection value after which a trial stops; 0
             trains all of them.
