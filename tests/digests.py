@@ -72,6 +72,7 @@ SKIPPED_FIELDS = {
     "seconds", "device_hours",  # the clock
     "commit", "code_differs", "python", "packages",  # the checkout and what is installed
     "machine", "host", "process",  # where it ran
+    "record_version",  # raised since
 }  # fmt: skip
 # Columns of the table of --plan that are counted and not measured, from 0 (which is the method).
 PLAN_COLUMNS = (1, 2, 3, 4)

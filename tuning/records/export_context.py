@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Literal, Self
 
 from common.hyperparameters import Hyperparameters
 from core.environment import Environment
-from tuning.records.decoding import decode_fields
+from tuning.records.decoding import decode_fields, decode_optional
 
 
 @dataclass(frozen=True)
@@ -115,13 +116,12 @@ class ExportContext:
     def from_dict(cls, data: Mapping[str, object]) -> Self | None:
         """Return the context that :meth:`as_dict` encoded; None for anything else."""
         try:
-            baseline = data["baseline"]
             return decode_fields(
                 cls,
                 data,
-                baseline=None if baseline is None else decode_fields(BaselineSource, baseline),
-                environment=decode_fields(Environment, data["environment"]),
-                command=decode_fields(CommandOptions, data["command"]),
+                baseline=decode_optional(BaselineSource),
+                environment=partial(decode_fields, Environment),
+                command=partial(decode_fields, CommandOptions),
             )
         except (KeyError, TypeError):
             return None

@@ -21,6 +21,7 @@ from typing import Self
 
 from common.errors import UserError
 from common.files import try_lock_file
+from tuning.records.decoding import decode_fields
 from tuning.records.local_storage import LocalStorage
 from tuning.records.storage import Storage
 
@@ -54,14 +55,10 @@ class LockHolder:
     def decode(cls, data: bytes) -> Self | None:
         """Return the holder that :meth:`encode` encoded; None for anything else."""
         try:
-            found = json.loads(data)
-            return cls(
-                str(found["host"]),
-                int(found["process"]),
-                str(found["token"]),
-                float(found["time"]),
+            return decode_fields(
+                cls, json.loads(data), host=str, process=int, token=str, time=float
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, TypeError):
             return None
 
     def is_alive(self) -> bool:

@@ -10,6 +10,7 @@ Files::
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -46,7 +47,7 @@ class GpuProbe:
     def from_dict(cls, data: Mapping[str, object]) -> Self | None:
         """Return the probe that :meth:`as_dict` encoded; None for anything else."""
         try:
-            return decode_fields(cls, data, usage=decode_fields(Usage, data["usage"]))
+            return decode_fields(cls, data, usage=partial(decode_fields, Usage))
         except (KeyError, TypeError):
             return None
 

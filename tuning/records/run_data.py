@@ -7,7 +7,7 @@ from typing import Self
 from common.hyperparameters import Hyperparameters
 from core.recipe.trial_key import TrialKey
 from core.training.epoch_row import EpochRow
-from tuning.records.decoding import decode_fields, require_object
+from tuning.records.decoding import decode_fields, decode_optional, require_object
 from tuning.records.version import RECORD_VERSION
 
 Metrics = Mapping[str, float | list[float | None] | None]  # of one split
@@ -41,8 +41,7 @@ class RunDescription:
     def from_dict(cls, data: Mapping[str, object]) -> Self | None:
         """Return the description that :meth:`as_dict` encoded; None for anything else."""
         try:
-            key = TrialKey.from_dict(require_object(data["key"]))
-            return decode_fields(cls, data, key=key)
+            return decode_fields(cls, data, key=TrialKey.from_dict)
         except (KeyError, TypeError, ValueError):
             return None
 
@@ -95,10 +94,9 @@ class RunEnd:
     def from_dict(cls, data: Mapping[str, object]) -> Self | None:
         """Return the end that :meth:`as_dict` encoded; None for anything else."""
         try:
-            given = data["confirmation"]
-            confirmation = None if given is None else decode_fields(Confirmation, given)
-            rows = decode_rows(data["rows"])
-            return decode_fields(cls, data, rows=rows, confirmation=confirmation)
+            return decode_fields(
+                cls, data, rows=decode_rows, confirmation=decode_optional(Confirmation)
+            )
         except (KeyError, TypeError, ValueError):
             return None
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Self
 
-from common.hyperparameters import Hyperparameter, Hyperparameters
+from common.hyperparameters import Hyperparameter, Hyperparameters, Scalar
 from core.environment import Environment
 from core.recipe.recipe import Recipe
 from datasets.training_config import TrainingConfig
+from tuning.records.decoding import decode_fields, decode_optional
 
 
 @dataclass(frozen=True)
@@ -68,18 +70,14 @@ class StudyDefinition:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self | None:
         """Return the definition that :meth:`as_dict` encoded; None for anything else."""
-        fields = {name: value for name, value in data.items() if name != "set"}
         try:
-            environment = data["environment"]
-            return cls(
-                **fields
-                | {
-                    "recipe": Recipe.from_dict(data["recipe"]),
-                    "space": {name: _decode_domain(d) for name, d in data["space"].items()},
-                    "pinned": data["set"],
-                    "training_config": TrainingConfig(**data["training_config"]),
-                    "environment": None if environment is None else Environment(**environment),
-                }
+            return decode_fields(
+                cls,
+                {"pinned" if name == "set" else name: value for name, value in data.items()},
+                recipe=Recipe.from_dict,
+                space=_decode_space,
+                training_config=partial(decode_fields, TrainingConfig),
+                environment=decode_optional(Environment),
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             return None
@@ -99,6 +97,13 @@ def _encode_domain(domain: Hyperparameter) -> dict[str, Any]:
     return {**asdict(domain), "values": list(domain.values), "when": when}
 
 
+def _decode_space(data: Mapping[str, Any]) -> dict[str, Hyperparameter]:
+    return {name: _decode_domain(domain) for name, domain in data.items()}
+
+
 def _decode_domain(data: Mapping[str, Any]) -> Hyperparameter:
-    when = {name: tuple(values) for name, values in data["when"].items()}
-    return Hyperparameter(data["kind"], tuple(data["values"]), data["default"], when)
+    return decode_fields(Hyperparameter, data, values=tuple, when=_decode_conditions)
+
+
+def _decode_conditions(data: Mapping[str, list[Scalar]]) -> dict[str, tuple[Scalar, ...]]:
+    return {name: tuple(values) for name, values in data.items()}

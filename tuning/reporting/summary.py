@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from common.hyperparameters import Hyperparameters
-from tuning.records.decoding import decode_fields, require_object
+from tuning.records.decoding import decode_fields, decode_optional, require_object
 from tuning.records.export_context import BaselineSource
 from tuning.records.json_files import read_json, write_json
 from tuning.records.provenance import Provenance, collect_provenance
@@ -84,14 +85,12 @@ class Summary:
     def from_dict(cls, data: Mapping[str, object]) -> Self | None:
         """Return the summary that :meth:`as_dict` encoded; None for anything else."""
         try:
-            source = data["baseline"]
-            metrics = require_object(data["metrics"]).items()
             return decode_fields(
                 cls,
                 data,
-                baseline=None if source is None else decode_fields(BaselineSource, source),
-                metrics={name: decode_fields(SeedStatistics, found) for name, found in metrics},
-                provenance=decode_fields(Provenance, data["provenance"]),
+                baseline=decode_optional(BaselineSource),
+                metrics=_decode_metrics,
+                provenance=partial(decode_fields, Provenance),
             )
         except (KeyError, TypeError):
             return None
@@ -187,3 +186,7 @@ def read_summaries(results: Path) -> list[Summary]:
     """
     folders = sorted(path.parent for path in results.glob(f"*/*/{FILE_NAME}"))
     return [summary for folder in folders if (summary := read_summary(folder)) is not None]
+
+
+def _decode_metrics(data: object) -> dict[str, SeedStatistics]:
+    return {name: decode_fields(SeedStatistics, d) for name, d in require_object(data).items()}

@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from core.recipe.trial_key import TrialKey
+from tuning.records.decoding import decode_fields
 from tuning.selection import Score
 
 # Statuses of a trial that has not ended.
@@ -69,9 +71,9 @@ class TrialWork:
     @classmethod
     def from_json(cls, text: str) -> "TrialWork":
         """Decode the work that :meth:`to_json` encoded."""
-        found = json.loads(text)
-        runs = (RunWork(run["folder"], TrialKey.from_dict(run["key"])) for run in found["runs"])
-        return cls(tuple(runs), RunOptions(**found["options"]), found["gpu_share"])
+        return decode_fields(
+            cls, json.loads(text), runs=_decode_runs, options=partial(decode_fields, RunOptions)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,3 +105,7 @@ class EpochReport:
         found = json.loads(text)
         score = found.pop("score")
         return cls(score=None if score is None else Score(**score), **found)
+
+
+def _decode_runs(data: list[dict[str, Any]]) -> tuple[RunWork, ...]:
+    return tuple(decode_fields(RunWork, run, key=TrialKey.from_dict) for run in data)
