@@ -30,8 +30,10 @@ raise SystemExit(not lacking)
 endef
 export LACKS_CUDA
 
-# Folders of `make test-fast`.
-FAST := tests/common tests/core tests/datasets
+# `make test-fast` leaves out the folders whose tests start Ray or whole commands.
+FAST := --fast --ignore=tests/cluster --ignore=tests/test_every_dataset.py \
+	--ignore=tests/test_digests.py --ignore=tests/test_guides.py \
+	$(addprefix --ignore=tests/tuning/,cluster doctor study worker)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -81,8 +83,8 @@ types: .venv/.installed ## check types with mypy
 unit: .venv/.installed ## run the tests, without those of test-cluster
 	$(PY) -m pytest -q -n $(WORKERS) --dist worksteal --ignore=tests/cluster
 
-test-fast: .venv/.installed ## run the tests to use while working: no Ray, nothing slow
-	$(PY) -m pytest -q -n 2 --dist worksteal -m "not slow and not cluster" $(FAST)
+test-fast: .venv/.installed ## run the tests to use while working: no Ray, few cases of each
+	$(PY) -m pytest -q -n 2 --dist worksteal $(FAST)
 
 test-cluster: .venv/.installed ## run a study over hosts that fail (root; Debian: openssh-server iproute2 rsync)
 	$(PY) -m pytest -q -s tests/cluster

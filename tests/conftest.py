@@ -1,9 +1,11 @@
 """What all tests share."""
 
 import os
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import datasets
 from core.recipe.method_files import load_method
@@ -15,6 +17,38 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 EMBEDDED = tuple(
     n for n in datasets.list_benchmarks() if not isinstance(datasets.load_benchmark(n), OnDisk)
 )
+
+FAST_CASES = 3  # of each parametrized test, with --fast
+FAST_EXAMPLES = 10  # of each property, with --fast
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--fast``, which ``make test-fast`` sets."""
+    parser.addoption(
+        "--fast",
+        action="store_true",
+        help=f"nothing slow, and at most {FAST_CASES} cases of each parametrized test",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try fewer examples of each property with ``--fast``."""
+    if config.getoption("--fast"):
+        settings.register_profile("fast", max_examples=FAST_EXAMPLES)
+        settings.load_profile("fast")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep evenly spaced cases of each test with ``--fast``."""
+    if not config.getoption("--fast"):
+        return
+    cases: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if not any(item.get_closest_marker(name) for name in ("slow", "cluster")):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    kept = {item for group in cases.values() for item in group[:: -(-len(group) // FAST_CASES)]}
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
 
 
 def fitting(methods_: list[str], benchmarks: tuple[str, ...]) -> list[tuple[str, str]]:
