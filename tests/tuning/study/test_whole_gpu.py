@@ -139,7 +139,7 @@ def test_a_study_on_shares(declared_gpu: str, tmp_path: Path) -> None:
     assert sorted(trials.batch_size) == [16, 32, 64]
     retried = trials[trials.reason.notna()]
     assert list(retried.batch_size) == [64]
-    assert retried.reason.str.contains("whole GPU after DoesNotFit").all()
+    assert retried.reason.str.contains("whole GPU after BatchTooLarge").all()
     small = trials[trials.reason.isna()]
     share, whole = (part.device_hours / part.seconds * 3600 for part in (small, retried))
     assert share.round(6).eq(0.5).all()
