@@ -226,7 +226,7 @@ def test_oracle_is_labelled_and_its_metrics_lie_apart(tmp_path: Path) -> None:
          "--search-seeds", "2", "--results", results]
     )  # fmt: skip
     assert done.code == 0, done.err
-    assert "Chosen on the TEST split" in (results / "colored_digits/table.md").read_text()
+    assert "Selected on the TEST split" in (results / "colored_digits/table.md").read_text()
     trials = read(results, "erm", "trials.csv")
     winner = trials.iloc[int(trials.oracle_test_worst_group_accuracy.argmax())]
     audits = [
@@ -344,7 +344,7 @@ class Moved(GroupBenchmark):
 def test_a_method_is_one_yaml_and_a_benchmark_one_file(tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
     (project / "search_spaces" / "sparse_groups.yaml").write_text(NEW_METHOD)
-    (project / "datasets" / "moved.py").write_text(NEW_BENCHMARK)
+    (project / "datasets" / "groups" / "moved.py").write_text(NEW_BENCHMARK)
     done = run_tune_in(
         project,
         ["--method", "sparse_groups", "dro", "--dataset", "moved", "--trials", "2",
