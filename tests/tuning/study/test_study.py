@@ -328,9 +328,9 @@ class Moved(GroupBenchmark):
     training_config = TrainingConfig(
         model="digits_cnn", epochs=2, lr=0.05, weight_decay=0.0, batch_size=16
     )
-    search = {"lr": Hyperparameter("log_uniform", (0.01, 0.1), 0.05)}
+    search_space = {"lr": Hyperparameter("log_uniform", (0.01, 0.1), 0.05)}
 
-    def load(self):
+    def load_splits(self):
         random = torch.Generator().manual_seed(0)
         splits = {}
         for name in ("train", "validation", "test"):
