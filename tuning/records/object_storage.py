@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -129,6 +130,11 @@ def _connect_s3_briefly(region: str, query: str) -> fs.S3FileSystem:
     given = dict(parse_qsl(query))
     texts = {name: given[name] for name in S3_TEXTS if name in given}
     flags = {name: given[name].lower() in ("true", "1") for name in S3_FLAGS if name in given}
+    # pyarrow reads these variables for URLs alone; only a full URL is an endpoint for its options.
+    address = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+    scheme, _, endpoint = address.partition("://")
+    if endpoint and "endpoint_override" not in texts:
+        texts = {"scheme": scheme, **texts, "endpoint_override": endpoint}
     return fs.S3FileSystem(
         **{"region": region, **texts, **flags},
         connect_timeout=CHECK_CONNECT_SECONDS,
