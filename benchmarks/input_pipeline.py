@@ -34,22 +34,6 @@ from tests.support import real_data
 
 BATCH = 16
 SPEC = ImageSpec(384, (0.5,) * 3, (0.5,) * 3)
-STARTS = """
-import sys, time
-start = time.perf_counter()
-import datasets
-from core.recipe.method_files import load_method
-from core.environment import detect
-from core.recipe.resolved_method import resolve_method
-from core.training.run import Run
-benchmark = datasets.load_benchmark(sys.argv[1], sys.argv[2])
-resolved = resolve_method(load_method("erm"), benchmark)
-for seed in (0, 1):
-    config = {"model": sys.argv[3], "batch_size": 8}
-    run = Run(resolved.make_key(config, seed, detect(gpu=False)), benchmark)
-    print(time.perf_counter() - start)
-    start = time.perf_counter()
-"""
 
 
 def measure_cpu_seconds(work: Callable[[], None], epochs: int) -> float:
@@ -117,7 +101,7 @@ def measure_texts(root: Path) -> None:
 
 def measure_starts(name: str, root: Path, model: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", STARTS, name, str(root), model],
+        [sys.executable, "-m", "benchmarks.trial_starts", name, str(root), model],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     first, second = map(float, done.stdout.split())
