@@ -262,6 +262,7 @@ def test_every_parameter_has_its_tasks_gradients(name: str) -> None:
     assert all(p.grad is not None for p in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_training_fits_pixelwise_targets(name: str) -> None:
     frames = [frame("nyuv2", (32, 48), seed) for seed in range(2)]

@@ -61,6 +61,7 @@ def rungs(search: MethodSearch) -> list[dict[int, float]]:
     return [rung.values for rung in search.pruner.halving.rungs]
 
 
+@pytest.mark.slow
 def test_resumed_search_has_the_asked_trials_and_knows_all(tmp_path: Path) -> None:
     first = search_of(tmp_path)
     drive(first, 4)
@@ -105,6 +106,7 @@ def test_a_stop_restores_trials_that_ended_without_a_report(tmp_path: Path) -> N
     assert search.find_incumbent() is trial
 
 
+@pytest.mark.slow
 def test_asha_prunes_by_eligible_epochs_alone(tmp_path: Path) -> None:
     search = search_of(tmp_path, "jtt", trials=8, pinned={"T": 3, "up": 6})
     drive(search)

@@ -89,6 +89,7 @@ def test_random_configuration_is_a_function_of_seed_and_number() -> None:
     assert RandomSearcher(HYPERPARAMETERS, 3, "rwg").draw_hyperparameters(4) != order[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("searcher", ["RandomSearcher(K, 1, 'x')", "TPESearcher(K, 1)"])
 def test_sequence_is_the_same_under_another_hash_seed(searcher: str) -> None:
     code = (
