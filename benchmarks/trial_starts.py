@@ -11,6 +11,7 @@ START = time.perf_counter()
 import sys  # noqa: E402
 
 import datasets  # noqa: E402
+from common.hyperparameters import Hyperparameters  # noqa: E402
 from core.environment import detect_environment  # noqa: E402
 from core.recipe.method_files import load_method  # noqa: E402
 from core.recipe.resolved_method import resolve_method  # noqa: E402
@@ -22,7 +23,7 @@ def main(name: str, root: str, model: str) -> None:
     resolved = resolve_method(load_method("erm"), benchmark)
     start = START
     for seed in (0, 1):
-        config = {"model": model, "batch_size": 8}
+        config: Hyperparameters = {"model": model, "batch_size": 8}
         Run(resolved.make_key(config, seed, detect_environment(gpu=False)), benchmark)
         print(time.perf_counter() - start)
         start = time.perf_counter()
