@@ -2,6 +2,8 @@
 
 import argparse
 import re
+import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 from common.errors import suggest_name
@@ -10,10 +12,22 @@ from common.errors import suggest_name
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line with the nearest right name, and exit with code 2."""
 
+    _received = ""  # the arguments, joined by spaces
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse arguments, and keep them for messages."""
+        self._received = " ".join(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with code 2."""
+        spaced = re.search(r"([\w.-]+)(?: +=| *= )+(\S+)", self._received)
         found = re.match(r"unrecognized arguments: (\S+)", message)
-        if found:
+        if found and spaced:
+            message = f"write {spaced.group(1)}={spaced.group(2)} without spaces"
+        elif found:
             given = found.group(1).split("=")[0]
             known = [option for action in self._actions for option in action.option_strings]
             kind = "option" if given.startswith("-") else "argument"

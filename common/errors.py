@@ -5,9 +5,12 @@ layer raises them. The command line prints their text and exits with code 2, wit
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 MAX_LISTED_PROBLEMS = 10
+MAX_SUGGESTIONS = 3
+MIN_SIMILARITY = 0.5  # of a suggested name, difflib's ratio
 
 
 class UserError(Exception):
@@ -40,13 +43,52 @@ def truncate_problems(problems: Sequence[str]) -> ValidationErrors:
 
 
 def suggest_name(name: str, known: Iterable[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the known name closest to ``name``, or ``""``."""
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" (did you mean '{match[0]}'?)" if match else ""
+    """Return ``" (did you mean 'x'?)"`` with all known names closest to ``name``, or ``""``.
+
+    Case and separators do not count, and initials are recognized: ``lr`` for ``learning_rate``.
+    """
+    found = [repr(match) for match in _find_closest_names(name, list(dict.fromkeys(known)))]
+    *others, last = found or [""]
+    return f" (did you mean {', '.join(others)}{' or ' * bool(others)}{last}?)" if last else ""
+
+
+def _find_closest_names(name: str, known: list[str]) -> list[str]:
+    simple = _remove_separators(name)
+    same = [other for other in known if _remove_separators(other) == simple]
+    if same:
+        return same
+    abbreviated = [
+        other
+        for other in known
+        if _remove_separators(other) == _take_initials(name) or simple == _take_initials(other)
+    ]
+    if abbreviated:
+        return abbreviated
+    ratios = {
+        other: difflib.SequenceMatcher(None, other.casefold(), name.casefold()).ratio()
+        for other in known
+    }
+    highest = max(ratios.values(), default=0.0)
+    if highest < MIN_SIMILARITY:
+        return []
+    return [other for other, ratio in ratios.items() if ratio == highest][:MAX_SUGGESTIONS]
+
+
+def _remove_separators(name: str) -> str:
+    return re.sub(r"[-_\s]", "", name.casefold())
+
+
+def _take_initials(name: str) -> str:
+    """Return the initials of several words; of one word a text that equals no name."""
+    words = [word for word in re.split(r"[-_\s]+", name.casefold()) if word]
+    return "".join(word[0] for word in words) if len(words) > 1 else " "
 
 
 def unknown_name_message(kind: str, name: str, known: Iterable[str]) -> str:
     """Return the message for an unknown name, with the nearest and all known ones."""
     names = sorted(known)
+    parts = name.split(",")
+    if len(parts) > 1 and all(part.strip() in names for part in parts):
+        return f"received '{name}', expected {kind}s separated by spaces: {' '.join(parts)}"
     suggestion = suggest_name(name, names)
     return f"unknown {kind} '{name}'{suggestion}; known: {', '.join(names) or 'none'}"

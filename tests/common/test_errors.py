@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,3 +44,35 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
         "unknown data set 'celba' (did you mean 'celeba'?); known: celeba, waterbirds"
     )
     assert unknown_name_message("method", "x", []) == "unknown method 'x'; known: none"
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "suggestion"),
+    [
+        ("RWG", ["rwg", "rwy", "erm"], "'rwg'"),
+        ("Colored-Digits", ["colored_digits", "two_digits"], "'colored_digits'"),
+        ("rgw", ["erm", "rwg", "rwy"], "'rwg' or 'rwy'"),
+        ("learning_rate", ["lr", "batch_size", "weight_decay"], "'lr'"),
+        ("learning-rate", ["lr", "batch_size", "weight_decay"], "'lr'"),
+        ("wd", ["lr", "batch_size", "weight_decay"], "'weight_decay'"),
+        ("a", ["abc_def", "xyz"], ""),
+    ],
+)
+def test_names_are_suggested_as_people_write_them(
+    name: str, known: list[str], suggestion: str
+) -> None:
+    expected = f" (did you mean {suggestion}?)" if suggestion else ""
+    assert suggest_name(name, known) == expected
+
+
+def test_names_joined_by_commas_are_explained() -> None:
+    assert unknown_name_message("method", "rwg,erm", ["erm", "rwg"]) == (
+        "received 'rwg,erm', expected methods separated by spaces: rwg erm"
+    )
+    assert "unknown method 'rwg,x'" in unknown_name_message("method", "rwg,x", ["erm", "rwg"])
+
+
+@given(name=st.text(max_size=8), known=st.lists(st.text(max_size=8), max_size=5))
+def test_only_known_names_are_suggested(name: str, known: list[str]) -> None:
+    suggestion = suggest_name(name, known)
+    assert not suggestion or any(repr(other) in suggestion for other in known)
