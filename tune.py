@@ -2,7 +2,11 @@
 
 import sys
 
-from tuning.cli.main import main
+from common import require_package
+
+require_package("ray")
+
+from tuning.cli.main import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

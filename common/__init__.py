@@ -1,1 +1,22 @@
 """Shared by all packages: errors, hyperparameters, progress."""
+
+import sys
+from importlib.util import find_spec
+
+
+def require_package(name: str) -> None:
+    """Exit with code 2 and one line if a package is not installed.
+
+    Commands call it before they import anything that needs the package, because the usual cause is
+    a Python outside the project's environment.
+    """
+    if find_spec(name) is None:
+        print(
+            f"error: {sys.executable} has no package '{name}': activate the project's environment "
+            "(source .venv/bin/activate; `make install` creates it)",
+            file=sys.stderr,
+        )
+        raise SystemExit(2)
+
+
+require_package("torch")  # nothing works without it

@@ -1,9 +1,12 @@
 """The command line: its options are pinned, and mistakes get one clear message."""
 
+import subprocess
+import venv
 from pathlib import Path
 
 import pytest
 
+from common.project import ROOT
 from tuning.cli.main import main
 from tuning.cli.parser import make_parser
 
@@ -164,3 +167,18 @@ def test_plan_starts_and_writes_nothing(folder: Path, capsys: pytest.CaptureFixt
     for word in ("jtt", "trials in parallel", "device-hours", "disk", "nothing was started"):
         assert word in text
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["tune.py", "-m core", "-m core.toy", "-m datasets.prepare", "-m datasets.describe"],
+)
+def test_a_python_without_the_packages_gets_one_line(command: str, tmp_path: Path) -> None:
+    venv.create(tmp_path / "empty", with_pip=False)
+    done = subprocess.run(
+        [tmp_path / "empty" / "bin" / "python", *command.split(), "--help"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "activate the project's environment" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
