@@ -182,3 +182,40 @@ def test_a_python_without_the_packages_gets_one_line(command: str, tmp_path: Pat
     assert done.returncode == 2
     assert "activate the project's environment" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def plan(arguments: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the output of ``--plan`` on colored_digits."""
+    results = str(folder / "results")
+    assert main([*arguments, *GOOD[2:], "--plan", "--results", results]) == 0
+    return capsys.readouterr().out
+
+
+def test_skipped_methods_share_a_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = plan(["--method", "all", "--search", "published"], folder, capsys)
+    (line,) = (line for line in text.splitlines() if "has no tasks" in line)
+    assert line.startswith(f"{line.count(',')} methods skipped, because data set 'colored_digits'")
+    assert "fairgrad," in line
+
+
+def test_options_without_effect_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    published = ["--method", "rwg", "--search", "published"]
+    assert "no effect" not in plan(published, folder, capsys)
+    assert "--trials has no effect" in plan([*published, "--trials", "3"], folder, capsys)
+    both = [*published, "--trials", "3", "--search-seeds", "2"]
+    assert "--trials and --search-seeds have no effect" in plan(both, folder, capsys)
+
+
+def test_a_plan_says_that_there_is_no_study(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "no study found" in plan(["--method", "erm", "--resume"], folder, capsys)
+
+
+def test_all_that_is_missing_is_said_at_once(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--method", "erm", "--dataset", "waterbirds", "--data-root", str(folder / "none")]
+    text = refused([*command, "--set", "model=/no/such/folder"], folder, capsys)
+    for word in ("waterbirds: missing", "datasets.prepare waterbirds", "/no/such/folder"):
+        assert word in text

@@ -47,6 +47,15 @@ def list_encoders() -> list[str]:
     return sorted(name for name, kind in _find_models().items() if issubclass(kind, Encoder))
 
 
+def list_small_encoders(modality: str) -> list[str]:
+    """Return the names of this folder's untrained encoders of images or text, for tries."""
+    return sorted(
+        name
+        for name, kind in _find_models().items()
+        if issubclass(kind, Encoder) and kind.modality == modality and name.startswith("tiny_")
+    )
+
+
 def lacks_hidden_states(name: str) -> bool:
     """Return whether a model is known to have no hidden states per token or patch."""
     if name in list_models() or name == "resnet50":

@@ -84,12 +84,31 @@ class StudyDefinition:
 
     def describe_differences(self, asked: "StudyDefinition") -> list[str]:
         """Return a sentence for each entry in which a command asks for another study."""
-        stored, other = self.as_dict(), asked.as_dict()
+        stored, other = _flatten(self.as_dict()), _flatten(asked.as_dict())
         return [
-            f"{name}: the study has {stored[name]!r}, this command asks for {other[name]!r}"
-            for name in sorted(stored)
-            if stored[name] != other[name]
+            f"{name}: the study has {_format_entry(name, stored)}, "
+            f"this command asks for {_format_entry(name, other)}"
+            for name in sorted(stored.keys() | other.keys())
+            if name not in stored or name not in other or stored[name] != other[name]
         ]
+
+
+def _flatten(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the entries of nested mappings by dotted names, such as ``space.lr.high``."""
+    flat: dict[str, Any] = {}
+    for name, value in entries.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _format_entry(name: str, entries: Mapping[str, Any]) -> str:
+    value = entries.get(name)
+    if value is not None:
+        return repr(value)
+    return "the data set's default" if name == "epochs" else "none"
 
 
 def _encode_domain(domain: Hyperparameter) -> dict[str, Any]:

@@ -5,7 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import datasets
-from common.errors import UserError, ValidationErrors, unknown_name_message
+from common.errors import (
+    UserError,
+    ValidationErrors,
+    truncate_problems,
+    unknown_name_message,
+)
+from common.text import format_count
 from core import models
 from core.models.pretrained.tokenizer import find_tokenizer_mismatch
 from core.recipe.assignments import read_baseline
@@ -13,6 +19,7 @@ from core.recipe.method import Method
 from core.recipe.method_files import list_methods, load_method
 from core.recipe.training_rules import TRAINING_CONFIG_FIELDS
 from datasets.benchmark import Benchmark
+from datasets.on_disk import OnDisk
 from tuning import selection
 from tuning.options import Options
 from tuning.records.lock import is_empty
@@ -33,13 +40,13 @@ class CheckedStudy:
         options: The command, with ``all`` replaced by names.
         benchmark: The benchmark.
         spaces: The search space of each method.
-        skipped: A message for each method of ``all`` that is skipped.
+        notes: Messages to print first: methods that ``all`` skips, options without effect.
     """
 
     options: Options
     benchmark: Benchmark
     spaces: list[Space]
-    skipped: list[str]
+    notes: list[str]
 
 
 def check_study(options: Options) -> CheckedStudy:
@@ -96,7 +103,7 @@ def check_study(options: Options) -> CheckedStudy:
             problems.append(str(error))
     problems += _check_models(spaces)
     if problems:
-        raise ValidationErrors(problems)
+        raise ValidationErrors([*problems, *_find_missing_data(benchmark)])
     if options.seeds > SEARCH_SEED:
         raise UserError(
             f"--seeds: received {options.seeds}, expected at most {SEARCH_SEED} seeds; seeds from "
@@ -108,7 +115,7 @@ def check_study(options: Options) -> CheckedStudy:
     _ = benchmark.splits  # reads and checks the data
     if options.resume:
         check_resumed_studies(options, spaces)
-    return CheckedStudy(options, benchmark, spaces, skipped)
+    return CheckedStudy(options, benchmark, spaces, [*skipped, *_list_ignored_options(options)])
 
 
 def get_model_name(space: Space) -> str:
@@ -122,7 +129,8 @@ def _check_models(spaces: list[Space]) -> list[str]:
     for space in spaces:
         method = space.method
         name = get_model_name(space)
-        problem = models.check_model_weights(name) or find_tokenizer_mismatch(name, space.benchmark)
+        problem = _check_weights(name, space.benchmark)
+        problem = problem or find_tokenizer_mismatch(name, space.benchmark)
         if problem is None and "encoder" in method.needs and models.lacks_hidden_states(name):
             problem = (
                 f"method '{method.name}' needs a model with hidden states per token or patch, and "
@@ -132,6 +140,16 @@ def _check_models(spaces: list[Space]) -> list[str]:
         if problem is not None:
             found[problem] = None
     return list(found)
+
+
+def _check_weights(name: str, benchmark: Benchmark) -> str | None:
+    problem = models.check_model_weights(name)
+    if problem is None or not isinstance(benchmark, OnDisk):
+        return problem
+    small = models.list_small_encoders(benchmark.modality)
+    if not small:
+        return problem
+    return f"{problem}. For a try without a download: --set model={small[0]} (small, untrained)"
 
 
 def load_benchmark(options: Options) -> Benchmark:
@@ -159,21 +177,50 @@ def _choose_methods(options: Options, benchmark: Benchmark) -> tuple[list[Method
         raise ValidationErrors(problems)
     if not everything:
         return found, []
-    fitting, skipped = [], []
+    fitting: list[Method] = []
+    skipped: dict[str, list[str]] = {}  # names by reason
     for method in found:
         missing = sorted(method.needs - benchmark.provides)
         unpublished = options.search == "published" and benchmark.name not in method.published
         if missing:
-            skipped.append(f"{method.name} is skipped: it needs {', '.join(missing)}")
+            reason = f"data set '{benchmark.name}' has no {' and no '.join(missing)}"
+            skipped.setdefault(reason, []).append(method.name)
         elif unpublished:
-            skipped.append(
-                f"{method.name} is skipped: no published hyperparameters for {benchmark.name}"
-            )
+            reason = f"there are no published hyperparameters for {benchmark.name}"
+            skipped.setdefault(reason, []).append(method.name)
         else:
             fitting.append(method)
+    notes = [
+        f"{format_count(len(skipped_names), 'method')} skipped, because {reason}: "
+        f"{', '.join(skipped_names)}"
+        for reason, skipped_names in skipped.items()
+    ]
     if not fitting:
-        raise ValidationErrors(skipped)
-    return fitting, skipped
+        raise ValidationErrors(notes)
+    return fitting, notes
+
+
+def _list_ignored_options(options: Options) -> list[str]:
+    """Return a message if options have no effect because nothing is searched."""
+    ignored = {
+        "--trials": options.trials is not None,
+        "--search-seeds": options.search_seeds > 1,
+    }
+    flags = [flag for flag, is_given in ignored.items() if is_given]
+    if options.search != "published" or not flags:
+        return []
+    verb = "has" if len(flags) == 1 else "have"
+    return [
+        f"{' and '.join(flags)} {verb} no effect: --search published trains the published "
+        "hyperparameters alone"
+    ]
+
+
+def _find_missing_data(benchmark: Benchmark) -> list[str]:
+    """Return the missing files of a data set that is not prepared, so that all is said at once."""
+    if isinstance(benchmark, OnDisk) and not benchmark.folder.is_dir():
+        return truncate_problems(benchmark.find_problems()).problems
+    return []
 
 
 def _check_folders(options: Options) -> None:

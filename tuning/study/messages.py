@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from common.text import format_count
 from tuning.options import Options
 from tuning.resources import Node, Resources, count_slots
 from tuning.search.method_search import MethodSearch
@@ -27,9 +28,9 @@ def describe_study(
     return (
         f"{', '.join(search.name for search in searches)} on {options.dataset}: "
         f"{_describe_search(searches, options)} "
-        f"{_format_count(options.seeds, 'confirmation seed')}; up to "
-        f"{_format_count(count_slots(list(nodes), resources), 'trial')} in parallel on "
-        f"{_format_count(len(nodes), 'node')}"
+        f"{format_count(options.seeds, 'confirmation seed')}; up to "
+        f"{format_count(count_slots(list(nodes), resources), 'trial')} in parallel on "
+        f"{format_count(len(nodes), 'node')}"
         + (f", each GPU a slice ({device})" if " MIG " in device else "")
         + (f"; {finished} finished already" if finished else "")
     )
@@ -43,11 +44,8 @@ def _describe_search(searches: Sequence[MethodSearch], options: Options) -> str:
     lengths = sorted({search.epoch_counts.eligible for search in searches})
     epochs = "-".join(map(str, dict.fromkeys((lengths[0], lengths[-1]))))
     unit = "epoch" if lengths == [1] else "epochs"
-    return f"{trials} each ({options.search}, {options.scheduler}) of {epochs} {unit}, then"
-
-
-def _format_count(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    each = " each" if len(searches) > 1 else ""
+    return f"{trials}{each} ({options.search}, {options.scheduler}) of {epochs} {unit}, then"
 
 
 def print_summary(

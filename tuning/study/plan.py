@@ -50,7 +50,11 @@ def print_plan(options: Options) -> int:
         resources, note = replace(resources, gpus=share or resources.gpus), _describe_share(share)
     estimates = [estimate_cost(options, space, resources) for space in study.spaces]
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    for line in (*study.skipped, *_format_plan(study, estimates, nodes, resources)):
+    if options.resume and not any(
+        MethodRecords(options.records_of(s.resolved.name)).read_definition() for s in study.spaces
+    ):
+        console.print(f"no study found in {options.records}; --resume would start a new one")
+    for line in (*study.notes, *_format_plan(study, estimates, nodes, resources)):
         console.print(line)
     if note:
         console.print(note)

@@ -55,7 +55,7 @@ def run_study(options: Options, reuse_actors: bool = True) -> int:
     console = Console(soft_wrap=True, markup=False, highlight=False)
     study = check_study(options)
     options = study.options
-    for line in study.skipped:
+    for line in study.notes:
         console.print(line)
     address = find_cluster(options.address)
     if address is None:

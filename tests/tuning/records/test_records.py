@@ -1,6 +1,7 @@
 """Records: whole files only, and damage is nothing worse than absence."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,21 @@ def test_differences_are_named() -> None:
     stored = define_study(epochs=3, search="tpe")
     found = stored.describe_differences(define_study(epochs=4, search="tpe"))
     assert found == ["epochs: the study has 3, this command asks for 4"]
+    found = define_study(epochs=None).describe_differences(define_study(epochs=5))
+    assert found == ["epochs: the study has the data set's default, this command asks for 5"]
+
+
+def test_differences_name_the_keys_that_differ_alone() -> None:
+    stored, asked = (
+        define_study(pinned={"lr": 0.1, "clip": "shared"}),
+        define_study(pinned={"lr": 0.2}),
+    )
+    assert stored.describe_differences(asked) == [
+        "set.clip: the study has 'shared', this command asks for none",
+        "set.lr: the study has 0.1, this command asks for 0.2",
+    ]
+    longer = replace(stored.training_config, epochs=7)
+    assert len(stored.describe_differences(replace(stored, training_config=longer))) == 1
 
 
 def test_a_definition_is_stored_and_read_without_loss(tmp_path: Path) -> None:
