@@ -89,7 +89,11 @@ class Hyperparameter:
         """Return the rule that ``value`` breaks, or None for a value of the domain."""
         if self.kind == "choice":
             known = any(type(v) is type(value) and v == value for v in self.values)
-            return None if known or self._equal_number(value) else f"one of {list(self.values)}"
+            if known or self._equal_number(value):
+                return None
+            if set(self.values) == {False, True} and self.is_nominal:
+                return "true or false"
+            return f"one of {list(self.values)}"
         low, high = self.bounds
         kind = "an integer" if self.is_integer else "a number"
         rule = f"{kind} from {self.values[0]} to {high:g}"
@@ -191,6 +195,8 @@ def _find_domain_mistakes(kind: str, values: Any) -> Iterator[str]:
     if kind == "choice":
         if not all(isinstance(v, (bool, int, float, str)) for v in values):
             yield f"choice: received {values!r}, expected numbers, strings or booleans"
+        elif not all(isinstance(v, str) or math.isfinite(v) for v in values):
+            yield f"choice: received {values!r}, expected finite numbers"
         elif len({(isinstance(v, bool), v) for v in values}) < len(values):
             yield f"choice: received {values!r}, expected each value once"
         return

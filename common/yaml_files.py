@@ -1,4 +1,9 @@
-"""Strict YAML: no duplicate keys, and ``1e-3`` is a number."""
+"""Strict YAML: YAML 1.2's scalars, and no duplicate keys.
+
+PyYAML reads YAML 1.1, in which ``064`` is 52, ``1:30`` is 90, ``no`` is false and ``1e-3`` is a
+string. Here numbers are decimal, only ``true`` and ``false`` are booleans, and a number in another
+notation is refused.
+"""
 
 import re
 from pathlib import Path
@@ -9,18 +14,37 @@ import yaml
 from common.errors import UserError
 from common.files import read_text
 
+INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
+FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?\Z")
+NOT_FINITE = re.compile(r"([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))\Z")
+# Octal, hexadecimal, binary, sexagesimal numbers, underscores and leading zeros.
+OTHER_NUMBER = re.compile(
+    r"[-+]?(0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+|[0-9][0-9_]*(:[0-9_]+)+(\.[0-9_]*)?"
+    r"|[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9_]+)?|\.[0-9][0-9_]*([eE][-+]?[0-9_]+)?)\Z"
+)
+# Errors of PyYAML's own constructors, such as for "!!bool maybe".
+CONSTRUCTOR_ERRORS = (ValueError, LookupError, AttributeError, RecursionError)
+TAG = "tag:yaml.org,2002:"
+DIGITS = list("-+.0123456789")
+
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML in which 1e-3 is a number and a duplicate key is an error."""
+    """Safe YAML with the scalars of YAML 1.2, in which a duplicate key is an error."""
+
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  (none of YAML 1.1's)
 
 
 def parse_yaml(text: str) -> Any:
     """Return the content of a YAML text.
 
     Raises:
-        yaml.YAMLError: If it is malformed, or a mapping has a key twice.
+        UserError: If it is malformed, a mapping has a key twice, or a number is in a notation that
+            readers of YAML understand differently.
     """
-    return yaml.load(text, Loader=_StrictLoader)
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except (yaml.YAMLError, *CONSTRUCTOR_ERRORS) as error:
+        raise UserError(" ".join(str(error).split())) from None
 
 
 def read_yaml_file(path: Path, name: str = "") -> Any:
@@ -36,9 +60,8 @@ def read_yaml_file(path: Path, name: str = "") -> Any:
     text = read_text(path)
     try:
         return parse_yaml(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{name or path}: malformed YAML: {reason}") from None
+    except UserError as error:
+        raise UserError(f"{name or path}: malformed YAML: {error}") from None
 
 
 def _construct_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -51,9 +74,30 @@ def _construct_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[An
     return loader.construct_mapping(node, deep=True)
 
 
-_StrictLoader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
+def _construct_number(loader: _StrictLoader, node: yaml.ScalarNode) -> int | float:
+    text = str(loader.construct_scalar(node))
+    if INTEGER.match(text):
+        return int(text)
+    if FLOAT.match(text) or NOT_FINITE.match(text):
+        return float(text.replace(".", "") if NOT_FINITE.match(text) else text)
+    raise yaml.MarkedYAMLError(
+        problem=f"received the number {text}, expected one in plain decimal digits, such as 64, "
+        "0.5 or 1e-3; put quotes around it if it is a word",
+        problem_mark=node.start_mark,
+    )
+
+
+def _resolve(tag: str, pattern: re.Pattern[str], first: list[str | None]) -> None:
+    _StrictLoader.add_implicit_resolver(TAG + tag, pattern, first)
+
+
+_resolve("null", re.compile(r"(~|null|Null|NULL|)\Z"), ["~", "n", "N", ""])
+_resolve("bool", re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"), list("tTfF"))
+_resolve("int", INTEGER, [*DIGITS])
+_resolve("float", FLOAT, [*DIGITS])
+_resolve("float", NOT_FINITE, [*DIGITS])
+_resolve("int", OTHER_NUMBER, [*DIGITS])
+_resolve("merge", re.compile(r"<<\Z"), ["<"])
+_StrictLoader.add_constructor(TAG + "map", _construct_mapping)
+_StrictLoader.add_constructor(TAG + "int", _construct_number)
+_StrictLoader.add_constructor(TAG + "float", _construct_number)

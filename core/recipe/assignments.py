@@ -1,12 +1,11 @@
 """Options that several commands share: their help texts and the values of three of them."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from common.errors import UserError, ValidationErrors
-from common.hyperparameters import Hyperparameters
+from common.hyperparameters import Hyperparameters, Scalar
 from common.yaml_files import parse_yaml
 
 DATA_ROOT_HELP = "folder of the data sets"
@@ -58,8 +57,9 @@ def parse_assignments(texts: Sequence[str]) -> Hyperparameters:
         name, sign, value_text = text.partition("=")
         try:
             value = parse_yaml(value_text)
-        except (yaml.YAMLError, ValueError):
-            value = None
+        except UserError as error:
+            problems.append(f"--set: received '{text}': {error}")
+            continue
         if not sign or not name or not isinstance(value, (bool, int, float, str)):
             problems.append(f"--set: received '{text}', expected key=value, such as lr=0.01")
         elif name in found and found[name] != value:
@@ -69,3 +69,12 @@ def parse_assignments(texts: Sequence[str]) -> Hyperparameters:
     if problems:
         raise ValidationErrors(problems)
     return found
+
+
+def format_assignment(name: str, value: Scalar) -> str:
+    """Return the argument of ``--set`` that :func:`parse_assignments` reads as a value."""
+    try:
+        is_read = not isinstance(value, bool) and parse_yaml(str(value)) == value
+    except UserError:
+        is_read = False
+    return f"{name}={value if is_read else json.dumps(value)}"

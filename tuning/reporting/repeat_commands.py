@@ -1,10 +1,10 @@
 """The commands that repeat a winner."""
 
-import json
 import shlex
 from pathlib import Path
 
-from common.hyperparameters import Hyperparameters, Scalar
+from common.hyperparameters import Hyperparameters
+from core.recipe.assignments import format_assignment
 from tuning.records.export_context import ExportContext
 
 DEFAULT_DATA_ROOT = "data"
@@ -16,7 +16,7 @@ def make_repeat_commands(
     """Return the command that trains all seeds of a configuration, and one run without Ray."""
     options, environment = context.command, context.environment
     settings = [
-        f"--set {shlex.quote(f'{name}={_format_scalar(value)}')}"
+        f"--set {shlex.quote(format_assignment(name, value))}"
         for name, value in hyperparameters.items()
         if name != "epochs"
     ]
@@ -45,7 +45,3 @@ def make_repeat_commands(
         " ".join(["python tune.py", *common, *study, *settings, "--results results-repeated"]),
         " ".join(["python -m core", *common, *single, *settings]),
     )
-
-
-def _format_scalar(value: Scalar) -> str:
-    return json.dumps(value) if isinstance(value, bool) else str(value)
