@@ -10,7 +10,7 @@ method those that it adds.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -183,9 +183,21 @@ def _find_mistakes(text: object) -> Iterator[str]:
         return
     if "default" not in text:
         yield "no default: a run without a search needs one"
-    if not isinstance(text.get("when", {}), Mapping):
-        yield f"when: received {text['when']!r}, expected a mapping from hyperparameter to value"
+    yield from _find_condition_mistakes(text.get("when", {}))
     yield from _find_domain_mistakes(kinds[0], text[kinds[0]])
+
+
+def _find_condition_mistakes(when: object) -> Iterator[str]:
+    if not isinstance(when, Mapping):
+        yield f"when: received {when!r}, expected a mapping from hyperparameter to value"
+        return
+    for name, given in when.items():
+        values = given if isinstance(given, list) else [given]
+        if not values or not all(isinstance(value, (bool, int, float, str)) for value in values):
+            yield (
+                f"when.{name}: received {given!r}, expected a number, a string, a boolean or a "
+                "list of them"
+            )
 
 
 def _find_domain_mistakes(kind: str, values: Any) -> Iterator[str]:
@@ -212,6 +224,35 @@ def _find_domain_mistakes(kind: str, values: Any) -> Iterator[str]:
         yield f"{kind}: received {values!r}, expected bounds above 0"
     if "integer" in kind and not all(float(v).is_integer() for v in values):
         yield f"{kind}: received {values!r}, expected integers"
+
+
+def find_impossible(hyperparameters: Mapping[str, Hyperparameter]) -> Iterator[str]:
+    """Yield the names of hyperparameters whose condition no values fulfil.
+
+    The conditions of all hyperparameters that a condition names must hold too.
+
+    Raises:
+        ValueError: If conditions are circular.
+    """
+    allowed: dict[str, dict[str, set[Scalar]]] = {}
+    for name in sort_by_conditions(hyperparameters):
+        values: dict[str, set[Scalar]] = {}
+        for other, given in hyperparameters[name].when.items():
+            _narrow_values(values, other, given)
+            for inherited, of_other in allowed.get(other, {}).items():
+                _narrow_values(values, inherited, of_other)
+        allowed[name] = values
+        domains = {o: hyperparameters[o] for o in values if o in hyperparameters}
+        if not all(values.values()) or any(
+            all(domain.find_broken_rule(value) for value in values[other])
+            for other, domain in domains.items()
+        ):
+            yield name
+
+
+def _narrow_values(allowed: dict[str, set[Scalar]], name: str, values: Collection[Scalar]) -> None:
+    known = allowed.get(name)
+    allowed[name] = set(values) if known is None else known & set(values)
 
 
 def active_names(

@@ -77,4 +77,4 @@ def format_assignment(name: str, value: Scalar) -> str:
         is_read = not isinstance(value, bool) and parse_yaml(str(value)) == value
     except UserError:
         is_read = False
-    return f"{name}={value if is_read else json.dumps(value)}"
+    return f"{name}={value if is_read else json.dumps(value, ensure_ascii=False)}"

@@ -8,7 +8,7 @@ and best values per benchmark).
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import datasets
 from common import hyperparameters as hyperparameter_files
 from common.errors import ValidationErrors, suggest_name, unknown_name_message
 from common.hyperparameters import Hyperparameter, Hyperparameters, Scalar
+from core.recipe.conditions import find_condition_mistakes
 from core.recipe.method import IMPLIED_NEEDS, NEEDS, Method
 from core.recipe.recipe import Recipe
 from core.recipe.recipe_parser import parse_recipe
@@ -74,9 +75,9 @@ class _MethodParser:
         grid = self._parse_grid(search)
         published = self._parse_published(search)
         self._check_exceptions(search, exceptions)
-        self._check_conditions(search)
+        self._check_conditions(search, exceptions)
         if recipe is not None:
-            self._check_recipe(recipe, search, needs)
+            self._check_recipe(recipe, [search, *exceptions.values()], needs)
         self._check_datasets({*exceptions, *grid, *published})
         if self.mistakes or recipe is None:
             raise ValidationErrors(self.mistakes)
@@ -218,29 +219,31 @@ class _MethodParser:
                     message = unknown_name_message("hyperparameter", name, search)
                     self._add(f"datasets.{dataset}", message)
 
-    def _check_conditions(self, search: Mapping[str, Hyperparameter]) -> None:
-        known = (*search, *TRAINING_CONFIG_FIELDS)
-        for name, hyperparameter in search.items():
-            key = f"search.{name}.when"
-            for other, values in hyperparameter.when.items():
-                if other not in known:
-                    self._add(key, unknown_name_message("hyperparameter", other, known))
-                elif other in search:
-                    for value in values:
-                        rule = search[other].find_broken_rule(value)
-                        if rule is not None:
-                            message = f"received {list(values)}, expected {rule}"
-                            self._add(f"{key}.{other}", message)
-        try:
-            hyperparameter_files.sort_by_conditions(search)
-        except ValueError as error:
-            self._add("search", str(error))
+    def _check_conditions(
+        self,
+        search: Mapping[str, Hyperparameter],
+        exceptions: Mapping[str, Mapping[str, Hyperparameter]],
+    ) -> None:
+        """Check all conditions, and whether they hold with the exceptions of each data set."""
+        found = [f"search{mistake}" for mistake in find_condition_mistakes(search, search)]
+        if not found:
+            found = [
+                f"datasets.{dataset}{mistake}"
+                for dataset, given in exceptions.items()
+                for mistake in find_condition_mistakes(given, {**search, **given})
+            ]
+        self.mistakes += [f"{self.where}: {mistake}" for mistake in found]
 
     def _check_recipe(
-        self, recipe: Recipe, search: Mapping[str, Hyperparameter], needs: frozenset[str]
+        self,
+        recipe: Recipe,
+        searches: Sequence[Mapping[str, Hyperparameter]],
+        needs: frozenset[str],
     ) -> None:
-        conditions = {other for hyperparameter in search.values() for other in hyperparameter.when}
-        for name in search:
+        conditions = {
+            other for search in searches for domain in search.values() for other in domain.when
+        }
+        for name in searches[0]:
             if name not in recipe.references | conditions:
                 self._add(f"search.{name}", "no component of the recipe uses it")
         for need in sorted(recipe.needs - needs - IMPLIED_NEEDS):

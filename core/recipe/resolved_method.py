@@ -8,6 +8,7 @@ from typing import Any
 from common.errors import ValidationErrors, unknown_name_message
 from common.hyperparameters import Hyperparameter, Hyperparameters, Scalar
 from core.environment import Environment
+from core.recipe.conditions import find_condition_mistakes
 from core.recipe.method import Method
 from core.recipe.recipe import EpochCounts, Recipe
 from core.recipe.training_rules import TRAINING_CONFIG_FIELDS, broken_training_rule
@@ -150,10 +151,15 @@ def resolve_method(method: Method, benchmark: Benchmark) -> ResolvedMethod:
 
     Raises:
         UserError: If the benchmark lacks a property that the method needs.
+        ValidationErrors: If a condition of the benchmark's search space cannot hold.
     """
     method.check_benchmark(benchmark)
     own = {**method.search, **method.exceptions.get(benchmark.name, {})}
     hyperparameters = {**benchmark.search_space, **own}
+    mistakes = list(find_condition_mistakes(benchmark.search_space, hyperparameters))
+    if mistakes:
+        where = f"{method.name} on {benchmark.name}: search space"
+        raise ValidationErrors([f"{where}{mistake}" for mistake in mistakes])
     config = benchmark.training_config
     if "encoder" in method.needs and benchmark.encoder is not None:
         config = replace(config, model=benchmark.encoder)

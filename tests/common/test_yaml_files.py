@@ -56,7 +56,12 @@ def test_numbers_as_python_and_json_write_them(value: float) -> None:
     assert parse_yaml(repr(value)) == parse_yaml(json.dumps(value)) == value
 
 
-@given(st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.text())
+@given(
+    st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.booleans()
+    | st.text(st.characters(min_codepoint=32, max_codepoint=126) | st.sampled_from("éß中𐀀"))
+)
 @example("064")
 @example("true")
 @example("1")

@@ -8,6 +8,7 @@ import yaml
 
 import datasets
 from common.errors import UserError, ValidationErrors
+from common.hyperparameters import Hyperparameter
 from core.environment import detect_environment
 from core.recipe.method_files import list_methods, load_method
 from core.recipe.resolved_method import resolve_method
@@ -95,7 +96,114 @@ MISTAKES: list[tuple[str, Any, list[str]]] = [
     ("grid", {"colored_digitz": {"lr": [0.1]}}, ["did you mean 'colored_digits'"]),
     ("search.reg", {"choice": [1, 1.0], "default": 1}, ["search.reg", "once"]),
     ("search.reg.when", {"nothing": 1}, ["search.reg.when", "'nothing'"]),
+    *(("search.reg.when", when, ["search.reg", "when", word]) for when, word in (
+        ({"optimizer": "SGD"}, "received 'SGD', expected one of ['sgd', 'adam', 'adamw']"),
+        ({"optimizer": ["sgd", "adan"]}, "received 'adan'"),
+        ({"batch_size": "32"}, "received '32', expected an integer"),
+        ({"batch_size": 0}, "received 0, expected an integer from 1"),
+        ({"warmup": 2}, "received 2, expected a number from 0.0 to 1"),
+        ({"compile": 1}, "received 1, expected true or false"),
+        ({"compile": "true"}, "received 'true', expected true or false"),
+        ({"model": "digits_vti"}, "did you mean 'digits_vit'"),
+        ({"augmentation": "flip"}, "received 'flip'"),
+        ({"optimizer": []}, "received []"),
+        ({"optimizer": None}, "received None"),
+        ({"optimizer": {"is": "sgd"}}, "received {'is': 'sgd'}"),
+    )),
+    ("search.reg.when", {"reg": 0.5}, ["search: the conditions of reg are circular"]),
 ]  # fmt: skip
+CONDITIONS: dict[
+    str, tuple[dict[str, Any], list[str]]
+] = {  # hyperparameters beside "reg", and a part of the only message
+    "other type": (
+        {"a": {"integer": [1, 3], "default": 1}, "reg": {"when": {"a": "1"}}},
+        ["search.reg.when.a: received '1', expected an integer from 1 to 3"],
+    ),
+    "boolean": (
+        {"a": {"choice": [0, 1], "default": 1}, "reg": {"when": {"a": True}}},
+        ["search.reg.when.a: received True, expected one of [0, 1]"],
+    ),
+    "contradiction": (
+        {
+            "a": {"choice": [1, 2], "default": 1},
+            "b": {"choice": [1, 2], "default": 1, "when": {"a": 1}},
+            "reg": {"when": {"a": 2, "b": 1}},
+        },
+        ["search.reg.when: no values fulfil this condition"],
+    ),
+    "contradiction of fields": (
+        {
+            "b": {"choice": [1, 2], "default": 1, "when": {"optimizer": "sgd"}},
+            "c": {"choice": [1, 2], "default": 1, "when": {"b": 2}},
+            "reg": {"when": {"optimizer": ["adam", "adamw"], "c": 2}},
+        },
+        ["search.reg.when: no values fulfil this condition"],
+    ),
+    "circle": (
+        {
+            "a": {"choice": [1, 2], "default": 1, "when": {"b": 1}},
+            "b": {"choice": [1, 2], "default": 1, "when": {"reg": 0.5}},
+            "reg": {"when": {"a": 2}},
+        },
+        ["search: the conditions of", "circular"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_conditions_that_never_hold_are_refused(name: str, tmp_path: Path) -> None:
+    search, words = CONDITIONS[name]
+    reg = {**GOOD["search"]["reg"], **search["reg"]}
+    text = changed("search", {**search, "reg": reg})
+    found = problems_of(tmp_path, text)
+    assert any(all(word in problem for word in words) for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("exception", "words"),
+    [
+        ({"reg": {"when": {"nothing": 1}}}, "reg.when: unknown hyperparameter 'nothing'"),
+        ({"reg": {"when": {"optimizer": "SGD"}}}, "reg.when.optimizer: received 'SGD'"),
+        ({"reg": {"when": {"a": "2"}}}, "reg.when.a: received '2'"),
+        ({"a": {"when": {"reg": 0.5}}, "reg": {"when": {"a": 2}}}, ": the conditions of"),
+        ({"a": {"choice": [1, 2]}}, "reg.when: no values fulfil this condition"),
+    ],
+)
+def test_conditions_of_one_data_set_are_checked(
+    exception: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    a = {"choice": [1, 2, 3], "default": 1}
+    search = {"a": a, "reg": {**GOOD["search"]["reg"], "when": {"a": [3]}}}
+    given = {name: {**search[name], **domain} for name, domain in exception.items()}
+    text = yaml.safe_load(changed("search", search))
+    text["datasets"] = {"colored_digits": given}
+    (found,) = problems_of(tmp_path, yaml.safe_dump(text))
+    assert "mine.yaml: datasets.colored_digits" in found
+    assert words in found
+
+
+def test_conditions_of_one_data_set_may_leave_out_values(tmp_path: Path) -> None:
+    a = {"choice": [1, 2, 3], "default": 1}
+    text = yaml.safe_load(changed("search", {
+        "a": a, "reg": {**GOOD["search"]["reg"], "when": {"a": [2, 3]}}
+    }))  # fmt: skip
+    text["datasets"] = {"colored_digits": {"a": {**a, "choice": [1, 2]}}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(text))
+    resolved = resolve_method(
+        load_method("mine", tmp_path), datasets.load_benchmark("colored_digits")
+    )
+    assert resolved.hyperparameters["a"].values == (1, 2)
+
+
+def test_a_condition_of_a_data_sets_own_search_space_is_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    benchmark = datasets.load_benchmark("colored_digits")
+    condition = {"optimizer": ("SGD",)}
+    momentum = Hyperparameter("uniform", (0.0, 0.9), 0.5, condition)
+    monkeypatch.setattr(benchmark, "search_space", {"momentum": momentum}, raising=False)
+    with pytest.raises(ValidationErrors, match=r"momentum.when.optimizer: received 'SGD'"):
+        resolve_method(load_method("erm"), benchmark)
 
 
 @pytest.mark.parametrize(("path", "value", "words"), MISTAKES)
