@@ -26,6 +26,8 @@ class TrainingConfig:
         clip: Whether ``all`` parameters are clipped together, or the ``shared`` ones only.
         gradients: How per-task gradients are computed (docs/weighting.md).
         weighted_heads: Whether gradient-based weightings weight the gradients of task heads too.
+        times_losses: Whether the weighted gradients of gradient-based weightings are multiplied by
+            the number of losses, before they are clipped, as published FairGrad, CAGrad and MGDA.
         augmentation: A name of :mod:`core.augmentations`, for training batches.
         microbatch: Examples per forward pass, where the recipe is exact when a batch is split; 0
             does not split.
@@ -53,10 +55,23 @@ class TrainingConfig:
     checkpointing: bool = False
     compile: bool = False
     patience: int = 0
+    times_losses: bool = False
 
     def as_dict(self) -> dict[str, Scalar]:
         """Return the values by field."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def as_key(self) -> dict[str, Scalar]:
+        """Return the values that a trial's key has: :data:`LATER_FIELDS` only where they differ."""
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in LATER_FIELDS or getattr(self, f.name) != f.default
+        }
+
+
+# Fields that keys leave out at their defaults, which train what was trained before they existed.
+LATER_FIELDS = frozenset({"times_losses"})
 
 
 _SWITCH = Hyperparameter("choice", (False, True), False)
@@ -84,4 +99,5 @@ TRAINING_CONFIG_RULES: Mapping[str, Hyperparameter] = {
     "checkpointing": _SWITCH,
     "compile": _SWITCH,
     "patience": Hyperparameter("integer", (0, 1_000_000), 0),
+    "times_losses": _SWITCH,
 }

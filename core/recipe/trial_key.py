@@ -41,7 +41,7 @@ class TrialKey:
             "dataset": self.dataset,
             "version": self.version,
             "recipe": self.recipe.as_dict(),
-            "settings": self.training_config.as_dict(),
+            "settings": self.training_config.as_key(),
             "seed": self.seed,
             "environment": asdict(self.environment),
             "core": self.core,

@@ -87,6 +87,7 @@ class Trainer:
                 break
             except torch.OutOfMemoryError as error:
                 self._halve_microbatch(batch.size, error)
+        self._scale_gradients()
         self._clip_gradients()
         state.optimizer.step()
         state.step_batch_schedule()
@@ -196,6 +197,15 @@ class Trainer:
             for count, part in zip(self._counts, found, strict=True)
         ]
         return torch.cat(parts) & self._used
+
+    def _scale_gradients(self) -> None:
+        """Multiply the weighted gradients by the number of losses, where the config says so."""
+        config = self.context.config
+        if not config.times_losses or isinstance(self.state.weighting, LossWeighting):
+            return
+        for parameter in (*self.shared, *(self.heads if config.weighted_heads else ())):
+            if parameter.grad is not None:
+                parameter.grad *= len(self.context.loss_names)
 
     def _clip_gradients(self) -> None:
         config = self.context.config

@@ -14,7 +14,7 @@ class MGDA(GramWeighting):
     Désidéri, Multiple-gradient descent algorithm for multiobjective optimization, C. R. Math. 2012;
     Sener & Koltun, Multi-Task Learning as Multi-Objective Optimization, NeurIPS 2018, whose
     Frank-Wolfe search stops early; here an active set finds the minimum up to rounding. (The
-    published multi-task code multiplies the weights by K.)
+    published multi-task code multiplies the weights by K, as ``times_losses`` does in training.)
 
     Properties: non-negative, sum 1, unchanged when the matrix is scaled; the direction has no
     negative inner product with a gradient, and is 0 where 0 is in the hull. Permutation equivariant

@@ -7,6 +7,7 @@ import torch
 
 from common.errors import UserError, ValidationErrors
 from core.__main__ import main
+from core.recipe.method_files import list_methods, load_method
 from core.training.epoch_row import EpochRow
 from core.training.run import Run
 from core.training.steps import BatchTooLarge
@@ -75,6 +76,52 @@ def test_published_clipping_is_of_the_shared_parameters() -> None:
     norm = torch.stack([p.grad.norm() for p in shared if p.grad is not None]).norm().item()
     assert norm == pytest.approx(1.0, rel=1e-3)
     assert start("nashmtl", "two_digits").context.config.clip_norm == 0
+
+
+def measure_trunk(run: Run) -> float:
+    """Return the length of the last step's gradient of the shared parameters."""
+    heads = {id(p) for module in run.model.get_task_heads().values() for p in module.parameters()}
+    shared = [p.grad for p in run.model.parameters() if id(p) not in heads and p.grad is not None]
+    return float(torch.nn.utils.get_total_norm(shared))
+
+
+# The published step is K times the weighted sum, then clipped at 1; these of the first step of all
+# examples, whose lengths are on both sides of 1/K and of 1.
+@pytest.mark.parametrize("method", ["fairgrad", "cagrad", "log_cagrad", "alpha_fair_cagrad"])
+@pytest.mark.parametrize("shrink", [1.0, 0.5, 1e-2])
+def test_a_clipped_step_has_the_published_length(method: str, shrink: float) -> None:
+    whole: dict[str, Any] = {"epochs": 1, "lr": 1e-9, "batch_size": 4000}
+    plain = start(method, "two_digits", **whole, clip_norm=0.0, times_losses=False)
+    plain.train_epoch()
+    length, tasks = measure_trunk(plain), len(plain.context.loss_names)
+    limit = tasks * length * shrink  # so that the factor decides whether the step is clipped
+    clipped = start(method, "two_digits", **whole, clip_norm=limit)
+    clipped.train_epoch()
+    assert measure_trunk(clipped) == pytest.approx(min(limit, tasks * length), rel=1e-4)
+    longer = start(method, "two_digits", **whole, clip_norm=2 * tasks * length)
+    longer.train_epoch()
+    assert measure_trunk(longer) == pytest.approx(tasks * length, rel=1e-4)
+
+
+@pytest.mark.parametrize("method", ["mgda", "alpha_fair_mgda"])
+def test_weights_of_published_mgda_sum_to_the_number_of_tasks(method: str) -> None:
+    """Trunk and heads get K times the weighted gradients, and nothing is clipped."""
+    lengths = []
+    for times in (False, True):
+        run = start(method, "two_digits", epochs=1, lr=1e-9, batch_size=4000, times_losses=times)
+        run.train_epoch()
+        grads = [p.grad for p in run.model.parameters() if p.grad is not None]
+        lengths.append((measure_trunk(run), float(torch.nn.utils.get_total_norm(grads))))
+    tasks = len(run.context.loss_names)
+    assert lengths[1] == pytest.approx([tasks * length for length in lengths[0]], rel=1e-4)
+    assert start(method, "two_digits").context.config.times_losses
+
+
+def test_only_published_methods_multiply_their_step() -> None:
+    found = {name for name in list_methods() if "times_losses" in load_method(name).settings}
+    assert found == {
+        "fairgrad", "cagrad", "log_cagrad", "alpha_fair_cagrad", "mgda", "alpha_fair_mgda",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("strategy", ["exact", "matrix_free", "auto", "representation"])
