@@ -12,15 +12,15 @@ import pandas as pd
 import yaml
 
 from common.files import atomic_write, write_text
-from tuning import selection
 from tuning.records.method_records import MethodRecords
 from tuning.records.provenance import collect_provenance
 from tuning.records.run_record import RunRecord
 from tuning.reporting.recorded_study import RecordedStudy, RecordedTrial, read_study
 from tuning.reporting.repeat_commands import make_repeat_commands
 from tuning.reporting.summary import flatten_metrics, make_summary, write_summary
-from tuning.selection import Score
+from tuning.selection import Score, select_trial
 
+MODEL_NAME = "model.safetensors"
 EMPTY_COLUMNS = ["status", "reason", "epochs_done", "best_epoch"]  # of a table without rows
 
 
@@ -41,10 +41,9 @@ def export_method(records: MethodRecords, results: Path) -> None:
     _write_csv(folder / "seeds.csv", [_make_seed_row(study, seed) for seed in study.seeds])
     write_text(folder / "best_config.yaml", _describe_winner(study))
     write_summary(folder, make_summary(study))
-    _export_predictions(records, folder, study.seeds)
-    (folder / "model.safetensors").unlink(missing_ok=True)  # maybe of an earlier winner
-    if study.context.keep_models:
-        _export_best_model(records, folder, study.seeds)
+    _export_predictions(records, folder, study.confirmed_seeds)
+    best = select_trial(study.seeds) if study.context.keep_models else None
+    _export_model(None if best is None else records.open_run(best.keys[0]), folder)
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
@@ -141,32 +140,33 @@ def _describe_winner(study: RecordedStudy) -> str:
 
 
 def _export_predictions(
-    records: MethodRecords, folder: Path, seeds: Sequence[RecordedTrial]
+    records: MethodRecords, folder: Path, confirmed: Sequence[RecordedTrial]
 ) -> None:
-    """Copy the seeds' predictions; delete those of an earlier winner or of more seeds."""
+    """Copy the predictions of the seeds with a result; delete all others, of earlier winners."""
     predictions = folder / "predictions"
-    current = {f"seed_{seed.number}.parquet" for seed in seeds}
+    current = {f"seed_{seed.number}.parquet" for seed in confirmed}
     for path in predictions.glob("seed_*.parquet"):
         if path.name not in current:
             path.unlink(missing_ok=True)
-    for seed in seeds:
+    for seed in confirmed:
         target = predictions / f"seed_{seed.number}.parquet"
         _copy_file(records.open_run(seed.keys[0]), "predictions.parquet", target)
 
 
-def _export_best_model(
-    records: MethodRecords, folder: Path, seeds: Sequence[RecordedTrial]
-) -> None:
-    """Copy the weights of the seed with the best validation score."""
-    best = selection.select_winner((seed.number, seed.best) for seed in seeds if seed.is_finished)
-    for seed in seeds:
-        if seed.number == best:
-            run = records.open_run(seed.keys[0])
-            _copy_file(run, "model.safetensors", folder / "model.safetensors")
+def _export_model(run: RunRecord | None, folder: Path) -> None:
+    """Copy the weights of a run; delete those of an earlier winner."""
+    target = folder / MODEL_NAME
+    if run is None:
+        target.unlink(missing_ok=True)
+    else:
+        _copy_file(run, MODEL_NAME, target)
 
 
 def _copy_file(source: RunRecord, name: str, target: Path) -> None:
+    """Copy a file of a record; delete the target, an earlier winner's, where there is none."""
     file = source.open_file(name)
-    if file is not None:
-        with file, atomic_write(target) as new, new.open("wb") as copied:
-            shutil.copyfileobj(file, copied)
+    if file is None:
+        target.unlink(missing_ok=True)
+        return
+    with file, atomic_write(target) as new, new.open("wb") as copied:
+        shutil.copyfileobj(file, copied)

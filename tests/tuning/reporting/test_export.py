@@ -17,9 +17,10 @@ from tests.support.run_records import describe_run
 from tuning.records.export_context import CommandOptions, ExportContext
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import Confirmation, RunEnd
+from tuning.records.run_record import RunRecord
 from tuning.records.version import RECORD_VERSION
 from tuning.reporting.export import export_method
-from tuning.reporting.recorded_study import read_study
+from tuning.reporting.recorded_study import UNFINISHED, read_study
 from tuning.reporting.summary import read_summary, write_summary
 from tuning.reporting.tables import write_tables
 
@@ -45,8 +46,13 @@ def rows(*values: float) -> list[EpochRow]:
 
 
 def add_run(
-    records: MethodRecords, phase: str, number: int, lr: float, *values: float, ended: bool = True
-) -> None:
+    records: MethodRecords,
+    phase: str,
+    number: int,
+    lr: float,
+    *values: float,
+    status: str = "completed",
+) -> RunRecord:
     """Record a run; a seed's test metrics are its best validation value less 0.1."""
     seed = number if phase == "confirm" else 1000
     described = describe_run(number, phase, lr=lr)
@@ -55,13 +61,14 @@ def add_run(
     used: Hyperparameters = {"lr": lr, "epochs": 2}
     run.write_description(replace(described, effective=used, key=key))
     run.write_rows(rows(*values), [])
-    if ended:
+    if status != UNFINISHED:
         best = max(values)
         validation = {"worst_group_accuracy": best, "average_accuracy": 0.9}
         test = {"worst_group_accuracy": best - 0.1, "average_accuracy": 0.8}
         result = Confirmation(values.index(best) + 1, best, validation, test)
-        confirmation = result if phase == "confirm" else None
-        run.write_end(RunEnd("completed", "", rows(*values), confirmation=confirmation))
+        confirmation = result if phase == "confirm" and status != "failed" else None
+        run.write_end(RunEnd(status, "", rows(*values), confirmation=confirmation))
+    return run
 
 
 @pytest.fixture
@@ -104,7 +111,7 @@ def test_exports_of_a_complete_study(records: MethodRecords, tmp_path: Path) -> 
 
 def test_exports_while_the_study_runs(records: MethodRecords, tmp_path: Path) -> None:
     records.write_context(replace(CONTEXT, trials=4))
-    add_run(records, "search", 2, 0.3, 0.9, ended=False)  # better, but it may not win yet
+    add_run(records, "search", 2, 0.3, 0.9, status=UNFINISHED)  # better, but it may not win yet
     export_method(records, tmp_path)
     trials = pd.read_csv(tmp_path / "d" / "erm" / "trials.csv")
     assert trials.status.tolist() == ["completed", "completed", "unfinished"]
@@ -121,7 +128,7 @@ def test_a_search_without_a_finished_trial_has_trials_only(tmp_path: Path) -> No
     assert read_study(records) is None
     export_method(records, tmp_path / "results")
     records.write_context(CONTEXT)
-    add_run(records, "search", 0, 0.1, 0.5, ended=False)
+    add_run(records, "search", 0, 0.1, 0.5, status=UNFINISHED)
     export_method(records, tmp_path / "results")
     assert [path.name for path in (tmp_path / "results" / "d" / "erm").iterdir()] == ["trials.csv"]
 
@@ -157,3 +164,40 @@ def test_summaries_of_another_version_are_refused(records: MethodRecords, tmp_pa
     path.write_text(json.dumps({**json.loads(path.read_text()), "record_version": 1}))
     with pytest.raises(UserError, match=rf"summary\.json.*version 1, expected {RECORD_VERSION}"):
         write_tables(tmp_path)
+
+
+@pytest.mark.parametrize("status", ["failed", UNFINISHED])
+def test_predictions_of_an_earlier_winner_do_not_stay(
+    status: str, records: MethodRecords, tmp_path: Path
+) -> None:
+    predictions = tmp_path / "d" / "erm" / "predictions"
+    for seed in range(2):
+        run = add_run(records, "confirm", seed, 0.2, 0.5)  # recorded already
+        run.storage.write_bytes("predictions.parquet", b"earlier")
+    export_method(records, tmp_path)
+    assert len(list(predictions.iterdir())) == 2
+    records.write_context(replace(CONTEXT, trials=3))
+    add_run(records, "search", 2, 0.3, 0.95)
+    first = add_run(records, "confirm", 0, 0.3, 0.9)
+    first.storage.write_bytes("predictions.parquet", b"now")
+    second = add_run(records, "confirm", 1, 0.3, 0.9, status=status)
+    second.storage.write_bytes("predictions.parquet", b"of a crash before its end was written")
+    export_method(records, tmp_path)
+    assert {path.name: path.read_bytes() for path in predictions.iterdir()} == {
+        "seed_0.parquet": b"now"
+    }
+    first.storage.delete("predictions.parquet")
+    export_method(records, tmp_path)
+    assert not list(predictions.iterdir())
+
+
+def test_the_exported_model_is_of_the_best_seed_that_has_not_failed(tmp_path: Path) -> None:
+    records = MethodRecords(tmp_path / "records")
+    records.write_context(replace(CONTEXT, trials=1, seeds=3, keep_models=True))
+    add_run(records, "search", 0, 0.2, 0.5)
+    for seed, value, status in ((0, 0.6, "completed"), (1, 0.7, "completed"), (2, 0.9, "failed")):
+        run = add_run(records, "confirm", seed, 0.2, value, status=status)
+        if status == "completed":
+            run.storage.write_bytes("model.safetensors", f"seed {seed}".encode())
+    export_method(records, tmp_path)
+    assert (tmp_path / "d" / "erm" / "model.safetensors").read_bytes() == b"seed 1"
