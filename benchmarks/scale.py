@@ -52,6 +52,7 @@ from tuning.search.method_search import MethodSearch  # noqa: E402
 from tuning.search.recorded_curves import read_curves  # noqa: E402
 from tuning.search.space import make_space  # noqa: E402
 from tuning.search.trial import Trial  # noqa: E402
+from tuning.selection import RULES  # noqa: E402
 from tuning.worker.trial_work import EpochReport  # noqa: E402
 
 MAX_IDLE_SHARE = 0.05  # share of the slots' time
@@ -195,7 +196,9 @@ def make_search(asked: argparse.Namespace, epochs: int, folder: str) -> MethodSe
         search=asked.search, scheduler=asked.scheduler,
     )  # fmt: skip
     space = make_space(load_method("erm"), datasets.load_benchmark(options.dataset), options)
-    return MethodSearch(space, options, detect_environment(gpu=False), MethodRecords(folder))
+    rule = RULES[space.benchmark.default_selection_rule]
+    environment = detect_environment(gpu=False)
+    return MethodSearch(space, options, environment, MethodRecords(folder), rule)
 
 
 def run_search(asked: argparse.Namespace) -> TimedQueue:

@@ -16,6 +16,7 @@ from tuning.records.run_data import Confirmation, RunDescription, RunEnd
 from tuning.records.run_record import RunRecord
 from tuning.records.study_definition import StudyDefinition
 from tuning.search.space import make_space
+from tuning.selection import RULES
 from tuning.study.definition import make_definition
 
 
@@ -31,7 +32,8 @@ def define_study(**changes: Any) -> StudyDefinition:
     """Return the definition of a small study with other values for some of its fields."""
     options = Options(("erm",), "colored_digits")
     space = make_space(load_method("erm"), datasets.load_benchmark("colored_digits"), options)
-    return replace(make_definition(options, space, detect_environment(False)), **changes)
+    rule = RULES[space.benchmark.default_selection_rule]
+    return replace(make_definition(options, rule, space, detect_environment(False)), **changes)
 
 
 def folder_of(run: RunRecord) -> Path:

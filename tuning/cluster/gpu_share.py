@@ -10,7 +10,6 @@ import datasets
 from common.errors import UserError, ValidationErrors
 from common.hyperparameters import Hyperparameters, Scalar
 from core.environment import Environment
-from core.recipe.assignments import read_baseline
 from core.recipe.trial_key import TrialKey
 from core.training.profiling import Usage, measure_usage
 from core.training.run import Run
@@ -107,6 +106,7 @@ def choose_trial_resources(
     spaces: Sequence[Space],
     records: Sequence[MethodRecords],
     options: Options,
+    baseline: str,
     environment: Environment,
     nodes: Sequence[Node],
     resources: Resources,
@@ -120,6 +120,7 @@ def choose_trial_resources(
         spaces: The methods.
         records: Their records.
         options: The command.
+        baseline: The text of the baseline file; empty for the benchmark's own.
         environment: The environment of trials.
         nodes: The nodes.
         resources: The resources of a trial with a whole GPU.
@@ -131,7 +132,7 @@ def choose_trial_resources(
         return resources, ""
     new = [pair for pair in zip(spaces, records, strict=True) if pair[1].read_probe() is None]
     by_cpu = max(int(node.cpus / resources.cpus / node.gpus) for node in nodes if node.gpus)
-    found = _measure_methods([space for space, _ in new], options, environment, resources)
+    found = _measure_methods([space for space, _ in new], options, baseline, environment, resources)
     for (_, record), used in zip(new, found, strict=True):
         record.write_probe(GpuProbe(choose_share(used, by_cpu), used))
     usages: dict[str, Usage] = {}
@@ -146,14 +147,17 @@ def choose_trial_resources(
 
 
 def _measure_methods(
-    spaces: Sequence[Space], options: Options, environment: Environment, resources: Resources
+    spaces: Sequence[Space],
+    options: Options,
+    baseline: str,
+    environment: Environment,
+    resources: Resources,
 ) -> list[Usage]:
     """Return each method's use of a GPU of its own."""
     calls = []
     for space in spaces:
         key = space.resolved.make_key(choose_largest_batches(space, options), 0, environment)
-        root, baseline = str(options.data_root.absolute()), read_baseline(options.baseline)
-        calls.append((key, root, baseline))
+        calls.append((key, str(options.data_root.absolute()), baseline))
     if not calls:
         return []
     measured = call_on_workers(measure_trial, calls, resources)

@@ -22,7 +22,7 @@ from tuning.search.space import Space
 from tuning.search.trial import Trial
 from tuning.search.trial_pool import TrialPool
 from tuning.search.trial_records import TrialRecords
-from tuning.selection import get_rule
+from tuning.selection import Rule
 from tuning.worker.trial_work import OUT_OF_MEMORY, STORAGE_FAILED, EpochReport
 
 
@@ -34,16 +34,22 @@ class MethodSearch:
         options: The command.
         environment: Where trials compute.
         records: The method's records, which may hold an earlier session's trials.
+        rule: The selection rule.
     """
 
     def __init__(
-        self, space: Space, options: Options, environment: Environment, records: MethodRecords
+        self,
+        space: Space,
+        options: Options,
+        environment: Environment,
+        records: MethodRecords,
+        rule: Rule,
     ) -> None:
         self.space = space
         self.options = options
         self.environment = environment
         self.records = records
-        self.rule = get_rule(options.select or space.benchmark.default_selection_rule)
+        self.rule = rule
         self.epoch_counts: EpochCounts = space.resolved.count_epochs(space.fixed)
         self._trial_records = TrialRecords(space, environment, records, options.search_seeds)
         earlier = self._trial_records.find_proposals()

@@ -1,6 +1,7 @@
 """Checks of a command before its study starts."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,12 +24,14 @@ from datasets.on_disk import OnDisk
 from tuning import selection
 from tuning.options import Options
 from tuning.records.lock import is_empty
+from tuning.records.method_records import MethodRecords
 from tuning.records.open_storage import check_storage, check_writable, open_storage
 from tuning.records.storage import is_url
 from tuning.reporting.summary import read_summaries
 from tuning.search.proposal import make_searcher
 from tuning.search.space import Space, make_space
 from tuning.search.trial_records import SEARCH_SEED
+from tuning.selection import Rule
 from tuning.study.definition import check_resumed_studies
 
 
@@ -39,13 +42,19 @@ class CheckedStudy:
     Args:
         options: The command, with ``all`` replaced by names.
         benchmark: The benchmark.
+        baseline: The text of the baseline file; empty for the benchmark's own.
+        rule: The selection rule.
         spaces: The search space of each method.
+        records: The records of each method.
         notes: Messages to print first: methods that ``all`` skips, options without effect.
     """
 
     options: Options
     benchmark: Benchmark
+    baseline: str
+    rule: Rule
     spaces: list[Space]
+    records: list[MethodRecords]
     notes: list[str]
 
 
@@ -58,27 +67,10 @@ def check_study(options: Options) -> CheckedStudy:
     if options.dataset not in datasets.list_benchmarks():
         message = unknown_name_message("data set", options.dataset, datasets.list_benchmarks())
         raise UserError(f"--dataset: {message}")
-    benchmark = load_benchmark(options)
-    rule = (
-        selection.get_rule(options.select, "--select")
-        if options.select
-        else selection.get_rule(
-            benchmark.default_selection_rule, f"data set '{benchmark.name}': default_selection_rule"
-        )
-    )
-    if rule.metric not in benchmark.higher_is_better:
-        fitting = [
-            name for name, r in selection.RULES.items() if r.metric in benchmark.higher_is_better
-        ]
-        raise UserError(
-            f"--select {rule.name}: data set '{benchmark.name}' does not report {rule.metric}; "
-            f"compatible rules: {', '.join(fitting)}"
-        )
-    if rule.oracle and not options.audit_test:
-        raise UserError(
-            f"--select {rule.name} reads the test split: it needs --audit-test, and its results "
-            "are labeled as chosen on the test split"
-        )
+    # Read once: every trial has the baseline that its key names, also if the file changes later.
+    baseline = read_baseline(options.baseline)
+    benchmark = datasets.load_benchmark(options.dataset, str(options.data_root), baseline)
+    rule = choose_rule(options, benchmark)
     chosen, skipped = _choose_methods(options, benchmark)
     options = replace(options, methods=tuple(method.name for method in chosen))
     known = {
@@ -109,13 +101,43 @@ def check_study(options: Options) -> CheckedStudy:
             f"--seeds: received {options.seeds}, expected at most {SEARCH_SEED} seeds; seeds from "
             f"{SEARCH_SEED} up are reserved for the search"
         )
-    _check_folders(options)
+    records = _open_records(options)
     if not options.resume:
-        refuse_existing_study(options)
+        refuse_existing_study(options, records)
     _ = benchmark.splits  # reads and checks the data
     if options.resume:
-        check_resumed_studies(options, spaces)
-    return CheckedStudy(options, benchmark, spaces, [*skipped, *_list_ignored_options(options)])
+        check_resumed_studies(options, rule, spaces, records)
+    notes = [*skipped, *_list_ignored_options(options)]
+    return CheckedStudy(options, benchmark, baseline, rule, spaces, records, notes)
+
+
+def choose_rule(options: Options, benchmark: Benchmark) -> Rule:
+    """Return the selection rule of a command: the one that it names, else the benchmark's.
+
+    Raises:
+        UserError: If there is no such rule, or if it does not fit the benchmark or the command.
+    """
+    rule = (
+        selection.get_rule(options.select, "--select")
+        if options.select
+        else selection.get_rule(
+            benchmark.default_selection_rule, f"data set '{benchmark.name}': default_selection_rule"
+        )
+    )
+    if rule.metric not in benchmark.higher_is_better:
+        fitting = [
+            name for name, r in selection.RULES.items() if r.metric in benchmark.higher_is_better
+        ]
+        raise UserError(
+            f"--select {rule.name}: data set '{benchmark.name}' does not report {rule.metric}; "
+            f"compatible rules: {', '.join(fitting)}"
+        )
+    if rule.oracle and not options.audit_test:
+        raise UserError(
+            f"--select {rule.name} reads the test split: it needs --audit-test, and its results "
+            "are labeled as chosen on the test split"
+        )
+    return rule
 
 
 def get_model_name(space: Space) -> str:
@@ -150,13 +172,6 @@ def _check_weights(name: str, benchmark: Benchmark) -> str | None:
     if not small:
         return problem
     return f"{problem}. For a try without a download: --set model={small[0]} (small, untrained)"
-
-
-def load_benchmark(options: Options) -> Benchmark:
-    """Return the benchmark of a command, with its baseline."""
-    return datasets.load_benchmark(
-        options.dataset, str(options.data_root), read_baseline(options.baseline)
-    )
 
 
 def _choose_methods(options: Options, benchmark: Benchmark) -> tuple[list[Method], list[str]]:
@@ -223,8 +238,11 @@ def _find_missing_data(benchmark: Benchmark) -> list[str]:
     return []
 
 
-def _check_folders(options: Options) -> None:
-    """Refuse folders that cannot be written, or results and records in one folder."""
+def _open_records(options: Options) -> list[MethodRecords]:
+    """Return the records of each method.
+
+    Refuse folders that cannot be written, and results and records in one folder.
+    """
     read_summaries(options.results)  # refuses those of another version
     if os.path.abspath(options.results) == options.records:
         raise UserError("--storage: received the --results folder, expected another one")
@@ -232,16 +250,18 @@ def _check_folders(options: Options) -> None:
         check_writable("--results", options.results / options.dataset / method)
         if not is_url(options.records):
             check_writable("--storage", Path(options.records, options.dataset, method))
+    root = open_storage(options.records)
     if is_url(options.records):
-        check_storage(open_storage(options.records))
+        check_storage(root)
+    return [MethodRecords(root / options.dataset / method) for method in options.methods]
 
 
-def refuse_existing_study(options: Options) -> None:
+def refuse_existing_study(options: Options, records: Sequence[MethodRecords]) -> None:
     """Refuse to overwrite results or records."""
-    for method in options.methods:
+    for method, record in zip(options.methods, records, strict=True):
         exported = open_storage(options.results / options.dataset / method)
-        stored = options.records_of(method)
-        existing = next((storage for storage in (exported, stored) if not is_empty(storage)), None)
+        both = (exported, record.storage)
+        existing = next((storage for storage in both if not is_empty(storage)), None)
         if existing is not None:
             raise UserError(
                 f"'{existing}' already holds a study of {method} on {options.dataset}: add "

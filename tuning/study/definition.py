@@ -9,15 +9,17 @@ from tuning.options import Options
 from tuning.records.method_records import MethodRecords
 from tuning.records.study_definition import StudyDefinition
 from tuning.search.space import Space
+from tuning.selection import Rule
 
 
 def make_definition(
-    options: Options, space: Space, environment: Environment | None
+    options: Options, rule: Rule, space: Space, environment: Environment | None
 ) -> StudyDefinition:
     """Return the definition of the study of one method.
 
     Args:
         options: The command.
+        rule: The selection rule.
         space: The search space of the method.
         environment: Where trials compute; None while that is unknown.
     """
@@ -33,7 +35,7 @@ def make_definition(
         search=options.search,
         search_seeds=options.search_seeds,
         scheduler=options.scheduler,
-        select=options.select or space.benchmark.default_selection_rule,
+        select=rule.name,
         study_seed=options.study_seed,
         audit_test=options.audit_test,
         keep_models=options.keep_models,
@@ -60,15 +62,16 @@ def check_definition(records: MethodRecords, asked: StudyDefinition) -> None:
         )
 
 
-def check_resumed_studies(options: Options, spaces: Sequence[Space]) -> None:
+def check_resumed_studies(
+    options: Options, rule: Rule, spaces: Sequence[Space], records: Sequence[MethodRecords]
+) -> None:
     """Refuse to resume studies that differ from the command's, before the devices are known.
 
     Raises:
         UserError: If one differs or cannot be read.
     """
-    for space in spaces:
-        records = MethodRecords(options.records_of(space.resolved.name))
-        records.check_readable()
-        stored = records.read_definition()
+    for space, record in zip(spaces, records, strict=True):
+        record.check_readable()
+        stored = record.read_definition()
         environment = None if stored is None else stored.environment
-        check_definition(records, make_definition(options, space, environment))
+        check_definition(record, make_definition(options, rule, space, environment))

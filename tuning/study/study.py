@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
-from core.recipe.assignments import read_baseline
 from tuning.cluster import gpu_share
 from tuning.cluster.capacity import Capacity
 from tuning.cluster.connection import find_cluster, join_cluster
@@ -19,7 +18,6 @@ from tuning.doctor.findings import Finding
 from tuning.doctor.node_facts import Requirements
 from tuning.options import Options
 from tuning.records.lock import exclusive_lock
-from tuning.records.method_records import MethodRecords
 from tuning.records.open_storage import open_storage
 from tuning.records.storage import storage_errors
 from tuning.reporting.export import export_method
@@ -28,11 +26,11 @@ from tuning.reporting.tables import lock_results, write_tables
 from tuning.resources import Resources, choose_resources, count_slots
 from tuning.search.method_search import MethodSearch
 from tuning.search.trial import Trial
+from tuning.selection import Rule
 from tuning.study.checks import (
     CheckedStudy,
     check_study,
     get_model_name,
-    load_benchmark,
     refuse_existing_study,
 )
 from tuning.study.definition import check_definition, make_definition
@@ -69,31 +67,34 @@ def run_study(options: Options, reuse_actors: bool = True) -> int:
             console.print(str(warning))
         environment = detect_trial_environment(resources, options, remote=address is not None)
         stack.enter_context(stop.handle_signals())  # again: Ray has replaced the handlers
-        records = [MethodRecords(options.records_of(s.resolved.name)) for s in study.spaces]
+        records = study.records
         for record in records:
             stack.enter_context(exclusive_lock(record.storage))
         if not options.resume:
-            refuse_existing_study(options)  # again, now that the locks keep others out
+            refuse_existing_study(options, records)  # again, now that the locks keep others out
         elif all(record.read_definition() is None for record in records):
             console.print(f"no study found in {options.records}; starting a new one")
-        definitions = [make_definition(options, space, environment) for space in study.spaces]
+        definitions = [
+            make_definition(options, study.rule, space, environment) for space in study.spaces
+        ]
         for record, definition in zip(records, definitions, strict=True):
             record.check_readable()
             check_definition(record, definition)
         for record, definition in zip(records, definitions, strict=True):
             record.write_definition(definition)
         resources, message = gpu_share.choose_trial_resources(
-            study.spaces, records, options, environment, nodes, resources
+            study.spaces, records, options, study.baseline, environment, nodes, resources
         )
         if message:
             console.print(message)
         searches = [
-            MethodSearch(space, options, environment, record)
+            MethodSearch(space, options, environment, record, study.rule)
             for space, record in zip(study.spaces, records, strict=True)
         ]
         console.print(describe_study(searches, options, nodes, resources))
         progress = Progress(searches, count_slots(nodes, resources), console)
-        _StudyRun(searches, options, resources, stop, progress).run(reuse_actors)
+        run_options = make_run_options(options, study.rule, study.baseline)
+        _StudyRun(searches, options, run_options, resources, stop, progress).run(reuse_actors)
         return print_summary(searches, options, stop, console)
 
 
@@ -117,6 +118,7 @@ class _StudyRun:
 
     searches: Sequence[MethodSearch]
     options: Options
+    run_options: RunOptions
     resources: Resources
     stop: StopCondition
     progress: Progress
@@ -152,7 +154,7 @@ class _StudyRun:
 
     def _encode_work(self, trial: Trial) -> str:
         resources = self.resources.whole_gpu if trial.oom_reason else self.resources
-        return make_work(trial, self.options, resources).to_json()
+        return make_work(trial, self.run_options, resources).to_json()
 
     def _export_done(self) -> None:
         """Export the methods that are done and not exported yet."""
@@ -174,17 +176,34 @@ class _StudyRun:
         search.records.write_context(context)
 
 
-def make_work(trial: Trial, options: Options, resources: Resources) -> TrialWork:
-    """Return the work of a trial for an actor."""
-    run_options = RunOptions(
-        rule=options.select or load_benchmark(options).default_selection_rule,
-        confirm=trial.phase == "confirm",
+def make_run_options(options: Options, rule: Rule, baseline: str) -> RunOptions:
+    """Return the options of a study for the runs of its search.
+
+    Args:
+        options: The command.
+        rule: The selection rule.
+        baseline: The text of the baseline file; empty for the benchmark's own.
+    """
+    return RunOptions(
+        rule=rule.name,
+        confirm=False,
         audit=options.audit_test,
         keep_model=options.keep_models,
         data_root=str(options.data_root.absolute()),
-        baseline=read_baseline(options.baseline),
+        baseline=baseline,
     )
+
+
+def make_work(trial: Trial, options: RunOptions, resources: Resources) -> TrialWork:
+    """Return the work of a trial for an actor.
+
+    Args:
+        trial: The trial.
+        options: The study's options for the runs of its search.
+        resources: The resources of the trial.
+    """
+    options = replace(options, confirm=trial.phase == "confirm")
     runs = tuple(
         RunWork(run.location, key) for run, key in zip(trial.runs, trial.keys, strict=True)
     )
-    return TrialWork(runs, run_options, resources.gpus)
+    return TrialWork(runs, options, resources.gpus)

@@ -119,7 +119,7 @@ def decided(folder: Path, usages: dict[str, Usage], asked: Gpus = "auto") -> tup
     for record, used in zip(records, usages.values(), strict=True):
         record.write_probe(GpuProbe(choose_share(used, 8), used))
     return choose_trial_resources(
-        spaces, records, options, detect_environment(False), NODES, Resources(1, 1.0)
+        spaces, records, options, "", detect_environment(False), NODES, Resources(1, 1.0)
     )
 
 

@@ -3,12 +3,10 @@
 from pathlib import Path
 
 from common.errors import UserError
-from tests.tuning.search.test_method_search import search_of
+from tests.tuning.search.test_method_search import search_of, work_of
 from tuning.cluster.queue import Next, Queue
-from tuning.resources import Resources
 from tuning.search.method_search import MethodSearch
 from tuning.search.trial import Trial
-from tuning.study.study import make_work
 from tuning.worker.trial_runner import TrialRunner
 from tuning.worker.trial_work import EpochReport, TrialWork
 
@@ -27,7 +25,7 @@ def ignore_change(search: MethodSearch, trial: Trial) -> None:
 
 def queue_of(search: MethodSearch, batch_trials: int = 1000) -> Queue:
     def encode_work(trial: Trial) -> str:
-        return make_work(trial, search.options, Resources(1, 0)).to_json()
+        return work_of(search, trial).to_json()
 
     return Queue([search], TwoSlots(), encode_work, lambda: False, ignore_change, batch_trials)
 

@@ -26,9 +26,10 @@ from tuning.search.searchers.tpe import TPESearcher
 from tuning.search.space import make_space
 from tuning.search.trial import Trial
 from tuning.selection import Score
-from tuning.study.study import make_work
+from tuning.study.checks import choose_rule
+from tuning.study.study import make_run_options, make_work
 from tuning.worker.trial_runner import TrialRunner
-from tuning.worker.trial_work import STORAGE_FAILED, EpochReport
+from tuning.worker.trial_work import STORAGE_FAILED, EpochReport, TrialWork
 
 BASE = Options(methods=("erm",), dataset="colored_digits", trials=6, seeds=2, epochs=9)
 
@@ -36,12 +37,18 @@ BASE = Options(methods=("erm",), dataset="colored_digits", trials=6, seeds=2, ep
 def search_of(folder: Path, method: str = "erm", **changes: Any) -> MethodSearch:
     options = replace(BASE, methods=(method,), **changes)
     space = make_space(load_method(method), datasets.load_benchmark("colored_digits"), options)
-    return MethodSearch(space, options, detect_environment(), MethodRecords(folder))
+    rule = choose_rule(options, space.benchmark)
+    return MethodSearch(space, options, detect_environment(), MethodRecords(folder), rule)
+
+
+def work_of(search: MethodSearch, trial: Trial) -> TrialWork:
+    """Return the work of a trial of a search on a CPU."""
+    return make_work(trial, make_run_options(search.options, search.rule, ""), Resources(1, 0))
 
 
 def train(search: MethodSearch, trial: Trial, epochs: int = 1000) -> None:
     """Train a trial to its end, or for some epochs, as an actor does."""
-    runner = TrialRunner(make_work(trial, search.options, Resources(1, 0)))
+    runner = TrialRunner(work_of(search, trial))
     for _ in range(epochs):
         if not search.report_epoch(trial, runner.train_epoch()):
             return
@@ -301,7 +308,7 @@ def test_a_crash_after_the_end_of_a_trial_costs_nothing(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=1, epochs=2)
     trial = search.next_trial()
     assert trial is not None
-    runner = TrialRunner(make_work(trial, search.options, Resources(1, 0)))
+    runner = TrialRunner(work_of(search, trial))
     search.report_epoch(trial, runner.train_epoch())
     runner.train_epoch()  # ends, and dies before the study hears of it
     search.report_crash(trial)

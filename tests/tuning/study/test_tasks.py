@@ -1,6 +1,9 @@
 """Studies of several tasks: rules, tables, baselines, through the real command line."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from common.errors import UserError
 from datasets.multitask.base import TaskBenchmark
 from datasets.multitask.baseline import Baseline
 from datasets.multitask.delta_m import compute_metric_deltas
-from tests.support.command import run_core, run_tune
+from tests.support.command import ROOT, clean_environment, run_core, run_tune
 from tests.support.epoch_rows import make_row
 from tuning import selection
 from tuning.cli.main import main
@@ -130,6 +133,29 @@ def test_a_study_with_its_own_baseline(tmp_path: Path) -> None:
     test = predictions[predictions["split"] == "test"]
     assert len(test) == len(benchmark.splits["test"])
     assert {f"error_{task.name}" for task in benchmark.tasks} <= set(test.columns)
+
+
+def test_a_baseline_that_changes_during_a_study_is_not_read_again(tmp_path: Path) -> None:
+    results, path = tmp_path / "results", tmp_path / "baseline.json"
+    names = ("left_accuracy", "right_accuracy", "sum_mae")
+    text = {"name": "x", "dataset": "two_digits", "version": "1", "source": "y"}
+    path.write_text(json.dumps({**text, "metrics": dict.fromkeys(names, 0.5)}))
+    process = subprocess.Popen(
+        [sys.executable, "tune.py", "--method", "ls", "--dataset", "two_digits", "--epochs", "1",
+         "--trials", "6", "--seeds", "1", "--baseline", path, "--results", results],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=clean_environment(),
+    )  # fmt: skip
+    records = results.with_name("results.records")
+    while process.poll() is None and not list(records.rglob("end.json")):
+        time.sleep(0.02)
+    path.write_text(json.dumps({**text, "metrics": dict.fromkeys(names, 0.25)}))
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    ends = [json.loads(end.read_text()) for end in records.rglob("end.json")]
+    assert len(ends) == 7
+    for row in (end["rows"][0]["validation"] for end in ends):
+        changes = [(0.5 - row[name]) / 0.5 * (-1) ** (name == "sum_mae") for name in names]
+        assert row["delta_m"] == pytest.approx(100 * sum(changes) / 3)
 
 
 def test_published_last10_is_labelled_and_needs_the_audit(
