@@ -8,6 +8,12 @@ from pathlib import Path
 
 import pytest
 
+import datasets
+from core.environment import detect_environment
+from core.recipe.method_files import load_method
+from core.recipe.resolved_method import resolve_method
+from core.training.run import Run
+
 ROOT = Path(__file__).resolve().parent.parent
 METHOD = """\
 description: A method of the guide's parts.
@@ -52,6 +58,17 @@ def test_the_parts_of_the_guide_train(tmp_path: Path) -> None:
         given = ["-m", "core", "--method", method, "--dataset", dataset, "--epochs", "2"]
         out = run(tmp_path, *given)
         assert "worst_group_accuracy" in out or "delta_m" in out
+
+
+def test_the_method_of_the_readme_trains(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (content,) = re.findall(r"```yaml\n(# yaml-language-server.*?)```", text, re.DOTALL)
+    (tmp_path / "dro_l1.yaml").write_text(content, encoding="utf-8")
+    benchmark = datasets.load_benchmark("colored_digits")
+    resolved = resolve_method(load_method("dro_l1", tmp_path), benchmark)
+    run = Run(resolved.make_key({"epochs": 1, "reg": 2.0}, 0, detect_environment()), benchmark)
+    assert run.context.fixed_weights == {"l1": 2.0}
+    assert run.train_epoch().losses["l1"] > 0
 
 
 @pytest.mark.parametrize("guide", ["extending.md", "weighting.md"])

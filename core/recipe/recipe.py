@@ -5,7 +5,7 @@ The vocabulary is closed: samplers of :mod:`core.samplers`, and the files of ``c
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from common.hyperparameters import Scalar
@@ -16,6 +16,7 @@ from core.recipe.component import (
     make_stage,
     make_weighting,
 )
+from core.recipe.coverage import Coverage, decode_weighting
 from core.registry import find_components
 from core.samplers import NEEDS_GROUPS
 from core.weighting.base import AlphaFairWeighting, GramWeighting
@@ -38,12 +39,21 @@ class EpochCounts(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """Sampler, objectives, weighting and stages, with values or with names of hyperparameters."""
+    """Sampler, objectives, weighting and stages, with values or with names of hyperparameters.
+
+    Args:
+        sampler: The name of the sampler.
+        objectives: The objectives.
+        weighting: The weighting.
+        stages: The stages, in order.
+        coverage: The losses that the weighting covers, and the weights of the others.
+    """
 
     sampler: str
     objectives: tuple[Component, ...]
     weighting: Component
     stages: tuple[Component, ...]
+    coverage: Coverage = field(default_factory=Coverage)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -55,7 +65,7 @@ class Recipe:
     @property
     def references(self) -> frozenset[str]:
         """The strings among the parameters, which may be names of hyperparameters."""
-        parts = (*self.objectives, self.weighting, *self.stages)
+        parts = (*self.objectives, self.weighting, self.coverage.fixed, *self.stages)
         return frozenset(name for part in parts for name in part.references)
 
     def with_values(self, values: Mapping[str, Scalar]) -> "Recipe":
@@ -65,6 +75,7 @@ class Recipe:
             tuple(part.with_values(values) for part in self.objectives),
             self.weighting.with_values(values),
             tuple(part.with_values(values) for part in self.stages),
+            self.coverage.with_values(values),
         )
 
     def count_epochs(self, epochs: int) -> EpochCounts:
@@ -88,14 +99,16 @@ class Recipe:
             ValueError: If a parameter is invalid, a loss is given twice, a weight names no loss,
                 no stage is eligible for selection, or the weighting does not support the strategy.
         """
-        names = [
-            name for part in self.objectives for name in make_objective(part).name_losses(benchmark)
+        losses = [
+            (part.name, make_objective(part).name_losses(benchmark)) for part in self.objectives
         ]
+        names = [name for _, of_objective in losses for name in of_objective]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"duplicate loss name '{name}'")
+        fixed = self.coverage.find_fixed_weights(losses)
         weighting = make_weighting(self.weighting)
-        weighting.setup(names)
+        weighting.setup([name for name in names if name not in fixed])
         if gradients == "representation" and not isinstance(weighting, GramWeighting):
             raise ValueError("gradients=representation requires a Gram-matrix weighting")
         if gradients == "matrix_free" and not isinstance(weighting, AlphaFairWeighting):
@@ -108,7 +121,7 @@ class Recipe:
         return {
             "sampler": self.sampler,
             "objectives": [part.as_dict() for part in self.objectives],
-            "weighting": self.weighting.as_dict(),
+            "weighting": self.coverage.encode_weighting(self.weighting),
             "stages": [part.as_dict() for part in self.stages],
         }
 
@@ -129,9 +142,11 @@ class Recipe:
         weighting: Mapping[str, Any],
         stages: Sequence[Mapping[str, Any]],
     ) -> "Recipe":
+        component, coverage = decode_weighting(weighting)
         return cls(
             sampler,
             tuple(Component.from_dict(part) for part in objectives),
-            Component.from_dict(weighting),
+            component,
             tuple(Component.from_dict(part) for part in stages),
+            coverage,
         )

@@ -9,6 +9,14 @@ In YAML a component is its name, or its name with parameters::
 
 A parameter's value is a constant or the name of a hyperparameter (here ``reg``). Where a parameter
 takes strings, a word that names no hyperparameter is a constant.
+
+A weighting covers all losses, but those to which ``fixed`` beside it gives a constant weight, or
+those alone that ``over`` names; the others enter with the weight 1::
+
+    weighting: {dro: {step_size: eta}, fixed: {l1: reg}}
+    weighting: {dro: {step_size: eta, over: group_losses}, fixed: {l1: reg}}
+
+Losses are named by themselves or, for all losses of one, by their objective.
 """
 
 import inspect
@@ -19,6 +27,7 @@ from typing import Any, get_args, get_origin
 from common.errors import unknown_name_message
 from common.hyperparameters import Hyperparameter
 from core.recipe.component import Component, component_classes, parameter_kinds
+from core.recipe.coverage import FIXED, OVER, Coverage
 from core.recipe.recipe import PARTS, Recipe
 from core.samplers import SAMPLERS
 
@@ -66,14 +75,46 @@ class _RecipeParser:
             self.mistakes.append(f"{where}.sampler: {message}")
         objectives = self._parse_list(where, "objectives", content)
         stages = self._parse_list(where, "stages", content)
-        weighting = None
+        weighting, coverage = None, Coverage()
         if "weighting" in content:
-            weighting = self._parse_component(
-                f"{where}.weighting", "weighting", content.get("weighting")
-            )
+            written, coverage = self._parse_coverage(f"{where}.weighting", content["weighting"])
+            weighting = self._parse_component(f"{where}.weighting", "weighting", written)
         if self.mistakes or weighting is None:
             return None
-        return Recipe(sampler, objectives, weighting, stages)
+        return Recipe(sampler, objectives, weighting, stages, coverage)
+
+    def _parse_coverage(self, where: str, content: object) -> tuple[object, Coverage]:
+        """Return the weighting without the keys of its coverage, and the coverage."""
+        if not isinstance(content, Mapping):
+            return content, Coverage()
+        rest, fixed = dict(content), {}
+        if len(rest) > 1 and FIXED in rest:
+            fixed = self._parse_fixed_weights(f"{where}.{FIXED}", rest.pop(FIXED))
+        over: tuple[str, ...] = ()
+        for name, parameters in rest.items():
+            if isinstance(parameters, Mapping) and OVER in parameters:
+                over = self._parse_over(f"{where}.{name}.{OVER}", parameters[OVER])
+                rest[name] = {key: value for key, value in parameters.items() if key != OVER}
+        return rest, Coverage(over, Component(FIXED, fixed))
+
+    def _parse_fixed_weights(self, where: str, content: object) -> dict[str, Any]:
+        if not isinstance(content, Mapping) or not content:
+            self.mistakes.append(
+                f"{where}: received {content!r}, expected a mapping from loss to weight"
+            )
+            return {}
+        for name, value in content.items():
+            self.mistakes += self._check_value(f"{where}.{name}", float, value)
+        return {str(name): value for name, value in content.items()}
+
+    def _parse_over(self, where: str, content: object) -> tuple[str, ...]:
+        names = [content] if isinstance(content, str) else content
+        if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+            return tuple(names)
+        self.mistakes.append(
+            f"{where}: received {content!r}, expected the name of a loss or objective, or a list"
+        )
+        return ()
 
     def _parse_list(
         self, where: str, part: str, content: Mapping[Any, Any]

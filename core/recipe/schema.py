@@ -16,6 +16,7 @@ from typing import Any, get_args, get_origin
 from common.arguments import Parser
 from common.hyperparameters import KINDS, RANGE_KINDS, Hyperparameter
 from core.recipe.component import component_classes, parameter_kinds
+from core.recipe.coverage import FIXED, OVER
 from core.recipe.method import NEEDS
 from core.recipe.method_files import FOLDER
 from core.recipe.recipe import PARTS
@@ -103,7 +104,7 @@ def _make_recipe_schema() -> Schema:
             },
             "weighting": {
                 "description": "How several losses become one step.",
-                **_make_component_schema("weighting"),
+                **_make_weighting_schema(),
             },
             "stages": {
                 "description": "The stages of training, in order.",
@@ -142,6 +143,39 @@ def _make_component_schema(part: str) -> Schema:
         "additionalProperties": False,
     }
     return {"oneOf": [*names, with_parameters]}
+
+
+def _make_weighting_schema() -> Schema:
+    """Return the schema of a weighting, alone or beside losses of fixed weight."""
+    *names, alone = _make_component_schema("weighting")["oneOf"]
+    over = {
+        "description": "The losses, or objectives, that the weighting covers.",
+        "oneOf": [{"type": "string"}, _array_of({"type": "string"})],
+    }
+    weightings = {
+        name: schema | {"properties": schema["properties"] | {OVER: over}}
+        for name, schema in alone["properties"].items()
+    }
+    fixed = {
+        "description": "The weights of the losses that the weighting does not cover.",
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": _make_parameter_schema(float),
+    }
+    return {
+        "oneOf": [
+            *names,
+            alone | {"properties": weightings},
+            {
+                "type": "object",
+                "minProperties": 2,
+                "maxProperties": 2,
+                "properties": weightings | {FIXED: fixed},
+                "required": [FIXED],
+                "additionalProperties": False,
+            },
+        ]
+    }
 
 
 def _make_parameters_schema(component_class: type) -> Schema:

@@ -1,6 +1,7 @@
 """The fixed parts of a training run, which steps, evaluation and stages share."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -56,6 +57,7 @@ class RunContext:
         augmentation: The augmentation of training batches.
         loader: Loads batches of the benchmark's splits.
         loss_names: The names of all losses, in order.
+        fixed_weights: Weights of the losses that the weighting does not cover, by name.
         halves: The halves of the validation split; None where all of it is evaluated.
     """
 
@@ -67,6 +69,7 @@ class RunContext:
     augmentation: Augmentation
     loader: Loader
     loss_names: tuple[str, ...]
+    fixed_weights: Mapping[str, float]
     halves: ValidationHalves | None
 
     @property
@@ -88,6 +91,11 @@ class RunContext:
     def validation(self) -> Split:
         """The validation split, on the host."""
         return self.benchmark.splits["validation"]
+
+    @property
+    def covered_losses(self) -> list[str]:
+        """The names of the losses that the weighting covers, in order."""
+        return [name for name in self.loss_names if name not in self.fixed_weights]
 
     @property
     def total_epochs(self) -> int:
@@ -124,6 +132,8 @@ def make_context(key: TrialKey, benchmark: Benchmark) -> RunContext:
     device = torch.device(key.environment.device)
     objectives = tuple(make_objective(part) for part in key.recipe.objectives)
     stages = tuple(make_stage(part) for part in key.recipe.stages)
+    names = [part.name_losses(benchmark) for part in objectives]
+    losses = [(p.name, of_part) for p, of_part in zip(key.recipe.objectives, names, strict=True)]
     return RunContext(
         key=key,
         benchmark=benchmark,
@@ -132,7 +142,8 @@ def make_context(key: TrialKey, benchmark: Benchmark) -> RunContext:
         stages=stages,
         augmentation=make_augmentation(key.training_config.augmentation),
         loader=Loader(benchmark, device),
-        loss_names=tuple(name for part in objectives for name in part.name_losses(benchmark)),
+        loss_names=tuple(name for of_part in names for name in of_part),
+        fixed_weights=key.recipe.coverage.find_fixed_weights(losses),
         halves=_halve_validation(key, benchmark.splits["validation"], stages),
     )
 

@@ -98,7 +98,7 @@ def begin_stage(
     if index == 0 or model is None or stage.reinitialize:
         model = _make_model(context, stage).to(context.device)
     weighting = make_weighting(context.key.recipe.weighting)
-    weighting.setup(context.loss_names)
+    weighting.setup(context.covered_losses)
     weighting.to(context.device)
     optimizer = make_optimizer(model, weighting, config)
     examples = len(draw_rows(context, sample_counts, EpochPosition(index, 0)))

@@ -11,6 +11,7 @@ from core.models.base import Model
 from core.objectives.base import Losses, Objective, Step
 from core.stages.base import Stage
 from core.training.context import RunContext
+from core.training.fixed_losses import LossSplit
 from core.training.loader import AuxiliarySampler
 from core.training.stage_state import StageState
 from core.weighting import LossWeighting, Weighting, backward
@@ -53,6 +54,7 @@ class Trainer:
             [u for count, u in zip(self._counts, used, strict=True) for _ in range(count)]
         )
         device = context.device
+        self._split = LossSplit(context.loss_names, context.fixed_weights, device)
         self._totals = torch.zeros(len(context.loss_names), dtype=torch.float64, device=device)
         self._seen = torch.zeros_like(self._totals)
         shares_head = any(objective.shares_head for objective in self.active)
@@ -93,7 +95,7 @@ class Trainer:
         state.step_batch_schedule()
         if state.weighting.needs_losses_after_step:
             with torch.no_grad():
-                again = torch.cat([v.reshape(-1) for v in self._compute_losses(batch)[0]])
+                again = self._join_covered(self._compute_losses(batch)[0])
                 state.weighting.after_step(state.weighting.transform_losses(again))
         self._totals += values * counts
         self._seen += counts
@@ -108,12 +110,15 @@ class Trainer:
         values, counts, features = self._compute_losses(batch)
         detached = torch.cat([value.detach().reshape(-1) for value in values])
         if isinstance(weighting, LossWeighting):
-            losses = torch.cat([value.reshape(-1) for value in values])
-            weighting.compute_objective(weighting.transform_losses(losses)).backward()
-        else:
+            self._compute_objective(values, weighting).backward()
+            return detached, counts
+        covered, fixed = self._split.select_covered(values), self._split.sum_fixed(values)
+        if fixed is not None and fixed.requires_grad:
+            fixed.backward(retain_graph=True)
+        if fixed is None or any(value.requires_grad for value in covered):
             try:
                 backward(
-                    values,
+                    covered,
                     weighting,
                     shared=self.shared,
                     heads=self.heads,
@@ -135,12 +140,27 @@ class Trainer:
             part = _select_rows(batch, rows)
             share = part.size / batch.size
             values, count, _ = self._compute_losses(part)
-            losses = torch.cat([value.reshape(-1) for value in values])
             assert isinstance(weighting, LossWeighting)
-            (weighting.compute_objective(losses) * share).backward()
-            total += losses.detach() * share
+            (self._compute_objective(values, weighting) * share).backward()
+            total += torch.cat([value.detach().reshape(-1) for value in values]) * share
             counts += count
         return total, counts
+
+    def _compute_objective(self, values: list[Tensor], weighting: LossWeighting) -> Tensor:
+        """Return the objective of the covered losses plus the weighted sum of the others, ``()``.
+
+        Args:
+            values: The losses, as scalars or vectors.
+            weighting: The weighting.
+        """
+        losses = self._join_covered(values)
+        objective = weighting.compute_objective(weighting.transform_losses(losses))
+        fixed = self._split.sum_fixed(values)
+        return objective if fixed is None else objective + fixed
+
+    def _join_covered(self, values: list[Tensor]) -> Tensor:
+        """Return the losses that the weighting covers, ``(covered,)``."""
+        return torch.cat([value.reshape(-1) for value in self._split.select_covered(values)])
 
     def _halve_microbatch(self, size: int, error: torch.OutOfMemoryError) -> None:
         """Halve the parts of a batch that did not fit into memory."""
@@ -187,7 +207,7 @@ class Trainer:
         return Losses(zeros, zeros)
 
     def _find_present(self, rows: Tensor) -> Tensor | None:
-        """Return which losses have examples, ``(k,)`` bool on the host; None if all have."""
+        """Return which covered losses have examples, bool on the host; None if all have."""
         objectives = self.context.objectives
         found = [objective.find_present(self.context.train, rows) for objective in objectives]
         if all(part is None for part in found) and bool(self._used.all()):
@@ -196,7 +216,7 @@ class Trainer:
             torch.ones(count, dtype=torch.bool) if part is None else part
             for count, part in zip(self._counts, found, strict=True)
         ]
-        return torch.cat(parts) & self._used
+        return (torch.cat(parts) & self._used)[self._split.covered]
 
     def _scale_gradients(self) -> None:
         """Multiply the weighted gradients by the number of losses, where the config says so."""
