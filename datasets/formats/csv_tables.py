@@ -2,14 +2,19 @@
 
 ``split`` is 0, 1 or 2 (training, validation, test; names are taken too), ``y`` the class and ``a``
 the attribute, numbered from 0. All texts are UTF-8.
+
+Rows are written and read by rules of this module alone, since those of Python's csv module and of
+pandas for a carriage return differ between releases: rows end as the first line does, with a line
+feed, both characters, or a carriage return (old Macs); any other one is part of its field.
 """
 
 import csv
 import io
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,6 +24,8 @@ from common.files import hash_text, read_text, write_text
 from datasets.benchmark import SPLITS
 
 COLUMNS = ("id", "filename", "split", "y", "a")
+PRIVATE_USE = range(0xE000, 0xF900)  # characters without a meaning
+QUOTED = re.compile('[,"\\r\\n]')  # cells with one of these are quoted
 SPLIT_NUMBERS = {
     **{str(number): number for number in range(3)},
     **{"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2},
@@ -40,8 +47,8 @@ def read_csv(
         UserError: If the file is missing, empty or malformed, is not UTF-8, or lacks a column.
     """
     quoting: Literal[0, 3] = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
-    text = read_text(path).rstrip("\r\n")  # blank lines at the end are no rows
-    first = text.split("\n", 1)[0]
+    rows = _split_rows(read_text(path), separator)
+    text, first = rows.text, rows.text.split("\n", 1)[0]
     for other in ";\t":  # as spreadsheets of some languages write
         if other in first and separator not in first:
             raise UserError(f"{path}: columns are separated by {other!r}, expected {separator!r}")
@@ -57,14 +64,63 @@ def read_csv(
                 quoting=quoting,
                 index_col=False,
                 skip_blank_lines=False,  # a blank line is an empty text, not nothing
-                lineterminator="\n" if separator == "\t" else None,
             )
     except pd.errors.EmptyDataError:
         raise UserError(f"{path}: empty, expected the columns {', '.join(columns)}") from None
     except (pd.errors.ParserError, pd.errors.ParserWarning):
         raise UserError(f"{path}: {_describe_malformed(text, separator)}") from None
+    table = rows.restore(table)
     table.columns = pd.Index([str(name).strip() for name in table.columns])
     return require_columns(path, table, [name for name in columns if name not in optional])
+
+
+class _Rows(NamedTuple):
+    """A table's text in which nothing but a line feed ends a line.
+
+    Args:
+        text: The text.
+        other: The line feed or carriage return that ends no row.
+        mark: Its replacement, a character that the original text lacks.
+        is_dos: Whether the mark also stands before the line feed of each row.
+    """
+
+    text: str
+    other: str
+    mark: str
+    is_dos: bool
+
+    def restore(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the table that was read from the text, with its own line breaks."""
+        if self.mark not in self.text:
+            return table
+        columns = {str(name): column.astype(str) for name, column in table.items()}
+        last = str(table.columns[-1])
+        if self.is_dos:
+            columns[last] = columns[last].str.removesuffix(self.mark)
+        return pd.DataFrame(
+            {
+                name.replace(self.mark, self.other): column.str.replace(
+                    self.mark, self.other, regex=False
+                )
+                for name, column in columns.items()
+            }
+        )
+
+
+def _split_rows(text: str, separator: str) -> _Rows:
+    """Return a table's text with a line feed at the end of each row, and of no other use."""
+    line = r"[^\r\n]*" if separator == "\t" else r'(?:[^"\r\n]|"[^"]*")*'
+    first = re.match(line, text)
+    after = text[first.end() : first.end() + 2] if first else ""
+    end = "\r" if after[:1] == "\r" and after != "\r\n" else "\n"
+    is_dos = after == "\r\n"
+    rows = text.rstrip("\r\n")  # blank lines at the end are no rows
+    last_cell = text[len(rows) :].partition(end)[0].removesuffix("\r" if is_dos else "")
+    rows += last_cell + ("\r\n" if is_dos else end)
+    mark = next(mark for mark in map(chr, PRIVATE_USE) if mark not in text)
+    if end == "\r":
+        return _Rows(rows.replace("\n", mark).replace("\r", "\n"), "\n", mark, False)
+    return _Rows(rows.replace("\r", mark), "\r", mark, is_dos)
 
 
 def require_columns(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -199,7 +255,15 @@ def find_empty_texts(path: Path, texts: "pd.Series[str]", name: str = "text") ->
 
 def to_csv(table: pd.DataFrame) -> str:
     """Return a table as CSV; equal tables have equal texts."""
-    return str(table.to_csv(index=False, lineterminator="\n"))
+    columns = [[str(name), *column.astype(str)] for name, column in table.items()]
+    return "".join(",".join(_quote_cells(row)) + "\n" for row in zip(*columns, strict=True))
+
+
+def _quote_cells(row: tuple[str, ...]) -> Iterator[str]:
+    """Yield the cells of a row, in quotes where they need them."""
+    for cell in row:
+        needs_quotes = QUOTED.search(cell) or (not cell and len(row) == 1)
+        yield '"' + cell.replace('"', '""') + '"' if needs_quotes else cell
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

@@ -10,6 +10,6 @@ class CivilComments(FullComments):
     """Toxicity, judged by the worst of 16 groups; 4 groups in training."""
 
     name = "civilcomments"
-    version = "1"
+    version = "2"
     grouping = "coarse"
     separate_train_groups = COARSE_GROUPS

@@ -7,5 +7,5 @@ class CivilCommentsFine(FullComments):
     """Toxicity, judged by the worst of 16 groups, which training has too."""
 
     name = "civilcomments_fine"
-    version = "1"
+    version = "2"
     grouping = "fine"

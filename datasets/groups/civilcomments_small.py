@@ -9,7 +9,7 @@ class CivilCommentsSmall(SmallComments):
     """Toxicity on 20,675 rows, judged by the worst of 16 groups; 4 groups in training."""
 
     name = "civilcomments_small"
-    version = "1"
+    version = "2"
     grouping = "coarse"
     separate_train_groups = COARSE_GROUPS
     published_counts: ClassVar = {

@@ -9,7 +9,7 @@ class CivilCommentsSmallFine(SmallComments):
     """Toxicity on 15,721 rows, judged by the worst of 16 groups, which training has too."""
 
     name = "civilcomments_small_fine"
-    version = "1"
+    version = "2"
     grouping = "fine"
     published_counts: ClassVar = {
         "train": (

@@ -119,10 +119,15 @@ class CommentBenchmark(TextBenchmark):
             rows = tables.parse_row_numbers(self.table_path, self.table.filename)
         except UserError as error:
             return [str(error)]
+        if len(texts) != len(self.table):
+            return [
+                f"{self.text_path}: {len(texts):,} texts, but {self.table_path.name} has "
+                f"{len(self.table):,} rows: expected a text per row"
+            ]
         if rows.max() >= len(texts):
             return [
-                f"{self.text_path}: {len(texts)} texts, but {self.table_path.name} names row "
-                f"{rows.max()} (counted from 0): truncated?"
+                f"{self.table_path}: row {rows.argmax() + 1}: filename: received '{rows.max()}', "
+                f"expected a row of {self.text_path.name}, counted from 0 to {len(texts) - 1}"
             ]
         return tables.find_empty_texts(self.text_path, texts)
 

@@ -109,7 +109,7 @@ def _read_special_ids(folder: Path) -> tuple[int, ...]:
     path = folder / "vocab.txt"
     if not path.is_file():
         return SPECIAL_IDS
-    ids = {token: i for i, token in enumerate(path.read_text(encoding="utf-8").splitlines())}
+    ids = {token: i for i, token in enumerate(path.read_text(encoding="utf-8").split("\n"))}
     missing = [token for token in SPECIAL_TOKENS if token not in ids]
     if missing:
         raise UserError(f"{path}: no token {missing[0]}")
