@@ -25,9 +25,11 @@ from core.recipe.assignments import (
 )
 from core.recipe.method_files import list_methods, load_method
 from core.recipe.resolved_method import resolve_method
+from core.recipe.trial_key import TrialKey
 from core.training.epoch_row import EpochRow
 from core.training.run import NotFinite, Run
 from core.training.steps import BatchTooLarge
+from datasets.benchmark import Benchmark
 
 EPILOG = """\
 examples:
@@ -111,16 +113,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _make_run(args: argparse.Namespace) -> Run:
+    benchmark = datasets.load_benchmark(args.dataset, args.data_root, read_baseline(args.baseline))
+    return Run(make_key(args, benchmark), benchmark)
+
+
+def make_key(args: argparse.Namespace, benchmark: Benchmark) -> TrialKey:
+    """Return the key of the run that a command asks for.
+
+    Raises:
+        UserError: If an option's value is invalid.
+    """
     values = parse_assignments(args.set)
     check_epochs(values, args.epochs)
     if args.epochs is not None:
         values |= {"epochs": args.epochs}
     environment = _detect_environment(args)
-    baseline = read_baseline(args.baseline)
-    method = load_method(args.method)
-    benchmark = datasets.load_benchmark(args.dataset, args.data_root, baseline)
-    key = resolve_method(method, benchmark).make_key(values, args.seed, environment)
-    return Run(key, benchmark)
+    resolved = resolve_method(load_method(args.method), benchmark)
+    return resolved.make_key(values, args.seed, environment)
 
 
 def _detect_environment(args: argparse.Namespace) -> Environment:

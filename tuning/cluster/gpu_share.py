@@ -82,7 +82,7 @@ def choose_largest_batches(space: Space, options: Options) -> Hyperparameters:
     for name, allowed in sizes.items():
         if 0 in allowed and found[name] < end_task:
             found[name] = 0
-    return space.complete(dict(found))
+    return {**space.find_common_values(options.search), **found}
 
 
 def measure_trial(key: TrialKey, data_root: str, baseline: str) -> Measurement:

@@ -1,7 +1,7 @@
 """The facts about a study that its exports contain beyond its runs: ``export.json``."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Literal, Self
 
@@ -81,6 +81,9 @@ class ExportContext:
         device_share: Devices by which the hours of a trial count.
         whole_gpu_share: The same for a trial that takes a whole GPU instead of a share.
         command: Options for the commands that repeat a run.
+        defaults: The value of every hyperparameter and training-config field that no command sets.
+        best_published: The published values of the method on the data set, which ``--search
+            published`` takes where a command sets none; empty if there are none.
     """
 
     method: str
@@ -107,6 +110,8 @@ class ExportContext:
     device_share: float
     whole_gpu_share: float
     command: CommandOptions
+    defaults: Hyperparameters = field(default_factory=dict)
+    best_published: Hyperparameters = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
         """Return the content of ``export.json``."""

@@ -21,7 +21,7 @@ class RunDescription:
         phase: ``search`` or ``confirm``.
         number: Number of the trial, or the confirmation seed.
         hyperparameters: Values that the searcher proposed.
-        effective: Values of all active hyperparameters, and of the settings that the command fixes.
+        effective: Values of all active hyperparameters, and of all else that the run was given.
         key: The key of the run.
         commit: Commit of the code that started the run; None outside a checkout.
     """

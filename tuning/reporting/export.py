@@ -39,7 +39,8 @@ def export_method(records: MethodRecords, results: Path) -> None:
     if study.winning_hyperparameters is None:
         return
     _write_csv(folder / "seeds.csv", [_make_seed_row(study, seed) for seed in study.seeds])
-    write_text(folder / "best_config.yaml", _describe_winner(study))
+    if study.winning_run is not None:
+        write_text(folder / "best_config.yaml", _describe_winner(study, study.winning_run))
     write_summary(folder, make_summary(study))
     _export_predictions(records, folder, study.confirmed_seeds)
     best = select_trial(study.seeds) if study.context.keep_models else None
@@ -104,17 +105,20 @@ def _make_seed_row(study: RecordedStudy, seed: RecordedTrial) -> dict[str, objec
     }
 
 
-def _describe_winner(study: RecordedStudy) -> str:
-    """Return the content of ``best_config.yaml``."""
+def _describe_winner(study: RecordedStudy, run: RecordedTrial) -> str:
+    """Return the content of ``best_config.yaml``.
+
+    Args:
+        study: The study.
+        run: A recorded run of the winner.
+    """
     context, trial = study.context, study.winner
-    used = study.effective_hyperparameters
     best = trial.best if trial else None
-    command, single = make_repeat_commands(context, used)
-    overridden = {k: v for k, v in used.items() if k in context.training_config}
+    command, single = make_repeat_commands(context, run.key, run.hyperparameters)
     description = {
         "method": context.method,
         "dataset": context.dataset,
-        "hyperparameters": dict(used),
+        "hyperparameters": dict(run.hyperparameters),
         "selection": {
             "rule": context.rule,
             "search": context.search,
@@ -124,7 +128,8 @@ def _describe_winner(study: RecordedStudy) -> str:
         },
         "command": command,
         "command_of_one_seed": single,
-        "training_config": {**context.training_config, **overridden},
+        "training_config": run.key.training_config.as_dict(),
+        "recipe": run.key.recipe.as_dict(),
         "provenance": {
             **asdict(collect_provenance()),
             "dataset_version": context.dataset_version,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from common.hyperparameters import Hyperparameters
+from core.recipe.trial_key import TrialKey
 from core.training.epoch_row import EpochRow
 from tuning import selection
 from tuning.records.export_context import ExportContext
@@ -23,7 +24,8 @@ class RecordedTrial:
     Args:
         number: Number of the trial, or the seed.
         proposed: Hyperparameters that the searcher proposed.
-        hyperparameters: All active hyperparameters, and the settings that the command fixes.
+        hyperparameters: All active hyperparameters, and all else that the trial was given.
+        key: The key of its first run; those of its other training seeds differ in the seed alone.
         keys: Digests of its runs, one per training seed.
         status: How it ended, or :data:`UNFINISHED`.
         reason: Why it failed, or why it took a whole GPU.
@@ -36,6 +38,7 @@ class RecordedTrial:
     number: int
     proposed: Hyperparameters
     hyperparameters: Hyperparameters
+    key: TrialKey
     keys: tuple[str, ...]
     status: str
     reason: str
@@ -97,12 +100,17 @@ class RecordedStudy:
         return None if self.winner is None else self.winner.proposed
 
     @property
-    def effective_hyperparameters(self) -> Hyperparameters:
-        """All active hyperparameters of the winner; empty before there is one."""
+    def winning_run(self) -> RecordedTrial | None:
+        """A recorded seed or trial of the winner, whose key says what was trained; None without."""
         holders = (*self.seeds, *self.trials)
         winning = self.winning_hyperparameters
-        found = (trial.hyperparameters for trial in holders if trial.proposed == winning)
-        return next(found, {})
+        return next((trial for trial in holders if trial.proposed == winning), None)
+
+    @property
+    def effective_hyperparameters(self) -> Hyperparameters:
+        """All that the winner was given or proposed; empty before there is a winner."""
+        found = self.winning_run
+        return {} if found is None else found.hyperparameters
 
     @property
     def is_search_finished(self) -> bool:
@@ -198,6 +206,7 @@ def _read_trial(
         number=first.number,
         proposed=first.hyperparameters,
         hyperparameters=first.effective,
+        key=first.key,
         keys=tuple(record.name for record in records),
         status=status,
         reason=reason,

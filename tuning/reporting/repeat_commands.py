@@ -5,23 +5,33 @@ from pathlib import Path
 
 from common.hyperparameters import Hyperparameters
 from core.recipe.assignments import format_assignment
+from core.recipe.trial_key import TrialKey
 from tuning.records.export_context import ExportContext
 
 DEFAULT_DATA_ROOT = "data"
 
 
 def make_repeat_commands(
-    context: ExportContext, hyperparameters: Hyperparameters
+    context: ExportContext, key: TrialKey, hyperparameters: Hyperparameters
 ) -> tuple[str, str]:
-    """Return the command that trains all seeds of a configuration, and one run without Ray."""
+    """Return the command that trains all seeds of a configuration, and one run without Ray.
+
+    Both have this key, apart from the seed and the machine.
+
+    Args:
+        context: The study.
+        key: The key of one of the configuration's runs.
+        hyperparameters: All that the configuration was given or proposed.
+    """
     options, environment = context.command, context.environment
+    values = _list_values(context, key, hyperparameters)
     settings = [
         f"--set {shlex.quote(format_assignment(name, value))}"
-        for name, value in hyperparameters.items()
+        for name, value in values.items()
         if name != "epochs"
     ]
-    common = [f"--method {context.method} --dataset {context.dataset}"]
-    if (epochs := hyperparameters.get("epochs")) is not None:
+    common = [f"--method {shlex.quote(context.method)} --dataset {shlex.quote(context.dataset)}"]
+    if (epochs := values.get("epochs")) is not None:
         common.append(f"--epochs {epochs}")
     if Path(options.data_root) != Path(DEFAULT_DATA_ROOT):
         common.append(f"--data-root {shlex.quote(options.data_root)}")
@@ -45,3 +55,22 @@ def make_repeat_commands(
         " ".join(["python tune.py", *common, *study, *settings, "--results results-repeated"]),
         " ".join(["python -m core", *common, *single, *settings]),
     )
+
+
+def _list_values(
+    context: ExportContext, key: TrialKey, hyperparameters: Hyperparameters
+) -> Hyperparameters:
+    """Return the values that a command has to give.
+
+    Besides the hyperparameters, these are fields that the method sets otherwise than the data set,
+    so that the command says what it trains, and values that the published ones would change.
+    """
+    config = key.training_config.as_dict()
+    trained = {**context.defaults, **hyperparameters, **config}
+    own = {**trained, **context.training_config}
+    published = {**trained, **context.best_published}
+    return {
+        name: trained[name]
+        for name in dict.fromkeys([*hyperparameters, *trained])
+        if name in hyperparameters or not trained[name] == own[name] == published[name]
+    }

@@ -116,6 +116,7 @@ def make_summary(study: RecordedStudy) -> Summary:
     """Return the summary of a study."""
     context = study.context
     confirmed = study.confirmed_seeds
+    run = study.winning_run
     statuses = [trial.status for trial in study.trials]
     return Summary(
         method=context.method,
@@ -124,7 +125,7 @@ def make_summary(study: RecordedStudy) -> Summary:
         baseline=context.baseline,
         as_percent=context.as_percent,
         higher_is_better=context.higher_is_better,
-        gradients=context.gradients,
+        gradients=run.key.training_config.gradients if run else context.gradients,
         rule=context.rule,
         oracle=study.rule.oracle,
         search=context.search,

@@ -50,7 +50,8 @@ class MethodSearch:
         self.environment = environment
         self.records = records
         self.rule = rule
-        self.epoch_counts: EpochCounts = space.resolved.count_epochs(space.fixed)
+        self._common_values = space.find_common_values(options.search)
+        self.epoch_counts: EpochCounts = space.resolved.count_epochs(self._common_values)
         self._trial_records = TrialRecords(space, environment, records, options.search_seeds)
         earlier = self._trial_records.find_proposals()
         searcher = make_searcher(space, options, len(earlier))
@@ -94,8 +95,8 @@ class MethodSearch:
 
     @property
     def training_config(self) -> TrainingConfig:
-        """The training config of a trial with default hyperparameters."""
-        key = self.space.resolved.make_key(self.space.fixed, 0, self.environment)
+        """The training config of a trial whose searched hyperparameters have their defaults."""
+        key = self.space.resolved.make_key(self._common_values, 0, self.environment)
         return key.training_config
 
     def list_trials(self) -> list[Trial]:

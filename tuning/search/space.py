@@ -44,6 +44,18 @@ class Space:
         """Return the number of different hyperparameters; None if there are infinitely many."""
         return count_points(self.free)
 
+    def find_common_values(self, search: str) -> Hyperparameters:
+        """Return the values that all trials have: fixed, published, or the only ones of a grid.
+
+        Args:
+            search: The ``--search`` option.
+        """
+        if search == "published":
+            return self.published() or dict(self.fixed)
+        grid = self.resolved.grid if search == "grid" else {}
+        single = {name: values[0] for name, values in grid.items() if len(values) == 1}
+        return {**single, **self.fixed}
+
     def published(self) -> Hyperparameters | None:
         """Return the published hyperparameters with the fixed values on top; None without any.
 
@@ -115,11 +127,15 @@ def _check_ends(space: Space) -> None:
 
 
 def describe_hyperparameters(space: Space, values: Hyperparameters) -> Hyperparameters:
-    """Return the values of all active hyperparameters, and of the fixed training-config fields."""
-    merged = space.resolved.complete_values(space.complete(values))
+    """Return the values of all active hyperparameters, and of all else that a trial is given.
+
+    A command, a grid or published values may give training-config fields too, such as epochs.
+    """
+    given = space.complete(values)
+    merged = space.resolved.complete_values(given)
     hyperparameters = space.resolved.hyperparameters
     names = [
         *(n for n in hyperparameters if n in active_names(hyperparameters, merged)),
-        *space.fixed,
+        *given,
     ]
     return {name: merged[name] for name in dict.fromkeys(names)}

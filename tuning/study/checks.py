@@ -93,7 +93,7 @@ def check_study(options: Options) -> CheckedStudy:
             problems += found.problems
         except UserError as error:
             problems.append(str(error))
-    problems += _check_models(spaces)
+    problems += _check_models(spaces, options.search)
     if problems:
         raise ValidationErrors([*problems, *_find_missing_data(benchmark)])
     if options.seeds > SEARCH_SEED:
@@ -140,17 +140,22 @@ def choose_rule(options: Options, benchmark: Benchmark) -> Rule:
     return rule
 
 
-def get_model_name(space: Space) -> str:
-    """Return the name of the model that a method's trials train."""
-    return str(space.fixed.get("model", space.resolved.training_config.model))
+def list_model_names(space: Space, search: str) -> list[str]:
+    """Return the names of the models that a method's trials train."""
+    given = space.find_common_values(search)
+    if "model" in given:
+        return [str(given["model"])]
+    searched = [*space.free["model"].values] if "model" in space.free else []
+    if search == "grid":
+        searched = space.resolved.grid.get("model", searched)
+    return [str(name) for name in searched] or [space.resolved.training_config.model]
 
 
-def _check_models(spaces: list[Space]) -> list[str]:
+def _check_models(spaces: list[Space], search: str) -> list[str]:
     """Return a message for each model that trials cannot build."""
     found: dict[str, None] = {}
-    for space in spaces:
+    for space, name in [(s, name) for s in spaces for name in list_model_names(s, search)]:
         method = space.method
-        name = get_model_name(space)
         problem = _check_weights(name, space.benchmark)
         problem = problem or find_tokenizer_mismatch(name, space.benchmark)
         if problem is None and "encoder" in method.needs and models.lacks_hidden_states(name):

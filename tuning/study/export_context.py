@@ -48,6 +48,8 @@ def make_export_context(
             gpus_per_trial=options.gpus_per_trial,
             cpus_per_trial=options.cpus_per_trial,
         ),
+        defaults=dict(search.space.resolved.defaults),
+        best_published=dict(search.space.resolved.published or {}),
     )
 
 

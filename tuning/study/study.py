@@ -30,7 +30,7 @@ from tuning.selection import Rule
 from tuning.study.checks import (
     CheckedStudy,
     check_study,
-    get_model_name,
+    list_model_names,
     refuse_existing_study,
 )
 from tuning.study.definition import check_definition, make_definition
@@ -105,7 +105,9 @@ def _check_nodes(study: CheckedStudy, resources: Resources, single_machine: bool
         dataset=options.dataset,
         data_root=str(options.data_root.absolute()),
         storages=(options.records,),
-        models=tuple(dict.fromkeys(get_model_name(space) for space in study.spaces)),
+        models=tuple(
+            dict.fromkeys(n for s in study.spaces for n in list_model_names(s, options.search))
+        ),
         cpus=resources.cpus,
         gpus=resources.gpus,
     )

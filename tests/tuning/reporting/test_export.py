@@ -101,7 +101,9 @@ def test_exports_of_a_complete_study(records: MethodRecords, tmp_path: Path) -> 
     assert summary.metrics["test_worst_group_accuracy"].mean == pytest.approx(0.7)
     best = yaml.safe_load((folder / "best_config.yaml").read_text())
     assert best["selection"]["trial"] == 1
-    assert best["training_config"] == {"batch_size": 8, "epochs": 2}
+    key = describe_run(0).key
+    assert best["training_config"] == key.training_config.as_dict()
+    assert best["recipe"] == key.recipe.as_dict()
     assert "--data-root 'my data'" in best["command"]
     write_tables(tmp_path)
     table = (tmp_path / "d" / "table.md").read_text()
