@@ -15,7 +15,8 @@ class TrainingConfig:
         epochs: Epochs of the stages whose length the method does not set.
         lr: Learning rate.
         weight_decay: Decay of weights; biases and norms are not decayed.
-        batch_size: Examples per step.
+        batch_size: Examples per step. The last batch of an epoch has the rest; where that is one
+            example, on which batch normalization cannot train, it joins the batch before.
         optimizer: ``sgd``, ``adam`` or ``adamw``.
         momentum: Momentum of SGD.
         schedule: A schedule of :func:`transformers.get_scheduler` stepped per batch; ``step``

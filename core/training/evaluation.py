@@ -1,5 +1,6 @@
 """Evaluation of a model on a split."""
 
+import math
 from collections.abc import Iterator
 from itertools import islice
 
@@ -97,6 +98,32 @@ def check_model_fits_data(context: RunContext, model: Model) -> None:
         )
 
 
+def needs_two_examples(context: RunContext, model: Model) -> bool:
+    """Return whether the model cannot train on one example.
+
+    Batch normalization needs two values per channel. Two examples are computed to find out how many
+    it gets from each: one in layers after pooling, many in layers of images.
+
+    Raises:
+        UserError: If the model cannot take the benchmark's examples.
+    """
+    layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    values: list[int] = []
+
+    def count_values(layer: nn.modules.batchnorm._BatchNorm, inputs: tuple[Tensor, ...]) -> None:
+        values.append(inputs[0].numel() // layer.num_features)
+
+    hooks = [layer.register_forward_pre_hook(count_values) for layer in layers]
+    try:
+        if layers:
+            with torch.compiler.set_stance("force_eager"):
+                check_model_fits_data(context, model)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return min(values, default=math.inf) <= min(2, len(context.train))
+
+
 class LastLayerRefit:
     """The last layer of a model and its inputs on the refitting half of the validation split.
 
@@ -124,12 +151,14 @@ class LastLayerRefit:
         )
         model.eval()
         order = []
-        with torch.no_grad():
-            for part, batch in _load_batches(context, "validation", rows):
-                order.append(part)
-                with context.environment.autocast():
-                    model(context.augmentation.transform_evaluation(batch.inputs, model.image))
-        hook.remove()
+        try:
+            with torch.no_grad():
+                for part, batch in _load_batches(context, "validation", rows):
+                    order.append(part)
+                    with context.environment.autocast():
+                        model(context.augmentation.transform_evaluation(batch.inputs, model.image))
+        finally:
+            hook.remove()
         back = torch.cat(order).argsort()
         return LastLayerFeatures(torch.cat(inputs)[back], split.y[rows], split.group[rows])
 

@@ -120,7 +120,11 @@ class AuxiliarySampler:
 
 
 def make_batches(
-    order: Tensor, size: int, lengths: Tensor | None, generator: Generator | None = None
+    order: Tensor,
+    size: int,
+    lengths: Tensor | None,
+    generator: Generator | None = None,
+    joins_single: bool = False,
 ) -> list[Tensor]:
     """Cut rows into batches.
 
@@ -132,15 +136,26 @@ def make_batches(
         size: Examples per batch.
         lengths: Length of each example of the split, ``(examples,)``; None where all are equal.
         generator: Draws the order of the batches of texts; None leaves them sorted.
+        joins_single: Whether a last batch of one example joins the batch before.
     """
-    if lengths is None:
-        return list(order.split(size))
     batches: list[Tensor] = []
-    for window in order.split(WINDOW_BATCHES * size):
-        batches += window[lengths[window].argsort(descending=True, stable=True)].split(size)
-    if generator is None:
+    if lengths is None:
+        batches += order.split(size)
+    else:
+        for window in order.split(WINDOW_BATCHES * size):
+            batches += window[lengths[window].argsort(descending=True, stable=True)].split(size)
+    if len(batches) > count_batches(len(order), size, joins_single):
+        single = batches.pop()
+        batches[-1] = torch.cat([batches[-1], single])
+    if lengths is None or generator is None:
         return batches
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def count_batches(examples: int, size: int, joins_single: bool) -> int:
+    """Return the number of batches that :func:`make_batches` makes."""
+    whole, rest = divmod(examples, size)
+    return whole if not rest or (rest == 1 and whole and joins_single) else whole + 1
 
 
 def get_text_lengths(split: Split) -> Tensor | None:

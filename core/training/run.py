@@ -138,6 +138,7 @@ class Run:
             context.config.batch_size,
             get_text_lengths(context.train),
             context.make_generator("windows", *position),
+            self.stage_state.joins_single,
         )
         return trainer, batches
 

@@ -1,6 +1,5 @@
 """The model of a stage and the objects that train it."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,8 @@ from core.recipe.component import make_weighting
 from core.samplers import SAMPLERS
 from core.stages.base import Stage
 from core.training.context import EpochPosition, RunContext
+from core.training.evaluation import needs_two_examples
+from core.training.loader import count_batches
 from core.training.optimizers import PER_EPOCH_SCHEDULERS, make_optimizer, make_schedule
 from core.training.single_tasks import SingleTasks
 from core.weighting import Weighting
@@ -35,6 +36,8 @@ class StageState:
         optimizer: The optimizer of the model's and the weighting's parameters.
         schedule: The learning-rate schedule; None for a constant rate.
         steps_per_epoch: Optimization steps of an epoch.
+        joins_single: Whether a last batch of one example joins the batch before, because the model
+            cannot train on one example.
     """
 
     model: Model
@@ -42,6 +45,7 @@ class StageState:
     optimizer: Optimizer
     schedule: LRScheduler | None
     steps_per_epoch: int
+    joins_single: bool
 
     @property
     def lr(self) -> float:
@@ -92,6 +96,9 @@ def begin_stage(
         sample_counts: How often an epoch has each training example, ``(n,)`` int64.
         model: The model of the stage before, which is kept unless the stage reinitializes it;
             None for the first stage.
+
+    Raises:
+        UserError: If the model cannot train on batches of this size.
     """
     stage, config = context.stages[index], context.config
     torch.manual_seed(context.make_generator("model", index).initial_seed())
@@ -102,14 +109,29 @@ def begin_stage(
     weighting.to(context.device)
     optimizer = make_optimizer(model, weighting, config)
     examples = len(draw_rows(context, sample_counts, EpochPosition(index, 0)))
-    steps_per_epoch = math.ceil(examples / config.batch_size)
+    joins_single = _joins_single(context, model, examples)
+    steps_per_epoch = count_batches(examples, config.batch_size, joins_single)
     schedule = make_schedule(
         optimizer,
         config,
         steps_per_epoch * context.count_stage_epochs(stage),
         context.benchmark.higher_is_better[plateau_metric(context)],
     )
-    return StageState(model, weighting, optimizer, schedule, steps_per_epoch)
+    return StageState(model, weighting, optimizer, schedule, steps_per_epoch, joins_single)
+
+
+def _joins_single(context: RunContext, model: Model, examples: int) -> bool:
+    """Return whether an epoch would end with one example, on which the model cannot train."""
+    size = context.config.batch_size
+    if (size > 1 and examples % size != 1) or not needs_two_examples(context, model):
+        return False
+    if size == 1 or examples == 1:
+        raise UserError(
+            f"batch_size: received {size} with {examples:,} training examples, but model "
+            f"'{context.config.model}' has batch normalization, which needs at least 2 examples "
+            "per step"
+        )
+    return True
 
 
 def plateau_metric(context: RunContext) -> str:
