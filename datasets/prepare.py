@@ -253,7 +253,7 @@ def fetch_sources(benchmark: OnDisk, sources: Sequence[Source]) -> None:
     for source in sources:
         path = downloads / source.file
         print(f"{benchmark.name}: fetching {source.url}")
-        download_file(source.url, path, source.sha256)
+        download_file(source.url, path, source.sha256, source.git_blob)
         target = benchmark.folder / source.to
         if is_archive(path):
             # An archive of a whole data set may wrap its folder.

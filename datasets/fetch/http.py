@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import DISK_FULL_ERRNOS, hash_file, write_text
+from common.files import DISK_FULL_ERRNOS, hash_file, hash_git_blob, write_text
 from common.progress import ProgressBar
 
 CHUNK_BYTES = 1 << 18
@@ -33,7 +33,9 @@ class _ConnectionBroken(Exception):
     """The connection ended before the file was complete."""
 
 
-def download_file(url: str, path: Path, sha256: str | None = None) -> None:
+def download_file(
+    url: str, path: Path, sha256: str | None = None, git_blob: str | None = None
+) -> None:
     """Download a file, unless it exists with the right checksum.
 
     An incomplete file is kept as ``<path>.part``, and a later call resumes from there if the server
@@ -43,26 +45,34 @@ def download_file(url: str, path: Path, sha256: str | None = None) -> None:
         url: ``http``, ``https`` or ``file``.
         path: The path of the file.
         sha256: Its checksum, hexadecimal; None where it is not known.
+        git_blob: The id by which git stores it, or the first digits; None where it is not known.
 
     Raises:
         UserError: If the server refuses, the connection keeps breaking, a web page is received in
             place of data, or the checksum is wrong.
     """
     if path.is_file():
-        if sha256 is None or hash_file(path) == sha256:
+        if _find_wrong_checksum(path, sha256, git_blob) is None:
             return
         path.unlink()
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     _fetch_with_retries(url, part)
-    if sha256 is not None and (found := hash_file(part)) != sha256:
+    wrong = _find_wrong_checksum(part, sha256, git_blob)
+    if wrong is not None:
         _discard_part(part)
-        raise UserError(
-            f"{url}: wrong checksum: received SHA-256 {found}, expected {sha256}; the file was "
-            "deleted"
-        )
+        raise UserError(f"{url}: wrong checksum: {wrong}; the file was deleted")
     part.replace(path)
     _discard_part(part)
+
+
+def _find_wrong_checksum(path: Path, sha256: str | None, git_blob: str | None) -> str | None:
+    """Return the checksum received and the one expected, or None where they agree."""
+    if sha256 is not None and (found := hash_file(path)) != sha256:
+        return f"received SHA-256 {found}, expected {sha256}"
+    if git_blob is not None and not (found := hash_git_blob(path)).startswith(git_blob):
+        return f"received git blob {found}, expected {git_blob}"
+    return None
 
 
 def _fetch_with_retries(url: str, part: Path) -> None:

@@ -10,7 +10,7 @@ from common.yaml_files import read_yaml_file
 from datasets.fetch.archives import is_archive
 
 SOURCES = Path(__file__).parent / "sources.yaml"
-KEYS = ("url", "file", "to", "sha256")
+KEYS = ("url", "file", "to", "sha256", "git_blob")
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,14 @@ class Source:
         file: Its name on this machine.
         to: The folder inside the data set's folder into which it is put or extracted.
         sha256: Its checksum, hexadecimal, or None where it is not known.
+        git_blob: The id by which git stores it, or the first digits, or None.
     """
 
     url: str
     file: str
     to: str = "."
     sha256: str | None = None
+    git_blob: str | None = None
 
 
 def read_sources(path: Path = SOURCES) -> dict[str, list[Source]]:
@@ -75,8 +77,19 @@ def _parse_source(where: str, data: Any) -> Source:
         text = str(data.get(key, "."))
         if text.startswith("/") or ".." in Path(text).parts or (key == "file" and "/" in text):
             raise UserError(f"{where}: {key}: received '{text}', expected a name inside the folder")
-    checksum = data.get("sha256")
-    if checksum is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", str(checksum)):
-        raise UserError(f"{where}: sha256: received {checksum!r}, expected 64 hexadecimal digits")
-    lowered = None if checksum is None else str(checksum).lower()
-    return Source(**{**data, "to": str(data.get("to", ".")), "sha256": lowered})
+    checksums = {
+        "sha256": _parse_checksum(where, data, "sha256", "{64}", "64"),
+        "git_blob": _parse_checksum(where, data, "git_blob", "{7,40}", "7 to 40"),
+    }
+    return Source(**{**data, "to": str(data.get("to", ".")), **checksums})
+
+
+def _parse_checksum(
+    where: str, data: dict[str, Any], key: str, repeats: str, digits: str
+) -> str | None:
+    value = data.get(key)
+    if value is None:
+        return None
+    if not re.fullmatch(f"[0-9a-fA-F]{repeats}", str(value)):
+        raise UserError(f"{where}: {key}: received {value!r}, expected {digits} hexadecimal digits")
+    return str(value).lower()

@@ -33,6 +33,7 @@ class CommentBenchmark(TextBenchmark):
     """
 
     grouping: ClassVar[Grouping]
+    original_name: ClassVar[str] = ORIGINAL
     groups = Groups(CLASSES, tuple(name.replace("_", " ") for name in IDENTITIES))
     max_tokens = 220
 
@@ -52,9 +53,9 @@ class CommentBenchmark(TextBenchmark):
         return self.folder / f"{self.file_stem}.csv"
 
     @property
-    def original(self) -> Path | None:
-        """The file of WILDS, from which table and texts can be made; None if it does not help."""
-        return self.folder / ORIGINAL
+    def original(self) -> Path:
+        """The file of WILDS, from which table and texts can be made."""
+        return self.folder / self.original_name
 
     def write_metadata(self) -> None:
         """Write table and texts of this grouping, each unless it exists."""
@@ -78,7 +79,7 @@ class CommentBenchmark(TextBenchmark):
         return self._expand_original()[list(tables.COLUMNS)]
 
     def _expand_original(self) -> pd.DataFrame:
-        if self.original is None or not self.original.is_file():
+        if not self.original.is_file():
             self._raise_missing()
         return expand_comments(self.original, self.grouping)
 
@@ -86,21 +87,19 @@ class CommentBenchmark(TextBenchmark):
         """Refuse to write texts for a table whose rows are not those of the file of WILDS."""
         table = tables.read_table(self.table_path)[["split", "y", "a"]]
         if not np.array_equal(table.to_numpy(), made[["split", "y", "a"]].to_numpy()):
-            assert self.original is not None
             raise UserError(
                 f"{self.text_path}: missing, and the rows of {self.table_path.name} are not those "
                 f"of {self.original.name}, from which it could be made"
             )
 
-    @property
-    def missing_hint(self) -> str:
-        """The end of the message for missing files."""
-        return f"missing, and so is {self.original}, from which they are made"
-
     def _raise_missing(self) -> NoReturn:
         paths = (self.table_path, self.text_path)
         missing = " and ".join(str(path) for path in paths if not path.is_file())
-        raise UserError(f"{missing}: {self.missing_hint}")
+        raise UserError(
+            f"{missing}: missing, and so is {self.original}, from which they are made; put one of "
+            f"them there, or run: python -m datasets.prepare {self.name} --data-root "
+            f"{self.data_root} --download"
+        )
 
     def list_source_files(self) -> list[Path]:
         """Return the file with the texts."""
@@ -112,7 +111,7 @@ class CommentBenchmark(TextBenchmark):
         """Return a sentence for each row of the table without a text."""
         try:
             if not self.text_path.is_file():  # it can be made, as the table was
-                if self.original is None or not self.original.is_file():
+                if not self.original.is_file():
                     self._raise_missing()
                 return []
             texts = tables.read_csv(self.text_path, [TEXT])[TEXT]
@@ -160,33 +159,21 @@ class SmallComments(CommentBenchmark):
     """The part of CivilComments on which System 1 reports its results, in either grouping."""
 
     folder_name = "civilcomments_small"
+    original_name = "all_data_with_identities_small.csv"
     published_counts: ClassVar = {
         "validation": (277, 335, 118, 282, 148, 97, 107, 176, 73, 70, 54, 51, 70, 34, 67, 80),
         "test": (710, 802, 271, 709, 374, 254, 283, 380, 156, 171, 120, 107, 132, 72, 157, 168),
     }
     card = DataCard(
         title="A part of CivilComments: comments, toxic or not, and the identities they mention.",
-        source="tables: https://github.com/athrvkk/MTL-group-robustness; the texts are those of "
-        "CivilComments-WILDS, but which ones is not published",
+        source="texts and tables: "
+        "https://github.com/athrvkk/MTL-group-robustness/tree/main/data/civilcomments_small",
         licence="tables MIT, texts CC0",
         paper="Kulkarni et al., Multitask Learning Can Improve Worst-Group Outcomes, TMLR 2024; "
         "texts: Borkan et al., WWW 2019",
         notes=(
-            "Put metadata_civilcomments_small_coarse.csv and the texts of its rows, "
-            "civilcomments_small_coarse.csv (column comment_text), into the folder.",
+            "A table and the texts of its rows (column comment_text) are two files; both can be "
+            "made from all_data_with_identities_small.csv.",
             "The texts contain slurs and insults.",
         ),
     )
-
-    @property
-    def original(self) -> Path | None:
-        """None: which rows of the file of WILDS these are is not published."""
-        return None
-
-    @property
-    def missing_hint(self) -> str:
-        """The end of the message for missing files."""
-        return (
-            "missing; tables are in https://github.com/athrvkk/MTL-group-robustness, the texts of "
-            "their rows (column comment_text) are with its authors"
-        )

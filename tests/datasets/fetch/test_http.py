@@ -41,6 +41,17 @@ def test_a_file_is_fetched_once(server: Server, path: Path) -> None:
     assert server.asked == [("/file.bin", "")]
 
 
+def test_a_git_blob_is_a_checksum(server: Server, path: Path) -> None:
+    # git hash-object of the same bytes
+    blob = hashlib.sha1(b"blob 1024000\0" + CONTENT, usedforsecurity=False).hexdigest()
+    for prefix in (blob[:12], blob):
+        download_file(f"{server.address}/file.bin", path, git_blob=prefix)
+    assert len(server.asked) == 1
+    with pytest.raises(UserError, match=f"received git blob {blob}, expected 0000000"):
+        download_file(f"{server.address}/file.bin", path, git_blob="0000000")
+    assert not path.exists()
+
+
 def test_a_broken_download_goes_on_where_it_broke(server: Server, path: Path) -> None:
     server.break_after = 300_000
     download_file(f"{server.address}/file.bin", path)

@@ -217,7 +217,7 @@ def test_civilcomments_small_has_the_published_groups(tmp_path: Path, grouping: 
     (folder / name).write_bytes(source.read_bytes())
     real_data.vocabulary(tmp_path)
     rows = len(pd.read_csv(source))
-    # The texts are not public: other real ones stand for them.
+    # The texts are not on this machine: other real ones stand for them.
     texts = real_data.comments()["comment_text"]
     texts = pd.concat([texts, texts]).iloc[:rows].str.lstrip().str.slice(0, 40)
     texts.to_csv(folder / f"civilcomments_small_{grouping}.csv", index=False)
