@@ -33,6 +33,25 @@ class _StrictLoader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  (none of YAML 1.1's)
 
+    def compose_mapping_node(self, anchor: dict[Any, Any]) -> yaml.MappingNode:
+        """Return a mapping's node as it is written, before ``<<`` merges others into it.
+
+        Raises:
+            yaml.MarkedYAMLError: If it has a key twice.
+        """
+        node = super().compose_mapping_node(anchor)
+        keys = [
+            key.value if key.tag == TAG + "merge" else self.construct_object(key)
+            for key, _ in node.value
+            if isinstance(key, yaml.ScalarNode)
+        ]
+        duplicates = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if duplicates:
+            raise yaml.MarkedYAMLError(
+                problem=f"duplicate key {', '.join(duplicates)}", problem_mark=node.start_mark
+            )
+        return node
+
 
 def parse_yaml(text: str) -> Any:
     """Return the content of a YAML text.
@@ -65,12 +84,6 @@ def read_yaml_file(path: Path, name: str = "") -> Any:
 
 
 def _construct_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    duplicates = sorted({str(key) for key in keys if keys.count(key) > 1})
-    if duplicates:
-        raise yaml.MarkedYAMLError(
-            problem=f"duplicate key {', '.join(duplicates)}", problem_mark=node.start_mark
-        )
     return loader.construct_mapping(node, deep=True)
 
 
@@ -91,6 +104,7 @@ def _resolve(tag: str, pattern: re.Pattern[str], first: list[str | None]) -> Non
     _StrictLoader.add_implicit_resolver(TAG + tag, pattern, first)
 
 
+_resolve("merge", re.compile(r"<<\Z"), ["<"])
 _resolve("null", re.compile(r"(~|null|Null|NULL|)\Z"), ["~", "n", "N", ""])
 _resolve("bool", re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"), list("tTfF"))
 _resolve("int", INTEGER, [*DIGITS])

@@ -77,3 +77,34 @@ def test_errors_of_constructors_are_one_line(text: str) -> None:
     with pytest.raises(UserError) as error:
         parse_yaml(text)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}", {"x": 3, "y": 2}),  # own keys win
+        ("a: &a {x: 1}\nc: &c {x: 2, z: 3}\nb:\n  <<: [*a, *c]", {"x": 1, "z": 3}),
+        ("a: &a {x: 1}\nc: &c {<<: *a, x: 2, z: 3}\nb: {<<: *c}", {"x": 2, "z": 3}),
+        ("a: {<<: &c {<<: &d {x: 1}, x: 2}, y: 3}\nb: *c", {"x": 2}),
+        ('b: {"<<": 1}', {"<<": 1}),
+    ],
+)
+def test_mappings_are_merged(text: str, expected: object) -> None:
+    assert parse_yaml(text)["b"] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &a {x: 1}\nb: {<<: *a, y: 2, y: 3}", "duplicate key y"),
+        ("a: &a {x: 1}\nb: {<<: *a, <<: *a}", "duplicate key <<"),
+        ("b: {<<: {x: 1, x: 2}}", "duplicate key x"),
+        ("b: {1: 2, 1.0: 3}", "duplicate key 1"),
+        ("b: {<<: 3}", "expected a mapping or list of mappings for merging, but found scalar"),
+        ("b: {<<: *nowhere}", "undefined alias 'nowhere'"),
+    ],
+)
+def test_a_wrong_merge_is_one_line(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        parse_yaml(text)
+    assert "\n" not in str(caught.value)
