@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from common.errors import UserError, truncate_problems
-from common.files import read_text
+from common.files import is_hidden, read_text
 from common.hyperparameters import Hyperparameter
 from datasets.benchmark import SPLITS, Benchmark, Inputs
 from datasets.data_card import DataCard
@@ -35,6 +35,7 @@ from datasets.storage.images import (
     read_images,
     write_images,
 )
+from datasets.storage.named_files import locate_named_files
 from datasets.training_config import TrainingConfig
 
 VARIABLE = "EVENHAND_FOLDER"
@@ -64,7 +65,7 @@ class Folder(TextBenchmark):
     @property
     def table_path(self) -> Path:
         """The table: ``metadata.csv``, or the only ``.csv`` file."""
-        found = sorted(self.folder.glob("*.csv"))
+        found = sorted(path for path in self.folder.glob("*.csv") if not is_hidden(path))
         for name in PREFERRED:
             if self.folder / name in found:
                 return self.folder / name
@@ -147,7 +148,7 @@ class Folder(TextBenchmark):
     @property
     def _named_files(self) -> list[Path]:
         """The files that the table names: images, or texts outside the table."""
-        return [] if self._has_texts else [self.folder / name for name in self.table.filename]
+        return [] if self._has_texts else locate_named_files(self.folder, self.table.filename)
 
     def list_source_files(self) -> list[Path]:
         """Return the files that the table names; texts inside it count as its content."""
@@ -202,7 +203,7 @@ class Folder(TextBenchmark):
             super().write_inputs(writer)
             return
         for split in SPLITS:
-            paths = [self.folder / name for name in self.select_rows(split).filename]
+            paths = locate_named_files(self.folder, self.select_rows(split).filename)
             write_images(writer, split, paths, f"{self.name}, {split}")
 
     def read_inputs(self, split: str) -> Inputs:

@@ -17,6 +17,7 @@ from datasets.storage.images import (
     read_images,
     write_images,
 )
+from datasets.storage.named_files import locate_named_files
 from datasets.training_config import TrainingConfig
 
 
@@ -53,8 +54,7 @@ class ImageBenchmark(TableBenchmark):
     def list_images(self, split: str | None = None) -> list[Path]:
         """Return the image files of a split, or of all, in the table's order."""
         rows = self.table if split is None else self.select_rows(split)
-        folder = self.image_folder
-        return [folder / name for name in rows.filename]
+        return locate_named_files(self.image_folder, rows.filename)
 
     def find_table_problems(self, path: Path, table: pd.DataFrame) -> list[str]:
         """Return the mistakes in the table, among them file names outside the folder."""

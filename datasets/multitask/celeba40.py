@@ -31,6 +31,7 @@ from datasets.multitask.task import Task
 from datasets.on_disk import OnDisk
 from datasets.storage.array_cache import ArrayWriter
 from datasets.storage.images import find_damaged_images, find_missing_files, process_images
+from datasets.storage.named_files import locate_named_files
 from datasets.training_config import TrainingConfig
 
 SIDE = 64  # pixels
@@ -103,8 +104,7 @@ class CelebA40(OnDisk, TaskBenchmark):
         return lists
 
     def _list_images(self) -> list[Path]:
-        folder = self.files.images
-        return [folder / name for name in self._lists.file_names]
+        return locate_named_files(self.files.images, self._lists.file_names)
 
     def find_problems(self) -> list[str]:
         """Return a sentence for each file that is missing or malformed."""
@@ -142,7 +142,7 @@ class CelebA40(OnDisk, TaskBenchmark):
         attributes, splits = self._lists
         for number, split in enumerate(SPLITS):
             selected = splits == number
-            paths = [self.files.images / name for name in splits.index[selected]]
+            paths = locate_named_files(self.files.images, splits.index[selected])
             images = writer.create_array(f"{split}_images", (len(paths), 3, SIDE, SIDE), np.uint8)
             _write_images(images, paths, f"{self.name}: resizing the images of {split}")
             labels = attributes[selected.to_numpy()][list(ATTRIBUTES)].to_numpy().T

@@ -1,9 +1,10 @@
 """Your own folder, and what is refused in any common table."""
 
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -338,3 +339,38 @@ def test_names_of_splits_and_a_byte_order_mark(tmp_path: Path) -> None:
     lines = [f"{i},f,{name},{i % 2},0" for i, name in enumerate(SPLIT_NUMBERS)]
     path.write_bytes(b"\xef\xbb\xbfid, filename,split,y,a\r\n" + "\r\n".join(lines).encode())
     assert read_table(path)["split"].tolist() == list(SPLIT_NUMBERS.values())
+
+
+def test_hidden_tables_are_none(images: Path) -> None:
+    folder = images / "folder"
+    (folder / "metadata.csv").rename(folder / "mine.csv")
+    (folder / "._mine.csv").write_bytes(b"\0\5\26\7")
+    (folder / ".~lock.mine.csv").write_text("id")
+    assert load(images).table_path == folder / "mine.csv"
+    assert load(images).find_problems() == []
+
+
+@pytest.mark.parametrize(("table", "disk"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFC", "NFC")])
+def test_names_with_accents_are_found_in_either_form(
+    images: Path, table: Literal["NFC", "NFD"], disk: Literal["NFC", "NFD"]
+) -> None:
+    folder, name = images / "folder", "p\u00eccturs/\u00e9 \u017c.png"
+    path = folder / unicodedata.normalize(disk, name)
+    path.parent.mkdir()
+    (folder / "pictures/5.png").rename(path)
+    expected = np.asarray(Image.open(path).convert("RGB"))
+    change(images, put("filename", 5, unicodedata.normalize(table, name)))
+    benchmark = load(images)
+    assert benchmark.find_problems() == benchmark.verify_files() == []
+    found = benchmark.splits["validation"].inputs[torch.tensor([1])].pixels[0]
+    assert np.array_equal(found.permute(1, 2, 0).numpy(), expected)
+    path.unlink()
+    assert len(load(images).find_problems()) == 1
+
+
+def test_of_two_files_the_one_is_taken_that_the_table_names(images: Path) -> None:
+    folder, one, two = images / "folder", "\u00e9.png", "e\u0301.png"
+    (folder / "pictures/5.png").rename(folder / one)
+    (folder / "pictures/6.png").rename(folder / two)
+    change(images, lambda t: t.assign(filename=[*t.filename[:5], one, two, *t.filename[7:]]))
+    assert load(images).list_source_files()[5:7] == [folder / one, folder / two]

@@ -196,3 +196,13 @@ def test_real_images(tmp_path: Path) -> None:
     check_against_files(benchmark)
     male = torch.cat([split.targets["Male"] for split in benchmark.splits.values()])
     assert int(male.sum()) == int((labels[:, ATTRIBUTES.index("Male")] == 1).sum())
+
+
+def test_names_with_accents_are_found_in_either_form(tmp_path: Path) -> None:
+    images, attributes, partition = write_celeba(tmp_path)
+    for path in (attributes, partition):
+        path.write_text(path.read_text().replace("000003.jpg", "\u00e9.jpg"), encoding="utf-8")
+    (images / "000003.jpg").rename(images / "e\u0301.jpg")
+    benchmark = load(tmp_path)
+    assert benchmark.find_problems() == []
+    assert sum(len(split) for split in benchmark.splits.values()) == 12
