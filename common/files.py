@@ -95,6 +95,11 @@ def try_lock_file(path: Path) -> Iterator[bool]:
         lock.release()
 
 
+def is_hidden(path: Path) -> bool:
+    """Return whether a file's name begins with a dot, as macOS's ``._0.npy`` in archives."""
+    return path.name.startswith(".")
+
+
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:

@@ -15,7 +15,7 @@ from datasets.fetch.archives import extract_archive, is_archive
 from datasets.fetch.http import download_file
 from datasets.fetch.sources import SOURCES, Source, mirror_sources, read_sources
 from datasets.on_disk import OnDisk
-from datasets.storage.array_cache import cache_folder, find_cache_problems, invalidate_cache
+from datasets.storage.array_cache import find_cache_problems, invalidate_cache, list_caches
 from datasets.storage.texts import TokenizerNotFound
 
 MAX_PRINTED_PROBLEMS = 50  # of a data set
@@ -201,8 +201,7 @@ def verify_data_set(benchmark: OnDisk) -> list[str]:
 
 def find_damaged_caches(benchmark: OnDisk) -> dict[Path, list[str]]:
     """Return the problems of each damaged cache; reads them all."""
-    folders = sorted(cache_folder(benchmark.cache_name, benchmark.data_root).glob("*"))
-    caches = [path for path in folders if path.is_dir() and not path.name.startswith(".")]
+    caches = list_caches(benchmark.cache_name, benchmark.data_root)
     found = {folder: find_cache_problems(folder, full=True) for folder in caches}
     return {folder: sentences for folder, sentences in found.items() if sentences}
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from common.errors import UserError, ValidationErrors, unknown_name_message
+from common.files import is_hidden
 from common.yaml_files import read_yaml_file
 from core.recipe.method import Method
 from core.recipe.method_parser import name_file, parse_method
@@ -12,8 +13,8 @@ FOLDER = Path(__file__).resolve().parents[2] / "search_spaces"
 
 def list_methods(folder: Path = FOLDER) -> list[str]:
     """Return the names of all methods, sorted."""
-    found = (path for path in folder.glob("*.yaml") if path.is_file())
-    return sorted(path.stem for path in found if not path.name.startswith("."))
+    found = (path for path in folder.glob("*.yaml") if path.is_file() and not is_hidden(path))
+    return sorted(path.stem for path in found)
 
 
 def load_method(name: str, folder: Path = FOLDER) -> Method:

@@ -85,7 +85,6 @@ def extract_archive(
     try:
         with archive.open("rb") as file:
             _extract_members(archive, file, temporary, limits)
-        shutil.rmtree(temporary / "__MACOSX", ignore_errors=True)  # added by that system
         entries = list(temporary.iterdir())
         wrapped = len(entries) == 1 and entries[0].name in wrapping and entries[0].is_dir()
         merge_folders(entries[0] if wrapped else temporary, target)
@@ -122,7 +121,10 @@ def _extract_members(archive: Path, file: IO[bytes], folder: Path, limits: Archi
         for number, member in enumerate(_iterate_members(archive, file), start=1):
             if number > limits.members:
                 raise UserError(f"{archive}: more than {limits.members:,} members; refused")
-            place = folder / _check_path(archive, member.name)
+            path = _check_path(archive, member.name)
+            if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
+                continue  # as macOS adds them; nothing of a data set
+            place = folder / path
             if member.folder:
                 place.mkdir(parents=True, exist_ok=True)
                 continue

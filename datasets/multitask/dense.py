@@ -14,6 +14,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from common.errors import truncate_problems
+from common.files import is_hidden
 from common.hyperparameters import Hyperparameter
 from datasets.benchmark import Split
 from datasets.multitask.base import TaskBenchmark
@@ -216,7 +217,7 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
 
 
 def _count_frames(folder: Path) -> int:
-    return sum(1 for _ in folder.glob("*.npy"))
+    return sum(1 for path in folder.glob("*.npy") if not is_hidden(path))
 
 
 def _read_shape(path: Path) -> tuple[tuple[int, ...], str]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError, truncate_problems
-from common.files import hash_file, hash_text, lock_file, wrap_os_errors, write_text
+from common.files import hash_file, hash_text, is_hidden, lock_file, wrap_os_errors, write_text
 
 MANIFEST = "manifest.json"
 FORMAT = 1  # raised whenever the layout of a cache changes
@@ -185,6 +185,12 @@ def load_or_build(
 def cache_folder(name: str, data_root: Path) -> Path:
     """Return the folder of the caches of a benchmark."""
     return Path(os.environ.get("EVENHAND_CACHE") or data_root / ".cache") / name
+
+
+def list_caches(name: str, data_root: Path) -> list[Path]:
+    """Return the folders of a benchmark's caches, without those that are being built."""
+    found = cache_folder(name, data_root).glob("*")
+    return sorted(path for path in found if path.is_dir() and not is_hidden(path))
 
 
 def find_cache_problems(folder: Path, full: bool = False) -> list[str]:

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import find_existing_parent
+from common.files import find_existing_parent, is_hidden
 from common.project import ROOT, SOURCE_FOLDERS
 from tuning.gpus import Gpu, is_mps_running, list_gpus
 from tuning.records.open_storage import open_storage
@@ -128,7 +128,8 @@ def hash_code() -> str:
     """Return a hash of the project's code, independent of its folder."""
     found = hashlib.sha256()
     files = [path for name in SOURCE_FOLDERS for path in (ROOT / name).rglob("*")]
-    for path in sorted(path for path in files if path.suffix in (".py", ".yaml")):
+    sources = [path for path in files if path.suffix in (".py", ".yaml") and not is_hidden(path)]
+    for path in sorted(sources):
         found.update(path.relative_to(ROOT).as_posix().encode())
         found.update(path.read_bytes())
     return found.hexdigest()[:12]
@@ -173,7 +174,7 @@ def _check_data(requirements: Requirements) -> tuple[tuple[str, ...], bool | Non
     """Return the data set's errors, and whether its arrays are prepared."""
     import datasets
     from datasets.on_disk import OnDisk
-    from datasets.storage.array_cache import cache_folder, find_cache_problems
+    from datasets.storage.array_cache import find_cache_problems, list_caches
 
     if not requirements.dataset:
         return (), None
@@ -185,8 +186,8 @@ def _check_data(requirements: Requirements) -> tuple[tuple[str, ...], bool | Non
         if problems:
             more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
             return (problems[0] + more,), None
-        caches = cache_folder(benchmark.cache_name, benchmark.data_root).glob("*")
-        return (), any(path.is_dir() and not find_cache_problems(path) for path in caches)
+        caches = list_caches(benchmark.cache_name, benchmark.data_root)
+        return (), any(not find_cache_problems(path) for path in caches)
     except UserError as error:
         return (str(error),), None
 

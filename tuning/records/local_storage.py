@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
-from common.files import TEMPORARY_PREFIX, atomic_write
+from common.files import atomic_write
 from tuning.records.storage import Storage
 
 
@@ -49,9 +49,9 @@ class LocalStorage(Storage):
             (self.path / name).unlink(missing_ok=True)
 
     def list_names(self) -> list[str]:
-        """Return the names of files and folders, without temporary files."""
+        """Return the names of files and folders, without hidden ones such as temporary files."""
         try:
-            return sorted(n for n in os.listdir(self.path) if not n.startswith(TEMPORARY_PREFIX))
+            return sorted(name for name in os.listdir(self.path) if not name.startswith("."))
         except (FileNotFoundError, NotADirectoryError):
             return []
 

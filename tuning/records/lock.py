@@ -75,8 +75,8 @@ class LockHolder:
 
 
 def is_empty(storage: Storage) -> bool:
-    """Return whether a storage contains nothing except a lock."""
-    return all(name == LOCK_NAME for name in storage.list_names())
+    """Return whether a storage contains nothing except hidden files, such as a lock."""
+    return not storage.list_names()
 
 
 @contextmanager

@@ -90,9 +90,10 @@ class ObjectStorage(Storage):
             self.store.delete_file(self._full_name(name))
 
     def list_names(self) -> list[str]:
-        """Return the first part of every object's name, sorted."""
+        """Return the first part of every object's name, sorted, without hidden ones."""
         selector = fs.FileSelector(self.path, recursive=False, allow_not_found=True)
-        return sorted(info.base_name for info in self.store.get_file_info(selector))
+        names = [info.base_name for info in self.store.get_file_info(selector)]
+        return sorted(name for name in names if not name.startswith("."))
 
     def exists(self, name: str) -> bool:
         """Return whether an object exists."""

@@ -39,7 +39,7 @@ class Storage(ABC):
 
     @abstractmethod
     def list_names(self) -> list[str]:
-        """Return the first part of every stored name, sorted."""
+        """Return the first part of every stored name, sorted, without hidden ones."""
 
     @abstractmethod
     def exists(self, name: str) -> bool:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+from common.files import is_hidden
 from common.hyperparameters import Hyperparameters
 from tuning.records.decoding import decode_fields, decode_optional, require_object
 from tuning.records.export_context import BaselineSource
@@ -185,7 +186,8 @@ def read_summaries(results: Path) -> list[Summary]:
     Raises:
         UserError: If another version of the project wrote one of them.
     """
-    folders = sorted(path.parent for path in results.glob(f"*/*/{FILE_NAME}"))
+    found = [path.parent for path in results.glob(f"*/*/{FILE_NAME}")]
+    folders = sorted(path for path in found if not (is_hidden(path) or is_hidden(path.parent)))
     return [summary for folder in folders if (summary := read_summary(folder)) is not None]
 
 

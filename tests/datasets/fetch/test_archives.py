@@ -165,3 +165,19 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     archive = tar_of(tmp_path / "x.tar", {"a": b"1", "a/b": b"2"}, "w")
     with pytest.raises(UserError, match="damaged archive"):
         extract_archive(archive, tmp_path / "out")
+
+
+@pytest.mark.parametrize("make", [tar_of, zip_of])
+def test_files_that_macos_adds_are_left_out(tmp_path: Path, make: object) -> None:
+    members = {
+        "./._own": b"0",
+        ".DS_Store": b"1",
+        "__MACOSX/own/._0.npy": b"2",
+        "own/0.npy": b"3",
+        "own/._0.npy": b"4",
+        "own/.git/x": b"5",
+    }
+    suffix = "tar.gz" if make is tar_of else "zip"
+    archive = (tar_of if make is tar_of else zip_of)(tmp_path / f"x.{suffix}", members)
+    extract_archive(archive, tmp_path / "out", wrapping=("own",))
+    assert tree(tmp_path / "out") == {"0.npy": b"3"}

@@ -352,3 +352,13 @@ def test_real_cityscapes_without_depth_is_refused() -> None:
     assert {sentence.split(os.sep)[-1] for sentence in benchmark.find_problems()} == {
         "depth: no such folder"
     }
+
+
+def test_hidden_files_are_no_frames(tmp_path: Path) -> None:
+    """macOS adds them to archives and to foreign disks."""
+    folder = write_dense(tmp_path, "cityscapes", train=4, val=2)
+    for path in list(folder.rglob("*.npy")):
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")
+    benchmark = load("cityscapes", tmp_path)
+    assert benchmark.frames == {"train": 4, "val": 2}
+    assert benchmark.find_problems() == benchmark.verify_files() == []

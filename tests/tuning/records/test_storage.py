@@ -82,7 +82,8 @@ def test_what_is_written_is_read(storage: Storage) -> None:
 
 def test_names_are_the_first_parts(storage: Storage) -> None:
     assert storage.list_names() == []
-    for name in ("b", "runs/2/end.json", "runs/1/run.json", "runs/1/end.json"):
+    hidden = (".DS_Store", "._b", "runs/._1", "runs/1/._end.json")
+    for name in ("b", "runs/2/end.json", "runs/1/run.json", "runs/1/end.json", *hidden):
         storage.write_bytes(name, b"{}")
     assert storage.list_names() == ["b", "runs"]
     assert (storage / "runs").list_names() == ["1", "2"]
