@@ -22,6 +22,7 @@ class EpochRow:
         flagged: Steps so far whose weights had no exact solution; only of weightings that read
             the Gram matrix.
         microbatch: Examples per forward pass, where batches are split.
+        devices: GPUs that the run took, or CPUs without one; a share where trials share a GPU.
         seconds: Wall time, evaluation included.
     """
 
@@ -36,7 +37,13 @@ class EpochRow:
     validation: Mapping[str, Any]
     flagged: int | None = None
     microbatch: int | None = None
+    devices: float = 1.0
     seconds: float
+
+    @property
+    def device_seconds(self) -> float:
+        """Wall time multiplied by the devices."""
+        return self.seconds * self.devices
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row as plain data, ready for JSON, without fields that do not apply."""

@@ -124,6 +124,7 @@ class Run:
             validation=validation,
             flagged=int(weighting.flagged_steps) if isinstance(weighting, GramWeighting) else None,
             microbatch=self.microbatch or None,
+            devices=1.0 if context.device.type == "cuda" else context.environment.threads,
             seconds=time.perf_counter() - start,
         )
 

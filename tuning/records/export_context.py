@@ -78,8 +78,6 @@ class ExportContext:
         seeds: Confirmation seeds.
         published: The published hyperparameters, of a study without a search.
         keep_models: Whether the weights of the best seed are exported.
-        device_share: Devices by which the hours of a trial count.
-        whole_gpu_share: The same for a trial that takes a whole GPU instead of a share.
         command: Options for the commands that repeat a run.
         defaults: The value of every hyperparameter and training-config field that no command sets.
         best_published: The published values of the method on the data set, which ``--search
@@ -107,8 +105,6 @@ class ExportContext:
     seeds: int
     published: Hyperparameters | None
     keep_models: bool
-    device_share: float
-    whole_gpu_share: float
     command: CommandOptions
     defaults: Hyperparameters = field(default_factory=dict)
     best_published: Hyperparameters = field(default_factory=dict)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from common.errors import UserError
 
-RECORD_VERSION = 2
+RECORD_VERSION = 3
 
 
 def check_record_version(data: Mapping[str, object], file: str) -> dict[str, object]:

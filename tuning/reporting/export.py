@@ -65,7 +65,7 @@ def _make_trial_row(study: RecordedStudy, trial: RecordedTrial) -> dict[str, obj
         study.rule.name: study.rule.read_metric(best),
         **_average_validation(trial, best),
         "seconds": trial.seconds,
-        "device_hours": study.count_device_hours(trial),
+        "device_hours": trial.device_hours,
         "keys": " ".join(trial.keys),
     }
 
@@ -100,7 +100,7 @@ def _make_seed_row(study: RecordedStudy, seed: RecordedTrial) -> dict[str, objec
         **flatten_metrics("validation", result.validation if result else {}),
         **flatten_metrics("test", result.test if result else {}),
         "seconds": seed.seconds,
-        "device_hours": study.count_device_hours(seed),
+        "device_hours": seed.device_hours,
         "key": key,
     }
 

@@ -29,7 +29,6 @@ class RecordedTrial:
         keys: Digests of its runs, one per training seed.
         status: How it ended, or :data:`UNFINISHED`.
         reason: Why it failed, or why it took a whole GPU.
-        took_whole_gpu: Whether it took a whole GPU after a share was too small.
         curves: The epochs of each run.
         scores: The score of each epoch that all runs have.
         confirmation: The result of a confirmation seed.
@@ -42,7 +41,6 @@ class RecordedTrial:
     keys: tuple[str, ...]
     status: str
     reason: str
-    took_whole_gpu: bool
     curves: tuple[tuple[EpochRow, ...], ...]
     scores: tuple[Score | None, ...]
     confirmation: Confirmation | None = None
@@ -65,7 +63,12 @@ class RecordedTrial:
     @property
     def seconds(self) -> float:
         """Seconds of these epochs."""
-        return sum(float(row.seconds) for curve in self.curves for row in curve)
+        return sum(row.seconds for curve in self.curves for row in curve)
+
+    @property
+    def device_hours(self) -> float:
+        """Hours of these epochs, multiplied by the devices that each took."""
+        return sum(row.device_seconds for curve in self.curves for row in curve) / 3600
 
 
 @dataclass(frozen=True)
@@ -140,18 +143,9 @@ class RecordedStudy:
         """Whether the search has finished and every confirmation seed has a result."""
         return self.is_search_finished and len(self.confirmed_seeds) == self.context.seeds
 
-    def count_device_hours(self, trial: RecordedTrial) -> float:
-        """Return the device-hours of a trial or seed."""
-        return self._count_device_seconds(trial) / 3600
-
     def sum_device_hours(self) -> float:
         """Return the device-hours of search and confirmation."""
-        return sum(self._count_device_seconds(t) for t in (*self.trials, *self.seeds)) / 3600
-
-    def _count_device_seconds(self, trial: RecordedTrial) -> float:
-        context = self.context
-        share = context.whole_gpu_share if trial.took_whole_gpu else context.device_share
-        return trial.seconds * share
+        return sum(trial.device_hours for trial in (*self.trials, *self.seeds))
 
 
 def read_study(records: MethodRecords) -> RecordedStudy | None:
@@ -198,10 +192,8 @@ def _read_trial(
         statuses = [end.status for end in ends]
         status = "failed" if "failed" in statuses else statuses[0]
         reason = next((end.reason for end in ends if end.reason), "")
-        took_whole_gpu = any(end.retried_whole_gpu for end in ends)
     else:
         status, reason = UNFINISHED, ""
-        took_whole_gpu = any(record.oom_reason for record in records)
     return RecordedTrial(
         number=first.number,
         proposed=first.hyperparameters,
@@ -210,7 +202,6 @@ def _read_trial(
         keys=tuple(record.name for record in records),
         status=status,
         reason=reason,
-        took_whole_gpu=took_whole_gpu,
         curves=tuple(tuple(rows) for rows in curves),
         scores=tuple(score_curves(rule, seen)),
         confirmation=ends[0].confirmation if ends else None,

@@ -13,7 +13,6 @@ from datasets.training_config import TrainingConfig
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
 from tuning.records.storage import StorageError
-from tuning.resources import Resources
 from tuning.search.confirmation import ConfirmationSeeds
 from tuning.search.proposal import Proposer, count_trials, make_searcher
 from tuning.search.pruning import make_pruner
@@ -108,13 +107,9 @@ class MethodSearch:
         ended = sum(trial.is_finished for trial in self.list_trials())
         return max(0, self.trial_budget + self.options.seeds - ended)
 
-    def sum_device_seconds(self, resources: Resources) -> float:
-        """Return the time of all epochs so far, in seconds of devices.
-
-        Args:
-            resources: The resources of a trial.
-        """
-        return sum(trial.seconds * trial.device_share(resources) for trial in self.list_trials())
+    def sum_device_seconds(self) -> float:
+        """Return the time of all epochs so far, in seconds of devices."""
+        return sum(trial.device_seconds for trial in self.list_trials())
 
     # --- progress of the search ---
 
@@ -193,7 +188,7 @@ class MethodSearch:
             trial.requeue()
             return False
         if report.status != "failed":
-            trial.add_epoch(report.epoch, report.seconds, report.score)
+            trial.add_epoch(report)
         # The last epoch counts on its rung too. Decisions of an earlier session are kept.
         lags = self.pruner.should_prune(trial, report.score)
         status = report.status

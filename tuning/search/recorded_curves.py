@@ -25,11 +25,13 @@ class Curve:
         hyperparameters: Its values.
         scores: The score of each epoch; None where it is not eligible.
         seconds: The time of each epoch.
+        device_seconds: The same, multiplied by the devices that it took.
     """
 
     hyperparameters: Hyperparameters
     scores: tuple[Score | None, ...]
     seconds: tuple[float, ...]
+    device_seconds: tuple[float, ...]
 
     @property
     def best(self) -> Score:
@@ -143,6 +145,10 @@ def _read_curve(rule: Rule, runs: Sequence[RunRecord]) -> Curve | None:
     description = runs[0].read_description()
     if select_epoch(scores) is None or description is None:
         return None
-    epochs = zip(*(run.read_rows() for run in runs), strict=False)
-    seconds = tuple(sum(row.seconds for row in rows) for rows in epochs)
-    return Curve(dict(description.hyperparameters), tuple(scores), seconds)
+    epochs = list(zip(*(run.read_rows() for run in runs), strict=False))
+    return Curve(
+        dict(description.hyperparameters),
+        tuple(scores),
+        seconds=tuple(sum(row.seconds for row in rows) for rows in epochs),
+        device_seconds=tuple(sum(row.device_seconds for row in rows) for rows in epochs),
+    )

@@ -30,7 +30,7 @@ class Outcome:
 
     Args:
         value: The winner's value.
-        device_hours: The time of all epochs.
+        device_hours: The time of all epochs, multiplied by the devices that each took.
         hours: The time of the search.
         pruned: The number of trials that were pruned.
     """
@@ -79,7 +79,7 @@ class SimulatedSearch:
         while self._events:
             self._now, number, index = heapq.heappop(self._events)
             curve = self._curves[number]
-            spent += curve.seconds[index]
+            spent += curve.device_seconds[index]
             prune = self._should_prune(number, index)
             is_last = index + 1 == len(curve.scores)
             if not is_last and not prune:

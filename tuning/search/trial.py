@@ -7,9 +7,9 @@ from common.hyperparameters import Hyperparameters
 from core.recipe.trial_key import TrialKey
 from tuning.records.run_data import RunEnd, describe_whole_gpu_retry
 from tuning.records.run_record import RunRecord
-from tuning.resources import Resources
 from tuning.search.retries import Retries
 from tuning.selection import Rule, Score, score_records, select_epoch
+from tuning.worker.trial_work import EpochReport
 
 Phase = Literal["search", "confirm"]
 
@@ -28,6 +28,7 @@ class Trial:
         reason: Why it failed.
         scores: The score of each epoch so far.
         seconds: Time that its epochs took, over all training seeds.
+        device_seconds: The same, multiplied by the devices that it took at each epoch.
         retries: Its crashes and failed writes.
         recorded_epochs: Epochs of its record when it started, which its process replays.
         oom_reason: Why a share of a GPU was too small; it then takes a whole one.
@@ -42,6 +43,7 @@ class Trial:
     reason: str = ""
     scores: list[Score | None] = field(default_factory=list)
     seconds: float = 0.0
+    device_seconds: float = 0.0
     retries: Retries = field(default_factory=Retries)
     recorded_epochs: int = 0
     oom_reason: str = ""
@@ -71,10 +73,6 @@ class Trial:
         """The number of its epochs that have a score."""
         return sum(score is not None for score in self.scores)
 
-    def device_share(self, resources: Resources) -> float:
-        """Return the number of devices by which its hours count."""
-        return (resources.whole_gpu if self.oom_reason else resources).device_share
-
     def start(self) -> None:
         """Set it running."""
         self.status = "running"
@@ -85,18 +83,13 @@ class Trial:
         self.status = "waiting"
         self.oom_reason = oom_reason or self.oom_reason
 
-    def add_epoch(self, epoch: int, seconds: float, score: Score | None) -> None:
-        """Add an epoch; one that a restarted process replays is known already.
-
-        Args:
-            epoch: The epoch's number, from 1.
-            seconds: Its training time, summed over the training seeds.
-            score: Its score.
-        """
-        if epoch > len(self.scores):
-            self.scores.append(score)
+    def add_epoch(self, report: EpochReport) -> None:
+        """Add a reported epoch; one that a restarted process replays is known already."""
+        if report.epoch > len(self.scores):
+            self.scores.append(report.score)
             self.retries.reset()
-            self.seconds += seconds
+            self.seconds += report.seconds
+            self.device_seconds += report.device_seconds
 
     def end(self, status: str, reason: str) -> None:
         """Set it finished.
@@ -129,7 +122,9 @@ class Trial:
         if any(end.retried_whole_gpu for end in ends):
             self.oom_reason = self.oom_reason or self.reason
         self.scores = score_records(rule, self.runs)
-        self.seconds = sum(row.seconds for end in ends for row in end.rows)
+        rows = [row for end in ends for row in end.rows]
+        self.seconds = sum(row.seconds for row in rows)
+        self.device_seconds = sum(row.device_seconds for row in rows)
         return True
 
     def clean_up(self) -> None:

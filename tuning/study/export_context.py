@@ -5,13 +5,10 @@ from datasets.benchmark import Benchmark
 from datasets.multitask.base import TaskBenchmark
 from tuning.options import Options
 from tuning.records.export_context import BaselineSource, CommandOptions, ExportContext
-from tuning.resources import Resources
 from tuning.search.method_search import MethodSearch
 
 
-def make_export_context(
-    search: MethodSearch, options: Options, resources: Resources
-) -> ExportContext:
+def make_export_context(search: MethodSearch, options: Options) -> ExportContext:
     """Return the facts about a method's study that its exports contain beyond its runs."""
     benchmark = search.space.benchmark
     return ExportContext(
@@ -36,8 +33,6 @@ def make_export_context(
         seeds=options.seeds,
         published=None if search.searcher is not None else search.select_hyperparameters(),
         keep_models=options.keep_models,
-        device_share=resources.device_share,
-        whole_gpu_share=resources.whole_gpu.device_share,
         command=CommandOptions(
             data_root=str(options.data_root),
             baseline=None if options.baseline is None else str(options.baseline),

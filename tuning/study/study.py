@@ -149,7 +149,7 @@ class _StudyRun:
         return self.stop.should_stop(self._sum_device_hours)
 
     def _sum_device_hours(self) -> float:
-        return sum(search.sum_device_seconds(self.resources) for search in self.searches) / 3600
+        return sum(search.sum_device_seconds() for search in self.searches) / 3600
 
     def _count_unfinished(self) -> int:
         return sum(search.count_unfinished() for search in self.searches)
@@ -174,7 +174,7 @@ class _StudyRun:
             write_tables(results)
 
     def _write_context(self, search: MethodSearch) -> None:
-        context = make_export_context(search, self.options, self.resources)
+        context = make_export_context(search, self.options)
         search.records.write_context(context)
 
 

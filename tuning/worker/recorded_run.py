@@ -5,6 +5,7 @@ Resume, retry and extension are nothing else. Independent of Ray.
 
 import os
 import socket
+from dataclasses import replace
 
 import pandas as pd
 from safetensors.torch import save_file
@@ -28,12 +29,16 @@ class RecordedRun:
         record: The record.
         key: The run's key.
         options: The study's options for its runs.
+        gpu_share: The share of a GPU, or the number of GPUs, that it takes; 0 on a CPU.
     """
 
-    def __init__(self, record: RunRecord, key: TrialKey, options: RunOptions) -> None:
+    def __init__(
+        self, record: RunRecord, key: TrialKey, options: RunOptions, gpu_share: float = 0.0
+    ) -> None:
         self.record = record
         self.key = key
         self.options = options
+        self.gpu_share = gpu_share
         self.rule = selection.get_rule(options.rule)
         self.rows: list[EpochRow] = []
         self.audit: list[Metrics] = []
@@ -75,6 +80,8 @@ class RecordedRun:
         while self.run.epochs_done < index:  # the state is older than the rows
             self.run.train_epoch()
         row = self.run.train_epoch()
+        if self.gpu_share:
+            row = replace(row, devices=self.gpu_share)
         if self.options.audit:
             self.audit.append(
                 self.run.evaluate_split(

@@ -24,7 +24,10 @@ class TrialRunner:
 
     def __init__(self, work: TrialWork) -> None:
         self.gpu_share = work.gpu_share
-        self.runs = [RecordedRun(RunRecord(run.folder), run.key, work.options) for run in work.runs]
+        self.runs = [
+            RecordedRun(RunRecord(run.folder), run.key, work.options, work.gpu_share)
+            for run in work.runs
+        ]
         self.rule = selection.get_rule(work.options.rule)
         self.patience = work.runs[0].key.training_config.patience
         self.best: Score | None = None
@@ -48,8 +51,13 @@ class TrialRunner:
         except Exception as error:  # recorded with its reason; the search continues
             return self._report_error(error)
         rows = [run.rows[-1] for run in self.runs]
-        seconds = sum(row.seconds for row in rows)
-        return EpochReport(epoch=rows[0].epoch, seconds=seconds, score=score, status=status)
+        return EpochReport(
+            epoch=rows[0].epoch,
+            seconds=sum(row.seconds for row in rows),
+            device_seconds=sum(row.device_seconds for row in rows),
+            score=score,
+            status=status,
+        )
 
     def _report_error(self, error: Exception) -> EpochReport:
         """Record an error of training and return its report."""

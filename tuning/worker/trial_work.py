@@ -83,6 +83,7 @@ class EpochReport:
     Args:
         epoch: The epoch's number, from 1; 0 in the report of an error.
         seconds: The epoch's training time, summed over the training seeds.
+        device_seconds: The same, multiplied by the devices that the trial took.
         score: The epoch's score, averaged over the seeds; None where it is not eligible.
         status: Empty while the trial continues; else how it ended, or :data:`OUT_OF_MEMORY` or
             :data:`STORAGE_FAILED`, which do not end it.
@@ -91,6 +92,7 @@ class EpochReport:
 
     epoch: int = 0
     seconds: float = 0.0
+    device_seconds: float = 0.0
     score: Score | None = None
     status: str = ""
     reason: str = ""

@@ -25,6 +25,7 @@ ROWS = st.builds(
     flagged=st.none() | st.integers(0),
     microbatch=st.none() | st.integers(1),
     seconds=NUMBERS,
+    devices=NUMBERS,
 )
 
 

@@ -32,7 +32,7 @@ CONTEXT = ExportContext(
     epochs_per_trial=2, environment=detect_environment(False),
     rule="validation_worst_group_accuracy",
     search="random", scheduler="none", trials=2, search_seeds=1, seeds=2, published=None,
-    keep_models=False, device_share=0.5, whole_gpu_share=1.0,
+    keep_models=False,
     command=CommandOptions("my data", None, False, "auto", None, False, None, 1),
 )  # fmt: skip
 
@@ -40,7 +40,7 @@ CONTEXT = ExportContext(
 def rows(*values: float) -> list[EpochRow]:
     """Rows whose worst-group accuracies are given."""
     return [
-        make_row(i, worst_group_accuracy=value, average_accuracy=0.9)
+        make_row(i, devices=0.5, worst_group_accuracy=value, average_accuracy=0.9)
         for i, value in enumerate(values, start=1)
     ]
 

@@ -20,6 +20,7 @@ from tuning.options import Options
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import RunEnd
 from tuning.records.storage import StorageError
+from tuning.reporting.recorded_study import read_study
 from tuning.resources import Resources
 from tuning.search.method_search import MethodSearch
 from tuning.search.searchers.tpe import TPESearcher
@@ -27,6 +28,7 @@ from tuning.search.space import make_space
 from tuning.search.trial import Trial
 from tuning.selection import Score
 from tuning.study.checks import choose_rule
+from tuning.study.export_context import make_export_context
 from tuning.study.study import make_run_options, make_work
 from tuning.worker.trial_runner import TrialRunner
 from tuning.worker.trial_work import STORAGE_FAILED, EpochReport, TrialWork
@@ -46,9 +48,9 @@ def work_of(search: MethodSearch, trial: Trial) -> TrialWork:
     return make_work(trial, make_run_options(search.options, search.rule, ""), Resources(1, 0))
 
 
-def train(search: MethodSearch, trial: Trial, epochs: int = 1000) -> None:
+def train(search: MethodSearch, trial: Trial, epochs: int = 1000, gpu_share: float = 0.0) -> None:
     """Train a trial to its end, or for some epochs, as an actor does."""
-    runner = TrialRunner(work_of(search, trial))
+    runner = TrialRunner(replace(work_of(search, trial), gpu_share=gpu_share))
     for _ in range(epochs):
         if not search.report_epoch(trial, runner.train_epoch()):
             return
@@ -329,6 +331,29 @@ def test_epochs_that_a_new_process_replays_are_counted_once(tmp_path: Path) -> N
     assert (len(trial.scores), trial.seconds) == (2, seconds)
     train(search, trial)
     assert len(trial.scores) == 3
+
+
+def test_device_hours_count_each_epoch_by_the_share_that_it_had(tmp_path: Path) -> None:
+    chosen: dict[str, Any] = {"trials": 2, "epochs": 2, "seeds": 1, "scheduler": "none"}
+    first = search_of(tmp_path, **chosen)
+    for epochs in (2, 1):
+        trial = first.next_trial()
+        assert trial is not None
+        train(first, trial, epochs, gpu_share=1.0)
+    second = search_of(tmp_path, **chosen)  # resumed with --gpus-per-trial 0.5
+    assert second.sum_device_seconds() == second.trials[0].seconds > 0
+    while (trial := second.next_trial()) is not None:
+        train(second, trial, gpu_share=0.5)
+    expected = 0.0
+    for trial, shares in zip(second.list_trials(), ([1, 1], [1, 0.5], [0.5, 0.5]), strict=True):
+        rows = trial.runs[0].read_rows()
+        assert [row.devices for row in rows] == shares
+        expected += sum(share * row.seconds for share, row in zip(shares, rows, strict=True))
+    assert second.sum_device_seconds() == pytest.approx(expected)
+    second.records.write_context(make_export_context(second, second.options))
+    study = read_study(second.records)
+    assert study is not None
+    assert study.sum_device_hours() == pytest.approx(expected / 3600)
 
 
 def test_repeated_configurations_are_not_run_twice(tmp_path: Path) -> None:

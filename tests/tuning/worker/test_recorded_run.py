@@ -46,7 +46,8 @@ def finish(configuration: TrialRunner) -> list[EpochReport]:
 
 
 def numbers(rows: Sequence[EpochRow]) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.as_dict().items() if k != "seconds"} for row in rows]
+    measured = ("seconds", "devices")
+    return [{k: v for k, v in row.as_dict().items() if k not in measured} for row in rows]
 
 
 def folders(given: TrialWork) -> list[RunRecord]:
