@@ -8,6 +8,7 @@ the same second may both get the lock; that costs time and nothing else, since t
 write the same content.
 """
 
+import itertools
 import json
 import os
 import socket
@@ -15,8 +16,9 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Self
 
 from common.errors import UserError
@@ -92,19 +94,31 @@ def exclusive_lock(storage: Storage) -> Iterator[None]:
 
 @contextmanager
 def _lock_folder(storage: LocalStorage) -> Iterator[None]:
-    storage.path.mkdir(parents=True, exist_ok=True)
-    is_held = False
-    try:
-        with try_lock_file(storage.path / LOCK_NAME) as is_held:
-            if not is_held:
-                raise UserError(f"another command is running the study in '{storage}'")
+    with ExitStack() as stack:
+        made: list[Path] = []
+        while True:
+            with suppress(FileNotFoundError):  # another command has just removed its folders
+                made += _make_folder(storage.path)
+                is_held = stack.enter_context(try_lock_file(storage.path / LOCK_NAME))
+                break
+        if not is_held:
+            raise UserError(f"another command is running the study in '{storage}'")
+        try:
             yield
-    finally:
-        if is_held and is_empty(storage):  # a command that was refused leaves no folders
-            storage.delete(LOCK_NAME)
-            for folder in (storage.path, *storage.path.parents[:2]):
-                with suppress(OSError):  # not empty: others use it
-                    folder.rmdir()
+        finally:
+            # Under the lock: who has opened the file that is deleted here cannot lock it any more.
+            if is_empty(storage):  # a command that was refused leaves no folders
+                storage.delete(LOCK_NAME)
+                for folder in made:
+                    with suppress(OSError):  # not empty: others use it
+                        folder.rmdir()
+
+
+def _make_folder(path: Path) -> list[Path]:
+    """Make a folder and its parents; return those that did not exist, the innermost first."""
+    missing = list(itertools.takewhile(lambda folder: not folder.exists(), [path, *path.parents]))
+    path.mkdir(parents=True, exist_ok=True)
+    return missing
 
 
 @contextmanager
