@@ -24,7 +24,6 @@ from tuning.options import Options
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import Confirmation, RunEnd
 from tuning.reporting.export import export_method
-from tuning.resources import Resources
 from tuning.search.method_search import MethodSearch
 from tuning.search.space import Space, make_space
 from tuning.selection import get_rule
@@ -73,7 +72,7 @@ def export_winner(options: Options, folder: Path) -> tuple[dict[str, Any], Trial
         for run in trial.runs:
             run.write_end(replace(end, confirmation=confirmation) if key.seed < 5 else end)
         search.report_crash(trial)  # it finds the end
-    records.write_context(make_export_context(search, options, Resources(1, 0)))
+    records.write_context(make_export_context(search, options))
     export_method(records, folder)
     path = folder / options.dataset / options.methods[0] / "best_config.yaml"
     return yaml.safe_load(path.read_text()), key
