@@ -11,7 +11,7 @@ method those that it adds.
 
 import math
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,11 @@ class Hyperparameter:
     values: tuple[Scalar, ...]
     default: Scalar
     when: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
+
+    def describe_domain(self) -> str:
+        """Return the domain as ``--set`` takes it, such as ``log_uniform:0.001:0.1``."""
+        separator = "," if self.kind == "choice" else ":"
+        return f"{self.kind}:{separator.join(format_scalar(value) for value in self.values)}"
 
     @property
     def is_integer(self) -> bool:
@@ -142,18 +147,27 @@ class Hyperparameter:
         return sorted({round(v) for v in values}) if self.is_integer else sorted(set(values))
 
 
-def parse_hyperparameter(where: str, text: object, problems: list[str]) -> Hyperparameter | None:
+def format_scalar(value: Scalar) -> str:
+    """Return a value as YAML and ``--set`` take it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def parse_hyperparameter(
+    where: str, text: object, problems: list[str], needs_default: bool = True
+) -> Hyperparameter | None:
     """Read one hyperparameter from its YAML mapping.
 
     Args:
         where: The file and key, as error messages name it.
         text: The content of the YAML there.
         problems: Receives a sentence per mistake.
+        needs_default: Whether a missing default is a mistake; if not, the middle of a range on its
+            own scale, or the first choice, takes its place.
 
     Returns:
         The hyperparameter, or None where a mistake was found.
     """
-    mistakes = [f"{where}: {mistake}" for mistake in _find_mistakes(text)]
+    mistakes = [f"{where}: {mistake}" for mistake in _find_mistakes(text, needs_default)]
     problems += mistakes
     if mistakes or not isinstance(text, Mapping):
         return None
@@ -162,7 +176,10 @@ def parse_hyperparameter(where: str, text: object, problems: list[str]) -> Hyper
         str(name): tuple(value) if isinstance(value, list) else (value,)
         for name, value in text.get("when", {}).items()
     }
-    hyperparameter = Hyperparameter(kind, tuple(text[kind]), text["default"], when)
+    values = tuple(text[kind])
+    hyperparameter = Hyperparameter(kind, values, text.get("default", values[0]), when)
+    if "default" not in text and kind != "choice":
+        hyperparameter = replace(hyperparameter, default=hyperparameter.value_at(0.5))
     rule = hyperparameter.find_broken_rule(hyperparameter.default)
     if rule is not None:
         problems.append(f"{where}: default is {hyperparameter.default!r}, expected {rule}")
@@ -170,7 +187,7 @@ def parse_hyperparameter(where: str, text: object, problems: list[str]) -> Hyper
     return hyperparameter
 
 
-def _find_mistakes(text: object) -> Iterator[str]:
+def _find_mistakes(text: object, needs_default: bool) -> Iterator[str]:
     if not isinstance(text, Mapping):
         yield f"received {text!r}, expected a mapping such as {{uniform: [0, 1], default: 0.5}}"
         return
@@ -181,7 +198,7 @@ def _find_mistakes(text: object) -> Iterator[str]:
     if len(kinds) != 1:
         yield f"received {kinds or 'no domain'}, expected exactly one of {', '.join(KINDS)}"
         return
-    if "default" not in text:
+    if needs_default and "default" not in text:
         yield "no default: a run without a search needs one"
     yield from _find_condition_mistakes(text.get("when", {}))
     yield from _find_domain_mistakes(kinds[0], text[kinds[0]])

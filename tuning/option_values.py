@@ -1,9 +1,16 @@
-"""Values of options: numbers with a lower bound, durations, shares of a GPU."""
+"""Values of options: numbers with a lower bound, durations, shares of a GPU, domains."""
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final, Literal, overload
+
+import yaml
+
+from common.errors import UserError, ValidationErrors
+from common.hyperparameters import KINDS, Hyperparameter, Hyperparameters, parse_hyperparameter
+from common.yaml_files import parse_yaml, read_yaml_file
 
 AUTO: Final = "auto"
 Gpus = float | Literal["auto"] | None  # of a trial, as asked
@@ -52,3 +59,73 @@ def parse_duration(text: str) -> float:
     if not found or float(found.group(1)) <= 0:
         raise argparse.ArgumentTypeError(f"received '{text}', expected a time such as 30m or 2h")
     return float(found.group(1)) * SECONDS_PER_UNIT[found.group(2)]
+
+
+def parse_domains(texts: Sequence[str]) -> tuple[list[str], dict[str, Hyperparameter]]:
+    """Split ``--set`` arguments into those with a value and those with a domain to search.
+
+    Args:
+        texts: The arguments, such as ``lr=0.1`` or ``lr=log_uniform:1e-4:1e-1``.
+
+    Returns:
+        The arguments with a value, unread, and the domains by name.
+
+    Raises:
+        ValidationErrors: If a domain is malformed, or a name is given twice.
+    """
+    others: list[str] = []
+    domains: dict[str, Hyperparameter] = {}
+    problems: list[str] = []
+    for text in texts:
+        name, _, given = text.partition("=")
+        kind, colon, rest = given.partition(":")
+        if not colon or kind not in KINDS:
+            others.append(text)
+            continue
+        separators = "," if kind == "choice" else "[:,]"
+        values = [_parse_scalar(value) for value in re.split(separators, rest)]
+        domain = parse_hyperparameter(f"--set {name}", {kind: values}, problems, False)
+        if domain is not None and name in domains:
+            problems.append(f"--set: {name} is given two domains")
+        elif domain is not None:
+            domains[name] = domain
+    fixed = {text.partition("=")[0] for text in others}
+    problems += [
+        f"--set: {name} is given a value and a domain" for name in domains if name in fixed
+    ]
+    if problems:
+        raise ValidationErrors(problems)
+    return others, domains
+
+
+def _parse_scalar(text: str) -> object:
+    try:
+        return parse_yaml(text)
+    except (yaml.YAMLError, ValueError):
+        return text
+
+
+def read_space(path: Path) -> tuple[Hyperparameters, dict[str, Hyperparameter]]:
+    """Read a ``--space`` file: a mapping from hyperparameter to a value or a domain.
+
+    Raises:
+        UserError: If it is missing or malformed.
+        ValidationErrors: If a value or a domain is malformed.
+    """
+    where = f"--space '{path}'"
+    content = read_yaml_file(path, where)
+    if not isinstance(content, Mapping) or not content:
+        raise UserError(f"{where}: expected a mapping such as 'lr: {{log_uniform: [1e-4, 1e-1]}}'")
+    values: Hyperparameters = {}
+    domains: dict[str, Hyperparameter] = {}
+    problems: list[str] = []
+    for name, given in content.items():
+        if isinstance(given, (bool, int, float, str)):
+            values[str(name)] = given
+            continue
+        domain = parse_hyperparameter(f"{where}: {name}", given, problems, needs_default=False)
+        if domain is not None:
+            domains[str(name)] = domain
+    if problems:
+        raise ValidationErrors(problems)
+    return values, domains

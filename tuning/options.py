@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from common.hyperparameters import Hyperparameters
+from common.hyperparameters import Hyperparameter, Hyperparameters
 from core.environment import PRECISIONS
 from core.recipe.assignments import (
     BASELINE_HELP,
@@ -113,11 +113,24 @@ class Options:
         default_factory=dict,
         metadata=_option(
             RUN,
-            SET_HELP,
-            "KEY=VALUE",
+            f"{SET_HELP}. A domain is searched: lr=log_uniform:1e-4:1e-1, lr=choice:0.1,0.01, "
+            "also uniform, integer, log_integer",
+            "KEY=VALUE|DOMAIN",
             "",
             flag="--set",
             repeatable=True,
+        ),
+    )
+    domains: Mapping[str, Hyperparameter] = field(
+        default_factory=dict,
+        metadata=_option(
+            RUN,
+            "YAML file of values and domains, in the form of a method file's `search`, for "
+            "hyperparameters and training-config fields; --set takes precedence",
+            "FILE",
+            "",
+            Path,
+            flag="--space",
         ),
     )
     search: str = field(

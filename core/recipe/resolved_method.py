@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from common.errors import ValidationErrors, unknown_name_message
@@ -17,6 +18,9 @@ from core.training.optimizers import PER_EPOCH_SCHEDULES
 from datasets.benchmark import Benchmark
 from datasets.training_config import TrainingConfig
 
+NO_DOMAINS: Mapping[str, Hyperparameter] = MappingProxyType({})
+COMMAND = "command line"  # the origin of a domain that a command gives
+
 
 @dataclass(frozen=True)
 class ResolvedMethod:
@@ -30,6 +34,7 @@ class ResolvedMethod:
         training_config: The training config where nothing is set: the benchmark's, with the
             method's changes.
         defaults: The default value of every hyperparameter and every training-config field.
+        origins: The place that defines each hyperparameter's domain.
     """
 
     method: Method
@@ -37,6 +42,7 @@ class ResolvedMethod:
     hyperparameters: Mapping[str, Hyperparameter]
     training_config: TrainingConfig
     defaults: Hyperparameters
+    origins: Mapping[str, str]
 
     @property
     def name(self) -> str:
@@ -143,29 +149,52 @@ class ResolvedMethod:
             raise ValidationErrors(problems)
 
 
-def resolve_method(method: Method, benchmark: Benchmark) -> ResolvedMethod:
+def resolve_method(
+    method: Method, benchmark: Benchmark, domains: Mapping[str, Hyperparameter] = NO_DOMAINS
+) -> ResolvedMethod:
     """Return a method on a benchmark.
 
     Hyperparameters of the benchmark come first, then the method's. A method that needs hidden
     states trains the benchmark's encoder in place of its default model.
 
+    Args:
+        method: The method.
+        benchmark: The benchmark.
+        domains: Domains that replace the method's and the benchmark's, or make a training-config
+            field a hyperparameter. Names that neither has are ignored.
+
     Raises:
+        ValidationErrors: If a condition of a domain cannot hold.
         UserError: If the benchmark lacks a property that the method needs.
-        ValidationErrors: If a condition of the benchmark's search space cannot hold.
     """
     method.check_benchmark(benchmark)
-    own = {**method.search, **method.exceptions.get(benchmark.name, {})}
-    hyperparameters = {**benchmark.search_space, **own}
-    mistakes = list(find_condition_mistakes(benchmark.search_space, hyperparameters))
-    if mistakes:
-        where = f"{method.name} on {benchmark.name}: search space"
-        raise ValidationErrors([f"{where}{mistake}" for mistake in mistakes])
+    exceptions = method.exceptions.get(benchmark.name, {})
     config = benchmark.training_config
     if "encoder" in method.needs and benchmark.encoder is not None:
         config = replace(config, model=benchmark.encoder)
     config = _make_training_config({**config.as_dict(), **method.settings})
+    hyperparameters = {**benchmark.search_space, **method.search, **exceptions}
+    origins = {
+        **dict.fromkeys(benchmark.search_space, f"data set {benchmark.name}"),
+        **dict.fromkeys(method.search, f"method {method.name}"),
+        **dict.fromkeys(exceptions, f"method {method.name} on {benchmark.name}"),
+    }
+    mistakes = list(find_condition_mistakes(benchmark.search_space, hyperparameters))
+    asked = {
+        n: d for n, d in domains.items() if n in hyperparameters or n in TRAINING_CONFIG_FIELDS
+    }
+    for name, domain in asked.items():
+        own = hyperparameters[name].when if name in hyperparameters else {}
+        hyperparameters[name] = replace(domain, when=domain.when or own)
+        origins[name] = COMMAND
+    conditional = {name: domain for name, domain in asked.items() if domain.when}
+    if conditional:
+        mistakes += find_condition_mistakes(conditional, hyperparameters)
+    if mistakes:
+        where = f"{method.name} on {benchmark.name}: search space"
+        raise ValidationErrors([f"{where}{mistake}" for mistake in mistakes])
     defaults = config.as_dict() | {name: h.default for name, h in hyperparameters.items()}
-    return ResolvedMethod(method, benchmark, hyperparameters, config, defaults)
+    return ResolvedMethod(method, benchmark, hyperparameters, config, defaults, origins)
 
 
 def _make_training_config(values: Mapping[str, Any]) -> TrainingConfig:

@@ -6,7 +6,7 @@ from common.errors import ValidationErrors
 from common.hyperparameters import Hyperparameter, Hyperparameters, active_names, sort_by_conditions
 from core.environment import detect_environment
 from core.recipe.method import Method
-from core.recipe.resolved_method import ResolvedMethod, resolve_method
+from core.recipe.resolved_method import COMMAND, ResolvedMethod, resolve_method
 from datasets.benchmark import Benchmark
 from tuning.options import Options
 from tuning.search.searchers.grid import count_points, make_grid
@@ -73,10 +73,11 @@ class Space:
     def grid(self) -> list[Hyperparameters]:
         """Return the published grid, or the hyperparameters' own, without those that are fixed."""
         given = self.resolved.grid
-        lists = {name: given[name] for name in given if name not in self.fixed}
+        asked = {n for n, origin in self.resolved.origins.items() if origin == COMMAND}
+        lists = {n: given[n] for n in given if n not in self.fixed and n not in asked}
         free = self.free
         if given:  # hyperparameters that a published grid does not name keep their defaults
-            free = {name: hyperparameter for name, hyperparameter in free.items() if name in given}
+            free = {n: domain for n, domain in free.items() if n in given or n in asked}
         return make_grid(free, lists)
 
 
@@ -87,10 +88,10 @@ def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
     :func:`tuning.study.checks.check_study` refuses one that no method has.
 
     Raises:
-        ValidationErrors: If a fixed value is of the wrong kind.
+        ValidationErrors: If a fixed value or a value of a domain is invalid.
         UserError: If the benchmark lacks what the method needs.
     """
-    resolved = resolve_method(method, benchmark)
+    resolved = resolve_method(method, benchmark, options.domains)
     hyperparameters = resolved.hyperparameters
     fixed = {name: value for name, value in options.fixed.items() if resolved.has_name(name)}
     resolved.check_values(fixed)

@@ -80,7 +80,7 @@ def check_study(options: Options) -> CheckedStudy:
     }
     problems = [
         f"--set: {unknown_name_message('hyperparameter', n, known)}"
-        for n in options.pinned
+        for n in (*options.pinned, *options.domains)
         if n not in known
     ]
     spaces: list[Space] = []
@@ -225,6 +225,7 @@ def _list_ignored_options(options: Options) -> list[str]:
     ignored = {
         "--trials": options.trials is not None,
         "--search-seeds": options.search_seeds > 1,
+        "a domain of --set or --space": bool(options.domains),
     }
     flags = [flag for flag, is_given in ignored.items() if is_given]
     if options.search != "published" or not flags:

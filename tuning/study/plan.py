@@ -26,6 +26,7 @@ from tuning.resources import (
 )
 from tuning.study.checks import CheckedStudy, check_study
 from tuning.study.cost import CostEstimate, estimate_cost
+from tuning.study.space_table import format_spaces
 
 
 def print_plan(options: Options) -> int:
@@ -54,7 +55,8 @@ def print_plan(options: Options) -> int:
         MethodRecords(options.records_of(s.resolved.name)).read_definition() for s in study.spaces
     ):
         console.print(f"no study found in {options.records}; --resume would start a new one")
-    for line in (*study.notes, *_format_plan(study, estimates, nodes, resources)):
+    searched = [] if options.search == "published" else format_spaces(study.spaces)
+    for line in (*study.notes, *searched, *_format_plan(study, estimates, nodes, resources)):
         console.print(line)
     if note:
         console.print(note)
