@@ -32,6 +32,7 @@ USERS = {
     "ray": ["tuning/cluster/", "tuning/worker/actor.py", "tuning/doctor/remote.py"],
     "yaml": ["common/yaml_files.py", "tuning/reporting/export.py"],
     "optuna": ["tuning/search/searchers/tpe.py"],
+    "ray._common": ["tuning/cluster/ray_private.py"],
     "ray._private": ["tuning/cluster/ray_private.py"],
     "ray._raylet": ["tuning/cluster/ray_private.py"],
 }

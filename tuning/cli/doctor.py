@@ -9,7 +9,8 @@ from common.arguments import Parser
 from common.errors import UserError, unknown_name_message
 from core.recipe.assignments import parse_assignments
 from tuning.cli.parser import add_options
-from tuning.cluster.connection import find_cluster, join_cluster
+from tuning.cluster.addresses import find_cluster
+from tuning.cluster.connection import join_cluster
 from tuning.doctor import doctor
 from tuning.doctor.findings import Finding, format_report
 from tuning.doctor.node_facts import Requirements

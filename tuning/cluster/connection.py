@@ -1,8 +1,8 @@
-"""Finds a Ray cluster to join, or starts one on this machine."""
+"""Joins a Ray cluster, or starts one on this machine."""
 
 import logging
 import os
-import socket
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,16 +13,15 @@ from typing import TypedDict
 import ray
 
 from common.errors import UserError
+from common.files import find_existing_parent
 from tuning.cluster import ray_private
 from tuning.cluster.nodes import VISIBLE_DEVICES, list_alive_nodes, local_node, mig_devices
-from tuning.cluster.ray_environment import protect_token
+from tuning.cluster.ray_environment import TOKEN, protect_token
 from tuning.cluster.runtime_environment import make_runtime_environment
 from tuning.resources import Node
 
-LOCAL = "local"  # the address of a cluster that a command starts and ends
-TOKEN_REFUSED = (
-    "refuses this user's token (~/.ray/auth_token, RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN)"
-)
+# The variables that name the folder of Ray's temporary files, in Ray's order.
+TEMPORARY_FOLDERS = ("RAY_TMPDIR", "TMPDIR")
 
 
 class RayArguments(TypedDict, total=False):
@@ -34,79 +33,12 @@ class RayArguments(TypedDict, total=False):
     include_dashboard: bool
 
 
-def find_cluster(asked: str | None) -> str | None:
-    """Return the address of the Ray cluster to join; None for a local one of this command's own.
-
-    ``--address``, then the variable ``RAY_ADDRESS``, where ``local`` asks for one of this command's
-    own; then a cluster that ``ray start`` or ``ray up`` left running on this machine, unless it is
-    another user's.
-
-    Raises:
-        UserError: If nothing listens at the given address, or the cluster refuses the token.
-    """
-    for source, address in (("--address", asked), ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS"))):
-        if address == LOCAL:
-            return None
-        if address:
-            if reason := _connection_error(address):
-                raise UserError(f"{source}: no Ray cluster at '{address}': {reason}")
-            if _refuses_token(address):
-                raise UserError(
-                    f"{source}: the Ray cluster at '{address}' {TOKEN_REFUSED}; copy the token "
-                    f"from its head, or start a local cluster with --address {LOCAL}"
-                )
-            return address
-    current = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
-    address = current.read_text().strip() if current.exists() else ""
-    if not address or _connection_error(address):
-        return None
-    if _refuses_token(address):
-        refusal = f"the Ray cluster at '{address}', found on this machine, {TOKEN_REFUSED}"
-        print(f"{refusal}: starting a local one", file=sys.stderr)
-        return None
-    return address
-
-
-def _connection_error(address: str) -> str:
-    """Return why nothing listens at an address, or nothing; Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdigit():
-        return ""
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as error:
-        return error.strerror or str(error) or type(error).__name__
-    return ""
-
-
-def _refuses_token(address: str) -> bool:
-    if "://" in address or not address.rpartition(":")[2].isdigit():
-        return False
-    with _hide_stderr():
-        return ray_private.refuses_token(address)
-
-
-@contextmanager
-def _hide_stderr() -> Iterator[None]:
-    """Hide the output of Ray's C++ code on the standard error."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(null)
-        os.close(kept)
-
-
 @contextmanager
 def join_cluster(address: str | None) -> Iterator[list[Node]]:
     """Join a Ray cluster, or start a local one that ends with the block; yield its nodes.
 
     Raises:
-        UserError: If there is no cluster at the address.
+        UserError: If Ray cannot start here, or no cluster can be joined at the address.
     """
     arguments = RayArguments(address=address) if address else _local_arguments()
     environment = make_runtime_environment(local=not address)
@@ -120,11 +52,8 @@ def join_cluster(address: str | None) -> Iterator[list[Node]]:
                 logging_level=logging.ERROR,
                 log_to_driver=False,
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            first = str(error).strip().splitlines()[0]
-            if address:
-                raise UserError(f"no Ray cluster at '{address}': {first}") from None
-            raise UserError(f"cannot start Ray on this machine: {first}") from None
+        except Exception as error:  # Ray has many; none of them is a mistake of this project
+            raise UserError(_explain_start_error(error, address)) from None
         finally:
             protect_token()
     for name in ("ray", "ray.tune", "ray.train"):
@@ -134,6 +63,31 @@ def join_cluster(address: str | None) -> Iterator[list[Node]]:
     finally:
         sys.stdout.flush()
         ray.shutdown()
+
+
+def _explain_start_error(error: Exception, address: str | None) -> str:
+    """Return the reason why Ray did not start, or did not join a cluster, and the way out."""
+    first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    if address:
+        return f"no Ray cluster at '{address}': {first}"
+    folder = ray_private.find_temporary_folder()
+    path = str(error.filename or "") if isinstance(error, OSError) else ""
+    if "AF_UNIX" in first or path.startswith(folder):
+        reason = "the paths of its sockets would be too long" if "AF_UNIX" in first else first
+        named = next((name for name in TEMPORARY_FOLDERS if name in os.environ), "")
+        source = f"from the variable {named}" if named else f"as {TEMPORARY_FOLDERS[0]} is not set"
+        return (
+            f"cannot start Ray on this machine: {reason}; its temporary folder is '{folder}' "
+            f"({source}): set {TEMPORARY_FOLDERS[0]} to a folder with a short path that you can "
+            "write, such as /tmp/$USER"
+        )
+    if path.startswith(str(TOKEN.parent)):
+        return f"cannot start Ray on this machine: {first}; set HOME to a folder that you can write"
+    free = shutil.disk_usage(find_existing_parent(Path(folder))).free / 1024**3
+    return (
+        f"cannot start Ray on this machine: {first}; its logs are in '{folder}/session_latest/logs'"
+        f", on a disk with {free:.1f} GiB left"
+    )
 
 
 def _local_arguments() -> RayArguments:

@@ -22,6 +22,7 @@ from tuning.doctor.node_facts import (
     NodeFacts,
     Requirements,
     find_caches,
+    find_temporary_folder,
     measure_free_space,
 )
 from tuning.gpus import list_gpus
@@ -64,7 +65,8 @@ def preflight_check(
 def check_this_machine(requirements: Requirements, results: Path) -> list[Finding]:
     """Check the disks and GPUs of this machine, in this process and in milliseconds."""
     host = socket.gethostname()
-    folders = [*requirements.storages, str(results), "/tmp", *find_caches(requirements)]
+    caches = find_caches(requirements)
+    folders = [*requirements.storages, str(results), find_temporary_folder(), *caches]
     gpus = list_gpus() if requirements.gpus else ()
     facts = NodeFacts(host, {}, "", gpus, measure_free_space(folders))
     node = Node(host, 0, facts.device_count)

@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -99,7 +100,7 @@ def collect_facts(
         versions=list_versions(),
         code=hash_code(),
         gpus=list_gpus(),
-        free_gib=measure_free_space((*requirements.storages, "/tmp", *caches)),
+        free_gib=measure_free_space((*requirements.storages, find_temporary_folder(), *caches)),
         storage_errors={storage: error for storage, error in errors.items() if error},
         data_errors=data_errors,
         prepared=prepared,
@@ -140,6 +141,11 @@ def measure_free_space(folders: Iterable[str]) -> dict[str, float]:
     found = [str(find_existing_parent(Path(f))) for f in folders if not is_url(f)]
     disks = {os.stat(folder).st_dev: folder for folder in reversed(found)}
     return {folder: shutil.disk_usage(folder).free / 1024**3 for folder in disks.values()}
+
+
+def find_temporary_folder() -> str:
+    """Return the folder for temporary files, Ray's included."""
+    return os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
 
 
 def find_caches(requirements: Requirements) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from common.files import find_existing_parent
 from tuning.cluster import gpu_share
-from tuning.cluster.connection import find_cluster, join_cluster
+from tuning.cluster.addresses import find_cluster
+from tuning.cluster.connection import join_cluster
 from tuning.cluster.nodes import local_node
 from tuning.option_values import AUTO
 from tuning.options import Options

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from rich.console import Console
 
 from tuning.cluster import gpu_share
+from tuning.cluster.addresses import find_cluster
 from tuning.cluster.capacity import Capacity
-from tuning.cluster.connection import find_cluster, join_cluster
+from tuning.cluster.connection import join_cluster
 from tuning.cluster.nodes import local_node
 from tuning.cluster.queue import Queue
 from tuning.cluster.remote import detect_trial_environment

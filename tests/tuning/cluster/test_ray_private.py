@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from pathlib import Path
 
 import pytest
 import ray
@@ -29,12 +30,32 @@ def test_a_cluster_of_ones_own_gets_the_loopback_address(monkeypatch: pytest.Mon
     assert services.get_node_ip_address() == "127.0.0.1", HELP
 
 
-def test_the_client_of_a_clusters_head_takes_an_address() -> None:
+def test_the_client_of_a_clusters_head_takes_an_address_and_a_timeout() -> None:
     from ray import _raylet
 
-    assert hasattr(_raylet, "GcsClient"), HELP
-    with pytest.raises(TypeError, match="1 positional argument"):  # the address
-        _raylet.GcsClient()
+    made = getattr(_raylet.InnerGcsClient, "standalone", None)
+    assert made is not None, HELP
+    for word in ("gcs_address", "cluster_id", "timeout_ms"):
+        assert word in made.__doc__, HELP
+
+
+def test_ray_notes_its_address_in_the_folder_of_its_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tuning.cluster.ray_private import find_temporary_folder, read_noted_address
+
+    for name in ("RAY_TMPDIR", "TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    assert find_temporary_folder() == "/tmp/ray", HELP
+    for name in ("TMPDIR", "RAY_TMPDIR"):  # the second goes before the first
+        folder = tmp_path / name
+        monkeypatch.setenv(name, str(folder))
+        assert find_temporary_folder() == str(folder / "ray"), HELP
+        assert read_noted_address(None) is None
+        (folder / "ray").mkdir(parents=True)
+        (folder / "ray" / "ray_current_cluster").write_text(f"{name}:6379\n")
+        assert read_noted_address(None) == f"{name}:6379", HELP
+        assert read_noted_address(str(folder / "ray")) == f"{name}:6379", HELP
 
 
 def test_workers_have_the_niceness_of_other_processes() -> None:
