@@ -239,8 +239,8 @@ class Options:
         default=None,
         metadata=_option(
             RESOURCES,
-            "Ray cluster to join; local starts one on this machine",
-            "HOST:PORT|local",
+            "Ray cluster to join; auto joins the one running here, local starts one",
+            "HOST:PORT|auto|local",
             "the cluster running here, else local",
         ),
     )
