@@ -31,9 +31,9 @@ def test_a_cluster_of_ones_own_gets_the_loopback_address(monkeypatch: pytest.Mon
 
 
 def test_the_client_of_a_clusters_head_takes_an_address_and_a_timeout() -> None:
-    from ray import _raylet
+    from ray._raylet import InnerGcsClient  # type: ignore[attr-defined]
 
-    made = getattr(_raylet.InnerGcsClient, "standalone", None)
+    made = getattr(InnerGcsClient, "standalone", None)
     assert made is not None, HELP
     for word in ("gcs_address", "cluster_id", "timeout_ms"):
         assert word in made.__doc__, HELP
