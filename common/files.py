@@ -134,26 +134,42 @@ def find_existing_parent(path: Path, follow_links: bool = True) -> Path:
     return found
 
 
+class CannotWrite(UserError):
+    """A folder without free space or permission: on a full disk, read-only, or of somebody else."""
+
+
 @contextmanager
-def wrap_os_errors(folder: Path, hint: str) -> Iterator[None]:
+def wrap_os_errors(folder: Path, hint: str = "") -> Iterator[None]:
     """Turn the errors of a full disk and of missing permissions into errors of one line.
 
     Args:
         folder: The folder that is written.
-        hint: Advice for the user.
+        hint: Advice beside freeing space or making the folder writable.
 
     Raises:
-        UserError: If the disk is full or the folder is not writable.
+        CannotWrite: If the disk is full or the folder is not writable.
+        UserError: If a file elsewhere, a source, is not readable.
     """
     try:
         yield
     except OSError as error:
+        others = f", or {hint}" if hint else ""
         if error.errno in DISK_FULL_ERRNOS:
-            raise UserError(
-                f"{folder}: the disk is full; incomplete files were removed; {hint}"
+            raise CannotWrite(
+                f"{folder}: the disk is full; incomplete files were removed; free some space"
+                f"{others}"
             ) from None
         if error.errno in NO_PERMISSION_ERRNOS:
-            raise UserError(
-                f"{folder}: cannot be written ({error.strerror}: {error.filename}); {hint}"
+            if error.filename and not _contains_other(folder, Path(error.filename)):
+                raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from None
+            raise CannotWrite(
+                f"{folder}: cannot be written ({error.strerror}: {error.filename}); make it "
+                f"writable{others}"
             ) from None
         raise
+
+
+def _contains_other(one: Path, other: Path) -> bool:
+    """Return whether one of two paths is inside the other, or the same."""
+    paths = Path(os.path.abspath(one)), Path(os.path.abspath(other))
+    return paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0])

@@ -3,14 +3,15 @@
 import argparse
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
 from common.arguments import Parser
 from common.errors import UserError, ValidationErrors, unknown_name_message
-from common.files import lock_file, wrap_os_errors
+from common.files import CannotWrite, lock_file, wrap_os_errors
 from datasets.fetch.archives import extract_archive, is_archive
 from datasets.fetch.http import download_file
 from datasets.fetch.sources import SOURCES, Source, mirror_sources, read_sources
@@ -208,17 +209,18 @@ def find_damaged_caches(benchmark: OnDisk) -> dict[Path, list[str]]:
 
 def prepare_data_set(benchmark: OnDisk, options: PrepareOptions) -> list[str]:
     """Download a data set, write its metadata and cache; return the problems that remain."""
-    root = benchmark.data_root
-    with wrap_os_errors(root, "free some space, then run the same command again"):
-        root.mkdir(parents=True, exist_ok=True)
-        lock = root / f".{benchmark.folder.name}.prepare.lock"
-        with lock_file(lock, f"{benchmark.name}: another process prepares it"):
-            if options.download and benchmark.find_problems():
+    with lock_data_set(benchmark, options.download):
+        if options.download and benchmark.find_problems():
+            with wrap_os_errors(benchmark.data_root, "choose another --data-root"):
                 fetch_sources(benchmark, choose_sources(benchmark, options))
-                benchmark = reload_benchmark(benchmark)
-            problems = benchmark.find_problems()
-            if not problems:  # a table of wrong rows would outlive the files it was made from
+            benchmark = reload_benchmark(benchmark)
+        problems = benchmark.find_problems()
+        if not problems:  # a table of wrong rows would outlive the files it was made from
+            try:
                 benchmark.write_metadata()
+            except CannotWrite as error:
+                made_anew = f"{benchmark.name}: its table is made anew in each run"
+                print(f"{made_anew}: {error}", file=sys.stderr)
     if not problems and not options.no_cache:
         for folder in find_damaged_caches(benchmark):
             invalidate_cache(folder)
@@ -227,6 +229,29 @@ def prepare_data_set(benchmark: OnDisk, options: PrepareOptions) -> list[str]:
         except TokenizerNotFound as error:
             print(f"{benchmark.name}: not tokenized yet: {error}", file=sys.stderr)
     return problems
+
+
+@contextmanager
+def lock_data_set(benchmark: OnDisk, download: bool) -> Iterator[None]:
+    """Hold the lock of a data set's folder, unless nothing is missing where nothing can be written.
+
+    Raises:
+        CannotWrite: If files are to be downloaded into a folder that cannot be written.
+    """
+    root = benchmark.data_root
+    lock = root / f".{benchmark.folder.name}.prepare.lock"
+    with ExitStack() as stack:
+        try:
+            with wrap_os_errors(root, "choose another --data-root"):
+                if download:
+                    root.mkdir(parents=True, exist_ok=True)
+                if root.is_dir():
+                    notice = f"{benchmark.name}: another process prepares it"
+                    stack.enter_context(lock_file(lock, notice))
+        except CannotWrite:
+            if download and benchmark.find_problems():
+                raise
+        yield
 
 
 def choose_sources(benchmark: OnDisk, options: PrepareOptions) -> list[Source]:

@@ -1,5 +1,6 @@
 """Comments with the identities that they mention: the base of all CivilComments benchmarks."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, NoReturn
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from common.errors import UserError
-from common.files import lock_file, wrap_os_errors
+from common.files import CannotWrite, lock_file, wrap_os_errors
 from datasets.data_card import DataCard
 from datasets.formats import csv_tables as tables
 from datasets.formats.civilcomments import (
@@ -19,7 +20,6 @@ from datasets.formats.civilcomments import (
     expand_comments,
 )
 from datasets.groups.base import Groups
-from datasets.groups.table import TABLE_HINT
 from datasets.groups.text_table import TextBenchmark, TextPairs
 
 COARSE_GROUPS = Groups(CLASSES, ("some identity", "no identity"))
@@ -62,7 +62,7 @@ class CommentBenchmark(TextBenchmark):
         if self.table_path.is_file() and self.text_path.is_file():
             return
         with (
-            wrap_os_errors(self.folder, TABLE_HINT),
+            wrap_os_errors(self.folder),
             lock_file(self.folder / ".prepare.lock", f"{self.name}: in use"),
         ):
             rows = self._expand_original()
@@ -102,10 +102,13 @@ class CommentBenchmark(TextBenchmark):
         )
 
     def list_source_files(self) -> list[Path]:
-        """Return the file with the texts."""
+        """Return the file with the texts, or the one from which it is made."""
         if not self.text_path.is_file():
-            self.write_metadata()
-        return [self.text_path]
+            with suppress(CannotWrite):  # the original file has the texts too
+                self.write_metadata()
+        if not (self.text_path.is_file() or self.original.is_file()):
+            self._raise_missing()
+        return [self.text_path if self.text_path.is_file() else self.original]
 
     def find_file_problems(self) -> list[str]:
         """Return a sentence for each row of the table without a text."""
@@ -132,7 +135,13 @@ class CommentBenchmark(TextBenchmark):
 
     def load_texts(self) -> TextPairs:
         """Return the text of each row of the table."""
-        texts = tables.read_csv(self.text_path, [TEXT])[TEXT]
+        if self.text_path.is_file():
+            texts = tables.read_csv(self.text_path, [TEXT])[TEXT]
+        else:
+            made = self._expand_original()
+            if self.table_path.is_file():
+                self._check_same_rows(made)
+            texts = made[TEXT]
         rows = tables.parse_row_numbers(self.table_path, self.table.filename)
         return TextPairs(texts.iloc[rows].tolist())
 

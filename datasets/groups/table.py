@@ -19,8 +19,6 @@ from datasets.groups.base import GroupBenchmark, missing_groups_message
 from datasets.on_disk import OnDisk
 from datasets.storage.array_cache import ArrayWriter
 
-TABLE_HINT = "tables are written beside the data: free some space, or make the folder writable"
-
 
 class TableBenchmark(OnDisk, GroupBenchmark):
     """A group benchmark on a common table (:mod:`datasets.formats.csv_tables`).
@@ -70,7 +68,7 @@ class TableBenchmark(OnDisk, GroupBenchmark):
         if self.table_path.is_file():
             return
         with (
-            wrap_os_errors(self.folder, TABLE_HINT),
+            wrap_os_errors(self.folder),
             lock_file(self.folder / ".prepare.lock", f"{self.name}: in use"),
         ):
             if not self.table_path.is_file():

@@ -221,8 +221,13 @@ def find_cache_problems(folder: Path, full: bool = False) -> list[str]:
 
 
 def invalidate_cache(folder: Path) -> None:
-    """Make a cache count as damaged, so that it is built again on the next use."""
-    (folder / MANIFEST).unlink(missing_ok=True)
+    """Make a cache count as damaged, so that it is built again on the next use.
+
+    Raises:
+        CannotWrite: If it is read-only.
+    """
+    with wrap_os_errors(folder, CACHE_HINT):
+        (folder / MANIFEST).unlink(missing_ok=True)
 
 
 def _hash_inputs(data_root: Path, sources: Iterable[Path], parameters: Mapping[str, Any]) -> str:

@@ -98,10 +98,19 @@ def test_the_nearest_existing_parent_is_found(tmp_path: Path) -> None:
 def test_errors_of_the_disk_are_one_line(number: int, words: str | None, tmp_path: Path) -> None:
     with (
         pytest.raises(UserError if words else OSError) as caught,
-        wrap_os_errors(tmp_path, "free some space"),
+        wrap_os_errors(tmp_path, "choose another"),
     ):
-        raise OSError(number, "failed", "file")
+        raise OSError(number, "failed", str(tmp_path / "file"))
     if words:
         text = str(caught.value)
         assert text.startswith(f"{tmp_path}: {words}")
-        assert text.endswith("; free some space")
+        fix = "free some space" if number == errno.ENOSPC else "make it writable"
+        assert text.endswith(f"; {fix}, or choose another")
+
+
+def test_a_source_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UserError, match=r"source.npy: cannot be read \(denied\)"),
+        wrap_os_errors(tmp_path / "cache"),
+    ):
+        raise OSError(errno.EACCES, "denied", str(tmp_path / "data/source.npy"))
