@@ -72,6 +72,7 @@ class ExportContext:
         environment: Where trials compute.
         rule: Name of the selection rule.
         search: Name of the search.
+        search_space: The domain of each hyperparameter searched, as ``--set`` takes it.
         scheduler: Name of the scheduler.
         trials: Configurations that the search tries.
         search_seeds: Training seeds of a configuration.
@@ -108,6 +109,7 @@ class ExportContext:
     command: CommandOptions
     defaults: Hyperparameters = field(default_factory=dict)
     best_published: Hyperparameters = field(default_factory=dict)
+    search_space: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
         """Return the content of ``export.json``."""

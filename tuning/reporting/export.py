@@ -122,6 +122,7 @@ def _describe_winner(study: RecordedStudy, run: RecordedTrial) -> str:
         "selection": {
             "rule": context.rule,
             "search": context.search,
+            "search_space": dict(context.search_space),
             "trial": trial.number if trial else None,
             "epoch": best.epoch if best else None,
             "value": study.rule.read_metric(best),

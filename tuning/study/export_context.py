@@ -45,6 +45,9 @@ def make_export_context(search: MethodSearch, options: Options) -> ExportContext
         ),
         defaults=dict(search.space.resolved.defaults),
         best_published=dict(search.space.resolved.published or {}),
+        search_space={}
+        if search.searcher is None
+        else {name: domain.describe_domain() for name, domain in search.space.free.items()},
     )
 
 

@@ -24,6 +24,7 @@ from tests.support.command import (
 from tests.support.undisturbed import ERM, JTT, RUNS, TIMES, once
 from tests.support.undisturbed import undisturbed as undisturbed
 from tuning.cli.main import main
+from tuning.option_values import parse_domains
 from tuning.records.lock import exclusive_lock
 from tuning.records.method_records import MethodRecords
 from tuning.records.open_storage import open_storage
@@ -105,6 +106,11 @@ def test_winner_is_the_highest_validation_value(study: Path) -> None:
         assert winner.validation_worst_group_accuracy == values.max()
         assert chosen["selection"]["value"] == values.max()
         assert chosen["selection"]["rule"] == "validation_worst_group_accuracy"
+        space = chosen["selection"]["search_space"]
+        _, domains = parse_domains([f"{name}={domain}" for name, domain in space.items()])
+        assert domains.keys() == space.keys() <= chosen["hyperparameters"].keys()
+        for name, domain in domains.items():
+            assert domain.find_broken_rule(chosen["hyperparameters"][name]) is None
         for name in ("lr", "weight_decay", "batch_size"):
             assert chosen["hyperparameters"][name] == winner[name]
 
