@@ -70,7 +70,7 @@ def write_baseline(results: Path, dataset: str) -> Path:
     """Write a data set's baseline file from the results of the method ``stl``; return its path.
 
     Raises:
-        UserError: If ``stl`` has no complete result.
+        UserError: If ``stl`` has no complete result, or one that delta-m cannot be compared with.
     """
     if dataset not in datasets.list_benchmarks():
         message = unknown_name_message("data set", dataset, datasets.list_benchmarks())
@@ -86,16 +86,24 @@ def write_baseline(results: Path, dataset: str) -> Path:
         )
     if not summary.complete:
         raise UserError(f"'{folder}': the study is unfinished; continue it with --resume")
-    means = {name: summary.metrics[f"test_{name}"].mean for name in benchmark.task_metrics}
-    found = Baseline(
+    metrics = {name: summary.metrics.get(f"test_{name}") for name in benchmark.task_metrics}
+    undefined = [name for name, statistics in metrics.items() if statistics is None]
+    if undefined:
+        raise UserError(
+            f"'{folder}': no baseline: undefined in every seed: {', '.join(undefined)}; check the "
+            "test split, or train longer"
+        )
+    baseline = Baseline(
         name=f"{dataset}-stl",
         dataset=dataset,
         version=f"{summary.dataset_version}, {summary.provenance.commit or 'no commit'}",
         source=f"our method stl: mean test metrics of {summary.seeds} seeds, {summary.trials}"
         f" trials of {summary.epochs_per_trial} epochs, selected by {summary.rule}",
-        metrics=means,
-        batch_averaged=summary.is_published_protocol,
+        metrics={name: found.mean for name, found in metrics.items() if found is not None},
+        batch_averaged=summary.averaged_epochs > 0,
     )
     path = folder / "baseline.json"
-    write_text(path, json.dumps(asdict(found), indent=1) + "\n")
+    text = json.dumps(asdict(baseline), indent=1) + "\n"
+    Baseline.from_json(text, f"'{folder}': no baseline")  # refuses values that --baseline refuses
+    write_text(path, text)
     return path

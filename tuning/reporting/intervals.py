@@ -3,10 +3,10 @@
 Each table entry is the mean of a metric over n training runs, which differ in their seed only:
 the confirmation seeds 0 to n-1 of the winning hyperparameters. Its interval is
 
-    mean ± t(0.975, n - 1) · s / sqrt(n)
+    mean ± t((1 + CONFIDENCE) / 2, n - 1) · s / sqrt(n)
 
 with the sample standard deviation s (divisor n - 1) and Student's t quantile with n - 1 degrees of
-freedom: the 95% confidence interval of the expected metric of a new seed, if the metric is normally
+freedom: the confidence interval of the expected metric of a new seed, if the metric is normally
 distributed over seeds. It says nothing about other data, other splits, or the search itself. The
 ends are not clipped: with few seeds they may leave the range of the metric, such as 0 to 1 for an
 accuracy. One seed has neither a deviation nor an interval. Seeds that failed do not count in n.
@@ -18,7 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-CONFIDENCE = 0.95
+CONFIDENCE = 0.95  # of all intervals, and of what tables say about them
+
+
+def format_confidence() -> str:
+    """Return the confidence of the intervals as tables name it: ``95%``."""
+    return f"{CONFIDENCE:.0%}"
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class SeedStatistics:
     Args:
         mean: Mean.
         std: Sample standard deviation (divisor n - 1); None for one seed.
-        low: Lower end of the 95% t interval of the mean; None for one seed.
+        low: Lower end of the t interval of the mean; None for one seed.
         high: Its upper end.
         n: Number of seeds.
     """
@@ -41,7 +46,7 @@ class SeedStatistics:
 
 
 def compute_statistics(values: Sequence[float]) -> SeedStatistics:
-    """Return mean, standard deviation and 95% t interval of a metric, one value per seed.
+    """Return mean, standard deviation and t interval of a metric, one value per seed.
 
     Raises:
         ValueError: If there is no value.

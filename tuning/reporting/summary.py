@@ -34,6 +34,8 @@ class Summary:
         gradients: How per-task gradients are computed.
         rule: Name of the selection rule.
         oracle: Whether the rule reads the test split.
+        averaged_epochs: Last epochs that the rule averages, as published code does; 0 if it chooses
+            an epoch.
         search: Name of the search.
         scheduler: Name of the scheduler.
         search_seeds: Training seeds of a configuration.
@@ -61,6 +63,7 @@ class Summary:
     gradients: str
     rule: str
     oracle: bool
+    averaged_epochs: int
     search: str
     scheduler: str
     search_seeds: int
@@ -96,11 +99,6 @@ class Summary:
         except (KeyError, TypeError):
             return None
 
-    @property
-    def is_published_protocol(self) -> bool:
-        """Whether the rule averages the last epochs, as published code does."""
-        return self.rule.startswith("published_")
-
 
 def flatten_metrics(prefix: str, metrics: Metrics) -> dict[str, float | None]:
     """Return metrics as columns: ``<prefix>_<metric>``, lists as ``<prefix>_<metric>_<index>``."""
@@ -129,6 +127,7 @@ def make_summary(study: RecordedStudy) -> Summary:
         gradients=run.key.training_config.gradients if run else context.gradients,
         rule=context.rule,
         oracle=study.rule.oracle,
+        averaged_epochs=study.rule.window,
         search=context.search,
         scheduler=context.scheduler,
         search_seeds=context.search_seeds,
@@ -143,12 +142,12 @@ def make_summary(study: RecordedStudy) -> Summary:
         device=context.environment.device_class,
         device_hours=study.sum_device_hours(),
         hyperparameters=study.effective_hyperparameters,
-        metrics=_summarise_metrics(study),
+        metrics=_summarize_metrics(study),
         provenance=collect_provenance(),
     )
 
 
-def _summarise_metrics(study: RecordedStudy) -> dict[str, SeedStatistics]:
+def _summarize_metrics(study: RecordedStudy) -> dict[str, SeedStatistics]:
     """Return statistics of each metric over the seeds in which it is defined."""
     results = [seed.confirmation for seed in study.confirmed_seeds if seed.confirmation]
     columns = [

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from tuning.records.export_context import BaselineSource
+from tuning.reporting.intervals import format_confidence
 from tuning.reporting.summary import Summary
 
 TABLE_NOTE = (
-    "Mean ± standard deviation over the confirmation seeds{unit}. The interval is the 95% "
-    "confidence interval (Student's t, n - 1 degrees of freedom, n confirmation seeds) of the mean "
-    "of the metric to its left; it is not clipped to the metric's range. Epochs and device-hours "
-    "include search and confirmation."
+    "Mean ± standard deviation over the confirmation seeds{unit}. The interval is the "
+    "{confidence} confidence interval (Student's t, n - 1 degrees of freedom, n confirmation "
+    "seeds) of the mean of the metric to its left; it is not clipped to the metric's range. Epochs "
+    "and device-hours include search and confirmation."
 )
 
 
@@ -19,9 +20,10 @@ def write_notes(summaries: Sequence[Summary]) -> list[str]:
     Args:
         summaries: The summaries of its methods; at least one.
     """
-    notes = [TABLE_NOTE.format(unit=", in percent" if summaries[0].as_percent else "")]
+    unit = ", in percent" if summaries[0].as_percent else ""
+    notes = [TABLE_NOTE.format(unit=unit, confidence=format_confidence())]
     notes += _describe_baselines(list({s.baseline: None for s in summaries if s.baseline}))
-    published = [s.method for s in summaries if s.is_published_protocol]
+    published = [s.method for s in summaries if s.averaged_epochs]
     if published:
         notes.append(
             "Mean of the last ten epochs' TEST metrics, averaged over batches as in the published "
@@ -34,7 +36,7 @@ def write_notes(summaries: Sequence[Summary]) -> list[str]:
     if len(set(budgets.values())) > 1:
         listed = "; ".join(f"{method}: {budget}" for method, budget in budgets.items())
         notes.append(f"Budgets differ: {listed}.")
-    oracles = [s.method for s in summaries if s.oracle and not s.is_published_protocol]
+    oracles = [s.method for s in summaries if s.oracle and not s.averaged_epochs]
     if oracles:
         notes.append(
             "Selected on the TEST split, so the results are optimistically biased: "

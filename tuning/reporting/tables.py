@@ -7,7 +7,7 @@ from pathlib import Path
 from common.files import lock_file
 from common.hyperparameters import Scalar
 from datasets.multitask.ranks import compute_mean_ranks
-from tuning.reporting.intervals import SeedStatistics
+from tuning.reporting.intervals import SeedStatistics, format_confidence
 from tuning.reporting.summary import Summary, read_summaries
 from tuning.reporting.table_files import write_table
 from tuning.reporting.table_notes import write_notes
@@ -104,7 +104,7 @@ def _has_tasks(summary: Summary) -> bool:
 
 def _add_rank(summary: Summary, ranks: Mapping[str, float] | None) -> Row:
     """Return the column of mean ranks for the CSV file; no column for data sets without tasks."""
-    return {} if ranks is None else {"mean rank": ranks.get(summary.method, "-")}
+    return {} if ranks is None else {"mean rank": ranks.get(summary.method)}
 
 
 def _format_rank(summary: Summary, ranks: Mapping[str, float] | None) -> PrintedRow:
@@ -125,7 +125,7 @@ def _format_row(summary: Summary) -> PrintedRow:
         row[f"val. {words}"] = _format_mean(metrics.get(f"validation_{metric}"), summary)
         row[f"test {words}"] = _format_mean(test, summary)
         if index == 0:
-            row["95% interval"] = _format_interval(test, summary)
+            row[f"{format_confidence()} interval"] = _format_interval(test, summary)
     if _has_tasks(summary) and len(summary.higher_is_better) <= MAX_PRINTED_METRICS:
         for metric in summary.higher_is_better:
             if metric not in summary.reported_metrics:
@@ -170,9 +170,16 @@ def _format_interval(found: SeedStatistics | None, summary: Summary) -> str:
 
 
 def _describe_best(summary: Summary) -> Row:
-    """Return the row of a winner for the CSV file."""
+    """Return the row of a winner with full precision, for the CSV file."""
     found = summary.metrics.get(f"test_{summary.reported_metrics[0]}")
-    return {**_format_best(summary), _name_first_metric(summary): found.mean if found else None}
+    values = summary.hyperparameters.items()
+    return {
+        "dataset": summary.dataset,
+        "method": summary.method,
+        "selection": summary.rule,
+        _name_first_metric(summary): found.mean if found else None,
+        "hyperparameters": ", ".join(f"{name}={value}" for name, value in values),
+    }
 
 
 def _format_best(summary: Summary) -> PrintedRow:

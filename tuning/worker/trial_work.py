@@ -21,7 +21,7 @@ class RunOptions:
     Args:
         rule: Name of the selection rule.
         confirm: Whether this is a confirmation seed, which reads the test split once at its end.
-        audit: Whether the test metrics of every epoch are recorded, for labelled rules.
+        audit: Whether the test metrics of every epoch are recorded, for oracle rules.
         keep_model: Whether a confirmation seed keeps the weights of its selected epoch.
         data_root: The folder of the data sets.
         baseline: The text of a baseline file; empty for the data set's own.

@@ -14,14 +14,17 @@ from core.environment import detect_environment
 from core.training.epoch_row import EpochRow
 from tests.support.epoch_rows import make_row
 from tests.support.run_records import describe_run
+from tuning.cli.main import main
 from tuning.records.export_context import CommandOptions, ExportContext
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import Confirmation, RunEnd
 from tuning.records.run_record import RunRecord
 from tuning.records.version import RECORD_VERSION
+from tuning.reporting import intervals
 from tuning.reporting.export import export_method
+from tuning.reporting.intervals import compute_statistics
 from tuning.reporting.recorded_study import UNFINISHED, read_study
-from tuning.reporting.summary import read_summary, write_summary
+from tuning.reporting.summary import Summary, read_summary, write_summary
 from tuning.reporting.tables import write_tables
 
 METRICS = ("worst_group_accuracy", "average_accuracy")
@@ -203,3 +206,78 @@ def test_the_exported_model_is_of_the_best_seed_that_has_not_failed(tmp_path: Pa
             run.storage.write_bytes("model.safetensors", f"seed {seed}".encode())
     export_method(records, tmp_path)
     assert (tmp_path / "d" / "erm" / "model.safetensors").read_bytes() == b"seed 1"
+
+
+def exported_summary(records: MethodRecords, folder: Path) -> Summary:
+    """Return the summary of a study that has just been exported."""
+    export_method(records, folder)
+    summary = read_summary(folder / "d" / "erm")
+    assert summary is not None
+    return summary
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(None, ["left_accuracy", "sum_mae"]), (0.0, ["left_accuracy: 0, so delta-m is undefined"])],
+)
+def test_a_baseline_without_all_metrics_is_refused_in_one_line(
+    value: float | None,
+    words: list[str],
+    records: MethodRecords,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    summary = exported_summary(records, tmp_path / "made")
+    values = {"left_accuracy": value, "right_accuracy": 0.5, "sum_mae": value}
+    metrics = {
+        f"test_{name}": compute_statistics([value])
+        for name, value in values.items()
+        if value is not None
+    }
+    changed = replace(summary, method="stl", dataset="two_digits", metrics=metrics)
+    folder = tmp_path / "results" / "two_digits" / "stl"
+    write_summary(folder, changed)
+    given = ["export", "--results", str(tmp_path / "results"), "--baseline"]
+    assert main([*given, "--dataset", "two_digits"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert all(word in line for word in words)
+    assert "right_accuracy" not in line
+    assert not (folder / "baseline.json").exists()
+
+
+def test_csv_tables_hold_values_and_nothing_where_there_is_none(
+    records: MethodRecords, tmp_path: Path
+) -> None:
+    summary = exported_summary(records, tmp_path)
+    names = ("delta_m", "left_accuracy")
+    tasks = replace(
+        summary, dataset="t", as_percent=False, reported_metrics=["delta_m"],
+        higher_is_better={"delta_m": False, "left_accuracy": True},
+        metrics={f"test_{name}": compute_statistics([0.123456789]) for name in names},
+        hyperparameters={"lr": 0.0123456789, "batch_size": 8},
+    )  # fmt: skip
+    write_summary(tmp_path / "t" / "a", replace(tasks, method="a"))
+    write_summary(tmp_path / "t" / "b", replace(tasks, method="b", metrics={}))
+    write_tables(tmp_path)
+    table = pd.read_csv(tmp_path / "t" / "table.csv")
+    assert table["mean rank"].tolist() == pytest.approx([1.0, float("nan")], nan_ok=True)
+    best = pd.read_csv(tmp_path / "best_configs.csv").set_index("method")
+    assert best.loc["a", "hyperparameters"] == "lr=0.0123456789, batch_size=8"
+    assert best.loc["a", "test delta m"] == 0.123456789
+    printed = (tmp_path / "best_configs.md").read_text()
+    assert "lr=0.01235, batch_size=8" in printed
+    for path in tmp_path.rglob("*.csv"):
+        cells = pd.read_csv(path, dtype=str, keep_default_na=False).to_numpy().ravel()
+        assert "-" not in cells, path
+
+
+def test_tables_name_the_confidence_of_their_intervals(
+    records: MethodRecords, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intervals, "CONFIDENCE", 0.9)
+    export_method(records, tmp_path)
+    write_tables(tmp_path)
+    text = (tmp_path / "d" / "table.md").read_text()
+    assert "| 90% interval " in text
+    assert "is the 90% confidence interval" in text
+    assert "95%" not in text
