@@ -34,7 +34,6 @@ class SearchResult(NamedTuple):
         factor: The number that makes them the gradients of the sum with these weights.
         model: The last model of the Gram matrix, whose solution the weights are up to a factor.
         residual: The measured residual.
-        products: Number of products with the Gram matrix.
     """
 
     weights: Tensor
@@ -43,7 +42,6 @@ class SearchResult(NamedTuple):
     factor: float
     model: Tensor
     residual: float
-    products: int
 
 
 def search_weights(
@@ -52,8 +50,10 @@ def search_weights(
     parameters: Sequence[Tensor],
     alpha: float,
     known: Tensor | None = None,
-) -> SearchResult | None:
-    """Return weights with a measured residual of at most 0.01, None where none were found.
+) -> tuple[SearchResult | None, int]:
+    """Return weights with a measured residual of at most 0.01, and the number of products begun.
+
+    The weights are None where none were found.
 
     Args:
         rows: The losses' gradients with respect to the features, ``(k, n)``.
@@ -68,24 +68,25 @@ def search_weights(
     jvp = FeatureJvp(features.edges, parameters)
     model = GramModel(list_candidates(rows, features), 0.0 if known is None else to_array(known))
     if not model.candidates:
-        return None
+        return None, 0
     for products in range(1, MAX_PRODUCTS + 1):
         matrix = torch.from_numpy(model.build_matrix())
         if not torch.isfinite(matrix).all():
-            return None
+            return None, products
         weights = solve_alpha_fair(matrix, alpha).weights.numpy()
         start = torch.from_numpy(weights).to(rows) @ rows
         gradients = list(features.backpropagate(start, parameters))
         derivative = torch.cat([t.flatten() for t in jvp(gradients)])
         image = to_array(rows @ derivative.to(rows.dtype))
         if not _is_consistent(weights, image, gradients):
-            return None
+            return None, products
         factor, residual = _minimize_residual(weights, image + np.dot(model.known, weights), alpha)
         if residual <= MAX_RESIDUAL:
             found = torch.from_numpy(weights * factor)
-            return SearchResult(found, parameters, gradients, factor, matrix, residual, products)
+            result = SearchResult(found, parameters, gradients, factor, matrix, residual)
+            return result, products
         model.add_product(weights, image, residual)
-    return None
+    return None, MAX_PRODUCTS
 
 
 def _minimize_residual(weights: Vector, image: Vector, alpha: float) -> tuple[float, float]:

@@ -24,9 +24,6 @@ class IMTLG(GramWeighting):
 
     properties = frozenset({"equivariant", "scale_free"})
 
-    def __init__(self, losses: float | str = "plain") -> None:
-        super().__init__(losses)
-
     def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         noise = 4 * len(gram) * torch.finfo(gram.dtype).eps

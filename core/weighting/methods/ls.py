@@ -17,9 +17,6 @@ class LinearScalarization(LossWeighting):
 
     properties = frozenset({"positive", "equivariant"})
 
-    def __init__(self, losses: float | str = "plain") -> None:
-        super().__init__(losses)
-
     def compute_weights(self, losses: Tensor) -> Tensor:
         """Return ones, ``(k,)``."""
         return torch.ones_like(losses)

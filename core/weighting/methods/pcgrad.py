@@ -23,9 +23,6 @@ class PCGrad(GramWeighting):
 
     properties = frozenset({"positive", "scale_free"})
 
-    def __init__(self, losses: float | str = "plain") -> None:
-        super().__init__(losses)
-
     def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         tasks = len(gram)

@@ -21,9 +21,6 @@ class RandomLossWeighting(LossWeighting):
 
     properties = frozenset({"positive", "simplex"})
 
-    def __init__(self, losses: float | str = "plain") -> None:
-        super().__init__(losses)
-
     def compute_weights(self, losses: Tensor) -> Tensor:
         """Return this step's draw, ``(k,)``."""
         return torch.randn_like(losses).softmax(0)

@@ -25,9 +25,6 @@ class UPGrad(GramWeighting):
 
     properties = frozenset({"positive", "equivariant", "scale_free", "conflict_free"})
 
-    def __init__(self, losses: float | str = "plain") -> None:
-        super().__init__(losses)
-
     def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         matrix = gram_to_array(gram)

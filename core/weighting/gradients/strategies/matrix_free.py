@@ -22,37 +22,39 @@ def backward_matrix_free(inputs: StepInputs, weighting: AlphaFairWeighting) -> B
     assert features is not None
     rows = features.compute_gradients(losses, heads)
     try:
-        found, known = _search_below_last_layers(rows, features, shared, weighting.alpha)
+        found, known, products = _search_below_last_layers(rows, features, shared, weighting.alpha)
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, NotImplementedError):  # an operation without a second derivative
-        found = None
+        found, known, products = None, None, 1
     if found is None:
         # The passes that the step cost: "auto" would otherwise search in vain at every step with
         # more tasks than a search costs passes, and take the passes after it.
         weighting.search_history.record_fallback(MAX_PRODUCTS + len(rows))
-        return backward_exact(inputs, weighting, rows)._replace(products=MAX_PRODUCTS)
-    weighting.search_history.record_search(found.products)
+        return backward_exact(inputs, weighting, rows)._replace(products=products)
+    weighting.search_history.record_search(products)
     weighting.set_weights(found.weights.to(rows.device))
     accumulate_gradients(found.parameters, found.gradients, found.factor)
     if known is not None:
         known.accumulate_weighted(found.weights)
     result = finish_step(inputs, found.weights, found.model, "matrix_free")
-    return result._replace(residual=found.residual, products=found.products)
+    return result._replace(residual=found.residual, products=products)
 
 
 def _search_below_last_layers(
     rows: Tensor, features: SharedFeatures, parameters: Sequence[Tensor], alpha: float
-) -> tuple[SearchResult | None, TaskGradients | None]:
-    """Return the result of a search below the trunk's last layers, and their gradients."""
+) -> tuple[SearchResult | None, TaskGradients | None, int]:
+    """Search below the trunk's last layers; return the result, their gradients, the products."""
     last_layers = find_last_layers(features, parameters, len(rows))
     if last_layers is None:
-        return search_weights(rows, features, parameters, alpha), None
+        found, products = search_weights(rows, features, parameters, alpha)
+        return found, None, products
     known, lower_rows = _pass_last_layers(rows, features, last_layers)
     passed = {id(parameter) for parameter in last_layers.parameters}
     lower = [parameter for parameter in parameters if id(parameter) not in passed]
     gram = known.compute_gram()
-    return search_weights(lower_rows, last_layers.features, lower, alpha, gram), known
+    found, products = search_weights(lower_rows, last_layers.features, lower, alpha, gram)
+    return found, known, products
 
 
 def _pass_last_layers(
