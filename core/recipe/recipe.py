@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from common.hyperparameters import Scalar
+from core import models
 from core.objectives.base import Objective
 from core.recipe.component import (
     Component,
@@ -17,10 +18,12 @@ from core.recipe.component import (
     make_weighting,
 )
 from core.recipe.coverage import Coverage, decode_weighting
+from core.recipe.splitting import why_unsplittable
 from core.registry import find_components
 from core.samplers import NEEDS_GROUPS
-from core.weighting.base import AlphaFairWeighting, GramWeighting
+from core.weighting.base import AlphaFairWeighting, GramWeighting, Weighting
 from datasets.benchmark import Benchmark
+from datasets.training_config import TrainingConfig
 
 PARTS = ("sampler", "objectives", "weighting", "stages")
 
@@ -88,19 +91,22 @@ class Recipe:
         counts = [(epochs if s.epochs is None else s.epochs, s.eligible) for s in stages]
         return EpochCounts(sum(n for n, eligible in counts if eligible), sum(n for n, _ in counts))
 
-    def check_compatibility(self, benchmark: Benchmark, gradients: str) -> None:
+    def check_compatibility(self, benchmark: Benchmark, config: TrainingConfig) -> None:
         """Refuse a recipe with values that cannot work on a benchmark.
 
         Args:
             benchmark: The benchmark.
-            gradients: The training config's strategy for per-task gradients.
+            config: The training config.
 
         Raises:
             ValueError: If a parameter is invalid, a loss is given twice, a weight names no loss,
-                no stage is eligible for selection, or the weighting does not support the strategy.
+                no stage is eligible for selection, the weighting does not support the strategy for
+                task gradients, or batches cannot be split.
         """
+        objectives = [make_objective(part) for part in self.objectives]
         losses = [
-            (part.name, make_objective(part).name_losses(benchmark)) for part in self.objectives
+            (part.name, objective.name_losses(benchmark))
+            for part, objective in zip(self.objectives, objectives, strict=True)
         ]
         names = [name for _, of_objective in losses for name in of_objective]
         for name in names:
@@ -109,12 +115,18 @@ class Recipe:
         fixed = self.coverage.find_fixed_weights(losses)
         weighting = make_weighting(self.weighting)
         weighting.setup([name for name in names if name not in fixed])
-        if gradients == "representation" and not isinstance(weighting, GramWeighting):
-            raise ValueError("gradients=representation requires a Gram-matrix weighting")
-        if gradients == "matrix_free" and not isinstance(weighting, AlphaFairWeighting):
-            raise ValueError("gradients=matrix_free supports only fairgrad and nashmtl")
-        if not any(make_stage(part).eligible for part in self.stages):
+        _check_strategy(weighting, config)
+        stages = [make_stage(part) for part in self.stages]
+        if not any(stage.eligible for stage in stages):
             raise ValueError("no stage is eligible for selection")
+        if 0 < config.microbatch < config.batch_size:
+            for stage in stages:
+                reason = why_unsplittable(filter(stage.uses_objective, objectives), weighting)
+                if reason and not stage.splits_validation:  # which takes no steps
+                    raise ValueError(
+                        f"microbatch: received {config.microbatch}, expected 0: batches cannot be "
+                        f"split: {reason}"
+                    )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as plain data, ready for JSON: part of a trial's key."""
@@ -149,4 +161,27 @@ class Recipe:
             component,
             tuple(Component.from_dict(part) for part in stages),
             coverage,
+        )
+
+
+def _check_strategy(weighting: Weighting, config: TrainingConfig) -> None:
+    """Refuse a strategy for task gradients that cannot work.
+
+    Raises:
+        ValueError: If the weighting does not support it, or compilation hides the features.
+    """
+    strategy = config.gradients
+    if strategy == "representation" and not isinstance(weighting, GramWeighting):
+        raise ValueError("gradients=representation requires a Gram-matrix weighting")
+    if strategy == "matrix_free" and not isinstance(weighting, AlphaFairWeighting):
+        raise ValueError("gradients=matrix_free supports only fairgrad and nashmtl")
+    # A compiled model is one node of the graph. Transformers compile their blocks alone.
+    if (
+        strategy in ("representation", "matrix_free")
+        and config.compile
+        and models.lacks_hidden_states(config.model)
+    ):
+        raise ValueError(
+            f"gradients={strategy} needs the features of the model, which compile=true hides; use "
+            "compile=false or gradients=exact"
         )

@@ -117,7 +117,7 @@ class ResolvedMethod:
             ])  # fmt: skip
         recipe = self.recipe.with_values(complete)
         try:
-            recipe.check_compatibility(self.benchmark, config.gradients)
+            recipe.check_compatibility(self.benchmark, config)
         except ValueError as error:
             raise ValidationErrors([f"{where}: {error}"]) from None
         version = self.benchmark.key_version

@@ -1,5 +1,6 @@
 """The optimization steps of one epoch."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,14 +10,13 @@ from common.errors import UserError
 from core.batch import Batch
 from core.models.base import Model
 from core.objectives.base import Losses, Objective, Step
+from core.recipe.splitting import why_unsplittable
 from core.stages.base import Stage
 from core.training.context import RunContext
 from core.training.fixed_losses import LossSplit
 from core.training.loader import AuxiliarySampler
 from core.training.stage_state import StageState
 from core.weighting import LossWeighting, Weighting, backward
-from core.weighting.methods.fixed import Fixed
-from core.weighting.methods.ls import LinearScalarization
 
 
 class BatchTooLarge(RuntimeError):
@@ -33,6 +33,9 @@ class Trainer:
         auxiliary: Draws examples for objectives that need their own.
         microbatch: Examples per forward pass, where a batch may be split; 0 does not split. It
             falls where a batch does not fit into memory.
+
+    Raises:
+        UserError: If the training config splits batches that cannot be split.
     """
 
     def __init__(
@@ -62,7 +65,14 @@ class Trainer:
         self.heads = [p for module in modules for p in module.parameters()]
         of_heads = {id(p) for p in self.heads}
         self.shared = [p for p in state.model.parameters() if id(p) not in of_heads]
-        self._unsplittable = why_unsplittable(self.active, state.weighting, state.model)
+        self._unsplittable = _why_unsplittable(self.active, state.weighting, state.model)
+        if self._unsplittable:
+            if 0 < context.config.microbatch < context.config.batch_size:
+                raise UserError(
+                    f"microbatch: received {context.config.microbatch}, expected 0: batches cannot "
+                    f"be split: {self._unsplittable}"
+                )
+            self.microbatch = 0
 
     def mean_losses(self) -> dict[str, float]:
         """Return the mean of each loss over the examples seen: the epoch's only transfer."""
@@ -104,8 +114,6 @@ class Trainer:
         """Accumulate the step's gradients; return the losses and their counts, ``(k,)``."""
         weighting, config = self.state.weighting, self.context.config
         if self.microbatch and self.microbatch < batch.size:
-            if self._unsplittable:
-                raise BatchTooLarge(f"microbatch: batches cannot be split: {self._unsplittable}")
             return self._accumulate_microbatches(batch)
         values, counts, features = self._compute_losses(batch)
         detached = torch.cat([value.detach().reshape(-1) for value in values])
@@ -235,16 +243,12 @@ class Trainer:
             nn.utils.clip_grad_norm_(clipped, config.clip_norm)
 
 
-def why_unsplittable(objectives: list[Objective], weighting: Weighting, model: Model) -> str:
+def _why_unsplittable(objectives: Sequence[Objective], weighting: Weighting, model: Model) -> str:
     """Return why splitting a batch would change the step; empty where splitting is exact."""
-    if not isinstance(weighting, Fixed | LinearScalarization) or weighting.loss_alpha:
-        return "the weighting depends on the losses of the whole batch"
-    for objective in objectives:
-        if not objective.is_example_mean:
-            return f"{type(objective).__name__} is not a mean over examples"
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+    reason = why_unsplittable(objectives, weighting)
+    if not reason and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
         return "the model has batch normalization"
-    return ""
+    return reason
 
 
 def _select_rows(batch: Batch, rows: Tensor) -> Batch:

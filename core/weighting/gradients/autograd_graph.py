@@ -9,8 +9,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
+import torch._functorch.config
 from torch import Tensor
 from torch.autograd.graph import Node
+
+# Compiled functions reuse ("donate") the memory of saved tensors in their first backward pass, and
+# then refuse others. Task gradients take several. Read where a function is compiled.
+torch._functorch.config.donated_buffer = False
 
 CONVOLUTION = "ConvolutionBackward0"
 BIASED_PRODUCT = "AddmmBackward0"

@@ -9,9 +9,11 @@ from common.errors import UserError, ValidationErrors
 from core.__main__ import main
 from core.recipe.method_files import list_methods, load_method
 from core.training.epoch_row import EpochRow
+from core.training.profiling import measure_usage
 from core.training.run import Run
 from core.training.steps import BatchTooLarge
 from tests.core.training.test_run import rows, start
+from tests.core.training.test_single_examples import Normalized
 
 
 def close(one: list[EpochRow], other: list[EpochRow]) -> None:
@@ -30,9 +32,19 @@ def test_a_split_batch_is_the_same_step(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["dro", "fairgrad_groups"])
 def test_what_looks_at_the_whole_batch_is_not_split(method: str) -> None:
-    run = start(method, "colored_digits", epochs=1, microbatch=7)
-    with pytest.raises(BatchTooLarge, match="whole batch"):
-        run.train_epoch()
+    with pytest.raises(
+        ValidationErrors, match=r"microbatch: received 7, expected 0: .*whole batch"
+    ):
+        start(method, "colored_digits", epochs=1, microbatch=7)
+    start(method, "colored_digits", epochs=1, microbatch=32, batch_size=32).train_epoch()
+
+
+def test_batch_normalization_is_not_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.models._find_models", lambda: {"digits_cnn": Normalized})
+    for ask in (Run.train_epoch, measure_usage):  # not: it does not fit a whole GPU
+        run = start("erm", "colored_digits", epochs=1, microbatch=7)
+        with pytest.raises(UserError, match=r"microbatch: received 7, expected 0: .*normaliz"):
+            ask(run)
 
 
 def limited(run: Run, most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -185,8 +197,8 @@ def test_the_command_tells_a_batch_that_must_not_be_split(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     given = ["--method", "dro", "--dataset", "colored_digits", "--epochs", "1"]
-    assert main([*given, "--set", "microbatch=7"]) == 1
-    assert "stopped: microbatch" in capsys.readouterr().err
+    assert main([*given, "--set", "microbatch=7"]) == 2
+    assert "microbatch: received 7, expected 0" in capsys.readouterr().err
 
 
 def test_warm_up_is_refused_where_it_would_do_nothing() -> None:
@@ -215,3 +227,35 @@ def test_mistakes_of_the_weighting_are_user_errors(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("core.training.steps.backward", refuse)
     with pytest.raises(UserError, match="needs features"):
         run.train_epoch()
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler
+@pytest.mark.parametrize("gradients", ["representation", "matrix_free"])
+def test_compilation_that_hides_the_features_is_refused(gradients: str) -> None:
+    with pytest.raises(ValidationErrors, match=f"gradients={gradients} .*compile=false"):
+        start("fairgrad", "two_digits", compile=True, gradients=gradients)
+    start(
+        "fairgrad_groups", "colored_digits", compile=True, model="digits_vit", gradients=gradients
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the compiler
+@pytest.mark.parametrize(
+    ("method", "config"),
+    [
+        ("ls", {}),
+        ("famo", {}),
+        ("fairgrad", {}),
+        ("fairgrad", {"gradients": "auto", "weighted_heads": True}),
+        ("pcgrad", {}),
+        ("stl", {}),
+    ],
+)
+def test_compiled_models_train_the_same(method: str, config: dict[str, Any]) -> None:
+    """By the default compiler, which reuses the memory of the graph unless it is told not to."""
+    plain, compiled = (
+        start(method, "imbalanced_tasks", epochs=1, compile=compiled, **config).train_epoch()
+        for compiled in (False, True)
+    )
+    assert compiled.losses == pytest.approx(plain.losses, rel=1e-3)
