@@ -89,6 +89,10 @@ def _array_of(items: Schema) -> Schema:
     return {"type": "array", "minItems": 1, "items": items}
 
 
+def _one_or_several(value: Schema) -> Schema:
+    return {"anyOf": [value, _array_of(value)]}
+
+
 def _make_recipe_schema() -> Schema:
     return {
         "description": "The four parts of the method.",
@@ -223,7 +227,11 @@ def _make_hyperparameter_schema() -> Schema:
             "when": {
                 "description": "Values of other hyperparameters for which this one is searched.",
                 "type": "object",
-                "additionalProperties": {"anyOf": [SCALAR, {"type": "array", "items": SCALAR}]},
+                "properties": {
+                    name: _one_or_several(_make_field_schema(name))
+                    for name in TRAINING_CONFIG_FIELDS
+                },
+                "additionalProperties": _one_or_several(SCALAR),
             },
         },
         "required": ["default"],

@@ -43,6 +43,7 @@ def test_compiled_trunks_take_the_same_step(
         network.zero_grad()
         features: Tensor = forward(inputs)
         if forward is trunk:
+            assert features.grad_fn is not None
             assert "Compiled" in features.grad_fn.name()
         losses = [
             (head(features) - target).square().mean()
