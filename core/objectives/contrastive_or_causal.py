@@ -24,7 +24,7 @@ class ContrastiveOrCausal(Auxiliary):
     et al., A Simple Framework for Contrastive Learning, ICML 2020) at temperature 1. Texts: the
     mean cross-entropy of each token given those before it. As described by Kulkarni et al.,
     Multitask Learning Can Improve Worst-Group Outcomes, TMLR 2024; their code contrasts unrelated
-    images and does not mask later tokens.
+    images.
     """
 
     model_parts: ClassVar[frozenset[str]] = frozenset({"projection"})

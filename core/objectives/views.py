@@ -41,8 +41,7 @@ def make_contrastive_view(inputs: Tensor | ImageBatch, image: ImageSpec | None) 
 
     As in SimCLR (Chen et al., ICML 2020): random crops, mirroring, colour jitter, grayscale, blur.
     The order of the colour changes is drawn once per batch, their strengths for each image. The
-    width of the blur's kernel is a tenth of the image's, rounded to an odd number: the 38 pixels of
-    Kulkarni et al. (TMLR 2024) for 384 become 39, because an even kernel has no centre.
+    blur's kernel is that of :func:`compute_blur_width`.
 
     Images in a tensor are shifted by at most one pixel along each axis, padded with 0, and made up
     to a fifth brighter or darker.
@@ -57,7 +56,15 @@ def make_contrastive_view(inputs: Tensor | ImageBatch, image: ImageSpec | None) 
     colourless = (draws[:, 5] < GRAY_SHARE).view(-1, 1, 1, 1)
     views = torch.where(colourless, convert_to_grayscale(views), views)
     sigma = BLUR_SIGMA_PIXELS[0] + (BLUR_SIGMA_PIXELS[1] - BLUR_SIGMA_PIXELS[0]) * draws[:, 6]
-    return normalize_images(blur_images(views, (image.size // 10) | 1, sigma), image)
+    return normalize_images(blur_images(views, compute_blur_width(image.size), sigma), image)
+
+
+def compute_blur_width(size: int) -> int:
+    """Return the width of the blur's kernel: a tenth of the image's, made odd.
+
+    39 for 384 pixels, as in the code of Kulkarni et al. (TMLR 2024), which makes 38 odd too.
+    """
+    return (size // 10) | 1
 
 
 def _crop_images(inputs: ImageBatch, size: int) -> Tensor:

@@ -46,6 +46,7 @@ def test_repetitions_are_kept() -> None:
     assert drawn.bincount().tolist() == [1, 3, 1]
 
 
+@pytest.mark.deviation("subsample")
 @pytest.mark.parametrize(
     ("name", "of"), [("subsampled_classes", "y"), ("subsampled_groups", "group")]
 )
@@ -66,6 +67,7 @@ def test_subsets_are_equal_in_size_without_repeats_and_fixed(
     assert torch.equal(drawn.sort().values, other.sort().values)
 
 
+@pytest.mark.deviation("balanced-draws")
 @pytest.mark.parametrize(("name", "of"), [("class_balanced", "y"), ("group_balanced", "group")])
 def test_balanced_draws_are_balanced(name: str, of: str) -> None:
     split = split_of([0] * 9000 + [1] * 600 + [2] * 300 + [3] * 100)

@@ -40,6 +40,7 @@ def test_highest_value_wins_over_the_last() -> None:
     assert (best.epoch, best.value) == (2, 0.9)
 
 
+@pytest.mark.deviation("ties")
 def test_ties_go_to_the_higher_average_then_to_the_earlier_epoch() -> None:
     best = select_epoch(score_curves(WORST, [curve((0.9, 0.5), (0.9, 0.6), (0.9, 0.6))]))
     assert best is not None
@@ -68,6 +69,7 @@ def test_undefined_values_never_win() -> None:
     assert select_winner([(0, None)]) is None
 
 
+@pytest.mark.deviation("seed-average")
 def test_training_seeds_are_averaged() -> None:
     found = score_epoch(WORST, [row(1, 0.2, 0.4), row(1, 0.6, 0.6)])
     assert found is not None

@@ -41,6 +41,7 @@ def crop_one_image(x: Tensor, kind: str, scale: float, top: int, left: int, flip
     return found
 
 
+@pytest.mark.deviation("dense-augmentation")
 @given(
     n=st.integers(1, 4),
     height=st.integers(2, 70),

@@ -185,6 +185,7 @@ def test_shares_of_masked_tokens() -> None:
     assert seen[other].min() < 30 < 270 < seen[other].max()
 
 
+@pytest.mark.deviation("mlm")
 def test_at_least_one_token_is_masked_if_there_is_one() -> None:
     model, batch = make_bert(), make_texts([3])
     for seed in range(20):

@@ -36,6 +36,7 @@ def crop_one_image(image: Tensor, box: list[float], flip: bool) -> Tensor:
     return found.flip(-1) if flip else found
 
 
+@pytest.mark.deviation("simclr-views")
 @pytest.mark.parametrize("seed", range(3))
 def test_contrastive_views_agree_with_torchvision(seed: int) -> None:
     batch = make_photographs()

@@ -22,6 +22,7 @@ def resolve(method: str, dataset: str = "colored_digits") -> ResolvedMethod:
     return resolve_method(load_method(method), datasets.load_benchmark(dataset))
 
 
+@pytest.mark.deviation("defaults")
 @pytest.mark.parametrize(("method", "dataset"), EVERY)
 def test_defaults_have_every_hyperparameter_and_field(method: str, dataset: str) -> None:
     resolved = resolve(method, dataset)
@@ -45,6 +46,7 @@ def test_keys_are_those_of_the_completed_values(
     assert resolved.count_epochs({"epochs": epochs}) == short.recipe.count_epochs(epochs)
 
 
+@pytest.mark.deviation("jtt-epochs")
 def test_stages_with_epochs_of_their_own_are_counted_apart() -> None:
     assert resolve("jtt").count_epochs({"T": 2, "epochs": 7}) == EpochCounts(7, 9)
     assert resolve("erm").count_epochs({"epochs": 7}) == EpochCounts(7, 7)

@@ -61,6 +61,7 @@ def test_copies_of_a_text_are_in_one_half() -> None:
         assert torch.equal(half, plain)
 
 
+@pytest.mark.deviation("dfr-halves")
 def test_dfr_refits_on_one_half_and_selects_on_the_other() -> None:
     run = start("dfr", "colored_digits", epochs=3, c=1.0)
     for _ in range(3):
@@ -118,6 +119,7 @@ def test_dfr_is_close_to_logistic_regression_on_balanced_features() -> None:
     assert test.compute_metrics()["worst_group_accuracy"] > before
 
 
+@pytest.mark.deviation("stl")
 def test_stl_trains_each_task_independently() -> None:
     run = start("stl", "two_digits", epochs=2, lr=3e-3)
     found = list(rows(run))
@@ -188,6 +190,7 @@ def test_dfr_refuses_a_group_missing_from_one_half() -> None:
         Run(key, benchmark)
 
 
+@pytest.mark.deviation("tapt-epochs")
 def test_tapt_pretrains_on_reconstruction_and_keeps_the_weights() -> None:
     run = start("tapt", "colored_digits", epochs=1, pretrain_epochs=2)
     first, second = run.train_epoch(), run.train_epoch()

@@ -80,6 +80,7 @@ def test_a_short_batch_in_the_middle_leaves_the_others_whole(texts: Benchmark) -
     assert sum(batch.ids.numel() for batch in drawn) < 0.75 * padded
 
 
+@pytest.mark.deviation("auxiliary-draws")
 @pytest.mark.parametrize("count", [1, 6, 7, 25, 90])
 def test_other_examples_come_once_each_and_are_padded_less(texts: Benchmark, count: int) -> None:
     loader = Loader(texts, CPU)

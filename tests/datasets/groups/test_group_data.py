@@ -94,6 +94,7 @@ def slow_negation(sentence: str) -> int:
     return int(any(word in ("no", "nobody", "never", "nothing") for word in kept.split(" ")))
 
 
+@pytest.mark.deviation("multinli-split")
 def test_multinli_from_text(tmp_path: Path) -> None:
     real_data.vocabulary(tmp_path)
     real_data.multinli(tmp_path / "multinli")
@@ -175,6 +176,7 @@ def slow_groups(data: pd.DataFrame, split: str, fine: bool) -> list[int]:
     return sorted(found)
 
 
+@pytest.mark.deviation("comment-groups")
 @pytest.mark.parametrize("name", ["civilcomments", "civilcomments_fine"])
 def test_civilcomments(tmp_path: Path, wilds: pd.DataFrame, name: str) -> None:
     benchmark = loaded(name, tmp_path)

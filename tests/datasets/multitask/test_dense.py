@@ -54,6 +54,7 @@ def test_every_frame_is_where_it_belongs(name: str, tmp_path: Path) -> None:
                     assert torch.equal(data.targets[key][row].to(expected.dtype), expected)
 
 
+@pytest.mark.deviation("held-out-frames")
 @pytest.mark.parametrize(("frames", "held"), [(2, 1), (9, 1), (20, 2), (795, 79), (2975, 297)])
 def test_a_tenth_is_held_out(frames: int, held: int, tmp_path: Path) -> None:
     benchmark = load("nyuv2", tmp_path)
@@ -239,6 +240,7 @@ def test_metrics_of_a_split(name: str, tmp_path: Path) -> None:
         assert len(meter.collect_predictions()["error_depth"]) == len(data)
 
 
+@pytest.mark.deviation("batch-means")
 def test_batch_averages_are_the_published_means(tmp_path: Path) -> None:
     """Depth and normals: means over batches of 2 of each batch's own metric, medians too."""
     write_dense(tmp_path, "nyuv2", val=5)

@@ -37,6 +37,7 @@ def plain(benchmark: QM9, numbers: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.deviation("qm9-units")
 def test_targets_units_and_skipped_molecules(tmp_path: Path) -> None:
     skipped = (1, 7, 40)
     numbers = molecule_files.write(tmp_path, 40, skipped=skipped)
@@ -55,6 +56,7 @@ def test_targets_units_and_skipped_molecules(tmp_path: Path) -> None:
             np.testing.assert_allclose(found, (values[rows] - mean) / deviation, rtol=2e-6)
 
 
+@pytest.mark.deviation("qm9-scale")
 def test_errors_are_in_published_units(tmp_path: Path) -> None:
     numbers = molecule_files.write(tmp_path, 60, seed=1)
     benchmark = QM9(tmp_path)
@@ -75,6 +77,7 @@ def test_errors_are_in_published_units(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.deviation("qm9-split")
 def test_published_baseline_and_split_sizes() -> None:
     benchmark = QM9(Path("nowhere"))
     reached = dict(benchmark.baseline.metrics)

@@ -115,6 +115,7 @@ def test_a_stop_restores_trials_that_ended_without_a_report(tmp_path: Path) -> N
     assert search.find_incumbent() is trial
 
 
+@pytest.mark.deviation("pruning")
 @pytest.mark.slow
 def test_asha_prunes_by_eligible_epochs_alone(tmp_path: Path) -> None:
     search = search_of(tmp_path, "jtt", trials=8, pinned={"T": 3, "up": 6})
@@ -192,6 +193,7 @@ def test_confirmed_seeds_are_known_while_an_extended_search_goes_on(tmp_path: Pa
     assert not longer.seeds
 
 
+@pytest.mark.deviation("seeds", "task-seeds")
 def test_search_and_confirmation_seeds_are_disjoint(tmp_path: Path) -> None:
     search = search_of(tmp_path, trials=2, search_seeds=2, epochs=1, seeds=3)
     drive(search)

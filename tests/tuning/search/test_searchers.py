@@ -247,6 +247,7 @@ def test_published_configurations_set_every_hyperparameter(method: str) -> None:
     assert set(space.published() or {}) == set(space.free)
 
 
+@pytest.mark.deviation("grid")
 def test_published_grid_is_taken_as_published() -> None:
     method = load_method("jtt")
     benchmark = datasets.load_benchmark("colored_digits")

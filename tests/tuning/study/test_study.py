@@ -225,6 +225,7 @@ def test_a_grid_tries_all_and_a_failed_trial_does_not_stop_the_search(tmp_path: 
     assert sorted(read(results, "suby", "trials.csv").batch_size) == [16, 32, 64]
 
 
+@pytest.mark.deviation("test-split")
 def test_oracle_is_labelled_and_its_metrics_lie_apart(tmp_path: Path) -> None:
     results = tmp_path / "results"
     done = run_tune(

@@ -29,6 +29,7 @@ def row(number: int, delta: float, worst: float = 0.0, final: bool = False) -> S
     return SelectionRow(make_row(number, final=final, delta_m=delta, worst_task_delta=worst))
 
 
+@pytest.mark.deviation("task-selection")
 def test_the_lowest_delta_wins_and_ties_go_to_the_milder_worst_task() -> None:
     rule = RULES["validation_delta_m"]
     best = select_epoch(

@@ -232,6 +232,7 @@ def test_several_seeds_are_averaged_and_each_is_its_own_run(tmp_path: Path) -> N
         assert step.score.value == pytest.approx(sum(values) / 2)
 
 
+@pytest.mark.deviation("patience")
 def test_patience_counts_eligible_epochs_without_a_better_value(tmp_path: Path) -> None:
     given = work(tmp_path, config={"epochs": 30, "patience": 2, "lr": 1e-6})
     steps = finish(TrialRunner(given))

@@ -245,6 +245,7 @@ def test_sdmgrad_minimises_its_objective(seed: int, strength: float) -> None:
     close(weights("sdmgrad", gradients, strength=strength), expected)
 
 
+@pytest.mark.deviation("sdmgrad")
 def test_sdmgrad_takes_the_published_steps() -> None:
     weighting = load_weighting("sdmgrad", iterations=20).to(DEVICE)
     assert isinstance(weighting, GramWeighting)

@@ -67,6 +67,7 @@ def test_dwa_compares_the_last_two_epochs() -> None:
         weighting.on_epoch_end()
 
 
+@pytest.mark.deviation("dwa-window")
 def test_dwa_with_the_published_windows_of_steps() -> None:
     window = 5
     weighting = bound("dwa", window=window)
@@ -123,6 +124,7 @@ def test_famo_leaves_absent_losses_out() -> None:
     assert torch.isfinite(weighting.compute_weights(to_tensor(LOSSES[0]))).all()
 
 
+@pytest.mark.deviation("dro-logarithms")
 def test_dro_ascends_by_exponentiated_gradients() -> None:
     weighting = bound("dro", step_size=0.1)
     q = np.full(3, 1 / 3)
@@ -132,6 +134,7 @@ def test_dro_ascends_by_exponentiated_gradients() -> None:
         close(weighting.compute_weights(to_tensor(losses)), q)
 
 
+@pytest.mark.deviation("end-task-weight")
 def test_fixed_weights_go_by_name() -> None:
     close(
         load_fixed({"c": 0.5}).compute_weights(to_tensor(LOSSES[0])),
@@ -224,6 +227,7 @@ def test_the_transform_is_the_antiderivative_of_a_power() -> None:
     close(compute_alpha_fair_loss(losses, 3.0), -0.5 * LOSSES[0] ** -2)
 
 
+@pytest.mark.deviation("log-floor")
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
 def test_the_transform_leaves_absent_losses_without_a_gradient(alpha: float) -> None:
     losses = to_tensor(np.array([0.0, 2.0])).requires_grad_()

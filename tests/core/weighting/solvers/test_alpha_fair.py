@@ -127,6 +127,7 @@ def test_any_alpha_and_any_order(seed: int, alpha: float) -> None:
     )
 
 
+@pytest.mark.deviation("alpha-fair-solver")
 @double
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_the_published_search_agrees_where_it_converges(alpha: float) -> None:

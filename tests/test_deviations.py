@@ -1,0 +1,158 @@
+"""``docs/deviations.md``: a test holds each line, and each option that it names works."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+import yaml
+
+import core.torchvision_compat  # noqa: F401
+import datasets
+from core.environment import detect_environment
+from core.models.pretrained import weights
+from core.recipe.method_files import load_method
+from core.recipe.resolved_method import resolve_method
+from core.training.run import Run
+from tests.support import dense_files, real_data
+from tuning.cli.main import main
+
+from torchvision.models import ResNet50_Weights, resnet50  # isort: skip
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = (ROOT / "docs" / "deviations.md").read_text(encoding="utf-8")
+MARK = "deviation"
+
+
+class Line(NamedTuple):
+    """A line of the document."""
+
+    id: str
+    ours: str
+    theirs: str
+    restore: str
+
+
+class Case(NamedTuple):
+    """What an option of a line is tried with."""
+
+    method: str
+    dataset: str = "colored_digits"
+
+
+# Methods and data on which the options of a line mean something; ERM on digits elsewhere.
+CASES = {
+    "jtt-epochs": Case("jtt"),
+    "jtt-errors": Case("jtt"),
+    "stage-schedule": Case("jtt"),
+    "auxiliary-batch": Case("erm_mt"),
+    "dro-step": Case("dro"),
+    "dfr-base": Case("dfr", "waterbirds"),
+    "held-out-frames": Case("fairgrad", "nyuv2"),
+    "batch-means": Case("fairgrad", "nyuv2"),
+    "normal-loss": Case("fairgrad", "two_digits"),
+    "task-seeds": Case("fairgrad", "two_digits"),
+    "step-length": Case("fairgrad", "two_digits"),
+    "clipping": Case("fairgrad", "two_digits"),
+    "published-baselines": Case("pcgrad", "two_digits"),
+    "weighted-heads": Case("fairgrad", "two_digits"),
+    "uw-rate": Case("uw", "two_digits"),
+    "famo-gamma": Case("famo", "two_digits"),
+    "fairgrad-alpha": Case("fairgrad", "two_digits"),
+}
+
+
+def read_lines() -> list[Line]:
+    """Return the lines of both tables."""
+    rows = [line for line in TEXT.splitlines() if line.startswith("| ")]
+    cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
+    return [Line(*row) for row in cells if row[0] != "id" and not row[0].startswith("---")]
+
+
+def read_marks() -> Iterator[str]:
+    """Yield the ids that tests are marked with, as the sources say."""
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        if MARK not in (text := path.read_text(encoding="utf-8")):
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                for call in node.decorator_list:
+                    if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(f".{MARK}"):
+                        yield from (ast.literal_eval(argument) for argument in call.args)
+
+
+def list_spans(pattern: str) -> list[tuple[str, str]]:
+    """Return the code of the last column that matches a pattern, with the line's id."""
+    return [
+        (line.id, span)
+        for line in read_lines()
+        for span in re.findall(r"`([^`]+)`", line.restore)
+        if re.match(pattern, span)
+    ]
+
+
+def test_every_line_has_an_id_of_its_own_and_four_cells() -> None:
+    names = [line.id for line in read_lines()]
+    assert len(names) > 60
+    assert len(set(names)) == len(names)
+    assert all(all(line) for line in read_lines())
+
+
+def test_a_test_holds_every_line_and_every_mark_has_a_line() -> None:
+    assert set(read_marks()) == {line.id for line in read_lines()}
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a few frames in NYUv2's layout."""
+    root = tmp_path_factory.mktemp("data")
+    dense_files.write_dense(root, "nyuv2")
+    return root
+
+
+def save_random_resnet(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save random weights where torchvision's are looked for."""
+    monkeypatch.setenv("TORCH_HOME", str(folder))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    path = weights.get_torchvision_path(ResNet50_Weights.IMAGENET1K_V1.url)
+    path.parent.mkdir(parents=True)
+    torch.save(resnet50().state_dict(), path)
+
+
+@pytest.mark.parametrize(("name", "options"), list_spans("--"))
+def test_options_of_the_last_column_are_accepted(
+    name: str,
+    options: str,
+    data_root: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    method, dataset = CASES.get(name, Case("erm"))
+    if dataset == "waterbirds":
+        real_data.waterbirds(data_root)
+        save_random_resnet(tmp_path, monkeypatch)
+    given = ["--method", method, "--dataset", dataset, "--data-root", str(data_root), "--plan"]
+    storage = ["--storage", str(tmp_path / "results")]
+    assert main([*given, *storage, *options.split()]) == 0, capsys.readouterr().err
+    assert "trial" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "weighting"), list_spans(r"\{"))
+def test_weightings_of_the_last_column_train(name: str, weighting: str, tmp_path: Path) -> None:
+    content = {
+        "description": "A method.",
+        "needs": ["tasks"],
+        "recipe": {
+            "sampler": "uniform", "objectives": ["task_losses"],
+            "weighting": yaml.safe_load(weighting), "stages": ["train"],
+        },
+    }  # fmt: skip
+    (tmp_path / "theirs.yaml").write_text(yaml.safe_dump(content))
+    benchmark = datasets.load_benchmark("two_digits")
+    resolved = resolve_method(load_method("theirs", tmp_path), benchmark)
+    config = {"epochs": 1, "batch_size": 1024}
+    assert Run(resolved.make_key(config, 0, detect_environment()), benchmark).train_epoch().losses
