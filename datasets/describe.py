@@ -76,6 +76,8 @@ def print_card(benchmark: Benchmark, console: Console) -> None:
                 _ = benchmark.table
                 print_splits(benchmark, console)
         return
+    for sentence in benchmark.list_notices() if isinstance(benchmark, OnDisk) else ():
+        print_lines(console, f"Note:    {sentence}")
     print_splits(benchmark, console)
     print_lines(
         console,

@@ -61,6 +61,10 @@ class OnDisk(Benchmark):
         """Return a sentence for each derived file that does not match the original files."""
         return []
 
+    def list_notices(self) -> list[str]:
+        """Return a sentence for each choice that was made between the files of complete data."""
+        return []
+
     def write_metadata(self) -> None:
         """Write files that a download does not contain, such as tables, unless they exist."""
 

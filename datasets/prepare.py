@@ -169,7 +169,7 @@ def run_for_data_set(name: str, options: PrepareOptions) -> int:
     assert isinstance(benchmark, OnDisk)
     print(f"{name}: complete ({benchmark.folder})")
     benchmark = reload_benchmark(benchmark)
-    for sentence in benchmark.find_outdated_files():
+    for sentence in (*benchmark.find_outdated_files(), *benchmark.list_notices()):
         print(f"{name}: warning: {sentence}", file=sys.stderr)
     warnings = benchmark.list_warnings()
     for sentence in warnings:

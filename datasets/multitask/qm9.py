@@ -6,7 +6,9 @@ molecules, Scientific Data 2014, in the files that MoleculeNet and PyTorch Geome
 in Navon et al., Multi-Task Learning as a Bargaining Game, ICML 2022, and the code after it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,16 +16,24 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from common.errors import UserError
+from common.errors import UserError, ValidationErrors, truncate_problems
+from common.files import read_text
 from common.hyperparameters import Hyperparameter
 from datasets.benchmark import SPLITS, Split
 from datasets.data_card import DataCard
+from datasets.formats.csv_tables import read_csv
 from datasets.multitask.base import TaskBenchmark
 from datasets.multitask.metrics import AbsoluteError, Accumulator
 from datasets.multitask.task import Task
 from datasets.on_disk import OnDisk
 from datasets.storage.array_cache import ArrayWriter
-from datasets.storage.molecules import ATOM_FEATURES, Molecule, RaggedMolecules, read_sdf
+from datasets.storage.molecules import (
+    ATOM_FEATURES,
+    Molecule,
+    RaggedMolecules,
+    SdfEntry,
+    read_sdf,
+)
 from datasets.training_config import TrainingConfig
 
 HARTREE, KCAL_PER_MOL = 27.2113825435, 0.04336414  # in eV
@@ -44,7 +54,12 @@ TARGETS = {
 # Errors of energies are reported in meV.
 REPORTED = {name: 1.0 if unit == 1.0 else 1000.0 for name, (_, unit) in TARGETS.items()}
 HELD_OUT, ENOUGH = 10_000, 30_000  # molecules of test and of validation; below, a tenth each
-LIST_HEADER, LIST_FOOTER = 9, 2  # lines around the numbers in uncharacterized.txt
+MAX_UNREADABLE_SHARE = 0.01  # of the molecules; with more of them, the files are refused
+ALL_MOLECULES, ALL_SKIPPED = 133_885, 3054  # of the published files
+MAX_TEXT_LINES = 9  # before the numbers in uncharacterized.txt
+COUNTED = ("molecules", "molecule", "compounds", "structures", "entries", "indices")
+STATED_COUNT = re.compile(rf"\b(\d[\d,]*) (?:\w+ )?(?:{'|'.join(COUNTED)})\b", re.IGNORECASE)
+LIKE_ENTRY = re.compile(r"[-+.]*\d|\w*_\d+( |\Z)|\S*\d\S*\Z")  # a number or a name
 # RandomState, unlike torch's generators, promises the same stream for ever.
 SPLIT_SEED = 0
 
@@ -100,40 +115,71 @@ class QM9(OnDisk, TaskBenchmark):
         return [f"{path}: missing" for path in self.list_source_files() if not path.is_file()]
 
     def verify_files(self) -> list[str]:
-        """Return the first mistake in the files; reads all molecules."""
+        """Return the mistakes in the files; reads all molecules."""
         if self.find_problems():
             return []
         try:
-            for _ in self._read_files()[1]:
-                pass
+            self._read_files()
+        except ValidationErrors as error:
+            return error.problems
         except UserError as error:
             return [str(error)]
         return []
 
-    def _read_files(self) -> tuple[np.ndarray, Iterator[tuple[int, Molecule]]]:
-        """Return all targets, ``(n, 11)``, and the characterised molecules with their rows."""
+    def list_notices(self) -> list[str]:
+        """Return a sentence if the list is not the published one of all molecules."""
+        _, table, listed = self.list_source_files()
+        molecules = len(read_targets(table)[0])
+        count = len(read_skipped(listed, molecules))
+        if molecules != ALL_MOLECULES or count == ALL_SKIPPED:
+            return []
+        return [
+            f"{listed}: lists {count:,} molecules, the published file {ALL_SKIPPED:,}: results are "
+            "not comparable with published ones"
+        ]
+
+    def _read_files(self) -> tuple[np.ndarray, list[Molecule]]:
+        """Return the molecules that are kept, and their targets, ``(n, 11)``.
+
+        Raises:
+            UserError: If a file is malformed, or too many molecules cannot be read.
+        """
         sdf, table, listed = self.list_source_files()
         names, targets = read_targets(table)
         skipped = read_skipped(listed, len(names))
-        molecules = enumerate(_check_names(read_sdf(sdf), names, sdf, table))
-        return targets, (pair for pair in molecules if pair[0] not in skipped)
+        limit = MAX_UNREADABLE_SHARE * (len(names) - len(skipped))
+        rows: list[int] = []
+        molecules: list[Molecule] = []
+        faults: list[str] = []
+        for row, entry in enumerate(_check_names(read_sdf(sdf, skipped), names, sdf, table)):
+            if entry.molecule is not None:
+                rows.append(row)
+                molecules.append(entry.molecule)
+            elif entry.fault:
+                faults.append(entry.fault)
+        if len(faults) > limit:
+            raise truncate_problems(faults)
+        for sentence in faults:
+            print(f"{self.name}: left out: {sentence}", file=sys.stderr)
+        if faults:
+            print(f"{self.name}: {len(faults):,} molecules left out", file=sys.stderr)
+        return targets[rows], molecules
 
     @property
     def cache_parameters(self) -> Mapping[str, Any]:
-        """The seed of the molecules' order."""
-        return {"split_seed": SPLIT_SEED}
+        """The seed of the molecules' order, and how the list of excluded ones is read."""
+        return {"split_seed": SPLIT_SEED, "list": 2}
 
     def write_arrays(self, writer: ArrayWriter) -> None:
         """Write the molecules in the order test, validation, training, as permuted."""
-        targets, characterised = self._read_files()
-        kept = list(characterised)
+        targets, kept = self._read_files()
         if len(kept) < len(SPLITS):
             raise UserError(
                 f"{self.raw_folder}: {len(kept)} molecules, expected at least one for each split"
             )
         order = np.random.RandomState(SPLIT_SEED).permutation(len(kept))
-        molecules = [kept[place][1] for place in order]
-        rows = targets[[kept[place][0] for place in order]]
+        molecules = [kept[place] for place in order]
+        rows = targets[order]
         train = rows[2 * count_held_out(len(rows)) :]
         writer.write_array("targets", rows)
         writer.write_array("scales", np.stack([train.mean(axis=0), train.std(axis=0, ddof=1)]))
@@ -186,10 +232,7 @@ def read_targets(path: Path) -> tuple[list[str], np.ndarray]:
         UserError: If a column is missing, or a value is no number.
     """
     columns = [column for column, _ in TARGETS.values()]
-    try:
-        table = pd.read_csv(path, usecols=["mol_id", *columns])
-    except (ValueError, UnicodeDecodeError) as error:  # pandas' own errors derive from it
-        raise UserError(f"{path}: {error}") from None
+    table = read_csv(path, ["mol_id", *columns])
     numbers = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     wrong = np.argwhere(~np.isfinite(numbers))
     if len(wrong):
@@ -200,48 +243,81 @@ def read_targets(path: Path) -> tuple[list[str], np.ndarray]:
             f"number ({len(wrong)} such values)"
         )
     units = np.array([unit for _, unit in TARGETS.values()])
-    return table.mol_id.astype(str).tolist(), numbers * units
+    return table.mol_id.str.strip().tolist(), numbers * units
 
 
 def read_skipped(path: Path, molecules: int) -> set[int]:
-    """Return the indices, from 0, of the molecules in the list of uncharacterised ones.
+    """Return the indices, from 0, of the molecules in the list of uncharacterized ones.
+
+    A line holds a molecule's number, from 1, alone or before other columns. Blank lines, rules
+    (``====``) and comments (``#``) have no meaning. As in the published file, text may precede the
+    numbers, and end the file.
+
+    Args:
+        path: The list.
+        molecules: The number of molecules in the data set.
 
     Raises:
-        UserError: If a line does not start with the number of a molecule.
+        UserError: If a line is none of these, or the text states another number of molecules.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: {error}") from None
-    found = set()
-    for number, line in enumerate(lines[LIST_HEADER:-LIST_FOOTER], start=LIST_HEADER + 1):
-        first = (line.split() or [""])[0]
-        if not first.isascii() or not first.isdigit() or not 1 <= int(first) <= molecules:
+    lines = [(number, line.split()) for number, line in enumerate(read_text(path).split("\n"), 1)]
+    lines = [(number, words) for number, words in lines if not _is_blank(words)]
+    found: set[int] = set()
+    text: list[str] = []
+    for number, words in lines:
+        line = " ".join(words)
+        states_count = STATED_COUNT.search(line)
+        is_head = number <= MAX_TEXT_LINES and not found
+        is_end = number == lines[-1][0] and (text or states_count)
+        if (is_head or is_end) and (states_count or not LIKE_ENTRY.match(line)):
+            text.append(line)
+        elif _is_entry(words, molecules):
+            found.add(int(words[0]) - 1)
+        else:
             raise UserError(
-                f"{path}: line {number}: received '{line.strip()}', expected the number of one of "
-                f"the {molecules} molecules"
+                f"{path}: line {number}: received '{line}', expected the number of one "
+                f"of the {molecules} molecules"
             )
-        found.add(int(first) - 1)
+    stated = {int(count.replace(",", "")) for count in STATED_COUNT.findall("\n".join(text))}
+    stated -= {molecules, ALL_MOLECULES}
+    if stated and len(found) not in stated:
+        counts = " or ".join(f"{count:,}" for count in sorted(stated))
+        raise UserError(
+            f"{path}: lists {len(found):,} molecules, expected {counts}, as its text says: cut "
+            "short?"
+        )
     return found
 
 
+def _is_blank(words: Sequence[str]) -> bool:
+    """Return whether a line is blank, a comment or a rule."""
+    return not words or words[0].startswith("#") or not any(c.isalnum() for c in "".join(words))
+
+
+def _is_entry(words: Sequence[str], molecules: int) -> bool:
+    """Return whether a line names one molecule; a line of several numbers is no entry."""
+    numbers = [word for word in words if word.isascii() and word.isdigit()]
+    is_one = numbers[:1] == words[:1] and (len(words) == 1 or len(numbers) < len(words))
+    return is_one and 1 <= int(words[0]) <= molecules
+
+
 def _check_names(
-    molecules: Iterable[Molecule], names: list[str], sdf: Path, table: Path
-) -> Iterable[Molecule]:
-    """Yield the molecules, while their names match the table's.
+    entries: Iterable[SdfEntry], names: list[str], sdf: Path, table: Path
+) -> Iterator[SdfEntry]:
+    """Yield the entries, while their names match the table's.
 
     Raises:
         UserError: If number or names differ.
     """
     count = 0
-    for molecule in molecules:
-        if count < len(names) and molecule.name != names[count]:
+    for entry in entries:
+        if count < len(names) and entry.name != names[count]:
             raise UserError(
-                f"{sdf}: molecule {count + 1} is '{molecule.name}', but {table.name} has "
+                f"{sdf}: molecule {count + 1} is '{entry.name}', but {table.name} has "
                 f"'{names[count]}' in line {count + 2}"
             )
         count += 1
-        yield molecule
+        yield entry
     if count != len(names):
         raise UserError(f"{sdf}: {count} molecules, but {table.name} has {len(names)} rows")
 

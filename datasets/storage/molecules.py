@@ -1,7 +1,6 @@
 """Molecules: read from a structure file with rdkit, stored flat, batched as complete graphs."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -48,16 +47,28 @@ class Molecule(NamedTuple):
     """One molecule.
 
     Args:
-        name: Its name in the file.
         x: Features of its atoms, ``(atoms, 11)`` uint8.
         positions: In Angstrom, ``(atoms, 3)`` float32.
         bonds: Kind of bond of each ordered pair of atoms, ``(atoms, atoms)`` uint8.
     """
 
-    name: str
     x: np.ndarray
     positions: np.ndarray
     bonds: np.ndarray
+
+
+class SdfEntry(NamedTuple):
+    """An entry of a structure file.
+
+    Args:
+        name: The molecule's name.
+        molecule: The molecule; None where it was skipped or cannot be read.
+        fault: Why it cannot be read, with file and line; empty otherwise.
+    """
+
+    name: str
+    molecule: Molecule | None = None
+    fault: str = ""
 
 
 class RaggedMolecules:
@@ -139,11 +150,19 @@ def _number_elements(sizes: Tensor, total: int) -> tuple[Tensor, Tensor]:
     return piece, torch.arange(total, device=sizes.device) - _start_offsets(sizes)[piece]
 
 
-def read_sdf(path: Path) -> Iterator[Molecule]:
+class _UnreadableMolecule(Exception):
+    """A molecule without the atoms, positions or bonds that QM9's molecules have."""
+
+
+def read_sdf(path: Path, skipped: Collection[int] = frozenset()) -> Iterator[SdfEntry]:
     """Yield the molecules of a structure file (SDF, V2000) unchanged, without sanitizing.
 
+    Args:
+        path: The file.
+        skipped: The indices, from 0, of molecules that are not parsed.
+
     Raises:
-        UserError: If rdkit is missing, or a molecule cannot be read; the message names it.
+        UserError: If rdkit is missing, or the file is no structure file.
     """
     try:
         from rdkit import Chem, rdBase
@@ -154,39 +173,45 @@ def read_sdf(path: Path) -> Iterator[Molecule]:
             supplier = Chem.SDMolSupplier(str(path), removeHs=False, sanitize=False)
         except OSError:  # rdkit's own words for an empty file
             raise UserError(f"{path}: cannot be read, expected a structure file (SDF)") from None
+        line = 1
         for number in range(len(supplier)):
-            yield _convert_molecule(
-                supplier[number], partial(_describe_place, path, supplier, number)
-            )
+            text = supplier.GetItemText(number)
+            name = text.split("\n", 1)[0].strip()
+            if number in skipped:
+                yield SdfEntry(name)
+            else:
+                try:
+                    yield SdfEntry(name, _convert_molecule(supplier[number]))
+                except _UnreadableMolecule as error:
+                    where = f"{path}: molecule {number + 1} ('{name}', from line {line})"
+                    yield SdfEntry(name, fault=f"{where}: {error}")
+            line += text.count("\n")
 
 
-def _describe_place(path: Path, supplier: Any, number: int) -> str:
-    """Return the file, number, first line and name of a molecule."""
-    text = supplier.GetItemText(number)
-    line = 1 + sum(supplier.GetItemText(before).count("\n") for before in range(number))
-    name = text.split("\n", 1)[0].strip()
-    return f"{path}: molecule {number + 1} ('{name}', from line {line})"
+def _convert_molecule(found: Any) -> Molecule:
+    """Return a molecule of rdkit's.
 
-
-def _convert_molecule(found: Any, where: Callable[[], str]) -> Molecule:
+    Raises:
+        _UnreadableMolecule: If rdkit could not read it, or it has other atoms or bonds.
+    """
     if found is None or not found.GetNumConformers():
-        raise UserError(f"{where()}: cannot be read, expected an SDF entry (V2000)")
+        raise _UnreadableMolecule("cannot be read, expected an SDF entry (V2000)")
     atoms = list(found.GetAtoms())
     symbols = [atom.GetSymbol() for atom in atoms]
     strange = sorted({symbol for symbol in symbols if symbol not in ELEMENTS})
     if strange:
-        raise UserError(f"{where()}: atoms {', '.join(strange)}, expected {', '.join(ELEMENTS)}")
+        raise _UnreadableMolecule(f"atoms {', '.join(strange)}, expected {', '.join(ELEMENTS)}")
     positions = found.GetConformer().GetPositions().astype(np.float32)
     if not atoms or not np.isfinite(positions).all():
-        raise UserError(f"{where()}: no atoms, or positions that are no numbers")
+        raise _UnreadableMolecule("no atoms, or positions that are no numbers")
     bonds = np.zeros((len(atoms), len(atoms)), dtype=np.uint8)
     for bond in found.GetBonds():
         kind = bond.GetBondType().name
         if kind not in BONDS:
-            raise UserError(f"{where()}: a bond of kind {kind}, expected {', '.join(BONDS)}")
+            raise _UnreadableMolecule(f"a bond of kind {kind}, expected {', '.join(BONDS)}")
         pair = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
         bonds[pair] = bonds[pair[::-1]] = BONDS.index(kind) + 1
-    return Molecule(found.GetProp("_Name"), _atom_features(atoms, symbols, bonds), positions, bonds)
+    return Molecule(_atom_features(atoms, symbols, bonds), positions, bonds)
 
 
 def _atom_features(atoms: list[Any], symbols: list[str], bonds: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from common.errors import UserError
-from datasets.multitask.qm9 import QM9, TARGETS, count_held_out
+from datasets import prepare
+from datasets.multitask.qm9 import QM9, TARGETS, count_held_out, read_skipped
 from tests.support import molecule_files
 from tests.support.real_data import piece
 
@@ -145,6 +146,121 @@ def test_bad_files_are_refused(tmp_path: Path, name: str, old: str, new: str, me
     assert re.search(message, told)
     cache = tmp_path / "cache" / "qm9"
     assert not [path for path in cache.iterdir() if path.suffix != ".lock"]
+
+
+PUBLISHED_HEAD = """
+
+
+
+List of molecules among the 133885 GDB9 molecules for which the Corina generated coordinates and
+the equilibrium geometry lead to different SMILES. Given are the indices of these molecules.
+
+============================================================
+#   Index        GDB17 SMILES    SMILES for B3LYP XYZ    D_IJ
+============================================================
+"""
+RULE = "=" * 60
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(map(str, range(10, 40))),
+        "\n".join(map(str, range(10, 40))) + "\n\n\n",
+        "\n# mine\n" + "\n\n".join(f"  {i}" for i in range(10, 40)) + "  # the last",
+        "Index\n" + "\n".join(map(str, range(10, 40))) + "\nend",
+        PUBLISHED_HEAD + "\n".join(f"  {i}  NC(=N)C#N  1.5 " for i in range(10, 40)) + f"\n{RULE}",
+        "30 molecules:\n" + "\n".join(map(str, range(10, 40))),
+        "\ufeff" + "\n".join(map(str, range(10, 40))) + "\nList of 30 odd molecules\n",
+    ],
+)
+def test_every_number_of_the_list_counts(tmp_path: Path, text: str, end: str) -> None:
+    path = tmp_path / "uncharacterized.txt"
+    path.write_bytes(text.replace("\n", end).encode())
+    assert read_skipped(path, 133_885) == set(range(9, 39))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("10\nabc\n12", "line 2: received 'abc', expected the number of one of the 100 molecules"),
+        ("10\n11\nabc", "line 3: received 'abc'"),
+        ("1O\n11", "line 1: received '1O'"),
+        ("10\n12a", "line 2: received '12a'"),
+        ("10\n-5", "line 2: received '-5'"),
+        ("10\n0", "line 2: received '0'"),
+        ("10\n1.5", "line 2: received '1.5'"),
+        ("10\n101", "line 2: received '101'"),
+        ("10 11 12", "line 1: received '10 11 12'"),
+        ("10,11,12", "line 1: received '10,11,12'"),
+        ("gdb_10\ngdb_11\n12", "line 1: received 'gdb_10'"),
+        ("odd ones\ngdb_10 C1\n12", "line 2: received 'gdb_10 C1'"),
+        ("mol10", "line 1: received 'mol10'"),
+        ("a list of 3 molecules\n10\n11", "lists 2 molecules, expected 3, as its text says"),
+        ("10\n11\n12 molecules", "lists 2 molecules, expected 12"),
+        ("10\n11\n\n3,054 odd compounds\n", "lists 2 molecules, expected 3,054"),
+    ],
+)
+def test_a_list_that_is_not_understood_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "uncharacterized.txt"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_skipped(path, 100)
+    assert message in str(caught.value)
+
+
+def break_molecule(root: Path, number: int) -> None:
+    old = f"gdb_{number}\n     test\n\n"
+    edit(root, "gdb9.sdf", old, old + "xx")
+
+
+def test_listed_molecules_are_not_parsed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    molecule_files.write(tmp_path, 20, skipped=(5, 7))
+    expected = QM9(tmp_path).data_hash
+    for number in (5, 7):
+        break_molecule(tmp_path, number)
+    assert QM9(tmp_path).verify_files() == []
+    assert QM9(tmp_path).data_hash == expected
+    assert capsys.readouterr().err == ""
+    edit(tmp_path, "gdb9.sdf", "gdb_5\n", "gdb_55\n")
+    with pytest.raises(UserError, match="molecule 5 is 'gdb_55'"):
+        _ = QM9(tmp_path).splits
+
+
+def test_a_few_unreadable_molecules_are_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    molecule_files.write(tmp_path / "listed", 220, skipped=(5, 7))
+    molecule_files.write(tmp_path / "broken", 220)
+    for number in (5, 7):
+        break_molecule(tmp_path / "broken", number)
+    for check in ([], ["--check"]):
+        assert prepare.main(["qm9", "--data-root", str(tmp_path / "broken"), *check]) == 0
+        error = capsys.readouterr().err
+        assert "left out: " in error
+        assert "molecule 5 ('gdb_5', from line " in error
+        assert "molecule 7 ('gdb_7', from line " in error
+        assert "qm9: 2 molecules left out" in error
+    assert QM9(tmp_path / "broken").data_hash == QM9(tmp_path / "listed").data_hash
+    break_molecule(tmp_path / "broken", 8)  # 3 of 220
+    capsys.readouterr()
+    assert prepare.main(["qm9", "--data-root", str(tmp_path / "broken"), "--check"]) == 1
+    error = capsys.readouterr().err
+    assert "3 missing or damaged" in error
+    assert "molecule 8 ('gdb_8', from line " in error
+
+
+def test_another_list_of_all_molecules_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    molecule_files.write(tmp_path, 20, skipped=(5, 7))
+    assert QM9(tmp_path).list_notices() == []
+    monkeypatch.setattr("datasets.multitask.qm9.ALL_MOLECULES", 20)
+    (notice,) = QM9(tmp_path).list_notices()
+    assert "uncharacterized.txt: lists 2 molecules, the published file 3,054" in notice
 
 
 def test_line_of_a_bad_molecule_is_right(tmp_path: Path) -> None:
