@@ -77,11 +77,24 @@ class Weighting(nn.Module, ABC):
             ValueError: If the parameters do not fit the losses.
         """
 
-    def after_step(self, losses: Tensor) -> None:
+    def after_step(self, losses: Tensor | Sequence[Tensor | float]) -> None:
         """Update the state from the losses of the same batch after the optimizer's step.
 
         Args:
-            losses: The losses, ``(k,)``, transformed, without a gradient.
+            losses: The losses, ``(k,)``, or a sequence of tensors and numbers with ``k`` entries in
+                all, transformed. Gradients are not needed.
+
+        Raises:
+            TypeError: If an entry is neither a tensor nor a number.
+            ValueError: If there are more or fewer losses than in the step.
+        """
+        if self.needs_losses_after_step:
+            self.update_after_step(join_losses(losses))
+
+    def update_after_step(self, losses: Tensor) -> None:
+        """Update the state from the losses after the step, ``(k,)``, without a gradient.
+
+        Called by :meth:`after_step` if :attr:`needs_losses_after_step`.
         """
 
     def on_epoch_end(self) -> None:
@@ -266,6 +279,31 @@ class GradientWeighting(Weighting):
             present: Mask of the present tasks, ``(tasks,)`` bool on the CPU, True k times; None
                 where all are.
         """
+
+
+def join_losses(losses: Tensor | Sequence[Tensor | float]) -> Tensor:
+    """Return losses as one vector, ``(k,)``, without a gradient.
+
+    Args:
+        losses: A tensor, or a sequence of tensors and numbers, with ``k`` entries in all.
+
+    Raises:
+        TypeError: If an entry is neither a tensor nor a number.
+    """
+    if isinstance(losses, Tensor):
+        return losses.detach().reshape(-1)
+    device = next((entry.device for entry in losses if isinstance(entry, Tensor)), None)
+    parts = []
+    for entry in losses:
+        if isinstance(entry, Tensor):
+            parts.append(entry.detach().reshape(-1))
+        elif isinstance(entry, (int, float)):
+            parts.append(torch.tensor([entry], dtype=torch.get_default_dtype(), device=device))
+        else:
+            raise TypeError(f"losses holds {entry!r}, expected tensors or numbers")
+    if not parts:
+        raise ValueError("losses is empty, expected at least one loss")
+    return torch.cat(parts)
 
 
 def compute_inverse_norm_weights(gram: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ def backward(
     shared: Iterable[Tensor],
     heads: Iterable[Tensor] = (),
     features: Tensor | Sequence[Tensor] | None = None,
-    present: Tensor | None = None,
+    present: Tensor | Sequence[bool] | None = None,
     strategy: str = "exact",
     weighted_heads: bool = False,
 ) -> BackwardResult:

@@ -41,7 +41,9 @@ class LossGraph:
         ValueError: If there is no loss, none has a gradient, or ``present`` has another length.
     """
 
-    def __init__(self, losses: Tensor | Sequence[Tensor], present: Tensor | None) -> None:
+    def __init__(
+        self, losses: Tensor | Sequence[Tensor], present: Tensor | Sequence[bool] | None
+    ) -> None:
         tensors = [losses] if isinstance(losses, Tensor) else list(losses)
         for tensor in tensors:
             if not isinstance(tensor, Tensor):

@@ -62,8 +62,13 @@ class FAMO(LossWeighting):
         raised = self.logits.to(losses).softmax(0).log() - self.before
         return raised.nan_to_num(-torch.inf).softmax(0).nan_to_num(1 / len(losses))
 
-    def after_step(self, losses: Tensor) -> None:
+    def update_after_step(self, losses: Tensor) -> None:
         """Move the logits by how much each loss fell in the step."""
+        if len(losses) != len(self.before):
+            raise ValueError(
+                f"after_step received {len(losses)} losses, expected {len(self.before)}, as in the "
+                "step"
+            )
         fall = (self.before.to(losses) - _take_logarithms(losses)).nan_to_num(0.0)
         logits = self.logits.to(losses)
         share = logits.softmax(0)
