@@ -132,6 +132,12 @@ class Benchmark(ABC):
         self.data_root = data_root
 
     @property
+    def published_sizes(self) -> Mapping[str, int]:
+        """The data card's number of examples by split; empty where unknown."""
+        card: DataCard | None = getattr(self, "card", None)
+        return {} if card is None else card.sizes
+
+    @property
     def key_version(self) -> str:
         """The part of a trial's key that depends on the benchmark beyond its name."""
         return self.version

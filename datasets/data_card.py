@@ -1,6 +1,7 @@
 """Data cards: facts about a benchmark's data that its users should know."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,8 @@ class DataCard:
         licence: The terms of use.
         paper: The publication to cite.
         notes: Further facts, a sentence each.
+        sizes: Published number of examples by split, from which a study can be planned where the
+            data are not; empty where unknown.
     """
 
     title: str
@@ -20,3 +23,4 @@ class DataCard:
     licence: str
     paper: str
     notes: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)

@@ -68,6 +68,9 @@ def print_card(benchmark: Benchmark, console: Console) -> None:
     if isinstance(benchmark, TaskBenchmark):
         print_tasks(benchmark, console)
     if problems:
+        sizes = [f"{count:,} {split}" for split, count in benchmark.published_sizes.items()]
+        if sizes:
+            print_lines(console, f"Sizes:   {', '.join(sizes)} as published")
         print_lines(console, f"Data:    not complete: {problems[0]}")
         if len(problems) > 1:
             print_lines(console, f"         and {len(problems) - 1:,} more problems")

@@ -103,6 +103,8 @@ PLANS = (
     "--method jtt --dataset colored_digits --scheduler none --trials 5 --set T=2",
     "--method dro --dataset colored_digits --search grid",
     "--method all --dataset two_digits --search published",
+    "--method jtt dfr --dataset waterbirds --search grid --data-root none",
+    "--method jtt --dataset waterbirds --search published --data-root none",
     "--method ls fairgrad --dataset imbalanced_tasks --search random --trials 10 --epochs 3",
 )
 
@@ -157,7 +159,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         f"{GOOD} --storage ftp://bucket/records",
         f"{GOOD} --set lrr=0.1 --plan",
         "--method erm --dataset waterbirds --data-root {tmp}/none",
-        "--method erm --dataset waterbirds --data-root {tmp}/none --plan",
+        "--method erm --dataset folder --data-root {tmp}/none --plan",
         "--simulate {tmp}/none",
         "--simulate {tmp}/none --seeds 3",
         "doctro",

@@ -28,6 +28,7 @@ class CelebA(ImageBenchmark):
             "Groups as in Sagawa et al., ICLR 2020.",
             "Both the flat layout and that of the release (Img, Anno, Eval) are read.",
         ),
+        sizes={"train": 162_770, "validation": 19_867, "test": 19_962},
     )
 
     @property

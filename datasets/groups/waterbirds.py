@@ -36,6 +36,7 @@ class Waterbirds(ImageBenchmark):
             "Regenerated variants exist, with other training groups than the published release: "
             "3,498, 184, 56 and 1,057.",
         ),
+        sizes={"train": 4_795, "validation": 1_199, "test": 5_794},
     )
 
     @property

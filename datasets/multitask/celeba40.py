@@ -78,6 +78,7 @@ class CelebA40(OnDisk, TaskBenchmark):
             "resized to 64x64.",
             "Both the flat layout and that of the release (Img, Anno, Eval) are read.",
         ),
+        sizes={"train": 162_770, "validation": 19_867, "test": 19_962},
     )
 
     @property

@@ -44,4 +44,5 @@ class Cityscapes(DenseBenchmark):
             "27.77 is a ratio, not in percent. The published results average depth metrics over "
             "batches of 8.",
         ),
+        sizes={"train": 2_678, "validation": 297, "test": 500},
     )

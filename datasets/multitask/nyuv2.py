@@ -42,4 +42,5 @@ class NYUv2(DenseBenchmark):
             "Depths are metres. The published results average depth and normal metrics over "
             "batches of 2.",
         ),
+        sizes={"train": 716, "validation": 79, "test": 654},
     )

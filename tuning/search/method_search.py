@@ -49,8 +49,7 @@ class MethodSearch:
         self.environment = environment
         self.records = records
         self.rule = rule
-        self._common_values = space.find_common_values(options.search)
-        self.epoch_counts: EpochCounts = space.resolved.count_epochs(self._common_values)
+        self.epoch_counts: EpochCounts = max(space.count_epochs(options.search))
         self._trial_records = TrialRecords(space, environment, records, options.search_seeds)
         earlier = self._trial_records.find_proposals()
         searcher = make_searcher(space, options, len(earlier))
@@ -95,7 +94,8 @@ class MethodSearch:
     @property
     def training_config(self) -> TrainingConfig:
         """The training config of a trial whose searched hyperparameters have their defaults."""
-        key = self.space.resolved.make_key(self._common_values, 0, self.environment)
+        values = self.space.find_common_values(self.options.search)
+        key = self.space.resolved.make_key(values, 0, self.environment)
         return key.training_config
 
     def list_trials(self) -> list[Trial]:

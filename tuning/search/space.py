@@ -6,6 +6,7 @@ from common.errors import ValidationErrors
 from common.hyperparameters import Hyperparameter, Hyperparameters, active_names, sort_by_conditions
 from core.environment import detect_environment
 from core.recipe.method import Method
+from core.recipe.recipe import EpochCounts
 from core.recipe.resolved_method import COMMAND, ResolvedMethod, resolve_method
 from datasets.benchmark import Benchmark
 from tuning.options import Options
@@ -45,16 +46,21 @@ class Space:
         return count_points(self.free)
 
     def find_common_values(self, search: str) -> Hyperparameters:
-        """Return the values that all trials have: fixed, published, or the only ones of a grid.
+        """Return the values that all trials have: fixed, published, or the same in a whole grid.
 
         Args:
             search: The ``--search`` option.
         """
         if search == "published":
             return self.published() or dict(self.fixed)
-        grid = self.resolved.grid if search == "grid" else {}
-        single = {name: values[0] for name, values in grid.items() if len(values) == 1}
-        return {**single, **self.fixed}
+        points = self.grid() if search == "grid" else [{}]
+        same = {n: v for n, v in points[0].items() if all(point.get(n) == v for point in points)}
+        return {**same, **self.fixed}
+
+    def count_epochs(self, search: str) -> list[EpochCounts]:
+        """Return the epochs of each trial that is known beforehand; else of one with defaults."""
+        points = self.grid() if search == "grid" else [self.find_common_values(search)]
+        return [self.resolved.count_epochs(self.complete(point)) for point in points]
 
     def published(self) -> Hyperparameters | None:
         """Return the published hyperparameters with the fixed values on top; None without any.

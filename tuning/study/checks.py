@@ -47,6 +47,7 @@ class CheckedStudy:
         spaces: The search space of each method.
         records: The records of each method.
         notes: Messages to print first: methods that ``all`` skips, options without effect.
+        absent: Data and weights that this machine lacks, a sentence each; only of a plan.
     """
 
     options: Options
@@ -56,10 +57,16 @@ class CheckedStudy:
     spaces: list[Space]
     records: list[MethodRecords]
     notes: list[str]
+    absent: list[str]
 
 
-def check_study(options: Options) -> CheckedStudy:
+def check_study(options: Options, is_plan: bool = False) -> CheckedStudy:
     """Check everything that can be checked before anything starts; write nothing.
+
+    Args:
+        options: The command.
+        is_plan: Whether the study is only planned, which works without data and weights where the
+            data card says the sizes.
 
     Raises:
         UserError: With all mistakes at once, as far as one does not hide others.
@@ -73,6 +80,10 @@ def check_study(options: Options) -> CheckedStudy:
     rule = choose_rule(options, benchmark)
     chosen, skipped = _choose_methods(options, benchmark)
     options = replace(options, methods=tuple(method.name for method in chosen))
+    can_plan_by_card = is_plan and bool(benchmark.published_sizes)
+    absent: list[str] = []
+    if can_plan_by_card:
+        options, absent = _set_absent_model_aside(options)
     known = {
         name
         for method in chosen
@@ -93,6 +104,11 @@ def check_study(options: Options) -> CheckedStudy:
             problems += found.problems
         except UserError as error:
             problems.append(str(error))
+    if can_plan_by_card:
+        absent = absent or _find_missing_weights(spaces, options.search)
+        absent += _find_missing_data(benchmark)
+    else:
+        problems += _find_missing_weights(spaces, options.search)
     problems += _check_models(spaces, options.search)
     if problems:
         raise ValidationErrors([*problems, *_find_missing_data(benchmark)])
@@ -104,11 +120,12 @@ def check_study(options: Options) -> CheckedStudy:
     records = _open_records(options)
     if not options.resume:
         refuse_existing_study(options, records)
-    _ = benchmark.splits  # reads and checks the data
+    if not absent:
+        _ = benchmark.splits  # reads and checks the data
     if options.resume:
         check_resumed_studies(options, rule, spaces, records)
     notes = [*skipped, *_list_ignored_options(options)]
-    return CheckedStudy(options, benchmark, baseline, rule, spaces, records, notes)
+    return CheckedStudy(options, benchmark, baseline, rule, spaces, records, notes, absent)
 
 
 def choose_rule(options: Options, benchmark: Benchmark) -> Rule:
@@ -151,13 +168,28 @@ def list_model_names(space: Space, search: str) -> list[str]:
     return [str(name) for name in searched] or [space.resolved.training_config.model]
 
 
+def _set_absent_model_aside(options: Options) -> tuple[Options, list[str]]:
+    """Return a command without a model whose folder is not on this machine, and a message."""
+    name = options.pinned.get("model")
+    if not isinstance(name, str) or not Path(name).is_absolute() or Path(name).exists():
+        return options, []
+    pinned = {key: value for key, value in options.pinned.items() if key != "model"}
+    return replace(options, pinned=pinned), [f"model '{name}': not on this machine, not checked"]
+
+
+def _find_missing_weights(spaces: list[Space], search: str) -> list[str]:
+    """Return a message for each model whose weights are neither here nor online."""
+    named = {name: space.benchmark for space in spaces for name in list_model_names(space, search)}
+    problems = (_check_weights(name, benchmark) for name, benchmark in named.items())
+    return [problem for problem in problems if problem is not None]
+
+
 def _check_models(spaces: list[Space], search: str) -> list[str]:
-    """Return a message for each model that trials cannot build."""
+    """Return a message for each model that does not fit the data or the method."""
     found: dict[str, None] = {}
     for space, name in [(s, name) for s in spaces for name in list_model_names(s, search)]:
         method = space.method
-        problem = _check_weights(name, space.benchmark)
-        problem = problem or find_tokenizer_mismatch(name, space.benchmark)
+        problem = find_tokenizer_mismatch(name, space.benchmark)
         if problem is None and "encoder" in method.needs and models.lacks_hidden_states(name):
             problem = (
                 f"method '{method.name}' needs a model with hidden states per token or patch, and "

@@ -1,9 +1,11 @@
 """The cost of a method's study: trials, epochs, time and disk space."""
 
+import math
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 
@@ -31,50 +33,70 @@ class CostEstimate:
         method: The method.
         trials: Trials of the search left to run.
         seeds: Confirmation seeds left to run, if the winner stays.
-        trial_epochs: Epochs of a trial that is not pruned, all stages.
+        trial_epochs: Lowest and highest number of epochs of a trial that is not pruned, all stages.
         expected_epochs: Expected epochs of search and confirmation together.
-        seconds: Seconds of an epoch.
+        steps: Steps of an epoch; by the data card's size where the data are absent.
+        seconds: Seconds of an epoch; None where they can be neither read nor measured.
         source: How these seconds were found.
-        disk: Bytes of the states of a trial or seed while it runs.
+        disk: Bytes of the states of a trial or seed while it runs; None where unknown.
     """
 
     method: str
     trials: int
     seeds: int
-    trial_epochs: int
+    trial_epochs: tuple[int, int]
     expected_epochs: float
-    seconds: float
+    steps: int
+    seconds: float | None
     source: str
-    disk: int
+    disk: int | None
 
 
-def estimate_cost(options: Options, space: Space, resources: Resources) -> CostEstimate:
+def estimate_cost(
+    options: Options, space: Space, resources: Resources, can_run: bool = True
+) -> CostEstimate:
     """Return the cost of a method's study; an epoch is timed here unless some are recorded.
 
     Args:
         options: The command.
         space: The search space of the method.
         resources: The resources of a trial.
+        can_run: Whether data and weights are on this machine; if not, only recorded epochs say
+            how long one takes.
     """
     gpu = None if resources.gpus else False
     environment = detect_environment(gpu, resources.cpus, options.deterministic, options.precision)
-    run = Run(space.resolved.make_key(space.fixed, 0, environment), space.benchmark)
-    epochs = space.resolved.count_epochs(space.fixed)
+    values = space.find_common_values(options.search)
+    key = space.resolved.make_key(values, 0, environment)
+    counts = space.count_epochs(options.search)
     runs = MethodRecords(options.records_of(space.resolved.name)).list_runs()
-    seconds, source = _average_recorded_seconds(runs) or _measure_epoch_seconds(run)
+    seconds, source = _average_recorded_seconds(runs) or (None, "not timed")
+    disk = None
+    if can_run:
+        run = Run(key, space.benchmark)
+        steps = run.stage_state.steps_per_epoch
+        if seconds is None:
+            seconds, source = _measure_epoch_seconds(run)
+        disk = _measure_state_bytes(run) * (options.search_seeds + 2)
+    else:
+        steps = math.ceil(space.benchmark.published_sizes["train"] / key.training_config.batch_size)
     trials = max(0, count_trials(space, options) - _count_finished(runs, "search"))
     seeds = max(0, options.seeds - _count_finished(runs, "confirm"))
-    not_eligible = run.total_epochs - epochs.eligible
-    search_epochs = not_eligible + estimate_epochs(epochs.eligible, options.scheduler)
+    totals = [count.total for count in counts]
+    search_epochs = fmean(
+        count.total - count.eligible + estimate_epochs(count.eligible, options.scheduler)
+        for count in counts
+    )
     return CostEstimate(
         method=space.resolved.name,
         trials=trials,
         seeds=seeds,
-        trial_epochs=run.total_epochs,
-        expected_epochs=trials * options.search_seeds * search_epochs + seeds * run.total_epochs,
+        trial_epochs=(min(totals), max(totals)),
+        expected_epochs=trials * options.search_seeds * search_epochs + seeds * fmean(totals),
+        steps=steps,
         seconds=seconds,
         source=source,
-        disk=_measure_state_bytes(run) * (options.search_seeds + 2),
+        disk=disk,
     )
 
 

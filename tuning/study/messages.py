@@ -37,15 +37,16 @@ def describe_study(
 
 
 def _describe_search(searches: Sequence[MethodSearch], options: Options) -> str:
+    counted = [search.space.count_epochs(options.search) for search in searches]
+    lengths = sorted({count.total for counts in counted for count in counts})
+    epochs = "-".join(map(str, dict.fromkeys((lengths[0], lengths[-1]))))
+    epochs += " epoch" if lengths == [1] else " epochs"
     if options.search == "published":
-        return "published hyperparameters,"
+        return f"published hyperparameters for {epochs},"
     budgets = list(dict.fromkeys(search.trial_budget for search in searches))
     trials = " or ".join(map(str, budgets)) + (" trial" if budgets == [1] else " trials")
-    lengths = sorted({search.epoch_counts.eligible for search in searches})
-    epochs = "-".join(map(str, dict.fromkeys((lengths[0], lengths[-1]))))
-    unit = "epoch" if lengths == [1] else "epochs"
     each = " each" if len(searches) > 1 else ""
-    return f"{trials}{each} ({options.search}, {options.scheduler}) of {epochs} {unit}, then"
+    return f"{trials}{each} ({options.search}, {options.scheduler}) of {epochs}, then"
 
 
 def print_summary(

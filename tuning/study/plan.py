@@ -36,7 +36,7 @@ def print_plan(options: Options) -> int:
     Raises:
         UserError: For any mistake that the command itself would refuse.
     """
-    study = check_study(options)
+    study = check_study(options, is_plan=True)
     options = study.options
     address = find_cluster(options.address)
     if address is None:
@@ -44,13 +44,19 @@ def print_plan(options: Options) -> int:
     else:
         with join_cluster(address) as found:
             nodes = found
-    resources = choose_resources(nodes, options.cpus_per_trial, options.gpus_per_trial)
+    asked = options.gpus_per_trial
+    is_for_other_machines = address is None and isinstance(asked, float) and not nodes[0].gpus
+    if isinstance(asked, float) and is_for_other_machines:
+        nodes, resources = [], Resources(options.cpus_per_trial, asked)
+    else:
+        resources = choose_resources(nodes, options.cpus_per_trial, asked)
     note = ""
     if options.gpus_per_trial == AUTO and resources.gpus:
         records = [MethodRecords(options.records_of(s.resolved.name)) for s in study.spaces]
         share = gpu_share.read_measured_share(records)
         resources, note = replace(resources, gpus=share or resources.gpus), _describe_share(share)
-    estimates = [estimate_cost(options, space, resources) for space in study.spaces]
+    can_run = not study.absent
+    estimates = [estimate_cost(options, space, resources, can_run) for space in study.spaces]
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if options.resume and not any(
         MethodRecords(options.records_of(s.resolved.name)).read_definition() for s in study.spaces
@@ -86,29 +92,65 @@ def _format_plan(
         {
             "method": e.method,
             "trials": str(e.trials),
-            "epochs per trial": str(e.trial_epochs),
+            "epochs per trial": "-".join(map(str, dict.fromkeys(e.trial_epochs))),
             "seeds": str(e.seeds),
             "expected epochs (total)": f"{math.ceil(e.expected_epochs)}",
-            "s per epoch": f"{e.seconds:.3g}",
-            "device-hours": f"{e.expected_epochs * e.seconds * resources.device_share / 3600:.2g}",
+            "steps per epoch": f"{'about ' if study.absent else ''}{e.steps}",
+            "s per epoch": "-" if e.seconds is None else f"{e.seconds:.3g}",
+            "device-hours": _format_device_hours(e, resources),
             "timing source": e.source,
         }
         for e in estimates
     ]
     count = count_slots(nodes, resources)
-    hours = sum(e.expected_epochs * e.seconds for e in estimates) / max(1, count) / 3600
-    kind = "GPU" if resources.gpus else "CPU"
     return [
         *format_markdown(rows),
+        *_describe_absence(study),
         *(f"node {node}: {resources.count_trials(node)} trials in parallel" for node in nodes),
-        f"each trial takes {format_devices(resources.cpus, resources.gpus)}; "
-        f"about {_format_hours(hours)} on {count} slots, excluding start-up (seconds per node); "
-        f"device-hours are {kind}-hours",
-        _describe_disk(study.options, max(e.disk for e in estimates) * count),
+        *(() if nodes else ("this machine has no GPU: slots are counted where the study runs",)),
+        _describe_time(estimates, count, resources),
+        _describe_disk(study.options, [e.disk for e in estimates], count),
     ]
 
 
-def _describe_disk(options: Options, state_bytes: int) -> str:
+def _describe_absence(study: CheckedStudy) -> list[str]:
+    """Return what this machine lacks, and the sizes that the plan is based on instead."""
+    if not study.absent:
+        return []
+    sizes = study.benchmark.published_sizes.items()
+    listed = ", ".join(f"{count:,} {split}" for split, count in sizes)
+    return [
+        f"estimated from the data card ({listed}), because this machine lacks data or weights:",
+        *(f"  {line}" for line in study.absent),
+    ]
+
+
+def _format_device_hours(estimate: CostEstimate, resources: Resources) -> str:
+    if estimate.seconds is None:
+        return "-"
+    hours = estimate.expected_epochs * estimate.seconds * resources.device_share / 3600
+    return f"{hours:.2g}"
+
+
+def _describe_time(estimates: Sequence[CostEstimate], slots: int, resources: Resources) -> str:
+    """Return the hours on all slots; the number of steps where an epoch's time is unknown."""
+    start = f"each trial takes {format_devices(resources.cpus, resources.gpus)}; about "
+    seconds = [e.expected_epochs * e.seconds for e in estimates if e.seconds is not None]
+    if len(seconds) < len(estimates):
+        steps = sum(math.ceil(e.expected_epochs) * e.steps for e in estimates)
+        return f"{start}{steps:,} steps in all, whose time is measured where the study runs"
+    hours = sum(seconds) / max(1, slots) / 3600
+    return (
+        f"{start}{_format_hours(hours)} on {slots} slots, excluding start-up (seconds per node); "
+        f"device-hours are {'GPU' if resources.gpus else 'CPU'}-hours"
+    )
+
+
+def _describe_disk(options: Options, states: Sequence[int | None], slots: int) -> str:
+    known = [size for size in states if size is not None]
+    if not known:
+        return f"disk: checkpoints in {options.records}, of a size not known here"
+    state_bytes = max(known) * max(1, slots)
     free = ""
     if not is_url(options.records):
         usage = shutil.disk_usage(find_existing_parent(Path(options.records)))

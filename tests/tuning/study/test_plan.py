@@ -1,0 +1,127 @@
+"""``--plan`` and a study's first line count what will run, also without data and weights."""
+
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+
+import datasets
+from core.environment import detect_environment
+from core.recipe.method_files import load_method
+from tests.conftest import EMBEDDED
+from tuning import selection
+from tuning.cli.main import main
+from tuning.options import Options
+from tuning.records.method_records import MethodRecords
+from tuning.resources import Node, Resources
+from tuning.search.method_search import MethodSearch
+from tuning.search.space import make_space
+from tuning.study.messages import describe_study
+
+BY_CARD = [n for n in datasets.list_benchmarks() if datasets.load_benchmark(n).published_sizes]
+
+
+def read_plan(arguments: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what ``--plan`` prints on a machine without data."""
+    options = ["--data-root", str(folder / "none"), "--results", str(folder / "results")]
+    capsys.readouterr()
+    assert main([*arguments, *options, "--address", "local", "--plan"]) == 0
+    assert not list(folder.iterdir())
+    return capsys.readouterr().out
+
+
+def read_rows(plan: str) -> dict[str, dict[str, str]]:
+    """Return the cells of a plan's table of costs, by method and column."""
+    lines = iter(plan.splitlines())
+    head = next(line for line in lines if "epochs per trial" in line)
+    table = [head, *takewhile(lambda line: line.startswith("|"), lines)]
+    heads, _, *rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table]
+    return {row[0]: dict(zip(heads, row, strict=True)) for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "method", "epochs", "steps"),
+    [
+        ("--dataset waterbirds --search published", "jtt", "210", "about 600"),
+        ("--dataset waterbirds --search grid", "jtt", "210-230", "about 300"),
+        ("--dataset waterbirds --search grid", "dfr", "101", "about 150"),
+        ("--dataset waterbirds --search random", "jtt", "240", "about 300"),
+        ("--dataset waterbirds --search published --epochs 7", "jtt", "17", "about 600"),
+        ("--dataset waterbirds --search published --set T=3", "jtt", "203", "about 600"),
+        ("--dataset civilcomments_small --search published", "jtt", "55", "about 1722"),
+        ("--dataset celeba --search grid --set batch_size=64", "dfr", "51", "about 2544"),
+        ("--dataset cityscapes --search published", "fairgrad", "200", "about 335"),
+    ],
+)
+def test_plans_without_data_count_what_published_and_grid_set(
+    arguments: str, method: str, epochs: str, steps: str, folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    plan = read_plan(["--method", method, *arguments.split()], folder, capsys)
+    row = read_rows(plan)[method]
+    assert (row["epochs per trial"], row["steps per epoch"]) == (epochs, steps)
+    assert (row["s per epoch"], row["device-hours"]) == ("-", "-")
+    assert "estimated from the data card" in plan
+    assert "nothing was started" in plan
+
+
+@pytest.mark.parametrize("dataset", BY_CARD)
+def test_every_data_set_with_sizes_can_be_planned_without_its_data(
+    dataset: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = read_plan(["--method", "all", "--dataset", dataset], folder, capsys)
+    fitting = datasets.load_benchmark(dataset).provides
+    assert {"erm", "dfr"} <= set(read_rows(plan)) or {"ls", "fairgrad"} <= set(read_rows(plan))
+    assert fitting
+    for split, count in datasets.load_benchmark(dataset).published_sizes.items():
+        assert f"{count:,} {split}" in plan
+
+
+@pytest.mark.parametrize("dataset", BY_CARD)
+def test_sizes_of_the_card_agree_with_the_published_groups(dataset: str) -> None:
+    benchmark = datasets.load_benchmark(dataset)
+    assert list(benchmark.published_sizes) == ["train", "validation", "test"]
+    for split, counts in getattr(benchmark, "published_counts", {}).items():
+        assert sum(counts) == benchmark.published_sizes[split]
+
+
+def test_models_and_gpus_of_the_cluster_need_not_be_here(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--method", "erm", "--dataset", "waterbirds", "--set", "model=/cluster/vit"]
+    plan = read_plan([*asked, "--gpus-per-trial", "0.25"], folder, capsys)
+    assert "model '/cluster/vit': not on this machine" in plan
+    assert "each trial takes 1 CPU, 0.25 GPUs" in plan
+
+
+@pytest.mark.parametrize("dataset", [*EMBEDDED, "waterbirds"])
+def test_mistakes_are_refused_in_a_plan_too(
+    dataset: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--data-root", str(folder / "none"), "--results", str(folder / "r"), "--plan"]
+    assert main(["--method", "all", "--dataset", dataset, "--set", "lrr=1", *options]) == 2
+    assert "did you mean 'lr'" in capsys.readouterr().err
+    assert main(["--method", "erm", "--dataset", "folder", *options]) == 2
+    assert "missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("method", "search", "words"),
+    [
+        ("dfr", "grid", "7 trials (grid, asha) of 101 epochs, then"),
+        ("erm", "grid", "10 trials (grid, asha) of 200 epochs, then"),
+        ("jtt", "grid", "16 trials (grid, asha) of 210-230 epochs, then"),
+        ("jtt", "published", "published hyperparameters for 210 epochs, 5 confirmation seeds"),
+        ("dfr", "random", "of 201 epochs, then"),
+    ],
+)
+def test_the_first_line_of_a_study_counts_what_a_grid_sets(
+    method: str, search: str, words: str, tmp_path: Path
+) -> None:
+    benchmark = datasets.load_benchmark("waterbirds")
+    options = Options((method,), "waterbirds", search=search)
+    space = make_space(load_method(method), benchmark, options)
+    rule = selection.get_rule(benchmark.default_selection_rule)
+    records = MethodRecords(tmp_path / "records")
+    found = MethodSearch(space, options, detect_environment(gpu=False), records, rule)
+    assert words in describe_study([found], options, [Node("a", 2, 0)], Resources(1, 0))
