@@ -14,7 +14,7 @@ from common.yaml_files import parse_yaml, read_yaml_file
 
 AUTO: Final = "auto"
 Gpus = float | Literal["auto"] | None  # of a trial, as asked
-SECONDS_PER_UNIT = {"": 1, "s": 1, "m": 60, "h": 3600}
+SECONDS_PER_UNIT = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
 @overload
@@ -54,11 +54,21 @@ def parse_gpus(text: str) -> Gpus:
 
 
 def parse_duration(text: str) -> float:
-    """Read a duration such as 90s, 30m or 2h in seconds, which is also a bare number's unit."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
-    if not found or float(found.group(1)) <= 0:
-        raise argparse.ArgumentTypeError(f"received '{text}', expected a time such as 30m or 2h")
-    return float(found.group(1)) * SECONDS_PER_UNIT[found.group(2)]
+    """Read a duration such as 90s, 30m, 1h30m or 1d in seconds, also a bare number's unit."""
+    number = r"(\d+(?:\.\d+)?)"
+    units = "".join(rf"(?:{number}{unit})?" for unit in SECONDS_PER_UNIT)
+    found = re.fullmatch(units, text) or re.fullmatch(rf"()()(){number}", text)
+    counts = found.groups() if found else ()
+    seconds = sum(
+        float(count) * unit
+        for count, unit in zip(counts, SECONDS_PER_UNIT.values(), strict=False)
+        if count
+    )
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(
+            f"received '{text}', expected a time above 0 such as 90s, 30m, 1h30m or 1d"
+        )
+    return seconds
 
 
 def parse_domains(texts: Sequence[str]) -> tuple[list[str], dict[str, Hyperparameter]]:

@@ -229,7 +229,7 @@ class Options:
         default=None,
         metadata=_option(
             RESOURCES,
-            "stop this command after a time such as 30m or 2h",
+            "stop this command after a time such as 30m, 1h30m or 1d",
             "TIME",
             "no limit",
             parse_duration,
