@@ -21,8 +21,10 @@ from tuning.search.space import Space
 from tuning.search.trial import Trial
 from tuning.search.trial_pool import TrialPool
 from tuning.search.trial_records import TrialRecords
-from tuning.selection import Rule
+from tuning.selection import Rule, select_trial
 from tuning.worker.trial_work import OUT_OF_MEMORY, STORAGE_FAILED, EpochReport
+
+CLOSED = "the budget ended the search"
 
 
 class MethodSearch:
@@ -57,6 +59,7 @@ class MethodSearch:
         self._pool = TrialPool()
         self._confirmation = ConfirmationSeeds(self._trial_records, self.rule, options.seeds)
         self.pruner = make_pruner(options.scheduler, self.epoch_counts.eligible)
+        self.is_closed = False  # whether a budget has ended the search early
         self._restore_trials(earlier)
         if self.is_search_done:
             self._confirmation.begin(self.select_hyperparameters())
@@ -79,7 +82,8 @@ class MethodSearch:
     @property
     def expected_trials(self) -> int:
         """The number of trials that the search will have, as far as is known."""
-        return len(self.trials) if self._proposer.is_exhausted else self.trial_budget
+        known = self._proposer.is_exhausted or self.is_closed
+        return len(self.trials) if known else self.trial_budget
 
     @property
     def trials(self) -> dict[int, Trial]:
@@ -116,11 +120,15 @@ class MethodSearch:
     @property
     def has_proposed_all(self) -> bool:
         """Whether the search proposes no more trials."""
-        return self._proposer.is_exhausted or len(self.trials) >= self.trial_budget
+        return (
+            self.is_closed or self._proposer.is_exhausted or len(self.trials) >= self.trial_budget
+        )
 
     @property
     def is_search_done(self) -> bool:
-        """Whether every trial of the search has ended."""
+        """Whether every trial of the search has ended, or none runs after an early end."""
+        if self.is_closed:
+            return not self._pool.has_running
         return self.has_proposed_all and self._pool.all_finished
 
     @property
@@ -129,6 +137,33 @@ class MethodSearch:
         if not self.is_search_done:
             return False
         return self.select_hyperparameters() is None or self._confirmation.is_done
+
+    def estimate_confirmation_seconds(self) -> float:
+        """Return the training time of the seeds that are left, by the mean of all epochs so far."""
+        trials = self.list_trials()
+        epochs = sum(trial.epochs_done for trial in trials)
+        if not epochs:
+            return 0.0
+        left = self.options.seeds - sum(seed.is_finished for seed in self.seeds.values())
+        return left * self.epoch_counts.total * sum(t.seconds for t in trials) / epochs
+
+    def close(self) -> None:
+        """End the search early, so that the best trial so far is confirmed.
+
+        Running trials stop after their epoch, and a resumed study continues them. If no trial has
+        finished, the best one so far ends here.
+        """
+        if self.is_search_done or self.searcher is None:
+            return
+        best = None
+        if self.find_incumbent() is None:
+            best = select_trial([trial for trial in self.trials.values() if trial.scores])
+            if best is None:
+                return
+        self.is_closed = True
+        if best is not None:
+            best.write_end("pruned", CLOSED)
+            self._end_trial(best, "pruned", CLOSED)
 
     # --- proposal ---
 
@@ -151,7 +186,8 @@ class MethodSearch:
         return trial
 
     def _find_waiting(self, whole_gpu: bool) -> Trial | None:
-        for trial in (*self._pool.list_contenders(), *self.seeds.values()):
+        searched = [] if self.is_closed else self._pool.list_contenders()
+        for trial in (*searched, *self.seeds.values()):
             if trial.status == "waiting" and bool(trial.oom_reason) == whole_gpu:
                 return trial
         return None
@@ -197,6 +233,9 @@ class MethodSearch:
             trial.write_end(status)
         if status:
             self._end_trial(trial, status, report.reason)
+        elif self.is_closed and trial.phase == "search":
+            trial.requeue()
+            return False
         return not status
 
     def report_crash(self, trial: Trial, lost_nodes: int = 0) -> None:

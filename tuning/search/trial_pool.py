@@ -20,6 +20,11 @@ class TrialPool:
         """Whether every trial has ended."""
         return all(trial.is_finished for trial in self._contenders)
 
+    @property
+    def has_running(self) -> bool:
+        """Whether a trial is running."""
+        return any(trial.status == "running" for trial in self._contenders)
+
     def add_trial(self, trial: Trial) -> None:
         """Add a trial."""
         self.trials[trial.number] = trial

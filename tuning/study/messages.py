@@ -60,22 +60,31 @@ def print_summary(
         _print_failures(search)
     console.print(f"results: {Path(options.results, options.dataset)}")
     without_result = [search.name for search in searches if not _has_result(search)]
-    if stop.reason:
-        if without_result:
-            console.print(f"no result yet: {', '.join(without_result)}")
-        budget = ""
-        if options.max_device_hours is not None:
-            budget = (
-                " (add a larger --max-device-hours, which counts all sessions, to keep a budget)"
-            )
-        console.print(f"stopped: {stop.reason}; resume with{budget}:")
+    closed = [search for search in searches if search.is_closed]
+    for search in closed:
+        finished = sum(trial.is_finished for trial in search.trials.values())
+        console.print(
+            f"{search.name}: the search ended after {finished} of {search.trial_budget} trials, to "
+            "keep the rest of the budget for the confirmation seeds"
+        )
+    if stop.reason and without_result:
+        console.print(f"no result yet: {', '.join(without_result)}")
+    if stop.reason or closed:
+        end = f"stopped: {stop.reason}; resume" if stop.reason else "search on"
+        console.print(f"{end} with{_describe_budget(options)}:")
         console.print(f"  {make_resume_command()}")
-        if stop.reason == INTERRUPTED:
-            return EXIT_INTERRUPTED
-    else:
+    if stop.reason == INTERRUPTED:
+        return EXIT_INTERRUPTED
+    if not stop.reason:
         for name in without_result:
             print(f"{name}: all search trials or all confirmation seeds failed", file=sys.stderr)
     return 1 if without_result else 0
+
+
+def _describe_budget(options: Options) -> str:
+    if options.max_device_hours is None:
+        return ""
+    return " (--max-device-hours counts all sessions, so it is doubled here)"
 
 
 def _print_failures(search: MethodSearch) -> None:

@@ -22,6 +22,7 @@ class StopCondition:
     def __init__(self, time_limit: float | None, max_device_hours: float | None) -> None:
         self.max_device_hours = max_device_hours
         self.reason = ""  # empty while the study runs
+        self.is_limited = time_limit is not None or max_device_hours is not None
         self._deadline = None if time_limit is None else time.monotonic() + time_limit
 
     @contextmanager
@@ -54,15 +55,33 @@ class StopCondition:
             self.reason = f"--max-device-hours {budget:g} is used up"
         return bool(self.reason)
 
+    def should_end_searches(
+        self, reserved_seconds: float, reserved_hours: float, sum_device_hours: Callable[[], float]
+    ) -> bool:
+        """Return whether the rest of a limit is needed to confirm the winners so far.
+
+        Args:
+            reserved_seconds: The time that the confirmation seeds need.
+            reserved_hours: The device-hours that they need.
+            sum_device_hours: Returns the device-hours so far; called only if they are limited.
+        """
+        if self._deadline is not None and time.monotonic() + reserved_seconds > self._deadline:
+            return True
+        budget = self.max_device_hours
+        return budget is not None and sum_device_hours() + reserved_hours > budget
+
 
 def make_resume_command() -> str:
     """Return the command that resumes the study of this process.
 
-    A limit of device-hours counts all sessions, so it is dropped.
+    A limit of device-hours counts all sessions, so it is doubled.
     """
     arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
     for index, argument in enumerate(arguments):
-        if argument.startswith("--max-device-hours"):
-            del arguments[index : index + (1 if "=" in argument else 2)]
-            break
+        flag, equals, value = argument.partition("=")
+        if flag == "--max-device-hours":
+            if equals:
+                arguments[index] = f"{flag}={2 * float(value):g}"
+            else:
+                arguments[index + 1] = f"{2 * float(arguments[index + 1]):g}"
     return shlex.join(["python", "tune.py", *arguments, "--resume"])

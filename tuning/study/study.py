@@ -40,6 +40,10 @@ from tuning.study.messages import describe_study, print_summary
 from tuning.study.stopping import StopCondition
 from tuning.worker.trial_work import RunOptions, RunWork, TrialWork
 
+# Of the estimated cost of confirmation, the part of a budget that is kept for it: for the epoch
+# that running trials finish, the start of processes, and epochs longer than the mean.
+RESERVE_FACTOR = 1.5
+
 
 def run_study(options: Options, reuse_actors: bool = True) -> int:
     """Run a study; return the exit code: 0, 1 where a method has no result, 130 after Ctrl-C.
@@ -93,9 +97,11 @@ def run_study(options: Options, reuse_actors: bool = True) -> int:
             for space, record in zip(study.spaces, records, strict=True)
         ]
         console.print(describe_study(searches, options, nodes, resources))
-        progress = Progress(searches, count_slots(nodes, resources), console)
+        slots = count_slots(nodes, resources)
+        progress = Progress(searches, slots, console)
         run_options = make_run_options(options, study.rule, study.baseline)
-        _StudyRun(searches, options, run_options, resources, stop, progress).run(reuse_actors)
+        study_run = _StudyRun(searches, options, run_options, resources, slots, stop, progress)
+        study_run.run(reuse_actors)
         return print_summary(searches, options, stop, console)
 
 
@@ -123,6 +129,7 @@ class _StudyRun:
     options: Options
     run_options: RunOptions
     resources: Resources
+    slots: int
     stop: StopCondition
     progress: Progress
     exported: set[str] = field(default_factory=set)
@@ -147,7 +154,21 @@ class _StudyRun:
         self._export(self.searches)
 
     def _should_stop(self) -> bool:
+        if self.stop.is_limited:
+            self._end_searches_in_time()
         return self.stop.should_stop(self._sum_device_hours)
+
+    def _end_searches_in_time(self) -> None:
+        """End the searches where the rest of the budget is needed for the confirmation seeds."""
+        if all(search.is_search_done or search.is_closed for search in self.searches):
+            return
+        seconds = sum(search.estimate_confirmation_seconds() for search in self.searches)
+        hours = RESERVE_FACTOR * seconds * self.resources.device_share / 3600
+        longest = max(s.estimate_confirmation_seconds() / self.options.seeds for s in self.searches)
+        waited = RESERVE_FACTOR * max(seconds / self.slots, longest)
+        if self.stop.should_end_searches(waited, hours, self._sum_device_hours):
+            for search in self.searches:
+                search.close()
 
     def _sum_device_hours(self) -> float:
         return sum(search.sum_device_seconds() for search in self.searches) / 3600

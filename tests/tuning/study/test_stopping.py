@@ -19,13 +19,30 @@ def test_budgets_stop_export_and_say_how_to_resume(tmp_path: Path) -> None:
     done = run_tune([*arguments, "--max-device-hours", "0.0005"])
     assert done.code == 1, done.err
     assert "no result yet: erm" in done.out
-    assert "--max-device-hours 0.0005 is used up; resume with (add a larger" in done.out
+    assert "--max-device-hours 0.0005 is used up; resume with (" in done.out
     resume = done.out.splitlines()[-1].split()
     assert "--resume" in resume
-    assert "--max-device-hours" not in resume  # which would stop at once
+    assert resume[resume.index("--max-device-hours") + 1] == "0.001"
     trials = read(results, "erm", "trials.csv")
     assert 0 < len(trials) < 200
     assert trials.seconds.sum() >= 0.0005 * 3600
+
+
+def test_a_budget_leaves_confirmed_winners(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    arguments = ["--method", "erm", "rwg", "--dataset", "colored_digits", "--trials", "500",
+                 "--epochs", "4", "--seeds", "3", "--results", results]  # fmt: skip
+    done = run_tune([*arguments, "--max-device-hours", "0.006"])
+    assert done.code == 0, done.err + done.out
+    assert "keep the rest of the budget for the confirmation seeds" in done.out
+    assert done.out.splitlines()[-1].endswith("--max-device-hours 0.012 --resume")
+    hours = 0.0
+    for method in ("erm", "rwg"):
+        trials, seeds = read(results, method, "trials.csv"), read(results, method, "seeds.csv")
+        assert len(trials) < 500
+        assert list(seeds.status) == ["completed"] * 3
+        hours += trials.device_hours.sum() + seeds.device_hours.sum()
+    assert hours < 0.009  # the budget, and the epochs that ran when it was used up
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
