@@ -7,17 +7,23 @@ the confirmation seeds 0 to n-1 of the winning hyperparameters. Its interval is
 
 with the sample standard deviation s (divisor n - 1) and Student's t quantile with n - 1 degrees of
 freedom: the confidence interval of the expected metric of a new seed, if the metric is normally
-distributed over seeds. It says nothing about other data, other splits, or the search itself. The
-ends are not clipped: with few seeds they may leave the range of the metric, such as 0 to 1 for an
-accuracy. One seed has neither a deviation nor an interval. Seeds that failed do not count in n.
+distributed over seeds. It says nothing about other data, other splits, or the search itself. Where
+a metric has bounds, such as 0 and 1 for an accuracy, the ends are clipped to them: its mean lies
+within them, so that the clipped interval contains it exactly as often. One seed has no deviation.
+Fewer than three seeds have no interval: two would be multiplied by t(0.975, 1) = 12.7. Seeds that
+failed do not count in n.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
+MIN_SEEDS = 3  # of an interval
+SHARE = (0.0, 1.0)  # the bounds of accuracies
+UNBOUNDED = (-math.inf, math.inf)
 CONFIDENCE = 0.95  # of all intervals, and of what tables say about them
 
 
@@ -33,7 +39,7 @@ class SeedStatistics:
     Args:
         mean: Mean.
         std: Sample standard deviation (divisor n - 1); None for one seed.
-        low: Lower end of the t interval of the mean; None for one seed.
+        low: Lower end of the t interval of the mean; None for one or two seeds.
         high: Its upper end.
         n: Number of seeds.
     """
@@ -45,18 +51,24 @@ class SeedStatistics:
     n: int
 
 
-def compute_statistics(values: Sequence[float]) -> SeedStatistics:
+def compute_statistics(
+    values: Sequence[float], bounds: tuple[float, float] = UNBOUNDED
+) -> SeedStatistics:
     """Return mean, standard deviation and t interval of a metric, one value per seed.
+
+    Args:
+        values: The values.
+        bounds: The lowest and the highest value that the metric can have.
 
     Raises:
         ValueError: If there is no value.
     """
     if not values:
         raise ValueError("expected at least one value, received none")
-    mean = float(np.mean(values))
-    if len(values) == 1:
-        return SeedStatistics(mean, None, None, None, 1)
-    std = float(np.std(values, ddof=1))
-    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
-    half = quantile * std / len(values) ** 0.5
-    return SeedStatistics(mean, std, mean - half, mean + half, len(values))
+    n, mean = len(values), float(np.mean(values))
+    std = float(np.std(values, ddof=1)) if n > 1 else None
+    if std is None or n < MIN_SEEDS:
+        return SeedStatistics(mean, std, None, None, n)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / n**0.5
+    low, high = (min(max(end, bounds[0]), bounds[1]) for end in (mean - half, mean + half))
+    return SeedStatistics(mean, std, low, high, n)

@@ -14,7 +14,7 @@ from tuning.records.json_files import read_json, write_json
 from tuning.records.provenance import Provenance, collect_provenance
 from tuning.records.run_data import Metrics
 from tuning.records.version import RECORD_VERSION, check_record_version
-from tuning.reporting.intervals import SeedStatistics, compute_statistics
+from tuning.reporting.intervals import SHARE, UNBOUNDED, SeedStatistics, compute_statistics
 from tuning.reporting.recorded_study import RecordedStudy
 
 FILE_NAME = "summary.json"
@@ -154,11 +154,12 @@ def _summarize_metrics(study: RecordedStudy) -> dict[str, SeedStatistics]:
         flatten_metrics("validation", result.validation) | flatten_metrics("test", result.test)
         for result in results
     ]
+    bounds = SHARE if study.context.as_percent else UNBOUNDED
     metrics = {}
     for name in columns[0] if columns else ():
         values = [float(value) for row in columns if (value := row[name]) is not None]
         if values:
-            metrics[name] = compute_statistics(values)
+            metrics[name] = compute_statistics(values, bounds)
     return metrics
 
 

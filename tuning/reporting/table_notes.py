@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 
+from common.text import format_count
 from tuning.records.export_context import BaselineSource
-from tuning.reporting.intervals import format_confidence
+from tuning.reporting.intervals import MIN_SEEDS, format_confidence
 from tuning.reporting.summary import Summary
 
 TABLE_NOTE = (
     "Mean ± standard deviation over the confirmation seeds{unit}. The interval is the "
     "{confidence} confidence interval (Student's t, n - 1 degrees of freedom, n confirmation "
-    "seeds) of the mean of the metric to its left; it is not clipped to the metric's range. Epochs "
-    "and device-hours include search and confirmation."
+    "seeds) of the mean of the metric to its left, clipped to 0 and 100 where metrics are in "
+    "percent; fewer than {min_seeds} seeds have none. Epochs and device-hours include search and "
+    "confirmation."
 )
 
 
@@ -21,7 +23,7 @@ def write_notes(summaries: Sequence[Summary]) -> list[str]:
         summaries: The summaries of its methods; at least one.
     """
     unit = ", in percent" if summaries[0].as_percent else ""
-    notes = [TABLE_NOTE.format(unit=unit, confidence=format_confidence())]
+    notes = [TABLE_NOTE.format(unit=unit, confidence=format_confidence(), min_seeds=MIN_SEEDS)]
     notes += _describe_baselines(list({s.baseline: None for s in summaries if s.baseline}))
     published = [s.method for s in summaries if s.averaged_epochs]
     if published:
@@ -67,7 +69,8 @@ def _describe_baselines(baselines: Sequence[BaselineSource]) -> list[str]:
 
 def _describe_budget(summary: Summary) -> str:
     return (
-        f"{summary.search} and {summary.scheduler}, {summary.trials} trials of "
-        f"{summary.epochs_per_trial} epochs on {summary.search_seeds} training seeds, "
-        f"{summary.seeds} confirmation seeds"
+        f"{summary.search} and {summary.scheduler}, {format_count(summary.trials, 'trial')} of "
+        f"{format_count(summary.epochs_per_trial, 'epoch')} on "
+        f"{format_count(summary.search_seeds, 'training seed')}, "
+        f"{format_count(summary.seeds, 'confirmation seed')}"
     )

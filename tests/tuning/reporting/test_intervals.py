@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from tuning.reporting.intervals import compute_statistics
+from tuning.reporting.intervals import SHARE, compute_statistics
 
 
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=20))
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=20))
 def test_agrees_with_scipy(values: list[float]) -> None:
     found = compute_statistics(values)
     assert found.n == len(values)
@@ -18,6 +18,8 @@ def test_agrees_with_scipy(values: list[float]) -> None:
     assert found.std == pytest.approx(stats.tstd(values))
     low, high = stats.t.interval(0.95, len(values) - 1, found.mean, stats.sem(values))
     assert (found.low, found.high) == pytest.approx((low, high))
+    clipped = compute_statistics(values, SHARE)
+    assert (clipped.low, clipped.high) == pytest.approx((max(low, 0), min(high, 1)))
 
 
 def test_published_row() -> None:
@@ -30,6 +32,12 @@ def test_published_row() -> None:
 def test_one_seed_has_no_deviation() -> None:
     found = compute_statistics([0.5])
     assert (found.mean, found.std, found.low, found.high) == (0.5, None, None, None)
+
+
+def test_two_seeds_have_no_interval() -> None:
+    found = compute_statistics([0.2, 0.3])
+    assert (found.low, found.high) == (None, None)
+    assert found.std == pytest.approx(0.1 / 2**0.5)
 
 
 def test_no_seed_has_no_summary() -> None:
