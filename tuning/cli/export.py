@@ -12,9 +12,10 @@ from common.errors import UserError, unknown_name_message
 from common.files import write_text
 from datasets.multitask.base import TaskBenchmark
 from datasets.multitask.baseline import Baseline
+from datasets.published_results import list_published
 from tuning.cli.parser import add_options
 from tuning.options import Options
-from tuning.reporting.summary import read_summary
+from tuning.reporting.summary import read_summaries, read_summary
 from tuning.reporting.tables import lock_results, write_tables
 
 METHOD = "stl"  # trains one model per task
@@ -26,7 +27,8 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python tune.py export",
         description="Rebuild the tables of a results folder from the summary.json of each method; "
         "records are not read. With --baseline, also make the single-task baseline of --dataset "
-        "for delta-m, from the test metrics of a complete study of the method stl.",
+        "for delta-m, from the test metrics of a complete study of the method stl. With --with "
+        "published, tables also have the rows of the literature, until a study rewrites them.",
         epilog="example: python tune.py --method stl --dataset two_digits && "
         "python tune.py export --baseline --dataset two_digits",
         argument_default=argparse.SUPPRESS,
@@ -35,6 +37,13 @@ def make_parser() -> argparse.ArgumentParser:
         found,
         ("results", "dataset"),
         {"dataset": "data set of the baseline; used by --baseline only"},
+    )
+    found.add_argument(
+        "--with",
+        dest="added_rows",
+        choices=("published",),
+        help="add the published rows of each data set, with source and protocol, to its table and "
+        "to the mean ranks; rows say whether they were measured here",
     )
     found.add_argument(
         "--baseline",
@@ -53,17 +62,38 @@ def run_export(arguments: Sequence[str]) -> int:
     """
     given = vars(make_parser().parse_args(arguments))
     writes_baseline = given.pop("write_baseline", False)
+    with_published = given.pop("added_rows", None) is not None
     options = Options(**{"methods": (), "dataset": "", **given})
     if not options.results.is_dir():
         raise UserError(f"--results: there is no folder '{options.results}'")
     if writes_baseline and not options.dataset:
         raise UserError("--baseline requires --dataset")
     with lock_results(options.results):
-        write_tables(options.results)
+        if with_published:
+            _describe_published(options.results)
+        write_tables(options.results, with_published)
         print(f"tables: {options.results}")
         if writes_baseline:
             print(f"baseline: {write_baseline(options.results, options.dataset)}")
     return 0
+
+
+def _describe_published(results: Path) -> None:
+    """Print the data sets without published rows.
+
+    Raises:
+        UserError: If none of the results has any.
+    """
+    measured = sorted({summary.dataset for summary in read_summaries(results)})
+    missing = [name for name in measured if name not in list_published()]
+    if missing == measured:
+        listed = ", ".join(measured) or "results without a summary"
+        raise UserError(
+            f"--with published: there are no published rows for {listed}; known: "
+            f"{', '.join(list_published())}"
+        )
+    if missing:
+        print(f"no published rows: {', '.join(missing)}")
 
 
 def write_baseline(results: Path, dataset: str) -> Path:

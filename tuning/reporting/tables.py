@@ -7,13 +7,30 @@ from pathlib import Path
 from common.files import lock_file
 from common.hyperparameters import Scalar
 from datasets.multitask.ranks import compute_mean_ranks
+from datasets.published_results import PublishedRow, read_published_rows
 from tuning.reporting.intervals import SeedStatistics, format_confidence
+from tuning.reporting.literature import (
+    MEASURED,
+    describe_literature,
+    format_published_row,
+    get_means,
+    list_sources,
+    make_published_row,
+    name_published,
+)
 from tuning.reporting.summary import Summary, read_summaries
+from tuning.reporting.table_cells import (
+    format_mean,
+    format_number,
+    has_tasks,
+    list_task_metrics,
+    name_column,
+)
 from tuning.reporting.table_files import write_table
 from tuning.reporting.table_notes import write_notes
 
-MAX_PRINTED_METRICS = 13  # the CSV file has all
 LOCK_NAME = ".lock"
+TITLE = "metrics of the confirmation seeds"
 RANKLESS_METRICS = ("delta_m", "worst_task_delta")  # aggregates over tasks, not metrics of one
 
 Row = dict[str, object]
@@ -28,8 +45,12 @@ def lock_results(results: Path) -> Iterator[None]:
         yield
 
 
-def write_tables(results: Path) -> None:
+def write_tables(results: Path, with_published: bool = False) -> None:
     """Rewrite all tables of a results folder from the summaries of its methods.
+
+    Args:
+        results: The folder.
+        with_published: Whether published rows follow, where a data set has any.
 
     Raises:
         UserError: If another version of the project wrote one of the summaries.
@@ -37,14 +58,8 @@ def write_tables(results: Path) -> None:
     summaries = read_summaries(results)
     for dataset in sorted({summary.dataset for summary in summaries}):
         chosen = [summary for summary in summaries if summary.dataset == dataset]
-        ranks = _rank_methods(chosen)
-        write_table(
-            results / dataset / "table",
-            [_make_row(summary) | _add_rank(summary, ranks) for summary in chosen],
-            [_format_row(s) | _format_rank(s, ranks) for s in chosen],
-            write_notes(chosen),
-            f"{dataset}: metrics of the confirmation seeds",
-        )
+        published = read_published_rows(dataset) if with_published else []
+        _write_table(results / dataset / "table", chosen, published)
     if summaries:
         write_table(
             results / "best_configs",
@@ -53,6 +68,29 @@ def write_tables(results: Path) -> None:
             [],
             "Best configurations",
         )
+
+
+def _write_table(
+    path: Path, summaries: Sequence[Summary], published: Sequence[PublishedRow]
+) -> None:
+    """Write a data set's table: own rows, then published ones, ranked together."""
+    ranks = _rank_methods(summaries, published)
+    notes = write_notes(summaries)
+    values: list[Row] = [_make_row(summary) | _add_rank(summary, ranks) for summary in summaries]
+    printed = [_format_row(summary) | _format_rank(summary, ranks) for summary in summaries]
+    if published:
+        own, sources = summaries[0], list_sources(published)
+        found = {name_published(row): row for row in published}
+        rank_of = {} if ranks is None else ranks
+        values = [row | {MEASURED: True} for row in values]
+        values += [make_published_row(row, rank_of.get(name)) for name, row in found.items()]
+        printed = [row | {MEASURED: "yes"} for row in printed]
+        printed += [
+            format_published_row(row, rank_of.get(name), own, sources)
+            for name, row in found.items()
+        ]
+        notes += describe_literature(published)
+    write_table(path, values, printed, notes, f"{summaries[0].dataset}: {TITLE}")
 
 
 def _make_row(summary: Summary) -> Row:
@@ -83,10 +121,12 @@ def _make_row(summary: Summary) -> Row:
     }
 
 
-def _rank_methods(summaries: Sequence[Summary]) -> dict[str, float] | None:
-    """Return each method's mean rank over the test metrics; None for data sets without tasks."""
+def _rank_methods(
+    summaries: Sequence[Summary], published: Sequence[PublishedRow]
+) -> dict[str, float] | None:
+    """Return each row's mean rank over the test metrics; None for data sets without tasks."""
     first = summaries[0]
-    if not _has_tasks(first):
+    if not has_tasks(first):
         return None
     higher = {n: up for n, up in first.higher_is_better.items() if n not in RANKLESS_METRICS}
     metrics = {
@@ -94,12 +134,10 @@ def _rank_methods(summaries: Sequence[Summary]) -> dict[str, float] | None:
         for summary in summaries
         if all(f"test_{name}" in summary.metrics for name in higher)
     }
+    for row in published:
+        if (means := get_means(row, higher)) is not None:
+            metrics[name_published(row)] = means
     return compute_mean_ranks(metrics, higher)
-
-
-def _has_tasks(summary: Summary) -> bool:
-    """Return whether the data set has tasks: its metrics are in units of their own, not shares."""
-    return not summary.as_percent
 
 
 def _add_rank(summary: Summary, ranks: Mapping[str, float] | None) -> Row:
@@ -120,24 +158,21 @@ def _format_row(summary: Summary) -> PrintedRow:
     metrics = summary.metrics
     row = {"method": summary.method, "selection": summary.rule.replace("_", " ")}
     for index, metric in enumerate(summary.reported_metrics):
-        words = metric.replace("_accuracy", "").replace("_", " ")
         test = metrics.get(f"test_{metric}")
-        row[f"val. {words}"] = _format_mean(metrics.get(f"validation_{metric}"), summary)
-        row[f"test {words}"] = _format_mean(test, summary)
+        validation = metrics.get(f"validation_{metric}")
+        row[name_column(metric, summary, "val.")] = _format_mean(validation, summary)
+        row[name_column(metric, summary)] = _format_mean(test, summary)
         if index == 0:
             row[f"{format_confidence()} interval"] = _format_interval(test, summary)
-    if _has_tasks(summary) and len(summary.higher_is_better) <= MAX_PRINTED_METRICS:
-        for metric in summary.higher_is_better:
-            if metric not in summary.reported_metrics:
-                name = f"test {metric.replace('_', ' ')}"
-                row[name] = _format_mean(metrics.get(f"test_{metric}"), summary)
+    for metric in list_task_metrics(summary):
+        row[name_column(metric, summary)] = _format_mean(metrics.get(f"test_{metric}"), summary)
     row |= {
         "seeds": str(summary.seeds),
         "trials": str(summary.trials),
         "epochs": str(summary.epochs),
         "device-hours": f"{summary.device_hours:.2g}",
     }
-    if not _has_tasks(summary):
+    if not has_tasks(summary):
         row["train groups"] = _describe_group_use(summary.needs)
     return row
 
@@ -149,23 +184,17 @@ def _describe_group_use(needs: Sequence[str]) -> str:
     return "validation's" if "validation_groups" in needs else "no"
 
 
-def _format_number(value: float, as_percent: bool, digits: int = 4) -> str:
-    return f"{100 * value:.1f}" if as_percent else f"{value:.{digits}g}"
-
-
 def _format_mean(found: SeedStatistics | None, summary: Summary) -> str:
     """Return mean ± standard deviation."""
     if found is None:
         return "-"
-    percent = summary.as_percent
-    deviation = "" if found.std is None else f" ± {_format_number(found.std, percent, 2)}"
-    return _format_number(found.mean, percent) + deviation
+    return format_mean(found.mean, found.std, summary.as_percent)
 
 
 def _format_interval(found: SeedStatistics | None, summary: Summary) -> str:
     if found is None or found.low is None or found.high is None:
         return "-"
-    low, high = (_format_number(end, summary.as_percent) for end in (found.low, found.high))
+    low, high = (format_number(end, summary.as_percent) for end in (found.low, found.high))
     return f"[{low}, {high}]"
 
 

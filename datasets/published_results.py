@@ -1,0 +1,95 @@
+"""Published results: rows of tables in the literature, to print beside one's own.
+
+A file ``datasets/published/<data set>.yaml`` lists tables with their source and protocol. A line of
+a table is a method and its values as printed: a number, ``number+-deviation``, or ``-``.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.yaml_files import read_yaml_file
+
+FOLDER = Path(__file__).parent / "published"
+SUMMARY_COLUMNS = ("delta_m", "mean_rank")  # end each line of a data set with tasks
+BASELINE = "STL"  # single-task models: what delta-m compares with, not a method to rank
+
+
+@dataclass(frozen=True)
+class PublishedValue:
+    """A published metric.
+
+    Args:
+        mean: Its mean over seeds, in the data set's unit.
+        std: Their standard deviation; None where not published.
+    """
+
+    mean: float
+    std: float | None = None
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """A method's row in the literature.
+
+    Args:
+        method: The method, as printed there.
+        source: Where the row was published.
+        protocol: How it was trained and selected.
+        metrics: The values of its test metrics, with ``delta_m`` where the data set has tasks.
+    """
+
+    method: str
+    source: str
+    protocol: str
+    metrics: Mapping[str, PublishedValue]
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is the single-task baseline."""
+        return self.method == BASELINE
+
+
+def list_published() -> list[str]:
+    """Return the names of the data sets with published rows, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def read_published_rows(dataset: str) -> list[PublishedRow]:
+    """Return the published rows of a data set; none if there is no file.
+
+    Raises:
+        UserError: If the file is malformed.
+    """
+    path = FOLDER / f"{dataset}.yaml"
+    return list(_decode_rows(read_yaml_file(path))) if path.exists() else []
+
+
+def read_printed_tables(dataset: str) -> list[dict[str, list[str]]]:
+    """Return the values of each table as printed, by method."""
+    return [_split_lines(table) for table in read_yaml_file(FOLDER / f"{dataset}.yaml")["tables"]]
+
+
+def _split_lines(table: Mapping[str, Any]) -> dict[str, list[str]]:
+    lines = [line.split() for line in table["rows"].strip().splitlines()]
+    return {method: values for method, *values in lines}
+
+
+def _decode_rows(data: Mapping[str, Any]) -> Iterator[PublishedRow]:
+    percent = set(data["percent"])
+    for table in data["tables"]:
+        columns = [] if table.get("summary_only") else data["columns"]
+        for method, values in _split_lines(table).items():
+            names = [*columns, *SUMMARY_COLUMNS[: len(values) - len(columns)]]
+            metrics = {
+                name: _decode_value(text, 100 if name in percent else 1)
+                for name, text in zip(names, values, strict=True)
+                if name != "mean_rank" and text != "-"  # a rank holds among its table's rows only
+            }
+            yield PublishedRow(method, table["source"], table["protocol"], metrics)
+
+
+def _decode_value(text: str, unit: float) -> PublishedValue:
+    mean, sign, deviation = text.partition("+-")
+    return PublishedValue(float(mean) / unit, float(deviation) / unit if sign else None)
