@@ -19,7 +19,7 @@ class TrainingConfig:
             example, on which batch normalization cannot train, it joins the batch before.
         optimizer: ``sgd``, ``adam`` or ``adamw``.
         momentum: Momentum of SGD.
-        schedule: A schedule of :func:`transformers.get_scheduler` stepped per batch; ``step``
+        schedule: A schedule of :func:`transformers.get_scheduler`, stepped per batch; ``step``
             (half the rate every 100 epochs) and ``plateau`` (0.7 of the rate after 5 epochs
             without a better selection value, not below 1e-5) are stepped per epoch.
         warmup: Share of a stage's steps in which the learning rate rises from 0.
@@ -29,6 +29,15 @@ class TrainingConfig:
         weighted_heads: Whether gradient-based weightings weight the gradients of task heads too.
         times_losses: Whether the weighted gradients of gradient-based weightings are multiplied by
             the number of losses, before they are clipped, as published FairGrad, CAGrad and MGDA.
+        warmup_steps: Steps in which the learning rate rises from 0; 0 for the share ``warmup``.
+        epochs_cover: With ``stage``, ``epochs`` are those of each stage whose length the method
+            does not set, and a schedule spans its stage. With ``run``, as in System 1's code, they
+            are those of all stages, the pass in which JTT counts errors included, and each stage's
+            schedule spans so many epochs of all training examples once.
+        decay_target: Whether ``weights`` are decayed, or ``vectors`` (biases and norms), as System
+            1's code does with AdamW.
+        pad_to: Positions to which training texts are padded at least; 0 pads a batch to its longest
+            text. Padding counts in ``l1`` only, whose mean is then over all positions.
         augmentation: A name of :mod:`core.augmentations`, for training batches.
         microbatch: Examples per forward pass, where the recipe is exact when a batch is split; 0
             does not split.
@@ -57,6 +66,10 @@ class TrainingConfig:
     compile: bool = False
     patience: int = 0
     times_losses: bool = False
+    warmup_steps: int = 0
+    epochs_cover: str = "stage"
+    decay_target: str = "weights"
+    pad_to: int = 0
 
     def as_dict(self) -> dict[str, Scalar]:
         """Return the values by field."""
@@ -72,7 +85,7 @@ class TrainingConfig:
 
 
 # Fields that keys leave out at their defaults, which train what was trained before they existed.
-LATER_FIELDS = frozenset({"times_losses"})
+LATER_FIELDS = frozenset({"times_losses", "warmup_steps", "epochs_cover", "decay_target", "pad_to"})
 
 
 _SWITCH = Hyperparameter("choice", (False, True), False)
@@ -87,7 +100,17 @@ TRAINING_CONFIG_RULES: Mapping[str, Hyperparameter] = {
     "optimizer": Hyperparameter("choice", ("sgd", "adam", "adamw"), "sgd"),
     "momentum": Hyperparameter("uniform", (0.0, 1.0), 0.0),
     "schedule": Hyperparameter(
-        "choice", ("constant", "linear", "cosine_with_restarts", "step", "plateau"), "constant"
+        "choice",
+        (
+            "constant",
+            "linear",
+            "cosine",
+            "cosine_with_restarts",
+            "polynomial",
+            "step",
+            "plateau",
+        ),
+        "constant",
     ),
     "warmup": Hyperparameter("uniform", (0.0, 1.0), 0.0),
     "clip_norm": Hyperparameter("uniform", (0.0, 1e30), 0.0),
@@ -101,4 +124,8 @@ TRAINING_CONFIG_RULES: Mapping[str, Hyperparameter] = {
     "compile": _SWITCH,
     "patience": Hyperparameter("integer", (0, 1_000_000), 0),
     "times_losses": _SWITCH,
+    "warmup_steps": Hyperparameter("integer", (0, 1_000_000_000), 0),
+    "epochs_cover": Hyperparameter("choice", ("stage", "run"), "stage"),
+    "decay_target": Hyperparameter("choice", ("weights", "vectors"), "weights"),
+    "pad_to": Hyperparameter("integer", (0, 100_000), 0),
 }

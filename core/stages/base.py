@@ -1,6 +1,6 @@
 """The interface of stages, and the split of the validation set for refitting."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -47,6 +47,7 @@ class Stage:
     reinitialize: ClassVar[bool] = True  # whether it starts from new weights
     one_model_per_task: ClassVar[bool] = False  # whether each task has a model of its own
     splits_validation: ClassVar[bool] = False  # whether it refits on half of validation
+    passes_after: ClassVar[int] = 0  # passes after its epochs that System 1 counts as epochs
 
     epochs: int | None = None
 
@@ -79,6 +80,28 @@ class Stage:
     def refit_layer(self, context: RefitContext) -> bool:
         """Refit a layer in place of gradient steps; return whether the stage did."""
         return False
+
+
+def count_stage_epochs(stages: Sequence[Stage], epochs: int, cover: str) -> list[int]:
+    """Return the epochs of each stage.
+
+    Args:
+        stages: The stages.
+        epochs: The training config's epochs.
+        cover: The training config's ``epochs_cover``.
+
+    Raises:
+        ValueError: If ``epochs`` cover all stages, and are too few for them.
+    """
+    if cover == "run":
+        used = sum((stage.epochs or 0) + stage.passes_after for stage in stages)
+        if epochs <= used and any(stage.epochs is None for stage in stages):
+            raise ValueError(
+                f"epochs: received {epochs}, expected more than {used}, which the other stages "
+                "take; with epochs_cover=run, epochs are those of all stages"
+            )
+        epochs -= used
+    return [epochs if stage.epochs is None else stage.epochs for stage in stages]
 
 
 def split_validation(

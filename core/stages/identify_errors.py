@@ -23,6 +23,7 @@ class IdentifyErrors(Stage):
     """
 
     eligible: ClassVar[bool] = False
+    passes_after: ClassVar[int] = 1  # System 1 counts the errors in an epoch of its own
 
     upweight: int = 1
 

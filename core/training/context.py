@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from core.environment import Environment
 from core.objectives.base import Objective
 from core.recipe.component import make_augmentation, make_objective, make_stage
 from core.recipe.trial_key import TrialKey
-from core.stages.base import Stage, split_validation
+from core.stages.base import Stage, count_stage_epochs, split_validation
 from core.training.loader import Loader, duplicate_ids
 from datasets.benchmark import Benchmark, Split
 from datasets.training_config import TrainingConfig
@@ -100,23 +101,23 @@ class RunContext:
     @property
     def total_epochs(self) -> int:
         """The epochs of all stages."""
-        return sum(self.count_stage_epochs(stage) for stage in self.stages)
+        return sum(self.stage_epochs)
 
-    def count_stage_epochs(self, stage: Stage) -> int:
-        """Return the epochs of a stage."""
-        return self.config.epochs if stage.epochs is None else stage.epochs
+    @cached_property
+    def stage_epochs(self) -> list[int]:
+        """The epochs of each stage."""
+        return count_stage_epochs(self.stages, self.config.epochs, self.config.epochs_cover)
 
     def locate_epoch(self, number: int) -> EpochPosition:
         """Return the position of the epoch with a number within the run, from 0.
 
         After the last epoch it is the last epoch's position.
         """
-        for index, stage in enumerate(self.stages):
-            epochs = self.count_stage_epochs(stage)
+        for index, epochs in enumerate(self.stage_epochs):
             if number < epochs:
                 return EpochPosition(index, number)
             number -= epochs
-        return EpochPosition(len(self.stages) - 1, self.count_stage_epochs(self.stages[-1]) - 1)
+        return EpochPosition(len(self.stages) - 1, self.stage_epochs[-1] - 1)
 
     def make_generator(self, purpose: str, stage: int, epoch: int = 0) -> Generator:
         """Return the generator of a purpose, seeded by (seed, purpose, stage, epoch)."""

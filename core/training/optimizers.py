@@ -13,28 +13,33 @@ from datasets.training_config import TrainingConfig
 # Schedules that are stepped after every epoch, and their classes.
 PER_EPOCH_SCHEDULES = ("step", "plateau")
 PER_EPOCH_SCHEDULERS = (StepLR, ReduceLROnPlateau)
+POLYNOMIAL_END = 1e-7  # the rate at which transformers' ``polynomial`` ends
 
 
 def make_optimizer(model: nn.Module, weighting: Weighting, config: TrainingConfig) -> Optimizer:
     """Return the optimizer of a model's and its weighting's parameters.
 
     Weights are decayed; biases and norms (parameters with one dimension) and the weighting's
-    parameters are not.
+    parameters are not. With ``decay_target: vectors`` it is the other way round.
 
     Args:
         model: The model.
         weighting: The weighting.
-        config: The training config: ``optimizer``, ``lr``, ``weight_decay``, ``momentum``.
+        config: The training config: ``optimizer``, ``lr``, ``weight_decay``, ``decay_target``,
+            ``momentum``.
     """
+    decays = [config.weight_decay, 0.0]
+    if config.decay_target == "vectors":
+        decays.reverse()
     trained = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.ndim > 1]
     vectors = [p for p in trained if p.ndim <= 1]
     learned = list(weighting.parameters())
     groups: list[dict[str, Any]] = []
     if matrices:
-        groups.append({"params": matrices, "weight_decay": config.weight_decay})
+        groups.append({"params": matrices, "weight_decay": decays[0]})
     if vectors:
-        groups.append({"params": vectors, "weight_decay": 0.0})
+        groups.append({"params": vectors, "weight_decay": decays[1]})
     if learned:
         own_lr = {} if weighting.lr is None else {"lr": weighting.lr}
         groups.append({"params": learned, "weight_decay": 0.0, **own_lr})
@@ -43,6 +48,30 @@ def make_optimizer(model: nn.Module, weighting: Weighting, config: TrainingConfi
     if config.optimizer == "adam":
         return torch.optim.Adam(groups, lr=config.lr)
     return torch.optim.AdamW(groups, lr=config.lr)
+
+
+def check_schedule(config: TrainingConfig) -> None:
+    """Refuse a schedule that cannot have the warm-up or the rate of a training config.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    for name, value in (("warmup", config.warmup), ("warmup_steps", config.warmup_steps)):
+        if value and config.schedule in PER_EPOCH_SCHEDULES:
+            raise ValueError(
+                f"{name}: received {value}, expected 0: schedule '{config.schedule}' does not "
+                f"support warm-up; set {name}=0"
+            )
+    if config.warmup and config.warmup_steps:
+        raise ValueError(
+            f"warmup_steps: received {config.warmup_steps}, expected 0 beside "
+            f"warmup={config.warmup}; set one of them to 0"
+        )
+    if config.schedule == "polynomial" and config.lr <= POLYNOMIAL_END:
+        raise ValueError(
+            f"lr: received {config.lr}, expected more than {POLYNOMIAL_END}, where schedule "
+            "'polynomial' ends"
+        )
 
 
 def make_schedule(
@@ -55,11 +84,12 @@ def make_schedule(
 
     Args:
         optimizer: The optimizer.
-        config: The training config: ``schedule`` and ``warmup``.
-        total_steps: The steps of the stage.
+        config: The training config: ``schedule``, ``warmup`` and ``warmup_steps``.
+        total_steps: The steps that the schedule spans.
         higher_is_better: Whether the metric that ``plateau`` follows is better where higher.
     """
-    if config.schedule == "constant" and not config.warmup:
+    warmup = config.warmup_steps or round(config.warmup * total_steps)
+    if config.schedule == "constant" and not warmup:
         return None
     name = config.schedule
     if name == "step":
@@ -71,7 +101,6 @@ def make_schedule(
 
     if name == "constant":
         name = "constant_with_warmup"
-    warmup = round(config.warmup * total_steps)
     schedule: LRScheduler = get_scheduler(
         name, optimizer, num_warmup_steps=warmup, num_training_steps=total_steps
     )

@@ -110,7 +110,7 @@ class Run:
         state.step_epoch_schedule(validation, plateau_metric(context))
         self.epochs_done += 1
         weighting = state.weighting
-        if position.epoch + 1 == context.count_stage_epochs(stage):
+        if position.epoch + 1 == context.stage_epochs[position.stage]:
             self._end_stage(position.stage)
         return EpochRow(
             epoch=self.epochs_done,

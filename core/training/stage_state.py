@@ -1,5 +1,6 @@
 """The model of a stage and the objects that train it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -111,10 +112,14 @@ def begin_stage(
     examples = len(draw_rows(context, sample_counts, EpochPosition(index, 0)))
     joins_single = _joins_single(context, model, examples)
     steps_per_epoch = count_batches(examples, config.batch_size, joins_single)
+    total_steps = steps_per_epoch * context.stage_epochs[index]
+    if config.epochs_cover == "run":  # of all training examples once
+        once = draw_rows(context, torch.ones_like(sample_counts), EpochPosition(index, 0))
+        total_steps = math.ceil(len(once) / config.batch_size) * config.epochs
     schedule = make_schedule(
         optimizer,
         config,
-        steps_per_epoch * context.count_stage_epochs(stage),
+        total_steps,
         context.benchmark.higher_is_better[plateau_metric(context)],
     )
     return StageState(model, weighting, optimizer, schedule, steps_per_epoch, joins_single)
