@@ -126,6 +126,7 @@ class Benchmark(ABC):
     provides: ClassVar[frozenset[str]]  # properties that methods may need, e.g. "train_groups"
     card: ClassVar[DataCard]
     modality: ClassVar[str] = ""  # "images" or "text", where augmentations may differ
+    token_share: float = 1.0  # of texts: mean training length by the published padded length
     encoder: ClassVar[str | None] = None  # the default model of methods that need hidden states
 
     def __init__(self, data_root: Path) -> None:

@@ -18,7 +18,8 @@ class Auxiliary(Objective):
     """One loss of further training examples, which needs an encoder.
 
     Args:
-        batch_size: Examples per step; None or 0 for as many as the end task.
+        batch_size: Examples of a batch; None or 0 for as many as the end task.
+        batches: Batches per step, whose losses are averaged: System 1's ``mt_grad_acc``.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"encoder"})
@@ -26,23 +27,31 @@ class Auxiliary(Objective):
     name: ClassVar[str]  # of its loss
 
     batch_size: int | None = None
+    batches: int = 1
 
     def name_losses(self, benchmark: Benchmark) -> list[str]:
         """Return the name of the loss.
 
         Raises:
-            ValueError: If the number of examples is negative.
+            ValueError: If a number is out of its range.
         """
+        if self.batches < 1:
+            raise ValueError(f"batches {self.batches}: expected at least 1")
         if self.batch_size is not None and self.batch_size < 0:
             raise ValueError(f"batch_size {self.batch_size}: expected at least 0")
         return [self.name]
 
     def compute_losses(self, step: Step) -> Losses:
         """Compute the mean loss of further examples, ``(1,)``."""
-        batch = step.draw_batch(self.batch_size or step.batch.size)
-        value, hidden = self.compute_loss(step.model, batch)
-        step.hidden.append(hidden)
-        return Losses(value[None], torch.full_like(value, batch.size)[None])
+        values, examples = [], 0
+        for _ in range(self.batches):
+            batch = step.draw_batch(self.batch_size or step.batch.size)
+            value, hidden = self.compute_loss(step.model, batch)
+            step.record_hidden(hidden, batch.inputs, 1 / self.batches)
+            values.append(value)
+            examples += batch.size
+        mean = values[0] if len(values) == 1 else torch.stack(values).mean()
+        return Losses(mean[None], torch.full_like(mean, examples)[None])
 
     @abstractmethod
     def compute_loss(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:

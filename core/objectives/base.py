@@ -3,13 +3,28 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
 from core.batch import Batch, Output
 from core.models.base import Model
 from datasets.benchmark import Benchmark, Split
+from datasets.storage.ragged_arrays import TextBatch
+
+
+class Representation(NamedTuple):
+    """The last hidden states of a forward pass.
+
+    Args:
+        states: Per example, or per token or patch: ``(b, width)`` or ``(b, n, width)``.
+        tokens: For texts: which states are those of tokens, not of padding, ``(b, n)`` bool.
+        share: The share of this pass among those of its objective.
+    """
+
+    states: Tensor
+    tokens: Tensor | None = None
+    share: float = 1.0
 
 
 class Losses(NamedTuple):
@@ -37,22 +52,38 @@ class Step:
             for objectives with examples of their own.
         hidden: The representations of this step's forward passes so far.
         cached_output: The output, once it has been computed.
+        token_share: The mean length of a training text as a share of that to which the published
+            code pads it, for objectives that average over tokens; 1 for other inputs.
+        is_padded: Whether texts are padded as in the published code, so that padding counts.
     """
 
     model: Model
     batch: Batch
     forward: Callable[[], Output]
     draw_batch: Callable[[int], Batch]
-    hidden: list[Tensor] = field(default_factory=list)
+    hidden: list[Tensor | Representation] = field(default_factory=list)
     cached_output: Output | None = None
+    token_share: float = 1.0
+    is_padded: bool = False
 
     @property
     def output(self) -> Output:
         """The model's output for the batch of the end task."""
         if self.cached_output is None:
             self.cached_output = self.forward()
-            self.hidden.append(self.cached_output.representation)
+            self.record_hidden(self.cached_output.representation, self.batch.inputs)
         return self.cached_output
+
+    def record_hidden(self, states: Tensor, inputs: Any, share: float = 1.0) -> None:
+        """Record the last hidden states of a forward pass.
+
+        Args:
+            states: The states.
+            inputs: The inputs of the pass.
+            share: The share of this pass among those of its objective.
+        """
+        tokens = inputs.attention_mask if isinstance(inputs, TextBatch) else None
+        self.hidden.append(Representation(states, tokens, share))
 
 
 class Objective(ABC):

@@ -17,6 +17,8 @@ from core.training.fixed_losses import LossSplit
 from core.training.loader import AuxiliarySampler
 from core.training.stage_state import StageState
 from core.weighting import LossWeighting, Weighting, backward
+from datasets.storage.padding import lengthen_texts
+from datasets.storage.ragged_arrays import TextBatch
 
 
 class BatchTooLarge(RuntimeError):
@@ -91,7 +93,7 @@ class Trainer:
             BatchTooLarge: If the batch is too large for the device and cannot be split.
         """
         context, state = self.context, self.state
-        batch = context.augmentation.transform_training(batch, state.model.image)
+        batch = self._pad_texts(context.augmentation.transform_training(batch, state.model.image))
         while True:
             try:
                 state.optimizer.zero_grad(set_to_none=True)
@@ -193,7 +195,14 @@ class Trainer:
         """
         context, model = self.context, self.state.model
         with context.environment.autocast():
-            step = Step(model, batch, lambda: model(batch.inputs), self.auxiliary.draw_batch)
+            step = Step(
+                model,
+                batch,
+                lambda: model(batch.inputs),
+                lambda count: self._pad_texts(self.auxiliary.draw_batch(count)),
+                token_share=context.benchmark.token_share,
+                is_padded=bool(context.config.pad_to),
+            )
             found = {
                 id(objective): objective.compute_losses(step)
                 for objective in sorted(
@@ -209,6 +218,14 @@ class Trainer:
             counts.append(losses.counts)
         features = None if step.cached_output is None else step.cached_output.features
         return values, torch.cat(counts), features
+
+    def _pad_texts(self, batch: Batch) -> Batch:
+        """Return a batch whose texts have the number of positions that the config asks for."""
+        length = self.context.config.pad_to
+        if not length or not isinstance(batch.inputs, TextBatch):
+            return batch
+        longer = TextBatch(*(lengthen_texts(values, length) for values in batch.inputs))
+        return batch._replace(inputs=longer)
 
     def _zero_losses(self, count: int) -> Losses:
         zeros = torch.zeros(count, device=self.context.device)

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,6 +14,7 @@ from datasets.benchmark import SPLITS, Inputs
 from datasets.groups.base import GroupBenchmark
 from datasets.groups.table import TableBenchmark
 from datasets.storage.array_cache import ArrayWriter
+from datasets.storage.ragged_arrays import RaggedTexts
 from datasets.storage.texts import (
     Tokens,
     find_tokenizer,
@@ -66,6 +68,14 @@ class TextBenchmark(TableBenchmark):
     @abstractmethod
     def load_texts(self) -> TextPairs:
         """Return the texts of the table's rows."""
+
+    @cached_property
+    def token_share(self) -> float:  # type: ignore[override]
+        """The mean number of tokens of a training text, as a share of :attr:`max_tokens`."""
+        texts = self.splits["train"].inputs
+        if not isinstance(texts, RaggedTexts):  # the images of a folder
+            return 1.0
+        return float(texts.lengths.double().mean()) / self.max_tokens
 
     @property
     def tokenizer_file(self) -> Path:

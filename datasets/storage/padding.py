@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 PAD_ID = 0  # the padding token of BERT's vocabularies
 
@@ -31,6 +32,17 @@ def pad_texts(
         ids = flat[place].long().masked_fill_(~attention_mask, PAD_ID)
     segments = ((position >= second_starts.unsqueeze(1)) & attention_mask).long()
     return ids, attention_mask, segments
+
+
+def lengthen_texts(values: Tensor, length: int) -> Tensor:
+    """Return an array of a batch of texts, ``(b, L)``, with at least ``length`` positions.
+
+    Args:
+        values: Token IDs, an attention mask or segments, for all of which padding is 0.
+        length: The number of positions.
+    """
+    missing = length - values.shape[1]
+    return pad(values, (0, missing), value=PAD_ID) if missing > 0 else values
 
 
 def pad_images(images: Sequence[Tensor], height: int, width: int) -> Tensor:

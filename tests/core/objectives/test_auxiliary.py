@@ -19,7 +19,7 @@ from core.batch import Batch, Output
 from core.models.bert import Bert, make_random_bert
 from core.models.vit import ViT, make_random_vit
 from core.objectives import reconstruction
-from core.objectives.base import Step
+from core.objectives.base import Representation, Step
 from core.objectives.contrastive_or_causal import (
     ContrastiveOrCausal,
     compute_causal_loss,
@@ -298,7 +298,8 @@ def test_step_of_each_objective(
     assert isinstance(losses.values, Tensor)
     assert losses.values.shape == (1,)
     assert losses.counts.tolist() == [count]
-    (hidden,) = step.hidden
+    (recorded,) = step.hidden
+    hidden = recorded.states if isinstance(recorded, Representation) else recorded
     views_each = 2 if kind is ContrastiveOrCausal and name != "tiny_bert" else 1
     assert len(hidden) == views_each * count
     losses.values.sum().backward()
