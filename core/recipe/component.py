@@ -1,6 +1,7 @@
 """Components of recipes: a name, its parameters, and the class of that name."""
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
@@ -42,8 +43,16 @@ class Component:
             found |= {word for word in inner if isinstance(word, str)}
         return frozenset(found)
 
-    def with_values(self, values: Mapping[str, Scalar]) -> "Component":
-        """Return the component with values for the hyperparameters that it names."""
+    def with_values(
+        self, values: Mapping[str, Scalar], omitted: Collection[str] = ()
+    ) -> "Component":
+        """Return the component with values for the hyperparameters that it names.
+
+        Args:
+            values: The values by name.
+            omitted: Hyperparameters whose parameters are left out, since their values are the
+                component's own defaults.
+        """
 
         def substitute(value: Scalar) -> Scalar:
             return values.get(value, value) if isinstance(value, str) else value
@@ -52,7 +61,7 @@ class Component:
         for name, value in self.parameters.items():
             if isinstance(value, Mapping):
                 parameters[name] = {key: substitute(inner) for key, inner in value.items()}
-            else:
+            elif not (isinstance(value, str) and value in omitted):
                 parameters[name] = None if value is None else substitute(value)
         return Component(self.name, parameters)
 
@@ -87,6 +96,12 @@ def parameter_kinds(component_class: type) -> dict[str, Any]:
     kinds = get_type_hints(initialize)
     kinds.pop("return", None)
     return kinds
+
+
+def read_defaults(component_class: type) -> dict[str, Any]:
+    """Return the default of each parameter of a component's class that has one, by name."""
+    parameters = inspect.signature(component_class).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
 
 
 def make_objective(component: Component) -> Objective:

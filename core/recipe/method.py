@@ -24,6 +24,8 @@ class Method:
         recipe: The recipe.
         settings: Fields of the training config that the method changes, such as ``clip_norm``.
         search: The hyperparameters that the method adds.
+        options: Hyperparameters with the defaults of the recipe's components, fixed unless a
+            command searches them, which keys leave out at their defaults.
         exceptions: Other domains of these hyperparameters, per benchmark.
         grid: Published grid per benchmark: values per hyperparameter.
         published: Published best values per benchmark.
@@ -36,6 +38,7 @@ class Method:
     recipe: Recipe
     settings: Hyperparameters
     search: Mapping[str, Hyperparameter]
+    options: Mapping[str, Hyperparameter]
     exceptions: Mapping[str, Mapping[str, Hyperparameter]]
     grid: Mapping[str, Mapping[str, list[Scalar]]]
     published: Mapping[str, Hyperparameters]

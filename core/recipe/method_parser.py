@@ -3,6 +3,7 @@
 Keys of a file: ``description``, ``paper``, ``needs``, ``recipe``
 (:mod:`core.recipe.recipe_parser`), ``settings`` (fields of the training config that the method
 changes), ``search`` (the hyperparameters that the method adds, :mod:`common.hyperparameters`),
+``options`` (hyperparameters likewise, which are fixed unless a command searches them),
 ``datasets`` (other domains of these for one benchmark), ``grid`` and ``published`` (published grid
 and best values per benchmark).
 """
@@ -23,7 +24,8 @@ from core.recipe.recipe_parser import parse_recipe
 from core.recipe.training_rules import TRAINING_CONFIG_FIELDS, broken_training_rule
 
 KEYS = (
-    "description", "paper", "needs", "recipe", "settings", "search", "datasets", "grid", "published"
+    "description", "paper", "needs", "recipe", "settings", "search", "options", "datasets", "grid",
+    "published",
 )  # fmt: skip
 _ANY = Hyperparameter("integer", (0, 1), 0)  # in place of a hyperparameter with a mistake
 
@@ -69,15 +71,18 @@ class _MethodParser:
             str(dataset): self._parse_hyperparameters(f"datasets.{dataset}", domains)
             for dataset, domains in self._get_mapping("datasets").items()
         }
-        recipe = self._parse_recipe(search)
+        options = self._parse_hyperparameters("options", self.content.get("options"))
+        both = {**search, **options}
+        recipe = self._parse_recipe(both)
         needs = self._parse_needs()
         settings = self._parse_settings()
-        grid = self._parse_grid(search)
-        published = self._parse_published(search)
+        grid = self._parse_grid(both)
+        published = self._parse_published(both)
         self._check_exceptions(search, exceptions)
         self._check_conditions(search, exceptions)
         if recipe is not None:
             self._check_recipe(recipe, [search, *exceptions.values()], needs)
+            self._check_options(recipe, search, options)
         self._check_datasets({*exceptions, *grid, *published})
         if self.mistakes or recipe is None:
             raise ValidationErrors(self.mistakes)
@@ -89,6 +94,7 @@ class _MethodParser:
             recipe=recipe,
             settings=settings,
             search=search,
+            options=options,
             exceptions=exceptions,
             grid=grid,
             published=published,
@@ -124,8 +130,8 @@ class _MethodParser:
         return found
 
     def _parse_recipe(self, search: Mapping[str, Hyperparameter]) -> Recipe | None:
-        written = self.content.get("search")
-        names = written if isinstance(written, Mapping) else {}
+        written = [self.content.get(key) for key in ("search", "options")]
+        names = [name for part in written if isinstance(part, Mapping) for name in part]
         known = {str(name): search.get(str(name), _ANY) for name in names}
         recipe, mistakes = parse_recipe(f"{self.where}: recipe", self.content.get("recipe"), known)
         self.mistakes += mistakes
@@ -248,6 +254,27 @@ class _MethodParser:
                 self._add(f"search.{name}", "no component of the recipe uses it")
         for need in sorted(recipe.needs - needs - IMPLIED_NEEDS):
             self._add("needs", f"the recipe needs {need}, which is not listed")
+
+    def _check_options(
+        self,
+        recipe: Recipe,
+        search: Mapping[str, Hyperparameter],
+        options: Mapping[str, Hyperparameter],
+    ) -> None:
+        """Refuse an option that no component uses, or whose default is not the component's."""
+        defaults = recipe.list_defaults()
+        for name, option in options.items():
+            key = f"options.{name}"
+            if name in search:
+                self._add(key, "is under `search` too; expected it in one of them")
+            if option.when:
+                self._add(key, "has a condition; expected a domain and a default only")
+            if name not in defaults:
+                self._add(key, "no component of the recipe uses it")
+            elif any(default != option.default for default in defaults[name]):
+                own = ", ".join(map(repr, dict.fromkeys(defaults[name])))
+                message = f"received {option.default!r}, expected the component's own: {own}"
+                self._add(f"{key}.default", message)
 
     def _check_datasets(self, names: set[str]) -> None:
         """Refuse misspelt data sets; unknown ones may be a user's own."""

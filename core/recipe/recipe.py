@@ -4,7 +4,7 @@ The vocabulary is closed: samplers of :mod:`core.samplers`, and the files of ``c
 ``core/weighting/methods`` and ``core/stages``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,14 +13,17 @@ from core import models
 from core.objectives.base import Objective
 from core.recipe.component import (
     Component,
+    component_classes,
     make_objective,
     make_stage,
     make_weighting,
+    read_defaults,
 )
 from core.recipe.coverage import Coverage, decode_weighting
 from core.recipe.splitting import why_unsplittable
 from core.registry import find_components
 from core.samplers import NEEDS_GROUPS
+from core.stages.base import count_stage_epochs
 from core.weighting.base import AlphaFairWeighting, GramWeighting, Weighting
 from datasets.benchmark import Benchmark
 from datasets.training_config import TrainingConfig
@@ -71,25 +74,51 @@ class Recipe:
         parts = (*self.objectives, self.weighting, self.coverage.fixed, *self.stages)
         return frozenset(name for part in parts for name in part.references)
 
-    def with_values(self, values: Mapping[str, Scalar]) -> "Recipe":
-        """Return the recipe with values for the hyperparameters that it names."""
+    def list_defaults(self) -> dict[str, list[Any]]:
+        """Return the components' own defaults for the parameters that name a hyperparameter."""
+        found: dict[str, list[Any]] = {}
+        for part, components in (
+            ("objectives", self.objectives),
+            ("weighting", (self.weighting,)),
+            ("stages", self.stages),
+        ):
+            for component in components:
+                defaults = read_defaults(component_classes(part)[component.name])
+                for parameter, value in component.parameters.items():
+                    if isinstance(value, str) and parameter in defaults:
+                        found.setdefault(value, []).append(defaults[parameter])
+        return found
+
+    def with_values(self, values: Mapping[str, Scalar], omitted: Collection[str] = ()) -> "Recipe":
+        """Return the recipe with values for the hyperparameters that it names.
+
+        Args:
+            values: The values by name.
+            omitted: Hyperparameters whose parameters are left out, since their values are the
+                components' own defaults.
+        """
         return Recipe(
             self.sampler,
-            tuple(part.with_values(values) for part in self.objectives),
-            self.weighting.with_values(values),
-            tuple(part.with_values(values) for part in self.stages),
+            tuple(part.with_values(values, omitted) for part in self.objectives),
+            self.weighting.with_values(values, omitted),
+            tuple(part.with_values(values, omitted) for part in self.stages),
             self.coverage.with_values(values),
         )
 
-    def count_epochs(self, epochs: int) -> EpochCounts:
+    def count_epochs(self, epochs: int, cover: str = "stage") -> EpochCounts:
         """Return the epochs of a recipe with values.
 
         Args:
             epochs: The training config's epochs, for stages that name none.
+            cover: The training config's ``epochs_cover``.
+
+        Raises:
+            ValueError: If ``epochs`` cover all stages, and are too few for them.
         """
         stages = [make_stage(part) for part in self.stages]
-        counts = [(epochs if s.epochs is None else s.epochs, s.eligible) for s in stages]
-        return EpochCounts(sum(n for n, eligible in counts if eligible), sum(n for n, _ in counts))
+        counts = count_stage_epochs(stages, epochs, cover)
+        eligible = [n for stage, n in zip(stages, counts, strict=True) if stage.eligible]
+        return EpochCounts(sum(eligible), sum(counts))
 
     def check_compatibility(self, benchmark: Benchmark, config: TrainingConfig) -> None:
         """Refuse a recipe with values that cannot work on a benchmark.

@@ -172,7 +172,7 @@ class _RecipeParser:
         """Yield the mistakes in a value: a wrong kind, or an unknown hyperparameter."""
         options = list_kinds(kind)
         mapping = next((option for option in options if get_origin(option) is not None), None)
-        if mapping is not None:
+        if mapping is not None and not (isinstance(value, str) and str in options):
             if not isinstance(value, Mapping):
                 yield f"{where}: received {value!r}, expected a mapping from loss to weight"
                 return
@@ -211,6 +211,6 @@ def required_parameters(component_class: type) -> list[str]:
 
 
 def _has_kind(kind: Any, value: object) -> bool:
-    if kind in (int, float) and isinstance(value, bool):
+    if get_origin(kind) is not None or (kind in (int, float) and isinstance(value, bool)):
         return False
     return isinstance(value, (int, float) if kind is float else kind)

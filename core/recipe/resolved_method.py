@@ -14,7 +14,7 @@ from core.recipe.method import Method
 from core.recipe.recipe import EpochCounts, Recipe
 from core.recipe.training_rules import TRAINING_CONFIG_FIELDS, broken_training_rule
 from core.recipe.trial_key import TrialKey
-from core.training.optimizers import PER_EPOCH_SCHEDULES
+from core.training.optimizers import check_schedule
 from datasets.benchmark import Benchmark
 from datasets.training_config import TrainingConfig
 
@@ -65,20 +65,21 @@ class ResolvedMethod:
         return self.method.published.get(self.benchmark.name)
 
     def has_name(self, name: str) -> bool:
-        """Return whether ``name`` is a hyperparameter or a training-config field."""
-        return name in self.defaults
+        """Return whether ``name`` is a hyperparameter, an option or a training-config field."""
+        return name in self.defaults or name in self.method.options
 
     def complete_values(self, values: Mapping[str, Scalar]) -> Hyperparameters:
-        """Return the value of every hyperparameter and training-config field.
+        """Return the value of every hyperparameter, option and training-config field.
 
         An integer written as 1.0 becomes 1, and 1 becomes 1.0 where the field is a float, so
         that equal configurations have equal keys.
         """
+        options = {name: option.default for name, option in self.method.options.items()}
         return {name: self._normalize_value(name, value) for name, value in
-                {**self.defaults, **values}.items()}  # fmt: skip
+                {**options, **self.defaults, **values}.items()}  # fmt: skip
 
     def _normalize_value(self, name: str, value: Scalar) -> Scalar:
-        hyperparameter = self.hyperparameters.get(name)
+        hyperparameter = self._find_hyperparameter(name)
         if hyperparameter is not None:
             return hyperparameter.to_canonical(value)
         field = getattr(self.benchmark.training_config, name, None)
@@ -86,11 +87,28 @@ class ResolvedMethod:
             return float(value)
         return int(value) if isinstance(value, float) and isinstance(field, int) else value
 
+    def _find_hyperparameter(self, name: str) -> Hyperparameter | None:
+        """Return a hyperparameter or an option of the method; None for a training-config field."""
+        return self.hyperparameters.get(name) or self.method.options.get(name)
+
+    def fill_recipe(self, complete: Mapping[str, Scalar]) -> Recipe:
+        """Return the recipe with complete values; options at their defaults are left out."""
+        options = self.method.options.items()
+        omitted = {name for name, option in options if complete[name] == option.default}
+        return self.recipe.with_values(complete, omitted)
+
     def count_epochs(self, values: Mapping[str, Scalar] | None = None) -> EpochCounts:
-        """Return the epochs of a trial, with default values where none are given."""
+        """Return the epochs of a trial, with default values where none are given.
+
+        Raises:
+            ValidationErrors: If there are too few for the stages.
+        """
         complete = self.complete_values(values or {})
         config = _make_training_config(complete)
-        return self.recipe.with_values(complete).count_epochs(config.epochs)
+        try:
+            return self.fill_recipe(complete).count_epochs(config.epochs, config.epochs_cover)
+        except ValueError as error:
+            raise ValidationErrors([f"{self.name} on {self.benchmark.name}: {error}"]) from None
 
     def make_key(
         self, values: Mapping[str, Scalar], seed: int, environment: Environment
@@ -110,14 +128,11 @@ class ResolvedMethod:
         complete = self.complete_values(values)
         where = f"{self.name} on {self.benchmark.name}"
         config = _make_training_config(complete)
-        if config.warmup and config.schedule in PER_EPOCH_SCHEDULES:
-            raise ValidationErrors([
-                f"{where}: warmup: received {config.warmup}, expected 0: schedule "
-                f"'{config.schedule}' does not support warm-up; set warmup=0"
-            ])  # fmt: skip
-        recipe = self.recipe.with_values(complete)
+        recipe = self.fill_recipe(complete)
         try:
+            check_schedule(config)
             recipe.check_compatibility(self.benchmark, config)
+            recipe.count_epochs(config.epochs, config.epochs_cover)
         except ValueError as error:
             raise ValidationErrors([f"{where}: {error}"]) from None
         version = self.benchmark.key_version
@@ -136,17 +151,30 @@ class ResolvedMethod:
         for name, value in values.items():
             where = f"{self.name} on {self.benchmark.name}"
             if not self.has_name(name):
-                message = unknown_name_message("hyperparameter", name, self.defaults)
+                message = unknown_name_message(
+                    "hyperparameter", name, (*self.defaults, *self.method.options)
+                )
                 problems.append(f"{where}: {message}")
                 continue
             if name in TRAINING_CONFIG_FIELDS:
                 rule = broken_training_rule(name, value)
             else:
-                rule = _broken_kind(self.hyperparameters[name], value)
+                rule = self._find_broken_kind(name, value)
             if rule is not None:
                 problems.append(f"{where}: {name}: received {value!r}, expected {rule}")
         if problems:
             raise ValidationErrors(problems)
+
+    def _find_broken_kind(self, name: str, value: Scalar) -> str | None:
+        """Return the kind of value that a hyperparameter takes, if ``value`` is of another.
+
+        The words of an option are checked by the component that takes them.
+        """
+        hyperparameter = self._find_hyperparameter(name)
+        assert hyperparameter is not None
+        if name in self.method.options and isinstance(hyperparameter.default, str):
+            return None if isinstance(value, str) else "a word"
+        return _broken_kind(hyperparameter, value)
 
 
 def resolve_method(
@@ -160,8 +188,8 @@ def resolve_method(
     Args:
         method: The method.
         benchmark: The benchmark.
-        domains: Domains that replace the method's and the benchmark's, or make a training-config
-            field a hyperparameter. Names that neither has are ignored.
+        domains: Domains that replace the method's and the benchmark's, or make an option or a
+            training-config field a hyperparameter. Names that neither has are ignored.
 
     Raises:
         ValidationErrors: If a condition of a domain cannot hold.
@@ -180,9 +208,8 @@ def resolve_method(
         **dict.fromkeys(exceptions, f"method {method.name} on {benchmark.name}"),
     }
     mistakes = list(find_condition_mistakes(benchmark.search_space, hyperparameters))
-    asked = {
-        n: d for n, d in domains.items() if n in hyperparameters or n in TRAINING_CONFIG_FIELDS
-    }
+    known = {*hyperparameters, *method.options, *TRAINING_CONFIG_FIELDS}
+    asked = {name: domain for name, domain in domains.items() if name in known}
     for name, domain in asked.items():
         own = hyperparameters[name].when if name in hyperparameters else {}
         hyperparameters[name] = replace(domain, when=domain.when or own)

@@ -62,6 +62,10 @@ def make_schema() -> Schema:
                 "description": "The hyperparameters that the method adds.",
                 **_optional_object(**_make_search_schema()),
             },
+            "options": {
+                "description": "Hyperparameters that are fixed unless a command searches them.",
+                **_optional_object(**_make_search_schema()),
+            },
             "datasets": {
                 "description": "Other domains of these hyperparameters for one data set.",
                 **_optional_object(additionalProperties=_optional_object(**_make_search_schema())),
@@ -200,7 +204,8 @@ def _make_parameter_schema(kind: Any) -> Schema:
     mapping = next((option for option in options if get_origin(option) is not None), None)
     if mapping is not None:
         values = _make_parameter_schema(get_args(mapping)[1])
-        return {"type": "object", "additionalProperties": values}
+        named = {"type": "object", "additionalProperties": values}
+        return {"anyOf": [named, {"type": "string"}]} if str in options else named
     types = {"type": [TYPES[option] for option in options]}
     return types if str in options else {"anyOf": [types, NAME_OF_HYPERPARAMETER]}
 

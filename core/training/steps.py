@@ -60,6 +60,7 @@ class Trainer:
         )
         device = context.device
         self._split = LossSplit(context.loss_names, context.fixed_weights, device)
+        self.tasks = len(context.covered_losses)
         self._totals = torch.zeros(len(context.loss_names), dtype=torch.float64, device=device)
         self._seen = torch.zeros_like(self._totals)
         shares_head = any(objective.shares_head for objective in self.active)
@@ -101,7 +102,7 @@ class Trainer:
                 break
             except torch.OutOfMemoryError as error:
                 self._halve_microbatch(batch.size, error)
-        self._scale_gradients()
+        self._multiply_weighted(self.tasks)
         self._clip_gradients()
         state.optimizer.step()
         state.step_batch_schedule()
@@ -125,6 +126,7 @@ class Trainer:
         covered, fixed = self._split.select_covered(values), self._split.sum_fixed(values)
         if fixed is not None and fixed.requires_grad:
             fixed.backward(retain_graph=True)
+            self._multiply_weighted(1 / self.tasks)  # only the weighted gradients are multiplied
         if fixed is None or any(value.requires_grad for value in covered):
             try:
                 backward(
@@ -243,14 +245,14 @@ class Trainer:
         ]
         return (torch.cat(parts) & self._used)[self._split.covered]
 
-    def _scale_gradients(self) -> None:
-        """Multiply the weighted gradients by the number of losses, where the config says so."""
+    def _multiply_weighted(self, factor: float) -> None:
+        """Multiply the gradients of weighted parameters, where the config says so."""
         config = self.context.config
         if not config.times_losses or isinstance(self.state.weighting, LossWeighting):
             return
         for parameter in (*self.shared, *(self.heads if config.weighted_heads else ())):
             if parameter.grad is not None:
-                parameter.grad *= len(self.context.loss_names)
+                parameter.grad *= factor
 
     def _clip_gradients(self) -> None:
         config = self.context.config

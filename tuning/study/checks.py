@@ -87,7 +87,12 @@ def check_study(options: Options, is_plan: bool = False) -> CheckedStudy:
     known = {
         name
         for method in chosen
-        for name in (*benchmark.search_space, *method.search, *TRAINING_CONFIG_FIELDS)
+        for name in (
+            *benchmark.search_space,
+            *method.search,
+            *method.options,
+            *TRAINING_CONFIG_FIELDS,
+        )
     }
     problems = [
         f"--set: {unknown_name_message('hyperparameter', n, known)}"

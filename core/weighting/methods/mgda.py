@@ -1,11 +1,14 @@
 """The multiple-gradient descent algorithm."""
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from core.weighting.base import GramWeighting
-from core.weighting.solvers.active_set import find_min_norm_weights
+from core.weighting.solvers.active_set import Vector, find_min_norm_weights
 from core.weighting.solvers.gram import gram_to_array, weights_to_tensor
+
+NORMALIZATIONS = ("none", "norm", "loss", "loss+")
 
 
 class MGDA(GramWeighting):
@@ -21,22 +24,55 @@ class MGDA(GramWeighting):
     where the weights are unique, which the direction always is. A zero gradient gets all weight.
 
     Args:
-        normalise: Whether to use unit gradients, as the "l2" variant of the published code does;
-            the weights still multiply the gradients as they are.
+        normalization: Divisor of each gradient in the search, one of ``none``, ``norm`` (its
+            length), ``loss`` (its loss, before any transform) and ``loss+`` (both), as in the
+            published code; the weights still multiply the gradients as they are.
         losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
+
+    Raises:
+        ValueError: If ``normalization`` is none of these.
     """
 
     properties = frozenset({"positive", "simplex", "equivariant", "scale_free", "conflict_free"})
 
-    def __init__(self, normalise: bool = False, losses: float | str = "plain") -> None:
+    def __init__(self, normalization: str = "none", losses: float | str = "plain") -> None:
         super().__init__(losses)
-        self.normalise = normalise
+        if normalization not in NORMALIZATIONS:
+            raise ValueError(
+                f"normalization: received '{normalization}', expected one of {NORMALIZATIONS}"
+            )
+        self.normalization = normalization
+        self._losses = torch.ones(0)  # of this step
+
+    def transform_losses(self, losses: Tensor) -> Tensor:
+        """Return the transformed losses, ``(k,)``, and keep the given ones."""
+        self._losses = losses.detach()
+        return super().transform_losses(losses)
 
     def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         matrix = gram_to_array(gram)
-        if self.normalise:
-            lengths = matrix.diagonal() ** 0.5
-            lengths = np.where(lengths > 0, lengths, 1)
-            matrix = matrix / lengths / lengths[:, None]
+        divisors = np.ones(len(matrix))
+        if self.normalization in ("norm", "loss+"):
+            divisors *= matrix.diagonal() ** 0.5
+        if self.normalization in ("loss", "loss+"):
+            divisors *= self._read_losses(len(matrix))
+        divisors = np.where(divisors > 0, divisors, 1)
+        matrix = matrix / divisors / divisors[:, None]
         return weights_to_tensor(find_min_norm_weights(matrix), gram)
+
+    def _read_losses(self, tasks: int) -> Vector:
+        """Return the losses of the tasks in the matrix; those without an example are 0.
+
+        Raises:
+            ValueError: If the step's losses are unknown.
+        """
+        losses: Vector = self._losses.double().cpu().numpy()
+        if len(losses) != tasks:
+            losses = losses[losses != 0]
+        if len(losses) != tasks:
+            raise ValueError(
+                f"normalization={self.normalization} needs the losses of the step: call "
+                "transform_losses with them first, as core.weighting.backward does"
+            )
+        return losses

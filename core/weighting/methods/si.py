@@ -1,5 +1,7 @@
 """The sum of the losses' logarithms."""
 
+from collections.abc import Mapping
+
 from core.weighting.methods.ls import LinearScalarization
 
 
@@ -10,7 +12,13 @@ class ScaleInvariant(LinearScalarization):
     as ``{ls: {losses: log}}``.
 
     Properties: positive, permutation equivariant; the step is unchanged when a loss is scaled.
+
+    Args:
+        weights: Weight per loss, by name, as in ``fixed``: by default 1 for all.
+
+    Raises:
+        ValueError: If a text of weights is malformed.
     """
 
-    def __init__(self) -> None:
-        super().__init__("log")
+    def __init__(self, weights: Mapping[str, float] | str = "") -> None:
+        super().__init__("log", weights)

@@ -38,6 +38,7 @@ def compute_cosine(step: int, warmup: int, total: int) -> float:
     return 0.0 if progress >= 1 else 0.5 * (1 + math.cos(math.pi * (progress % 1)))
 
 
+@pytest.mark.deviation("warmup")
 @pytest.mark.parametrize("batch_size", [30, 70])
 def test_warm_up_may_be_given_in_steps(batch_size: int) -> None:
     run = start(
@@ -61,6 +62,7 @@ def test_every_schedule_of_system_1_reaches_a_run(schedule: str) -> None:
     assert rates[-1] <= 1e-7
 
 
+@pytest.mark.deviation("stage-schedule")
 def test_jtt_runs_on_the_schedule_of_the_whole_run_in_both_stages() -> None:
     """Rate 90% after T = 2 of 20 epochs; the second stage starts again, and ends before its end."""
     config: dict[str, Any] = {
@@ -80,6 +82,7 @@ def test_jtt_runs_on_the_schedule_of_the_whole_run_in_both_stages() -> None:
     assert expected[-1] == 0
 
 
+@pytest.mark.deviation("jtt-epochs")
 def test_epochs_of_a_run_are_counted_before_it_starts() -> None:
     jtt = resolve("jtt")
     cover: dict[str, Any] = {"epochs_cover": "run", "epochs": 50, "T": 5}
@@ -107,6 +110,7 @@ def test_one_warm_up_and_a_rate_above_the_schedules_end_are_required() -> None:
         start("erm", "colored_digits", lr=1e-8, schedule="polynomial")
 
 
+@pytest.mark.deviation("weight-decay")
 def test_decay_may_be_of_biases_and_norms_as_published() -> None:
     run = start("erm", "colored_digits", weight_decay=0.1, decay_target="vectors")
     groups = run.stage_state.optimizer.param_groups

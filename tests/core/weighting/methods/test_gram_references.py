@@ -71,7 +71,7 @@ def test_mgda_is_the_shortest_vector(seed: int) -> None:
     gradients = gradients_of(seed)
     close(weights("mgda", gradients), shortest(gradients))
     units = gradients / np.linalg.norm(gradients, axis=1, keepdims=True)
-    close(weights("mgda", gradients, normalise=True), shortest(units))
+    close(weights("mgda", gradients, normalization="norm"), shortest(units))
 
 
 def test_the_active_set_is_at_the_minimum_for_hard_gradients() -> None:
