@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import datasets
+from common.hyperparameters import Hyperparameters
 from core.batch import Batch, Output
 from core.environment import detect_environment
 from core.models.bert import Bert
@@ -158,11 +159,16 @@ def test_a_run_pads_and_scales_as_its_config_says(tmp_path: Any) -> None:
     resolved = resolve_method(load_method("erm_mt_l1"), benchmark)
     seen: dict[int, set[int]] = {}
     for pad_to in (0, 220):
-        values = {"epochs": 1, "model": "tiny_bert", "batch_size": 8, "pad_to": pad_to}
+        values: Hyperparameters = {
+            "epochs": 1,
+            "model": "tiny_bert",
+            "batch_size": 8,
+            "pad_to": pad_to,
+        }
         key = resolved.make_key(values, 0, detect_environment(gpu=False))
         run = Run(key, benchmark)
         widths = seen.setdefault(pad_to, set())
-        encode = run.model.encode  # type: ignore[operator]
+        encode = run.model.encode
 
         def record(
             inputs: TextBatch, *args: Any, _e: Any = encode, _w: Any = widths, **more: Any
@@ -170,7 +176,7 @@ def test_a_run_pads_and_scales_as_its_config_says(tmp_path: Any) -> None:
             _w.add(inputs.ids.shape[1])
             return _e(inputs, *args, **more)
 
-        run.model.encode = record  # type: ignore[method-assign, assignment]
+        run.model.encode = record  # type: ignore[assignment]
         run._take_steps(run.context.locate_epoch(0))
     assert seen[220] == {220}
     assert max(seen[0]) <= int(lengths.max())

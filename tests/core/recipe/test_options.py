@@ -73,7 +73,7 @@ def test_an_option_changes_key_and_component(method: str, option: str, value: Sc
 def test_an_option_changes_what_is_trained(method: str, option: str, value: Scalar) -> None:
     config: dict[str, Any] = {"epochs": 3, "batch_size": 256}
     plain = list(rows(start(method, "two_digits", **config)))
-    assert list(rows(start(method, "two_digits", **config, **{option: value}))) != plain
+    assert list(rows(start(method, "two_digits", **config | {option: value}))) != plain
 
 
 @pytest.mark.parametrize(
