@@ -1,4 +1,9 @@
-"""Selection: the rules that choose the best epoch and the winning trial."""
+"""Selection: the rules that choose the best epoch and the winning trial.
+
+In this order: a :class:`Rule` names the metric; :func:`score_epoch` makes a :class:`Score` of an
+epoch; :func:`select_epoch` takes a trial's best one, :func:`select_trial` the best trial. Nothing
+here reads records: :mod:`tuning.search.recorded_scores` does.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,8 +11,7 @@ from typing import Protocol, TypeVar
 
 from common.errors import UserError, unknown_name_message
 from core.training.epoch_row import EpochRow
-from tuning.records.run_data import Metrics
-from tuning.records.run_record import RunRecord
+from tuning.records.run_data import Metrics, TrialStatus
 
 
 @dataclass(frozen=True)
@@ -154,15 +158,21 @@ def _read_tie_breaker(metrics: Metrics) -> float:
     return float(average) if isinstance(average, (int, float)) else 0.0
 
 
-def add_test_metrics(
-    rule: Rule, rows: Sequence[EpochRow], audit: Sequence[Metrics]
-) -> list[SelectionRow]:
-    """Return rows with their test metrics, averaged over the rule's window."""
-    found = []
-    for index, (row, test) in enumerate(zip(rows, audit, strict=False)):
-        last = audit[max(0, index + 1 - rule.window) : index + 1] if rule.window else [test]
-        found.append(SelectionRow(row, _average_metrics(last) if len(last) > 1 else test))
-    return found
+def make_selection_row(
+    rule: Rule, rows: Sequence[EpochRow], audit: Sequence[Metrics], index: int
+) -> SelectionRow:
+    """Return an epoch as selection sees it: its row, and its audited test metrics, if any.
+
+    Args:
+        rule: The rule, over whose window the test metrics are averaged.
+        rows: The rows of a run.
+        audit: The test metrics of each epoch; empty without an audit.
+        index: The epoch's position in both, from 0.
+    """
+    if not audit:
+        return SelectionRow(rows[index])
+    last = audit[max(0, index + 1 - max(1, rule.window)) : index + 1]
+    return SelectionRow(rows[index], _average_metrics(last) if len(last) > 1 else last[0])
 
 
 def _average_metrics(metrics: Sequence[Metrics]) -> Metrics:
@@ -180,16 +190,6 @@ def select_epoch(scores: Iterable[Score | None]) -> Score | None:
     return max((score for score in scores if score is not None), default=None)
 
 
-def select_winner(scores: Iterable[tuple[int, Score | None]]) -> int | None:
-    """Return the number of the winning trial; None if no trial has a score.
-
-    Args:
-        scores: Number and best score of each trial.
-    """
-    ranked = [(found, -number) for number, found in scores if found is not None]
-    return -max(ranked)[1] if ranked else None
-
-
 class Candidate(Protocol):
     """A trial, running or recorded, that a rule may select."""
 
@@ -198,7 +198,7 @@ class Candidate(Protocol):
         """The trial's number."""
 
     @property
-    def status(self) -> str:
+    def status(self) -> TrialStatus:
         """How it ended."""
 
     @property
@@ -215,26 +215,11 @@ C = TypeVar("C", bound=Candidate)
 
 def select_trial(trials: Iterable[C]) -> C | None:
     """Return the winner among the trials that have ended without failing; None without a score."""
-    candidates = {t.number: t for t in trials if t.is_finished and t.status != "failed"}
-    number = select_winner((number, trial.best) for number, trial in candidates.items())
-    return None if number is None else candidates[number]
-
-
-def read_selection_rows(rule: Rule, run: RunRecord, rows: Sequence[EpochRow]) -> list[SelectionRow]:
-    """Return the rows of a run with all metrics that a rule reads.
-
-    Only a rule that reads the test split opens the audited test metrics.
-    """
-    if rule.oracle:
-        return add_test_metrics(rule, rows, run.read_audit())
-    return [SelectionRow(row) for row in rows]
+    candidates = [t for t in trials if t.is_finished and t.status != TrialStatus.FAILED]
+    scored = [(trial.best, -trial.number, trial) for trial in candidates if trial.best is not None]
+    return max(scored, key=lambda ranked: ranked[:2])[2] if scored else None
 
 
 def score_curves(rule: Rule, curves: Sequence[Sequence[SelectionRow]]) -> list[Score | None]:
     """Return the score of each epoch that the rows of all training seeds contain."""
     return [score_epoch(rule, rows) for rows in zip(*curves, strict=False)]
-
-
-def score_records(rule: Rule, runs: Sequence[RunRecord]) -> list[Score | None]:
-    """Return the score of each epoch that the records of all training seeds contain."""
-    return score_curves(rule, [read_selection_rows(rule, run, run.read_rows()) for run in runs])

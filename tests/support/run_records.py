@@ -12,7 +12,7 @@ from core.recipe.method_files import load_method
 from core.recipe.recipe import Recipe
 from core.recipe.trial_key import TrialKey
 from tuning.options import Options
-from tuning.records.run_data import Confirmation, RunDescription, RunEnd
+from tuning.records.run_data import Confirmation, Phase, RunDescription, RunEnd
 from tuning.records.run_record import RunRecord
 from tuning.records.study_definition import StudyDefinition
 from tuning.search.space import make_space
@@ -20,12 +20,14 @@ from tuning.selection import RULES
 from tuning.study.definition import make_definition
 
 
-def describe_run(number: int, phase: str = "search", **hyperparameters: Scalar) -> RunDescription:
+def describe_run(
+    number: int, phase: str = Phase.SEARCH, **hyperparameters: Scalar
+) -> RunDescription:
     """Return a description with a key that no run trains."""
     recipe = Recipe("uniform", (), Component("ls", {}), ())
     config = datasets.load_benchmark("colored_digits").training_config
     key = TrialKey("d", "1", recipe, config, number, detect_environment(False))
-    return RunDescription(phase, number, hyperparameters, hyperparameters, key)
+    return RunDescription(Phase(phase), number, hyperparameters, hyperparameters, key)
 
 
 def define_study(**changes: Any) -> StudyDefinition:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from tests.support.epoch_rows import make_row
+from tuning.records.run_data import TrialStatus
 from tuning.selection import (
     RULES,
     Score,
@@ -17,8 +18,19 @@ from tuning.selection import (
     score_epoch,
     select_epoch,
     select_trial,
-    select_winner,
 )
+
+
+@dataclass(frozen=True)
+class Ended:
+    number: int
+    status: TrialStatus
+    best: Score | None
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status.has_ended
+
 
 WORST = RULES["validation_worst_group_accuracy"]
 
@@ -51,9 +63,11 @@ def test_ties_between_trials_go_to_the_lower_number_only_at_last() -> None:
     a = select_epoch(score_curves(WORST, [curve((0.9, 0.5))]))
     b = select_epoch(score_curves(WORST, [curve((0.9, 0.6))]))
     later = select_epoch(score_curves(WORST, [curve((0.1, 0.1), (0.9, 0.6))]))
-    assert select_winner([(0, a), (1, b), (2, b)]) == 1
-    assert select_winner([(0, later), (1, b)]) == 1
-    assert select_winner([(5, b), (3, b)]) == 3
+    for scores, winner in (({0: a, 1: b, 2: b}, 1), ({0: later, 1: b}, 1), ({5: b, 3: b}, 3)):
+        trials = [Ended(number, TrialStatus.COMPLETED, score) for number, score in scores.items()]
+        selected = select_trial(trials)
+        assert selected is not None
+        assert selected.number == winner
 
 
 def test_epochs_that_are_not_eligible_never_win() -> None:
@@ -66,7 +80,7 @@ def test_epochs_that_are_not_eligible_never_win() -> None:
 
 def test_undefined_values_never_win() -> None:
     assert select_epoch(score_curves(WORST, [curve((None, 0.9))])) is None
-    assert select_winner([(0, None)]) is None
+    assert select_trial([Ended(0, TrialStatus.COMPLETED, None)]) is None
 
 
 @pytest.mark.deviation("seed-average")
@@ -100,24 +114,15 @@ def test_unknown_rule_is_reported_with_its_source(source: str, start: str) -> No
         get_rule("none", source)
 
 
-@dataclass(frozen=True)
-class Ended:
-    number: int
-    status: str
-    best: Score | None
-
-    @property
-    def is_finished(self) -> bool:
-        return self.status not in ("waiting", "running")
-
-
-STATUSES = ("waiting", "running", "failed", "pruned", "stopped_early", "completed")
+WINNING = (TrialStatus.COMPLETED, TrialStatus.STOPPED_EARLY, TrialStatus.PRUNED)
 BEST = st.none() | st.builds(Score, st.integers(0, 2), st.just(0.5), st.just(-1))
 
 
-@given(st.lists(st.tuples(st.sampled_from(STATUSES), BEST), max_size=8))
-def test_the_winner_has_ended_without_failing(drawn: list[tuple[str, Score | None]]) -> None:
+@given(st.lists(st.tuples(st.sampled_from(TrialStatus), BEST), max_size=8))
+def test_the_winner_has_ended_without_failing(
+    drawn: list[tuple[TrialStatus, Score | None]],
+) -> None:
     trials = [Ended(number, *one) for number, one in enumerate(drawn)]
-    allowed = [(t.best, -t.number, t) for t in trials if t.best and t.status in STATUSES[3:]]
+    allowed = [(t.best, -t.number, t) for t in trials if t.best and t.status in WINNING]
     expected = max(allowed)[2] if allowed else None
     assert select_trial(trials) is expected

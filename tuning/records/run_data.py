@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Self
 
 from common.hyperparameters import Hyperparameters
@@ -13,12 +14,36 @@ from tuning.records.version import RECORD_VERSION
 Metrics = Mapping[str, float | list[float | None] | None]  # of one split
 
 
+class Phase(StrEnum):
+    """The role of a run in its study."""
+
+    SEARCH = "search"
+    CONFIRM = "confirm"
+
+
+class TrialStatus(StrEnum):
+    """Where a trial stands, or how it or one of its runs ended."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    UNFINISHED = "unfinished"  # waiting or running, as far as records show
+    COMPLETED = "completed"
+    STOPPED_EARLY = "stopped_early"
+    PRUNED = "pruned"
+    FAILED = "failed"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it says how a trial ended."""
+        return self not in (TrialStatus.WAITING, TrialStatus.RUNNING, TrialStatus.UNFINISHED)
+
+
 @dataclass(frozen=True)
 class RunDescription:
     """The content of ``run.json``: a run's key and its role in the study.
 
     Args:
-        phase: ``search`` or ``confirm``.
+        phase: Its role.
         number: Number of the trial, or the confirmation seed.
         hyperparameters: Values that the searcher proposed.
         effective: Values of all active hyperparameters, and of all else that the run was given.
@@ -26,7 +51,7 @@ class RunDescription:
         commit: Commit of the code that started the run; None outside a checkout.
     """
 
-    phase: str
+    phase: Phase
     number: int
     hyperparameters: Hyperparameters
     effective: Hyperparameters
@@ -41,7 +66,7 @@ class RunDescription:
     def from_dict(cls, data: Mapping[str, object]) -> Self | None:
         """Return the description that :meth:`as_dict` encoded; None for anything else."""
         try:
-            return decode_fields(cls, data, key=TrialKey.from_dict)
+            return decode_fields(cls, data, phase=Phase, key=TrialKey.from_dict)
         except (KeyError, TypeError, ValueError):
             return None
 
@@ -52,13 +77,11 @@ class Confirmation:
 
     Args:
         epoch: The epoch that the selection rule chose.
-        value: The metric of the rule at that epoch.
         validation: Metrics of the validation split at that epoch.
         test: Metrics of the test split at that epoch.
     """
 
     epoch: int
-    value: float | None
     validation: Metrics
     test: Metrics
 
@@ -68,7 +91,7 @@ class RunEnd:
     """The content of ``end.json``: how a run ended.
 
     Args:
-        status: ``completed``, ``stopped_early``, ``pruned`` or ``failed``.
+        status: How it ended.
         reason: Why it failed; for a run that succeeded on a whole GPU, why it did not fit into a
             share.
         rows: All epochs.
@@ -78,7 +101,7 @@ class RunEnd:
         confirmation: The result, of a confirmation seed that succeeded.
     """
 
-    status: str
+    status: TrialStatus
     reason: str
     rows: Sequence[EpochRow]
     host: str = ""
@@ -95,10 +118,46 @@ class RunEnd:
         """Return the end that :meth:`as_dict` encoded; None for anything else."""
         try:
             return decode_fields(
-                cls, data, rows=decode_rows, confirmation=decode_optional(Confirmation)
+                cls,
+                data,
+                status=TrialStatus,
+                rows=decode_rows,
+                confirmation=decode_optional(Confirmation),
             )
         except (KeyError, TypeError, ValueError):
             return None
+
+
+@dataclass(frozen=True)
+class TrialEnd:
+    """How a trial ended.
+
+    Args:
+        status: ``failed`` if one of its runs failed.
+        reason: Why, or why it took a whole GPU.
+        retried_whole_gpu: Whether it took a whole GPU after a share was too small.
+    """
+
+    status: TrialStatus
+    reason: str
+    retried_whole_gpu: bool
+
+
+def combine_ends(ends: Sequence[RunEnd | None]) -> TrialEnd | None:
+    """Return how a trial ended from the ends of its runs; None while one has not ended.
+
+    Args:
+        ends: The end of each run; at least one.
+    """
+    ended = [end for end in ends if end is not None]
+    if len(ended) < len(ends):
+        return None
+    statuses = [end.status for end in ended]
+    return TrialEnd(
+        TrialStatus.FAILED if TrialStatus.FAILED in statuses else statuses[0],
+        next((end.reason for end in ended if end.reason), ""),
+        any(end.retried_whole_gpu for end in ended),
+    )
 
 
 def decode_rows(data: object) -> tuple[EpochRow, ...]:

@@ -104,16 +104,32 @@ class RunRecord:
         """Return the test metrics of each epoch; only for rules that are labeled as oracles."""
         return list(read_stored_list(self.storage, "audit.json"))
 
-    def write_rows(self, rows: Sequence[EpochRow], audit: Sequence[Metrics]) -> None:
-        """Write the rows, and the test metrics if there are any.
+    def write_epoch(
+        self,
+        rows: Sequence[EpochRow],
+        audit: Sequence[Metrics] = (),
+        state: State | None = None,
+        is_best: bool = False,
+    ) -> None:
+        """Write the record of a run after an epoch.
 
         A late copy of a run, whose trial continued elsewhere, changes nothing.
+
+        Args:
+            rows: All rows so far.
+            audit: The test metrics of each; empty without an audit.
+            state: The state after the epoch.
+            is_best: Whether to keep it as the state of the best epoch too.
         """
-        if self._has_more_than(len(rows)):
+        if self.read_end() is not None or len(self.read_unfinished_rows()) > len(rows):
             return
         if audit:
             write_stored_json(self.storage, "audit.json", audit)
         write_stored_json(self.storage, "rows.json", [row.as_dict() for row in rows])
+        if state is not None:
+            if is_best:
+                self._write_state("best", state)
+            self._write_state("last", state)
 
     def write_end(self, end: RunEnd) -> None:
         """Write how the run ended, once, and delete the files that it no longer needs."""
@@ -140,10 +156,7 @@ class RunRecord:
         """Record that the run did not fit into its share of a GPU."""
         write_stored_json(self.storage, "oom.json", {"reason": reason})
 
-    def write_state(self, name: str, state: State) -> None:
-        """Write the state ``last`` or ``best``, unless the record has more epochs."""
-        if self._has_more_than(state["epochs_done"]):
-            return
+    def _write_state(self, name: str, state: State) -> None:
         with self.atomic_write(f"{name}.pt") as new:
             write_state_file(new, state)
 
@@ -154,10 +167,6 @@ class RunRecord:
             StorageError: If the storage cannot be read; the state may be undamaged.
         """
         return read_state_file(self.storage, f"{name}.pt")
-
-    def _has_more_than(self, epochs: int) -> bool:
-        """Return whether the run has ended, or more epochs than these are recorded."""
-        return self.read_end() is not None or len(self.read_unfinished_rows()) > epochs
 
     def open_file(self, name: str) -> BinaryIO | None:
         """Open a file of the record for reading; return None where it does not exist.

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from tuning.records.run_data import Phase, TrialStatus
 from tuning.search.method_search import MethodSearch
 from tuning.search.trial import Trial
 
@@ -30,10 +31,7 @@ class Progress:
         self.start = time.monotonic()
         self._last_line = self.start
         self._reported: set[tuple[str, str, int]] = {
-            (s.name, t.phase, t.number)
-            for s in searches
-            for t in (*s.trials.values(), *s.seeds.values())
-            if t.is_finished
+            (s.name, t.phase, t.number) for s in searches for t in s.list_trials() if t.is_finished
         }
 
     @contextmanager
@@ -80,7 +78,7 @@ class Progress:
 
     def _estimate_time_left(self) -> str:
         """Return an estimate of the time left from the finished epochs; ``?`` before the first."""
-        done = self._list_trials()
+        done = [trial for search in self.searches for trial in search.list_trials()]
         epochs = sum(t.epochs_done for t in done)
         if not epochs:
             return "?"
@@ -88,14 +86,10 @@ class Progress:
         left = sum(_estimate_epochs_left(search) for search in self.searches)
         return _format_duration(left * seconds / max(1, self.slots))
 
-    def _list_trials(self) -> list[Trial]:
-        return [
-            t for s in self.searches for t in (*list(s.trials.values()), *list(s.seeds.values()))
-        ]
-
     def _make_cells(self, search: MethodSearch) -> list[str]:
-        trials, seeds = list(search.trials.values()), list(search.seeds.values())
-        every = [*trials, *seeds]
+        every = search.list_trials()
+        trials = [t for t in every if t.phase == Phase.SEARCH]
+        seeds = [t for t in every if t.phase == Phase.CONFIRM]
         finished = [t for t in trials if t.is_finished]
         best = search.find_incumbent()
         value = search.rule.read_metric(best.best if best else None)
@@ -104,10 +98,10 @@ class Progress:
         return [
             search.name,
             phase,
-            str(sum(t.status == "running" for t in every)),
+            str(sum(t.status == TrialStatus.RUNNING for t in every)),
             f"{len(finished)}/{search.trial_budget}",
-            str(sum(t.status == "pruned" for t in finished)),
-            str(sum(t.status == "failed" for t in every)),
+            str(sum(t.status == TrialStatus.PRUNED for t in finished)),
+            str(sum(t.status == TrialStatus.FAILED for t in every)),
             f"{sum(t.is_finished for t in seeds)}/{search.options.seeds}",
             shown,
             str(sum(t.epochs_done for t in every)),

@@ -10,16 +10,21 @@ from core.training.epoch_row import EpochRow
 from tuning import selection
 from tuning.records.export_context import ExportContext
 from tuning.records.method_records import MethodRecords
-from tuning.records.run_data import Confirmation, RunDescription
+from tuning.records.run_data import (
+    Confirmation,
+    Phase,
+    RunDescription,
+    TrialStatus,
+    combine_ends,
+)
 from tuning.records.run_record import RunRecord
-from tuning.selection import Score, read_selection_rows, score_curves
-
-UNFINISHED = "unfinished"
+from tuning.search.recorded_scores import read_selection_rows
+from tuning.selection import Score, score_curves
 
 
 @dataclass(frozen=True)
 class RecordedTrial:
-    """A configuration of the search, or a confirmation seed.
+    """A trial of the search, or a confirmation seed.
 
     Args:
         number: Number of the trial, or the seed.
@@ -27,7 +32,7 @@ class RecordedTrial:
         hyperparameters: All active hyperparameters, and all else that the trial was given.
         key: The key of its first run; those of its other training seeds differ in the seed alone.
         keys: Digests of its runs, one per training seed.
-        status: How it ended, or :data:`UNFINISHED`.
+        status: How it ended, or ``unfinished``.
         reason: Why it failed, or why it took a whole GPU.
         curves: The epochs of each run.
         scores: The score of each epoch that all runs have.
@@ -39,7 +44,7 @@ class RecordedTrial:
     hyperparameters: Hyperparameters
     key: TrialKey
     keys: tuple[str, ...]
-    status: str
+    status: TrialStatus
     reason: str
     curves: tuple[tuple[EpochRow, ...], ...]
     scores: tuple[Score | None, ...]
@@ -48,7 +53,7 @@ class RecordedTrial:
     @property
     def is_finished(self) -> bool:
         """Whether all its runs have ended."""
-        return self.status != UNFINISHED
+        return self.status.has_ended
 
     @property
     def best(self) -> Score | None:
@@ -162,7 +167,7 @@ def read_study(records: MethodRecords) -> RecordedStudy | None:
     searched: dict[int, list[tuple[RunRecord, RunDescription]]] = {}
     confirmed: list[tuple[RunRecord, RunDescription]] = []
     for run, description in records.read_runs():
-        if description.phase == "search":
+        if description.phase == Phase.SEARCH:
             searched.setdefault(description.number, []).append((run, description))
         else:
             confirmed.append((run, description))
@@ -187,22 +192,16 @@ def _read_trial(
         read_selection_rows(rule, record, rows)
         for record, rows in zip(records, curves, strict=True)
     ]
-    ends = [end for end in recorded_ends if end is not None]
-    if len(ends) == len(records):
-        statuses = [end.status for end in ends]
-        status = "failed" if "failed" in statuses else statuses[0]
-        reason = next((end.reason for end in ends if end.reason), "")
-    else:
-        status, reason = UNFINISHED, ""
+    end = combine_ends(recorded_ends)
     return RecordedTrial(
         number=first.number,
         proposed=first.hyperparameters,
         hyperparameters=first.effective,
         key=first.key,
         keys=tuple(record.name for record in records),
-        status=status,
-        reason=reason,
+        status=TrialStatus.UNFINISHED if end is None else end.status,
+        reason="" if end is None else end.reason,
         curves=tuple(tuple(rows) for rows in curves),
         scores=tuple(score_curves(rule, seen)),
-        confirmation=ends[0].confirmation if ends else None,
+        confirmation=next((end.confirmation for end in recorded_ends if end is not None), None),
     )

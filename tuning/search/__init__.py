@@ -1,1 +1,1 @@
-"""Search: propose, prune, select and confirm the trials of each method."""
+"""Search: propose, prune, retry and confirm the trials of each method; simulate searches."""

@@ -1,6 +1,7 @@
 """Confirmation: the winner, trained again on new seeds."""
 
 from common.hyperparameters import Hyperparameters
+from tuning.records.run_data import Phase
 from tuning.search.trial import Trial
 from tuning.search.trial_records import TrialRecords
 from tuning.selection import Rule
@@ -34,25 +35,14 @@ class ConfirmationSeeds:
             values: The winner's hyperparameters.
         """
         if not self.trials:
-            self.trials = self._create_trials(values, write=True)
+            self.trials = self._create_trials(values)
 
-    def find_trials(self, values: Hyperparameters | None) -> dict[int, Trial]:
-        """Return the seeds; while the search runs, those that an earlier session finished.
-
-        Args:
-            values: The hyperparameters of the winner so far.
-        """
-        if self.trials:
-            return dict(sorted(self.trials.items()))
-        earlier = self._create_trials(values, write=False)
-        return {seed: trial for seed, trial in earlier.items() if trial.is_finished}
-
-    def _create_trials(self, values: Hyperparameters | None, write: bool) -> dict[int, Trial]:
+    def _create_trials(self, values: Hyperparameters | None) -> dict[int, Trial]:
         if values is None:
             return {}
         trials: dict[int, Trial] = {}
         for seed in range(self.count):
-            trials[seed] = self.records.create_trial("confirm", seed, values, write)
-            if trials[seed].load_end(self.rule) and write:
+            trials[seed] = self.records.create_trial(Phase.CONFIRM, seed, values)
+            if trials[seed].load_end(self.rule):
                 trials[seed].clean_up()
         return trials

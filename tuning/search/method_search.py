@@ -12,6 +12,7 @@ from core.recipe.recipe import EpochCounts
 from datasets.training_config import TrainingConfig
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
+from tuning.records.run_data import Phase, TrialStatus
 from tuning.records.storage import StorageError
 from tuning.search.confirmation import ConfirmationSeeds
 from tuning.search.proposal import Proposer, count_trials, make_searcher
@@ -53,7 +54,7 @@ class MethodSearch:
         self.rule = rule
         self.epoch_counts: EpochCounts = max(space.count_epochs(options.search))
         self._trial_records = TrialRecords(space, environment, records, options.search_seeds)
-        earlier = self._trial_records.find_proposals()
+        earlier = self._trial_records.read_proposals()
         searcher = make_searcher(space, options, len(earlier))
         self._proposer = Proposer(searcher, count_trials(space, options))
         self._pool = TrialPool()
@@ -188,7 +189,7 @@ class MethodSearch:
     def _find_waiting(self, whole_gpu: bool) -> Trial | None:
         searched = [] if self.is_closed else self._pool.list_contenders()
         for trial in (*searched, *self.seeds.values()):
-            if trial.status == "waiting" and bool(trial.oom_reason) == whole_gpu:
+            if trial.status == TrialStatus.WAITING and bool(trial.oom_reason) == whole_gpu:
                 return trial
         return None
 
@@ -197,7 +198,7 @@ class MethodSearch:
         return None if proposed is None else self._create_trial(*proposed)
 
     def _create_trial(self, number: int, values: Hyperparameters) -> Trial:
-        trial = self._trial_records.create_trial("search", number, values)
+        trial = self._trial_records.create_trial(Phase.SEARCH, number, values)
         self._pool.add_trial(trial)
         return trial
 
@@ -223,20 +224,24 @@ class MethodSearch:
                 raise StorageError(report.reason)
             trial.requeue()
             return False
-        if report.status != "failed":
+        status = TrialStatus(report.status) if report.status else None
+        if status != TrialStatus.FAILED:
             trial.add_epoch(report)
         # The last epoch counts on its rung too. Decisions of an earlier session are kept.
-        lags = self.pruner.should_prune(trial, report.score)
-        status = report.status
-        if lags and not status and len(trial.scores) > trial.recorded_epochs:
-            status = "pruned"
+        lags = report.score is not None and self._report_to_pruner(trial)
+        if lags and status is None and len(trial.scores) > trial.recorded_epochs:
+            status = TrialStatus.PRUNED
             trial.write_end(status)
-        if status:
+        if status is not None:
             self._end_trial(trial, status, report.reason)
-        elif self.is_closed and trial.phase == "search":
+        elif self.is_closed and trial.phase == Phase.SEARCH:
             trial.requeue()
             return False
-        return not status
+        return status is None
+
+    def _report_to_pruner(self, trial: Trial) -> bool:
+        """Report a trial's newest epoch; return whether the trial lags behind."""
+        return trial.phase == Phase.SEARCH and self.pruner.report_epoch(trial.number, trial.scores)
 
     def report_crash(self, trial: Trial, lost_nodes: int = 0) -> None:
         """Take the crash of a trial's process: the trial has ended, runs again, or has failed.
@@ -252,12 +257,12 @@ class MethodSearch:
             return
         crashes = trial.retries.crashes
         reason = f"the worker process crashed {crashes} times without completing an epoch"
-        trial.write_end("failed", reason)
-        self._end_trial(trial, "failed", reason)
+        trial.write_end(TrialStatus.FAILED, reason)
+        self._end_trial(trial, TrialStatus.FAILED, reason)
 
-    def _end_trial(self, trial: Trial, status: str, reason: str) -> None:
+    def _end_trial(self, trial: Trial, status: TrialStatus, reason: str) -> None:
         trial.end(status, reason)
-        if trial.phase == "search" and self.searcher is not None:
+        if trial.phase == Phase.SEARCH and self.searcher is not None:
             self.searcher.report_trial(trial.number, trial.scores, status)
 
     # --- selection ---
@@ -275,10 +280,6 @@ class MethodSearch:
             return self.space.published()
         winner = self.find_incumbent()
         return None if winner is None else winner.hyperparameters
-
-    def list_confirmed_seeds(self) -> dict[int, Trial]:
-        """Return the winner's seeds; while the search runs, those that are finished already."""
-        return self._confirmation.find_trials(self.select_hyperparameters())
 
     # --- resume ---
 
@@ -304,6 +305,7 @@ class MethodSearch:
         if not trial.load_end(self.rule):
             return False
         trial.clean_up()
-        self.pruner.add_finished_trial(trial)
+        if trial.phase == Phase.SEARCH:
+            self.pruner.add_finished_trial(trial.number, trial.scores)
         self._end_trial(trial, trial.status, trial.reason)
         return True

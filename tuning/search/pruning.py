@@ -1,9 +1,8 @@
 """Pruning: whether a trial of the search stops early."""
 
-import itertools
+from collections.abc import Sequence
 
 from tuning.search.successive_halving import SuccessiveHalving, make_successive_halving
-from tuning.search.trial import Trial
 from tuning.selection import Score
 
 
@@ -17,25 +16,22 @@ class Pruner:
     def __init__(self, halving: SuccessiveHalving | None) -> None:
         self.halving = halving
 
-    def should_prune(self, trial: Trial, score: Score | None) -> bool:
-        """Record a trial's new epoch; return whether the trial lags behind.
+    def report_epoch(self, trial: int, scores: Sequence[Score | None]) -> bool:
+        """Record a trial's newest epoch; return whether the trial lags behind.
 
         Args:
-            trial: The trial, the epoch included.
-            score: The epoch's score.
+            trial: The trial's number.
+            scores: The score of each of its epochs, the newest included.
         """
-        best = trial.best
-        if self.halving is None or trial.phase != "search" or score is None or best is None:
+        if self.halving is None or not scores or scores[-1] is None:
             return False
-        return self.halving.report(trial.number, trial.eligible_epochs, best.value)
+        values = [score.value for score in scores if score is not None]
+        return self.halving.report(trial, len(values), max(values))
 
-    def add_finished_trial(self, trial: Trial) -> None:
+    def add_finished_trial(self, trial: int, scores: Sequence[Score | None]) -> None:
         """Record the epochs of a finished trial; values that are recorded already stay."""
-        if self.halving is None or trial.phase != "search":
-            return
-        values = (score.value for score in trial.scores if score is not None)
-        for epochs, best in enumerate(itertools.accumulate(values, max), start=1):
-            self.halving.report(trial.number, epochs, best)
+        for epochs in range(1, len(scores) + 1):
+            self.report_epoch(trial, scores[:epochs])
 
 
 def make_pruner(scheduler: str, epochs: int) -> Pruner:

@@ -9,9 +9,11 @@ from pathlib import Path
 from common.errors import UserError
 from common.hyperparameters import Hyperparameter, Hyperparameters, Scalar
 from tuning.records.method_records import MethodRecords
+from tuning.records.run_data import Phase, TrialStatus, combine_ends
 from tuning.records.run_record import RunRecord
 from tuning.records.storage import Storage
-from tuning.selection import Rule, Score, get_rule, score_records, select_epoch
+from tuning.search.recorded_scores import score_records
+from tuning.selection import Rule, Score, get_rule, select_epoch
 
 MAX_NAMED_RECORDS = 10  # in a message
 MIN_CURVES = 5  # with fewer, a comparison says nothing
@@ -108,7 +110,7 @@ def read_curves(folder: str | Path) -> RecordedCurves:
     rule = get_rule(definition.select)
     runs: dict[int, list[RunRecord]] = {}
     for run, description in records.read_runs():
-        if description.phase == "search":
+        if description.phase == Phase.SEARCH:
             runs.setdefault(description.number, []).append(run)
     curves = [curve for _, seeds in sorted(runs.items()) if (curve := _read_curve(rule, seeds))]
     if len(curves) < MIN_CURVES:
@@ -138,8 +140,8 @@ def _name_records(found: Sequence[str]) -> str:
 
 def _read_curve(rule: Rule, runs: Sequence[RunRecord]) -> Curve | None:
     """Return the curve of a trial; None if it was pruned, failed or has not ended."""
-    ends = [run.read_end() for run in runs]
-    if any(end is None or end.status not in ("completed", "stopped_early") for end in ends):
+    end = combine_ends([run.read_end() for run in runs])
+    if end is None or end.status not in (TrialStatus.COMPLETED, TrialStatus.STOPPED_EARLY):
         return None
     scores = score_records(rule, runs)
     description = runs[0].read_description()

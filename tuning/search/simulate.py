@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
+from tuning.records.run_data import TrialStatus
+from tuning.search.pruning import make_pruner
 from tuning.search.recorded_curves import Curve, RecordedCurves, read_curves
 from tuning.search.searchers.base import Searcher
 from tuning.search.searchers.random import RandomSearcher
 from tuning.search.searchers.tpe import TPESearcher
-from tuning.search.successive_halving import make_successive_halving
 from tuning.selection import Rule
 
 SEARCHES = ("random", "tpe")
@@ -62,35 +63,34 @@ class SimulatedSearch:
     ) -> None:
         self.recorded = recorded
         self.searcher = searcher
-        prunes = scheduler == "asha"
-        self.halving = make_successive_halving(recorded.eligible_epochs) if prunes else None
+        self.pruner = make_pruner(scheduler, recorded.eligible_epochs)
         self.trials = trials
         self.slots = slots
         self._now = 0.0
         self._curves: dict[int, Curve] = {}  # of each trial
-        self._best: dict[int, float] = {}  # value of each trial so far
         self._events: list[tuple[float, int, int]] = []  # time, trial, and epoch that ends then
 
     def run(self) -> Outcome:
         """Run the search; return its outcome."""
-        spent, pruned = 0.0, 0
+        spent, pruned, best = 0.0, 0, -math.inf
         for number in range(self.slots):
             self._start_trial(number)
         while self._events:
             self._now, number, index = heapq.heappop(self._events)
             curve = self._curves[number]
             spent += curve.device_seconds[index]
-            prune = self._should_prune(number, index)
-            is_last = index + 1 == len(curve.scores)
+            scores = curve.scores[: index + 1]
+            prune = self.pruner.report_epoch(number, scores)
+            is_last = len(scores) == len(curve.scores)
             if not is_last and not prune:
                 ends = self._now + curve.seconds[index + 1]
                 heapq.heappush(self._events, (ends, number, index + 1))
                 continue
             pruned += not is_last
-            status = "completed" if is_last else "pruned"
-            self.searcher.report_trial(number, curve.scores[: index + 1], status)
+            status = TrialStatus.COMPLETED if is_last else TrialStatus.PRUNED
+            self.searcher.report_trial(number, scores, status)
+            best = max([best, *(score.value for score in scores if score is not None)])
             self._start_trial(len(self._curves))
-        best = max(self._best.values(), default=-math.inf)
         return Outcome(best, spent / 3600, self._now / 3600, pruned)
 
     def _start_trial(self, number: int) -> None:
@@ -100,16 +100,6 @@ class SimulatedSearch:
         if values is not None:
             curve = self._curves[number] = self.recorded.find_nearest(values)
             heapq.heappush(self._events, (self._now + curve.seconds[0], number, 0))
-
-    def _should_prune(self, number: int, index: int) -> bool:
-        """Record the end of an epoch; return whether its trial is pruned."""
-        scores = self._curves[number].scores[: index + 1]
-        score = scores[-1]
-        if score is None:
-            return False
-        best = self._best[number] = max(self._best.get(number, -math.inf), score.value)
-        epochs = sum(score is not None for score in scores)
-        return self.halving is not None and self.halving.report(number, epochs, best)
 
 
 def make_simulated_searcher(name: str, recorded: RecordedCurves, seed: int) -> Searcher:

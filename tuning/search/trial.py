@@ -1,17 +1,21 @@
-"""A configuration that a study trains, with its state and records."""
+"""A trial of a study: hyperparameters that it trains, with their state and records."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from common.hyperparameters import Hyperparameters
 from core.recipe.trial_key import TrialKey
-from tuning.records.run_data import RunEnd, describe_whole_gpu_retry
+from tuning.records.run_data import (
+    Phase,
+    RunEnd,
+    TrialStatus,
+    combine_ends,
+    describe_whole_gpu_retry,
+)
 from tuning.records.run_record import RunRecord
+from tuning.search.recorded_scores import score_records
 from tuning.search.retries import Retries
-from tuning.selection import Rule, Score, score_records, select_epoch
+from tuning.selection import Rule, Score, select_epoch
 from tuning.worker.trial_work import EpochReport
-
-Phase = Literal["search", "confirm"]
 
 
 @dataclass
@@ -19,7 +23,7 @@ class Trial:
     """A trial of the search, or a confirmation seed.
 
     Args:
-        phase: ``search`` or ``confirm``.
+        phase: Its role.
         number: The trial's number, or the seed.
         hyperparameters: The proposed values.
         runs: The record of each training seed.
@@ -39,7 +43,7 @@ class Trial:
     hyperparameters: Hyperparameters
     runs: list[RunRecord]
     keys: list[TrialKey]
-    status: str = "waiting"
+    status: TrialStatus = TrialStatus.WAITING
     reason: str = ""
     scores: list[Score | None] = field(default_factory=list)
     seconds: float = 0.0
@@ -51,12 +55,12 @@ class Trial:
     @property
     def name(self) -> str:
         """Its name in progress lines and messages."""
-        return f"trial {self.number}" if self.phase == "search" else f"seed {self.number}"
+        return f"trial {self.number}" if self.phase == Phase.SEARCH else f"seed {self.number}"
 
     @property
     def is_finished(self) -> bool:
         """Whether it has ended."""
-        return self.status not in ("waiting", "running")
+        return self.status.has_ended
 
     @property
     def best(self) -> Score | None:
@@ -75,12 +79,12 @@ class Trial:
 
     def start(self) -> None:
         """Set it running."""
-        self.status = "running"
+        self.status = TrialStatus.RUNNING
         self.recorded_epochs = min(len(run.read_rows()) for run in self.runs)
 
     def requeue(self, oom_reason: str = "") -> None:
         """Let it run again, on a whole GPU if a share was too small."""
-        self.status = "waiting"
+        self.status = TrialStatus.WAITING
         self.oom_reason = oom_reason or self.oom_reason
 
     def add_epoch(self, report: EpochReport) -> None:
@@ -91,7 +95,7 @@ class Trial:
             self.seconds += report.seconds
             self.device_seconds += report.device_seconds
 
-    def end(self, status: str, reason: str) -> None:
+    def end(self, status: TrialStatus, reason: str) -> None:
         """Set it finished.
 
         Args:
@@ -101,7 +105,7 @@ class Trial:
         retried = describe_whole_gpu_retry(self.oom_reason) if self.oom_reason else ""
         self.status, self.reason = status, reason or retried
 
-    def write_end(self, status: str, reason: str = "") -> None:
+    def write_end(self, status: TrialStatus, reason: str = "") -> None:
         """Write the end of its runs in place of its process; recorded epochs are kept."""
         for run in self.runs:
             run.write_end(RunEnd(status, reason, run.read_rows()))
@@ -112,17 +116,16 @@ class Trial:
         Args:
             rule: The rule by which epochs are scored.
         """
-        ends = [end for run in self.runs if (end := run.read_end()) is not None]
-        if len(ends) < len(self.runs):
+        ends = [run.read_end() for run in self.runs]
+        combined = combine_ends(ends)
+        if combined is None:
             self.oom_reason = next((reason for run in self.runs if (reason := run.oom_reason)), "")
             return False
-        statuses = [end.status for end in ends]
-        self.status = "failed" if "failed" in statuses else statuses[0]
-        self.reason = next((end.reason for end in ends if end.reason), "")
-        if any(end.retried_whole_gpu for end in ends):
+        self.status, self.reason = combined.status, combined.reason
+        if combined.retried_whole_gpu:
             self.oom_reason = self.oom_reason or self.reason
         self.scores = score_records(rule, self.runs)
-        rows = [row for end in ends for row in end.rows]
+        rows = [row for end in ends if end is not None for row in end.rows]
         self.seconds = sum(row.seconds for row in rows)
         self.device_seconds = sum(row.device_seconds for row in rows)
         return True

@@ -4,9 +4,9 @@ from common.hyperparameters import Hyperparameters
 from core.environment import Environment
 from tuning.records.method_records import MethodRecords
 from tuning.records.provenance import collect_provenance
-from tuning.records.run_data import RunDescription
+from tuning.records.run_data import Phase, RunDescription
 from tuning.search.space import Space, describe_hyperparameters
-from tuning.search.trial import Phase, Trial
+from tuning.search.trial import Trial
 
 SEARCH_SEED = 1000  # training seeds of a search count from here, confirmation seeds from 0
 
@@ -28,35 +28,33 @@ class TrialRecords:
         self.environment = environment
         self.records = records
         self.search_seeds = search_seeds
+        self._described: set[str] = set()  # digests of the runs that earlier sessions described
 
-    def create_trial(
-        self, phase: Phase, number: int, values: Hyperparameters, write: bool = True
-    ) -> Trial:
-        """Return a new trial.
+    def create_trial(self, phase: Phase, number: int, values: Hyperparameters) -> Trial:
+        """Return a new trial, and describe it in the records.
 
         Args:
-            phase: ``search`` or ``confirm``.
+            phase: Its role.
             number: The trial's number, or the confirmation seed.
             values: Its hyperparameters, without fixed values.
-            write: Whether to describe it in the records.
         """
-        searches = phase == "search"
+        searches = phase == Phase.SEARCH
         seeds = range(SEARCH_SEED, SEARCH_SEED + self.search_seeds) if searches else (number,)
         complete = self.space.complete(values)
         keys = [self.space.resolved.make_key(complete, seed, self.environment) for seed in seeds]
         runs = [self.records.open_run(key.digest) for key in keys]
-        if write:
-            effective = describe_hyperparameters(self.space, values)
-            commit = collect_provenance().commit
-            for key, run in zip(keys, runs, strict=True):
+        effective = describe_hyperparameters(self.space, values)
+        commit = collect_provenance().commit
+        for key, run in zip(keys, runs, strict=True):
+            if run.name not in self._described:
                 run.write_description(RunDescription(phase, number, values, effective, key, commit))
         return Trial(phase, number, values, runs, keys)
 
-    def find_proposals(self) -> dict[int, Hyperparameters]:
+    def read_proposals(self) -> dict[int, Hyperparameters]:
         """Return the hyperparameters of recorded trials of the search, by number."""
-        found = {}
-        for run in self.records.list_runs():
-            description = run.read_description()
-            if description is not None and description.phase == "search":
-                found[description.number] = dict(description.hyperparameters)
-        return dict(sorted(found.items()))
+        proposals = {}
+        for run, description in self.records.read_runs():
+            self._described.add(run.name)
+            if description.phase == Phase.SEARCH:
+                proposals[description.number] = dict(description.hyperparameters)
+        return dict(sorted(proposals.items()))

@@ -14,12 +14,12 @@ from core.training.profiling import measure_step_seconds
 from core.training.run import Run
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
+from tuning.records.run_data import Phase
 from tuning.records.run_record import RunRecord
 from tuning.resources import Resources
 from tuning.search.proposal import count_trials
 from tuning.search.space import Space
 from tuning.search.successive_halving import make_successive_halving
-from tuning.search.trial import Phase
 
 TIMED_STEPS = 30  # of an epoch that has more than twice as many
 FORWARD_COST = 1 / 3  # a forward pass, in optimization steps
@@ -80,8 +80,8 @@ def estimate_cost(
         disk = _measure_state_bytes(run) * (options.search_seeds + 2)
     else:
         steps = math.ceil(space.benchmark.published_sizes["train"] / key.training_config.batch_size)
-    trials = max(0, count_trials(space, options) - _count_finished(runs, "search"))
-    seeds = max(0, options.seeds - _count_finished(runs, "confirm"))
+    trials = max(0, count_trials(space, options) - _count_finished(runs, Phase.SEARCH))
+    seeds = max(0, options.seeds - _count_finished(runs, Phase.CONFIRM))
     totals = [count.total for count in counts]
     search_epochs = fmean(
         count.total - count.eligible + estimate_epochs(count.eligible, options.scheduler)

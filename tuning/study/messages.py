@@ -8,8 +8,10 @@ from rich.console import Console
 
 from common.text import format_count
 from tuning.options import Options
+from tuning.records.run_data import TrialStatus
 from tuning.resources import Node, Resources, count_slots
 from tuning.search.method_search import MethodSearch
+from tuning.selection import select_trial
 from tuning.study.stopping import INTERRUPTED, StopCondition, make_resume_command
 
 MAX_FAILURES = 3  # failed trials of a method that are named
@@ -88,7 +90,7 @@ def _describe_budget(options: Options) -> str:
 
 
 def _print_failures(search: MethodSearch) -> None:
-    failed = [trial for trial in search.list_trials() if trial.status == "failed"]
+    failed = [trial for trial in search.list_trials() if trial.status == TrialStatus.FAILED]
     for trial in failed[:MAX_FAILURES]:
         print(f"{search.name} {trial.name} failed: {trial.reason}", file=sys.stderr)
     if len(failed) > MAX_FAILURES:
@@ -98,7 +100,4 @@ def _print_failures(search: MethodSearch) -> None:
 
 def _has_result(search: MethodSearch) -> bool:
     """Return whether a confirmation seed has succeeded."""
-    return any(
-        seed.is_finished and seed.best is not None and seed.status != "failed"
-        for seed in search.seeds.values()
-    )
+    return select_trial(search.seeds.values()) is not None

@@ -20,6 +20,7 @@ from tuning.doctor.node_facts import Requirements
 from tuning.options import Options
 from tuning.records.lock import exclusive_lock
 from tuning.records.open_storage import open_storage
+from tuning.records.run_data import Phase
 from tuning.records.storage import storage_errors
 from tuning.reporting.export import export_method
 from tuning.reporting.live_progress import Progress
@@ -226,7 +227,7 @@ def make_work(trial: Trial, options: RunOptions, resources: Resources) -> TrialW
         options: The study's options for the runs of its search.
         resources: The resources of the trial.
     """
-    options = replace(options, confirm=trial.phase == "confirm")
+    options = replace(options, confirm=trial.phase == Phase.CONFIRM)
     runs = tuple(
         RunWork(run.location, key) for run, key in zip(trial.runs, trial.keys, strict=True)
     )

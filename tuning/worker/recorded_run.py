@@ -16,7 +16,7 @@ from core.training.epoch_row import EpochRow
 from core.training.run import Run
 from datasets.benchmark import Benchmark, Meter
 from tuning import selection
-from tuning.records.run_data import Confirmation, Metrics, RunEnd
+from tuning.records.run_data import Confirmation, Metrics, RunEnd, TrialStatus
 from tuning.records.run_record import RunRecord
 from tuning.selection import Score, SelectionRow
 from tuning.worker.trial_work import RunOptions
@@ -75,8 +75,9 @@ class RecordedRun:
         if index < len(self._recorded):
             self.rows.append(self._recorded[index])
             self.audit += self._recorded_audit[index : index + 1]
-            self._update_best()
-            return self.row_for_selection(index)
+            seen = self.row_for_selection(index)
+            self._update_best(seen)
+            return seen
         while self.run.epochs_done < index:  # the state is older than the rows
             self.run.train_epoch()
         row = self.run.train_epoch()
@@ -89,32 +90,27 @@ class RecordedRun:
                 ).compute_metrics()
             )
         self.rows.append(row)
-        improved = self._update_best()
-        self.record.write_rows(self.rows, self.audit)
-        state = self.run.state_dict()
-        if improved and self.options.confirm:
-            self.record.write_state("best", state)
-        self.record.write_state("last", state)
-        return self.row_for_selection(index)
+        seen = self.row_for_selection(index)
+        is_best = self._update_best(seen) and self.options.confirm
+        self.record.write_epoch(self.rows, self.audit, self.run.state_dict(), is_best)
+        return seen
 
     def row_for_selection(self, index: int) -> SelectionRow:
         """Return an epoch's row, with its audited test metrics, if any."""
-        if not self.audit:
-            return SelectionRow(self.rows[index])
-        return selection.add_test_metrics(self.rule, self.rows, self.audit)[index]
+        return selection.make_selection_row(self.rule, self.rows, self.audit, index)
 
-    def _update_best(self) -> bool:
-        """Take the last row's score in; return whether it is the best so far."""
-        found = selection.score_epoch(self.rule, [self.row_for_selection(len(self.rows) - 1)])
-        improved = found is not None and (self.best is None or found > self.best)
-        if improved:
-            self.best = found
-        return improved
+    def _update_best(self, seen: SelectionRow) -> bool:
+        """Take an epoch's score in; return whether it is the best so far."""
+        score = selection.score_epoch(self.rule, [seen])
+        if score is None or (self.best is not None and score <= self.best):
+            return False
+        self.best = score
+        return True
 
-    def write_end(self, status: str, reason: str = "") -> None:
+    def write_end(self, status: TrialStatus, reason: str = "") -> None:
         """Write the run's end; a confirmation seed reads the test split now, once."""
         confirmation = None
-        if self.options.confirm and status != "failed" and self.best is not None:
+        if self.options.confirm and status != TrialStatus.FAILED and self.best is not None:
             confirmation = self._measure_confirmation(self.best)
         end = RunEnd(
             status,
@@ -136,8 +132,7 @@ class RecordedRun:
                 save_file(weights, new)
         selected = self.row_for_selection(best.epoch - 1)
         measured = selected.get_metrics("test") if self.rule.window else test.compute_metrics()
-        value = self.rule.read_metric(best)
-        return Confirmation(best.epoch, value, selected.epoch_row.validation, measured)
+        return Confirmation(best.epoch, selected.epoch_row.validation, measured)
 
     def _run_until(self, epoch: int) -> Run:
         """Return the run in its state after an epoch."""

@@ -8,6 +8,7 @@ import torch
 
 from core.training.steps import BatchTooLarge
 from tuning import selection
+from tuning.records.run_data import TrialStatus
 from tuning.records.run_record import RunRecord
 from tuning.records.storage import StorageError
 from tuning.selection import Score
@@ -56,19 +57,18 @@ class TrialRunner:
             seconds=sum(row.seconds for row in rows),
             device_seconds=sum(row.device_seconds for row in rows),
             score=score,
-            status=status,
+            status=status or "",
         )
 
     def _report_error(self, error: Exception) -> EpochReport:
         """Record an error of training and return its report."""
         reason = f"{type(error).__name__}: {error}"
-        status = OUT_OF_MEMORY if self._may_fit_whole_gpu(error) else "failed"
-        if status == "failed":
-            self._finish_runs(status, reason)
-        else:
-            for run in self.runs:
-                run.record.write_oom_reason(reason)
-        return EpochReport(status=status, reason=reason)
+        if not self._may_fit_whole_gpu(error):
+            self._finish_runs(TrialStatus.FAILED, reason)
+            return EpochReport(status=TrialStatus.FAILED, reason=reason)
+        for run in self.runs:
+            run.record.write_oom_reason(reason)
+        return EpochReport(status=OUT_OF_MEMORY, reason=reason)
 
     def _may_fit_whole_gpu(self, error: Exception) -> bool:
         """Return whether memory ran out on a share of a GPU, and no whole one was tried yet."""
@@ -79,8 +79,8 @@ class TrialRunner:
             and not any(run.record.oom_reason for run in self.runs)
         )
 
-    def _next_status(self, score: Score | None, eligible: bool) -> str:
-        """Take an epoch's score in; return how the trial ends with it, empty if it does not."""
+    def _next_status(self, score: Score | None, eligible: bool) -> TrialStatus | None:
+        """Take an epoch's score in; return how the trial ends with it, None if it does not."""
         if score is not None and (self.best is None or score > self.best):
             improved = self.best is None or score.value > self.best.value
             self.best = score
@@ -88,11 +88,11 @@ class TrialRunner:
         elif eligible:
             self.eligible_since_best += 1
         if len(self.runs[0].rows) >= self.runs[0].total_epochs:
-            return "completed"
+            return TrialStatus.COMPLETED
         if self.patience and self.eligible_since_best >= self.patience:
-            return "stopped_early"
-        return ""
+            return TrialStatus.STOPPED_EARLY
+        return None
 
-    def _finish_runs(self, status: str, reason: str = "") -> None:
+    def _finish_runs(self, status: TrialStatus, reason: str = "") -> None:
         for run in self.runs:
             run.write_end(status, reason)

@@ -15,9 +15,10 @@ from common.files import atomic_write
 from tests.support.epoch_rows import make_row
 from tests.support.run_records import define_study, describe_run, end_of, folder_of
 from tuning.records.json_files import read_json, write_json
+from tuning.records.local_storage import LocalStorage
 from tuning.records.method_records import MethodRecords
 from tuning.records.open_storage import check_writable
-from tuning.records.run_data import Confirmation, Metrics, RunEnd
+from tuning.records.run_data import Confirmation, Metrics, RunEnd, TrialStatus
 from tuning.records.run_record import RunRecord
 from tuning.records.states import STATE_ENTRIES
 from tuning.records.storage import StorageError
@@ -25,7 +26,7 @@ from tuning.records.version import RECORD_VERSION
 
 ROWS = (make_row(1), make_row(2))
 AUDIT: list[Metrics] = [{"delta_m": 1.0}, {"delta_m": 2.0}]
-COMPLETED = RunEnd("completed", "", ROWS)
+COMPLETED = RunEnd(TrialStatus.COMPLETED, "", ROWS)
 RUN = describe_run(0)
 
 
@@ -56,11 +57,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
 
 def test_end_is_written_once_and_a_late_writer_cannot_shorten_it(tmp_path: Path) -> None:
     folder = RunRecord(tmp_path / "run")
-    folder.write_rows(ROWS, [])
-    folder.write_state("last", state(2))
+    folder.write_epoch(ROWS, state=state(2))
     folder.write_end(COMPLETED)
-    folder.write_end(RunEnd("failed", "", []))
-    folder.write_rows(ROWS[:1], [])
+    folder.write_end(RunEnd(TrialStatus.FAILED, "", []))
+    folder.write_epoch(ROWS[:1])
     assert end_of(folder).status == "completed"
     assert folder.read_rows() == ROWS
     assert folder.read_state("last") is None
@@ -68,10 +68,8 @@ def test_end_is_written_once_and_a_late_writer_cannot_shorten_it(tmp_path: Path)
 
 def test_a_late_copy_of_a_run_that_went_on_elsewhere_changes_nothing(tmp_path: Path) -> None:
     folder = RunRecord(tmp_path / "run")
-    folder.write_rows(ROWS, AUDIT)
-    folder.write_state("last", state(len(ROWS)))
-    folder.write_rows(ROWS[:1], AUDIT[:1])
-    folder.write_state("last", state(1))
+    folder.write_epoch(ROWS, AUDIT, state(len(ROWS)))
+    folder.write_epoch(ROWS[:1], AUDIT[:1], state(1))
     assert folder.read_rows() == ROWS
     assert folder.read_audit() == AUDIT
     found = folder.read_state("last")
@@ -79,10 +77,25 @@ def test_a_late_copy_of_a_run_that_went_on_elsewhere_changes_nothing(tmp_path: P
     assert found["epochs_done"] == len(ROWS)
     folder.write_end(COMPLETED)
     left = sorted(path.name for path in folder_of(folder).iterdir())
-    folder.write_rows([*ROWS, *ROWS], [])
-    for name in ("last", "best"):
-        folder.write_state(name, state(2 * len(ROWS)))
+    folder.write_epoch([*ROWS, *ROWS], AUDIT, state(2 * len(ROWS)), is_best=True)
     assert sorted(path.name for path in folder_of(folder).iterdir()) == left
+
+
+class CountingStorage(LocalStorage):
+    """Counts the requests that a bucket would answer one after another."""
+
+    reads = 0
+
+    def read_bytes(self, name: str) -> bytes | None:
+        self.reads += 1
+        return super().read_bytes(name)
+
+
+def test_an_epoch_is_written_after_one_check(tmp_path: Path) -> None:
+    storage = CountingStorage(tmp_path)
+    RunRecord(storage).write_epoch(ROWS, AUDIT, state(2), is_best=True)
+    assert storage.reads == 2  # has it ended, and has it more epochs
+    assert storage.list_names() == ["audit.json", "best.pt", "last.pt", "rows.json"]
 
 
 def test_a_storage_that_does_not_answer_is_no_damaged_state(tmp_path: Path) -> None:
@@ -97,7 +110,7 @@ def test_a_storage_that_does_not_answer_is_no_damaged_state(tmp_path: Path) -> N
 )
 def test_damaged_files_count_as_absent(damage: bytes, tmp_path: Path) -> None:
     folder = RunRecord(tmp_path / "run")
-    folder.write_state("last", state(1))
+    folder.write_epoch(ROWS[:1], state=state(1))
     for name in ("last.pt", "rows.json", "audit.json", "end.json", "run.json"):
         (folder_of(folder) / name).write_bytes(damage)
     assert folder.read_state("last") is None
@@ -109,7 +122,7 @@ def test_damaged_files_count_as_absent(damage: bytes, tmp_path: Path) -> None:
 
 def test_a_state_with_a_flipped_bit_counts_as_absent(tmp_path: Path) -> None:
     folder = RunRecord(tmp_path)
-    folder.write_state("last", state(1))
+    folder.write_epoch(ROWS[:1], state=state(1))
     data = bytearray((tmp_path / "last.pt").read_bytes())
     offset = data.index(torch.arange(4.0).numpy().tobytes())
     data[offset + 5] ^= 1
@@ -125,7 +138,7 @@ def test_states_of_others_are_not_unpickled(tmp_path: Path) -> None:
 
 def test_states_come_back_as_they_were(tmp_path: Path) -> None:
     folder = RunRecord(tmp_path)
-    folder.write_state("last", state(3))
+    folder.write_epoch(ROWS, state=state(3))
     found = folder.read_state("last")
     assert found is not None
     assert found["epochs_done"] == 3
@@ -210,14 +223,14 @@ def test_records_of_another_version_are_refused_in_one_line(tmp_path: Path) -> N
 
 
 @given(
-    status=st.sampled_from(["completed", "failed", "pruned"]), reason=st.text(max_size=20),
+    status=st.sampled_from(TrialStatus), reason=st.text(max_size=20),
     metrics=st.dictionaries(st.text(max_size=5), st.floats(0, 1), max_size=3),
     epochs=st.integers(0, 3), confirmed=st.booleans(),
 )  # fmt: skip
 def test_ends_survive_json(
-    status: str, reason: str, metrics: dict[str, float], epochs: int, confirmed: bool
+    status: TrialStatus, reason: str, metrics: dict[str, float], epochs: int, confirmed: bool
 ) -> None:
     rows = tuple(make_row(i + 1, worst_group_accuracy=i / 9) for i in range(epochs))
-    result = Confirmation(epochs, 0.5, metrics, metrics) if confirmed else None
+    result = Confirmation(epochs, metrics, metrics) if confirmed else None
     end = RunEnd(status, reason, rows, "host", 7, confirmed, result)
     assert RunEnd.from_dict(json.loads(json.dumps(end.as_dict()))) == end

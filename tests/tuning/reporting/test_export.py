@@ -17,13 +17,13 @@ from tests.support.run_records import describe_run
 from tuning.cli.main import main
 from tuning.records.export_context import CommandOptions, ExportContext
 from tuning.records.method_records import MethodRecords
-from tuning.records.run_data import Confirmation, RunEnd
+from tuning.records.run_data import Confirmation, RunEnd, TrialStatus
 from tuning.records.run_record import RunRecord
 from tuning.records.version import RECORD_VERSION
 from tuning.reporting import intervals
 from tuning.reporting.export import export_method
 from tuning.reporting.intervals import compute_statistics
-from tuning.reporting.recorded_study import UNFINISHED, read_study
+from tuning.reporting.recorded_study import read_study
 from tuning.reporting.summary import Summary, read_summary, write_summary
 from tuning.reporting.tables import write_tables
 
@@ -54,7 +54,7 @@ def add_run(
     number: int,
     lr: float,
     *values: float,
-    status: str = "completed",
+    status: TrialStatus = TrialStatus.COMPLETED,
 ) -> RunRecord:
     """Record a run; a seed's test metrics are its best validation value less 0.1."""
     seed = number if phase == "confirm" else 1000
@@ -63,13 +63,13 @@ def add_run(
     run = records.open_run(key.digest)
     used: Hyperparameters = {"lr": lr, "epochs": 2}
     run.write_description(replace(described, effective=used, key=key))
-    run.write_rows(rows(*values), [])
-    if status != UNFINISHED:
+    run.write_epoch(rows(*values))
+    if status.has_ended:
         best = max(values)
         validation = {"worst_group_accuracy": best, "average_accuracy": 0.9}
         test = {"worst_group_accuracy": best - 0.1, "average_accuracy": 0.8}
-        result = Confirmation(values.index(best) + 1, best, validation, test)
-        confirmation = result if phase == "confirm" and status != "failed" else None
+        result = Confirmation(values.index(best) + 1, validation, test)
+        confirmation = result if phase == "confirm" and status != TrialStatus.FAILED else None
         run.write_end(RunEnd(status, "", rows(*values), confirmation=confirmation))
     return run
 
@@ -116,7 +116,7 @@ def test_exports_of_a_complete_study(records: MethodRecords, tmp_path: Path) -> 
 
 def test_exports_while_the_study_runs(records: MethodRecords, tmp_path: Path) -> None:
     records.write_context(replace(CONTEXT, trials=4))
-    add_run(records, "search", 2, 0.3, 0.9, status=UNFINISHED)  # better, but it may not win yet
+    add_run(records, "search", 2, 0.3, 0.9, status=TrialStatus.UNFINISHED)
     export_method(records, tmp_path)
     trials = pd.read_csv(tmp_path / "d" / "erm" / "trials.csv")
     assert trials.status.tolist() == ["completed", "completed", "unfinished"]
@@ -133,7 +133,7 @@ def test_a_search_without_a_finished_trial_has_trials_only(tmp_path: Path) -> No
     assert read_study(records) is None
     export_method(records, tmp_path / "results")
     records.write_context(CONTEXT)
-    add_run(records, "search", 0, 0.1, 0.5, status=UNFINISHED)
+    add_run(records, "search", 0, 0.1, 0.5, status=TrialStatus.UNFINISHED)
     export_method(records, tmp_path / "results")
     assert [path.name for path in (tmp_path / "results" / "d" / "erm").iterdir()] == ["trials.csv"]
 
@@ -171,9 +171,9 @@ def test_summaries_of_another_version_are_refused(records: MethodRecords, tmp_pa
         write_tables(tmp_path)
 
 
-@pytest.mark.parametrize("status", ["failed", UNFINISHED])
+@pytest.mark.parametrize("status", [TrialStatus.FAILED, TrialStatus.UNFINISHED])
 def test_predictions_of_an_earlier_winner_do_not_stay(
-    status: str, records: MethodRecords, tmp_path: Path
+    status: TrialStatus, records: MethodRecords, tmp_path: Path
 ) -> None:
     predictions = tmp_path / "d" / "erm" / "predictions"
     for seed in range(2):
@@ -200,9 +200,10 @@ def test_the_exported_model_is_of_the_best_seed_that_has_not_failed(tmp_path: Pa
     records = MethodRecords(tmp_path / "records")
     records.write_context(replace(CONTEXT, trials=1, seeds=3, keep_models=True))
     add_run(records, "search", 0, 0.2, 0.5)
-    for seed, value, status in ((0, 0.6, "completed"), (1, 0.7, "completed"), (2, 0.9, "failed")):
+    completed, failed = TrialStatus.COMPLETED, TrialStatus.FAILED
+    for seed, value, status in ((0, 0.6, completed), (1, 0.7, completed), (2, 0.9, failed)):
         run = add_run(records, "confirm", seed, 0.2, value, status=status)
-        if status == "completed":
+        if status == completed:
             run.storage.write_bytes("model.safetensors", f"seed {seed}".encode())
     export_method(records, tmp_path)
     assert (tmp_path / "d" / "erm" / "model.safetensors").read_bytes() == b"seed 1"

@@ -22,7 +22,7 @@ from tuning.cli.main import make_options
 from tuning.cli.parser import make_parser
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
-from tuning.records.run_data import Confirmation, RunEnd
+from tuning.records.run_data import Confirmation, RunEnd, TrialStatus
 from tuning.reporting.export import export_method
 from tuning.search.method_search import MethodSearch
 from tuning.search.space import Space, make_space
@@ -65,10 +65,10 @@ def export_winner(options: Options, folder: Path) -> tuple[dict[str, Any], Trial
     rule = get_rule(benchmark.default_selection_rule)
     search = MethodSearch(space, options, detect_environment(gpu=False), records, rule)
     metrics: dict[str, Any] = dict.fromkeys(benchmark.higher_is_better, 0.5)
-    end = RunEnd("completed", "", [make_row(1, **metrics)])
+    end = RunEnd(TrialStatus.COMPLETED, "", [make_row(1, **metrics)])
     while (trial := search.next_trial()) is not None:
         key = trial.keys[0]
-        confirmation = Confirmation(1, 0.5, metrics, metrics)
+        confirmation = Confirmation(1, metrics, metrics)
         for run in trial.runs:
             run.write_end(replace(end, confirmation=confirmation) if key.seed < 5 else end)
         search.report_crash(trial)  # it finds the end

@@ -18,7 +18,7 @@ from tuning.cluster.capacity import Capacity
 from tuning.cluster.queue import Queue
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
-from tuning.records.run_data import RunEnd
+from tuning.records.run_data import RunEnd, TrialStatus
 from tuning.records.storage import StorageError
 from tuning.reporting.recorded_study import read_study
 from tuning.resources import Resources
@@ -108,7 +108,7 @@ def test_a_stop_restores_trials_that_ended_without_a_report(tmp_path: Path) -> N
     assert trial is not None
     train(search, trial, epochs=1)
     (folder,) = trial.runs
-    folder.write_end(RunEnd("completed", "", folder.read_rows()))
+    folder.write_end(RunEnd(TrialStatus.COMPLETED, "", folder.read_rows()))
     assert not trial.is_finished
     search.restore_ended_trials()
     assert trial.status == "completed"
@@ -183,14 +183,6 @@ def test_a_damaged_description_frees_its_number(tmp_path: Path) -> None:
     assert [t.hyperparameters for _, t in sorted(second.trials.items())] == [
         t.hyperparameters for _, t in sorted(first.trials.items())
     ]
-
-
-def test_confirmed_seeds_are_known_while_an_extended_search_goes_on(tmp_path: Path) -> None:
-    drive(search_of(tmp_path, trials=2, epochs=1))
-    longer = search_of(tmp_path, trials=4, epochs=1)
-    assert not longer.is_search_done
-    assert sorted(longer.list_confirmed_seeds()) == [0, 1]
-    assert not longer.seeds
 
 
 @pytest.mark.deviation("seeds", "task-seeds")

@@ -15,6 +15,7 @@ from common.hyperparameters import Hyperparameter, Hyperparameters, active_names
 from core.recipe.method_files import list_methods, load_method
 from tests.conftest import EMBEDDED, fitting
 from tuning.options import Options
+from tuning.records.run_data import TrialStatus
 from tuning.search.proposal import count_trials, make_searcher
 from tuning.search.searchers.base import Searcher, make_identity
 from tuning.search.searchers.grid import GridSearcher, count_points, make_grid
@@ -60,7 +61,7 @@ def test_every_space_gives_200_valid_proposals(method: str, dataset: str, search
         assert all(
             space.free[name].find_broken_rule(value) is None for name, value in config.items()
         )
-        searcher.report_trial(number, [Score(0.5, 0.5, -1)], "completed")
+        searcher.report_trial(number, [Score(0.5, 0.5, -1)], TrialStatus.COMPLETED)
         seen.add(make_identity(config))
     assert len(seen) == number + 1
 
@@ -119,7 +120,7 @@ def test_small_spaces_end_when_all_was_tried() -> None:
     for searcher in searchers:
         found: list[str] = []
         while (config := searcher.propose_hyperparameters(len(found))) is not None:
-            searcher.report_trial(len(found), [Score(0.5, 0.5, -1)], "completed")
+            searcher.report_trial(len(found), [Score(0.5, 0.5, -1)], TrialStatus.COMPLETED)
             found.append(make_identity(config))
         assert len(found) == len(set(found)) == 6
 
@@ -163,9 +164,9 @@ def test_tpe_learns_the_running_best_and_pruned_trials() -> None:
         searcher.propose_hyperparameters(number)
     numbers = [searcher.asked[number].number for number in range(3)]
     scores = [Score(0.2, 0, -1), Score(0.9, 0, -2), None, Score(0.3, 0, -4)]
-    searcher.report_trial(0, scores, "completed")
-    searcher.report_trial(1, scores[:1], "pruned")
-    searcher.report_trial(2, [], "failed")
+    searcher.report_trial(0, scores, TrialStatus.COMPLETED)
+    searcher.report_trial(1, scores[:1], TrialStatus.PRUNED)
+    searcher.report_trial(2, [], TrialStatus.FAILED)
     first, second, third = (searcher.study.trials[number] for number in numbers)
     assert (first.value, first.intermediate_values) == (0.9, {1: 0.2, 2: 0.9, 3: 0.9})
     assert second.state == optuna.trial.TrialState.PRUNED
@@ -177,7 +178,7 @@ def test_tpe_takes_over_an_earlier_session() -> None:
     searcher = TPESearcher(HYPERPARAMETERS, 0)
     config: Hyperparameters = {"optimizer": "adamw", "layers": 2}
     searcher.add_trial(0, config)
-    searcher.report_trial(0, [Score(0.7, 0, -1)], "completed")
+    searcher.report_trial(0, [Score(0.7, 0, -1)], TrialStatus.COMPLETED)
     (trial,) = searcher.study.trials
     assert (trial.params, trial.value) == (config, 0.7)
     assert make_identity(config) in searcher.proposed
@@ -191,7 +192,9 @@ def test_tpe_finds_the_better_half() -> None:
         config = searcher.propose_hyperparameters(number)
         assert config is not None
         drawn.append(float(config["x"]))
-        searcher.report_trial(number, [Score(1 - abs(drawn[-1] - 0.9), 0, -1)], "completed")
+        searcher.report_trial(
+            number, [Score(1 - abs(drawn[-1] - 0.9), 0, -1)], TrialStatus.COMPLETED
+        )
     assert sum(abs(x - 0.9) < 0.2 for x in drawn[20:]) > 12
 
 

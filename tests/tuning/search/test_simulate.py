@@ -11,7 +11,7 @@ from tests.support.epoch_rows import make_row
 from tests.support.run_records import define_study, describe_run
 from tuning.cli.main import main
 from tuning.records.method_records import MethodRecords
-from tuning.records.run_data import RunEnd
+from tuning.records.run_data import RunEnd, TrialStatus
 from tuning.search.recorded_curves import compute_distance, read_curves
 from tuning.search.searchers.grid import GridSearcher
 from tuning.search.simulate import SimulatedSearch, make_simulated_searcher, simulate_searches
@@ -19,7 +19,7 @@ from tuning.search.simulate import SimulatedSearch, make_simulated_searcher, sim
 EPOCHS = 9
 
 
-def write(folder: Path, count: int, status: str = "completed") -> None:
+def write(folder: Path, count: int, status: TrialStatus = TrialStatus.COMPLETED) -> None:
     """Records of a study in which a learning rate near 0.1 is best and every epoch takes 2 s."""
     records = MethodRecords(folder)
     space = {"lr": Hyperparameter("log_uniform", (0.001, 1.0), 0.1)}
@@ -73,7 +73,7 @@ def test_the_table_and_its_skipped_trials(tmp_path: Path) -> None:
     records = MethodRecords(tmp_path / "d" / "m")
     run = records.open_run("run999")
     run.write_description(describe_run(99, lr=0.5))
-    run.write_end(RunEnd("pruned", "", []))
+    run.write_end(RunEnd(TrialStatus.PRUNED, "", []))
     table = simulate_searches(tmp_path / "d" / "m", repeats=2)
     assert "8 recorded trials (1 pruned" in table
     assert table.count("\n| random") == table.count("\n| tpe") == 2

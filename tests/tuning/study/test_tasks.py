@@ -51,7 +51,7 @@ def test_published_last10_is_the_mean_of_the_last_ten_and_chooses_no_epoch() -> 
     rule = RULES["published_last10"]
     rows = [row(i, 0.0, final=i == 14).epoch_row for i in range(1, 15)]
     audit = [{"delta_m": float(i), "worst_task_delta": 2.0 * i} for i in range(1, 15)]
-    seen = selection.add_test_metrics(rule, rows, audit)
+    seen = [selection.make_selection_row(rule, rows, audit, index) for index in range(len(rows))]
     found = [score_epoch(rule, [one]) for one in seen]
     assert found[:-1] == [None] * 13
     assert rule.read_metric(found[-1]) == sum(range(5, 15)) / 10

@@ -20,7 +20,7 @@ from core.training.epoch_row import EpochRow
 from core.training.run import Run
 from datasets.benchmark import Meter
 from tests.support.run_records import confirmation_of, end_of, folder_of
-from tuning.records.run_data import RunEnd
+from tuning.records.run_data import RunEnd, TrialStatus
 from tuning.records.run_record import RunRecord
 from tuning.worker.trial_runner import TrialRunner
 from tuning.worker.trial_work import STORAGE_FAILED, EpochReport, RunOptions, RunWork, TrialWork
@@ -150,7 +150,7 @@ def test_seeds_of_a_configuration_stay_in_step_when_one_has_ended(tmp_path: Path
     configuration = TrialRunner(given)
     configuration.train_epoch()
     one = folders(given)[0]
-    one.write_end(RunEnd("pruned", "", one.read_rows()))
+    one.write_end(RunEnd(TrialStatus.PRUNED, "", one.read_rows()))
     runner = TrialRunner(given)
     reports = finish(runner)
     assert [report.epoch for report in reports] == [1, 2, 3]

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 from common.hyperparameters import Hyperparameters, Scalar
+from tuning.records.run_data import TrialStatus
 from tuning.selection import Score
 
 
@@ -51,12 +52,14 @@ class Searcher(ABC):
         """
         self.proposed.add(make_identity(values))
 
-    def report_trial(self, number: int, scores: Sequence[Score | None], status: str) -> None:
+    def report_trial(
+        self, number: int, scores: Sequence[Score | None], status: TrialStatus
+    ) -> None:
         """Report how a trial ended; searchers that do not learn ignore it.
 
         Args:
             number: The trial's number.
             scores: The score of each of its epochs.
-            status: ``completed``, ``stopped_early``, ``pruned`` or ``failed``.
+            status: How it ended.
         """
         return

@@ -21,6 +21,7 @@ from common.hyperparameters import (
     active_names,
     sort_by_conditions,
 )
+from tuning.records.run_data import TrialStatus
 from tuning.search.searchers.base import Searcher, make_identity
 from tuning.search.searchers.random import sample_new_hyperparameters
 from tuning.selection import Score
@@ -81,15 +82,17 @@ class TPESearcher(Searcher):
         self.added[number] = values
         self.values[number] = values
 
-    def report_trial(self, number: int, scores: Sequence[Score | None], status: str) -> None:
+    def report_trial(
+        self, number: int, scores: Sequence[Score | None], status: TrialStatus
+    ) -> None:
         """Report the running best per eligible epoch, and whether the trial was pruned."""
         best = compute_running_best(scores)
         state = TrialState.COMPLETE
-        if status == "failed" or not best:
+        if status == TrialStatus.FAILED or not best:
             state = TrialState.FAIL
-        elif status == "pruned":
+        elif status == TrialStatus.PRUNED:
             state = TrialState.PRUNED
-        if best and status != "failed":
+        if best and status != TrialStatus.FAILED:
             self.results[make_identity(self.values[number])] = best[-1]
         trial = self.asked.pop(number, None)
         if trial is None:
