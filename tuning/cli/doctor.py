@@ -41,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     found = Parser(
         prog="python tune.py doctor",
-        description="Check every node's versions, code, GPUs, disks, clock, data and models, and "
+        description="Check every node's versions, GPUs, disks, clock, data and models, and "
         "that all share\nthe records; print each finding with the command that fixes it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -68,7 +68,7 @@ def check_this_machine(requirements: Requirements, results: Path) -> list[Findin
     caches = find_caches(requirements)
     folders = [*requirements.storages, str(results), find_temporary_folder(), *caches]
     gpus = list_gpus() if requirements.gpus else ()
-    facts = NodeFacts(host, {}, "", gpus, measure_free_space(folders))
+    facts = NodeFacts(host, {}, gpus, measure_free_space(folders))
     node = Node(host, 0, facts.device_count)
     return findings.check_node(node, facts, requirements, runs_trials=True)
 
@@ -89,24 +89,23 @@ def check_cluster(
     token = uuid.uuid4().hex
     nodes = list_alive_nodes()
     runs_trials = {n.id: n.cpus >= needs.cpus and n.gpus >= min(needs.gpus, 1) for n in nodes}
+    errors = {storage: _write_test_file(storage, token) for storage in needs.storages}
+    found = [
+        Finding("error", "head", f"cannot write in {storage}: {error}")
+        for storage, error in errors.items()
+        if error
+    ]
+    needs = replace(needs, storages=tuple(s for s, error in errors.items() if not error))
     try:
-        for storage in needs.storages:
-            opened = open_storage(storage).with_short_timeouts()
-            opened.write_bytes(f"{TEST_FILE}{token}-{DRIVER}", DRIVER.encode())
         start = time.time()
-        facts, found = remote.ask_nodes(needs, token, nodes, runs_trials, timeout)
+        facts, unanswered = remote.ask_nodes(needs, token, nodes, runs_trials, timeout)
         seconds = time.time() - start
         skew = remote.measure_clock_skew([node for node in nodes if node.id in facts])
-        found += findings.check_shared_storage(needs, token, nodes, facts)
-    except (OSError, UserError) as error:
-        storages_named = ", ".join(requirements.storages)
-        message = f"cannot write in {storages_named}: {describe_error(error)}"
-        return [Finding("error", "head", message)]
+        found += [*unanswered, *findings.check_shared_storage(needs, token, nodes, facts)]
     finally:
         for storage in needs.storages:
-            _delete_test_files(storage, token, [*(node.id for node in nodes), DRIVER])
+            delete_test_files(storage, token, [*(node.id for node in nodes), DRIVER])
     own = remote.find_own_node()
-    found += findings.check_code(facts, own)
     found += findings.check_versions(facts, own)
     for node in (node for node in nodes if node.id in facts):
         found += findings.check_node(
@@ -118,7 +117,25 @@ def check_cluster(
     return findings.sort_findings(found)
 
 
-def _delete_test_files(storage: str, token: str, writers: Sequence[str]) -> None:
-    with suppress(OSError, UserError):
-        for writer in writers:
-            open_storage(storage).with_short_timeouts().delete(f"{TEST_FILE}{token}-{writer}")
+def _write_test_file(storage: str, token: str) -> str:
+    """Write the driver's test file; return why it cannot be written, empty if it can."""
+    try:
+        opened = open_storage(storage).with_short_timeouts()
+        opened.write_bytes(f"{TEST_FILE}{token}-{DRIVER}", DRIVER.encode())
+    except (OSError, UserError) as error:
+        return describe_error(error)
+    return ""
+
+
+def delete_test_files(storage: str, token: str, writers: Sequence[str]) -> None:
+    """Delete the test files of a check in a storage, as far as they can be deleted.
+
+    Args:
+        storage: The storage, in which the driver could write.
+        token: The name of the check.
+        writers: The nodes that may have written one.
+    """
+    opened = open_storage(storage).with_short_timeouts()
+    for writer in writers:
+        with suppress(OSError):
+            opened.delete(f"{TEST_FILE}{token}-{writer}")

@@ -9,7 +9,7 @@ from typing import Literal
 from tuning.doctor.node_facts import TEST_FILE, NodeFacts, Requirements
 from tuning.gpus import MPS_PROCESS, Gpu
 from tuning.records.open_storage import open_storage
-from tuning.records.storage import is_url
+from tuning.records.storage import describe_error, is_url
 from tuning.resources import GPU_SHARES, Node, format_devices
 
 MAX_CLOCK_SKEW_SECONDS = 2.0
@@ -72,34 +72,17 @@ def check_shared_storage(
         errors = []
         for node in (node for node in nodes if node.id in facts):
             reason = facts[node.id].storage_errors.get(storage, "")
-            if not reason and not opened.exists(f"{TEST_FILE}{token}-{node.id}"):
-                reason = "its test file is not visible on the head"
+            try:
+                if not reason and not opened.exists(f"{TEST_FILE}{token}-{node.id}"):
+                    reason = "its test file is not visible on the head"
+            except OSError as error:
+                reason = f"the head cannot read it: {describe_error(error)}"
             if reason:
                 message = f"{storage} is not shared with the head: {reason}"
                 errors.append(Finding("error", node.name, message, fix))
         shared = Finding("ok", "", f"{storage} is shared by {_format_nodes(len(facts))}")
         found += errors or [shared]
     return found
-
-
-def check_code(facts: Mapping[str, NodeFacts], own: str) -> list[Finding]:
-    """Check that all nodes have the head's code.
-
-    Args:
-        facts: The facts of each node.
-        own: The head's id.
-    """
-    if own not in facts:
-        return []
-    mine = facts[own].code
-    different = [node for node in facts.values() if node.code != mine]
-    if not different:
-        return [Finding("ok", "", f"code: {mine} on all {_format_nodes(len(facts))}")]
-    fix = "ray up --no-config-cache FILE, which copies the code again"
-    return [
-        Finding("error", n.host, f"has different code ({n.code}; the head has {mine})", fix)
-        for n in different
-    ]
 
 
 def check_versions(facts: Mapping[str, NodeFacts], own: str) -> list[Finding]:

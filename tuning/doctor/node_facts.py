@@ -1,6 +1,5 @@
 """Facts about one node of a cluster, collected by a task on it. Independent of Ray."""
 
-import hashlib
 import os
 import shutil
 import socket
@@ -13,8 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import find_existing_parent, is_hidden
-from common.project import ROOT, SOURCE_FOLDERS
+from common.files import find_existing_parent
 from tuning.gpus import Gpu, is_mps_running, list_gpus
 from tuning.records.open_storage import open_storage
 from tuning.records.provenance import PACKAGES
@@ -52,7 +50,6 @@ class NodeFacts:
     Args:
         host: Its host name.
         versions: Versions of Python and the packages that affect numbers.
-        code: Hash of the project's code there.
         gpus: Its GPUs, as its driver reports them.
         free_gib: Free space of each storage, of the folder for temporary files and of the data's
             cache.
@@ -66,7 +63,6 @@ class NodeFacts:
 
     host: str
     versions: dict[str, str]
-    code: str
     gpus: tuple[Gpu, ...] = ()
     free_gib: dict[str, float] = field(default_factory=dict)
     storage_errors: dict[str, str] = field(default_factory=dict)
@@ -98,7 +94,6 @@ def collect_facts(
     return NodeFacts(
         host=socket.gethostname(),
         versions=list_versions(),
-        code=hash_code(),
         gpus=list_gpus(),
         free_gib=measure_free_space((*requirements.storages, find_temporary_folder(), *caches)),
         storage_errors={storage: error for storage, error in errors.items() if error},
@@ -123,17 +118,6 @@ def list_versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "absent"
     return found
-
-
-def hash_code() -> str:
-    """Return a hash of the project's code, independent of its folder."""
-    found = hashlib.sha256()
-    files = [path for name in SOURCE_FOLDERS for path in (ROOT / name).rglob("*")]
-    sources = [path for path in files if path.suffix in (".py", ".yaml") and not is_hidden(path)]
-    for path in sorted(sources):
-        found.update(path.relative_to(ROOT).as_posix().encode())
-        found.update(path.read_bytes())
-    return found.hexdigest()[:12]
 
 
 def measure_free_space(folders: Iterable[str]) -> dict[str, float]:

@@ -76,11 +76,11 @@ def ask_nodes(
     }
     ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=timeout)
     waited = timeout
-    if late and not any(runs_trials[asked[reference].id] for reference in ready):
+    rest = TIMEOUT_SECONDS - timeout
+    if rest > 0 and late and not any(runs_trials[asked[reference].id] for reference in ready):
         hosts = ", ".join(asked[reference].name for reference in late)
         print(f"no answer from {hosts} after {timeout:g} s; still waiting", file=sys.stderr)
         waited = TIMEOUT_SECONDS
-        rest = max(TIMEOUT_SECONDS - timeout, 0)
         ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=rest)
     facts: dict[str, NodeFacts] = {}
     broken: list[Finding] = []
