@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, ParamSpec
 
 from common.hyperparameters import Hyperparameter, Hyperparameters
 from core.environment import PRECISIONS
@@ -63,23 +63,21 @@ class OptionDefinition:
     repeatable: bool = False
 
 
-def _option(
-    group: Group,
-    help: str,
-    metavar: str | None = None,
-    default: str | None = None,
-    convert: Callable[[str], object] | None = None,
-    *,
-    choices: tuple[str, ...] = (),
-    flag: str = "",
-    nargs: str | None = None,
-    repeatable: bool = False,
-) -> dict[str, OptionDefinition]:
-    """Return the metadata of a field that is an option of the command line."""
-    defined = OptionDefinition(
-        group, help, metavar, default, convert, choices, flag, nargs, repeatable
-    )
-    return {"option": defined}
+P = ParamSpec("P")
+
+
+def _as_metadata(
+    define: Callable[P, OptionDefinition],
+) -> Callable[P, dict[str, OptionDefinition]]:
+    """Return a function that makes a field's metadata from the arguments of a definition."""
+
+    def make_metadata(*args: P.args, **kwargs: P.kwargs) -> dict[str, OptionDefinition]:
+        return {"option": define(*args, **kwargs)}
+
+    return make_metadata
+
+
+_option = _as_metadata(OptionDefinition)
 
 
 @dataclass(frozen=True)

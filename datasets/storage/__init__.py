@@ -1,1 +1,1 @@
-"""Data decoded or tokenized once into memory-mapped arrays."""
+"""Data decoded or tokenized once into memory-mapped arrays, and their padding in batches."""

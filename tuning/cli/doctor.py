@@ -39,7 +39,7 @@ HELP_TEXTS = {
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
-    found = Parser(
+    parser = Parser(
         prog="python tune.py doctor",
         description="Check every node's versions, GPUs, disks, clock, data and models, and "
         "that all share\nthe records; print each finding with the command that fixes it.",
@@ -48,8 +48,8 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    add_options(found, STUDY_OPTIONS, HELP_TEXTS)
-    return found
+    add_options(parser, STUDY_OPTIONS, HELP_TEXTS)
+    return parser
 
 
 def run_doctor(arguments: Sequence[str]) -> int:

@@ -23,7 +23,7 @@ METHOD = "stl"  # trains one model per task
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
-    found = Parser(
+    parser = Parser(
         prog="python tune.py export",
         description="Rebuild the tables of a results folder from the summary.json of each method; "
         "records are not read. With --baseline, also make the single-task baseline of --dataset "
@@ -34,24 +34,24 @@ def make_parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     add_options(
-        found,
+        parser,
         ("results", "dataset"),
         {"dataset": "data set of the baseline; used by --baseline only"},
     )
-    found.add_argument(
+    parser.add_argument(
         "--with",
         dest="added_rows",
         choices=("published",),
         help="add the published rows of each data set, with source and protocol, to its table and "
         "to the mean ranks; rows say whether they were measured here",
     )
-    found.add_argument(
+    parser.add_argument(
         "--baseline",
         dest="write_baseline",
         action="store_true",
         help="write <results>/<dataset>/stl/baseline.json, a file for tune.py --baseline",
     )
-    return found
+    return parser
 
 
 def run_export(arguments: Sequence[str]) -> int:

@@ -45,11 +45,10 @@ class Capacity:
         self._update()
         return self._slots
 
-    @property
-    def lost(self) -> bool:
-        """Whether this process's own node has died, through which it reaches all others."""
+    def check_own_node(self) -> bool:
+        """Return whether this process's own node is alive, through which it reaches all others."""
         self._update()
-        return self._missed > 1
+        return self._missed <= 1
 
     def count_lost_nodes(self) -> int:
         """Return how many nodes the cluster has lost so far."""

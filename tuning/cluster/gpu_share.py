@@ -42,29 +42,29 @@ class Measurement:
     error: str = ""
 
 
-def choose_share(found: Usage, trials_by_cpu: int) -> float:
+def choose_share(usage: Usage, trials_by_cpu: int) -> float:
     """Return the smallest share of a GPU, of :data:`GPU_SHARES`, that suffices for a trial.
 
     It holds the trial's memory with :data:`MEMORY_HEADROOM`, and so many trials request the GPU's
     time at most :data:`MAX_GPU_LOAD` times.
 
     Args:
-        found: A trial's use of a whole GPU.
+        usage: A trial's use of a whole GPU.
         trials_by_cpu: The trials per GPU for which there are CPUs.
     """
-    if not found.fits or not found.total or found.busy is None:
+    if not usage.fits or not usage.total or usage.busy is None:
         return 1.0
-    need = found.memory * MEMORY_HEADROOM + CUDA_CONTEXT_BYTES
+    need = usage.memory * MEMORY_HEADROOM + CUDA_CONTEXT_BYTES
 
     def suffices(trials: int) -> bool:
-        crowded = found.busy is None or found.busy * trials > MAX_GPU_LOAD
-        return need <= found.total / trials and not crowded and trials <= trials_by_cpu
+        crowded = usage.busy is None or usage.busy * trials > MAX_GPU_LOAD
+        return need <= usage.total / trials and not crowded and trials <= trials_by_cpu
 
     return min((share for share in GPU_SHARES if suffices(round(1 / share))), default=1.0)
 
 
 def choose_largest_batches(space: Space, options: Options) -> Hyperparameters:
-    """Return the configuration to measure: the largest batches that a search may try.
+    """Return the hyperparameters to measure: the largest batches that a search may try.
 
     Other hyperparameters have their defaults, or the values that the command fixes.
     """
@@ -132,9 +132,11 @@ def choose_trial_resources(
         return resources, ""
     new = [pair for pair in zip(spaces, records, strict=True) if pair[1].read_probe() is None]
     by_cpu = max(int(node.cpus / resources.cpus / node.gpus) for node in nodes if node.gpus)
-    found = _measure_methods([space for space, _ in new], options, baseline, environment, resources)
-    for (_, record), used in zip(new, found, strict=True):
-        record.write_probe(GpuProbe(choose_share(used, by_cpu), used))
+    measured = _measure_methods(
+        [space for space, _ in new], options, baseline, environment, resources
+    )
+    for (_, record), usage in zip(new, measured, strict=True):
+        record.write_probe(GpuProbe(choose_share(usage, by_cpu), usage))
     usages: dict[str, Usage] = {}
     for space, record in zip(spaces, records, strict=True):
         probe = record.read_probe()

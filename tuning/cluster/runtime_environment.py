@@ -32,7 +32,7 @@ def make_runtime_environment(local: bool) -> RuntimeEnv:
 
 
 def upload_code() -> RuntimeEnv:
-    """Return the settings by which Ray sends this command's code to the workers.
+    """Return the runtime environment by which Ray sends this command's code to the workers.
 
     Ray stores it under its hash, so commands with different code do not interfere.
 

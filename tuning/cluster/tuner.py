@@ -111,7 +111,9 @@ class QueueStopper(Stopper):
 
     def stop_all(self) -> bool:
         """Return whether to stop; if this node has died, Tune alone would wait forever."""
-        return self.queue.error is not None or self.queue.should_stop() or self.capacity.lost
+        if self.queue.error is not None or self.queue.should_stop():
+            return True
+        return not self.capacity.check_own_node()
 
     def __getstate__(self) -> dict[str, object]:
         """Return nothing: Ray pickles its stoppers into a state that nobody reads."""
@@ -159,7 +161,7 @@ def run_queue(
                 _make_tuner(queue, capacity, folder, reuse_actors, trainable).fit()
             if queue.error:
                 raise queue.error
-            if capacity.lost:
+            if not capacity.check_own_node():
                 raise UserError(
                     "Ray's process on this machine (the raylet) died, perhaps out of memory; the "
                     "records are kept: run the same command with --resume"

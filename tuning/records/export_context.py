@@ -74,8 +74,8 @@ class ExportContext:
         search: Name of the search.
         search_space: The domain of each hyperparameter searched, as ``--set`` takes it.
         scheduler: Name of the scheduler.
-        trials: Configurations that the search tries.
-        search_seeds: Training seeds of a configuration.
+        trials: Trials of the search.
+        search_seeds: Training seeds of a trial.
         seeds: Confirmation seeds.
         published: The published hyperparameters, of a study without a search.
         keep_models: Whether the weights of the best seed are exported.

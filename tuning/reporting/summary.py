@@ -38,7 +38,7 @@ class Summary:
             an epoch.
         search: Name of the search.
         scheduler: Name of the scheduler.
-        search_seeds: Training seeds of a configuration.
+        search_seeds: Training seeds of a trial.
         needs: Special needs of the method, such as group labels.
         reported_metrics: The metrics of printed tables.
         complete: Whether every confirmation seed of the finished search has a result.

@@ -1,4 +1,7 @@
-"""When a trial runs again after its worker crashed or its record could not be written."""
+"""When a trial runs again after its worker crashed or its record could not be written.
+
+:class:`tuning.search.method_search.MethodSearch` asks, for the reports that the queue hands to it.
+"""
 
 from dataclasses import dataclass
 

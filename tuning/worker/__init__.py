@@ -1,1 +1,1 @@
-"""The process that trains trials."""
+"""The process that trains trials; :mod:`tuning.search.retries` decides which run again."""

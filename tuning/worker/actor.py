@@ -1,4 +1,7 @@
-"""The reusable Ray actor: one process trains many trials, one after another."""
+"""The reusable Ray actor: one process trains many trials, one after another.
+
+:mod:`tuning.search.retries` decides whether the trial of a process that crashed runs again.
+"""
 
 import os
 
