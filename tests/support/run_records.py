@@ -17,7 +17,7 @@ from tuning.records.run_record import RunRecord
 from tuning.records.study_definition import StudyDefinition
 from tuning.search.space import make_space
 from tuning.selection import RULES
-from tuning.study.definition import make_definition
+from tuning.study.make_definition import make_definition
 
 
 def describe_run(

@@ -11,9 +11,9 @@ from core.recipe.assignments import parse_assignments
 from tuning.cli.parser import add_options
 from tuning.cluster.addresses import find_cluster
 from tuning.cluster.connection import join_cluster
-from tuning.doctor import doctor
 from tuning.doctor.findings import Finding, format_report
 from tuning.doctor.node_facts import Requirements
+from tuning.doctor.run_checks import check_cluster
 from tuning.options import Options
 from tuning.records.open_storage import check_storage, check_writable, open_storage
 from tuning.records.storage import is_url
@@ -95,6 +95,6 @@ def run_doctor(arguments: Sequence[str]) -> int:
             cpus=resources.cpus,
             gpus=resources.gpus,
         )
-        found += doctor.check_cluster(requirements, options.results)
+        found += check_cluster(requirements, options.results)
         print(format_report(found))
     return int(any(finding.level == "error" for finding in found))

@@ -32,7 +32,7 @@ from tuning.search.proposal import make_searcher
 from tuning.search.space import Space, make_space
 from tuning.search.trial_records import SEARCH_SEED
 from tuning.selection import Rule
-from tuning.study.definition import check_resumed_studies
+from tuning.study.make_definition import check_resumed_studies
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,15 @@ from tuning.cluster.nodes import local_node
 from tuning.cluster.queue import Queue
 from tuning.cluster.remote import detect_trial_environment
 from tuning.cluster.tuner import run_queue
-from tuning.doctor import doctor
 from tuning.doctor.findings import Finding
 from tuning.doctor.node_facts import Requirements
+from tuning.doctor.run_checks import preflight_check
 from tuning.options import Options
 from tuning.records.lock import exclusive_lock
 from tuning.records.open_storage import open_storage
 from tuning.records.run_data import Phase
 from tuning.records.storage import storage_errors
-from tuning.reporting.export import export_method
+from tuning.reporting.export_method import export_method
 from tuning.reporting.live_progress import Progress
 from tuning.reporting.tables import lock_results, write_tables
 from tuning.resources import Resources, choose_resources, count_slots
@@ -35,8 +35,8 @@ from tuning.study.checks import (
     list_model_names,
     refuse_existing_study,
 )
-from tuning.study.definition import check_definition, make_definition
-from tuning.study.export_context import make_export_context
+from tuning.study.make_definition import check_definition, make_definition
+from tuning.study.make_export_context import make_export_context
 from tuning.study.messages import describe_study, print_summary
 from tuning.study.stopping import StopCondition
 from tuning.worker.trial_work import RunOptions, RunWork, TrialWork
@@ -119,7 +119,7 @@ def _check_nodes(study: CheckedStudy, resources: Resources, single_machine: bool
         cpus=resources.cpus,
         gpus=resources.gpus,
     )
-    return doctor.preflight_check(requirements, options.results, single_machine)
+    return preflight_check(requirements, options.results, single_machine)
 
 
 @dataclass

@@ -15,7 +15,6 @@ from tests.support.command import LOOPBACK, run_python
 from tests.support.nvidia_smi import MIG, stand_in
 from tuning.cli.doctor import run_doctor
 from tuning.doctor import findings
-from tuning.doctor.doctor import delete_test_files
 from tuning.doctor.findings import Finding, check_node, check_shared_storage, format_report
 from tuning.doctor.node_facts import (
     NodeFacts,
@@ -25,6 +24,7 @@ from tuning.doctor.node_facts import (
     list_versions,
     measure_free_space,
 )
+from tuning.doctor.run_checks import delete_test_files
 from tuning.gpus import Gpu, GpuProcess, is_mps_running, list_gpus, list_mig_slices
 from tuning.resources import Node
 
@@ -40,26 +40,26 @@ from pathlib import Path
 from common.errors import ValidationErrors
 from tests.support.command import list_listening_addresses
 from tuning.cluster.connection import join_cluster
-from tuning.doctor import doctor, remote
+from tuning.doctor import ask_nodes, run_checks
 from tuning.doctor.findings import format_report
 from tuning.doctor.node_facts import Requirements
 dataset, folder = sys.argv[1], Path(sys.argv[2])
 results = Path("results")
 with join_cluster(None) as nodes:
-    remote.read_clock = lambda: time.time() + 99  # asked on the node
+    ask_nodes.read_clock = lambda: time.time() + 99  # asked on the node
     needs = Requirements("colored_digits", storages=("/proc/none", str(folder / "not" / "made")))
-    print(format_report(doctor.check_cluster(needs, results)))
+    print(format_report(run_checks.check_cluster(needs, results)))
     print("---")
     try:
         needs = Requirements(dataset, str(folder), (str(folder),))
-        print(doctor.preflight_check(needs, results, single_machine=False))
+        print(run_checks.preflight_check(needs, results, single_machine=False))
     except ValidationErrors as problems:
         print("\\n".join(problems.problems))
     print("---", *list_listening_addresses(os.getpid()))
-    remote.collect_facts = lambda *arguments: time.sleep(60)
-    remote.TIMEOUT_SECONDS = 1.0
+    ask_nodes.collect_facts = lambda *arguments: time.sleep(60)
+    ask_nodes.TIMEOUT_SECONDS = 1.0
     for timeout in (1.0, 0.5):  # of the second, half a second is left to wait
-        remote.ask_nodes(Requirements(), "t", nodes, {nodes[0].id: True}, timeout)
+        ask_nodes.ask_nodes(Requirements(), "t", nodes, {nodes[0].id: True}, timeout)
 """
 
 

@@ -21,7 +21,7 @@ from tuning.records.run_data import Confirmation, RunEnd, TrialStatus
 from tuning.records.run_record import RunRecord
 from tuning.records.version import RECORD_VERSION
 from tuning.reporting import intervals
-from tuning.reporting.export import export_method
+from tuning.reporting.export_method import export_method
 from tuning.reporting.intervals import compute_statistics
 from tuning.reporting.recorded_study import read_study
 from tuning.reporting.summary import Summary, read_summary, write_summary

@@ -23,11 +23,11 @@ from tuning.cli.parser import make_parser
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import Confirmation, RunEnd, TrialStatus
-from tuning.reporting.export import export_method
+from tuning.reporting.export_method import export_method
 from tuning.search.method_search import MethodSearch
 from tuning.search.space import Space, make_space
 from tuning.selection import get_rule
-from tuning.study.export_context import make_export_context
+from tuning.study.make_export_context import make_export_context
 
 KNOWN = ("published", "grid")
 

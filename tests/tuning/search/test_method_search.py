@@ -28,7 +28,7 @@ from tuning.search.space import make_space
 from tuning.search.trial import Trial
 from tuning.selection import Score
 from tuning.study.checks import choose_rule
-from tuning.study.export_context import make_export_context
+from tuning.study.make_export_context import make_export_context
 from tuning.study.study import make_run_options, make_work
 from tuning.worker.trial_runner import TrialRunner
 from tuning.worker.trial_work import STORAGE_FAILED, EpochReport, TrialWork

@@ -28,7 +28,7 @@ from tuning.option_values import parse_domains
 from tuning.records.lock import exclusive_lock
 from tuning.records.method_records import MethodRecords
 from tuning.records.open_storage import open_storage
-from tuning.reporting.export import export_method
+from tuning.reporting.export_method import export_method
 from tuning.reporting.tables import write_tables
 
 QUICK = ["--dataset", "colored_digits", "--trials", "3", "--seeds", "2", "--epochs", "4"]

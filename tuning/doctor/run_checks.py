@@ -14,7 +14,13 @@ from pathlib import Path
 from common.errors import UserError, ValidationErrors
 from common.files import find_existing_parent
 from tuning.cluster.nodes import list_alive_nodes
-from tuning.doctor import findings, remote
+from tuning.doctor import findings
+from tuning.doctor.ask_nodes import (
+    TIMEOUT_SECONDS,
+    ask_nodes,
+    find_own_node,
+    measure_clock_skew,
+)
 from tuning.doctor.findings import Finding
 from tuning.doctor.node_facts import (
     DRIVER,
@@ -74,7 +80,7 @@ def check_this_machine(requirements: Requirements, results: Path) -> list[Findin
 
 
 def check_cluster(
-    requirements: Requirements, results: Path, timeout: float = remote.TIMEOUT_SECONDS
+    requirements: Requirements, results: Path, timeout: float = TIMEOUT_SECONDS
 ) -> list[Finding]:
     """Check all nodes of the joined cluster; return the findings, errors first.
 
@@ -98,14 +104,14 @@ def check_cluster(
     needs = replace(needs, storages=tuple(s for s, error in errors.items() if not error))
     try:
         start = time.time()
-        facts, unanswered = remote.ask_nodes(needs, token, nodes, runs_trials, timeout)
+        facts, unanswered = ask_nodes(needs, token, nodes, runs_trials, timeout)
         seconds = time.time() - start
-        skew = remote.measure_clock_skew([node for node in nodes if node.id in facts])
+        skew = measure_clock_skew([node for node in nodes if node.id in facts])
         found += [*unanswered, *findings.check_shared_storage(needs, token, nodes, facts)]
     finally:
         for storage in needs.storages:
             delete_test_files(storage, token, [*(node.id for node in nodes), DRIVER])
-    own = remote.find_own_node()
+    own = find_own_node()
     found += findings.check_versions(facts, own)
     for node in (node for node in nodes if node.id in facts):
         found += findings.check_node(
