@@ -163,8 +163,8 @@ class MethodSearch:
                 return
         self.is_closed = True
         if best is not None:
-            best.write_end("pruned", CLOSED)
-            self._end_trial(best, "pruned", CLOSED)
+            best.write_end(TrialStatus.PRUNED, CLOSED)
+            self._end_trial(best, TrialStatus.PRUNED, CLOSED)
 
     # --- proposal ---
 

@@ -1,5 +1,6 @@
 """Bookkeeping: the trials of a search, and the incumbent, the best of them so far."""
 
+from tuning.records.run_data import TrialStatus
 from tuning.search.trial import Trial
 from tuning.selection import select_trial
 
@@ -23,7 +24,7 @@ class TrialPool:
     @property
     def has_running(self) -> bool:
         """Whether a trial is running."""
-        return any(trial.status == "running" for trial in self._contenders)
+        return any(trial.status == TrialStatus.RUNNING for trial in self._contenders)
 
     def add_trial(self, trial: Trial) -> None:
         """Add a trial."""
