@@ -41,6 +41,7 @@ from benchmarks.gpu.report import Report, get_device_name
 from benchmarks.gpu.shared_gpu import time_shared_gpu
 from benchmarks.gpu.weighted_steps import time_weighted_steps
 from benchmarks.gpu.weightings import check_weightings
+from common.cpus import count_cpus
 
 PARTS: dict[str, Callable[[Report], None]] = {
     "a": compare_runs,
@@ -127,7 +128,7 @@ def main() -> None:
     start = time.monotonic()
     name = get_device_name(given.device)
     print(f"{name}, torch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN "
-          f"{torch.backends.cudnn.version()}, {os.cpu_count()} processors", flush=True)  # fmt: skip
+          f"{torch.backends.cudnn.version()}, {count_cpus()} processors", flush=True)  # fmt: skip
     found = run_parts(given, wanted)
     out = os.environ.get("OUT")
     if out:

@@ -2,7 +2,6 @@
 
 import io
 import multiprocessing
-import os
 import traceback
 from collections import defaultdict
 from collections.abc import Callable
@@ -33,6 +32,7 @@ from benchmarks.gpu.small_runs import (
     train_epoch,
     train_run,
 )
+from common.cpus import count_cpus
 
 LIMIT_SECONDS = 130  # on a GPU; runs that are not compared by then are left out
 
@@ -118,7 +118,7 @@ def compare_runs(report: Report) -> None:
     work = list_pairs(report.quick)
     found: list[dict[str, Any]] = []
     context = multiprocessing.get_context("spawn")
-    workers = 2 if report.quick else min(WORKERS, os.cpu_count() or 1)
+    workers = 2 if report.quick else min(WORKERS, count_cpus())
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
     waiting = [pool.submit(compare_run, *pair, report.device) for pair in work]
     limit = LIMIT_SECONDS if report.is_cuda else 900

@@ -1,7 +1,6 @@
 """Part c: weightings, strategies and the alpha-fair solver, a GPU against the CPU."""
 
 import copy
-import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,6 +12,7 @@ from torch import Tensor
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.small_runs import disable_tf32
 from benchmarks.step_networks import NETWORKS, Problem
+from common.cpus import count_cpus
 from core.registry import find_components
 from core.weighting import (
     GramWeighting,
@@ -27,7 +27,7 @@ from core.weighting import (
 
 def check_weightings(report: Report) -> None:
     """Part c: weightings and strategies against the host, and the solver on the device."""
-    torch.set_num_threads(min(4, os.cpu_count() or 1))  # beside other parts
+    torch.set_num_threads(min(4, count_cpus()))  # beside other parts
     report.attempt("strategies", lambda: _check_strategies(report))
     report.attempt("every weighting", lambda: _check_every_weighting(report))
     report.attempt("solver", lambda: _check_solver(report))
