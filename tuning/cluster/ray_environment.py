@@ -10,6 +10,8 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_RUNTIME_ENV_IGNORE_GITIGNORE": "1",  # code travels also where git does not know it yet
+    # Else the driver waits for workers within C++, forever if they cannot start.
+    "RAY_prestart_worker_first_driver": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # trials on this machine compete with others as equals
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",

@@ -4,11 +4,14 @@
 """
 
 from enum import Enum
+from pathlib import Path
 
 from ray._common.utils import get_default_ray_temp_dir
-from ray._private import ray_constants, services
+from ray._private import ray_constants, services, worker
 from ray._raylet import InnerGcsClient  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError, RpcError
+
+CRASHED_AT_START = "probably it crashed during start"  # in a line of the node's process
 
 
 class HeadAnswer(Enum):
@@ -68,3 +71,26 @@ def ask_head(address: str, timeout: float) -> HeadAnswer:
         return HeadAnswer.NO_ANSWER
     here = services.find_node_ids()
     return HeadAnswer.JOINS if nodes & set(here) else HeadAnswer.NOT_A_NODE
+
+
+def has_worker_crashed() -> bool:
+    """Return whether a worker of this process's own cluster died while it started.
+
+    Ray starts another then, and writes that into the log of its node's process only.
+    """
+    return any(CRASHED_AT_START in line for line in _read_log("raylet.err"))
+
+
+def read_last_words() -> str:
+    """Return the last line that a worker of this process's own cluster wrote; empty without any."""
+    lines = [line for line in _read_log("raylet.err") if "(raylet)" not in line]
+    lines += [line for line in _read_log("worker-*.err") if not line.startswith(":")]
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _read_log(pattern: str) -> list[str]:
+    """Return the lines of the logs of a name, oldest log first."""
+    folder = Path(worker.global_worker.node.get_logs_dir_path())
+    logs = sorted(folder.glob(pattern), key=lambda log: log.stat().st_mtime)
+    texts = [log.read_text(encoding="utf-8", errors="replace") for log in logs]
+    return [line for text in texts for line in text.splitlines()]

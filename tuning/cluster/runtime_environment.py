@@ -22,8 +22,11 @@ def make_runtime_environment(local: bool) -> RuntimeEnv:
         local: Whether all workers run on this machine, and read its code.
     """
     variables = {"PYTHONWARNINGS": "ignore"}
-    if local:
-        variables["PYTHONPATH"] = str(ROOT)
+    # A worker may have another working folder, to which a relative one would refer.
+    own = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep)
+           if path]  # fmt: skip
+    if paths := [str(ROOT), *own] if local else own:
+        variables["PYTHONPATH"] = os.pathsep.join(paths)
     names = (*STORE_VARIABLES, *DATA_VARIABLES)
     variables |= {name: os.environ[name] for name in names if name in os.environ}
     code = RuntimeEnv() if local else upload_code()

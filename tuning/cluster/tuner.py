@@ -19,12 +19,10 @@ from ray.tune.stopper import Stopper
 from common.errors import UserError
 from tuning.cluster.capacity import Capacity
 from tuning.cluster.queue import Next, Queue
+from tuning.cluster.remote import START_SECONDS
 from tuning.resources import Resources
 from tuning.worker.actor import TrialActor
 from tuning.worker.trial_work import EpochReport
-
-# Within this time a process starts. It may never: others may hold the nodes' resources.
-START_SECONDS = 300.0
 
 
 class QueueSearcher(Searcher):

@@ -12,7 +12,7 @@ from tuning.cluster.capacity import Capacity
 from tuning.cluster.connection import join_cluster
 from tuning.cluster.nodes import local_node
 from tuning.cluster.queue import Queue
-from tuning.cluster.remote import detect_trial_environment
+from tuning.cluster.remote import check_worker_start, detect_trial_environment
 from tuning.cluster.tuner import run_queue
 from tuning.doctor.findings import Finding
 from tuning.doctor.node_facts import Requirements
@@ -71,6 +71,8 @@ def run_study(options: Options, reuse_actors: bool = True) -> int:
         resources = choose_resources(nodes, options.cpus_per_trial, options.gpus_per_trial)
         for warning in _check_nodes(study, resources, single_machine=address is None):
             console.print(str(warning))
+        if address is None:
+            check_worker_start()
         environment = detect_trial_environment(resources, options, remote=address is not None)
         stack.enter_context(stop.handle_signals())  # again: Ray has replaced the handlers
         records = study.records
