@@ -90,7 +90,10 @@ def read_last_words() -> str:
 
 def _read_log(pattern: str) -> list[str]:
     """Return the lines of the logs of a name, oldest log first."""
-    folder = Path(worker.global_worker.node.get_logs_dir_path())
+    node = worker.global_worker.node
+    if node is None:  # not connected
+        return []
+    folder = Path(node.get_logs_dir_path())
     logs = sorted(folder.glob(pattern), key=lambda log: log.stat().st_mtime)
     texts = [log.read_text(encoding="utf-8", errors="replace") for log in logs]
     return [line for text in texts for line in text.splitlines()]
