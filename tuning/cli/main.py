@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 
 from common.errors import UserError, unknown_name_message
@@ -10,6 +10,8 @@ from core.recipe.assignments import check_epochs, parse_assignments
 from tuning.cli.parser import FLAGS, make_parser
 from tuning.option_values import parse_domains, read_space
 from tuning.options import Options
+
+COMMANDS = ("doctor", "export", "ls", "show", "status", "validate")
 
 
 def make_options(args: argparse.Namespace) -> Options:
@@ -44,21 +46,42 @@ def _check_simulate(args: argparse.Namespace) -> None:
         )
 
 
+def _load_command(name: str) -> Callable[[Sequence[str]], int]:
+    """Return the function of a command; each is imported where it runs, since imports take time."""
+    if name == "export":
+        from tuning.cli.export import run_export
+
+        return run_export
+    if name == "doctor":
+        from tuning.cli.doctor import run_doctor
+
+        return run_doctor
+    if name == "status":
+        from tuning.cli.status import run_status
+
+        return run_status
+    if name == "show":
+        from tuning.cli.show import run_show
+
+        return run_show
+    if name == "validate":
+        from tuning.cli.validate import run_validate
+
+        return run_validate
+    from tuning.cli.ls import run_ls
+
+    return run_ls
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 2, with a message, for a user's mistake."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     advice = ""  # after Ctrl-C
     try:
-        if given[:1] == ["export"]:
-            from tuning.cli.export import run_export
-
-            return run_export(given[1:])
-        if given[:1] == ["doctor"]:
-            from tuning.cli.doctor import run_doctor
-
-            return run_doctor(given[1:])
         if given and not given[0].startswith("-"):
-            raise UserError(unknown_name_message("command", given[0], ("doctor", "export")))
+            if given[0] not in COMMANDS:
+                raise UserError(unknown_name_message("command", given[0], COMMANDS))
+            return _load_command(given[0])(given[1:])
         parser = make_parser()
         args = parser.parse_args(given)
         if "simulate" in args:

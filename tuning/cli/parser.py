@@ -26,6 +26,8 @@ the winner and the command that reproduces it.
 See also:
   python tune.py doctor --help   check the machines for a study, with a fix for each finding
   python tune.py export --help   rebuild the tables; write single-task baselines for delta-m
+  python tune.py status --help   print the state of running and ended studies
+  python tune.py show --help     print a method's search space and published values
 """
 NO_HELP: Mapping[str, str] = MappingProxyType({})
 

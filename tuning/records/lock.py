@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -28,6 +29,7 @@ from tuning.records.local_storage import LocalStorage
 from tuning.records.storage import Storage
 
 LOCK_NAME = ".lock"
+HOLDER_NAME = ".holder.json"  # beside a lock of the operating system, which names nobody
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 60.0  # without a heartbeat, after which a holder counts as dead
 SETTLE_SECONDS = 0.5  # after which both of two writers see the later one
@@ -41,13 +43,15 @@ class LockHolder:
         host: Name of its host.
         process: Its number there.
         token: Random text that tells apart two locks of the same process.
-        time: Time of its last heartbeat, in seconds since 1970.
+        heartbeat: Time of its last heartbeat, in seconds since 1970.
+        since: Time at which it got the lock.
     """
 
     host: str
     process: int
     token: str
-    time: float = field(default_factory=time.time)
+    heartbeat: float = field(default_factory=time.time)
+    since: float = field(default_factory=time.time)
 
     def encode(self) -> bytes:
         """Return the content of the lock object."""
@@ -58,22 +62,41 @@ class LockHolder:
         """Return the holder that :meth:`encode` encoded; None for anything else."""
         try:
             return decode_fields(
-                cls, json.loads(data), host=str, process=int, token=str, time=float
+                cls,
+                json.loads(data),
+                host=str,
+                process=int,
+                token=str,
+                heartbeat=float,
+                since=float,
             )
         except (ValueError, TypeError):
             return None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its process is known to have ended, which only its own host knows."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.process, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass
+        return False
+
+    def describe(self) -> str:
+        """Return process, host and start for messages."""
+        since = datetime.fromtimestamp(self.since).strftime("%Y-%m-%d %H:%M:%S")
+        return f"process {self.process} on {self.host}, since {since}"
+
     def is_alive(self) -> bool:
         """Return whether the holder still counts as alive."""
-        if self.host == socket.gethostname():
-            try:
-                os.kill(self.process, 0)
-            except ProcessLookupError:
-                return False
-            except PermissionError:
-                pass
+        if self.has_ended:
+            return False
         # On the same host too: after a restart, another process may have the same number.
-        return time.time() - self.time < STALE_SECONDS
+        return time.time() - self.heartbeat < STALE_SECONDS
 
 
 def is_empty(storage: Storage) -> bool:
@@ -102,13 +125,17 @@ def _lock_folder(storage: LocalStorage) -> Iterator[None]:
                 is_held = stack.enter_context(try_lock_file(storage.path / LOCK_NAME))
                 break
         if not is_held:
-            raise UserError(f"another command is running the study in '{storage}'")
+            holder = _read_holder(storage, HOLDER_NAME)
+            by = f": {holder.describe()}" if holder else ""
+            raise UserError(f"another command is running the study in '{storage}'{by}")
+        storage.write_bytes(HOLDER_NAME, _make_holder().encode())
         try:
             yield
         finally:
             # Under the lock: who has opened the file that is deleted here cannot lock it any more.
             if is_empty(storage):  # a command that was refused leaves no folders
                 storage.delete(LOCK_NAME)
+                storage.delete(HOLDER_NAME)
                 for folder in made:
                     with suppress(OSError):  # not empty: others use it
                         folder.rmdir()
@@ -126,7 +153,7 @@ def _lock_object(storage: Storage) -> Iterator[None]:
     holder = _read_holder(storage)
     if holder is not None and holder.is_alive():
         raise _refuse_lock(storage, holder)
-    own = LockHolder(socket.gethostname(), os.getpid(), uuid.uuid4().hex)
+    own = _make_holder()
     _write_heartbeat(storage, own)
     time.sleep(SETTLE_SECONDS)
     holder = _read_holder(storage)
@@ -150,17 +177,33 @@ def _write_heartbeats(storage: Storage, holder: LockHolder, ended: threading.Eve
 
 
 def _write_heartbeat(storage: Storage, holder: LockHolder) -> None:
-    storage.write_bytes(LOCK_NAME, replace(holder, time=time.time()).encode())
+    storage.write_bytes(LOCK_NAME, replace(holder, heartbeat=time.time()).encode())
 
 
-def _read_holder(storage: Storage) -> LockHolder | None:
-    data = storage.read_bytes(LOCK_NAME)
+def _make_holder() -> LockHolder:
+    return LockHolder(socket.gethostname(), os.getpid(), uuid.uuid4().hex)
+
+
+def describe_holder(storage: Storage) -> str | None:
+    """Return process, host and start of the command that works on a storage; None without one."""
+    if not isinstance(storage, LocalStorage):
+        holder = _read_holder(storage)
+        return holder.describe() if holder is not None and holder.is_alive() else None
+    holder = _read_holder(storage, HOLDER_NAME)
+    if holder is None or holder.has_ended:
+        return None
+    with suppress(OSError), try_lock_file(storage.path / LOCK_NAME) as is_free:
+        return None if is_free else holder.describe()
+    return holder.describe()  # records that cannot be written, and so not locked
+
+
+def _read_holder(storage: Storage, name: str = LOCK_NAME) -> LockHolder | None:
+    data = storage.read_bytes(name)
     return None if data is None else LockHolder.decode(data)
 
 
 def _refuse_lock(storage: Storage, holder: LockHolder) -> UserError:
     return UserError(
-        f"another command is running the study in '{storage}': process {holder.process} on "
-        f"{holder.host}; if that process is dead, its lock expires {STALE_SECONDS:g} s after its "
-        "last heartbeat"
+        f"another command is running the study in '{storage}': {holder.describe()}; if that "
+        f"process is dead, its lock expires {STALE_SECONDS:g} s after its last heartbeat"
     )

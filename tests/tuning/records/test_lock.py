@@ -8,7 +8,7 @@ import pytest
 
 from common.errors import UserError
 from tests.support.command import ROOT
-from tuning.records.lock import LOCK_NAME, exclusive_lock
+from tuning.records.lock import HOLDER_NAME, LOCK_NAME, exclusive_lock
 from tuning.records.open_storage import open_storage
 
 # Takes the lock again and again; each holder makes a file that no other holder may find.
@@ -70,6 +70,10 @@ def test_a_folder_with_records_keeps_its_lock(tmp_path: Path) -> None:
         storage.write_bytes("study.json", b"{}")
         with pytest.raises(UserError, match="another command"), exclusive_lock(storage):
             raise AssertionError("two holders")
-    assert sorted(path.name for path in (tmp_path / "erm").iterdir()) == [LOCK_NAME, "study.json"]
+    assert sorted(path.name for path in (tmp_path / "erm").iterdir()) == [
+        HOLDER_NAME,
+        LOCK_NAME,
+        "study.json",
+    ]
     with exclusive_lock(storage):
         pass

@@ -1,0 +1,103 @@
+"""The commands that only read: ls, show, validate, status."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import datasets
+from core.recipe.method_files import list_methods, load_method
+from tests.conftest import EMBEDDED, fitting
+from tests.support.command import ROOT, clean_environment
+from tuning.cli.main import COMMANDS, main
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    assert f"tune.py {command}" in capsys.readouterr().out
+
+
+def test_methods_and_data_sets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", "methods"]) == 0
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split()[1] for row in rows] == list_methods()
+    assert main(["ls", "methods", "--dataset", "two_digits"]) == 0
+    listed = {row.split()[1] for row in capsys.readouterr().out.splitlines()[2:]}
+    assert listed == {name for name, _ in fitting(list_methods(), ("two_digits",))}
+    assert main(["ls", "datasets"]) == 0
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split()[1] for row in rows] == list(datasets.list_benchmarks())
+
+
+@pytest.mark.parametrize(("method", "name"), fitting(list_methods(), EMBEDDED))
+def test_a_method_is_shown(method: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", method, "--dataset", name]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"{method}: {load_method(method).description}")
+    assert f"search space on {name}:" in text
+    for hyperparameter in datasets.load_benchmark(name).search_space:
+        assert hyperparameter in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["show", "jjt"], "did you mean 'jtt'"),
+        (["show", "jtt", "--dataset", "waterbird"], "did you mean 'waterbirds'"),
+        (["ls", "methods", "--dataset", "waterbird"], "did you mean 'waterbirds'"),
+        (["status", "--results", "/no/such/results"], "no study found"),
+        (["ls", "studies", "--results", "/no/such/results"], "no study found"),
+        (["validate", "/no/such/file.yaml"], "/no/such/file.yaml"),
+        (["statsu"], "did you mean 'status'"),
+    ],
+)
+def test_mistakes_get_one_line(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_method_files_are_validated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate"]) == 0
+    assert capsys.readouterr().out == f"{len(list_methods())} valid method files\n"
+    good = ROOT / "search_spaces" / "jtt.yaml"
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(good.read_text().replace("sampler: uniform", "sampler: unifrom"))
+    assert main(["validate", str(good), str(bad)]) == 2
+    message = capsys.readouterr().err
+    assert "bad.yaml" in message
+    assert "did you mean 'uniform'" in message
+
+
+@pytest.mark.slow
+def test_a_study_has_a_status_while_it_runs_and_after(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = str(tmp_path / "results")
+    command = ["--method", "erm", "--dataset", "colored_digits", "--trials", "3", "--seeds", "1",
+               "--search", "random", "--scheduler", "none", "--results", results]  # fmt: skip
+    study = subprocess.Popen(
+        [sys.executable, "tune.py", *command], cwd=ROOT, env=clean_environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    text = ""
+    while study.poll() is None and f"run by process {study.pid}" not in text:
+        time.sleep(0.2)
+        main(["status", "--results", results])
+        text = capsys.readouterr().out
+    assert f"run by process {study.pid} on " in text
+    assert "| searching" in text
+    assert main([*command, "--resume"]) == 2
+    assert f"process {study.pid} on " in capsys.readouterr().err
+    out, _ = study.communicate(timeout=300)
+    assert study.returncode == 0, out
+    assert main(["status", "--results", results, "--follow"]) == 0
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if "colored_digits" in line)
+    assert [cell.strip() for cell in row.split("|")][3:6] == ["complete", "3/3", "0"]
+    assert "1/1" in row

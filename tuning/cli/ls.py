@@ -1,0 +1,97 @@
+"""``python tune.py ls``: methods, data sets, or studies, a row each."""
+
+import argparse
+from collections.abc import Sequence
+
+import datasets
+from common.arguments import Parser
+from common.errors import UserError, ValidationErrors
+from core.recipe.method_files import list_methods, load_method
+from tuning.cli.parser import add_options
+from tuning.cli.status import list_statuses
+from tuning.options import Options
+from tuning.reporting.status import format_table
+from tuning.reporting.table_files import format_markdown
+
+EPILOG = """\
+examples:
+  python tune.py ls methods
+  python tune.py ls methods --dataset waterbirds
+  python tune.py ls datasets
+  python tune.py ls studies --results results
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    parser = Parser(
+        prog="python tune.py ls",
+        description="List the methods, the data sets, or the studies in a storage.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("kind", choices=("methods", "datasets", "studies"), help="what to list")
+    add_options(
+        parser,
+        ("dataset", "results", "storage"),
+        {"dataset": "list the methods that run on this data set"},
+    )
+    return parser
+
+
+def run_ls(arguments: Sequence[str]) -> int:
+    """Run the command; return 0.
+
+    Raises:
+        UserError: If there is no such data set or no study, or a method file is malformed.
+    """
+    given = vars(make_parser().parse_args(arguments))
+    kind = given.pop("kind")
+    options = Options(**{"methods": (), "dataset": "", **given})
+    if kind == "methods":
+        lines = _list_methods(options.dataset)
+    elif kind == "datasets":
+        lines = _list_datasets()
+    else:
+        lines = format_table(list_statuses(options))
+    print("\n".join(lines))
+    return 0
+
+
+def _list_methods(dataset: str) -> list[str]:
+    provides = datasets.load_benchmark(dataset).provides if dataset else None
+    problems: list[str] = []
+    rows = []
+    for name in list_methods():
+        try:
+            method = load_method(name)
+        except ValidationErrors as error:
+            problems += error.problems
+            continue
+        needs = ", ".join(sorted(method.needs))
+        if provides is None or method.needs <= provides:
+            rows.append({"method": name, "description": method.description, "needs": needs})
+    if problems:
+        raise ValidationErrors(problems)
+    return format_markdown(rows)
+
+
+def _list_datasets() -> list[str]:
+    return format_markdown([_describe_dataset(name) for name in datasets.list_benchmarks()])
+
+
+def _describe_dataset(name: str) -> dict[str, str]:
+    try:
+        benchmark = datasets.load_benchmark(name)
+        provides, config = sorted(benchmark.provides), benchmark.training_config
+    except UserError:  # a data set of the user's own, whose properties are in its files
+        return {"data set": name}
+    return {
+        "data set": name,
+        "provides": ", ".join(provides),
+        "model": config.model,
+        "epochs": str(config.epochs),
+        "selection rule": benchmark.default_selection_rule,
+    }

@@ -1,0 +1,55 @@
+"""``python tune.py validate``: checks method files."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.arguments import Parser
+from common.errors import UserError, ValidationErrors
+from common.text import format_count
+from core.recipe.method_files import list_methods, load_method
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    parser = Parser(
+        prog="python tune.py validate",
+        description="Check method files; print every mistake in them with file and key.",
+        epilog="example: python tune.py validate search_spaces/my_method.yaml",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="method files (default: all)"
+    )
+    return parser
+
+
+def run_validate(arguments: Sequence[str]) -> int:
+    """Run the command; return 0.
+
+    Raises:
+        ValidationErrors: If a file is missing or malformed.
+    """
+    files: list[Path] = make_parser().parse_args(arguments).files
+    problems: list[str] = []
+    for path in files:
+        is_file = path.suffix == ".yaml" and path.is_file()
+        missing = [f"{path}: expected an existing file NAME.yaml"]
+        problems += _find_problems(path.stem, path.parent) if is_file else missing
+    if not files:
+        for name in list_methods():
+            problems += _find_problems(name, None)
+    if problems:
+        raise ValidationErrors(problems)
+    print(f"{format_count(len(files) or len(list_methods()), 'valid method file')}")
+    return 0
+
+
+def _find_problems(name: str, folder: Path | None) -> list[str]:
+    try:
+        load_method(name) if folder is None else load_method(name, folder)
+    except ValidationErrors as error:
+        return error.problems
+    except UserError as error:
+        return [str(error)]
+    return []
