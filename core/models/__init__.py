@@ -22,7 +22,7 @@ from core.models.pretrained.weights import (
     is_path,
 )
 from core.models.transformer import Transformer
-from core.registry import find_components
+from core.registry import find_components, find_mistake
 
 
 def _find_models() -> dict[str, type[Model]]:
@@ -72,6 +72,9 @@ def check_model_name(name: str) -> str | None:
     known = [*list_models(), *PUBLIC_MODELS]
     if name in known:
         return None
+    mistake = find_mistake("core.models", Model, name)
+    if mistake is not None:
+        return f"one that can be used: {mistake}"
     if is_path(name):
         return check_folder(name, tuple(sorted(LOADERS)))
     if name.count("/") == 1:

@@ -3,15 +3,16 @@
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from common.hyperparameters import Scalar
 from core.augmentations.base import Augmentation
 from core.objectives.base import Objective
-from core.registry import find_components
+from core.registry import find_component, find_components, find_mistake
 from core.stages.base import Stage
 from core.weighting.base import Weighting
 
+T = TypeVar("T")
 Parameter = Scalar | Mapping[str, Scalar] | None
 
 PACKAGES: Mapping[str, tuple[str, type]] = {
@@ -90,6 +91,11 @@ def component_classes(part: str) -> dict[str, type]:
     return dict(find_components(*PACKAGES[part]))
 
 
+def find_component_mistake(part: str, name: str) -> str | None:
+    """Return the mistake in a component's file, in one line; None if there is none."""
+    return find_mistake(*PACKAGES[part], name)
+
+
 def parameter_kinds(component_class: type) -> dict[str, Any]:
     """Return the annotation of each parameter of a component's class, by name."""
     initialize: Any = component_class.__init__  # type: ignore[misc]
@@ -106,25 +112,24 @@ def read_defaults(component_class: type) -> dict[str, Any]:
 
 def make_objective(component: Component) -> Objective:
     """Return the objective that a component with values describes."""
-    make: Callable[..., Objective] = find_components("core.objectives", Objective)[component.name]
-    return make(**component.parameters)
+    return _make("core.objectives", Objective, component)
 
 
 def make_weighting(component: Component) -> Weighting:
     """Return the weighting that a component with values describes."""
-    make: Callable[..., Weighting] = find_components("core.weighting.methods", Weighting)[
-        component.name
-    ]
-    return make(**component.parameters)
+    return _make("core.weighting.methods", Weighting, component)
 
 
 def make_stage(component: Component) -> Stage:
     """Return the stage that a component with values describes."""
-    make: Callable[..., Stage] = find_components("core.stages", Stage)[component.name]
-    return make(**component.parameters)
+    return _make("core.stages", Stage, component)
 
 
 def make_augmentation(name: str) -> Augmentation:
     """Return the augmentation of a name."""
-    make: Callable[..., Augmentation] = find_components("core.augmentations", Augmentation)[name]
-    return make()
+    return _make("core.augmentations", Augmentation, Component(name, {}))
+
+
+def _make(package: str, base: type[T], component: Component) -> T:
+    make: Callable[..., T] = find_component(package, base, component.name)
+    return make(**component.parameters)

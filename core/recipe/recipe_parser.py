@@ -26,7 +26,12 @@ from typing import Any, get_args, get_origin
 
 from common.errors import unknown_name_message
 from common.hyperparameters import Hyperparameter
-from core.recipe.component import Component, component_classes, parameter_kinds
+from core.recipe.component import (
+    Component,
+    component_classes,
+    find_component_mistake,
+    parameter_kinds,
+)
 from core.recipe.coverage import FIXED, OVER, Coverage
 from core.recipe.recipe import PARTS, Recipe
 from core.samplers import SAMPLERS
@@ -144,7 +149,9 @@ class _RecipeParser:
         ((name, parameters),) = content.items()
         classes = component_classes(part)
         if name not in classes:
-            message = unknown_name_message(part.rstrip("s"), str(name), classes)
+            message = find_component_mistake(part, str(name)) or unknown_name_message(
+                part.rstrip("s"), str(name), classes
+            )
             self.mistakes.append(f"{where}: {message}")
             return None
         parameters = parameters or {}

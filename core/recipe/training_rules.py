@@ -1,7 +1,7 @@
 """Rules for the fields of a training config, including those whose names only core knows."""
 
 from core import models
-from core.recipe.component import component_classes
+from core.recipe.component import component_classes, find_component_mistake
 from datasets.training_config import TRAINING_CONFIG_RULES
 
 TRAINING_CONFIG_FIELDS = (*TRAINING_CONFIG_RULES, "model", "augmentation")
@@ -13,5 +13,8 @@ def broken_training_rule(name: str, value: object) -> str | None:
         return models.check_model_name(str(value))
     if name == "augmentation":
         known = sorted(component_classes("augmentations"))
-        return None if value in known else f"one of {known}"
+        if value in known:
+            return None
+        mistake = find_component_mistake("augmentations", str(value))
+        return f"one of {known}" if mistake is None else f"one that can be used: {mistake}"
     return TRAINING_CONFIG_RULES[name].find_broken_rule(value)

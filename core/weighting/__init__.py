@@ -9,7 +9,7 @@ import inspect
 from typing import Any
 
 from common.errors import unknown_name_message
-from core.registry import find_components
+from core.registry import find_components, find_mistake
 from core.weighting.base import (
     AlphaFairWeighting,
     GradientWeighting,
@@ -50,7 +50,8 @@ def load_weighting(name: str, **parameters: Any) -> Weighting:
     """
     known = find_components("core.weighting.methods", Weighting)
     if name not in known:
-        raise ValueError(unknown_name_message("weighting", name, known))
+        mistake = find_mistake("core.weighting.methods", Weighting, name)
+        raise ValueError(mistake or unknown_name_message("weighting", name, known))
     accepted = inspect.signature(known[name]).parameters
     for parameter in parameters:
         if parameter not in accepted:

@@ -15,16 +15,52 @@ BENCHMARK = """
 from typing import ClassVar, Final
 from datasets.groups.colored_digits import ColoredDigits as Parent
 {before}
+NAME = "constant"
 class Mine(Parent):
     {name}
     version = "1"
 """
+PARENT = "from datasets.groups.colored_digits import ColoredDigits as Parent\n"
+# Files whose classes have the name in other ways, by the names of the benchmarks.
+NAMED_CLASS = 'class Named:\n    name = "{}"\n'
+MINE = "class Mine(Named, Parent):\n    pass\n"
+INHERITED = {
+    "mixed": {"mixed": PARENT + NAMED_CLASS.format("mixed") + MINE},
+    "elsewhere": {
+        "named": NAMED_CLASS.format("elsewhere"),
+        "elsewhere": f"{PARENT}from datasets.groups.named import Named\n{MINE}",
+    },
+    "relative": {
+        "near": NAMED_CLASS.format("relative"),
+        "relative": f"{PARENT}from .near import Named\n{MINE}",
+    },
+    "abstract": {
+        "abstract": f"from datasets.groups.base import GroupBenchmark\n{PARENT}"
+        f'class Named(GroupBenchmark):\n    name = "abstract"\n{MINE}'
+    },
+    "last": {
+        "last": f'{PARENT}class Base(Parent):\n    name = "last"\nclass Mine(Base):\n    pass\n'
+    },
+    "dotted": {
+        "dotted": "import datasets.groups.colored_digits as digits\n"
+        'class Mine(digits.ColoredDigits):\n    name = "dotted"\n'
+    },
+    "hidden": {"hidden": f'{PARENT}if True:\n    class Mine(Parent):\n        name = "hidden"\n'},
+    "same_word": {
+        "same_word": "from datasets.groups.colored_digits import ColoredDigits as Mine\n"
+        'class Mine(Mine):\n    name = "same_word"\n'
+    },
+    "capital": {"Mine": f'{PARENT}class Mine(Parent):\n    name = "capital"\n'},
+}
 # Ways to write the name of a class, by that name.
 NAMED = {
     "plain": 'name = "plain"',
     "quoted": "name = 'quoted'",
     "annotated": 'name: ClassVar[str] = "annotated"',
     "commented": 'name: Final = """commented"""  # name = "other"',
+    "constant": "name = NAME",
+    "computed": 'name = "".join(["com", "puted"])',
+    "single": "name: 'ClassVar[str]' = 'single'  # name",
     "joined": 'name = (  # in parts\n        "joi"\n        "ned"\n    )',
 }
 # Files with a mistake, by the name of the file and benchmark, and a part of the message.
@@ -38,6 +74,19 @@ MISTAKES = {
     "failing": (
         BENCHMARK.format(name='name = "failing"', before="\n1 / 0"),
         "line 5: cannot be imported (ZeroDivisionError: division by zero)",
+    ),
+    "vague": (
+        BENCHMARK.format(name='name = "va" + "gue"', before="import nowhere"),
+        "line 4: cannot be imported (ModuleNotFoundError: No module named 'nowhere')",
+    ),
+    "two": (
+        f'{PARENT}class One(Parent):\n    name = "two"\nclass Two(Parent):\n    name = "two"\n',
+        "classes One and Two have the same name 'two'",
+    ),
+    "lacking": (
+        "from datasets.benchmark import Benchmark\n"
+        'class Lacking(Benchmark):\n    name = "lacking"\n',
+        "class Lacking does not define",
     ),
     "other": ('class Other:\n    name = "other"\n', "class Other is not a Benchmark"),
 }
@@ -80,6 +129,31 @@ def test_a_class_with_a_name_is_found(tmp_path: Path) -> None:
     found, answers = ask(tmp_path, files, *NAMED)
     assert found == sorted([*datasets.list_benchmarks(), *NAMED])
     assert answers == dict.fromkeys(NAMED, "Mine")
+
+
+def test_classes_with_an_inherited_name_are_found(tmp_path: Path) -> None:
+    texts = {file: text for files in INHERITED.values() for file, text in files.items()}
+    files = {f"datasets/groups/{file}.py": text for file, text in texts.items()}
+    found, answers = ask(tmp_path, files, *INHERITED, "colored_digits")
+    assert found == sorted([*datasets.list_benchmarks(), *INHERITED])
+    assert answers.pop("colored_digits") == "ColoredDigits"
+    assert answers == dict.fromkeys(INHERITED, "Mine")
+
+
+def test_two_files_with_one_name_are_refused_where_it_is_used(tmp_path: Path) -> None:
+    first, second = "datasets/groups/one.py", "datasets/multitask/two.py"
+    text = BENCHMARK.format(name='name = "twice"', before="")
+    inheriting = "datasets/groups/digits_again.py"
+    files = {first: text, second: text, inheriting: f"{PARENT}class Mine(Parent):\n    pass\n"}
+    found, answers = ask(tmp_path, files, "twice", "colored_digits", "two_digits")
+    assert found == sorted([*datasets.list_benchmarks(), "twice"])
+    assert answers["two_digits"] == "TwoDigits"
+    for name, paths in (
+        ("twice", (first, second)),
+        ("colored_digits", ("datasets/groups/colored_digits.py", inheriting)),
+    ):
+        assert "\n" not in answers[name]
+        assert all(str(tmp_path / path) in answers[name] for path in paths)
 
 
 def test_a_mistake_is_one_line_and_only_where_it_is_used(tmp_path: Path) -> None:
