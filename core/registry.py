@@ -29,7 +29,8 @@ def find_components(package: str, base: type[T]) -> dict[str, type[T]]:
         package: Dotted name, such as ``core.objectives``.
         base: The class from which the components derive.
     """
-    return _find(package, base).classes
+    found: dict[str, type[T]] = dict(_find(package, base).classes)  # type: ignore[arg-type]
+    return found
 
 
 def find_component(package: str, base: type[T], name: str) -> type[T]:

@@ -243,8 +243,8 @@ def _parse_name(node: ast.ClassDef) -> Name:
                 ast.Assign(targets=[ast.Name(id="name")], value=value)
                 | ast.AnnAssign(target=ast.Name(id="name"), value=ast.expr() as value)
             ):
-                is_text = isinstance(value, ast.Constant) and isinstance(value.value, str)
-                found = value.value if is_text else COMPUTED
+                constant = value.value if isinstance(value, ast.Constant) else None
+                found = constant if isinstance(constant, str) else COMPUTED
             case ast.FunctionDef(name="name"):
                 found = COMPUTED
     return found

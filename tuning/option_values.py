@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, overload
 
-import yaml
-
 from common.errors import UserError, ValidationErrors
 from common.hyperparameters import KINDS, Hyperparameter, Hyperparameters, parse_hyperparameter
 from common.yaml_files import parse_yaml, read_yaml_file
@@ -93,7 +91,11 @@ def parse_domains(texts: Sequence[str]) -> tuple[list[str], dict[str, Hyperparam
             others.append(text)
             continue
         separators = "," if kind == "choice" else "[:,]"
-        values = [_parse_scalar(value) for value in re.split(separators, rest)]
+        try:
+            values = [parse_yaml(value) for value in re.split(separators, rest)]
+        except UserError as error:
+            problems.append(f"--set: received '{text}': {error}")
+            continue
         domain = parse_hyperparameter(f"--set {name}", {kind: values}, problems, False)
         if domain is not None and name in domains:
             problems.append(f"--set: {name} is given two domains")
@@ -106,13 +108,6 @@ def parse_domains(texts: Sequence[str]) -> tuple[list[str], dict[str, Hyperparam
     if problems:
         raise ValidationErrors(problems)
     return others, domains
-
-
-def _parse_scalar(text: str) -> object:
-    try:
-        return parse_yaml(text)
-    except (yaml.YAMLError, ValueError):
-        return text
 
 
 def read_space(path: Path) -> tuple[Hyperparameters, dict[str, Hyperparameter]]:
