@@ -64,6 +64,8 @@ def print_card(benchmark: Benchmark, console: Console) -> None:
             f"Paper:   {card.paper}",
             *(f"Note:    {note}" for note in card.notes),
         )
+    for sentence in benchmark.list_folder_choices() if isinstance(benchmark, OnDisk) else ():
+        print_lines(console, f"Note:    {sentence}")
     problems = benchmark.find_problems() if isinstance(benchmark, OnDisk) else []
     if isinstance(benchmark, TaskBenchmark):
         print_tasks(benchmark, console)

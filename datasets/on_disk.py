@@ -14,18 +14,42 @@ from datasets.storage.array_cache import ArrayWriter, CachedArrays, load_or_buil
 class OnDisk(Benchmark):
     """A benchmark that reads files below ``<data root>/<folder_name>`` once, into a cache.
 
+    The folder may have one of ``other_folder_names`` too, or be the folder ``data`` in it.
+
     A subclass lists its source files and writes arrays made of them; its ``load_splits`` makes
     splits of ``self.cache.arrays``. It comes before :class:`Benchmark`'s other kinds in the bases,
     e.g. ``class NYUv2(OnDisk, TaskBenchmark)``.
     """
 
     folder_name: ClassVar[str]
+    other_folder_names: ClassVar[tuple[str, ...]] = ()  # of other projects
+    landmarks: ClassVar[tuple[str, ...]] = ()  # files or folders, one of which the data have
     modality: ClassVar[str] = "images"  # or "text"
 
     @property
     def folder(self) -> Path:
-        """The folder of the data set."""
-        return self.data_root / self.folder_name
+        """The folder of the data set: of those that hold its data, the first."""
+        return next(iter(self._found_folders), self.data_root / self.folder_name)
+
+    @cached_property
+    def _found_folders(self) -> list[Path]:
+        """The folders that hold the data, under the names that projects use."""
+        names = (self.folder_name, *self.other_folder_names)
+        paths = [self.data_root / name / part for name in names for part in ("", "data")]
+        found: list[Path] = []
+        for path in paths:
+            holds_data = any((path / name).exists() for name in self.landmarks)
+            places = (path, path.parent)  # a name in other letters' case, or a part of the data
+            if holds_data and not any(p.samefile(other) for p in places for other in found):
+                found.append(path)
+        return found
+
+    def list_folder_choices(self) -> list[str]:
+        """Return a sentence that names the folder, if several hold the data."""
+        if len(self._found_folders) < 2:
+            return []
+        listed = " and ".join(map(str, self._found_folders))
+        return [f"{listed} hold the data: {self.folder} is read"]
 
     @property
     def cache_name(self) -> str:
@@ -62,7 +86,7 @@ class OnDisk(Benchmark):
         return []
 
     def list_notices(self) -> list[str]:
-        """Return a sentence for each choice that was made between the files of complete data."""
+        """Return a sentence for each choice between files, and other facts of complete data."""
         return []
 
     def write_metadata(self) -> None:

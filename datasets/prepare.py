@@ -1,6 +1,7 @@
 """``python -m datasets.prepare NAME ...``: download, verify and cache data sets."""
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -155,6 +156,8 @@ def run_for_data_set(name: str, options: PrepareOptions) -> int:
             print(f"{name}: nothing to prepare: its data come with the installed packages")
             return 0
         benchmark = reload_benchmark(benchmark)  # files may have changed since the last call
+        for sentence in benchmark.list_folder_choices():
+            print(f"{name}: {sentence}", file=sys.stderr)
         problems = (
             verify_data_set(benchmark) if options.check else prepare_data_set(benchmark, options)
         )
@@ -239,7 +242,7 @@ def lock_data_set(benchmark: OnDisk, download: bool) -> Iterator[None]:
         CannotWrite: If files are to be downloaded into a folder that cannot be written.
     """
     root = benchmark.data_root
-    lock = root / f".{benchmark.folder.name}.prepare.lock"
+    lock = root / f".{name_folder(benchmark)}.prepare.lock"
     with ExitStack() as stack:
         try:
             with wrap_os_errors(root, "choose another --data-root"):
@@ -252,6 +255,11 @@ def lock_data_set(benchmark: OnDisk, download: bool) -> Iterator[None]:
             if download and benchmark.find_problems():
                 raise
         yield
+
+
+def name_folder(benchmark: OnDisk) -> str:
+    """Return the path of a data set's folder below the data root, as a name."""
+    return os.path.relpath(benchmark.folder, benchmark.data_root).replace(os.sep, "-")
 
 
 def choose_sources(benchmark: OnDisk, options: PrepareOptions) -> list[Source]:
@@ -273,7 +281,7 @@ def choose_sources(benchmark: OnDisk, options: PrepareOptions) -> list[Source]:
 
 def fetch_sources(benchmark: OnDisk, sources: Sequence[Source]) -> None:
     """Download and extract the files of a data set, then delete the downloads."""
-    downloads = benchmark.data_root / ".downloads" / benchmark.folder.name
+    downloads = benchmark.data_root / ".downloads" / name_folder(benchmark)
     for source in sources:
         path = downloads / source.file
         print(f"{benchmark.name}: fetching {source.url}")
@@ -281,7 +289,8 @@ def fetch_sources(benchmark: OnDisk, sources: Sequence[Source]) -> None:
         target = benchmark.folder / source.to
         if is_archive(path):
             # An archive of a whole data set may wrap its folder.
-            wrapping = (benchmark.folder.name,) if source.to == "." else ()
+            names = {benchmark.folder.name, *benchmark.other_folder_names}
+            wrapping = sorted(names.difference(benchmark.landmarks)) if source.to == "." else ()
             try:
                 extract_archive(path, target, wrapping=wrapping)
             except UserError:

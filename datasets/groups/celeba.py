@@ -6,7 +6,14 @@ from typing import ClassVar
 import pandas as pd
 
 from datasets.data_card import DataCard
-from datasets.formats.celeba import locate_files, read_lists, select_attribute
+from datasets.formats.celeba import (
+    LANDMARKS,
+    OTHER_FOLDERS,
+    describe_choices,
+    locate_files,
+    read_lists,
+    select_attribute,
+)
 from datasets.groups.base import Groups
 from datasets.groups.image_table import ImageBenchmark
 
@@ -17,6 +24,8 @@ class CelebA(ImageBenchmark):
     name = "celeba"
     version = "1"
     folder_name = "celeba"
+    other_folder_names = OTHER_FOLDERS
+    landmarks = LANDMARKS
     groups = Groups(("not blond", "blond"), ("female", "male"))
     published_counts: ClassVar = {"train": (71629, 66874, 22880, 1387)}
     card = DataCard(
@@ -26,7 +35,7 @@ class CelebA(ImageBenchmark):
         paper="Liu et al., Deep Learning Face Attributes in the Wild, ICCV 2015",
         notes=(
             "Groups as in Sagawa et al., ICLR 2020.",
-            "Both the flat layout and that of the release (Img, Anno, Eval) are read.",
+            "The flat layout, that of the release (Img, Anno, Eval) and Kaggle's (.csv) are read.",
         ),
         sizes={"train": 162_770, "validation": 19_867, "test": 19_962},
     )
@@ -35,6 +44,10 @@ class CelebA(ImageBenchmark):
     def image_folder(self) -> Path:
         """The folder of the aligned images."""
         return locate_files(self.folder).images
+
+    def list_notices(self) -> list[str]:
+        """Return a sentence for each part of which there are two."""
+        return describe_choices(self.folder)
 
     def make_table(self) -> pd.DataFrame:
         """Return the common table of Blond_Hair and Male."""

@@ -150,6 +150,8 @@ class FullComments(CommentBenchmark):
     """All of CivilComments, in either grouping."""
 
     folder_name = "civilcomments"
+    other_folder_names = ("civilcomments_v1.0", "jigsaw")
+    landmarks = (ORIGINAL, "civilcomments_coarse.csv", "civilcomments_fine.csv")
     card = DataCard(
         title="Comments on news sites, toxic or not, and the identities that they mention.",
         source="CivilComments-WILDS: https://wilds.stanford.edu/datasets/#civilcomments",

@@ -38,6 +38,8 @@ class MultiNLI(TextBenchmark):
     name = "multinli"
     version = "1"
     folder_name = "multinli"
+    other_folder_names = ("multinli_1.0", "glue_data/MNLI", "MNLI")
+    landmarks = ("glue_data", "data", "multinli_1.0", "multinli_1.0_train.jsonl", "train.tsv")
     groups = Groups(LABELS, ("no negation", "negation"))
     published_counts: ClassVar = {"train": (57498, 11158, 67376, 1521, 66630, 1992)}
     max_tokens = 128

@@ -15,6 +15,8 @@ from datasets.formats import csv_tables as tables
 from datasets.groups.base import Groups
 from datasets.groups.image_table import ImageBenchmark
 
+ARCHIVE = "waterbird_complete95_forest2water2"
+
 
 class Waterbirds(ImageBenchmark):
     """Kind of bird against background, judged by the worst of four groups."""
@@ -22,6 +24,8 @@ class Waterbirds(ImageBenchmark):
     name = "waterbirds"
     version = "1"
     folder_name = "waterbirds"
+    other_folder_names = ("waterbirds_v1.0", "cub", ARCHIVE)
+    landmarks = (ARCHIVE, "metadata.csv")
     groups = Groups(("land bird", "water bird"), ("land background", "water background"))
     published_counts: ClassVar = {"train": (3498, 184, 56, 1057), "test": (2255, 2255, 642, 642)}
     training_config = replace(ImageBenchmark.training_config, epochs=200)
@@ -41,8 +45,9 @@ class Waterbirds(ImageBenchmark):
 
     @property
     def image_folder(self) -> Path:
-        """The folder of the published archive."""
-        return self.folder / "waterbird_complete95_forest2water2"
+        """The folder of the published archive, or that of WILDS with the same files."""
+        flat = (self.folder / "metadata.csv").is_file() and not (self.folder / ARCHIVE).is_dir()
+        return self.folder if flat else self.folder / ARCHIVE
 
     @property
     def table_source(self) -> Path:

@@ -18,8 +18,12 @@ from common.hyperparameters import Hyperparameter
 from datasets.benchmark import SPLITS, Split
 from datasets.data_card import DataCard
 from datasets.formats.celeba import (
+    LANDMARKS,
+    OTHER_FOLDERS,
     CelebAFiles,
     CelebALists,
+    describe_choices,
+    find_missing_parts,
     locate_files,
     missing_attribute_message,
     read_lists,
@@ -52,6 +56,8 @@ class CelebA40(OnDisk, TaskBenchmark):
     name = "celeba40"
     version = "1"
     folder_name = "celeba"
+    other_folder_names = OTHER_FOLDERS
+    landmarks = LANDMARKS
     tasks = tuple(
         Task(attribute, "binary_cross_entropy", 1, {f"f1_{attribute}": True})
         for attribute in ATTRIBUTES
@@ -76,7 +82,7 @@ class CelebA40(OnDisk, TaskBenchmark):
         notes=(
             "162,770 training, 19,867 validation and 19,962 test images of the official partition, "
             "resized to 64x64.",
-            "Both the flat layout and that of the release (Img, Anno, Eval) are read.",
+            "The flat layout, that of the release (Img, Anno, Eval) and Kaggle's (.csv) are read.",
         ),
         sizes={"train": 162_770, "validation": 19_867, "test": 19_962},
     )
@@ -111,10 +117,7 @@ class CelebA40(OnDisk, TaskBenchmark):
         """Return a sentence for each file that is missing or malformed."""
         if not self.folder.is_dir():
             return [f"{self.folder}: missing; put the data there (source: {self.card.source})"]
-        files = self.files
-        missing = [f"{files.images}: no such folder"] if not files.images.is_dir() else []
-        lists = (files.attributes, files.partition)
-        missing += [f"{path}: missing" for path in lists if not path.is_file()]
+        missing = find_missing_parts(self.files)
         if missing:
             return missing
         try:
@@ -124,6 +127,10 @@ class CelebA40(OnDisk, TaskBenchmark):
         except UserError as error:
             return [str(error)]
         return find_missing_files(images)
+
+    def list_notices(self) -> list[str]:
+        """Return a sentence for each part of which there are two."""
+        return describe_choices(self.folder)
 
     def verify_files(self) -> list[str]:
         """Return a sentence for each image that cannot be decoded; decodes all."""

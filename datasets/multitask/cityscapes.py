@@ -20,6 +20,7 @@ class Cityscapes(DenseBenchmark):
     name = "cityscapes"
     version = "1"
     folder_name = "cityscapes"
+    other_folder_names = ("cityscapes2", "Cityscapes")
     label_folder = "label_7"
     tasks = (
         Task("segmentation", "cross_entropy", 7, SEGMENTATION),

@@ -50,6 +50,7 @@ class FramePart(NamedTuple):
 class DenseBenchmark(OnDisk, TaskBenchmark):
     """Segmentation, depth and normals of images that all have one size, trained as by FairGrad."""
 
+    landmarks = FOLDERS
     label_folder: ClassVar[str]
     training_config = TrainingConfig(
         model="segnet_mtan",

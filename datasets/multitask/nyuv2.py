@@ -19,6 +19,7 @@ class NYUv2(DenseBenchmark):
     name = "nyuv2"
     version = "1"
     folder_name = "nyuv2"
+    other_folder_names = ("NYUv2", "nyu_v2")
     label_folder = "label"
     tasks = (
         Task("segmentation", "cross_entropy", 13, SEGMENTATION),

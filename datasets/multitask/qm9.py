@@ -70,6 +70,8 @@ class QM9(OnDisk, TaskBenchmark):
     name = "qm9"
     version = "1"
     folder_name = "qm9"
+    other_folder_names = ("QM9",)
+    landmarks = ("raw",)
     modality = "molecules"
     tasks = tuple(Task(name, "squared_error", 1, {f"mae_{name}": False}) for name in TARGETS)
     training_config = TrainingConfig(
@@ -136,7 +138,7 @@ class QM9(OnDisk, TaskBenchmark):
             return []
         return [
             f"{listed}: lists {count:,} molecules, the published file {ALL_SKIPPED:,}: results are "
-            "not comparable with published ones"
+            "not comparable with published ones",
         ]
 
     def _read_files(self) -> tuple[np.ndarray, list[Molecule]]:

@@ -6,27 +6,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from datasets import prepare
 from tests.support import real_data
 from tests.support.comment_files import write_original
 from tests.support.dense_files import write_dense
+from tests.support.image_files import write_birds
 from tests.support.read_only import run_read_only
 
 pytestmark = pytest.mark.slow
-
-
-def write_birds(root: Path) -> None:
-    folder = root / "waterbirds" / "waterbird_complete95_forest2water2"
-    folder.mkdir(parents=True)
-    rows = ["img_id,img_filename,y,split,place"]
-    for i in range(24):
-        Image.fromarray(np.full((4, 5, 3), i, np.uint8)).save(folder / f"{i}.png")
-        rows.append(f"{i},{i}.png,{i % 2},{i // 4 % 3},{i // 2 % 2}")
-    (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
 
 
 def write_comments(root: Path) -> None:
