@@ -34,7 +34,7 @@ def draw_boxes(sizes: Tensor, scale: tuple[float, float], ratio: tuple[float, fl
     """Draw the boxes of ``torchvision.transforms.RandomResizedCrop``.
 
     The box is the first of ten draws of area and aspect ratio that fits into the image, at a random
-    position. If none fits, it is the largest centred box with an aspect ratio within ``ratio``.
+    position. If none fits, it is the largest centered box with an aspect ratio within ``ratio``.
 
     Args:
         sizes: Height and width of each image, ``(b, 2)`` int64.
@@ -133,10 +133,10 @@ def _make_resampling_matrix(
     if flip is not None:
         place = torch.where(flip.unsqueeze(1), size - 1 - place, place)
     step = (length / size).unsqueeze(1)
-    centre = start.unsqueeze(1) + (place + 0.5) * step
+    center = start.unsqueeze(1) + (place + 0.5) * step
     # Whole pixels and the rest apart: float32 would lose digits of the sum in large images.
-    whole_pixels = centre.floor()
-    rest = (centre - whole_pixels - 0.5).float().unsqueeze(2)
+    whole_pixels = center.floor()
+    rest = (center - whole_pixels - 0.5).float().unsqueeze(2)
     pixel = torch.arange(pixels, device=device, dtype=torch.float32)
     distance = (pixel - whole_pixels.float().unsqueeze(2) - rest).abs_()
     weight = distance.div_(-step.clamp(min=1).float().unsqueeze(2)).add_(1).clamp_(min=0)

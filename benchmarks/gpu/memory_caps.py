@@ -1,4 +1,4 @@
-"""Part d: a capped process, its neighbour, and batches that are split."""
+"""Part d: a capped process, its neighbor, and batches that are split."""
 
 import multiprocessing
 import time
@@ -14,15 +14,15 @@ from tuning.resources import torch_memory_fraction
 
 
 def check_memory_caps(report: Report) -> None:
-    """Part d: a capped process runs out of memory, its neighbour goes on."""
+    """Part d: a capped process runs out of memory, its neighbor goes on."""
     if not report.is_cuda:
         report.print_line("  a cap needs a GPU; only the splitting of batches is tried")
         _check_split_batches(report)
         return
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
-    neighbour = context.Process(target=_run_neighbour, args=(theirs,), daemon=True)
-    neighbour.start()
+    neighbor = context.Process(target=_run_neighbor, args=(theirs,), daemon=True)
+    neighbor.start()
     mine.recv()
     ours, others = context.Pipe()
     free_before = torch.cuda.mem_get_info()[0]
@@ -52,11 +52,11 @@ def check_memory_caps(report: Report) -> None:
     more = after["steps"] - before["steps"]
     report.add_verdict(
         after["right"] and more > 0,
-        f"its neighbour goes on: {more} products in a second, all right",
+        f"its neighbor goes on: {more} products in a second, all right",
     )
     report.add_verdict(found["again"], "after that it can allocate again")
     capped.join(10)
-    neighbour.terminate()
+    neighbor.terminate()
     report.attempt("batches are split", lambda: _check_split_batches(report))
 
 
@@ -87,7 +87,7 @@ def _run_capped(pipe: Any, share: float) -> None:
     pipe.recv()
 
 
-def _run_neighbour(pipe: Any) -> None:
+def _run_neighbor(pipe: Any) -> None:
     end_with_parent()
     torch.cuda.set_per_process_memory_fraction(
         torch_memory_fraction(0.25, torch.cuda.mem_get_info()[1])

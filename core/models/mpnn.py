@@ -59,13 +59,13 @@ class Graph(NamedTuple):
             molecule, target atom, entry, source atom.
         molecule: Each atom's molecule, ``(atoms,)``.
         within: Each atom's index within its molecule, ``(atoms,)``.
-        neighbours: The number of each atom's neighbours, at least 1, ``(atoms, 1)``.
+        neighbors: The number of each atom's neighbors, at least 1, ``(atoms, 1)``.
     """
 
     edges: Tensor
     molecule: Tensor
     within: Tensor
-    neighbours: Tensor
+    neighbors: Tensor
 
     def pad_atoms(self, state: Tensor) -> Tensor:
         """Pad the atoms' states ``(atoms, width)`` by molecule, ``(b, n, width)``."""
@@ -105,7 +105,7 @@ class Set2Set(nn.Module):
 
 
 class Messages(nn.Module):
-    r"""The mean over an atom's neighbours of ``x_j W(e_ij)``, plus ``x_i R + b``.
+    r"""The mean over an atom's neighbors of ``x_j W(e_ij)``, plus ``x_i R + b``.
 
     ``W(e)`` is a matrix that a network with one hidden layer computes from the edge's features, as
     in PyTorch Geometric's ``NNConv``, which stores one matrix per edge. Since the last layer is
@@ -131,7 +131,7 @@ class Messages(nn.Module):
         starts = torch.searchsorted(inputs.molecule, molecules)
         within = atoms - starts[inputs.molecule]
         sizes = torch.searchsorted(inputs.molecule, molecules, right=True) - starts
-        neighbours = (sizes[inputs.molecule] - 1).clamp(min=1).unsqueeze(1)
+        neighbors = (sizes[inputs.molecule] - 1).clamp(min=1).unsqueeze(1)
         hidden = functional.relu(self.edge_hidden(inputs.edge_attr))
         hidden = functional.pad(hidden, (0, 1), value=1.0)  # the last layer's bias
         source, target = inputs.edge_index
@@ -139,7 +139,7 @@ class Messages(nn.Module):
         edges = hidden.new_zeros((inputs.molecules, most, hidden.shape[1], most))
         place = (inputs.molecule[target], within[target], slice(None), within[source])
         edges[place] = hidden
-        return Graph(edges, inputs.molecule, within, neighbours)
+        return Graph(edges, inputs.molecule, within, neighbors)
 
     def forward(self, state: Tensor, graph: Graph) -> Tensor:
         """Return the messages ``(atoms, width)`` from the atoms' states ``(atoms, width)``."""
@@ -151,5 +151,5 @@ class Messages(nn.Module):
         products = products.view(count, most, hidden * width)[graph.molecule, graph.within]
         matrix = torch.cat([self.edge_matrix.weight.T, self.edge_matrix.bias.unsqueeze(0)])
         found = products @ matrix.view(hidden * width, width).to(state.dtype)
-        messages: Tensor = found / graph.neighbours + self.root(state)
+        messages: Tensor = found / graph.neighbors + self.root(state)
         return messages

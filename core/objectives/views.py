@@ -53,8 +53,8 @@ def make_contrastive_view(inputs: Tensor | ImageBatch, image: ImageSpec | None) 
     draws = draw_uniform(len(views), 7, device=views.device).float()
     order = torch.randperm(4).tolist()
     views = jitter_colors(views, _make_jitter_factors(draws[:, :5]), order)
-    colourless = (draws[:, 5] < GRAY_SHARE).view(-1, 1, 1, 1)
-    views = torch.where(colourless, convert_to_grayscale(views), views)
+    is_gray = (draws[:, 5] < GRAY_SHARE).view(-1, 1, 1, 1)
+    views = torch.where(is_gray, convert_to_grayscale(views), views)
     sigma = BLUR_SIGMA_PIXELS[0] + (BLUR_SIGMA_PIXELS[1] - BLUR_SIGMA_PIXELS[0]) * draws[:, 6]
     return normalize_images(blur_images(views, compute_blur_width(image.size), sigma), image)
 

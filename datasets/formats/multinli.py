@@ -87,15 +87,15 @@ def _read_json(path: Path) -> pd.DataFrame:
         if not all(isinstance(value, str) for value in row.values()):
             raise UserError(f"{path}: line {number}: {', '.join(FIELDS)}: texts are expected")
         rows.append({**row, "line": number})
-    return _select_labelled(path, pd.DataFrame(rows, columns=[*FIELDS, "line"]))
+    return _select_labeled(path, pd.DataFrame(rows, columns=[*FIELDS, "line"]))
 
 
 def _read_tsv(path: Path) -> pd.DataFrame:
     table = read_csv(path, FIELDS, separator="\t")[list(FIELDS)]
-    return _select_labelled(path, table.assign(line=np.arange(len(table)) + 2))
+    return _select_labeled(path, table.assign(line=np.arange(len(table)) + 2))
 
 
-def _select_labelled(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+def _select_labeled(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     """Return the pairs that have a label, with ``y``."""
     labels = table.gold_label.str.strip()
     kept = labels != "-"

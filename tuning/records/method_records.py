@@ -9,6 +9,7 @@ Files::
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,8 @@ from tuning.records.run_record import RunRecord
 from tuning.records.storage import Storage, storage_errors
 from tuning.records.study_definition import StudyDefinition
 from tuning.records.version import RECORD_VERSION, check_record_version
+
+MAX_REQUESTS = 16  # at once: an object store answers each within tens of milliseconds
 
 
 @dataclass(frozen=True)
@@ -136,5 +139,6 @@ class MethodRecords:
         runs = self.storage / "runs"
         with storage_errors(runs):
             found = [RunRecord(runs / name) for name in runs.list_names()]
-        described = [(run, run.read_description()) for run in found]
-        return [(run, description) for run, description in described if description is not None]
+        with ThreadPoolExecutor(MAX_REQUESTS) as pool:
+            described = zip(found, pool.map(RunRecord.read_description, found), strict=True)
+            return [(run, description) for run, description in described if description is not None]

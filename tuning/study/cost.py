@@ -14,7 +14,7 @@ from core.training.profiling import measure_step_seconds
 from core.training.run import Run
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
-from tuning.records.run_data import Phase
+from tuning.records.run_data import Phase, RunDescription
 from tuning.records.run_record import RunRecord
 from tuning.resources import Resources
 from tuning.search.proposal import count_trials
@@ -69,8 +69,8 @@ def estimate_cost(
     values = space.find_common_values(options.search)
     key = space.resolved.make_key(values, 0, environment)
     counts = space.count_epochs(options.search)
-    runs = MethodRecords(options.records_of(space.resolved.name)).list_runs()
-    seconds, source = _average_recorded_seconds(runs) or (None, "not timed")
+    runs = MethodRecords(options.records_of(space.resolved.name)).read_runs()
+    seconds, source = _average_recorded_seconds([run for run, _ in runs]) or (None, "not timed")
     disk = None
     if can_run:
         run = Run(key, space.benchmark)
@@ -133,7 +133,7 @@ def _average_recorded_seconds(runs: Sequence[RunRecord]) -> tuple[float, str] | 
     return sum(seconds) / len(seconds), f"{len(seconds)} recorded epochs"
 
 
-def _count_finished(runs: Sequence[RunRecord], phase: Phase) -> int:
+def _count_finished(runs: Sequence[tuple[RunRecord, RunDescription]], phase: Phase) -> int:
     """Return the number of trials of a phase that have ended."""
-    ended = [run.read_description() for run in runs if run.read_end() is not None]
-    return len({d.number for d in ended if d is not None and d.phase == phase})
+    chosen = [(run, description) for run, description in runs if description.phase == phase]
+    return len({description.number for run, description in chosen if run.read_end() is not None})

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -96,6 +97,29 @@ def test_an_epoch_is_written_after_one_check(tmp_path: Path) -> None:
     RunRecord(storage).write_epoch(ROWS, AUDIT, state(2), is_best=True)
     assert storage.reads == 2  # has it ended, and has it more epochs
     assert storage.list_names() == ["audit.json", "best.pt", "last.pt", "rows.json"]
+
+
+class MeetingStorage(LocalStorage):
+    """Answers a request only once another is made at the same time, as a slow bucket shows."""
+
+    def __init__(self, path: Path, barrier: Barrier) -> None:
+        super().__init__(path)
+        self.barrier = barrier
+
+    def read_bytes(self, name: str) -> bytes | None:
+        self.barrier.wait(timeout=60)
+        return super().read_bytes(name)
+
+    def __truediv__(self, name: str) -> "MeetingStorage":
+        return MeetingStorage(self.path / name, self.barrier)
+
+
+def test_descriptions_are_read_at_the_same_time(tmp_path: Path) -> None:
+    written = MethodRecords(tmp_path)
+    for number in range(4):
+        written.open_run(str(number)).write_description(describe_run(number))
+    records = MethodRecords(MeetingStorage(tmp_path, Barrier(2)))
+    assert [description.number for _, description in records.read_runs()] == list(range(4))
 
 
 def test_a_storage_that_does_not_answer_is_no_damaged_state(tmp_path: Path) -> None:
