@@ -80,6 +80,18 @@ def _as_metadata(
 _option = _as_metadata(OptionDefinition)
 
 
+def locate_records(results: Path, storage: str | Path | None) -> str:
+    """Return the records' folder as an absolute path, or their URL.
+
+    Args:
+        results: The ``--results`` option.
+        storage: The ``--storage`` option; None for a folder beside the results.
+    """
+    results = Path(os.path.abspath(results))
+    beside = results.parent / f"{results.name}.records"
+    return make_absolute(beside if storage is None else storage)
+
+
 @dataclass(frozen=True)
 class Options:
     """The options of one command. Each field is documented by its help text."""
@@ -271,9 +283,7 @@ class Options:
     @property
     def records(self) -> str:
         """The records' folder as an absolute path, because workers run elsewhere; or their URL."""
-        results = Path(os.path.abspath(self.results))
-        beside = results.parent / f"{results.name}.records"
-        return make_absolute(beside if self.storage is None else self.storage)
+        return locate_records(self.results, self.storage)
 
     def records_of(self, method: str) -> Storage:
         """Return where a method's records are stored.

@@ -14,7 +14,8 @@ from tuning.cluster.connection import join_cluster
 from tuning.doctor.findings import Finding, format_report
 from tuning.doctor.node_facts import Requirements
 from tuning.doctor.run_checks import check_cluster
-from tuning.options import Options
+from tuning.option_values import Gpus
+from tuning.options import Options, locate_records
 from tuning.records.open_storage import check_storage, check_writable, open_storage
 from tuning.records.storage import is_url
 from tuning.resources import Resources, choose_resources
@@ -63,38 +64,40 @@ def run_doctor(arguments: Sequence[str]) -> int:
     others = sorted(set(pinned) - {"model"})
     if others:
         raise UserError(f"--set: received '{others[0]}=...'; doctor accepts only --set model=...")
-    options = Options(**{"methods": (), "dataset": "", **given})
+    dataset: str = given.get("dataset", "")
+    data_root: Path = given.get("data_root", Options.data_root)
+    results: Path = given.get("results", Options.results)
+    records = locate_records(results, given.get("storage"))
+    asked: Gpus = given.get("gpus_per_trial")
+    cpus: int = given.get("cpus_per_trial", Options.cpus_per_trial)
     model = str(pinned.get("model", ""))
-    if options.dataset:
-        if options.dataset not in datasets.list_benchmarks():
+    if dataset:
+        if dataset not in datasets.list_benchmarks():
             known = datasets.list_benchmarks()
-            raise UserError(
-                f"--dataset: {unknown_name_message('data set', options.dataset, known)}"
-            )
-        benchmark = datasets.load_benchmark(options.dataset, str(options.data_root))
+            raise UserError(f"--dataset: {unknown_name_message('data set', dataset, known)}")
+        benchmark = datasets.load_benchmark(dataset, str(data_root))
         model = model or benchmark.training_config.model
-    check_writable("--results", options.results)
-    if is_url(options.records):
-        check_storage(open_storage(options.records))
+    check_writable("--results", results)
+    if is_url(records):
+        check_storage(open_storage(records))
     else:
-        check_writable("--storage", Path(options.records))
-    with join_cluster(find_cluster(options.address)) as nodes:
+        check_writable("--storage", Path(records))
+    with join_cluster(find_cluster(given.get("address"))) as nodes:
         found: list[Finding] = []
-        asked = options.gpus_per_trial
         try:
-            resources = choose_resources(nodes, options.cpus_per_trial, asked)
+            resources = choose_resources(nodes, cpus, asked)
         except UserError as error:
             found = [Finding("error", "", str(error))]
             gpus = asked if isinstance(asked, float) else 0.0
-            resources = Resources(options.cpus_per_trial, gpus)
+            resources = Resources(cpus, gpus)
         requirements = Requirements(
-            dataset=options.dataset,
-            data_root=str(options.data_root.absolute()),
-            storages=(options.records,),
+            dataset=dataset,
+            data_root=str(data_root.absolute()),
+            storages=(records,),
             models=(model,) if model else (),
             cpus=resources.cpus,
             gpus=resources.gpus,
         )
-        found += check_cluster(requirements, options.results)
+        found += check_cluster(requirements, results)
         print(format_report(found))
     return int(any(finding.level == "error" for finding in found))

@@ -63,18 +63,19 @@ def run_export(arguments: Sequence[str]) -> int:
     given = vars(make_parser().parse_args(arguments))
     writes_baseline = given.pop("write_baseline", False)
     with_published = given.pop("added_rows", None) is not None
-    options = Options(**{"methods": (), "dataset": "", **given})
-    if not options.results.is_dir():
-        raise UserError(f"--results: there is no folder '{options.results}'")
-    if writes_baseline and not options.dataset:
+    results: Path = given.get("results", Options.results)
+    dataset: str = given.get("dataset", "")
+    if not results.is_dir():
+        raise UserError(f"--results: there is no folder '{results}'")
+    if writes_baseline and not dataset:
         raise UserError("--baseline requires --dataset")
-    with lock_results(options.results):
+    with lock_results(results):
         if with_published:
-            _describe_published(options.results)
-        write_tables(options.results, with_published)
-        print(f"tables: {options.results}")
+            _describe_published(results)
+        write_tables(results, with_published)
+        print(f"tables: {results}")
         if writes_baseline:
-            print(f"baseline: {write_baseline(options.results, options.dataset)}")
+            print(f"baseline: {write_baseline(results, dataset)}")
     return 0
 
 
