@@ -6,7 +6,7 @@ There are two kinds: :mod:`datasets.groups.base` (classification, judged by the 
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -155,6 +155,10 @@ class Benchmark(ABC):
     @abstractmethod
     def output_sizes(self) -> Mapping[str, int]:
         """The number of outputs by task: classes of classification (task ``y``), or channels."""
+
+    def list_ids(self, split: str) -> Sequence[str | int] | None:
+        """Return the examples' names in the data set's own files, in order; None without any."""
+        return None
 
     def use_baseline(self, text: str) -> None:
         """Compare with the baseline of a file's text in place of the benchmark's own.

@@ -22,6 +22,14 @@ class EpochRow:
         flagged: Steps so far whose weights had no exact solution; only of weightings that read
             the Gram matrix.
         microbatch: Examples per forward pass, where batches are split.
+        weights: Mean, lowest and highest weight of each loss over the epoch's steps, by name and
+            ``mean``, ``min`` and ``max``; only of several losses.
+        conflicts: ``negative_cosines``, the share of pairs of task gradients whose cosine is
+            negative (None without two gradients), and ``norms``, each gradient's mean norm; only
+            where the steps compute task gradients one by one.
+        training_batches: The benchmark's metrics of the steps' own predictions, as published code
+            of dense tasks reports them: of augmented examples, during training.
+        training: The benchmark's metrics on the training split after the epoch, on request.
         devices: GPUs that the run took, or CPUs without one; a share where trials share a GPU.
         seconds: Wall time, evaluation included.
     """
@@ -37,6 +45,10 @@ class EpochRow:
     validation: Mapping[str, Any]
     flagged: int | None = None
     microbatch: int | None = None
+    weights: Mapping[str, Mapping[str, float]] | None = None
+    conflicts: Mapping[str, Any] | None = None
+    training_batches: Mapping[str, Any] | None = None
+    training: Mapping[str, Any] | None = None
     devices: float = 1.0
     seconds: float
 
@@ -63,4 +75,6 @@ class EpochRow:
         return cls(**data)
 
 
-OPTIONAL = frozenset({"flagged", "microbatch"})
+OPTIONAL = frozenset(
+    {"flagged", "microbatch", "weights", "conflicts", "training_batches", "training"}
+)

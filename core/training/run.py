@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -75,8 +76,15 @@ class Run:
         """Begin a stage, with the current model unless the stage reinitializes it."""
         self.stage_state = begin_stage(self.context, index, self.sample_counts, self.model)
 
-    def train_epoch(self) -> EpochRow:
+    def train_epoch(
+        self, measure_training: bool = False, observe: Callable[[], None] | None = None
+    ) -> EpochRow:
         """Train the next epoch and validate.
+
+        Args:
+            measure_training: Whether the row has the metrics of the training split.
+            observe: Called after validation, while the model is still the epoch's: a stage that
+                ends may replace it.
 
         Raises:
             NotFinite: If a loss is NaN or infinite.
@@ -87,7 +95,7 @@ class Run:
         if self.epochs_done >= self.total_epochs:
             raise ValueError("all epochs are done")
         try:
-            return self._train_epoch()
+            return self._train_epoch(measure_training, observe)
         except BatchTooLarge:
             raise
         except MODEL_ERRORS:
@@ -95,7 +103,7 @@ class Run:
                 check_model_fits_data(self.context, self.model)
             raise
 
-    def _train_epoch(self) -> EpochRow:
+    def _train_epoch(self, measure_training: bool, observe: Callable[[], None] | None) -> EpochRow:
         start = time.perf_counter()
         context, state = self.context, self.stage_state
         position = context.locate_epoch(self.epochs_done)
@@ -105,8 +113,13 @@ class Run:
         refitted = stage.splits_validation and stage.refit_layer(
             LastLayerRefit(context, state.model, context.make_generator("refit", *position))
         )
-        losses = {} if refitted else self._take_steps(position)
+        trainer = None if refitted else self._take_steps(position)
         validation = self._validate_epoch()
+        weights, conflicts = (None, None) if trainer is None else trainer.summarize_steps()
+        meter = None if trainer is None else trainer.meter
+        training = self.evaluate_split("train").compute_metrics() if measure_training else None
+        if observe is not None:
+            observe()
         state.step_epoch_schedule(validation, plateau_metric(context))
         self.epochs_done += 1
         weighting = state.weighting
@@ -118,12 +131,16 @@ class Run:
             stage_epoch=position.epoch,
             eligible=stage.eligible,
             final=self.epochs_done == self.total_epochs,
-            losses=losses,
+            losses={} if trainer is None else trainer.mean_losses(),
             lr=lr,
             steps=0 if refitted else state.steps_per_epoch,
             validation=validation,
             flagged=int(weighting.flagged_steps) if isinstance(weighting, GramWeighting) else None,
             microbatch=self.microbatch or None,
+            weights=weights,
+            conflicts=conflicts,
+            training_batches=None if meter is None else meter.compute_metrics(),
+            training=training,
             devices=1.0 if context.device.type == "cuda" else context.environment.threads,
             seconds=time.perf_counter() - start,
         )
@@ -143,8 +160,8 @@ class Run:
         )
         return trainer, batches
 
-    def _take_steps(self, position: EpochPosition) -> dict[str, float]:
-        """Take the steps of one epoch; return the mean of each loss."""
+    def _take_steps(self, position: EpochPosition) -> Trainer:
+        """Take the steps of one epoch; return their trainer, whose losses are finite."""
         trainer, batches = self.prepare_epoch(position)
         self.model.train()
         for rows, batch in self.context.loader.load_batches("train", batches):
@@ -156,7 +173,7 @@ class Run:
         if wrong:
             number = self.epochs_done + 1
             raise NotFinite(f"loss not finite in epoch {number}: {', '.join(wrong)}")
-        return losses
+        return trainer
 
     def _validate_epoch(self) -> dict[str, Any]:
         model = self.model

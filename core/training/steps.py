@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from core.batch import Batch
+from core.batch import Batch, Output
 from core.models.base import Model
 from core.objectives.base import Losses, Objective, Step
 from core.recipe.splitting import why_unsplittable
@@ -16,7 +16,9 @@ from core.training.context import RunContext
 from core.training.fixed_losses import LossSplit
 from core.training.loader import AuxiliarySampler
 from core.training.stage_state import StageState
+from core.training.step_statistics import StepStatistics
 from core.weighting import LossWeighting, Weighting, backward
+from datasets.multitask.base import TaskBenchmark
 from datasets.storage.padding import lengthen_texts
 from datasets.storage.ragged_arrays import TextBatch
 
@@ -61,6 +63,11 @@ class Trainer:
         device = context.device
         self._split = LossSplit(context.loss_names, context.fixed_weights, device)
         self.tasks = len(context.covered_losses)
+        covered = self._split.covered.tolist()
+        names = [n for n, is_covered in zip(context.loss_names, covered, strict=True) if is_covered]
+        self.statistics = StepStatistics(names, device)
+        benchmark = context.benchmark
+        self.meter = benchmark.make_step_meter() if isinstance(benchmark, TaskBenchmark) else None
         self._totals = torch.zeros(len(context.loss_names), dtype=torch.float64, device=device)
         self._seen = torch.zeros_like(self._totals)
         shares_head = any(objective.shares_head for objective in self.active)
@@ -82,6 +89,14 @@ class Trainer:
         means = (self._totals / self._seen.clamp(min=1)).tolist()
         named = zip(self.context.loss_names, means, self._used.tolist(), strict=True)
         return {name: mean for name, mean, used in named if used}
+
+    def summarize_steps(self) -> tuple[dict[str, dict[str, float]] | None, dict[str, Any] | None]:
+        """Return the weights of the stage's losses, and the gradients' conflicts, of the epoch."""
+        weights, conflicts = self.statistics.summarize()
+        named = zip(self.context.loss_names, self._used.tolist(), strict=True)
+        used = {name for name, is_used in named if is_used}
+        kept = {name: found for name, found in (weights or {}).items() if name in used}
+        return kept or None, conflicts
 
     def take_step(self, rows: Tensor, batch: Batch) -> None:
         """Take one step.
@@ -118,57 +133,91 @@ class Trainer:
         weighting, config = self.state.weighting, self.context.config
         if self.microbatch and self.microbatch < batch.size:
             return self._accumulate_microbatches(batch)
-        values, counts, features = self._compute_losses(batch)
+        values, counts, output = self._compute_losses(batch)
         detached = torch.cat([value.detach().reshape(-1) for value in values])
         if isinstance(weighting, LossWeighting):
-            self._compute_objective(values, weighting).backward()
+            objective, weights = self._compute_objective(values, weighting)
+            objective.backward()
+            self._record_step(rows, batch, output, weights[0] if weights else None)
             return detached, counts
         covered, fixed = self._split.select_covered(values), self._split.sum_fixed(values)
         if fixed is not None and fixed.requires_grad:
             fixed.backward(retain_graph=True)
             self._multiply_weighted(1 / self.tasks)  # only the weighted gradients are multiplied
         if fixed is None or any(value.requires_grad for value in covered):
+            present = self._find_present(rows)
             try:
-                backward(
+                result = backward(
                     covered,
                     weighting,
                     shared=self.shared,
                     heads=self.heads,
-                    features=features,
-                    present=self._find_present(rows),
+                    features=None if output is None else output.features,
+                    present=present,
                     strategy=config.gradients,
                     weighted_heads=config.weighted_heads,
                 )
             except (ValueError, TypeError) as error:
                 raise UserError(str(error)) from error
+            # The matrix of a matrix-free step is a model of the inner products.
+            gram = None if result.strategy == "matrix_free" else result.gram
+            self._record_step(rows, batch, output, result.weights, gram, present)
         return detached, counts
+
+    def _record_step(
+        self,
+        rows: Tensor,
+        batch: Batch,
+        output: Output | None,
+        weights: Tensor | None,
+        gram: Tensor | None = None,
+        present: Tensor | None = None,
+    ) -> None:
+        """Take a step's weights, gradients and predictions into the epoch's statistics."""
+        self.statistics.add_step(weights, gram, present)
+        if self.meter is not None and output is not None:
+            assert not isinstance(output.outputs, Tensor)  # the benchmark has tasks
+            outputs = {name: value.detach().float() for name, value in output.outputs.items()}
+            self.meter.update(rows, outputs, batch.targets)
 
     def _accumulate_microbatches(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Accumulate the gradients of parts of a batch, each weighted by its share."""
         weighting, device = self.state.weighting, self.context.device
         total = torch.zeros(len(self.context.loss_names), device=device)
         counts = torch.zeros_like(total)
+        found: list[Tensor] = []
         for rows in torch.arange(batch.size, device=device).split(self.microbatch):
             part = _select_rows(batch, rows)
             share = part.size / batch.size
             values, count, _ = self._compute_losses(part)
             assert isinstance(weighting, LossWeighting)
-            (self._compute_objective(values, weighting) * share).backward()
+            objective, weights = self._compute_objective(values, weighting)
+            (objective * share).backward()
+            found += weights
             total += torch.cat([value.detach().reshape(-1) for value in values]) * share
             counts += count
+        self.statistics.add_step(torch.stack(found).sum(dim=0) if found else None, None, None)
         return total, counts
 
-    def _compute_objective(self, values: list[Tensor], weighting: LossWeighting) -> Tensor:
+    def _compute_objective(
+        self, values: list[Tensor], weighting: LossWeighting
+    ) -> tuple[Tensor, list[Tensor]]:
         """Return the objective of the covered losses plus the weighted sum of the others, ``()``.
+
+        The list receives the covered losses' weights in the backward pass: the derivatives of the
+        objective by the transformed losses.
 
         Args:
             values: The losses, as scalars or vectors.
             weighting: The weighting.
         """
-        losses = self._join_covered(values)
-        objective = weighting.compute_objective(weighting.transform_losses(losses))
+        losses = weighting.transform_losses(self._join_covered(values))
+        weights: list[Tensor] = []
+        if losses.requires_grad:
+            losses.register_hook(weights.append)
+        objective = weighting.compute_objective(losses)
         fixed = self._split.sum_fixed(values)
-        return objective if fixed is None else objective + fixed
+        return (objective if fixed is None else objective + fixed), weights
 
     def _join_covered(self, values: list[Tensor]) -> Tensor:
         """Return the losses that the weighting covers, ``(covered,)``."""
@@ -188,12 +237,10 @@ class Trainer:
         self.state.optimizer.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
 
-    def _compute_losses(
-        self, batch: Batch
-    ) -> tuple[list[Tensor], Tensor, tuple[Tensor, ...] | None]:
-        """Return the losses, how many examples each averages, ``(k,)``, and shared features.
+    def _compute_losses(self, batch: Batch) -> tuple[list[Tensor], Tensor, Output | None]:
+        """Return the losses, how many examples each averages, ``(k,)``, and the model's output.
 
-        Losses are scalars or vectors; the features are the model's, None if it has none.
+        Losses are scalars or vectors; there is no output if no objective needs the batch's.
         """
         context, model = self.context, self.state.model
         with context.environment.autocast():
@@ -218,8 +265,7 @@ class Trainer:
             parts = losses.values if isinstance(losses.values, list) else [losses.values]
             values += [part.float() for part in parts]
             counts.append(losses.counts)
-        features = None if step.cached_output is None else step.cached_output.features
-        return values, torch.cat(counts), features
+        return values, torch.cat(counts), step.cached_output
 
     def _pad_texts(self, batch: Batch) -> Batch:
         """Return a batch whose texts have the number of positions that the config asks for."""

@@ -107,6 +107,10 @@ class TableBenchmark(OnDisk, GroupBenchmark):
         """Return the rows of a split, in the table's order."""
         return self.table[self.table.split == SPLITS.index(split)]
 
+    def list_ids(self, split: str) -> list[str]:
+        """Return the ids of the table."""
+        return self.select_rows(split).id.tolist()
+
     def count_groups(self, split: str) -> list[int]:
         """Return the number of examples per group in the table, without reading inputs."""
         groups = self.train_groups if split == "train" else self.groups

@@ -94,6 +94,13 @@ class TaskBenchmark(Benchmark):
     def make_accumulators(self) -> dict[str, Accumulator]:
         """Return an accumulator of metrics for each task, by its name."""
 
+    def make_step_meter(self) -> "TaskMeter | None":
+        """Return a meter of the predictions that training steps make; None where none is kept.
+
+        Its accumulators must not wait for the device.
+        """
+        return None
+
     def make_meter(self, split: str, batch_averaged: bool = False) -> "TaskMeter":
         """Return a meter of all tasks' metrics.
 

@@ -156,6 +156,11 @@ class CelebA40(OnDisk, TaskBenchmark):
             labels = attributes[selected.to_numpy()][list(ATTRIBUTES)].to_numpy().T
             writer.write_array(f"{split}_labels", labels.astype(np.uint8))
 
+    def list_ids(self, split: str) -> list[str]:
+        """Return the file names of the images."""
+        splits = self._lists.splits
+        return [str(name) for name in splits.index[splits == SPLITS.index(split)]]
+
     def load_splits(self) -> dict[str, Split]:
         """Read the splits: images ``(n, 3, 64, 64)`` uint8, and 0 or 1 per attribute, ``(n,)``."""
         arrays = self.cache.arrays

@@ -17,8 +17,8 @@ from common.errors import truncate_problems
 from common.files import is_hidden
 from common.hyperparameters import Hyperparameter
 from datasets.benchmark import Split
-from datasets.multitask.base import TaskBenchmark
-from datasets.multitask.dense_metrics import Depth, Normals, Segmentation
+from datasets.multitask.base import TaskBenchmark, TaskMeter
+from datasets.multitask.dense_metrics import Depth, Normals, Segmentation, StepNormals
 from datasets.multitask.metrics import Accumulator
 from datasets.multitask.task import Task
 from datasets.on_disk import OnDisk
@@ -192,6 +192,14 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
                 array[row] = np.moveaxis(values, -1, 0) if part.channels else values
         return problems
 
+    def list_ids(self, split: str) -> list[str]:
+        """Return the folder and number of each frame, such as ``train/12``."""
+        train, validation = self.split_train_frames()
+        test = np.arange(self.frames[TEST])
+        frames = {"train": train, "validation": validation, "test": test}
+        folder = TEST if split == "test" else TRAIN
+        return [f"{folder}/{frame}" for frame in frames[split]]
+
     def load_splits(self) -> dict[str, Split]:
         """Read the splits: images ``(n, 3, h, w)`` float32, and a target per task.
 
@@ -206,6 +214,16 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
             )
             for split in ("train", "validation", "test")
         }
+
+    def make_step_meter(self) -> TaskMeter:
+        """Return a meter of the steps' predictions, whose metrics published code reports too."""
+        return TaskMeter(self, self._make_step_accumulators)
+
+    def _make_step_accumulators(self) -> dict[str, Accumulator]:
+        found = self.make_accumulators()
+        if "normals" in found:
+            found["normals"] = StepNormals()
+        return found
 
     def make_accumulators(self) -> dict[str, Accumulator]:
         """Return the metrics of :mod:`datasets.multitask.dense_metrics`."""

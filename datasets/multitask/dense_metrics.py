@@ -49,7 +49,10 @@ class Segmentation(Accumulator):
         known = label >= 0
         size = self.classes**2
         pairs = torch.where(known, label * self.classes + predicted, size)  # size: undefined
-        counts = torch.bincount(pairs.flatten(), minlength=size + 1)[:size]
+        # Unlike bincount, this does not wait for a GPU.
+        counts = pairs.new_zeros(size + 1).scatter_add_(
+            0, pairs.flatten(), torch.ones_like(pairs.flatten())
+        )[:size]
         self._confusion = self._confusion.to(counts.device) + counts.view_as(self._confusion)
         wrong = (predicted != label) & known
         return wrong.flatten(1).sum(dim=1) / known.flatten(1).sum(dim=1)
@@ -97,6 +100,31 @@ class Depth(Accumulator):
         """Return both errors; NaN where no pixel was valid."""
         absolute, relative, count = torch.stack(self._sums).sum(dim=0).unbind()
         return dict(zip(DEPTH, torch.stack([absolute, relative]).div(count).tolist(), strict=True))
+
+
+class StepNormals(Accumulator):
+    """The metrics of :class:`Normals` averaged over batches, without waiting for the device.
+
+    So the published code reports its training metrics: the median is the mean of each batch's.
+    """
+
+    def __init__(self) -> None:
+        self._batches: list[Tensor] = []
+
+    def update(self, output: Tensor, target: Tensor) -> Tensor:
+        """Add normals, both ``(b, 3, h, w)``; return each example's mean angle, ``(b,)``."""
+        valid = (target != 0).any(dim=1)
+        cosine = (output * target).sum(dim=1).clamp(-1, 1)
+        angle = torch.where(valid, torch.rad2deg(torch.acos(cosine)), torch.nan)
+        count = valid.sum()
+        within = [(angle < limit).sum() / count for limit in _WITHIN.values()]
+        median = angle.flatten().nanmedian()
+        self._batches.append(torch.stack([angle.nanmean(), median, *within]))
+        return angle.flatten(1).nanmean(dim=1)
+
+    def compute_metrics(self) -> dict[str, float]:
+        """Return the means over batches with a valid pixel, in the units of :class:`Normals`."""
+        return dict(zip(NORMALS, torch.stack(self._batches).nanmean(dim=0).tolist(), strict=True))
 
 
 class Normals(Accumulator):

@@ -28,10 +28,11 @@ def backward_exact(
     assert isinstance(weighting, GradientWeighting)
     gradients = _compute_task_gradients(inputs, feature_gradients, allow_low_rank=False)
     present = None if inputs.losses.present.all() else inputs.losses.present
+    gram = gradients.compute_gram()  # of which callers read the gradients' conflicts
     direction = weighting.combine_gradients(gradients.pop_matrix(), present)
     gradients.accumulate_direction(direction)
     inputs.heads.accumulate(None)
-    return BackwardResult(None, None, "exact")
+    return BackwardResult(None, gram, "exact")
 
 
 def _compute_task_gradients(

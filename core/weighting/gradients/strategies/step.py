@@ -33,8 +33,9 @@ class BackwardResult(NamedTuple):
     Args:
         weights: Weights of the losses' gradients, ``(k,)``, 0 for absent losses; None for
             weightings that combine the gradients otherwise.
-        gram: Inner products of the present losses' gradients that the weights were computed from,
-            float64; None where none were needed. For ``matrix_free`` a model of them.
+        gram: Inner products of the present losses' gradients, float64; None where the step needs no
+            gradient of each. For ``matrix_free`` a model of them, for ``representation`` those of
+            the features' gradients.
         strategy: ``scalarised`` (one backward pass of the weighted sum), ``exact``, ``matrix_free``
             or ``representation``.
         residual: Measured error of matrix-free weights, ``max |(G w - b) / b|`` with
