@@ -197,6 +197,14 @@ class Options:
             SEARCH, "record test metrics of every epoch; only oracle rules may read them"
         ),
     )
+    report_training: bool = field(
+        default=False,
+        metadata=_option(
+            SEARCH,
+            "evaluate the training split too: its metrics after every epoch (curves.csv), and its "
+            "predictions in those of the confirmation seeds",
+        ),
+    )
     deterministic: bool = field(
         default=False,
         metadata=_option(SEARCH, DETERMINISTIC_HELP),

@@ -40,6 +40,7 @@ class CommandOptions:
         audit_test: Whether test metrics of every epoch are recorded.
         gpus_per_trial: Share or number of GPUs of a trial, as asked.
         cpus_per_trial: CPUs of a trial.
+        report_training: Whether the training split is evaluated too.
     """
 
     data_root: str
@@ -50,6 +51,7 @@ class CommandOptions:
     audit_test: bool
     gpus_per_trial: float | Literal["auto"] | None
     cpus_per_trial: int
+    report_training: bool = False
 
 
 @dataclass(frozen=True)

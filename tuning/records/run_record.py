@@ -101,7 +101,7 @@ class RunRecord:
             return ()
 
     def read_audit(self) -> list[Metrics]:
-        """Return the test metrics of each epoch; only for rules that are labeled as oracles."""
+        """Return the test metrics of each epoch; only for oracle rules, and for exports."""
         return list(read_stored_list(self.storage, "audit.json"))
 
     def write_epoch(

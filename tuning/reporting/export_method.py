@@ -15,6 +15,7 @@ from common.files import atomic_write, write_text
 from tuning.records.method_records import MethodRecords
 from tuning.records.provenance import collect_provenance
 from tuning.records.run_record import RunRecord
+from tuning.reporting.curves import list_curves
 from tuning.reporting.recorded_study import RecordedStudy, RecordedTrial, read_study
 from tuning.reporting.repeat_commands import make_repeat_commands
 from tuning.reporting.summary import flatten_metrics, make_summary, write_summary
@@ -36,6 +37,7 @@ def export_method(records: MethodRecords, results: Path) -> None:
         return
     folder = results / study.context.dataset / study.context.method
     _write_csv(folder / "trials.csv", [_make_trial_row(study, t) for t in study.trials])
+    _write_csv(folder / "curves.csv", list_curves(study, records))
     if study.winning_hyperparameters is None:
         return
     _write_csv(folder / "seeds.csv", [_make_seed_row(study, seed) for seed in study.seeds])

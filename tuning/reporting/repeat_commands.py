@@ -46,6 +46,8 @@ def make_repeat_commands(
         study.append(f"--select {options.select}")
     if options.audit_test:
         study.append("--audit-test")
+    if options.report_training:
+        study.append("--report-training")
     if (gpus := options.gpus_per_trial) is not None:
         study.append(f"--gpus-per-trial {gpus if isinstance(gpus, str) else format(gpus, 'g')}")
     if options.cpus_per_trial != 1:

@@ -42,6 +42,7 @@ def make_export_context(search: MethodSearch, options: Options) -> ExportContext
             audit_test=options.audit_test,
             gpus_per_trial=options.gpus_per_trial,
             cpus_per_trial=options.cpus_per_trial,
+            report_training=options.report_training,
         ),
         defaults=dict(search.space.resolved.defaults),
         best_published=dict(search.space.resolved.published or {}),

@@ -218,6 +218,7 @@ def make_run_options(options: Options, rule: Rule, baseline: str) -> RunOptions:
         keep_model=options.keep_models,
         data_root=str(options.data_root.absolute()),
         baseline=baseline,
+        report_training=options.report_training,
     )
 
 

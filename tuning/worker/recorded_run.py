@@ -5,12 +5,15 @@ Resume, retry and extension are nothing else. Independent of Ray.
 
 import os
 import socket
+from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 from safetensors.torch import save_file
 
 import datasets
+from common.errors import UserError
 from core.recipe.trial_key import TrialKey
 from core.training.epoch_row import EpochRow
 from core.training.run import Run
@@ -80,20 +83,20 @@ class RecordedRun:
             return seen
         while self.run.epochs_done < index:  # the state is older than the rows
             self.run.train_epoch()
-        row = self.run.train_epoch()
+        row = self.run.train_epoch(self.options.report_training, self._audit_epoch)
         if self.gpu_share:
             row = replace(row, devices=self.gpu_share)
-        if self.options.audit:
-            self.audit.append(
-                self.run.evaluate_split(
-                    "test", batch_averaged=self.rule.window > 0
-                ).compute_metrics()
-            )
         self.rows.append(row)
         seen = self.row_for_selection(index)
         is_best = self._update_best(seen) and self.options.confirm
         self.record.write_epoch(self.rows, self.audit, self.run.state_dict(), is_best)
         return seen
+
+    def _audit_epoch(self) -> None:
+        """Measure the test metrics of the epoch that was just validated, where asked."""
+        if self.options.audit:
+            meter = self.run.evaluate_split("test", batch_averaged=self.rule.window > 0)
+            self.audit.append(meter.compute_metrics())
 
     def row_for_selection(self, index: int) -> SelectionRow:
         """Return an epoch's row, with its audited test metrics, if any."""
@@ -146,11 +149,25 @@ class RecordedRun:
 
     def _write_predictions(self, run: Run, test: Meter) -> None:
         meters = {"validation": run.evaluate_split("validation"), "test": test}
+        if self.options.report_training:
+            meters = {"train": run.evaluate_split("train"), **meters}
         tables = []
         for name, meter in meters.items():
-            columns = {
+            columns: dict[str, Any] = {
                 column: tensor.numpy() for column, tensor in meter.collect_predictions().items()
             }
-            tables.append(pd.DataFrame({"split": name, **columns}))
+            rows = columns.pop("index")
+            ids = _find_ids(run.benchmark, name)
+            named = {} if ids is None else {"id": [ids[row] for row in rows.tolist()]}
+            tables.append(pd.DataFrame({"split": name, "index": rows, **named, **columns}))
         with self.record.atomic_write("predictions.parquet") as new:
             pd.concat(tables).to_parquet(new, index=False)
+
+
+def _find_ids(benchmark: Benchmark, split: str) -> list[str] | None:
+    """Return the data set's own names of a split's examples; None where it has none."""
+    with suppress(UserError, OSError):  # the original files need not be where the cache is
+        ids = benchmark.list_ids(split)
+        if ids is not None and len(ids) == len(benchmark.splits[split]):
+            return [str(name) for name in ids]
+    return None

@@ -22,6 +22,7 @@ class RunOptions:
         rule: Name of the selection rule.
         confirm: Whether this is a confirmation seed, which reads the test split once at its end.
         audit: Whether the test metrics of every epoch are recorded, for oracle rules.
+        report_training: Whether the training split is evaluated too.
         keep_model: Whether a confirmation seed keeps the weights of its selected epoch.
         data_root: The folder of the data sets.
         baseline: The text of a baseline file; empty for the data set's own.
@@ -33,6 +34,7 @@ class RunOptions:
     keep_model: bool
     data_root: str
     baseline: str = ""
+    report_training: bool = False
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,8 @@ def test_a_search_without_a_finished_trial_has_trials_only(tmp_path: Path) -> No
     records.write_context(CONTEXT)
     add_run(records, "search", 0, 0.1, 0.5, status=TrialStatus.UNFINISHED)
     export_method(records, tmp_path / "results")
-    assert [path.name for path in (tmp_path / "results" / "d" / "erm").iterdir()] == ["trials.csv"]
+    names = sorted(path.name for path in (tmp_path / "results" / "d" / "erm").iterdir())
+    assert names == ["curves.csv", "trials.csv"]
 
 
 def test_a_published_configuration_has_no_trials(tmp_path: Path) -> None:
@@ -152,6 +153,37 @@ def test_a_published_configuration_has_no_trials(tmp_path: Path) -> None:
     best = yaml.safe_load((tmp_path / "d" / "erm" / "best_config.yaml").read_text())
     assert best["hyperparameters"] == {"lr": 0.2, "epochs": 2}
     assert best["selection"]["trial"] is None
+
+
+def test_curves_have_every_epoch_and_audited_test_metrics_only(
+    records: MethodRecords, tmp_path: Path
+) -> None:
+    measured = replace(
+        rows(0.5)[0],
+        weights={"a": {"mean": 0.5, "min": 0.25, "max": 1.0}},
+        conflicts={"negative_cosines": 0.25, "norms": {"a": 2.0}},
+        training={"group_accuracy": [0.5, None]},
+        training_batches={"depth": 0.125},
+    )
+    key = describe_run(7).key
+    run = records.open_run(key.digest)
+    run.write_description(replace(describe_run(7), key=key))
+    run.write_epoch([measured], [{"worst_group_accuracy": 0.75}])
+    export_method(records, tmp_path)
+    path = tmp_path / "d" / "erm" / "curves.csv"
+    found = pd.read_csv(path)
+    assert found.phase.tolist() == ["search"] * 5 + ["confirm"] * 4
+    assert found.number.tolist() == [0, 0, 1, 1, 7, 0, 0, 1, 1]
+    assert found.validation_worst_group_accuracy.tolist()[:5] == [0.5, 0.4, 0.3, 0.6, 0.5]
+    row = found.iloc[4]
+    assert (row.weight_a_mean, row.weight_a_min, row.weight_a_max) == (0.5, 0.25, 1.0)
+    assert (row.negative_cosines, row.gradient_norm_a) == (0.25, 2.0)
+    assert (row.train_group_accuracy_0, row.train_batches_depth) == (0.5, 0.125)
+    assert not any(str(name).startswith("test_") for name in found)
+    audited = replace(CONTEXT, command=replace(CONTEXT.command, audit_test=True))
+    records.write_context(audited)
+    export_method(records, tmp_path)
+    assert pd.read_csv(path).test_worst_group_accuracy.tolist()[4] == 0.75
 
 
 def test_contexts_and_summaries_survive_json(records: MethodRecords, tmp_path: Path) -> None:

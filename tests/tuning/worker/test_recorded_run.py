@@ -8,11 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
 import datasets
+from common.hyperparameters import Hyperparameters
 from core.environment import detect_environment
 from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
@@ -275,3 +278,66 @@ def test_predictions_and_weights_are_kept(tmp_path: Path) -> None:
         assert by_group.min() == metrics[split]["worst_group_accuracy"]
     weights = load_file(folder_of(folder) / "model.safetensors")
     assert set(weights) >= {"head.weight", "head.bias"}
+
+
+def test_the_training_split_is_reported_on_request(tmp_path: Path) -> None:
+    plain, asked = work(tmp_path / "plain", confirm=True), work(
+        tmp_path / "asked", confirm=True, report_training=True
+    )  # fmt: skip
+    for given in (plain, asked):
+        finish(TrialRunner(given))
+    (without,), (with_training,) = folders(plain), folders(asked)
+    assert all(row.training is None for row in without.read_rows())
+    rows = [replace(row, training=None) for row in with_training.read_rows()]
+    assert numbers(rows) == numbers(without.read_rows())  # measuring changes nothing
+    table = pd.read_parquet(folder_of(with_training) / "predictions.parquet")
+    assert table["split"].value_counts().to_dict() == {
+        "train": 1079,
+        "validation": 359,
+        "test": 359,
+    }
+    best = with_training.read_rows()[confirmation_of(with_training).epoch - 1]
+    part = table[table["split"] == "train"]
+    by_group = (part.prediction == part.y).groupby(part.group).mean()
+    assert best.training is not None
+    assert by_group.tolist() == best.training["group_accuracy"]
+
+
+def test_audits_of_a_stage_s_last_epoch_are_of_its_own_model(tmp_path: Path) -> None:
+    erm = work(tmp_path / "erm", audit=True)
+    jtt = work(tmp_path / "jtt", audit=True, method="jtt", config={"T": 1, "up": 4})
+    for given in (erm, jtt):
+        finish(TrialRunner(given))
+    (first,), (second,) = folders(erm), folders(jtt)
+    assert first.read_rows()[0].validation == second.read_rows()[0].validation
+    assert first.read_audit()[0] == second.read_audit()[0]  # before the model starts anew
+
+
+def test_predictions_have_the_table_s_own_ids(tmp_path: Path) -> None:
+    data = tmp_path / "data" / "folder"
+    data.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(36):
+        name = f"{number}.png"
+        Image.fromarray(random.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(data / name)
+        label, attribute, split = number % 2, number // 2 % 2, number // 12
+        rows.append((f"photo-{number}", name, split, label, attribute))
+    table = pd.DataFrame(rows, columns=["id", "filename", "split", "y", "a"]).sample(
+        frac=1, random_state=0
+    )
+    table.to_csv(data / "metadata.csv", index=False)
+    benchmark = datasets.load_benchmark("folder", str(data.parent))
+    config: Hyperparameters = {"model": "tiny_vit", "epochs": 1, "batch_size": 8}
+    key = resolve_method(load_method("erm"), benchmark).make_key(config, 0, detect_environment())
+    options = RunOptions(
+        "validation_worst_group_accuracy", True, False, False, str(data.parent),
+        report_training=True,
+    )  # fmt: skip
+    given = TrialWork((RunWork(str(tmp_path / "run"), key),), options)
+    assert finish(TrialRunner(given))[-1].status == "completed"
+    found = pd.read_parquet(tmp_path / "run" / "predictions.parquet").set_index("id")
+    assert sorted(found.index) == sorted(table.id)
+    expected = table.set_index("id").loc[found.index]
+    assert found.y.tolist() == expected.y.tolist()
+    assert found.group.tolist() == (2 * expected.y + expected.a).tolist()
