@@ -165,7 +165,8 @@ class QM9(OnDisk, TaskBenchmark):
         for sentence in faults:
             print(f"{self.name}: left out: {sentence}", file=sys.stderr)
         if faults:
-            print(f"{self.name}: {len(faults):,} molecules left out", file=sys.stderr)
+            count = f"{len(faults):,} of {len(faults) + len(molecules):,}"
+            print(f"{self.name}: {count} molecules left out", file=sys.stderr)
         return targets[rows], molecules
 
     @property

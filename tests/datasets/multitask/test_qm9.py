@@ -243,7 +243,7 @@ def test_a_few_unreadable_molecules_are_left_out_and_named(
         assert "left out: " in error
         assert "molecule 5 ('gdb_5', from line " in error
         assert "molecule 7 ('gdb_7', from line " in error
-        assert "qm9: 2 molecules left out" in error
+        assert "qm9: 2 of 220 molecules left out" in error
     assert QM9(tmp_path / "broken").data_hash == QM9(tmp_path / "listed").data_hash
     break_molecule(tmp_path / "broken", 8)  # 3 of 220
     capsys.readouterr()

@@ -1,6 +1,7 @@
 """Exports are made from records alone, also while a study runs."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from tuning.reporting import intervals
 from tuning.reporting.export_method import export_method
 from tuning.reporting.intervals import compute_statistics
 from tuning.reporting.recorded_study import read_study
-from tuning.reporting.summary import Summary, read_summary, write_summary
+from tuning.reporting.summary import Summary, read_summaries, read_summary, write_summary
 from tuning.reporting.tables import write_tables
 
 METRICS = ("worst_group_accuracy", "average_accuracy")
@@ -201,6 +202,14 @@ def test_summaries_of_another_version_are_refused(records: MethodRecords, tmp_pa
     path.write_text(json.dumps({**json.loads(path.read_text()), "record_version": 1}))
     with pytest.raises(UserError, match=rf"summary\.json.*version 1, expected {RECORD_VERSION}"):
         write_tables(tmp_path)
+
+
+def test_hidden_folders_are_no_results(records: MethodRecords, tmp_path: Path) -> None:
+    """Notebooks keep copies in .ipynb_checkpoints."""
+    export_method(records, tmp_path)
+    for copy in (tmp_path / "d" / ".copy", tmp_path / ".trash" / "erm"):
+        shutil.copytree(tmp_path / "d" / "erm", copy)
+    assert len(read_summaries(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("status", [TrialStatus.FAILED, TrialStatus.UNFINISHED])
