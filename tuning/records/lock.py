@@ -120,7 +120,8 @@ def _lock_folder(storage: LocalStorage) -> Iterator[None]:
     with ExitStack() as stack:
         made: list[Path] = []
         while True:
-            with suppress(FileNotFoundError):  # another command has just removed its folders
+            # Another command may remove its folders at any time between the checks here.
+            with suppress(FileNotFoundError, FileExistsError):
                 made += _make_folder(storage.path)
                 is_held = stack.enter_context(try_lock_file(storage.path / LOCK_NAME))
                 break
@@ -134,8 +135,8 @@ def _lock_folder(storage: LocalStorage) -> Iterator[None]:
         finally:
             # Under the lock: who has opened the file that is deleted here cannot lock it any more.
             if is_empty(storage):  # a command that was refused leaves no folders
-                storage.delete(LOCK_NAME)
                 storage.delete(HOLDER_NAME)
+                storage.delete(LOCK_NAME)
                 for folder in made:
                     with suppress(OSError):  # not empty: others use it
                         folder.rmdir()
