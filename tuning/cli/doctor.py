@@ -83,11 +83,11 @@ def run_doctor(arguments: Sequence[str]) -> int:
     else:
         check_writable("--storage", Path(records))
     with join_cluster(find_cluster(given.get("address"))) as nodes:
-        found: list[Finding] = []
+        findings: list[Finding] = []
         try:
             resources = choose_resources(nodes, cpus, asked)
         except UserError as error:
-            found = [Finding("error", "", str(error))]
+            findings = [Finding("error", "", str(error))]
             gpus = asked if isinstance(asked, float) else 0.0
             resources = Resources(cpus, gpus)
         requirements = Requirements(
@@ -98,6 +98,6 @@ def run_doctor(arguments: Sequence[str]) -> int:
             cpus=resources.cpus,
             gpus=resources.gpus,
         )
-        found += check_cluster(requirements, results)
-        print(format_report(found))
-    return int(any(finding.level == "error" for finding in found))
+        findings += check_cluster(requirements, results)
+        print(format_report(findings))
+    return int(any(finding.level == "error" for finding in findings))

@@ -63,7 +63,7 @@ def check_shared_storage(
     requirements: Requirements, token: str, nodes: Sequence[Node], facts: Mapping[str, NodeFacts]
 ) -> list[Finding]:
     """Check that all nodes share each storage with the head, by test files of both."""
-    found = []
+    findings = []
     for storage in requirements.storages:
         opened = open_storage(storage).with_short_timeouts()
         fix = "mount the same file system on all nodes and pass it as --storage"
@@ -81,8 +81,8 @@ def check_shared_storage(
                 message = f"{storage} is not shared with the head: {reason}"
                 errors.append(Finding("error", node.name, message, fix))
         shared = Finding("ok", "", f"{storage} is shared by {_format_nodes(len(facts))}")
-        found += errors or [shared]
-    return found
+        findings += errors or [shared]
+    return findings
 
 
 def check_versions(facts: Mapping[str, NodeFacts], own: str) -> list[Finding]:
@@ -95,15 +95,15 @@ def check_versions(facts: Mapping[str, NodeFacts], own: str) -> list[Finding]:
     if own not in facts:
         return []
     fix = "on the node: cd ~/evenhand && rm -rf .venv && make install"
-    found, same = [], []
+    findings, same = [], []
     for name, mine in facts[own].versions.items():
         different = [node for node in facts.values() if node.versions[name] != mine]
         if not different:
             same.append(f"{name} {mine}")
         for node in different:
             message = f"has {name} {node.versions[name]}, the head has {mine}"
-            found.append(Finding("error", node.host, message, fix))
-    return [*found, Finding("ok", "", f"{', '.join(same)} on all {_format_nodes(len(facts))}")]
+            findings.append(Finding("error", node.host, message, fix))
+    return [*findings, Finding("ok", "", f"{', '.join(same)} on all {_format_nodes(len(facts))}")]
 
 
 def check_node(
@@ -127,35 +127,35 @@ def check_node(
     host = facts.host
     prepare = f"python -m datasets.prepare {requirements.dataset} --data-root "
     prepare += requirements.data_root
-    found = [Finding("error", host, e, f"{prepare} --download") for e in facts.data_errors]
-    found += [Finding("error", host, error) for error in facts.model_errors]
+    findings = [Finding("error", host, e, f"{prepare} --download") for e in facts.data_errors]
+    findings += [Finding("error", host, error) for error in facts.model_errors]
     if facts.prepared is False:
         message = f"{requirements.dataset} is not prepared: the first trial will prepare it"
-        found.append(Finding("warning", host, message, prepare))
+        findings.append(Finding("warning", host, message, prepare))
     if clock_skew > MAX_CLOCK_SKEW_SECONDS:
         message = f"clock differs from the head's by {clock_skew:.0f} s"
         fix = "on the node: sudo timedatectl set-ntp true"
-        found.append(Finding("warning", host, message, fix))
-    found += check_disks(host, facts.free_gib)
-    found += _check_gpu_count(host, node, facts)
-    found += _check_mps(host, facts, requirements.gpus)
+        findings.append(Finding("warning", host, message, fix))
+    findings += check_disks(host, facts.free_gib)
+    findings += _check_gpu_count(host, node, facts)
+    findings += _check_mps(host, facts, requirements.gpus)
     for index, gpu in enumerate(facts.gpus):
-        found += _check_gpu(host, index, gpu, requirements.gpus)
-    if all(finding.level == "ok" for finding in found):
+        findings += _check_gpu(host, index, gpu, requirements.gpus)
+    if all(finding.level == "ok" for finding in findings):
         role = format_devices(node.cpus, node.gpus) if runs_trials else "no trials"
-        found.append(Finding("ok", host, f"all nodes answered within {seconds:.1f} s; {role}"))
-    return found
+        findings.append(Finding("ok", host, f"all nodes answered within {seconds:.1f} s; {role}"))
+    return findings
 
 
 def check_disks(host: str, free_gib: Mapping[str, float]) -> list[Finding]:
     """Check the free disk space of folders, in GiB."""
     fix = "delete unneeded files, such as old *.records or Ray's sessions in /tmp/ray"
-    found = []
+    findings = []
     for folder, free in free_gib.items():
         if free < LOW_DISK_GIB:
             level: Level = "error" if free < FULL_DISK_GIB else "warning"
-            found.append(Finding(level, host, f"{folder} has {free:.1f} GiB left", fix))
-    return found
+            findings.append(Finding(level, host, f"{folder} has {free:.1f} GiB left", fix))
+    return findings
 
 
 def _check_gpu_count(host: str, node: Node, facts: NodeFacts) -> list[Finding]:
@@ -186,13 +186,13 @@ def _check_mps(host: str, facts: NodeFacts, gpus: float) -> list[Finding]:
 
 
 def _check_gpu(host: str, index: int, gpu: Gpu, gpus: float) -> list[Finding]:
-    found = [Finding("ok", host, _describe_gpu(index, gpu)), *_check_processes(host, index, gpu)]
+    findings = [Finding("ok", host, _describe_gpu(index, gpu)), *_check_processes(host, index, gpu)]
     needed = min(gpus, 1.0) * gpu.gib
     if 0 < gpu.free_gib < needed and not gpu.slices:
         message = f"GPU {index}: a trial may use {needed:.1f} GiB and {gpu.free_gib:.1f} are free"
         fix = "lower --gpus-per-trial, or free the GPU's memory"
-        found.append(Finding("warning", host, message, fix))
-    return found
+        findings.append(Finding("warning", host, message, fix))
+    return findings
 
 
 def _describe_gpu(index: int, gpu: Gpu) -> str:
@@ -208,20 +208,20 @@ def _describe_gpu(index: int, gpu: Gpu) -> str:
 
 
 def _check_processes(host: str, index: int, gpu: Gpu) -> list[Finding]:
-    found = []
+    findings = []
     for process in gpu.processes:
         message = f"GPU {index}: process {process.pid} holds {process.gib:.1f} GiB"
         if process.orphan:
             message += f" and is left over from a Ray that has ended ({process.command})"
             fix = f"on the node: kill -9 {process.pid}"
-            found.append(Finding("error", host, message, fix))
+            findings.append(Finding("error", host, message, fix))
         elif not process.command.startswith("ray::") and MPS_PROCESS not in process.command:
             fix = f"if it is yours and no longer needed, on the node: kill {process.pid}"
-            found.append(Finding("warning", host, f"{message} ({process.command})", fix))
-    return found
+            findings.append(Finding("warning", host, f"{message} ({process.command})", fix))
+    return findings
 
 
 def _mig_memory(profile: str) -> str:
     """Return the memory that the name of a MIG profile such as ``1g.5gb`` contains."""
-    found = re.search(r"(\d+)gb", profile)
-    return f"{found.group(1)} GB of memory" if found else "memory unknown"
+    match = re.search(r"(\d+)gb", profile)
+    return f"{match.group(1)} GB of memory" if match else "memory unknown"

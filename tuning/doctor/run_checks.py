@@ -14,14 +14,20 @@ from pathlib import Path
 from common.errors import UserError, ValidationErrors
 from common.files import find_existing_parent
 from tuning.cluster.nodes import list_alive_nodes
-from tuning.doctor import findings
 from tuning.doctor.ask_nodes import (
     TIMEOUT_SECONDS,
     ask_nodes,
     find_own_node,
     measure_clock_skew,
 )
-from tuning.doctor.findings import Finding
+from tuning.doctor.findings import (
+    Finding,
+    check_disks,
+    check_node,
+    check_shared_storage,
+    check_versions,
+    sort_findings,
+)
 from tuning.doctor.node_facts import (
     DRIVER,
     TEST_FILE,
@@ -54,10 +60,10 @@ def preflight_check(
         ValidationErrors: The errors that would make the study fail, each with its fix.
     """
     if single_machine:
-        found = check_this_machine(requirements, results)
+        findings = check_this_machine(requirements, results)
     else:
-        found = check_cluster(requirements, results, PREFLIGHT_TIMEOUT_SECONDS)
-    errors = [finding for finding in found if finding.level == "error"]
+        findings = check_cluster(requirements, results, PREFLIGHT_TIMEOUT_SECONDS)
+    errors = [finding for finding in findings if finding.level == "error"]
     if errors:
         raise ValidationErrors(
             [
@@ -65,7 +71,7 @@ def preflight_check(
                 for e in errors
             ]
         )
-    return [finding for finding in found if finding.level == "warning"]
+    return [finding for finding in findings if finding.level == "warning"]
 
 
 def check_this_machine(requirements: Requirements, results: Path) -> list[Finding]:
@@ -76,7 +82,7 @@ def check_this_machine(requirements: Requirements, results: Path) -> list[Findin
     gpus = list_gpus() if requirements.gpus else ()
     facts = NodeFacts(host, {}, gpus, measure_free_space(folders))
     node = Node(host, 0, facts.device_count)
-    return findings.check_node(node, facts, requirements, runs_trials=True)
+    return check_node(node, facts, requirements, runs_trials=True)
 
 
 def check_cluster(
@@ -96,7 +102,7 @@ def check_cluster(
     nodes = list_alive_nodes()
     runs_trials = {n.id: n.cpus >= needs.cpus and n.gpus >= min(needs.gpus, 1) for n in nodes}
     errors = {storage: _write_test_file(storage, token) for storage in needs.storages}
-    found = [
+    findings = [
         Finding("error", "head", f"cannot write in {storage}: {error}")
         for storage, error in errors.items()
         if error
@@ -107,20 +113,20 @@ def check_cluster(
         facts, unanswered = ask_nodes(needs, token, nodes, runs_trials, timeout)
         seconds = time.time() - start
         skew = measure_clock_skew([node for node in nodes if node.id in facts])
-        found += [*unanswered, *findings.check_shared_storage(needs, token, nodes, facts)]
+        findings += [*unanswered, *check_shared_storage(needs, token, nodes, facts)]
     finally:
         for storage in needs.storages:
             delete_test_files(storage, token, [*(node.id for node in nodes), DRIVER])
     own = find_own_node()
-    found += findings.check_versions(facts, own)
+    findings += check_versions(facts, own)
     for node in (node for node in nodes if node.id in facts):
-        found += findings.check_node(
+        findings += check_node(
             node, facts[node.id], needs, runs_trials[node.id], skew.get(node.id, 0.0), seconds
         )
     checked = facts[own].free_gib if own in facts else {}
     disks = {d: free for d, free in measure_free_space([str(results)]).items() if d not in checked}
-    found += findings.check_disks(socket.gethostname(), disks)
-    return findings.sort_findings(found)
+    findings += check_disks(socket.gethostname(), disks)
+    return sort_findings(findings)
 
 
 def _write_test_file(storage: str, token: str) -> str:
