@@ -19,6 +19,7 @@ from tuning.reporting.curves import list_curves
 from tuning.reporting.recorded_study import RecordedStudy, RecordedTrial, read_study
 from tuning.reporting.repeat_commands import make_repeat_commands
 from tuning.reporting.summary import flatten_metrics, make_summary, write_summary
+from tuning.reporting.table_files import write_csv
 from tuning.selection import Score, select_trial
 
 MODEL_NAME = "model.safetensors"
@@ -50,9 +51,7 @@ def export_method(records: MethodRecords, results: Path) -> None:
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    with atomic_write(path) as new:
-        columns = None if rows else EMPTY_COLUMNS
-        pd.DataFrame(rows, columns=columns).to_csv(new, index=False)
+    write_csv(path, pd.DataFrame(rows, columns=None if rows else EMPTY_COLUMNS))
 
 
 def _make_trial_row(study: RecordedStudy, trial: RecordedTrial) -> dict[str, object]:

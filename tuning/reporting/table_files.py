@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.files import atomic_write, write_text
+from common.files import write_text
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table atomically, with quotes around cells that hold a line break."""
+    # With this end of rows, Python before 3.11.9 and 3.12.3 quotes carriage returns too.
+    text = str(table.to_csv(index=False, lineterminator="\r\n"))
+    write_text(path, text.replace("\r\n", "\n"))
 
 
 def write_table(
@@ -24,8 +31,7 @@ def write_table(
         notes: Paragraphs below the table, or its caption.
         title: The title.
     """
-    with atomic_write(path.with_suffix(".csv")) as new:
-        pd.DataFrame(values).to_csv(new, index=False)
+    write_csv(path.with_suffix(".csv"), pd.DataFrame(values))
     text = [f"# {title}", "", *format_markdown(printed), "", *(f"{note}\n" for note in notes)]
     write_text(path.with_suffix(".md"), "\n".join(text).rstrip() + "\n")
     frame = pd.DataFrame(printed).map(_escape_latex).rename(columns=_escape_latex)
