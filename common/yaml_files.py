@@ -63,7 +63,17 @@ def parse_yaml(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_StrictLoader)
     except (yaml.YAMLError, *CONSTRUCTOR_ERRORS) as error:
-        raise UserError(" ".join(str(error).split())) from None
+        raise UserError(_describe_error(error, text)) from None
+
+
+def _describe_error(error: Exception, text: str) -> str:
+    """Return the error in one line, with its place in a text of several lines."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
+        parts = [part for part in (error.context, error.problem) if part]
+        if "\n" in text.strip():
+            parts.insert(0, f"line {error.problem_mark.line + 1}")
+        return ": ".join(parts)
+    return " ".join(str(error).split())
 
 
 def read_yaml_file(path: Path, name: str = "") -> Any:

@@ -8,15 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import datasets
-from core.environment import detect_environment
-from core.recipe.method_files import load_method
-from core.recipe.resolved_method import resolve_method
-from core.training.run import Run
-
 ROOT = Path(__file__).resolve().parent.parent
 METHOD = """\
+# yaml-language-server: $schema=schema.json
 description: A method of the guide's parts.
+paper: the guide
 recipe:
   sampler: uniform
   objectives: [end_task, {entropy: {floor: floor}}]
@@ -43,32 +39,62 @@ def run(folder: Path, *command: str) -> str:
     return done.stdout
 
 
-def test_the_parts_of_the_guide_train(tmp_path: Path) -> None:
-    for package in ("common", "core", "datasets", "search_spaces"):
-        shutil.copytree(
-            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
-        )
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project with the parts of the guide, and a method of them."""
+    folder = tmp_path_factory.mktemp("project")
+    for package in ("common", "core", "datasets", "search_spaces", "tests"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, folder / package, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", folder)
     parts = blocks("extending.md")
     assert len({file for file, _ in parts}) == len(parts) == 5
     for file, code in parts:
         assert not (ROOT / file).exists(), file
-        (tmp_path / file).write_text(code, encoding="utf-8")
-    (tmp_path / "search_spaces" / "mine.yaml").write_text(METHOD, encoding="utf-8")
-    for method, dataset in (("mine", "signs"), ("stl", "two_sums")):
-        given = ["-m", "core", "--method", method, "--dataset", dataset, "--epochs", "2"]
-        out = run(tmp_path, *given)
-        assert "worst_group_accuracy" in out or "delta_m" in out
+        (folder / file).write_text(code, encoding="utf-8")
+    (folder / "search_spaces" / "mine.yaml").write_text(METHOD, encoding="utf-8")
+    return folder
 
 
-def test_the_method_of_the_readme_trains(tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (content,) = re.findall(r"```yaml\n(# yaml-language-server.*?)```", text, re.DOTALL)
-    (tmp_path / "dro_l1.yaml").write_text(content, encoding="utf-8")
-    benchmark = datasets.load_benchmark("colored_digits")
-    resolved = resolve_method(load_method("dro_l1", tmp_path), benchmark)
-    run = Run(resolved.make_key({"epochs": 1, "reg": 2.0}, 0, detect_environment()), benchmark)
-    assert run.context.fixed_weights == {"l1": 2.0}
-    assert run.train_epoch().losses["l1"] > 0
+@pytest.mark.parametrize(("method", "dataset"), [("mine", "signs"), ("stl", "two_sums")])
+def test_the_parts_of_the_guide_train(method: str, dataset: str, project: Path) -> None:
+    given = ["-m", "core", "--method", method, "--dataset", dataset, "--epochs", "2"]
+    out = run(project, *given)
+    assert "worst_group_accuracy" in out or "delta_m" in out
+
+
+# The test files of each kind of part, by its folder, and its cases there.
+CONTRACTS = {
+    "core/objectives": (["core/recipe/test_components.py"], ["entropy"]),
+    "core/weighting/methods": (
+        ["core/weighting/methods/test_families.py", "core/weighting/methods/test_containers.py"],
+        ["worst"],
+    ),
+    "core/models": (["core/recipe/test_components.py"], ["two_layers"]),
+    "datasets/groups": (
+        ["datasets/test_benchmarks.py", "core/training/test_run.py"],
+        ["signs", "mine-signs"],
+    ),
+    "datasets/multitask": (
+        ["datasets/test_benchmarks.py", "core/training/test_run.py"],
+        ["two_sums", "fairgrad-two_sums"],
+    ),
+    "search_spaces": (["core/recipe/test_methods.py", "core/recipe/test_schema.py"], ["mine"]),
+}
+
+
+@pytest.mark.slow
+def test_the_parts_of_the_guide_pass_the_contract_tests(project: Path) -> None:
+    folders = {str(Path(file).parent) for file, _ in blocks("extending.md")}
+    assert folders == set(CONTRACTS) - {"search_spaces"}
+    files = {f"tests/{file}" for part in CONTRACTS.values() for file in part[0]}
+    cases = " or ".join(f"[{case}" for part in CONTRACTS.values() for case in part[1])
+    given = ["-q", "-rA", "-p", "no:cacheprovider", "-k", cases]
+    out = run(project, "-m", "pytest", *given, *sorted(files))
+    for tests, names in CONTRACTS.values():
+        for file in tests:
+            found = [line for line in out.splitlines() if line.startswith(f"PASSED tests/{file}")]
+            assert any(f"[{name}" in line for line in found for name in names), (file, names)
 
 
 @pytest.mark.parametrize("guide", ["extending.md", "weighting.md"])
