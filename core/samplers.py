@@ -45,7 +45,14 @@ SAMPLERS: dict[str, Sampler] = {
     function.__name__: function
     for function in (uniform, class_balanced, group_balanced, subsampled_classes, subsampled_groups)
 }
-NEEDS_GROUPS = frozenset({"group_balanced", "subsampled_groups"})
+# Properties that a benchmark must provide, by sampler.
+SAMPLER_NEEDS: dict[str, frozenset[str]] = {
+    "uniform": frozenset(),
+    "class_balanced": frozenset({"classification"}),
+    "subsampled_classes": frozenset({"classification"}),
+    "group_balanced": frozenset({"train_groups"}),
+    "subsampled_groups": frozenset({"train_groups"}),
+}
 
 
 def _get_groups(split: Split) -> Tensor:

@@ -22,8 +22,8 @@ from core.recipe.component import (
 from core.recipe.coverage import Coverage, decode_weighting
 from core.recipe.splitting import why_unsplittable
 from core.registry import find_components
-from core.samplers import NEEDS_GROUPS
-from core.stages.base import count_stage_epochs
+from core.samplers import SAMPLER_NEEDS
+from core.stages.base import Stage, count_stage_epochs
 from core.weighting.base import AlphaFairWeighting, GramWeighting, Weighting
 from datasets.benchmark import Benchmark
 from datasets.training_config import TrainingConfig
@@ -64,9 +64,12 @@ class Recipe:
     @property
     def needs(self) -> frozenset[str]:
         """The properties that a benchmark must provide."""
-        classes = find_components("core.objectives", Objective)
-        needs = {need for part in self.objectives for need in classes[part.name].needs}
-        return frozenset(needs | ({"train_groups"} if self.sampler in NEEDS_GROUPS else set()))
+        objectives = find_components("core.objectives", Objective)
+        stages = find_components("core.stages", Stage)
+        return SAMPLER_NEEDS[self.sampler].union(
+            *(objectives[part.name].needs for part in self.objectives),
+            *(stages[part.name].needs for part in self.stages),
+        )
 
     @property
     def references(self) -> frozenset[str]:

@@ -182,8 +182,9 @@ def resolve_method(
 ) -> ResolvedMethod:
     """Return a method on a benchmark.
 
-    Hyperparameters of the benchmark come first, then the method's. A method that needs hidden
-    states trains the benchmark's encoder in place of its default model.
+    Hyperparameters of the benchmark come first, then the method's. Those that the method's settings
+    fix are not searched. A method that needs hidden states trains the benchmark's encoder in place
+    of its default model.
 
     Args:
         method: The method.
@@ -201,18 +202,19 @@ def resolve_method(
     if "encoder" in method.needs and benchmark.encoder is not None:
         config = replace(config, model=benchmark.encoder)
     config = _make_training_config({**config.as_dict(), **method.settings})
-    hyperparameters = {**benchmark.search_space, **method.search, **exceptions}
+    own = {n: domain for n, domain in benchmark.search_space.items() if n not in method.settings}
+    hyperparameters = {**own, **method.search, **exceptions}
     origins = {
-        **dict.fromkeys(benchmark.search_space, f"data set {benchmark.name}"),
+        **dict.fromkeys(own, f"data set {benchmark.name}"),
         **dict.fromkeys(method.search, f"method {method.name}"),
         **dict.fromkeys(exceptions, f"method {method.name} on {benchmark.name}"),
     }
-    mistakes = list(find_condition_mistakes(benchmark.search_space, hyperparameters))
+    mistakes = list(find_condition_mistakes(own, hyperparameters))
     known = {*hyperparameters, *method.options, *TRAINING_CONFIG_FIELDS}
     asked = {name: domain for name, domain in domains.items() if name in known}
     for name, domain in asked.items():
-        own = hyperparameters[name].when if name in hyperparameters else {}
-        hyperparameters[name] = replace(domain, when=domain.when or own)
+        when = hyperparameters[name].when if name in hyperparameters else {}
+        hyperparameters[name] = replace(domain, when=domain.when or when)
         origins[name] = COMMAND
     conditional = {name: domain for name, domain in asked.items() if domain.when}
     if conditional:

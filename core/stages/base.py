@@ -43,6 +43,7 @@ class Stage:
         epochs: The number of epochs; None for the training config's.
     """
 
+    needs: ClassVar[frozenset[str]] = frozenset()  # properties that a benchmark must provide
     eligible: ClassVar[bool] = True  # whether selection may choose an epoch of this stage
     reinitialize: ClassVar[bool] = True  # whether it starts from new weights
     one_model_per_task: ClassVar[bool] = False  # whether each task has a model of its own

@@ -22,6 +22,7 @@ class IdentifyErrors(Stage):
         upweight: How often an epoch of the next stage has each error (``lambda_up`` in the paper).
     """
 
+    needs: ClassVar[frozenset[str]] = frozenset({"classification"})
     eligible: ClassVar[bool] = False
     passes_after: ClassVar[int] = 1  # System 1 counts the errors in an epoch of its own
 

@@ -21,6 +21,7 @@ class RefitLastLayer(Stage):
         refits: The number of random group-balanced subsets whose solutions are averaged.
     """
 
+    needs: ClassVar[frozenset[str]] = frozenset({"classification", "validation_groups"})
     reinitialize: ClassVar[bool] = False
     splits_validation: ClassVar[bool] = True
 

@@ -14,4 +14,5 @@ class TrainEachTask(Stage):
     epoch are those of the best models so far.
     """
 
+    needs: ClassVar[frozenset[str]] = frozenset({"tasks"})
     one_model_per_task: ClassVar[bool] = True

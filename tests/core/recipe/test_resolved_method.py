@@ -1,5 +1,6 @@
 """A method on a benchmark: its hyperparameters, defaults, values and epochs."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +10,13 @@ from hypothesis import strategies as st
 import datasets
 from common.errors import UserError, ValidationErrors
 from core.environment import detect_environment
+from core.recipe.method import NEEDS, Method
 from core.recipe.method_files import list_methods, load_method
+from core.recipe.method_parser import parse_method
 from core.recipe.recipe import EpochCounts
 from core.recipe.resolved_method import ResolvedMethod, resolve_method
 from core.recipe.training_rules import TRAINING_CONFIG_FIELDS
+from core.samplers import SAMPLER_NEEDS, SAMPLERS
 from tests.conftest import EMBEDDED, fitting
 
 EVERY = fitting(list_methods(), EMBEDDED)
@@ -83,3 +87,52 @@ def test_published_values_outside_of_the_searched_range_are_valid() -> None:
 def test_a_benchmark_that_lacks_a_need_is_refused() -> None:
     with pytest.raises(UserError, match="needs tasks"):
         resolve("stl")
+
+
+def parse(text: dict[str, Any]) -> Method:
+    recipe = {"sampler": "uniform", "objectives": ["end_task"], "weighting": "ls",
+              "stages": ["train"]}  # fmt: skip
+    recipe |= text.pop("recipe", {})
+    return parse_method(Path("x.yaml"), {"description": "X.", "recipe": recipe, **text})
+
+
+def test_settings_fix_what_a_data_set_searches() -> None:
+    benchmark = datasets.load_benchmark("colored_digits")
+    assert {"lr", "batch_size"} <= set(benchmark.search_space)
+    method = parse({"settings": {"lr": 0.123, "batch_size": 48}})
+    resolved = resolve_method(method, benchmark)
+    assert not {"lr", "batch_size"} & set(resolved.hyperparameters)
+    key = resolved.make_key({}, 0, detect_environment(gpu=False))
+    assert key.training_config.lr == resolved.training_config.lr == 0.123
+    assert key.training_config.batch_size == 48
+    given = resolved.make_key({"lr": 0.5}, 0, detect_environment(gpu=False))
+    assert given.training_config.lr == 0.5
+
+
+@pytest.mark.parametrize(
+    ("recipe", "needs", "dataset"),
+    [
+        ({"stages": ["train_each_task"]}, "tasks", "colored_digits"),
+        ({"stages": ["train_first", "refit_last_layer"]}, "validation_groups", "two_digits"),
+        ({"stages": [{"identify_errors": {"epochs": 1}}, "train"]}, "classification", "two_digits"),
+        ({"sampler": "class_balanced"}, "classification", "two_digits"),
+        ({"sampler": "subsampled_classes"}, "classification", "two_digits"),
+        ({"sampler": "group_balanced"}, "train_groups", "two_digits"),
+        ({"sampler": "subsampled_groups"}, "train_groups", "two_digits"),
+    ],
+)
+def test_samplers_and_stages_have_needs(recipe: dict[str, Any], needs: str, dataset: str) -> None:
+    if dataset == "two_digits":
+        recipe = {"objectives": ["task_losses"], **recipe}
+    listed = [need for need in ("tasks", needs) if need in NEEDS and dataset == "two_digits"]
+    if needs in NEEDS:
+        with pytest.raises(ValidationErrors, match=f"the recipe needs {needs}"):
+            parse({"recipe": recipe, "needs": [need for need in listed if need != needs]})
+        listed = [*dict.fromkeys([*listed, needs])]
+    method = parse({"recipe": recipe, "needs": listed})
+    with pytest.raises(UserError, match=f"needs .*{needs}.*'{dataset}' does not provide"):
+        resolve_method(method, datasets.load_benchmark(dataset))
+
+
+def test_every_sampler_has_its_needs() -> None:
+    assert set(SAMPLER_NEEDS) == set(SAMPLERS)
