@@ -17,7 +17,7 @@ from core.training.fixed_losses import LossSplit
 from core.training.loader import AuxiliarySampler
 from core.training.stage_state import StageState
 from core.training.step_statistics import StepStatistics
-from core.weighting import LossWeighting, Weighting, backward
+from core.weighting import LossWeighting, Weighting, WeightingError, backward
 from datasets.multitask.base import TaskBenchmark
 from datasets.storage.padding import lengthen_texts
 from datasets.storage.ragged_arrays import TextBatch
@@ -157,7 +157,7 @@ class Trainer:
                     strategy=config.gradients,
                     weighted_heads=config.weighted_heads,
                 )
-            except (ValueError, TypeError) as error:
+            except WeightingError as error:  # other errors are not the user's
                 raise UserError(str(error)) from error
             # The matrix of a matrix-free step is a model of the inner products.
             gram = None if result.strategy == "matrix_free" else result.gram

@@ -1,7 +1,8 @@
 """Weightings: how several losses become one training step.
 
 :func:`load_weighting` makes a weighting by its name, a file of ``core/weighting/methods/``, and
-:func:`backward` takes the place of ``loss.backward()``. Errors are :class:`ValueError` and
+:func:`backward` takes the place of ``loss.backward()``. Errors are :class:`ValueError`
+(:class:`WeightingError` where arguments of ``backward`` do not fit each other) and
 :class:`TypeError`.
 """
 
@@ -17,6 +18,7 @@ from core.weighting.base import (
     LossWeighting,
     Weighting,
 )
+from core.weighting.errors import WeightingError
 from core.weighting.gradients import BackwardResult, backward
 from core.weighting.solvers.alpha_fair import AlphaFairSolution, solve_alpha_fair
 from core.weighting.solvers.alpha_fair_device import DeviceSolution, solve_alpha_fair_on_device
@@ -30,6 +32,7 @@ __all__ = [
     "GramWeighting",
     "LossWeighting",
     "Weighting",
+    "WeightingError",
     "backward",
     "load_weighting",
     "solve_alpha_fair",

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from core.weighting.errors import WeightingError
+
 
 def list_trainable(name: str, parameters: Iterable[Tensor]) -> list[Tensor]:
     """Return the parameters that require a gradient, each once.
@@ -15,7 +17,7 @@ def list_trainable(name: str, parameters: Iterable[Tensor]) -> list[Tensor]:
 
     Raises:
         TypeError: If they are something else, such as one parameter, a module or named parameters.
-        ValueError: If they have complex numbers.
+        WeightingError: If they have complex numbers.
     """
     is_single = isinstance(parameters, Tensor | nn.Module) or not isinstance(parameters, Iterable)
     tensors = [] if is_single else list(parameters)
@@ -23,7 +25,7 @@ def list_trainable(name: str, parameters: Iterable[Tensor]) -> list[Tensor]:
         kind = type(parameters).__name__
         raise TypeError(f"{name} is a {kind}, expected several parameters: module.parameters()")
     if any(tensor.is_complex() for tensor in tensors):
-        raise ValueError(
+        raise WeightingError(
             f"{name} has complex numbers, expected real parameters, see torch.view_as_real"
         )
     unique = {id(tensor): tensor for tensor in tensors}

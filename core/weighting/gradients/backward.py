@@ -7,6 +7,7 @@ from torch import Tensor
 
 from common.errors import unknown_name_message
 from core.weighting.base import AlphaFairWeighting, GramWeighting, LossWeighting, Weighting
+from core.weighting.errors import WeightingError
 from core.weighting.gradients.accumulation import list_trainable
 from core.weighting.gradients.head_gradients import HeadGradients
 from core.weighting.gradients.losses import LossGraph
@@ -64,10 +65,10 @@ def backward(
 
     Raises:
         TypeError: If an argument is of another type, such as a module in place of its parameters.
-        ValueError: If the arguments do not fit each other, or the strategy is unknown.
+        WeightingError: If the arguments do not fit each other, or the strategy is unknown.
     """
     if strategy not in STRATEGIES:
-        raise ValueError(unknown_name_message("strategy", str(strategy), STRATEGIES))
+        raise WeightingError(unknown_name_message("strategy", str(strategy), STRATEGIES))
     if not isinstance(weighting, Weighting):
         raise TypeError(
             f"weighting is {weighting!r}, expected the result of core.weighting.load_weighting"
@@ -104,16 +105,18 @@ def _make_inputs(
 
     Raises:
         TypeError: If parameters are of another type.
-        ValueError: If no shared parameter requires a gradient, or one is among the heads too.
+        WeightingError: If no shared parameter requires a gradient, or one is among the heads too.
     """
     trainable = list_trainable("shared", shared)
     if not any(parameter.numel() for parameter in trainable):
-        raise ValueError("no shared parameter requires a gradient: there is nothing to weight")
+        raise WeightingError("no shared parameter requires a gradient: there is nothing to weight")
     head_gradients = HeadGradients(heads, weighted_heads)
     shared_ids = {id(parameter) for parameter in trainable}
     common = sum(id(parameter) in shared_ids for parameter in head_gradients.parameters)
     if common:
-        raise ValueError(f"{common} parameters are in shared and in heads, expected each in one")
+        raise WeightingError(
+            f"{common} parameters are in shared and in heads, expected each in one"
+        )
     shared_features = None if features is None else SharedFeatures(features)
     return StepInputs(losses, trainable, head_gradients, shared_features)
 
@@ -122,7 +125,7 @@ def _choose_strategy(strategy: str, inputs: StepInputs, weighting: Weighting) ->
     """Return ``exact``, ``matrix_free`` or ``representation``.
 
     Raises:
-        ValueError: If the strategy does not fit the inputs or the weighting.
+        WeightingError: If the strategy does not fit the inputs or the weighting.
     """
     if strategy == "exact":
         return "exact"
@@ -136,18 +139,18 @@ def _choose_strategy(strategy: str, inputs: StepInputs, weighting: Weighting) ->
         passes = tasks * estimate_pass_cost(features.list_nodes(), inputs.shared, tasks)
         return "matrix_free" if weighting.search_history.choose_search(passes) else "exact"
     if features is None:
-        raise ValueError(
+        raise WeightingError(
             f"strategy={strategy!r} needs features; without features, use 'exact' or 'auto'"
         )
     if strategy == "matrix_free" and not isinstance(weighting, AlphaFairWeighting):
-        raise ValueError(
+        raise WeightingError(
             "strategy='matrix_free' solves the equation of alpha-fair weights: it works for "
             "fairgrad and nashmtl; use 'exact'"
         )
     if not isinstance(weighting, GramWeighting):
-        raise ValueError(f"strategy={strategy!r} is for Gram weightings; use 'exact'")
+        raise WeightingError(f"strategy={strategy!r} is for Gram weightings; use 'exact'")
     if not features.separate_losses(inputs.losses, inputs.shared):
-        raise ValueError(
+        raise WeightingError(
             f"strategy={strategy!r}: a loss depends on shared parameters past the features, one "
             "feature was made from another, or one has a hook; name all tensors that are between "
             "shared parameters and heads, none of them made from another, or use 'exact'"

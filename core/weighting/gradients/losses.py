@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from common.device_copies import copy_to_device
+from core.weighting.errors import WeightingError
 
 Gradients = tuple[Tensor | None, ...]
 
@@ -38,7 +39,7 @@ class LossGraph:
 
     Raises:
         TypeError: If an entry is no tensor.
-        ValueError: If there is no loss, none has a gradient, or ``present`` has another length.
+        WeightingError: If there is no loss, none has a gradient, or ``present`` has another length.
     """
 
     def __init__(
@@ -49,9 +50,9 @@ class LossGraph:
             if not isinstance(tensor, Tensor):
                 raise TypeError(f"losses holds {tensor!r}, expected tensors with a graph")
         if not sum(tensor.numel() for tensor in tensors):
-            raise ValueError("losses is empty, expected at least one loss")
+            raise WeightingError("losses is empty, expected at least one loss")
         if not any(tensor.requires_grad for tensor in tensors):
-            raise ValueError("no loss has a gradient: losses must not be detached")
+            raise WeightingError("no loss has a gradient: losses must not be detached")
         self.values = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
         self.factors = torch.ones_like(self.values)  # derivatives of the transform by the losses
         self.parts: list[LossPart] = []
@@ -65,7 +66,7 @@ class LossGraph:
         self.present = mask
         self._all_present = bool(mask.all())
         if len(self.present) != count:
-            raise ValueError(
+            raise WeightingError(
                 f"present has {len(self.present)} entries, expected {count}, one per loss"
             )
 

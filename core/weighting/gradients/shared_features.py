@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
+from core.weighting.errors import WeightingError
 from core.weighting.gradients.autograd_graph import get_leaf, has_hooks, order_topologically
 from core.weighting.gradients.head_gradients import HeadGradients
 from core.weighting.gradients.losses import LossGraph
@@ -21,13 +22,15 @@ class SharedFeatures:
         tensors: One or several, of any shapes, with a graph; ``n`` entries in all.
 
     Raises:
-        ValueError: If one has no graph.
+        WeightingError: If one has no graph.
     """
 
     def __init__(self, tensors: Tensor | Sequence[Tensor]) -> None:
         given = [tensors] if isinstance(tensors, Tensor) else list(tensors)
         if not given or any(getattr(tensor, "grad_fn", None) is None for tensor in given):
-            raise ValueError("features must be tensors that the shared parameters were used for")
+            raise WeightingError(
+                "features must be tensors that the shared parameters were used for"
+            )
         unique = {(tensor.grad_fn, tensor.output_nr): tensor for tensor in given}
         edges = [get_gradient_edge(tensor) for tensor in unique.values()]
         self._initialize(edges, unique.values(), any(has_hooks(tensor) for tensor in given))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
+from core.weighting.errors import WeightingError
 from core.weighting.gradients.accumulation import accumulate_gradient
 from core.weighting.gradients.autograd_graph import REENTRANT_CHECKPOINT, order_topologically
 from core.weighting.gradients.low_rank import LowRankGradient
@@ -73,12 +74,13 @@ class TaskGradients:
             ends: The nodes of the graph at which gradients start.
 
         Raises:
-            ValueError: If no loss reached a parameter, and part of the graph is checkpointed so.
+            WeightingError: If no loss reached a parameter, and part of the graph is checkpointed
+                so.
         """
         if not any(self._is_reached) and any(
             node.name() == REENTRANT_CHECKPOINT for node in order_topologically(ends)
         ):
-            raise ValueError(
+            raise WeightingError(
                 "no loss reaches a shared parameter: torch.utils.checkpoint hides them unless it "
                 "is called with use_reentrant=False"
             )

@@ -12,6 +12,7 @@ from core.training.epoch_row import EpochRow
 from core.training.profiling import measure_usage
 from core.training.run import Run
 from core.training.steps import BatchTooLarge
+from core.weighting import WeightingError
 from tests.core.training.test_run import rows, start
 from tests.core.training.test_single_examples import Normalized
 
@@ -194,6 +195,24 @@ def test_an_error_of_our_own_is_not_blamed_on_the_model(monkeypatch: pytest.Monk
     monkeypatch.setattr(run.stage_state.optimizer, "step", broken)
     with pytest.raises(RuntimeError, match="broken"):
         run.train_epoch()
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [(ValueError, ValueError), (TypeError, TypeError), (WeightingError, UserError)],
+)
+def test_only_arguments_that_do_not_fit_are_the_users_mistake(
+    raised: type[Exception], expected: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start("fairgrad_groups", "colored_digits", epochs=1)
+
+    def broken(*_: Any) -> None:
+        raise raised("of the solver")
+
+    monkeypatch.setattr(run.stage_state.weighting, "solve_weights", broken)
+    with pytest.raises(expected, match="of the solver") as found:
+        run.train_epoch()
+    assert type(found.value) is expected
 
 
 def test_the_command_tells_a_batch_that_must_not_be_split(
