@@ -47,7 +47,7 @@ def test_objectives_need_what_benchmarks_provide(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in models.list_models() if name != "resnet50"])
 def test_models_are_documented_and_have_heads_of_their_own(name: str) -> None:
     check_documentation(MODELS[name])
-    model = MODELS[name]({"y": 2})  # type: ignore[call-arg]
+    model = MODELS[name]({"y": 2})
     own = {id(p) for head in model.get_task_heads().values() for p in head.parameters()}
     assert own <= {id(p) for p in model.parameters()}
     with contextlib.suppress(NotImplementedError):
