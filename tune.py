@@ -6,7 +6,8 @@ from common import require_package
 
 require_package("ray")
 
+from common.terminal import run_command  # noqa: E402
 from tuning.cli.main import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -159,7 +159,9 @@ def measure_cpu_seconds() -> float:
 
 def measure_resident_bytes() -> int:
     """Resident bytes of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf(
+        "SC_PAGE_SIZE"
+    )
 
 
 def load_curves(records: Path | None, epochs: int) -> list[list[float]]:

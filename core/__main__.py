@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -11,6 +10,7 @@ import torch
 import datasets
 from common.arguments import Parser
 from common.errors import UserError
+from common.terminal import run_command
 from core.environment import PRECISIONS, Environment, detect_environment
 from core.recipe.assignments import (
     BASELINE_HELP,
@@ -98,8 +98,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train; return 0, 2 after a user's mistake, or 1 if the run had to stop."""
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it quietly
     args = make_parser().parse_args(arguments)
     try:
         _print_training(_make_run(args), args.json, args.test)
@@ -165,4 +163,4 @@ def _format_metrics(metrics: Mapping[str, object]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main, prints_result=True))

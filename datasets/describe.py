@@ -12,6 +12,7 @@ from rich.text import Text
 import datasets
 from common.arguments import Parser
 from common.errors import UserError
+from common.terminal import run_command
 from datasets.benchmark import SPLITS, Benchmark
 from datasets.groups.base import GroupBenchmark, Groups
 from datasets.groups.table import TableBenchmark
@@ -195,4 +196,4 @@ def print_tasks(benchmark: TaskBenchmark, console: Console) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main, prints_result=True))

@@ -13,6 +13,7 @@ import datasets
 from common.arguments import Parser
 from common.errors import UserError, ValidationErrors, unknown_name_message
 from common.files import CannotWrite, lock_file, wrap_os_errors
+from common.terminal import run_command
 from datasets.fetch.archives import extract_archive, is_archive
 from datasets.fetch.http import download_file
 from datasets.fetch.sources import SOURCES, Source, mirror_sources, read_sources
@@ -303,4 +304,4 @@ def fetch_sources(benchmark: OnDisk, sources: Sequence[Source]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -49,7 +49,7 @@ def modules(package: str) -> list[Path]:
 
 def imports(path: Path) -> Iterator[str]:
     """Yield the dotted names that a file imports, also inside functions."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

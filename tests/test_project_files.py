@@ -25,7 +25,7 @@ def commands(workflow: dict[Any, Any]) -> list[str]:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_workflows_call_existing_make_targets(path: Path) -> None:
-    workflow = yaml.safe_load(path.read_text())
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert {"push", "pull_request"} <= set(workflow[True])  # YAML 1.1 reads `on` as a boolean
     called = {
         target

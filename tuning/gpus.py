@@ -89,7 +89,9 @@ def _run_nvidia_smi(*arguments: str) -> str:
     """Return the output of the driver's program; nothing where there is none."""
     command = ["nvidia-smi", *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=20, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout
@@ -107,8 +109,8 @@ def _describe_process(pid: int, gib: float) -> GpuProcess:
     """Return a process that holds memory; Ray's worker is an orphan if its parent is no raylet."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
-        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-        parent_name = Path(f"/proc/{parent}/comm").read_text().strip()
+        parent = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1]
+        parent_name = Path(f"/proc/{parent}/comm").read_text(encoding="utf-8").strip()
     except OSError:
         return GpuProcess(pid, "?", False, gib)
     command = words.decode(errors="replace").strip()

@@ -15,6 +15,7 @@ from typing import Any, get_args, get_origin
 
 from common.arguments import Parser
 from common.hyperparameters import KINDS, RANGE_KINDS, Hyperparameter
+from common.terminal import run_command
 from core.recipe.component import component_classes, parameter_kinds
 from core.recipe.coverage import FIXED, OVER
 from core.recipe.method import NEEDS
@@ -314,4 +315,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

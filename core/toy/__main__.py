@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.arguments import Parser
 from common.errors import UserError, unknown_name_message
+from common.terminal import run_command
 from core.toy.descent import STEPS, descend_landscape, format_table, list_weightings
 
 SUFFIXES = (".png", ".svg")
@@ -72,4 +73,4 @@ def check_arguments(methods: Sequence[str], out: Path, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

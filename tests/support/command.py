@@ -123,7 +123,7 @@ def list_listening_addresses(root: int) -> set[str]:
     lines = [
         line.split()
         for table in ("tcp", "tcp6")
-        for line in Path("/proc/net", table).read_text().splitlines()[1:]
+        for line in Path("/proc/net", table).read_text(encoding="utf-8").splitlines()[1:]
     ]
     return {
         line[1].rpartition(":")[0]

@@ -139,7 +139,7 @@ class Host:
         """The process number, outside, of its process 1."""
         assert self.process is not None, f"{self.name} is off"
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return int(children.read_text().split()[0])
+        return int(children.read_text(encoding="utf-8").split()[0])
 
 
 class Hosts:
@@ -264,7 +264,7 @@ class Hosts:
     def sh(self, name: str, command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a command as the host's user would, in a login shell."""
         # As process 1 of a session that is left behind is nobody's child, its output is a file.
-        with tempfile.TemporaryFile("w+") as out:
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
             done = subprocess.run(
                 ["nsenter", "-t", str(self.hosts[name].first), "-m", "-n", "-p", "-u", "-i", "--",
                  "env", "-i", "HOME=/root", "USER=root", f"PATH={SYSTEM_PATH}", "LANG=C.UTF-8",

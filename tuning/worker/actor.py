@@ -67,7 +67,7 @@ class TrialActor(tune.Trainable):
 def resident_memory() -> int:
     """Return this process's resident memory in bytes; 0 where the system does not show it."""
     try:
-        with open("/proc/self/statm") as file:
+        with open("/proc/self/statm", encoding="utf-8") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0

@@ -27,7 +27,7 @@ def test_a_study_whose_ray_died_ends(tmp_path: Path) -> None:
                 break
             time.sleep(0.2)
         family = list_descendants(process.pid)
-        names = {n: Path(f"/proc/{n}/comm").read_text().strip() for n in family}
+        names = {n: Path(f"/proc/{n}/comm").read_text(encoding="utf-8").strip() for n in family}
         (raylet,) = [number for number, name in names.items() if name == "raylet"]
         os.kill(raylet, signal.SIGKILL)
         assert process.wait(timeout=90) == 2

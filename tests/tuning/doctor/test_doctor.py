@@ -246,7 +246,7 @@ def test_orphans_are_found_by_their_parent(tmp_path: Path, monkeypatch: pytest.M
             break
         time.sleep(0.05)
     process = int(number.read_text())
-    while Path(f"/proc/{process}/comm").read_text().strip() != "sleep":
+    while Path(f"/proc/{process}/comm").read_text(encoding="utf-8").strip() != "sleep":
         time.sleep(0.05)
     queried = "GPU-1, NVIDIA A10G, 24576, 12288"
     held = f"GPU-1, {process}, 12288\nGPU-1, {os.getpid()}, [N/A]"
