@@ -77,7 +77,7 @@ class _Stream(io.TextIOWrapper):
             stream.buffer,
             encoding=stream.encoding,
             errors=ERROR_HANDLER,
-            line_buffering=stream.line_buffering,
+            line_buffering=bool(stream.line_buffering),
         )
 
     def write(self, text: str) -> int:
