@@ -31,8 +31,13 @@ MIN_VALLEY_DISTANCE = 5e-6
 Array = NDArray[np.float64]
 
 
-def compute_losses(x: Tensor) -> Tensor:
-    """Return the two losses, ``(..., 2)``, at points ``(..., 2)``."""
+def compute_losses(x: Tensor, scale: float = LOSS_SCALES[0]) -> Tensor:
+    """Return the two losses, ``(..., 2)``, at points ``(..., 2)``.
+
+    Args:
+        x: The points.
+        scale: Scale of the first loss.
+    """
     x1, x2 = x.unbind(-1)
     t = x2.tanh()
     first = ((-x1 - 7) / 2 + t).abs().clamp(min=MIN_VALLEY_DISTANCE).log() + 6
@@ -41,8 +46,10 @@ def compute_losses(x: Tensor) -> Tensor:
     bowls = [((x1 - side).square() + depth) / 10 - 20 for side in (7, -7)]
     above, below = (x2 / 2).tanh().clamp(min=0), (-x2 / 2).tanh().clamp(min=0)
     found = [
-        scale * (above * valley + below * bowl + LOSS_SHIFT)
-        for scale, valley, bowl in zip(LOSS_SCALES, (first, second), bowls, strict=True)
+        factor * (above * valley + below * bowl + LOSS_SHIFT)
+        for factor, valley, bowl in zip(
+            (scale, LOSS_SCALES[1]), (first, second), bowls, strict=True
+        )
     ]
     return torch.stack(found, dim=-1)
 
@@ -71,13 +78,12 @@ def _differentiate_sum(x: Array, weights: Array) -> tuple[float, Array]:
     return value.item(), point.grad.numpy()
 
 
-def compute_front_gap(x: Array) -> Array:
-    """Return by how much both losses at points ``(..., 2)`` could fall at once, ``(...)``.
-
-    In shares of the losses' extents along the front; 0 on the front.
-    """
-    front = compute_losses(torch.from_numpy(compute_pareto_front())).numpy()
-    extent = front.max(0) - front.min(0)
-    losses = compute_losses(torch.from_numpy(x)).numpy()[..., None, :]
-    falls: Array = ((losses - front) / extent).min(-1).max(-1)
-    return falls.clip(0)
+def compute_front_distance(x: Array) -> Array:
+    """Return the distance of points ``(..., 2)`` from the Pareto front in the plane, ``(...)``."""
+    front = compute_pareto_front()
+    starts, sides = front[:-1], np.diff(front, axis=0)
+    offsets = x[..., None, :] - starts
+    along = (offsets * sides).sum(-1) / np.square(sides).sum(-1)
+    nearest = offsets - along.clip(0, 1)[..., None] * sides
+    distances: Array = np.linalg.norm(nearest, axis=-1).min(-1)
+    return distances

@@ -56,9 +56,68 @@ def test_front_is_where_nothing_is_better() -> None:
     ).reshape(-1, 2)
     better = (plane.numpy()[None] < values[::10, None] - 1e-6).all(-1)
     assert not better.any()
-    assert landscape.compute_front_gap(front).max() == 0
-    assert landscape.compute_front_gap(front + np.array([0, 3.0])).min() > 0
-    assert landscape.compute_front_gap(np.array([9.0, 9.0])) > descent.MAX_FRONT_GAP
+    assert landscape.compute_front_distance(front).max() < 1e-9
+    between = (front[:-1] + front[1:]) / 2
+    assert landscape.compute_front_distance(between).max() < 1e-9
+    # The front ends at x_1 = -7 and 7, at x_2 = -8.4, and is level in the middle.
+    middle = front[len(front) // 2]
+    for point, distance in (
+        ((7.0 + 3.0, front[0, 1] + 4.0), 5.0),
+        ((-7.0 - 5.0, front[-1, 1] - 12.0), 13.0),
+        ((middle[0], middle[1] + 0.5), 0.5),
+    ):
+        found = float(landscape.compute_front_distance(np.array(point)))
+        assert found == pytest.approx(distance, abs=2e-2)
+    # Ends that the figure shows beside the front.
+    beside = np.array([[-5.73, -7.5], [-5.73, -6.2]])
+    assert landscape.compute_front_distance(beside).min() > descent.MAX_FRONT_DISTANCE
+
+
+def test_the_front_is_the_same_at_any_scale() -> None:
+    front = landscape.compute_pareto_front()[1:-1:20]
+    for scale in (0.01, 1.0):
+        x = torch.tensor(front, requires_grad=True)
+        losses = landscape.compute_losses(x, scale)
+        one, two = (
+            torch.autograd.grad(losses[:, i].sum(), x, retain_graph=True)[0] for i in (0, 1)
+        )
+        cosines = torch.nn.functional.cosine_similarity(one, two)
+        torch.testing.assert_close(cosines, -torch.ones_like(cosines), atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
+def test_famo_reaches_the_front_from_all_starts_at_its_authors_gamma() -> None:
+    (found,) = descent.descend_landscape(["famo:gamma=0"])
+    assert found.is_on_front.all()
+    assert found.distances.max() < descent.MAX_FRONT_DISTANCE
+
+
+def test_rate_scale_starts_and_parameters_reach_the_paths() -> None:
+    one, two = descent.descend_landscape(["fairgrad:alpha=1", "fairgrad:alpha=8"], steps=200)
+    assert np.abs(one.paths[:, -1] - two.paths[:, -1]).max() > 0.05
+    (nash,) = descent.descend_landscape(["nashmtl"], steps=200)
+    np.testing.assert_allclose(one.paths, nash.paths, atol=1e-6)
+    given = {"lr": 0.02, "scale": 1.0, "starts": ((1.0, -2.0), (3.0, 3.0))}
+    (ls,) = descent.descend_landscape(["ls"], 1, **given)  # type: ignore[arg-type]
+    assert ls.paths[:, 0].tolist() == [[1.0, -2.0], [3.0, 3.0]]
+    # Adam's first step is the rate against the sign of the gradient.
+    x = torch.tensor(ls.paths[:, 0], requires_grad=True)
+    landscape.compute_losses(x, 1.0).sum().backward()
+    assert x.grad is not None
+    np.testing.assert_allclose(ls.paths[:, 1] - ls.paths[:, 0], -0.02 * x.grad.sign(), atol=1e-6)
+
+
+def test_the_figure_of_the_fairgrad_paper_is_one_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alphas = ["fairgrad:alpha=1", "fairgrad:alpha=2", "fairgrad:alpha=10"]
+    out = tmp_path / "figure.svg"
+    assert main(["--methods", "ls", *alphas, "--plane", "losses", "--steps", "9",
+                 "--out", str(out), "--start", "-8.5", "7.5"]) == 0  # fmt: skip
+    printed = capsys.readouterr().out
+    assert all(alpha in printed for alpha in alphas)
+    assert "of 1" in printed
+    assert out.stat().st_size > 1000
 
 
 @pytest.mark.parametrize("method", descent.list_weightings())
@@ -118,7 +177,21 @@ def test_figure_and_table(tmp_path: Path, capsys: pytest.CaptureFixture[str], su
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--methods", "fairgard"], "unknown weighting 'fairgard' (did you mean 'fairgrad'?)"),
+        (
+            ["--methods", "fairgard"],
+            "--methods: unknown weighting 'fairgard' (did you mean 'fairgrad'?)",
+        ),
+        (
+            ["--methods", "fairgrad:alfa=1"],
+            "--methods: unknown parameter of fairgrad 'alfa' (did you mean 'alpha'?)",
+        ),
+        (["--methods", "fairgrad:alpha=0"], "--methods: alpha is 0, expected a number above 0"),
+        (["--methods", "fairgrad:alpha=x"], "--methods: fairgrad with {'alpha': 'x'}"),
+        (["--methods", "fairgrad:2"], "--methods: received 'fairgrad:2', expected NAME or"),
+        (["--methods", "fairgrad:alpha="], "--methods: received 'fairgrad:alpha=', expected"),
+        (["--lr", "0"], "--lr: received 0.0, expected a number above 0"),
+        (["--scale", "nan"], "--scale: received nan, expected a number above 0"),
+        (["--start", "11", "0"], "--start: received 11.0 0.0, expected two numbers from -10 to"),
         (["--out", "figure.pdf"], "--out: received 'figure.pdf', expected a name that ends in"),
         (["--out", "nowhere/figure.png"], "--out: the folder 'nowhere' does not exist"),
         (["--steps", "0"], "--steps: received 0, expected at least 1"),
