@@ -1,7 +1,7 @@
 """Models by name. Each returns predictions and the last hidden representation.
 
-A name is a file of this folder, the public name of a pretrained model, or the absolute path of a
-folder with one (:mod:`core.models.pretrained`).
+A name is a file of this folder, the public name of a pretrained model, ``torchvision/NAME``,
+``timm/NAME``, or the absolute path of a folder with a model (:mod:`core.models.pretrained`).
 """
 
 import inspect
@@ -9,11 +9,16 @@ from collections.abc import Mapping
 
 from common.errors import UserError, suggest_name
 from core.models.base import Encoder, Model
+from core.models.pretrained.backbones import (
+    check_backbone_name,
+    check_backbone_weights,
+    is_backbone,
+)
 from core.models.pretrained.loading import (
-    LOADERS,
     PUBLIC_MODELS,
     is_without_hidden_states,
     load_pretrained,
+    supports_type,
 )
 from core.models.pretrained.weights import (
     check_download,
@@ -60,6 +65,8 @@ def lacks_hidden_states(name: str) -> bool:
     """Return whether a model is known to have no hidden states per token or patch."""
     if name in list_models() or name == "resnet50":
         return name not in list_encoders()
+    if is_backbone(name):
+        return True
     return is_without_hidden_states(name)
 
 
@@ -75,13 +82,16 @@ def check_model_name(name: str) -> str | None:
     mistake = find_mistake("core.models", Model, name)
     if mistake is not None:
         return f"one that can be used: {mistake}"
+    if is_backbone(name):
+        return check_backbone_name(name)
     if is_path(name):
-        return check_folder(name, tuple(sorted(LOADERS)))
+        return check_folder(name, supports_type)
     if name.count("/") == 1:
         return None  # a public name, which only the server can check
     return (
-        f"one of {known}, another public name such as 'owner/model', or the absolute path of a "
-        f"folder with a {' or '.join(sorted(LOADERS))}{suggest_name(name, known)}"
+        f"one of {known}, another public name such as 'owner/model', 'torchvision/NAME', "
+        "'timm/NAME', or the absolute path of a folder with a model of transformers"
+        f"{suggest_name(name, known)}"
     )
 
 
@@ -99,8 +109,10 @@ def check_model_weights(name: str) -> str | None:
         return check_torchvision_download(name, ResNet50_Weights.IMAGENET1K_V1.url)
     if name in list_models():
         return None
+    if is_backbone(name):
+        return check_backbone_weights(name)
     if is_path(name):
-        rule = check_folder(name, tuple(sorted(LOADERS)))
+        rule = check_folder(name, supports_type)
         return None if rule is None else f"model '{name}': expected {rule}"
     problem = check_download(name)
     if problem is None or name in PUBLIC_MODELS:

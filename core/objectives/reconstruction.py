@@ -11,6 +11,8 @@ from core.batch import Batch
 from core.image_ops import draw_patch_masks, draw_uniform
 from core.models.base import Model
 from core.models.bert import Bert
+from core.models.image_encoder import ImageEncoder
+from core.models.text_encoder import TextEncoder
 from core.models.vit import ViT
 from core.objectives.auxiliary import Auxiliary
 from core.objectives.views import make_masking_view
@@ -46,10 +48,10 @@ def compute_masked_image_loss(model: Model, images: Tensor) -> tuple[Tensor, Ten
     """Compute the masked image modeling loss; return it and the hidden states.
 
     Args:
-        model: A :class:`~core.models.vit.ViT` with decoder.
+        model: An encoder of images with decoder.
         images: Normalized, ``(b, c, h, w)``.
     """
-    assert isinstance(model, ViT)
+    assert isinstance(model, ViT | ImageEncoder)
     masked = draw_patch_masks(len(images), model.grid, BLOCK_PATCHES, HIDDEN_SHARE, images.device)
     hidden = model.encode(images, masked=masked)
     pixels = model.reconstruct(hidden)
@@ -64,10 +66,10 @@ def compute_masked_language_loss(model: Model, texts: TextBatch) -> tuple[Tensor
     """Compute the masked language modeling loss; return it and the hidden states.
 
     Args:
-        model: A :class:`~core.models.bert.Bert` with token head.
+        model: An encoder of texts with token head.
         texts: The texts.
     """
-    assert isinstance(model, Bert)
+    assert isinstance(model, Bert | TextEncoder)
     ids = texts.ids
     rank, action, random = draw_uniform(3, *ids.shape, device=ids.device)
     eligible = texts.attention_mask

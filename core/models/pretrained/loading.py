@@ -1,7 +1,6 @@
 """Loading of pretrained encoders, from a folder or by public name."""
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,14 +8,27 @@ from typing import Any
 from common.errors import UserError
 from core.models.base import ImageSpec, Model
 from core.models.bert import SPECIAL_IDS, Bert
-from core.models.pretrained.weights import find_local_folder, find_or_download, read_config
+from core.models.pretrained.backbones import is_backbone, load_backbone
+from core.models.pretrained.families import (
+    WITHOUT_PATCH_STATES,
+    list_image_families,
+    list_text_families,
+    load_family,
+)
+from core.models.pretrained.weights import (
+    find_local_folder,
+    find_or_download,
+    load_weights,
+    read_config,
+    read_mean_and_std,
+)
 from core.models.resnet import IMAGENET_MEAN_AND_STD, ResNet
 from core.models.vit import ViT
 
 PUBLIC_MODELS = ("google/vit-base-patch16-224-in21k", "bert-base-uncased")
 # A ViT pretrained at the first size is finetuned at the second, as in Kulkarni et al. (TMLR 2024).
 PRETRAINED_PIXELS, FINETUNED_PIXELS = 224, 384
-SDPA = {"attn_implementation": "sdpa"}
+SDPA: Mapping[str, Any] = {"attn_implementation": "sdpa"}
 DEFAULT_MEAN_AND_STD = (0.5, 0.5, 0.5)
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -27,26 +39,33 @@ def load_pretrained(name: str, outputs: Mapping[str, int], parts: frozenset[str]
     A ViT takes images at the size of its configuration, or at 384 pixels with interpolated
     positions if that size is 224. Mean and standard deviation are those of
     ``preprocessor_config.json``, or 0.5. A BERT's token head is loaded if the files contain it. A
-    ResNet takes images of 224 pixels, and has no hidden states for auxiliary objectives.
+    ResNet takes images of 224 pixels, and has no hidden states for auxiliary objectives. All other
+    families are those of :mod:`core.models.pretrained.families`.
 
     Args:
         name: An absolute path of a folder with ``config.json`` and ``model.safetensors``, or a
-            public name.
+            public name, ``torchvision/NAME`` or ``timm/NAME``.
         outputs: The number of classes, by the only task.
         parts: The parts of auxiliary objectives to build.
 
     Raises:
         UserError: If the files are missing, cannot be read, or lack weights of the encoder.
     """
+    if is_backbone(name):
+        with _silence_logging():
+            return load_backbone(name, outputs, parts)
     folder = find_or_download(name)
     model_type = str(read_config(folder).model_type)
-    if model_type not in LOADERS:
+    if not supports_type(model_type):
         raise UserError(
-            f"model '{name}': received type '{model_type}', expected {' or '.join(sorted(LOADERS))}"
+            f"model '{name}': received type '{model_type}', expected one that reads texts or "
+            "images, such as bert or vit"
         )
     try:
         with _silence_logging():
-            return LOADERS[model_type](folder, outputs, parts)
+            if model_type in LOADERS:
+                return LOADERS[model_type](folder, outputs, parts)
+            return load_family(model_type, folder, outputs, parts)
     except UserError:
         raise
     except Exception as error:  # of many types, all with the meaning "not such a model"
@@ -60,16 +79,16 @@ def _load_vit(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) -
     # isort: split
     from transformers import ViTModel
 
-    trunk = _load_weights(ViTModel, folder, ("pooler.",), add_pooling_layer=False, **SDPA)
+    trunk = load_weights(ViTModel, folder, ("pooler.",), add_pooling_layer=False, **SDPA)
     own = trunk.config.image_size
-    mean, std = _read_mean_and_std(folder, DEFAULT_MEAN_AND_STD, DEFAULT_MEAN_AND_STD)
+    mean, std = read_mean_and_std(folder, DEFAULT_MEAN_AND_STD, DEFAULT_MEAN_AND_STD)
     image = ImageSpec(FINETUNED_PIXELS if own == PRETRAINED_PIXELS else int(own), mean, std)
     return ViT(outputs, parts, trunk, image)
 
 
 def _load_resnet(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) -> ResNet:
     if parts:
-        suitable = sorted(LOADERS.keys() - WITHOUT_HIDDEN_STATES)
+        suitable = sorted(LOADERS.keys() - WITHOUT_PATCH_STATES)
         raise UserError(
             f"model '{folder}': a ResNet; the method needs one with hidden states per token or "
             f"patch, of type {' or '.join(suitable)}"
@@ -79,18 +98,9 @@ def _load_resnet(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]
     # isort: split
     from transformers import ResNetModel
 
-    trunk = _load_weights(ResNetModel, folder, ())
-    image = ImageSpec(PRETRAINED_PIXELS, *_read_mean_and_std(folder, *IMAGENET_MEAN_AND_STD))
+    trunk = load_weights(ResNetModel, folder, ())
+    image = ImageSpec(PRETRAINED_PIXELS, *read_mean_and_std(folder, *IMAGENET_MEAN_AND_STD))
     return ResNet(outputs, trunk, trunk.config.hidden_sizes[-1], image)
-
-
-def _read_mean_and_std(
-    folder: Path, mean: tuple[float, ...], std: tuple[float, ...]
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of a folder's preprocessor, by default those given."""
-    path = folder / "preprocessor_config.json"
-    fields = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return tuple(fields.get("image_mean", mean)), tuple(fields.get("image_std", std))
 
 
 def _load_bert(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) -> Bert:
@@ -100,7 +110,7 @@ def _load_bert(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) 
     from transformers import BertForPreTraining
 
     optional = ("bert.pooler.", "cls.")
-    model = _load_weights(BertForPreTraining, folder, optional, is_decoder=False, **SDPA)
+    model = load_weights(BertForPreTraining, folder, optional, is_decoder=False, **SDPA)
     return Bert(outputs, parts, model.bert, model.cls.predictions, _read_special_ids(folder))
 
 
@@ -121,43 +131,22 @@ LOADERS: Mapping[str, Callable[[Path, Mapping[str, int], frozenset[str]], Model]
     "resnet": _load_resnet,
     "vit": _load_vit,
 }
-WITHOUT_HIDDEN_STATES = frozenset({"resnet"})  # per token or patch
+
+
+def supports_type(model_type: str) -> bool:
+    """Return whether models of a type can be loaded."""
+    if model_type in LOADERS:
+        return True
+    return model_type in list_text_families() or model_type in list_image_families()
 
 
 def is_without_hidden_states(name: str) -> bool:
     """Return whether a model on this machine has no hidden states per token or patch."""
     folder = find_local_folder(name)
     try:
-        return folder is not None and read_config(folder).model_type in WITHOUT_HIDDEN_STATES
+        return folder is not None and read_config(folder).model_type in WITHOUT_PATCH_STATES
     except UserError:  # reported when the model is loaded
         return False
-
-
-def _load_weights(kind: Any, folder: Path, optional: tuple[str, ...], **options: Any) -> Any:
-    """Return a model of transformers with a folder's weights.
-
-    Args:
-        kind: The class, a subclass of ``PreTrainedModel``.
-        folder: The folder.
-        optional: Prefixes of the names of weights that the files may lack.
-        options: For the constructor or the configuration.
-
-    Raises:
-        UserError: If other weights are missing.
-    """
-    import torch
-
-    model, report = kind.from_pretrained(
-        folder, use_safetensors=True, local_files_only=True, output_loading_info=True,
-        dtype=torch.float32, **options,
-    )  # fmt: skip
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(optional))
-    if missing:
-        raise UserError(
-            f"{folder}: the weights of {len(missing)} parts of the encoder are missing, such as "
-            f"'{missing[0]}'; expected those of {kind.__name__}"
-        )
-    return model
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from common.errors import UserError
+from core.models.pretrained.families import list_text_families
 from core.models.pretrained.weights import find_local_folder, read_config
 from datasets.benchmark import Benchmark
 from datasets.groups.text_table import TextBenchmark
@@ -24,7 +25,7 @@ def find_tokenizer_mismatch(name: str, benchmark: Benchmark) -> str | None:
         if folder is None:
             return None
         config = read_config(folder)
-        if config.model_type != "bert":
+        if config.model_type not in list_text_families():
             return (
                 f"model: received '{name}', of type '{config.model_type}'; expected one that "
                 "reads texts"

@@ -7,14 +7,17 @@ read, which hold numbers and no code.
 
 import json
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common.errors import UserError
 
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 DOWNLOADED_FILES = (
-    "config.json", "preprocessor_config.json", "vocab.txt", "*.safetensors", WEIGHT_FILES[1],
+    "config.json", "preprocessor_config.json", "vocab.txt", "tokenizer.json", "*.safetensors",
+    WEIGHT_FILES[1],
 )  # fmt: skip
 TIMEOUT_SECONDS = 5  # until a server counts as unreachable
 
@@ -37,14 +40,14 @@ def is_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).is_dir()
 
 
-def check_folder(name: str, model_types: tuple[str, ...]) -> str | None:
+def check_folder(name: str, supports_type: Callable[[str], bool]) -> str | None:
     """Return a description of a valid folder if this one cannot be loaded, else None.
 
     The description follows the word "expected" in a message.
 
     Args:
         name: The folder.
-        model_types: The model types that can be loaded.
+        supports_type: Returns whether models of a type can be loaded.
     """
     path = Path(name).expanduser()
     if not path.is_absolute():
@@ -62,9 +65,9 @@ def check_folder(name: str, model_types: tuple[str, ...]) -> str | None:
         found = read_config(path).model_type
     except UserError as error:
         return f"a readable folder: {error}"
-    if found in model_types:
+    if found is not None and supports_type(found):
         return None
-    return f"a model of type {' or '.join(model_types)}, not '{found}'"
+    return f"a model of a type that reads texts or images, such as bert or vit, not '{found}'"
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -198,3 +201,53 @@ def find_or_download_torchvision(name: str, url: str) -> Path:
         digest = path.stem.rsplit("-", 1)[-1]  # the name ends with the start of the file's hash
         torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=False)
     return path
+
+
+def read_mean_and_std(
+    folder: Path, mean: tuple[float, ...], std: tuple[float, ...]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of a folder's preprocessor, by default those given."""
+    path = folder / "preprocessor_config.json"
+    fields = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return tuple(fields.get("image_mean", mean)), tuple(fields.get("image_std", std))
+
+
+def load_weights(
+    kind: Any,
+    folder: Path,
+    optional: tuple[str, ...],
+    required: tuple[str, ...] = ("",),
+    **options: Any,
+) -> Any:
+    """Return a model of transformers with a folder's weights.
+
+    Args:
+        kind: The class, a subclass of ``PreTrainedModel``.
+        folder: The folder.
+        optional: Prefixes of the names of weights that the files may lack.
+        required: Prefixes of the names of the encoder's weights; others may be missing.
+        options: For the constructor or the configuration.
+
+    Raises:
+        UserError: If other weights are missing.
+    """
+    import core.torchvision_compat  # noqa: F401
+
+    # isort: split
+    import torch
+
+    model, report = kind.from_pretrained(
+        folder, use_safetensors=True, local_files_only=True, output_loading_info=True,
+        dtype=torch.float32, **options,
+    )  # fmt: skip
+    missing = sorted(
+        key
+        for key in report["missing_keys"]
+        if key.startswith(required) and not key.startswith(optional)
+    )
+    if missing:
+        raise UserError(
+            f"{folder}: the weights of {len(missing)} parts of the encoder are missing, such as "
+            f"'{missing[0]}'; expected those of {kind.__name__}"
+        )
+    return model

@@ -193,8 +193,10 @@ def test_each_invalid_name_has_its_own_message(
     monkeypatch.chdir(tmp_path)
     assert str(bert_folder.resolve()) in get_rule("bert")
     assert str(bert_folder.resolve()) in get_rule("./bert")
-    (bert_folder / "config.json").write_text('{"model_type": "roberta"}')
-    assert get_rule(bert_folder) == "a model of type bert or resnet or vit, not 'roberta'"
+    (bert_folder / "config.json").write_text('{"model_type": "whisper"}')
+    assert get_rule(bert_folder) == (
+        "a model of a type that reads texts or images, such as bert or vit, not 'whisper'"
+    )
     (bert_folder / "config.json").write_text("{")
     assert "config.json" in get_rule(bert_folder)
     with pytest.raises(UserError, match="expected a readable folder"):
