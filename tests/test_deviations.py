@@ -8,15 +8,9 @@ from typing import NamedTuple
 
 import pytest
 import torch
-import yaml
 
 import core.torchvision_compat  # noqa: F401
-import datasets
-from core.environment import detect_environment
 from core.models.pretrained import weights
-from core.recipe.method_files import load_method
-from core.recipe.resolved_method import resolve_method
-from core.training.run import Run
 from tests.support import dense_files, real_data
 from tuning.cli.main import main
 
@@ -142,20 +136,3 @@ def test_options_of_the_last_column_are_accepted(
     storage = ["--storage", str(tmp_path / "results")]
     assert main([*given, *storage, *options.split()]) == 0, capsys.readouterr().err
     assert "trial" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("name", "weighting"), list_spans(r"\{"))
-def test_weightings_of_the_last_column_train(name: str, weighting: str, tmp_path: Path) -> None:
-    content = {
-        "description": "A method.",
-        "needs": ["tasks"],
-        "recipe": {
-            "sampler": "uniform", "objectives": ["task_losses"],
-            "weighting": yaml.safe_load(weighting), "stages": ["train"],
-        },
-    }  # fmt: skip
-    (tmp_path / "theirs.yaml").write_text(yaml.safe_dump(content))
-    benchmark = datasets.load_benchmark("two_digits")
-    resolved = resolve_method(load_method("theirs", tmp_path), benchmark)
-    config = {"epochs": 1, "batch_size": 1024}
-    assert Run(resolved.make_key(config, 0, detect_environment()), benchmark).train_epoch().losses
