@@ -42,13 +42,24 @@ def read_rows(plan: str) -> dict[str, dict[str, str]]:
 @pytest.mark.parametrize(
     ("arguments", "method", "epochs", "steps"),
     [
-        ("--dataset waterbirds --search published", "jtt", "210", "about 600"),
-        ("--dataset waterbirds --search grid", "jtt", "210-230", "about 300"),
+        ("--dataset waterbirds --search published", "jtt", "199", "about 600"),
+        (
+            "--dataset waterbirds --search published --set epochs_cover=stage",
+            "jtt",
+            "210",
+            "about 600",
+        ),
+        (
+            "--dataset waterbirds --search grid --set epochs_cover=stage",
+            "jtt",
+            "210-230",
+            "about 300",
+        ),
         ("--dataset waterbirds --search grid", "dfr", "101", "about 150"),
         ("--dataset waterbirds --search random", "jtt", "240", "about 300"),
-        ("--dataset waterbirds --search published --epochs 7", "jtt", "17", "about 600"),
-        ("--dataset waterbirds --search published --set T=3", "jtt", "203", "about 600"),
-        ("--dataset civilcomments_small --search published", "jtt", "55", "about 1722"),
+        ("--dataset waterbirds --search published --epochs 70", "jtt", "69", "about 600"),
+        ("--dataset waterbirds --search published --set T=3", "jtt", "199", "about 600"),
+        ("--dataset civilcomments_small --search published", "jtt", "49", "about 1722"),
         ("--dataset celeba --search grid --set batch_size=64", "dfr", "51", "about 2544"),
         ("--dataset cityscapes --search published", "fairgrad", "200", "about 335"),
     ],
@@ -110,8 +121,8 @@ def test_mistakes_are_refused_in_a_plan_too(
     [
         ("dfr", "grid", "7 trials (grid, asha) of 101 epochs, then"),
         ("erm", "grid", "10 trials (grid, asha) of 200 epochs, then"),
-        ("jtt", "grid", "16 trials (grid, asha) of 210-230 epochs, then"),
-        ("jtt", "published", "published hyperparameters for 210 epochs, 5 confirmation seeds"),
+        ("jtt", "grid", "16 trials (grid, asha) of 199 epochs, then"),
+        ("jtt", "published", "published hyperparameters for 199 epochs, 5 confirmation seeds"),
         ("dfr", "random", "of 201 epochs, then"),
     ],
 )

@@ -1,6 +1,7 @@
 """Studies of several tasks: rules, tables, baselines, through the real command line."""
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 import datasets
 from common.errors import UserError
@@ -134,6 +136,25 @@ def test_a_study_with_its_own_baseline(tmp_path: Path) -> None:
     test = predictions[predictions["split"] == "test"]
     assert len(test) == len(benchmark.splits["test"])
     assert {f"error_{task.name}" for task in benchmark.tasks} <= set(test.columns)
+    _check_single_run(other / DATASET / "fairgrad")
+
+
+def _check_single_run(folder: Path) -> None:
+    """Run the exported command without Ray, as pasted into a shell, and compare its numbers."""
+    exported = yaml.safe_load((folder / "best_config.yaml").read_text())
+    assert exported["training_config"]["clip"] == "shared"  # set by the method, not the data set
+    python, module, core, *arguments = shlex.split(exported["command_of_one_seed"])
+    assert (python, module, core) == ("python", "-m", "core")
+    done = run_core([*arguments, "--json"])
+    assert done.code == 0, done.err
+    first, *rows = [json.loads(line) for line in done.out.splitlines()]
+    assert first["key"] == exported["provenance"]["seed_keys"][0]
+    curves = pd.read_csv(folder / "curves.csv", dtype={"key": str})
+    recorded = curves[curves.key == first["key"]]
+    assert recorded.validation_delta_m.tolist() == [row["validation"]["delta_m"] for row in rows]
+    for name, found in rows[0]["weights"].items():
+        assert recorded[f"weight_{name}_mean"].tolist()[0] == found["mean"]
+    assert recorded.negative_cosines.between(0, 1).all()
 
 
 def test_a_baseline_that_changes_during_a_study_is_not_read_again(tmp_path: Path) -> None:
