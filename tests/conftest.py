@@ -32,10 +32,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Try fewer examples of each property with ``--fast``."""
-    if config.getoption("--fast"):
-        settings.register_profile("fast", max_examples=FAST_EXAMPLES)
-        settings.load_profile("fast")
+    """Set no deadlines, and try fewer examples of each property with ``--fast``."""
+    settings.register_profile("patient", deadline=None)  # a busy machine is no mistake
+    settings.register_profile("fast", deadline=None, max_examples=FAST_EXAMPLES)
+    settings.load_profile("fast" if config.getoption("--fast") else "patient")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
