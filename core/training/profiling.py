@@ -68,16 +68,17 @@ def measure_step_seconds(run: Run, stage: int, max_steps: int) -> tuple[float, i
 
     Fewer are taken where they last longer than :data:`MAX_TIMED_SECONDS`.
     """
-    taken, start = 0, time.perf_counter()
+    taken, timed, start = 0, 0, time.perf_counter()
     for trainer in take_first_steps(run, stage, max_steps):
         taken += 1
-        if taken == WARMUP_STEPS:
+        timed += 1
+        if taken == WARMUP_STEPS and max_steps > WARMUP_STEPS:
+            timed = 0
             trainer.mean_losses()  # waits for the device
             start = time.perf_counter()
         elif time.perf_counter() - start > MAX_TIMED_SECONDS:
             break
     trainer.mean_losses()
-    timed = taken - WARMUP_STEPS if taken > WARMUP_STEPS else taken
     return (time.perf_counter() - start) / timed, taken
 
 
@@ -112,13 +113,13 @@ def _measure_usage(run: Run) -> Usage:
             kernels.append(_measure_kernel_seconds(run, index) / seconds[-1] if cuda else 0.0)
     run.evaluate_split("validation", max_batches=1)
     if not cuda:
-        return Usage(run.key.environment.device_class, max(seconds))
+        return Usage(run.key.environment.device_class, max(seconds, default=0.0))
     return Usage(
         device=run.key.environment.device_class,
-        seconds=max(seconds),
+        seconds=max(seconds, default=0.0),
         memory=torch.cuda.max_memory_reserved(),
         total=torch.cuda.mem_get_info()[1],
-        busy=min(1.0, max(kernels)) if all(kernels) else None,
+        busy=min(1.0, max(kernels)) if kernels and all(kernels) else None,
     )
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 
 import datasets
+from core.batch import Batch
 from core.environment import detect_environment
 from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
@@ -122,3 +123,19 @@ def test_on_a_gpu_memory_and_time_are_measured() -> None:
         assert 0 < found.busy <= 1
         assert found.memory <= torch.cuda.max_memory_reserved()  # of this process alone
     assert large.memory >= small.memory
+
+
+@pytest.mark.parametrize("steps", [1, WARMUP_STEPS, WARMUP_STEPS + 1])
+def test_any_number_of_steps_is_timed(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that a step moves by one second."""
+    run = fresh("erm", epochs=1)
+    now = [0.0]
+    monkeypatch.setattr("core.training.profiling.time.perf_counter", lambda: now[0])
+    take = Trainer.take_step
+
+    def slow(trainer: Trainer, rows: torch.Tensor, batch: Batch) -> None:
+        take(trainer, rows, batch)
+        now[0] += 1
+
+    monkeypatch.setattr(Trainer, "take_step", slow)
+    assert measure_step_seconds(run, 0, steps) == (1.0, steps)
