@@ -108,6 +108,19 @@ class Hyperparameter:
             return rule
         return None if low <= value <= high else rule
 
+    def find_broken_kind(self, value: object) -> str | None:
+        """Return the kind of value that the domain has, if ``value`` is of another.
+
+        A number outside of the domain is valid, since published values may be.
+        """
+        if self.is_nominal:
+            return self.find_broken_rule(value)
+        kind = "an integer" if self.has_whole_values else "a number"
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return kind
+        is_valid = math.isfinite(value) and (not self.has_whole_values or float(value).is_integer())
+        return None if is_valid else kind
+
     def _equal_number(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return False
@@ -143,8 +156,9 @@ class Hyperparameter:
             return list(self.values)
         low, high = self.bounds
         spread = np.geomspace(low, high, points) if self.is_log else np.linspace(low, high, points)
-        values = [float(f"{value:.6g}") for value in spread]
-        return sorted({round(v) for v in values}) if self.is_integer else sorted(set(values))
+        if self.is_integer:
+            return sorted({round(float(f"{value:.12g}")) for value in spread})
+        return sorted({self.round_value(value) for value in spread})
 
 
 def format_scalar(value: Scalar) -> str:

@@ -204,15 +204,16 @@ class _MethodParser:
         search: Mapping[str, Hyperparameter],
     ) -> None:
         """Check published values, which may be outside of the searched range."""
-        if name in TRAINING_CONFIG_FIELDS:
-            rules = {broken_training_rule(name, value): None for value in values}
-            for rule in rules:
-                if rule is not None:
-                    self._add(key, f"received {received!r}, expected {rule}")
-        elif not all(_has_kind(search[name], value) for value in values):
-            self._add(
-                key, f"received {received!r}, expected {_describe_kind(search[name], received)}"
+        is_field = name in TRAINING_CONFIG_FIELDS
+        for value in values:
+            rule = (
+                broken_training_rule(name, value)
+                if is_field
+                else search[name].find_broken_kind(value)
             )
+            if rule is not None:
+                self._add(key, f"received {received!r}, expected {rule}")
+                return
 
     def _check_exceptions(
         self,
@@ -282,14 +283,3 @@ class _MethodParser:
         for name in sorted(names - set(known)):
             for close in difflib.get_close_matches(name, known, n=1, cutoff=0.8):
                 self._add("", f"unknown data set '{name}' (did you mean '{close}'?)")
-
-
-def _has_kind(hyperparameter: Hyperparameter, value: object) -> bool:
-    if isinstance(hyperparameter.default, str):
-        return isinstance(value, str)
-    return isinstance(value, (int, float))
-
-
-def _describe_kind(hyperparameter: Hyperparameter, received: object) -> str:
-    kind = "string" if isinstance(hyperparameter.default, str) else "number"
-    return f"a list of {kind}s" if isinstance(received, list) else f"a {kind}"

@@ -1,6 +1,5 @@
 """A method on a benchmark, resolved once: everything that its trials have in common."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -174,7 +173,7 @@ class ResolvedMethod:
         assert hyperparameter is not None
         if name in self.method.options and isinstance(hyperparameter.default, str):
             return None if isinstance(value, str) else "a word"
-        return _broken_kind(hyperparameter, value)
+        return hyperparameter.find_broken_kind(value)
 
 
 def resolve_method(
@@ -228,13 +227,3 @@ def resolve_method(
 
 def _make_training_config(values: Mapping[str, Any]) -> TrainingConfig:
     return TrainingConfig(**{name: values[name] for name in TRAINING_CONFIG_FIELDS})
-
-
-def _broken_kind(hyperparameter: Hyperparameter, value: Scalar) -> str | None:
-    """Return the kind of value that a hyperparameter takes, if ``value`` is of another."""
-    if hyperparameter.is_nominal:
-        return hyperparameter.find_broken_rule(value)
-    kind = "an integer" if hyperparameter.has_whole_values else "a number"
-    if isinstance(value, (bool, str)) or not math.isfinite(value):
-        return kind
-    return kind if hyperparameter.has_whole_values and not float(value).is_integer() else None

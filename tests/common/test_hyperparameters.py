@@ -59,6 +59,20 @@ def test_grid_is_sorted_distinct_and_valid(kind: str, points: int) -> None:
     assert grid[-1] == 9
 
 
+@given(positive, positive, st.sampled_from(["uniform", "log_uniform"]), st.integers(2, 5))
+def test_grids_stay_in_bounds(a: float, b: float, kind: str, points: int) -> None:
+    low, high = sorted((a, b))
+    grid = Hyperparameter(kind, (low, high), low).make_grid(points)
+    assert all(low <= float(value) <= high for value in grid)
+
+
+@given(st.integers(1, 10**9), st.integers(1, 10**9), st.sampled_from(["integer", "log_integer"]))
+def test_grids_of_integers_reach_both_ends(low: int, width: int, kind: str) -> None:
+    grid = Hyperparameter(kind, (low, low + width), low).make_grid()
+    assert (grid[0], grid[-1]) == (low, low + width)
+    assert all(isinstance(value, int) for value in grid)
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [

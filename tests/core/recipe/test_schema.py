@@ -21,7 +21,7 @@ RELATIONS = (
     "unknown hyperparameter", "non-integer", "reversed", "no component of the recipe",
     "not numeric",
     "did you mean 'reg'", "'up'", "did you mean 'colored_digits'", "'nothing'",
-    "did you mean 'digits_vit'", "circular",
+    "did you mean 'digits_vit'", "circular", "published.waterbirds.reg", "[1, False]",
 )  # fmt: skip
 
 
