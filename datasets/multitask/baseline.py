@@ -64,8 +64,8 @@ class Baseline:
             is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not is_number or not math.isfinite(value):
                 raise UserError(f"{where}: metrics.{name}: received {value!r}, expected a number")
-            if value == 0:
-                raise UserError(f"{where}: metrics.{name}: 0, so delta-m is undefined")
+            if value <= 0:  # a change relative to it would have no direction
+                raise UserError(f"{where}: metrics.{name}: {value:g}, so delta-m is undefined")
         return baseline
 
     @property

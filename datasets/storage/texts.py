@@ -204,4 +204,6 @@ def _is_uncased(file: Path) -> bool:
             return bool(json.loads(config.read_text(encoding="utf-8")).get("do_lower_case", True))
         except (ValueError, AttributeError) as error:
             raise UserError(f"{config}: invalid tokenizer configuration: {error}") from None
-    return "-cased" not in str(file)
+    # The folder of a model, or its place in the cache of downloads: models--bert-base-cased.
+    names = [file.parent.name, *(part for part in file.parts if part.startswith("models--"))]
+    return not any("-cased" in name for name in names)

@@ -211,6 +211,7 @@ def test_fairgrad_halves_the_worst_error_of_the_sum() -> None:
         ({"metrics": {"sum_mae": None}}, "metrics.sum_mae: received None"),
         ({"metrics": {"sum_mae": float("nan")}}, "metrics.sum_mae: received nan"),
         ({"metrics": {"sum_mae": 0}}, "metrics.sum_mae: 0, so delta-m is undefined"),
+        ({"metrics": {"sum_mae": -2.5}}, "metrics.sum_mae: -2.5, so delta-m is undefined"),
     ],
 )
 def test_what_is_no_baseline_is_refused(text: str | dict[str, object], message: str) -> None:
