@@ -120,6 +120,7 @@ class Benchmark(ABC):
     training_config: ClassVar[TrainingConfig]
     search_space: ClassVar[Mapping[str, Hyperparameter]]  # of the hyperparameters that fit the data
     default_selection_rule: ClassVar[str]  # the selection rule used by default
+    published_rule: ClassVar[str | None] = None  # the selection rule of the published protocol
     reported_metrics: ClassVar[tuple[str, ...]]  # the metrics of a table, the main one first
     higher_is_better: Mapping[str, bool]  # of the metrics that rules may name
     as_percent: ClassVar[bool] = False  # whether metrics are shares that tables print in percent
@@ -172,6 +173,13 @@ class Benchmark(ABC):
     def splits(self) -> dict[str, Split]:
         """The splits, read once per process."""
         return self.load_splits()
+
+    def join_training_splits(self) -> Split | None:
+        """Return training and validation split as one, where the published protocol trains on it.
+
+        None by default.
+        """
+        return None
 
     @cached_property
     def data_hash(self) -> str:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 
 from common.hyperparameters import Hyperparameter, Scalar
 
+JOINED_SPLIT = "train_and_validation"  # a value of ``training_split``
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -38,6 +40,8 @@ class TrainingConfig:
             1's code does with AdamW.
         pad_to: Positions to which training texts are padded at least; 0 pads a batch to its longest
             text. Padding counts in ``l1`` only, whose mean is then over all positions.
+        training_split: ``train``, or ``train_and_validation`` on data sets whose published protocol
+            has no validation split.
         augmentation: A name of :mod:`core.augmentations`, for training batches.
         microbatch: Examples per forward pass, where the recipe is exact when a batch is split; 0
             does not split.
@@ -70,6 +74,7 @@ class TrainingConfig:
     epochs_cover: str = "stage"
     decay_target: str = "weights"
     pad_to: int = 0
+    training_split: str = "train"
 
     def as_dict(self) -> dict[str, Scalar]:
         """Return the values by field."""
@@ -85,7 +90,9 @@ class TrainingConfig:
 
 
 # Fields that keys leave out at their defaults, which train what was trained before they existed.
-LATER_FIELDS = frozenset({"times_losses", "warmup_steps", "epochs_cover", "decay_target", "pad_to"})
+LATER_FIELDS = frozenset(
+    {"times_losses", "warmup_steps", "epochs_cover", "decay_target", "pad_to", "training_split"}
+)
 
 
 _SWITCH = Hyperparameter("choice", (False, True), False)
@@ -128,4 +135,5 @@ TRAINING_CONFIG_RULES: Mapping[str, Hyperparameter] = {
     "epochs_cover": Hyperparameter("choice", ("stage", "run"), "stage"),
     "decay_target": Hyperparameter("choice", ("weights", "vectors"), "weights"),
     "pad_to": Hyperparameter("integer", (0, 100_000), 0),
+    "training_split": Hyperparameter("choice", ("train", JOINED_SPLIT), "train"),
 }

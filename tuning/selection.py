@@ -78,6 +78,7 @@ RULES = {
         Rule("oracle_test_worst_group_accuracy", "test", "worst_group_accuracy"),
         Rule("validation_delta_m", "validation", "delta_m", lower_is_better=True),
         Rule("validation_worst_task_delta", "validation", "worst_task_delta", lower_is_better=True),
+        Rule("validation_mean_f1", "validation", "mean_f1"),
         Rule("oracle_test_delta_m", "test", "delta_m", lower_is_better=True),
         Rule("published_last10", "test", "delta_m", lower_is_better=True, window=10),
     )

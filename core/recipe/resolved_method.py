@@ -130,12 +130,26 @@ class ResolvedMethod:
         recipe = self.fill_recipe(complete)
         try:
             check_schedule(config)
+            self._check_training_split(config)
             recipe.check_compatibility(self.benchmark, config)
             recipe.count_epochs(config.epochs, config.epochs_cover)
         except ValueError as error:
             raise ValidationErrors([f"{where}: {error}"]) from None
         version = self.benchmark.key_version
         return TrialKey(self.benchmark.name, version, recipe, config, seed, environment)
+
+    def _check_training_split(self, config: TrainingConfig) -> None:
+        """Refuse to train on the validation split where no published protocol does.
+
+        Raises:
+            ValueError: If the config does.
+        """
+        joins = type(self.benchmark).join_training_splits is not Benchmark.join_training_splits
+        if config.training_split != "train" and not joins:
+            raise ValueError(
+                f"training_split: received '{config.training_split}', expected 'train': data set "
+                f"'{self.benchmark.name}' has a validation split of its own"
+            )
 
     def check_values(self, values: Mapping[str, Scalar]) -> None:
         """Refuse unknown names and invalid values, all at once.

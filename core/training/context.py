@@ -18,7 +18,7 @@ from core.recipe.trial_key import TrialKey
 from core.stages.base import Stage, count_stage_epochs, split_validation
 from core.training.loader import Loader, duplicate_ids
 from datasets.benchmark import Benchmark, Split
-from datasets.training_config import TrainingConfig
+from datasets.training_config import JOINED_SPLIT, TrainingConfig
 
 
 class EpochPosition(NamedTuple):
@@ -86,7 +86,7 @@ class RunContext:
     @property
     def train(self) -> Split:
         """The training split, on the host."""
-        return self.benchmark.splits["train"]
+        return self.loader.splits["train"]
 
     @property
     def validation(self) -> Split:
@@ -142,7 +142,7 @@ def make_context(key: TrialKey, benchmark: Benchmark) -> RunContext:
         objectives=objectives,
         stages=stages,
         augmentation=make_augmentation(key.training_config.augmentation),
-        loader=Loader(benchmark, device),
+        loader=Loader(benchmark, device, key.training_config.training_split == JOINED_SPLIT),
         loss_names=tuple(name for of_part in names for name in of_part),
         fixed_weights=key.recipe.coverage.find_fixed_weights(losses),
         halves=_halve_validation(key, benchmark.splits["validation"], stages),

@@ -47,7 +47,7 @@ def evaluate_split(
     if split == "validation" and context.halves is not None:
         rows = context.halves.selection
     else:
-        rows = torch.arange(len(benchmark.splits[split]))
+        rows = torch.arange(len(context.loader.splits[split]))
     meter = (
         benchmark.make_meter(split, batch_averaged=True)
         if batch_averaged and isinstance(benchmark, TaskBenchmark)
@@ -165,5 +165,5 @@ class LastLayerRefit:
 
 def _load_batches(context: RunContext, split: str, rows: Tensor) -> Iterator[tuple[Tensor, Batch]]:
     size = min(MAX_EVALUATION_BATCH, EVALUATION_FACTOR * max(1, context.config.batch_size))
-    parts = make_batches(rows, size, get_text_lengths(context.benchmark.splits[split]))
+    parts = make_batches(rows, size, get_text_lengths(context.loader.splits[split]))
     return context.loader.load_batches(split, parts)

@@ -4,7 +4,7 @@
 of texts short.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -29,13 +29,14 @@ class Loader:
     Args:
         benchmark: The benchmark.
         device: The device on which models compute.
+        joined: Whether the training split holds the validation split too.
     """
 
-    def __init__(self, benchmark: Benchmark, device: torch.device) -> None:
-        self.splits = benchmark.splits
+    def __init__(self, benchmark: Benchmark, device: torch.device, joined: bool = False) -> None:
+        self.splits = select_splits(benchmark, joined)
         self.device = device
-        self.resident = device.type == "cpu" or _fits_on_device(benchmark, device)
-        self._placed = _copy_to_device(benchmark, device) if self.resident else self.splits
+        self.resident = device.type == "cpu" or _fits_on_device(self.splits, device)
+        self._placed = _copy_to_device(benchmark, device, joined) if self.resident else self.splits
 
     def get_split(self, name: str) -> Split:
         """Return a split on the device, or on the host where it does not fit."""
@@ -119,6 +120,17 @@ class AuxiliarySampler:
         return self.loader.load_batch("train", rows[:count])
 
 
+def select_splits(benchmark: Benchmark, joined: bool) -> Mapping[str, Split]:
+    """Return a benchmark's splits.
+
+    Args:
+        benchmark: The benchmark.
+        joined: Whether the training split holds the validation split too.
+    """
+    train = benchmark.join_training_splits() if joined else None
+    return benchmark.splits if train is None else {**benchmark.splits, "train": train}
+
+
 def make_batches(
     order: Tensor,
     size: int,
@@ -168,14 +180,14 @@ def duplicate_ids(split: Split) -> Tensor | None:
     return split.inputs.start_offsets if isinstance(split.inputs, RaggedTexts) else None
 
 
-def _fits_on_device(benchmark: Benchmark, device: torch.device) -> bool:
+def _fits_on_device(splits: Mapping[str, Split], device: torch.device) -> bool:
     total = torch.cuda.mem_get_info(device)[1]
     # Of the current device: torch refuses a device without an index here.
     share = torch.cuda.get_per_process_memory_fraction()
-    needed = sum(split.nbytes for split in benchmark.splits.values())
+    needed = sum(split.nbytes for split in splits.values())
     return needed <= RESIDENT_SHARE * share * total
 
 
 @lru_cache(maxsize=1)  # one copy per process, shared by all its runs
-def _copy_to_device(benchmark: Benchmark, device: torch.device) -> dict[str, Split]:
-    return {name: split.to(device) for name, split in benchmark.splits.items()}
+def _copy_to_device(benchmark: Benchmark, device: torch.device, joined: bool) -> dict[str, Split]:
+    return {name: split.to(device) for name, split in select_splits(benchmark, joined).items()}

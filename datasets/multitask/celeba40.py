@@ -4,7 +4,7 @@ As in FAMO (Liu et al., NeurIPS 2023) and FairGrad (Ban & Ji, ICML 2024): aligne
 pixels, the official partition, F1 per attribute.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -58,6 +58,8 @@ class CelebA40(OnDisk, TaskBenchmark):
     folder_name = "celeba"
     other_folder_names = OTHER_FOLDERS
     landmarks = LANDMARKS
+    published_rule = "validation_mean_f1"
+    reported_metrics = ("delta_m", "worst_task_delta", "mean_f1")
     tasks = tuple(
         Task(attribute, "binary_cross_entropy", 1, {f"f1_{attribute}": True})
         for attribute in ATTRIBUTES
@@ -86,6 +88,22 @@ class CelebA40(OnDisk, TaskBenchmark):
         ),
         sizes={"train": 162_770, "validation": 19_867, "test": 19_962},
     )
+
+    @property
+    def higher_is_better(self) -> dict[str, bool]:  # type: ignore[override]
+        """The metrics of all tasks and their mean F1: whether higher is better."""
+        return {**super().higher_is_better, "mean_f1": True}
+
+    def add_deltas(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Return metrics with ``delta_m``, ``worst_task_delta`` and ``mean_f1`` added.
+
+        The published code keeps the epoch with the highest mean F1 of validation.
+        """
+        found = super().add_deltas(values)
+        return {
+            **found,
+            "mean_f1": sum(values[name] for name in self.task_metrics) / len(ATTRIBUTES),
+        }
 
     @property
     def files(self) -> CelebAFiles:

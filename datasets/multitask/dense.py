@@ -3,13 +3,14 @@
 ``<folder>/{train,val}/{image,label,depth,normal}/<i>.npy`` with ``i`` from 0 on. Images, depths and
 normals are height x width x channels, labels height x width with -1 where undefined; a depth or
 normal of 0 is missing. As in the published protocols ``val`` is the test split. They have no
-validation split: here a random tenth of ``train`` is held out for it, the same in every run.
+validation split: here a random tenth of ``train`` is held out for it, the same in every run, unless
+the training config's ``training_split`` trains on all frames.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -52,6 +53,7 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
 
     landmarks = FOLDERS
     label_folder: ClassVar[str]
+    published_rule = "published_last10"
     training_config = TrainingConfig(
         model="segnet_mtan",
         epochs=200,
@@ -77,6 +79,11 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
         folder = {"depth": "depth", "normals": "normal"}[task.name]
         return FramePart(task.name, folder, task.output_size)
 
+    @property
+    def cache_parameters(self) -> Mapping[str, Any]:
+        """The arrangement of the arrays, which differs from that of earlier versions."""
+        return {"arrays": "folders"}
+
     @cached_property
     def frames(self) -> dict[str, int]:
         """The number of frames by folder, counted by ``.npy`` files of images."""
@@ -100,7 +107,7 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
         """Return the frames of ``train`` for training and those for validation, ascending."""
         frames = self.frames[TRAIN]
         order = np.random.RandomState(SPLIT_SEED).permutation(frames)
-        count = max(1, frames // HELD_OUT)
+        count = count_held_out(frames)
         return np.sort(order[count:]), np.sort(order[:count])
 
     def find_problems(self) -> list[str]:
@@ -160,29 +167,28 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
         ]  # fmt: skip
 
     def write_arrays(self, writer: ArrayWriter) -> None:
-        """Write images, labels, depths and normals of each split, channels first."""
+        """Write images, labels, depths and normals, channels first.
+
+        Frames of the folder ``train`` are in one array, those for validation last.
+        """
         problems: list[str] = []
-        train, validation = self.split_train_frames()
+        train = np.concatenate(self.split_train_frames())
         test = np.arange(self.frames[TEST])
-        for split, folder, frames in (
-            ("train", "train", train),
-            ("validation", "train", validation),
-            ("test", "val", test),
-        ):
+        for folder, frames in ((TRAIN, train), (TEST, test)):
             for part in self.parts:
-                problems += self._write_split(writer, split, folder, part, frames)
+                problems += self._write_frames(writer, folder, part, frames)
         if problems:
             raise truncate_problems(problems)
 
-    def _write_split(
-        self, writer: ArrayWriter, split: str, folder: str, part: FramePart, frames: np.ndarray
+    def _write_frames(
+        self, writer: ArrayWriter, folder: str, part: FramePart, frames: np.ndarray
     ) -> list[str]:
         """Write one array ``(n, h, w)`` or ``(n, c, h, w)``; return mistakes."""
         height, width = np.load(self.file_path(folder, part, 0), mmap_mode="r").shape[:2]
         channels = (part.channels,) if part.channels else ()
         kind = np.int8 if part.classes else np.float32
         array = writer.create_array(
-            f"{split}_{part.name}", (len(frames), *channels, height, width), kind
+            f"{folder}_{part.name}", (len(frames), *channels, height, width), kind
         )
         problems = []
         for row, frame in enumerate(frames):
@@ -206,13 +212,12 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
         Targets: ``segmentation`` ``(n, h, w)`` int8, ``depth`` ``(n, 1, h, w)`` and ``normals``
         ``(n, 3, h, w)`` float32.
         """
-        arrays = self.cache.arrays
+        frames = len(self.cache.arrays[f"{TRAIN}_image"])
+        train = frames - count_held_out(frames)
         return {
-            split: Split(
-                arrays[f"{split}_image"],
-                {task.name: arrays[f"{split}_{task.name}"] for task in self.tasks},
-            )
-            for split in ("train", "validation", "test")
+            "train": self._read_split(TRAIN, slice(train)),
+            "validation": self._read_split(TRAIN, slice(train, None)),
+            "test": self._read_split(TEST),
         }
 
     def make_step_meter(self) -> TaskMeter:
@@ -225,6 +230,15 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
             found["normals"] = StepNormals()
         return found
 
+    def join_training_splits(self) -> Split:
+        """Return all frames of the folder ``train``, without a copy."""
+        return self._read_split(TRAIN)
+
+    def _read_split(self, folder: str, rows: slice = slice(None)) -> Split:
+        arrays = self.cache.arrays
+        targets = {task.name: arrays[f"{folder}_{task.name}"][rows] for task in self.tasks}
+        return Split(arrays[f"{folder}_image"][rows], targets)
+
     def make_accumulators(self) -> dict[str, Accumulator]:
         """Return the metrics of :mod:`datasets.multitask.dense_metrics`."""
         return {
@@ -233,6 +247,11 @@ class DenseBenchmark(OnDisk, TaskBenchmark):
             else {"depth": Depth, "normals": Normals}[task.name]()
             for task in self.tasks
         }
+
+
+def count_held_out(frames: int) -> int:
+    """Return how many frames of the folder ``train`` are for validation."""
+    return max(1, frames // HELD_OUT)
 
 
 def _count_frames(folder: Path) -> int:

@@ -73,6 +73,7 @@ class QM9(OnDisk, TaskBenchmark):
     other_folder_names = ("QM9",)
     landmarks = ("raw",)
     modality = "molecules"
+    published_rule = "validation_delta_m"
     tasks = tuple(Task(name, "squared_error", 1, {f"mae_{name}": False}) for name in TARGETS)
     training_config = TrainingConfig(
         model="mpnn",

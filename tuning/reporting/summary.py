@@ -8,6 +8,7 @@ from typing import Self
 
 from common.files import is_hidden
 from common.hyperparameters import Hyperparameters
+from datasets.training_config import JOINED_SPLIT
 from tuning.records.decoding import decode_fields, decode_optional, require_object
 from tuning.records.export_context import BaselineSource
 from tuning.records.json_files import read_json, write_json
@@ -80,6 +81,16 @@ class Summary:
     hyperparameters: Hyperparameters
     metrics: Mapping[str, SeedStatistics]
     provenance: Provenance
+
+    @property
+    def is_trained_on_all(self) -> bool:
+        """Whether the validation split was trained on too, as in a published protocol."""
+        return self.hyperparameters.get("training_split") == JOINED_SPLIT
+
+    @property
+    def selection_label(self) -> str:
+        """The selection rule as tables name it."""
+        return f"{self.rule}, trained on all frames" if self.is_trained_on_all else self.rule
 
     def as_dict(self) -> dict[str, object]:
         """Return the content of ``summary.json``."""

@@ -31,6 +31,12 @@ def write_notes(summaries: Sequence[Summary]) -> list[str]:
             "Mean of the last ten epochs' TEST metrics, averaged over batches as in the published "
             f"code, without model selection: {', '.join(published)}."
         )
+    trained_on_all = [s.method for s in summaries if s.is_trained_on_all]
+    if trained_on_all:
+        notes.append(
+            "Trained on all training frames, those held out for validation included, as in the "
+            f"published protocol: {', '.join(trained_on_all)}."
+        )
     approximate = [s.method for s in summaries if s.gradients == "representation"]
     if approximate:
         notes.append(f"Approximate gradients (representation): {', '.join(approximate)}.")

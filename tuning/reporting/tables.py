@@ -31,7 +31,8 @@ from tuning.reporting.table_notes import write_notes
 
 LOCK_NAME = ".lock"
 TITLE = "metrics of the confirmation seeds"
-RANKLESS_METRICS = ("delta_m", "worst_task_delta")  # aggregates over tasks, not metrics of one
+# Aggregates over tasks, not metrics of one.
+RANKLESS_METRICS = ("delta_m", "worst_task_delta", "mean_f1")
 
 Row = dict[str, object]
 PrintedRow = dict[str, str]
@@ -95,7 +96,11 @@ def _write_table(
 
 def _make_row(summary: Summary) -> Row:
     """Return the row of a method with full precision, for the CSV file."""
-    row: Row = {"method": summary.method, "selection": summary.rule, "oracle": summary.oracle}
+    row: Row = {
+        "method": summary.method,
+        "selection": summary.selection_label,
+        "oracle": summary.oracle,
+    }
     for metric in dict.fromkeys([*summary.reported_metrics, *summary.higher_is_better]):
         for split in ("validation", "test"):
             name = f"{split}_{metric}"
@@ -156,7 +161,7 @@ def _format_rank(summary: Summary, ranks: Mapping[str, float] | None) -> Printed
 def _format_row(summary: Summary) -> PrintedRow:
     """Return the row of a method as a paper would print it."""
     metrics = summary.metrics
-    row = {"method": summary.method, "selection": summary.rule.replace("_", " ")}
+    row = {"method": summary.method, "selection": summary.selection_label.replace("_", " ")}
     for index, metric in enumerate(summary.reported_metrics):
         test = metrics.get(f"test_{metric}")
         validation = metrics.get(f"validation_{metric}")
@@ -205,7 +210,7 @@ def _describe_best(summary: Summary) -> Row:
     return {
         "dataset": summary.dataset,
         "method": summary.method,
-        "selection": summary.rule,
+        "selection": summary.selection_label,
         _name_first_metric(summary): found.mean if found else None,
         "hyperparameters": ", ".join(f"{name}={value}" for name, value in values),
     }
@@ -218,7 +223,7 @@ def _format_best(summary: Summary) -> PrintedRow:
     return {
         "dataset": summary.dataset,
         "method": summary.method,
-        "selection": summary.rule,
+        "selection": summary.selection_label,
         _name_first_metric(summary): _format_mean(found, summary),
         "hyperparameters": ", ".join(f"{name}={_format_scalar(v)}" for name, v in values),
     }

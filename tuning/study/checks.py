@@ -21,6 +21,7 @@ from core.recipe.method_files import list_methods, load_method
 from core.recipe.training_rules import TRAINING_CONFIG_FIELDS
 from datasets.benchmark import Benchmark
 from datasets.on_disk import OnDisk
+from datasets.training_config import JOINED_SPLIT
 from tuning import selection
 from tuning.options import Options
 from tuning.records.lock import is_empty
@@ -115,6 +116,7 @@ def check_study(options: Options, is_plan: bool = False) -> CheckedStudy:
     else:
         problems += _find_missing_weights(spaces, options.search)
     problems += _check_models(spaces, options.search)
+    problems += _check_training_splits(spaces, options.search, rule)
     if problems:
         raise ValidationErrors([*problems, *_find_missing_data(benchmark)])
     if options.seeds > SEARCH_SEED:
@@ -154,6 +156,12 @@ def choose_rule(options: Options, benchmark: Benchmark) -> Rule:
             f"--select {rule.name}: data set '{benchmark.name}' does not report {rule.metric}; "
             f"compatible rules: {', '.join(fitting)}"
         )
+    published = benchmark.published_rule
+    if rule.window and published not in (None, rule.name):
+        raise UserError(
+            f"--select {rule.name}: the published protocol of data set '{benchmark.name}' has "
+            f"another rule, {published}"
+        )
     if rule.oracle and not options.audit_test:
         raise UserError(
             f"--select {rule.name} reads the test split: it needs --audit-test, and its results "
@@ -187,6 +195,29 @@ def _find_missing_weights(spaces: list[Space], search: str) -> list[str]:
     named = {name: space.benchmark for space in spaces for name in list_model_names(space, search)}
     problems = (_check_weights(name, benchmark) for name, benchmark in named.items())
     return [problem for problem in problems if problem is not None]
+
+
+def _check_training_splits(spaces: list[Space], search: str, rule: Rule) -> list[str]:
+    """Return a message if trials train on the split that their rule reads."""
+    joined = [space.resolved.name for space in spaces if _joins_splits(space, search)]
+    if not joined or rule.window:
+        return []
+    return [
+        f"training_split={JOINED_SPLIT} trains on the split that {rule.name} reads "
+        f"({', '.join(joined)}): it needs --audit-test --select published_last10"
+    ]
+
+
+def _joins_splits(space: Space, search: str) -> bool:
+    """Return whether a trial may train on the validation split."""
+    given = space.find_common_values(search)
+    if "training_split" in given:
+        return given["training_split"] == JOINED_SPLIT
+    searched = [*space.free["training_split"].values] if "training_split" in space.free else []
+    if search == "grid":
+        searched = space.resolved.grid.get("training_split", searched)
+    config = space.resolved.training_config
+    return JOINED_SPLIT in (searched or [config.training_split])
 
 
 def _check_models(spaces: list[Space], search: str) -> list[str]:
