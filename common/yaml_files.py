@@ -125,3 +125,9 @@ _resolve("merge", re.compile(r"<<\Z"), ["<"])
 _StrictLoader.add_constructor(TAG + "map", _construct_mapping)
 _StrictLoader.add_constructor(TAG + "int", _construct_number)
 _StrictLoader.add_constructor(TAG + "float", _construct_number)
+
+
+def write_yaml(data: Mapping[str, object]) -> str:
+    """Return plain data as YAML, in its own order, with short mappings in one line."""
+    text: str = yaml.safe_dump(dict(data), sort_keys=False, default_flow_style=None, width=100)
+    return text

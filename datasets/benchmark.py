@@ -174,6 +174,10 @@ class Benchmark(ABC):
         """The splits, read once per process."""
         return self.load_splits()
 
+    def configure(self, config: TrainingConfig) -> "Benchmark":
+        """Return the benchmark as a training config asks for it: itself by default."""
+        return self
+
     def join_training_splits(self) -> Split | None:
         """Return training and validation split as one, where the published protocol trains on it.
 

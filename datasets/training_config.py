@@ -42,6 +42,10 @@ class TrainingConfig:
             text. Padding counts in ``l1`` only, whose mean is then over all positions.
         training_split: ``train``, or ``train_and_validation`` on data sets whose published protocol
             has no validation split.
+        from_scratch: Whether a pretrained model has random weights in place of its own, drawn by
+            the trial's seed.
+        unscaled_targets: Whether the model learns targets in their own units, on data sets that
+            scale them.
         augmentation: A name of :mod:`core.augmentations`, for training batches.
         microbatch: Examples per forward pass, where the recipe is exact when a batch is split; 0
             does not split.
@@ -75,6 +79,8 @@ class TrainingConfig:
     decay_target: str = "weights"
     pad_to: int = 0
     training_split: str = "train"
+    from_scratch: bool = False
+    unscaled_targets: bool = False
 
     def as_dict(self) -> dict[str, Scalar]:
         """Return the values by field."""
@@ -91,7 +97,16 @@ class TrainingConfig:
 
 # Fields that keys leave out at their defaults, which train what was trained before they existed.
 LATER_FIELDS = frozenset(
-    {"times_losses", "warmup_steps", "epochs_cover", "decay_target", "pad_to", "training_split"}
+    {
+        "times_losses",
+        "warmup_steps",
+        "epochs_cover",
+        "decay_target",
+        "pad_to",
+        "training_split",
+        "from_scratch",
+        "unscaled_targets",
+    }
 )
 
 
@@ -135,5 +150,7 @@ TRAINING_CONFIG_RULES: Mapping[str, Hyperparameter] = {
     "epochs_cover": Hyperparameter("choice", ("stage", "run"), "stage"),
     "decay_target": Hyperparameter("choice", ("weights", "vectors"), "weights"),
     "pad_to": Hyperparameter("integer", (0, 100_000), 0),
+    "from_scratch": _SWITCH,
+    "unscaled_targets": _SWITCH,
     "training_split": Hyperparameter("choice", ("train", JOINED_SPLIT), "train"),
 }

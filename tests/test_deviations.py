@@ -47,6 +47,8 @@ CASES = {
     "dro-step": Case("dro"),
     "dfr-base": Case("dfr", "waterbirds"),
     "held-out-frames": Case("fairgrad", "nyuv2"),
+    "qm9-scale": Case("fairgrad", "qm9"),
+    "task-selection": Case("fairgrad", "celeba40"),
     "batch-means": Case("fairgrad", "nyuv2"),
     "normal-loss": Case("fairgrad", "two_digits"),
     "task-seeds": Case("fairgrad", "two_digits"),

@@ -24,8 +24,10 @@ from core.models.pretrained.weights import (
     check_download,
     check_folder,
     check_torchvision_download,
+    draws_weights,
     is_path,
 )
+from core.models.resnet50 import ResNet50
 from core.models.transformer import Transformer
 from core.registry import find_components, find_mistake
 
@@ -70,11 +72,15 @@ def lacks_hidden_states(name: str) -> bool:
     return is_without_hidden_states(name)
 
 
-def check_model_name(name: str) -> str | None:
+def check_model_name(name: str, from_scratch: bool = False) -> str | None:
     """Return a description of valid names if a model's name is invalid, else None.
 
     The description follows the word "expected" in a message. No server is asked, see
     :func:`check_model_weights`.
+
+    Args:
+        name: The name.
+        from_scratch: Whether a folder with a configuration and no weights is valid.
     """
     known = [*list_models(), *PUBLIC_MODELS]
     if name in known:
@@ -85,7 +91,7 @@ def check_model_name(name: str) -> str | None:
     if is_backbone(name):
         return check_backbone_name(name)
     if is_path(name):
-        return check_folder(name, supports_type)
+        return check_folder(name, supports_type, from_scratch)
     if name.count("/") == 1:
         return None  # a public name, which only the server can check
     return (
@@ -95,11 +101,17 @@ def check_model_name(name: str) -> str | None:
     )
 
 
-def check_model_weights(name: str) -> str | None:
+def check_model_weights(name: str, from_scratch: bool = False) -> str | None:
     """Return an error message if a model's weights are neither on this machine nor online.
 
     Asks the server, for a few seconds at most, if they are not on this machine.
+
+    Args:
+        name: The model's name.
+        from_scratch: Whether its configuration is enough.
     """
+    if from_scratch and (name == "resnet50" or is_backbone(name)):
+        return None
     if name == "resnet50":
         import core.torchvision_compat  # noqa: F401
 
@@ -112,9 +124,9 @@ def check_model_weights(name: str) -> str | None:
     if is_backbone(name):
         return check_backbone_weights(name)
     if is_path(name):
-        rule = check_folder(name, supports_type)
+        rule = check_folder(name, supports_type, from_scratch)
         return None if rule is None else f"model '{name}': expected {rule}"
-    problem = check_download(name)
+    problem = check_download(name, from_scratch)
     if problem is None or name in PUBLIC_MODELS:
         return problem
     return problem + suggest_name(name, PUBLIC_MODELS)
@@ -126,6 +138,7 @@ def build_model(
     parts: frozenset[str] = frozenset(),
     checkpointing: bool = False,
     compiled: bool = False,
+    from_scratch: bool = False,
 ) -> Model:
     """Build a model. Weights that are not pretrained are drawn from torch's global generator.
 
@@ -136,17 +149,22 @@ def build_model(
             ``reconstruction``, ``projection``.
         checkpointing: Whether activations are computed again in the backward pass.
         compiled: Whether :func:`torch.compile` compiles the model.
+        from_scratch: Whether a pretrained model's weights are random too.
 
     Raises:
         UserError: If there is no such model, its weights are missing, or it does not support the
             arguments.
     """
-    rule = check_model_name(name)
+    rule = check_model_name(name, from_scratch)
     if rule is not None:
         raise UserError(f"model: received '{name}', expected {rule}")
     kind = _find_models().get(name)
     if kind is None:
-        model = load_pretrained(name, outputs, parts)
+        token = draws_weights.set(from_scratch)
+        try:
+            model = load_pretrained(name, outputs, parts)
+        finally:
+            draws_weights.reset(token)
     elif issubclass(kind, Encoder):
         model = kind(outputs, parts)
     elif parts:
@@ -154,6 +172,8 @@ def build_model(
             f"model: received '{name}', expected one with hidden states per token or patch, which "
             f"the method needs: one of {[*list_encoders(), *PUBLIC_MODELS]} or a folder"
         )
+    elif from_scratch and issubclass(kind, ResNet50):
+        model = kind(outputs, pretrained=False)
     else:
         model = kind(outputs)
     if checkpointing:

@@ -42,22 +42,23 @@ class SegNetBase(Model):
     """
 
     filters: ClassVar[tuple[int, ...]] = (64, 128, 256, 512, 512)  # by stage, finest first
+    convolutions: ClassVar[int] = 1  # in each block of encoder and decoder
 
     def __init__(self, outputs: Mapping[str, int]) -> None:
         super().__init__()
-        wide, before = self.filters, (3, *self.filters[:-1])
+        wide, before, deep = self.filters, (3, *self.filters[:-1]), self.convolutions
         narrow = (wide[0], *wide[:-1])  # decoder stage s goes from wide[s] to narrow[s] channels
         self.encoder_first = nn.ModuleList(
-            make_conv_block(a, b) for a, b in zip(before, wide, strict=True)
+            make_conv_block(a, b, deep) for a, b in zip(before, wide, strict=True)
         )
         self.encoder_rest = nn.ModuleList(
-            _make_further_blocks(width, i >= 2) for i, width in enumerate(wide)
+            _make_further_blocks(width, i >= 2, deep) for i, width in enumerate(wide)
         )
         self.decoder_first = nn.ModuleList(
-            make_conv_block(a, b) for a, b in zip(wide, narrow, strict=True)
+            make_conv_block(a, b, deep) for a, b in zip(wide, narrow, strict=True)
         )
         self.decoder_rest = nn.ModuleList(
-            _make_further_blocks(width, i >= 2) for i, width in enumerate(narrow)
+            _make_further_blocks(width, i >= 2, deep) for i, width in enumerate(narrow)
         )
         self.pred = nn.ModuleDict({task: _make_head(wide[0], n) for task, n in outputs.items()})
 
@@ -108,13 +109,16 @@ class SegNetBase(Model):
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # all have one
 
 
-def make_conv_block(inputs: int, outputs: int) -> nn.Sequential:
-    """Return a 3x3 convolution with batch norm and ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel_size=3, padding=1),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    )
+def make_conv_block(inputs: int, outputs: int, convolutions: int = 1) -> nn.Sequential:
+    """Return 3x3 convolutions, each with batch norm and ReLU."""
+    layers: list[nn.Module] = []
+    for number in range(convolutions):
+        layers += [
+            nn.Conv2d(outputs if number else inputs, outputs, kernel_size=3, padding=1),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)
 
 
 def unpool_maxima(x: Tensor, index: Tensor, shape: torch.Size) -> Tensor:
@@ -127,9 +131,11 @@ def unpool_maxima(x: Tensor, index: Tensor, shape: torch.Size) -> Tensor:
     return zeros.scatter(2, index.flatten(2), x.flatten(2)).view(shape)
 
 
-def _make_further_blocks(width: int, two: bool) -> nn.Sequential:
+def _make_further_blocks(width: int, two: bool, convolutions: int) -> nn.Sequential:
     """Return a stage's blocks after the first: one at the two finest stages, two at the others."""
-    return nn.Sequential(*(make_conv_block(width, width) for _ in range(2 if two else 1)))
+    return nn.Sequential(
+        *(make_conv_block(width, width, convolutions) for _ in range(2 if two else 1))
+    )
 
 
 def _make_head(width: int, outputs: int) -> nn.Sequential:

@@ -8,6 +8,7 @@ from common.yaml_files import read_yaml_file
 from core.recipe.method import Method
 from core.recipe.method_parser import name_file, parse_method
 
+ALIASES = {"scaleinvls": "si"}  # names of published code
 FOLDER = Path(__file__).resolve().parents[2] / "search_spaces"
 
 
@@ -24,6 +25,7 @@ def load_method(name: str, folder: Path = FOLDER) -> Method:
         UserError: If there is no such method.
         ValidationErrors: If the file is invalid, with all mistakes at once.
     """
+    name = ALIASES.get(name, name)
     path = folder / f"{name}.yaml"
     if name not in list_methods(folder):
         raise UserError(unknown_name_message("method", name, list_methods(folder)))

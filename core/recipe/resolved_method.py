@@ -130,7 +130,7 @@ class ResolvedMethod:
         recipe = self.fill_recipe(complete)
         try:
             check_schedule(config)
-            self._check_training_split(config)
+            self._check_data_options(config)
             recipe.check_compatibility(self.benchmark, config)
             recipe.count_epochs(config.epochs, config.epochs_cover)
         except ValueError as error:
@@ -138,12 +138,17 @@ class ResolvedMethod:
         version = self.benchmark.key_version
         return TrialKey(self.benchmark.name, version, recipe, config, seed, environment)
 
-    def _check_training_split(self, config: TrainingConfig) -> None:
-        """Refuse to train on the validation split where no published protocol does.
+    def _check_data_options(self, config: TrainingConfig) -> None:
+        """Refuse to train on validation examples or unscaled targets where no published code does.
 
         Raises:
             ValueError: If the config does.
         """
+        if config.unscaled_targets and type(self.benchmark).configure is Benchmark.configure:
+            raise ValueError(
+                f"unscaled_targets: received true, expected false: data set "
+                f"'{self.benchmark.name}' does not scale its targets"
+            )
         joins = type(self.benchmark).join_training_splits is not Benchmark.join_training_splits
         if config.training_split != "train" and not joins:
             raise ValueError(
@@ -170,7 +175,7 @@ class ResolvedMethod:
                 problems.append(f"{where}: {message}")
                 continue
             if name in TRAINING_CONFIG_FIELDS:
-                rule = broken_training_rule(name, value)
+                rule = broken_training_rule(name, value, values.get("from_scratch") is True)
             else:
                 rule = self._find_broken_kind(name, value)
             if rule is not None:

@@ -7,10 +7,16 @@ from datasets.training_config import TRAINING_CONFIG_RULES
 TRAINING_CONFIG_FIELDS = (*TRAINING_CONFIG_RULES, "model", "augmentation")
 
 
-def broken_training_rule(name: str, value: object) -> str | None:
-    """Return the rule that a value for a field of the training config breaks, or None."""
+def broken_training_rule(name: str, value: object, from_scratch: bool = False) -> str | None:
+    """Return the rule that a value for a field of the training config breaks, or None.
+
+    Args:
+        name: The field.
+        value: The value.
+        from_scratch: For ``model``: whether its configuration is enough.
+    """
     if name == "model":
-        return models.check_model_name(str(value))
+        return models.check_model_name(str(value), from_scratch)
     if name == "augmentation":
         known = sorted(component_classes("augmentations"))
         if value in known:

@@ -130,6 +130,7 @@ def make_context(key: TrialKey, benchmark: Benchmark) -> RunContext:
     Raises:
         UserError: If the validation split has too few examples of a group to be halved.
     """
+    benchmark = benchmark.configure(key.training_config)
     device = torch.device(key.environment.device)
     objectives = tuple(make_objective(part) for part in key.recipe.objectives)
     stages = tuple(make_stage(part) for part in key.recipe.stages)

@@ -171,6 +171,7 @@ def _make_model(context: RunContext, stage: Stage) -> Model:
         parts=frozenset(part for objective in context.objectives for part in objective.model_parts),
         checkpointing=config.checkpointing,
         compiled=config.compile,
+        from_scratch=config.from_scratch,
     )
     if stage.one_model_per_task:
         assert isinstance(benchmark, TaskBenchmark)  # such methods need tasks

@@ -30,7 +30,7 @@ class TaskBenchmark(Benchmark):
     tasks: ClassVar[tuple[Task, ...]]
     published_batch_size: ClassVar[int | None] = None  # of the published evaluation
     default_selection_rule = "validation_delta_m"
-    reported_metrics = ("delta_m", "worst_task_delta")
+    reported_metrics: ClassVar[tuple[str, ...]] = ("delta_m", "worst_task_delta")
     provides = frozenset({"tasks"})
 
     @property

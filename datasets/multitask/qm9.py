@@ -74,6 +74,7 @@ class QM9(OnDisk, TaskBenchmark):
     landmarks = ("raw",)
     modality = "molecules"
     published_rule = "validation_delta_m"
+    is_scaled = True  # whether models learn z-scored targets
     tasks = tuple(Task(name, "squared_error", 1, {f"mae_{name}": False}) for name in TARGETS)
     training_config = TrainingConfig(
         model="mpnn",
@@ -190,14 +191,26 @@ class QM9(OnDisk, TaskBenchmark):
         writer.write_array("scales", np.stack([train.mean(axis=0), train.std(axis=0, ddof=1)]))
         _write_molecules(writer, molecules)
 
+    def configure(self, config: TrainingConfig) -> "QM9":
+        """Return the benchmark with or without scaled targets."""
+        return self._unscaled if config.unscaled_targets else self
+
+    @cached_property
+    def _unscaled(self) -> "QM9":
+        found = type(self)(self.data_root)
+        found.is_scaled = False
+        found.baseline = self.baseline
+        return found
+
     def load_splits(self) -> dict[str, Split]:
-        """Return the splits: ragged molecules as inputs, scaled targets ``(n,)`` float32."""
+        """Return the splits: ragged molecules as inputs, targets ``(n,)`` float32."""
         arrays = self.cache.arrays
         molecules = RaggedMolecules(
             *(arrays[name] for name in ("x", "positions", "bonds", "sizes"))
         )
         mean, deviation = arrays["scales"]
-        scaled = ((arrays["targets"] - mean) / deviation).float()
+        targets = arrays["targets"]
+        scaled = ((targets - mean) / deviation if self.is_scaled else targets).float()
         held = count_held_out(len(molecules))
         ends = {
             "test": (0, held),
@@ -214,7 +227,9 @@ class QM9(OnDisk, TaskBenchmark):
 
     @cached_property
     def deviations(self) -> dict[str, float]:
-        """The deviation of each training target in its own unit."""
+        """The unit of each target: its deviation in training, or 1 if it is not scaled."""
+        if not self.is_scaled:
+            return dict.fromkeys(TARGETS, 1.0)
         return dict(zip(TARGETS, self.cache.arrays["scales"][1].tolist(), strict=True))
 
     def make_accumulators(self) -> dict[str, Accumulator]:

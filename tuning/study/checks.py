@@ -17,7 +17,7 @@ from core import models
 from core.models.pretrained.tokenizer import find_tokenizer_mismatch
 from core.recipe.assignments import read_baseline
 from core.recipe.method import Method
-from core.recipe.method_files import list_methods, load_method
+from core.recipe.method_files import ALIASES, list_methods, load_method
 from core.recipe.training_rules import TRAINING_CONFIG_FIELDS
 from datasets.benchmark import Benchmark
 from datasets.on_disk import OnDisk
@@ -192,9 +192,21 @@ def _set_absent_model_aside(options: Options) -> tuple[Options, list[str]]:
 
 def _find_missing_weights(spaces: list[Space], search: str) -> list[str]:
     """Return a message for each model whose weights are neither here nor online."""
-    named = {name: space.benchmark for space in spaces for name in list_model_names(space, search)}
-    problems = (_check_weights(name, benchmark) for name, benchmark in named.items())
+    named = {
+        (name, _starts_from_scratch(space, search)): space.benchmark
+        for space in spaces
+        for name in list_model_names(space, search)
+    }
+    problems = (_check_weights(*asked, benchmark) for asked, benchmark in named.items())
     return [problem for problem in problems if problem is not None]
+
+
+def _starts_from_scratch(space: Space, search: str) -> bool:
+    """Return whether all trials need a model's configuration only."""
+    given = space.find_common_values(search)
+    if "from_scratch" in space.free and "from_scratch" not in given:
+        return False
+    return bool(given.get("from_scratch", space.resolved.training_config.from_scratch))
 
 
 def _check_training_splits(spaces: list[Space], search: str, rule: Rule) -> list[str]:
@@ -237,8 +249,8 @@ def _check_models(spaces: list[Space], search: str) -> list[str]:
     return list(found)
 
 
-def _check_weights(name: str, benchmark: Benchmark) -> str | None:
-    problem = models.check_model_weights(name)
+def _check_weights(name: str, from_scratch: bool, benchmark: Benchmark) -> str | None:
+    problem = models.check_model_weights(name, from_scratch)
     if problem is None or not isinstance(benchmark, OnDisk):
         return problem
     small = models.list_small_encoders(benchmark.modality)
@@ -248,7 +260,7 @@ def _check_weights(name: str, benchmark: Benchmark) -> str | None:
 
 
 def _choose_methods(options: Options, benchmark: Benchmark) -> tuple[list[Method], list[str]]:
-    names = list(dict.fromkeys(options.methods))
+    names = list(dict.fromkeys(ALIASES.get(name, name) for name in options.methods))
     everything = names == ["all"]
     if "all" in names and not everything:
         raise UserError("--method: 'all' cannot be combined with other names")

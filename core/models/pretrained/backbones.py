@@ -13,6 +13,7 @@ from core.models.base import ImageSpec
 from core.models.image_backbone import ImageBackbone
 from core.models.pretrained.weights import (
     check_torchvision_download,
+    draws_weights,
     find_or_download_torchvision,
 )
 
@@ -68,9 +69,10 @@ def load_backbone(name: str, outputs: Mapping[str, int], parts: frozenset[str]) 
     if name.startswith(TIMM):
         return _load_timm(name.removeprefix(TIMM), outputs)
     weights = _get_weights(name)
-    path = find_or_download_torchvision(name, weights.url)
+    path = None if draws_weights.get() else find_or_download_torchvision(name, weights.url)
     trunk = _make_torchvision(name.removeprefix(TORCHVISION))
-    trunk.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    if path is not None:
+        trunk.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     width = remove_classifier(trunk, name)
     transform: Any = weights.transforms()
     image = ImageSpec(transform.crop_size[0], tuple(transform.mean), tuple(transform.std))
@@ -138,7 +140,7 @@ def _import_timm() -> Any:
 def _load_timm(name: str, outputs: Mapping[str, int]) -> ImageBackbone:
     timm = _import_timm()
     try:
-        trunk: Any = timm.create_model(name, pretrained=True, num_classes=0)
+        trunk: Any = timm.create_model(name, pretrained=not draws_weights.get(), num_classes=0)
     except Exception as error:  # of many types: no network, no such weights
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"model 'timm/{name}': its weights cannot be loaded: {reason}") from error

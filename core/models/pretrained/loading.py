@@ -16,6 +16,7 @@ from core.models.pretrained.families import (
     load_family,
 )
 from core.models.pretrained.weights import (
+    draws_weights,
     find_local_folder,
     find_or_download,
     load_weights,
@@ -54,7 +55,7 @@ def load_pretrained(name: str, outputs: Mapping[str, int], parts: frozenset[str]
     if is_backbone(name):
         with _silence_logging():
             return load_backbone(name, outputs, parts)
-    folder = find_or_download(name)
+    folder = find_or_download(name, draws_weights.get())
     model_type = str(read_config(folder).model_type)
     if not supports_type(model_type):
         raise UserError(

@@ -7,7 +7,8 @@ read, which hold numbers and no code.
 
 import json
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ DOWNLOADED_FILES = (
     WEIGHT_FILES[1],
 )  # fmt: skip
 TIMEOUT_SECONDS = 5  # until a server counts as unreachable
+
+
+# Whether models have random weights in place of those of the files, while one is built.
+draws_weights: ContextVar[bool] = ContextVar("draws_weights", default=False)
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,9 @@ def is_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).is_dir()
 
 
-def check_folder(name: str, supports_type: Callable[[str], bool]) -> str | None:
+def check_folder(
+    name: str, supports_type: Callable[[str], bool], from_scratch: bool = False
+) -> str | None:
     """Return a description of a valid folder if this one cannot be loaded, else None.
 
     The description follows the word "expected" in a message.
@@ -48,6 +55,7 @@ def check_folder(name: str, supports_type: Callable[[str], bool]) -> str | None:
     Args:
         name: The folder.
         supports_type: Returns whether models of a type can be loaded.
+        from_scratch: Whether the configuration is enough.
     """
     path = Path(name).expanduser()
     if not path.is_absolute():
@@ -56,7 +64,7 @@ def check_folder(name: str, supports_type: Callable[[str], bool]) -> str | None:
         return "the path of a folder that exists"
     if not (path / "config.json").is_file():
         return f"a folder with config.json, which {path} does not contain"
-    if not any((path / file).is_file() for file in WEIGHT_FILES):
+    if not from_scratch and not any((path / file).is_file() for file in WEIGHT_FILES):
         return (
             f"a folder with {WEIGHT_FILES[0]}, which {path} does not contain (pickled weights are "
             "not read)"
@@ -89,26 +97,27 @@ def read_config(folder: Path) -> ModelConfig:
     )
 
 
-def find_or_download(name: str) -> Path:
+def find_or_download(name: str, from_scratch: bool = False) -> Path:
     """Return the folder of a model's files, downloaded if necessary.
 
     Args:
         name: An absolute path, or a public name.
+        from_scratch: Whether the configuration is enough.
 
     Raises:
         UserError: If the files are missing and cannot be downloaded.
     """
     if is_path(name):
         return Path(name).expanduser()
-    found = _find_in_cache(name)
+    found = _find_in_cache(name, from_scratch)
     if found is not None:
         return found
-    problem = check_download(name)
+    problem = check_download(name, from_scratch)
     if problem is not None:
         raise UserError(problem)
     from huggingface_hub import snapshot_download
 
-    patterns = list(DOWNLOADED_FILES)
+    patterns = [file for file in DOWNLOADED_FILES if not (from_scratch and "safetensors" in file)]
     try:
         return Path(snapshot_download(name, allow_patterns=patterns, etag_timeout=TIMEOUT_SECONDS))
     except Exception as error:  # the remedy is the same for every cause
@@ -120,27 +129,32 @@ def find_local_folder(name: str) -> Path | None:
     return Path(name).expanduser() if is_path(name) else _find_in_cache(name)
 
 
-def check_download(name: str) -> str | None:
+def check_download(name: str, from_scratch: bool = False) -> str | None:
     """Return an error message if a public model is neither on this machine nor on its server.
 
     Asks the server for the headers of one file only.
+
+    Args:
+        name: The public name.
+        from_scratch: Whether the configuration is enough.
     """
-    if _find_in_cache(name) is not None:
+    if _find_in_cache(name, from_scratch) is not None:
         return None
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
     try:
-        get_hf_file_metadata(hf_hub_url(name, WEIGHT_FILES[0]), timeout=TIMEOUT_SECONDS)
+        file = "config.json" if from_scratch else WEIGHT_FILES[0]
+        get_hf_file_metadata(hf_hub_url(name, file), timeout=TIMEOUT_SECONDS)
     except Exception as error:
         return _missing_weights_message(name, error)
     return None
 
 
-def _find_in_cache(name: str) -> Path | None:
+def _find_in_cache(name: str, from_scratch: bool = False) -> Path | None:
     """Return the folder of a model in the Hugging Face cache, None if its weights are missing."""
     from huggingface_hub import try_to_load_from_cache
 
-    for file in WEIGHT_FILES:
+    for file in ("config.json",) if from_scratch else WEIGHT_FILES:
         try:
             found = try_to_load_from_cache(name, file)
         except ValueError:  # not a valid name
@@ -212,6 +226,19 @@ def read_mean_and_std(
     return tuple(fields.get("image_mean", mean)), tuple(fields.get("image_std", std))
 
 
+def _make_from_configuration(kind: Any, folder: Path, options: Mapping[str, Any]) -> Any:
+    """Return a model of transformers with a folder's configuration and random weights."""
+    from transformers import AutoConfig
+
+    if hasattr(kind, "from_config"):  # a class for all families
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        return kind.from_config(config, **options)
+    config, rest = kind.config_class.from_pretrained(
+        folder, local_files_only=True, return_unused_kwargs=True, **options
+    )
+    return kind(config, **rest)
+
+
 def load_weights(
     kind: Any,
     folder: Path,
@@ -236,6 +263,8 @@ def load_weights(
     # isort: split
     import torch
 
+    if draws_weights.get():
+        return _make_from_configuration(kind, folder, options)
     model, report = kind.from_pretrained(
         folder, use_safetensors=True, local_files_only=True, output_loading_info=True,
         dtype=torch.float32, **options,

@@ -12,6 +12,9 @@ from common.errors import UserError
 from core.batch import Output
 from core.models import build_model
 from core.models.base import Model
+from core.models.segnet import SegNet
+from core.models.segnet_deep import SegNetDeep
+from core.models.segnet_wide import SegNetWide
 from core.objectives.task_losses import cosine, cross_entropy, masked_l1
 from datasets.multitask.dense_metrics import Depth, Normals, Segmentation
 from tests.support.dense_files import frame
@@ -307,3 +310,20 @@ def test_initial_weights_are_xavier_normal(name: str) -> None:
             deviation = (2 / (area * (module.in_channels + module.out_channels))) ** 0.5
             if module.weight.numel() > 2000:
                 assert float(module.weight.detach().std()) == pytest.approx(deviation, rel=0.1)
+
+
+def test_wide_and_deep_segnets_have_the_published_layers() -> None:
+    """MTAN's variants: 1024 filters at the coarsest stage; two convolutions in each block."""
+
+    def count(kind: type[SegNet]) -> tuple[int, int]:
+        model = kind({"segmentation": 13, "depth": 1, "normals": 3})
+        convolutions = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+        assert set(model(torch.rand(2, 3, 32, 32)).outputs) == {
+            "segmentation", "depth", "normals",
+        }  # fmt: skip
+        return len(convolutions), max(m.out_channels for m in convolutions)
+
+    heads, blocks = 6, 26  # 13 in the encoder, 13 in the decoder
+    assert count(SegNet) == (heads + blocks, 512)
+    assert count(SegNetWide) == (heads + blocks, 1024)
+    assert count(SegNetDeep) == (heads + 2 * blocks, 512)

@@ -8,6 +8,7 @@ import torch
 
 import datasets
 from common.errors import ValidationErrors
+from common.hyperparameters import Hyperparameters
 from core.environment import detect_environment
 from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
@@ -39,7 +40,7 @@ def test_all_frames_train_where_the_config_says_so(name: str, root: Path) -> Non
     benchmark = datasets.load_benchmark(name, root)
     assert isinstance(benchmark, DenseBenchmark)
     small = "segnet_small" if name == "nyuv2" else "segnet_mtan_small"
-    values = {"epochs": 1, "model": small, "batch_size": 1, "augmentation": "none"}
+    values: Hyperparameters = {"epochs": 1, "model": small, "batch_size": 1, "augmentation": "none"}
     resolved = resolve_method(load_method("ls"), benchmark)
     environment = detect_environment(gpu=False)
     plain = Run(resolved.make_key(values, 0, environment), benchmark)

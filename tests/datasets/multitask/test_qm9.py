@@ -2,14 +2,20 @@
 
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from common.errors import UserError
-from datasets import prepare
+from common.errors import UserError, ValidationErrors
+from common.hyperparameters import Hyperparameters
+from core.environment import detect_environment
+from core.recipe.method_files import load_method
+from core.recipe.resolved_method import resolve_method
+from core.training.run import Run
+from datasets import load_benchmark, prepare
 from datasets.multitask.qm9 import QM9, TARGETS, count_held_out, read_skipped
 from tests.support import molecule_files
 from tests.support.real_data import piece
@@ -341,3 +347,43 @@ class TestRealMolecules:
                 bonds[other.edge_index[0], other.edge_index[1]] = other.edge_attr.float()
                 assert torch.equal(bonds[tuple(found.edge_index)], found.edge_attr[:, :4])
             first += len(split)
+
+
+def test_unscaled_targets_are_in_their_own_units(tmp_path: Path) -> None:
+    """As without ``--scale-y`` in the published code; errors are in the same units either way."""
+    molecule_files.write(tmp_path, 40)
+    benchmark = QM9(tmp_path)
+    config = QM9.training_config
+    assert benchmark.configure(config) is benchmark
+    plain = benchmark.configure(replace(config, unscaled_targets=True))
+    assert plain is benchmark.configure(replace(config, unscaled_targets=True))
+    mean, deviation = benchmark.cache.arrays["scales"]
+    for column, name in enumerate(TARGETS):
+        scaled = benchmark.splits["train"].targets[name].double()
+        expected = scaled * deviation[column] + mean[column]
+        torch.testing.assert_close(
+            plain.splits["train"].targets[name].double(), expected, rtol=1e-5, atol=1e-5
+        )
+        errors = []
+        for found in (benchmark, plain):
+            target = found.splits["train"].targets[name]
+            meter = found.make_accumulators()[name]
+            meter.update(torch.full_like(target, float(target.double().mean())), target)
+            errors.append(meter.compute_metrics()[f"mae_{name}"])
+        assert errors[0] == pytest.approx(errors[1], rel=1e-3)
+
+
+def test_a_run_learns_unscaled_targets(tmp_path: Path) -> None:
+    molecule_files.write(tmp_path, 40)
+    benchmark = QM9(tmp_path)
+    resolved = resolve_method(load_method("ls"), benchmark)
+    losses = []
+    for unscaled in (False, True):
+        values: Hyperparameters = {"epochs": 1, "model": "mpnn_small", "unscaled_targets": unscaled}
+        run = Run(resolved.make_key(values, 0, detect_environment(gpu=False)), benchmark)
+        losses.append(run.train_epoch().losses)
+    assert losses[0] != losses[1]
+    with pytest.raises(ValidationErrors, match="does not scale its targets"):
+        resolve_method(load_method("ls"), load_benchmark("two_digits")).make_key(
+            {"unscaled_targets": True}, 0, detect_environment(gpu=False)
+        )
