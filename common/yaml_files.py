@@ -6,6 +6,7 @@ notation is refused.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
