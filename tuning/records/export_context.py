@@ -82,7 +82,8 @@ class ExportContext:
         published: The published hyperparameters, of a study without a search.
         keep_models: Whether the weights of the best seed are exported.
         command: Options for the commands that repeat a run.
-        defaults: The value of every hyperparameter and training-config field that no command sets.
+        defaults: The value of every hyperparameter, option and training-config field where no
+            command sets it.
         best_published: The published values of the method on the data set, which ``--search
             published`` takes where a command sets none; empty if there are none.
     """

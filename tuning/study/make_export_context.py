@@ -44,7 +44,7 @@ def make_export_context(search: MethodSearch, options: Options) -> ExportContext
             cpus_per_trial=options.cpus_per_trial,
             report_training=options.report_training,
         ),
-        defaults=dict(search.space.resolved.defaults),
+        defaults=search.space.resolved.complete_values({}),
         best_published=dict(search.space.resolved.published or {}),
         search_space={}
         if search.searcher is None

@@ -114,8 +114,8 @@ def test_the_commands_train_what_the_winners_key_says(
 
 
 PINNED: tuple[Hyperparameters, ...] = (
-    {"momentum": 0.5, "warmup": 0.25, "schedule": "linear", "clip_norm": 0.5, "clip": "all"},
-    {"augmentation": "random_resized_crop", "epochs": 3, "patience": 4, "optimizer": "adamw"},
+    {"momentum": 0.5, "warmup_steps": 7, "schedule": "linear", "clip_norm": 0.5, "clip": "all"},
+    {"augmentation": "random_resized_crop", "epochs": 33, "patience": 4, "optimizer": "adamw"},
     {"lr": 1e-7, "weight_decay": 12345678.9, "batch_size": 3, "checkpointing": True},
 )
 
@@ -165,3 +165,20 @@ def test_space_of_the_fixed_values_is_closed() -> None:
     published = space.find_common_values("published")
     assert published["lr"] == 0.1
     assert published["T"] == 5
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--method jtt --dataset colored_digits --set momentum=uniform:0.5:0.9 --set warmup=0.1",
+        "--method fairgrad --dataset two_digits --set alpha=choice:1,4 --set clip_norm=choice:1,2",
+        "--method dfr --dataset waterbirds --search grid --set epochs=choice:3,5",
+        "--method erm --dataset civilcomments_small --search published --set batch_size=4",
+        "--method dwa --dataset nyuv2 --search random --set window=7",
+    ],
+)
+def test_domains_and_values_of_a_command_are_repeated(arguments: str, tmp_path: Path) -> None:
+    given = [*arguments.split(), "--trials", "2", "--seeds", "1"]
+    exported, key = export_winner(make_options(make_parser().parse_args(given)), tmp_path)
+    for name in ("command", "command_of_one_seed"):
+        assert resolve_command(exported[name]).as_dict() == replace(key, seed=0).as_dict()
