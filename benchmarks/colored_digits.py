@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.paired import print_differences, run_study
+from common.paths import parse_path
 
 METHODS = ("erm", "erm_l1", "suby", "subg", "rwy", "rwg", "dro", "jtt")
 SEEDS, TRIALS = 20, 16
@@ -17,7 +18,7 @@ SEEDS, TRIALS = 20, 16
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--results", type=Path, default=Path("results-colored-digits"))
+    parser.add_argument("--results", type=parse_path, default=Path("results-colored-digits"))
     parser.add_argument("--method", nargs="+", default=METHODS)
     given = parser.parse_args()
     run_study("colored_digits", given.method, TRIALS, SEEDS, given.results)

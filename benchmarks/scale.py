@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from common.paths import parse_path
 from tuning.cluster import ray_environment
 
 ray_environment.configure_ray()
@@ -187,7 +188,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--batch", type=int, default=BATCH_TRIALS, help=f"trials per Tuner ({BATCH_TRIALS})"
     )
-    parser.add_argument("--records", type=Path, help="one method's records of an earlier study")
+    parser.add_argument(
+        "--records", type=parse_path, help="one method's records of an earlier study"
+    )
     return parser.parse_args()
 
 

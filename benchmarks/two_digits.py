@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.paired import print_differences, run_study
+from common.paths import parse_path
 
 METHODS = ("ls", "fairgrad", "nashmtl", "cagrad")
 SEEDS = 5
@@ -19,7 +20,7 @@ SEEDS = 5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--results", type=Path, default=Path("results-tasks"))
+    parser.add_argument("--results", type=parse_path, default=Path("results-tasks"))
     given = parser.parse_args()
     run_study("two_digits", METHODS, 12, SEEDS, given.results)
     for column in ("test_delta_m", "test_worst_task_delta"):

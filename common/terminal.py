@@ -1,4 +1,4 @@
-"""Ends a command with the exit code that users expect, whatever its terminal can take.
+"""Ends a command with the exit code that users expect on every terminal and pipe.
 
 A terminal may not be UTF-8; standard output may be full, closed, or read by a program that ends
 early. That concerns no command in particular: each runs through :func:`run_command`.

@@ -4,12 +4,14 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 
 import datasets
 from common.arguments import Parser
 from common.errors import UserError
+from common.paths import parse_path
 from common.terminal import run_command
 from core.environment import PRECISIONS, Environment, detect_environment
 from core.recipe.assignments import (
@@ -68,8 +70,19 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help=SET_HELP,
     )
-    add("--data-root", default="data", metavar="DIR", help=f"{DATA_ROOT_HELP} (default: data)")
-    add("--baseline", metavar="FILE", help=f"{BASELINE_HELP} (default: the data set's)")
+    add(
+        "--data-root",
+        type=parse_path,
+        default=Path("data"),
+        metavar="DIR",
+        help=f"{DATA_ROOT_HELP} (default: data)",
+    )
+    add(
+        "--baseline",
+        type=parse_path,
+        metavar="FILE",
+        help=f"{BASELINE_HELP} (default: the data set's)",
+    )
     add = parser.add_argument_group("device").add_argument
     add(
         "--device",
@@ -111,7 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _make_run(args: argparse.Namespace) -> Run:
-    benchmark = datasets.load_benchmark(args.dataset, args.data_root, read_baseline(args.baseline))
+    benchmark = datasets.load_benchmark(
+        args.dataset, str(args.data_root), read_baseline(args.baseline)
+    )
     return Run(make_key(args, benchmark), benchmark)
 
 

@@ -13,6 +13,7 @@ import datasets
 from common.arguments import Parser
 from common.errors import UserError, ValidationErrors, unknown_name_message
 from common.files import CannotWrite, lock_file, wrap_os_errors
+from common.paths import parse_path
 from common.terminal import run_command
 from datasets.fetch.archives import extract_archive, is_archive
 from datasets.fetch.http import download_file
@@ -87,7 +88,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="+", metavar="NAME", help="one or more data sets")
     parser.add_argument(
         "--data-root",
-        type=Path,
+        type=parse_path,
         default=Path("data"),
         metavar="DIR",
         help="folder of all data sets (default: data)",
@@ -123,7 +124,7 @@ def make_parser() -> Parser:
     add(
         "--sources",
         metavar="FILE",
-        type=Path,
+        type=parse_path,
         default=SOURCES,
         help="addresses and checksums, in the form of datasets/fetch/sources.yaml (the default)",
     )

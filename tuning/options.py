@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, Literal, ParamSpec
 
 from common.hyperparameters import Hyperparameter, Hyperparameters
+from common.paths import parse_location, parse_path
 from core.environment import PRECISIONS
 from core.recipe.assignments import (
     BASELINE_HELP,
@@ -103,7 +104,7 @@ class Options:
     )
     dataset: str = field(metadata=_option(RUN, "data set; available: {datasets}", "D"))
     data_root: Path = field(
-        default=Path("data"), metadata=_option(RUN, DATA_ROOT_HELP, "DIR", convert=Path)
+        default=Path("data"), metadata=_option(RUN, DATA_ROOT_HELP, "DIR", convert=parse_path)
     )
     baseline: Path | None = field(
         default=None,
@@ -112,7 +113,7 @@ class Options:
             BASELINE_HELP,
             "FILE",
             "the data set's",
-            Path,
+            parse_path,
         ),
     )
     epochs: int | None = field(
@@ -139,7 +140,7 @@ class Options:
             "hyperparameters and training-config fields; --set takes precedence",
             "FILE",
             "",
-            Path,
+            parse_path,
             flag="--space",
         ),
     )
@@ -264,7 +265,7 @@ class Options:
     )
     results: Path = field(
         default=Path("results"),
-        metadata=_option(OUTPUT, "folder of the exported tables", "DIR", convert=Path),
+        metadata=_option(OUTPUT, "folder of the exported tables", "DIR", convert=parse_path),
     )
     storage: str | Path | None = field(
         default=None,
@@ -273,6 +274,7 @@ class Options:
             "where records are stored, reachable from every node: a folder, s3://... or gs://...",
             "DIR|URL",
             "<results>.records",
+            parse_location,
         ),
     )
     resume: bool = field(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.arguments import Parser
 from common.errors import UserError
+from common.paths import parse_path
 from common.terminal import run_command
 from core.toy.descent import (
     LEARNING_RATE,
@@ -43,7 +44,7 @@ def make_parser() -> Parser:
     add = parser.add_argument
     add(
         "--out",
-        type=Path,
+        type=parse_path,
         default=Path("toy.png"),
         help="the figure, .png or .svg (default: toy.png)",
     )

@@ -11,7 +11,6 @@ Classes ``y`` and attributes ``a`` are numbered from 0; columns ``y_name`` and `
 them. ``split`` is 0, 1 or 2 (training, validation, test).
 """
 
-import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +21,7 @@ import pandas as pd
 from common.errors import UserError, truncate_problems
 from common.files import is_hidden, read_text
 from common.hyperparameters import Hyperparameter
+from common.paths import read_path_variable
 from datasets.benchmark import SPLITS, Benchmark, Inputs
 from datasets.data_card import DataCard
 from datasets.formats import csv_tables as tables
@@ -60,7 +60,7 @@ class Folder(TextBenchmark):
     @property
     def folder(self) -> Path:
         """The folder that holds the data set."""
-        return self.data_root / (os.environ.get(VARIABLE) or self.folder_name)
+        return self.data_root / (read_path_variable(VARIABLE) or self.folder_name)
 
     @property
     def table_path(self) -> Path:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from common.errors import UserError, truncate_problems
 from common.files import hash_file, hash_text, is_hidden, lock_file, wrap_os_errors, write_text
+from common.paths import read_path_variable
 
 MANIFEST = "manifest.json"
 FORMAT = 1  # raised whenever the layout of a cache changes
@@ -184,7 +185,7 @@ def load_or_build(
 
 def cache_folder(name: str, data_root: Path) -> Path:
     """Return the folder of the caches of a benchmark."""
-    return Path(os.environ.get("EVENHAND_CACHE") or data_root / ".cache") / name
+    return (read_path_variable("EVENHAND_CACHE") or data_root / ".cache") / name
 
 
 def list_caches(name: str, data_root: Path) -> list[Path]:

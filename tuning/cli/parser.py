@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import datasets
 from common.arguments import Parser
+from common.paths import parse_location
 from core.recipe.method_files import list_methods
 from tuning.options import OptionDefinition, Options
 from tuning.selection import RULES
@@ -62,6 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
     last.add_argument(
         "--simulate",
         metavar="DIR|URL",
+        type=parse_location,
         help="compare searches and schedulers on the records of one method of an earlier study, "
         "<storage>/<dataset>/<method>, without training and in seconds; takes --trials",
     )

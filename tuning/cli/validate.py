@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.arguments import Parser
 from common.errors import UserError, ValidationErrors
+from common.paths import parse_path
 from common.text import format_count
 from core.recipe.method_files import list_methods, load_method
 
@@ -19,7 +20,7 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "files", nargs="*", type=Path, metavar="FILE", help="method files (default: all)"
+        "files", nargs="*", type=parse_path, metavar="FILE", help="method files (default: all)"
     )
     return parser
 

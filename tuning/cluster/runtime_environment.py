@@ -28,7 +28,8 @@ def make_runtime_environment(local: bool) -> RuntimeEnv:
     if paths := [str(ROOT), *own] if local else own:
         variables["PYTHONPATH"] = os.pathsep.join(paths)
     names = (*STORE_VARIABLES, *DATA_VARIABLES)
-    variables |= {name: os.environ[name] for name in names if name in os.environ}
+    # A worker's home folder is its own, other variables are not there.
+    variables |= {n: os.path.expandvars(os.environ[n]) for n in names if n in os.environ}
     code = RuntimeEnv() if local else upload_code()
     code["env_vars"] = variables
     return code

@@ -15,7 +15,6 @@ from pyarrow import fs
 
 from tuning.records.storage import Storage
 
-SCHEMES = ("s3", "gs")
 UPLOAD_CHUNK_BYTES = 8 * 1024**2
 CHECK_CONNECT_SECONDS = 3.0
 CHECK_REQUEST_SECONDS = 5.0
@@ -32,7 +31,7 @@ class ObjectStorage(Storage):
     Args:
         store: The pyarrow file system of the store.
         path: Bucket and prefix.
-        scheme: Scheme of the URL, one of :data:`SCHEMES`.
+        scheme: Scheme of the URL, one of :data:`tuning.records.storage.SCHEMES`.
         query: Query of the URL: options of pyarrow's file systems.
     """
 

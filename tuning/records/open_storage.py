@@ -7,8 +7,8 @@ from pathlib import Path
 from common.errors import UserError
 from common.files import TEMPORARY_PREFIX, find_existing_parent
 from tuning.records.local_storage import LocalStorage
-from tuning.records.object_storage import SCHEMES, open_object_storage
-from tuning.records.storage import Storage, describe_error, is_url
+from tuning.records.object_storage import open_object_storage
+from tuning.records.storage import Storage, describe_error, is_url, refuse_misspelled_url
 
 
 def open_storage(location: str | Path) -> Storage:
@@ -20,6 +20,7 @@ def open_storage(location: str | Path) -> Storage:
     """
     text = str(location)
     if not is_url(text):
+        refuse_misspelled_url(text)
         return LocalStorage(Path(os.path.abspath(text)))
     shown, _, query = text.partition("?")
     scheme, _, rest = shown.partition("://")
@@ -31,11 +32,7 @@ def open_storage(location: str | Path) -> Storage:
             "--storage: expected a URL without credentials; put them into ~/.aws/credentials, an "
             "instance role, or the environment"
         )
-    if scheme not in SCHEMES:
-        raise UserError(
-            f"--storage: received '{shown}', expected a folder, or a URL that begins with "
-            f"{' or '.join(f'{known}://' for known in SCHEMES)}"
-        )
+    refuse_misspelled_url(shown)
     if not bucket:
         raise UserError(f"--storage: received '{shown}', expected {scheme}://BUCKET/PREFIX")
     try:

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from common.errors import UserError
+from common.paths import URL_START
+
+SCHEMES = ("s3", "gs")  # of the URLs of records
 
 
 class StorageError(UserError):
@@ -95,4 +98,31 @@ def is_url(location: str | Path) -> bool:
 
 def make_absolute(location: str | Path) -> str:
     """Return a path as an absolute path and a URL unchanged."""
-    return str(location) if is_url(location) else os.path.abspath(location)
+    if is_url(location):
+        return str(location)
+    refuse_misspelled_url(location)
+    return os.path.abspath(location)
+
+
+def refuse_misspelled_url(location: str | Path) -> None:
+    """Refuse what looks like a URL and is none of ours, such as ``s3:/bucket`` or ``host:/folder``.
+
+    Raises:
+        UserError: If it does; the message shows the right form.
+    """
+    text = str(location)
+    scheme, colon, rest = text.partition(":")
+    known = " or ".join(f"{name}://" for name in SCHEMES)
+    if colon and scheme.lower() in SCHEMES:
+        right = f"{scheme.lower()}://"
+        if not text.startswith(right):
+            bucket = rest.lstrip("/").rpartition("@")[2]  # credentials are not repeated
+            raise UserError(
+                f"--storage: received '{scheme}:...', expected {right}{bucket}; write "
+                f"./{scheme}:... for a folder of that name"
+            )
+    elif URL_START.match(text):
+        raise UserError(
+            f"--storage: received '{text}', expected a folder, or a URL that begins with {known}; "
+            f"write ./{scheme}:... for a folder of that name"
+        )

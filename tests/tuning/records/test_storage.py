@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pyarrow import fs
 
 from common.errors import UserError
+from tuning.options import locate_records
 from tuning.records import object_storage
 from tuning.records.object_storage import S3_FLAGS, ObjectStorage
 from tuning.records.open_storage import check_storage, open_storage
@@ -225,3 +226,21 @@ def test_a_storage_that_cannot_be_used_is_refused(
     absent.path = "no-such-bucket/x"  # type: ignore[attr-defined]
     with pytest.raises(UserError, match=r"cannot write in 's3://no-such-bucket/x[?]"):
         check_storage(absent)
+
+
+def test_a_misspelled_url_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for text, right in (
+        ("s3:/bucket/x", "expected s3://bucket/x"), ("s3:b", "expected s3://b"),
+        ("gs:/bucket", "expected gs://bucket"), ("S3://bucket/x", "expected s3://bucket/x"),
+        ("s3:/KEY:SECRET@bucket", "expected s3://bucket"), ("s4://bucket", "s3:// or gs://"),
+        ("hdfs:/x", "s3:// or gs://"), ("C:\\records", "s3:// or gs://"),
+    ):  # fmt: skip
+        for find in (open_storage, lambda text: open_storage(locate_records(Path("r"), text))):
+            with pytest.raises(UserError, match="--storage: received") as caught:
+                find(text)
+            assert right in str(caught.value)
+            assert "SECRET" not in str(caught.value)
+    for text in ("run:1", "a/b:/c", "./s3:/bucket", str(tmp_path / "s3:")):
+        assert str(open_storage(locate_records(Path("r"), text))) == str(Path(text).absolute())
+    assert not list(tmp_path.iterdir())
