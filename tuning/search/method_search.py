@@ -22,7 +22,7 @@ from tuning.search.space import Space
 from tuning.search.trial import Trial
 from tuning.search.trial_pool import TrialPool
 from tuning.search.trial_records import TrialRecords
-from tuning.selection import Rule
+from tuning.selection import Rule, select_trial
 from tuning.worker.trial_work import OUT_OF_MEMORY, STORAGE_FAILED, EpochReport
 
 CLOSED = "the budget ended the search"
@@ -156,15 +156,15 @@ class MethodSearch:
         """
         if self.is_search_done or self.searcher is None:
             return
+        best = None
         if self.find_incumbent() is None:
-            unfinished = [trial for trial in self.trials.values() if not trial.is_finished]
-            scored = [(t.best, -t.number, t) for t in unfinished if t.best is not None]
-            if not scored:
+            best = select_trial([trial for trial in self.trials.values() if trial.scores])
+            if best is None:
                 return
-            best = max(scored, key=lambda ranked: ranked[:2])[2]
+        self.is_closed = True
+        if best is not None:
             best.write_end(TrialStatus.PRUNED, CLOSED)
             self._end_trial(best, TrialStatus.PRUNED, CLOSED)
-        self.is_closed = True
 
     # --- proposal ---
 

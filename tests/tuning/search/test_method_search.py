@@ -18,7 +18,7 @@ from tuning.cluster.capacity import Capacity
 from tuning.cluster.queue import Queue
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
-from tuning.records.run_data import Phase, RunEnd, TrialStatus
+from tuning.records.run_data import RunEnd, TrialStatus
 from tuning.records.storage import StorageError
 from tuning.reporting.recorded_study import read_study
 from tuning.resources import Resources
@@ -236,28 +236,6 @@ def test_dropping_losers_changes_neither_winner_nor_progress(seed: int, tmp_path
         assert search.is_search_done == (len(trials) == 20 and all(t.is_finished for t in trials))
         assert bool(search.seeds) <= search.is_search_done
     assert sorted(search.trials) == list(range(20))
-
-
-def test_a_search_that_closes_before_a_trial_has_finished_confirms_the_best(tmp_path: Path) -> None:
-    search = search_of(tmp_path, trials=4, epochs=3, seeds=1, search="random", scheduler="none")
-    search.close()
-    assert not search.is_closed  # nothing could be confirmed
-    running = []
-    for value in (0.4, 0.6):
-        trial = search.next_trial()
-        assert trial is not None
-        search.report_epoch(trial, EpochReport(epoch=1, score=Score(value, 0.5, -1)))
-        running.append(trial)
-    other, best = running
-    search.close()
-    assert search.is_closed
-    assert (best.status, end_of(best.runs[0]).status) == (TrialStatus.PRUNED, TrialStatus.PRUNED)
-    assert search.next_trial() is None  # the other one still runs
-    assert not search.report_epoch(other, EpochReport(epoch=2, score=Score(0.9, 0.5, -2)))
-    seed = search.next_trial()
-    assert seed is not None
-    assert seed.phase == Phase.CONFIRM
-    assert seed.hyperparameters == best.hyperparameters
 
 
 def test_a_trial_whose_process_crashes_repeatedly_fails(tmp_path: Path) -> None:
