@@ -55,11 +55,6 @@ class Weighting(nn.Module, ABC):
         super().__init__()
         self.loss_alpha = parse_loss_alpha(losses)
 
-    @property
-    @abstractmethod
-    def required_input(self) -> str:
-        """Input of the weights, one of ``losses``, ``gram`` and ``gradients``."""
-
     def transform_losses(self, losses: Tensor) -> Tensor:
         """Return the losses that replace the given ones, ``(k,)``, differentiable.
 
@@ -122,8 +117,6 @@ class Weighting(nn.Module, ABC):
 class LossWeighting(Weighting):
     """Needs the losses only: one backward pass."""
 
-    required_input = "losses"
-
     @abstractmethod
     def compute_weights(self, losses: Tensor) -> Tensor:
         """Return the weights of this step.
@@ -154,8 +147,8 @@ class GramWeighting(Weighting):
     names.
     """
 
-    required_input = "gram"
     flagged_steps: Tensor  # the number of fallback steps, (), int64
+    _present: Tensor | None = None  # mask of the tasks whose matrix is solved
 
     def __init__(self, losses: float | str = "plain") -> None:
         super().__init__(losses)
@@ -168,11 +161,14 @@ class GramWeighting(Weighting):
         """
         return None
 
-    def compute_weights(self, gram: Tensor) -> Tensor:
+    def compute_weights(self, gram: Tensor, present: Tensor | None = None) -> Tensor:
         """Return the weights of this step.
 
         Args:
-            gram: Inner products of the task gradients, ``(k, k)``, symmetric, best in float64.
+            gram: Inner products of the present tasks' gradients, ``(k, k)``, symmetric, best in
+                float64.
+            present: Mask of the present tasks, ``(tasks,)`` bool on the CPU, True k times; None
+                where all are. For weightings that keep a value per task.
 
         Returns:
             Weights, ``(k,)``, of the gradients in the step's direction; always finite, without a
@@ -183,6 +179,7 @@ class GramWeighting(Weighting):
             ValueError: If it is not square.
         """
         check_gram(gram)
+        self._present = present
         gram = gram.detach()
         is_on_cpu = gram.device.type == "cpu"  # elsewhere, reading a value would wait
         is_finite = torch.isfinite(gram).all()
@@ -267,8 +264,6 @@ class AlphaFairWeighting(GramWeighting):
 
 class GradientWeighting(Weighting):
     """Needs the task gradients themselves."""
-
-    required_input = "gradients"
 
     @abstractmethod
     def combine_gradients(self, gradients: Tensor, present: Tensor | None = None) -> Tensor:

@@ -16,7 +16,8 @@ class FairGrad(AlphaFairWeighting):
     ``s^(-alpha/(alpha+1))``; in solved steps the direction has a positive inner product with every
     gradient. Where the equation has no solution (0 is in the gradients' convex hull), the nearest
     point found or inverse-norm weights replace it, by the rules of ``replace_unsolvable`` in
-    solvers/alpha_fair.py (CPU) and solvers/alpha_fair_device.py (CUDA graphs).
+    solvers/alpha_fair.py (CPU) and solvers/alpha_fair_device.py (CUDA graphs). A matrix with NaN or
+    Inf does not reach them: it gets the weights of ``compute_inverse_norm_weights`` in base.py.
 
     Args:
         alpha: The fairness, above 0: 1 is proportional fairness (Nash-MTL), large values approach

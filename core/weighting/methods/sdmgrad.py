@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from common.device_copies import copy_to_device
 from core.weighting.base import GramWeighting
 from core.weighting.solvers.active_set import find_min_norm_weights
 from core.weighting.solvers.gram import gram_to_array, weights_to_tensor
@@ -67,14 +68,26 @@ class SDMGrad(GramWeighting):
         return weights_to_tensor(find_min_norm_weights(moved), gram)
 
     def _take_published_steps(self, gram: Tensor) -> Tensor:
-        self._setup_if_resized(self.found, len(gram))
+        present = self._present
+        self._setup_if_resized(self.found, len(gram) if present is None else len(present))
+        if present is None:
+            self.found = self._search(gram, self.found.to(gram))
+            return self.found
+        # Absent tasks keep their weights; the present ones share theirs anew.
+        found = self.found.to(gram)
+        rows = copy_to_device(present.nonzero()[:, 0], gram.device)
+        kept = found[rows].sum()
+        weights = self._search(gram, torch.where(kept > 0, found[rows] / kept, 1 / len(gram)))
+        self.found = found.index_copy(0, rows, weights * kept)
+        return weights
+
+    def _search(self, gram: Tensor, weights: Tensor) -> Tensor:
+        """Return the weights, ``(k,)``, after the published steps from given ones."""
         scale = (gram.diagonal().clamp(min=0)).sqrt().mean().square()
         matrix = gram / torch.where(scale > 0, scale, 1)
         pull = self.strength * matrix.mean(1)
-        weights = self.found.to(gram)
         moving = torch.zeros_like(weights)
         for _ in range(self.iterations):
             moving = MOMENTUM * moving + matrix @ weights + pull
             weights = project_to_simplex(weights - STEP_SIZE * moving)
-        self.found = weights
         return weights

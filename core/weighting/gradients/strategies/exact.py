@@ -19,15 +19,15 @@ def backward_exact(
         feature_gradients: The gradients with respect to the features, ``(k, n)``, where they are
             known, together with the heads' gradients.
     """
+    present = None if inputs.losses.present.all() else inputs.losses.present
     if isinstance(weighting, GramWeighting):
         gradients = _compute_task_gradients(inputs, feature_gradients, allow_low_rank=True)
         gram = gradients.compute_gram()
-        weights = weighting.compute_weights(gram)
+        weights = weighting.compute_weights(gram, present)
         gradients.accumulate_weighted(weights)
         return finish_step(inputs, weights, gram, "exact")
     assert isinstance(weighting, GradientWeighting)
     gradients = _compute_task_gradients(inputs, feature_gradients, allow_low_rank=False)
-    present = None if inputs.losses.present.all() else inputs.losses.present
     gram = gradients.compute_gram()  # of which callers read the gradients' conflicts
     direction = weighting.combine_gradients(gradients.pop_matrix(), present)
     gradients.accumulate_direction(direction)

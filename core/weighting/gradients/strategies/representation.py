@@ -12,7 +12,8 @@ def backward_representation(inputs: StepInputs, weighting: GramWeighting) -> Bac
     assert features is not None
     rows = features.compute_gradients(losses, heads)
     gram = compute_gram(rows)
-    weights = weighting.compute_weights(gram)
+    present = None if losses.present.all() else losses.present
+    weights = weighting.compute_weights(gram, present)
     start = weights.to(rows) @ rows
     del rows
     accumulate_gradients(shared, features.backpropagate(start, shared, keep_graph=False))
