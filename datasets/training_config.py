@@ -110,6 +110,8 @@ LATER_FIELDS = frozenset(
 )
 
 
+PER_EPOCH_SCHEDULES = ("step", "plateau")  # stepped after every epoch
+POLYNOMIAL_END = 1e-7  # the rate at which transformers' ``polynomial`` ends
 _SWITCH = Hyperparameter("choice", (False, True), False)
 
 # The rules for a value of each field: its kind, and the lowest and highest value.
@@ -154,3 +156,27 @@ TRAINING_CONFIG_RULES: Mapping[str, Hyperparameter] = {
     "unscaled_targets": _SWITCH,
     "training_split": Hyperparameter("choice", ("train", JOINED_SPLIT), "train"),
 }
+
+
+def check_schedule(config: TrainingConfig) -> None:
+    """Refuse a schedule that cannot have the warm-up or the rate of a training config.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    for name, value in (("warmup", config.warmup), ("warmup_steps", config.warmup_steps)):
+        if value and config.schedule in PER_EPOCH_SCHEDULES:
+            raise ValueError(
+                f"{name}: received {value}, expected 0: schedule '{config.schedule}' does not "
+                f"support warm-up; set {name}=0"
+            )
+    if config.warmup and config.warmup_steps:
+        raise ValueError(
+            f"warmup_steps: received {config.warmup_steps}, expected 0 beside "
+            f"warmup={config.warmup}; set one of them to 0"
+        )
+    if config.schedule == "polynomial" and config.lr <= POLYNOMIAL_END:
+        raise ValueError(
+            f"lr: received {config.lr}, expected more than {POLYNOMIAL_END}, where schedule "
+            "'polynomial' ends"
+        )

@@ -116,6 +116,14 @@ def test_few_files_know_a_library(library: str) -> None:
                 assert not [name for name in imports(path) if starts(name, library)], file
 
 
+def test_recipes_do_not_know_how_they_are_trained() -> None:
+    for module, imported in import_graph().items():
+        if starts(module, "core") and not starts(module, "core.training"):
+            wrong = [name for name in imported if starts(name, "core.training")]
+            allowed = module in ("core.__main__", "core.stages.refit_last_layer")
+            assert allowed or not wrong, f"{module} imports {wrong}"
+
+
 def test_no_import_circle() -> None:
     order = TopologicalSorter(import_graph())
     try:

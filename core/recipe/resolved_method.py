@@ -13,9 +13,8 @@ from core.recipe.method import Method
 from core.recipe.recipe import EpochCounts, Recipe
 from core.recipe.training_rules import TRAINING_CONFIG_FIELDS, broken_training_rule
 from core.recipe.trial_key import TrialKey
-from core.training.optimizers import check_schedule
 from datasets.benchmark import Benchmark
-from datasets.training_config import TrainingConfig
+from datasets.training_config import TrainingConfig, check_schedule
 
 NO_DOMAINS: Mapping[str, Hyperparameter] = MappingProxyType({})
 COMMAND = "command line"  # the origin of a domain that a command gives

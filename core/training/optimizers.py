@@ -10,10 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, StepLR
 from core.weighting.base import Weighting
 from datasets.training_config import TrainingConfig
 
-# Schedules that are stepped after every epoch, and their classes.
-PER_EPOCH_SCHEDULES = ("step", "plateau")
-PER_EPOCH_SCHEDULERS = (StepLR, ReduceLROnPlateau)
-POLYNOMIAL_END = 1e-7  # the rate at which transformers' ``polynomial`` ends
+PER_EPOCH_SCHEDULERS = (StepLR, ReduceLROnPlateau)  # classes of PER_EPOCH_SCHEDULES
 
 
 def make_optimizer(model: nn.Module, weighting: Weighting, config: TrainingConfig) -> Optimizer:
@@ -48,30 +45,6 @@ def make_optimizer(model: nn.Module, weighting: Weighting, config: TrainingConfi
     if config.optimizer == "adam":
         return torch.optim.Adam(groups, lr=config.lr)
     return torch.optim.AdamW(groups, lr=config.lr)
-
-
-def check_schedule(config: TrainingConfig) -> None:
-    """Refuse a schedule that cannot have the warm-up or the rate of a training config.
-
-    Raises:
-        ValueError: If it cannot.
-    """
-    for name, value in (("warmup", config.warmup), ("warmup_steps", config.warmup_steps)):
-        if value and config.schedule in PER_EPOCH_SCHEDULES:
-            raise ValueError(
-                f"{name}: received {value}, expected 0: schedule '{config.schedule}' does not "
-                f"support warm-up; set {name}=0"
-            )
-    if config.warmup and config.warmup_steps:
-        raise ValueError(
-            f"warmup_steps: received {config.warmup_steps}, expected 0 beside "
-            f"warmup={config.warmup}; set one of them to 0"
-        )
-    if config.schedule == "polynomial" and config.lr <= POLYNOMIAL_END:
-        raise ValueError(
-            f"lr: received {config.lr}, expected more than {POLYNOMIAL_END}, where schedule "
-            "'polynomial' ends"
-        )
 
 
 def make_schedule(
