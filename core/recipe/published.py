@@ -21,9 +21,10 @@ from core.recipe.method_files import list_methods, load_method
 from core.recipe.resolved_method import ResolvedMethod, resolve_method
 from core.recipe.trial_key import TrialKey
 from core.stages.base import count_stage_epochs
-from core.training.optimizers import PER_EPOCH_SCHEDULES, make_optimizer, make_schedule
+from core.training.optimizers import make_optimizer, make_schedule
 from core.weighting.base import LossWeighting
 from datasets.benchmark import Benchmark
+from datasets.training_config import PER_EPOCH_SCHEDULES
 
 PARTS = (0.0, 0.02, 0.5)  # of a schedule, at whose steps rates are printed
 
