@@ -29,6 +29,7 @@ port=$((20000 + job % 10000))  # jobs on the same node have different ports
 private=$(mktemp -d "$project/.ray-$job.XXXXXX")
 chmod 700 "$private"
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$private/token RAY_USAGE_STATS_ENABLED=0
+export RAY_worker_niceness=0
 (umask 077 && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' > "$RAY_AUTH_TOKEN_PATH")
 export RAY_TMPDIR=/tmp/ray-$job
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import ray
 
+from tests.support.command import ROOT
 from tuning.cluster import ray_environment
 
 HELP = f"Ray {ray.__version__} has changed: look at tuning/cluster/ray_private.py"
@@ -64,3 +65,6 @@ def test_workers_have_the_niceness_of_other_processes() -> None:
     name = getattr(ray_constants, "RAY_WORKER_NICENESS", None)
     assert name in ray_environment.SETTINGS, HELP
     assert os.environ[name] == "0"
+    for file in ("cluster.yaml", "clusters/gcp.yaml", "clusters/onprem.yaml", "clusters/slurm.sh"):
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert text.count(f"{name}=0") == (1 if file.endswith(".sh") else 2), file
