@@ -22,10 +22,8 @@ from tuning.search.space import Space
 from tuning.search.trial import Trial
 from tuning.search.trial_pool import TrialPool
 from tuning.search.trial_records import TrialRecords
-from tuning.selection import Rule, select_trial
+from tuning.selection import Rule
 from tuning.worker.trial_work import OUT_OF_MEMORY, STORAGE_FAILED, EpochReport
-
-CLOSED = "the budget ended the search"
 
 
 class MethodSearch:
@@ -149,22 +147,13 @@ class MethodSearch:
         return left * self.epoch_counts.total * sum(t.seconds for t in trials) / epochs
 
     def close(self) -> None:
-        """End the search early, so that the best trial so far is confirmed.
+        """End the search early, so that the best finished trial so far is confirmed.
 
-        Running trials stop after their epoch, and a resumed study continues them. If no trial has
-        finished, the best one so far ends here.
+        Running trials stop after their epoch, and a resumed study continues them. A search without
+        a finished trial continues until it has one.
         """
-        if self.is_search_done or self.searcher is None:
-            return
-        best = None
-        if self.find_incumbent() is None:
-            best = select_trial([trial for trial in self.trials.values() if trial.scores])
-            if best is None:
-                return
-        self.is_closed = True
-        if best is not None:
-            best.write_end(TrialStatus.PRUNED, CLOSED)
-            self._end_trial(best, TrialStatus.PRUNED, CLOSED)
+        if not self.is_search_done and self.find_incumbent() is not None:
+            self.is_closed = True
 
     # --- proposal ---
 
