@@ -143,7 +143,8 @@ def test_direction_is_that_of_the_engine(method: str) -> None:
 @pytest.mark.slow
 def test_fair_weightings_reach_the_front_and_the_sum_does_not() -> None:
     fair = ["fairgrad", "nashmtl"]
-    found = {path.method: path for path in descent.descend_landscape([*fair, "ls"], 1600, 0.02)}
+    found = {path.method: path for path in descent.descend_landscape(fair, 1600, 0.02)}
+    found["ls"] = descent.descend_landscape(["ls"], 5000, 0.02)[0]  # on a flatter floor
     assert all(found[method].is_on_front.all() for method in fair)
     assert not found["ls"].is_on_front.all()
     assert found["ls"].is_on_front.any()
