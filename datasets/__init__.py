@@ -3,6 +3,7 @@
 from functools import cache
 from pathlib import Path
 
+import common  # noqa: F401  (refuses a Python without torch)
 from datasets.benchmark import Benchmark
 from datasets.discovery import FOLDERS as FOLDERS
 from datasets.discovery import find_class, find_files

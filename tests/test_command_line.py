@@ -63,7 +63,7 @@ GOOD = ["--method", "erm", "--dataset", "colored_digits"]
         (["--method", "jtt", *GOOD[2:], "--set", "up=-1"], ["upweight: received -1", "least 1"]),
         (["--method", "dro", *GOOD[2:], "--set", "eta=-1"], ["step_size", "above 0"]),
         (["--method", "dro", *GOOD[2:], "--set", "eta=.nan"], ["eta", "nan", "a number"]),
-        ([*GOOD, "--set", "lr=2020-13-45"], ["lr=2020-13-45", "key=value"]),
+        ([*GOOD, "--set", "lr=2020-13-45"], ["lr", "2020-13-45", "a number"]),
         (["--method", "all", "erm", *GOOD[2:]], ["'all' cannot be combined"]),
         (["--method", "all", *GOOD[2:], "--set", "T=abc"], ["T", "'abc'", "an integer"]),
         ([*GOOD, "rwg"], ["unknown argument 'rwg'"]),

@@ -13,6 +13,7 @@ from core.training.profiling import measure_usage
 from core.training.run import Run
 from core.training.steps import BatchTooLarge
 from core.weighting import WeightingError
+from core.weighting.errors import WeightingError
 from tests.core.training.test_run import rows, start
 from tests.core.training.test_single_examples import Normalized
 
@@ -243,7 +244,7 @@ def test_plateau_lowers_the_rate_of_an_accuracy_that_stands_still() -> None:
 
 def test_mistakes_of_the_weighting_are_user_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **options: object) -> None:
-        raise ValueError("strategy='matrix_free' needs features")
+        raise WeightingError("strategy='matrix_free' needs features")
 
     run = start("fairgrad", "two_digits", epochs=1, batch_size=256)
     monkeypatch.setattr("core.training.steps.backward", refuse)
