@@ -12,7 +12,6 @@ from core.training.epoch_row import EpochRow
 from core.training.profiling import measure_usage
 from core.training.run import Run
 from core.training.steps import BatchTooLarge
-from core.weighting import WeightingError
 from core.weighting.errors import WeightingError
 from tests.core.training.test_run import rows, start
 from tests.core.training.test_single_examples import Normalized
