@@ -6,6 +6,7 @@ a table is a method and its values as printed: a number, ``number+-deviation``, 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,9 @@ def _decode_rows(data: Mapping[str, Any]) -> Iterator[PublishedRow]:
             yield PublishedRow(method, table["source"], table["protocol"], metrics)
 
 
-def _decode_value(text: str, unit: float) -> PublishedValue:
+def _decode_value(text: str, unit: int) -> PublishedValue:
     mean, sign, deviation = text.partition("+-")
-    return PublishedValue(float(mean) / unit, float(deviation) / unit if sign else None)
+    # In decimals, so that 39.29% is 0.3929.
+    return PublishedValue(
+        float(Decimal(mean) / unit), float(Decimal(deviation) / unit) if sign else None
+    )

@@ -1,5 +1,6 @@
 """Which losses of a recipe its weighting covers, and with which weight the others enter."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,6 +86,6 @@ def _list_named(key: str, losses: Sequence[tuple[str, Sequence[str]]], where: st
 
 
 def _read_weight(key: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{FIXED}.{key}: received {value!r}, expected a number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{FIXED}.{key}: received {value!r}, expected a finite number")
     return float(value)

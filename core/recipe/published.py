@@ -24,9 +24,9 @@ from core.stages.base import count_stage_epochs
 from core.training.optimizers import make_optimizer, make_schedule
 from core.weighting.base import LossWeighting
 from datasets.benchmark import Benchmark
-from datasets.training_config import PER_EPOCH_SCHEDULES
+from datasets.training_config import JOINED_SPLIT, PER_EPOCH_SCHEDULES
 
-PARTS = (0.0, 0.02, 0.5)  # of a schedule, at whose steps rates are printed
+PARTS = (0.25, 0.5)  # of a schedule, at which its rates are printed; the first is in its warm-up
 
 Entry = dict[str, object]
 
@@ -53,8 +53,19 @@ def describe_published(resolved: ResolvedMethod) -> Entry:
         "optimizer": _describe_optimizer(key),
         "schedule": _describe_schedule(key, epochs, benchmark.published_sizes["train"]),
         "clipping": _describe_clipping(key, benchmark),
-        "selection": benchmark.published_rule or benchmark.default_selection_rule,
+        "selection": benchmark.default_selection_rule,
+        **_describe_published_rule(benchmark),
     }
+
+
+def _describe_published_rule(benchmark: Benchmark) -> Entry:
+    """Return the options that select, and train, as published, where a study's default does not."""
+    rule = benchmark.published_rule
+    if rule is None or rule == benchmark.default_selection_rule:
+        return {}
+    joins = type(benchmark).join_training_splits is not Benchmark.join_training_splits
+    split = f" --audit-test --set training_split={JOINED_SPLIT}" if joins else ""
+    return {"published_selection": f"--select {rule}{split}"}
 
 
 # Fields that are printed as they are.
@@ -94,7 +105,8 @@ def _describe_schedule(key: TrialKey, epochs: Sequence[int], examples: int) -> E
     total *= 1 if is_per_epoch else -(-examples // config.batch_size)
     optimizer = _make_optimizer(key)
     schedule = make_schedule(optimizer, config, total)
-    asked = {round(part * total) for part in PARTS}
+    warmup = config.warmup_steps or round(config.warmup * total)
+    asked = {warmup // 2, *(round(part * total) for part in PARTS)}
     rates: dict[int, float] = {}
     for step in range(max(asked) + 1):
         if step in asked:
@@ -102,7 +114,6 @@ def _describe_schedule(key: TrialKey, epochs: Sequence[int], examples: int) -> E
         optimizer.step()
         if isinstance(schedule, LRScheduler):
             schedule.step()
-    warmup = config.warmup_steps or round(config.warmup * total)
     unit = "epochs" if is_per_epoch else "steps"
     return {"name": config.schedule, unit: total, "warmup_steps": warmup, "rates": rates}
 

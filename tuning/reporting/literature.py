@@ -56,8 +56,8 @@ def describe_literature(rows: Sequence[PublishedRow]) -> list[str]:
     listed = "; ".join(f"[{n}] {text}" for n, text in enumerate(list_sources(rows), start=1))
     return [
         "Published rows were not measured here; sources and protocols: "
-        f"{listed}. A mean rank is among all rows that have every test metric, published "
-        "single-task models excepted."
+        f"{listed}. Here a mean rank is among all rows, also those "
+        "published, that have every test metric, except published single-task models."
     ]
 
 

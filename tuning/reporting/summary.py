@@ -79,13 +79,14 @@ class Summary:
     device: str
     device_hours: float
     hyperparameters: Hyperparameters
+    training_split: str
     metrics: Mapping[str, SeedStatistics]
     provenance: Provenance
 
     @property
     def is_trained_on_all(self) -> bool:
         """Whether the validation split was trained on too, as in a published protocol."""
-        return self.hyperparameters.get("training_split") == JOINED_SPLIT
+        return self.training_split == JOINED_SPLIT
 
     @property
     def selection_label(self) -> str:
@@ -153,6 +154,7 @@ def make_summary(study: RecordedStudy) -> Summary:
         device=context.environment.device_class,
         device_hours=study.sum_device_hours(),
         hyperparameters=study.effective_hyperparameters,
+        training_split=run.key.training_config.training_split if run else "",
         metrics=_summarize_metrics(study),
         provenance=collect_provenance(),
     )

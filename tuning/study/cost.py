@@ -12,6 +12,7 @@ import torch
 from core.environment import detect_environment
 from core.training.profiling import measure_step_seconds
 from core.training.run import Run
+from datasets.training_config import JOINED_SPLIT
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import Phase, RunDescription
@@ -79,7 +80,9 @@ def estimate_cost(
             seconds, source = _measure_epoch_seconds(run)
         disk = _measure_state_bytes(run) * (options.search_seeds + 2)
     else:
-        steps = math.ceil(space.benchmark.published_sizes["train"] / key.training_config.batch_size)
+        config, sizes = key.training_config, space.benchmark.published_sizes
+        joined = sizes["validation"] if config.training_split == JOINED_SPLIT else 0
+        steps = math.ceil((sizes["train"] + joined) / config.batch_size)
     trials = max(0, count_trials(space, options) - _count_finished(runs, Phase.SEARCH))
     seeds = max(0, options.seeds - _count_finished(runs, Phase.CONFIRM))
     totals = [count.total for count in counts]

@@ -37,7 +37,7 @@ def write_results(benchmark: Benchmark, folder: Path, **values: float) -> None:
         search="random", scheduler="none", search_seeds=1, needs=[],
         reported_metrics=list(benchmark.reported_metrics), complete=True, trials=1, statuses={},
         epochs_per_trial=1, seeds=1, epochs=1, device="cpu", device_hours=0.0, hyperparameters={},
-        metrics=metrics, provenance=collect_provenance(),
+        training_split="train", metrics=metrics, provenance=collect_provenance(),
     )  # fmt: skip
     target = folder / benchmark.name / "mine"
     target.mkdir(parents=True)
