@@ -11,8 +11,8 @@ from pathlib import Path
 
 from common.errors import UserError
 
-# s3://bucket, s3:/bucket, host:/folder or C:\folder; a colon elsewhere belongs to a name.
-URL_START = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]")
+# s3:bucket, s3://bucket, host:/folder or C:\folder; a colon elsewhere belongs to a name.
+URL_START = re.compile(r"(?i:s3|gs):|[A-Za-z][A-Za-z0-9+.-]*:[/\\]")
 
 
 def expand_path(text: str) -> str:
@@ -23,6 +23,10 @@ def expand_path(text: str) -> str:
     """
     if not text.strip():
         raise ValueError("received an empty path")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"received {text!a}, expected a name in UTF-8") from None
     expanded = os.path.expanduser(os.path.expandvars(text))
     unset = re.search(r"\$(\w+|\{[^}]*\})", expanded)
     if unset and not os.path.lexists(expanded):

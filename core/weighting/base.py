@@ -10,7 +10,8 @@ without the Gram matrix.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -81,6 +82,7 @@ class Weighting(nn.Module, ABC):
 
         Raises:
             TypeError: If an entry is neither a tensor nor a number.
+        ValueError: If there is none.
             ValueError: If there are more or fewer losses than in the step.
         """
         if self.needs_losses_after_step:
@@ -276,29 +278,39 @@ class GradientWeighting(Weighting):
         """
 
 
-def join_losses(losses: Tensor | Sequence[Tensor | float]) -> Tensor:
+def join_losses(losses: Tensor | Iterable[Tensor | float]) -> Tensor:
     """Return losses as one vector, ``(k,)``, without a gradient.
 
     Args:
-        losses: A tensor, or a sequence of tensors and numbers, with ``k`` entries in all.
+        losses: A tensor, or tensors and numbers (of NumPy too), with ``k`` entries in all.
 
     Raises:
         TypeError: If an entry is neither a tensor nor a number.
     """
     if isinstance(losses, Tensor):
-        return losses.detach().reshape(-1)
+        return _to_floats(losses)
+    if not isinstance(losses, Iterable):
+        raise TypeError(f"losses is {losses!r}, expected a tensor or a sequence of losses")
+    losses = list(losses)
     device = next((entry.device for entry in losses if isinstance(entry, Tensor)), None)
     parts = []
     for entry in losses:
         if isinstance(entry, Tensor):
-            parts.append(entry.detach().reshape(-1))
-        elif isinstance(entry, (int, float)):
-            parts.append(torch.tensor([entry], dtype=torch.get_default_dtype(), device=device))
+            parts.append(_to_floats(entry))
+        elif isinstance(entry, Real):
+            number = float(entry)
+            parts.append(torch.tensor([number], dtype=torch.get_default_dtype(), device=device))
         else:
             raise TypeError(f"losses holds {entry!r}, expected tensors or numbers")
     if not parts:
         raise ValueError("losses is empty, expected at least one loss")
     return torch.cat(parts)
+
+
+def _to_floats(losses: Tensor) -> Tensor:
+    """Return losses as a vector of floating-point numbers, without a gradient."""
+    vector = losses.detach().reshape(-1)
+    return vector if vector.is_floating_point() else vector.to(torch.get_default_dtype())
 
 
 def compute_inverse_norm_weights(gram: Tensor) -> Tensor:

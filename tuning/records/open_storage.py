@@ -19,6 +19,8 @@ def open_storage(location: str | Path) -> Storage:
             reached.
     """
     text = str(location)
+    if isinstance(location, Path):  # a path that was read as one, such as --results
+        return LocalStorage(Path(os.path.abspath(text)))
     if not is_url(text):
         refuse_misspelled_url(text)
         return LocalStorage(Path(os.path.abspath(text)))

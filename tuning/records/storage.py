@@ -98,8 +98,10 @@ def is_url(location: str | Path) -> bool:
 
 def make_absolute(location: str | Path) -> str:
     """Return a path as an absolute path and a URL unchanged."""
+    if isinstance(location, Path):  # a path that was read as one, such as --results
+        return os.path.abspath(location)
     if is_url(location):
-        return str(location)
+        return location
     refuse_misspelled_url(location)
     return os.path.abspath(location)
 
