@@ -11,6 +11,8 @@ from core.__main__ import make_parser as make_core_parser
 from datasets.prepare import make_parser as make_prepare_parser
 from datasets.storage.array_cache import cache_folder
 from tuning.cli import doctor, export, parser
+from tuning.records.open_storage import open_storage
+from tuning.records.storage import make_absolute
 
 
 @pytest.fixture(autouse=True)
@@ -80,3 +82,20 @@ def test_every_option_that_takes_a_path_expands_it(home: Path) -> None:
             assert str(getattr(args, action.dest)) == str(home / "out"), (command, flag)
             seen.add(flag)
     assert seen >= {"--results", "--data-root", "--storage", "--baseline", "--simulate"}
+
+
+@pytest.mark.parametrize("name", ["s3:b", "gs:b", "s3://b/x", "S3:b"])
+def test_a_folder_may_be_named_like_a_url(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(argparse.ArgumentTypeError, match=r"write \./"):
+        parse_path(name)
+    folder = parse_path(f"./{name}")
+    assert make_absolute(folder) == str(tmp_path / name).replace("//", "/")
+    assert str(open_storage(folder)) == make_absolute(folder)
+
+
+def test_names_that_are_not_utf_8_are_refused() -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"received 'caf\\udce9'"):
+        parse_path("caf\udce9")

@@ -59,6 +59,13 @@ def _describe_method(method: Method, dataset: str | None) -> list[str]:
         if dataset in (None, known):
             points = "; ".join(f"{n}: {', '.join(map(format_scalar, v))}" for n, v in grid.items())
             lines.append(f"grid on {known}: {points}")
+    if method.settings:
+        lines.append(f"settings: {_format_values(method.settings)}")
+    for name, domain in method.options.items():
+        lines.append(
+            f"option {name}={format_scalar(domain.default)}, fixed unless --set changes or "
+            f"searches it: {domain.describe_domain()}"
+        )
     if dataset is None:
         own = "; ".join(f"{n}={d.describe_domain()}" for n, d in method.search.items())
         return [*lines, f"searched beside the data set's hyperparameters: {own or 'nothing'}"]

@@ -62,7 +62,7 @@ def print_plan(options: Options) -> int:
         MethodRecords(options.records_of(s.resolved.name)).read_definition() for s in study.spaces
     ):
         console.print(f"no study found in {options.records}; --resume would start a new one")
-    searched = [] if options.search == "published" else format_spaces(study.spaces)
+    searched = format_spaces(study.spaces, options.search)
     for line in (*study.notes, *searched, *_format_plan(study, estimates, nodes, resources)):
         console.print(line)
     if note:

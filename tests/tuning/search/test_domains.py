@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import datasets
 from common.errors import UserError
-from common.hyperparameters import KINDS, Hyperparameter
+from common.hyperparameters import KINDS, Hyperparameter, format_scalar
 from core.recipe.method_files import list_methods, load_method
 from tests.conftest import EMBEDDED, fitting
 from tuning.cli.main import main, make_options
@@ -66,6 +66,38 @@ def test_origins_are_named() -> None:
     assert "| method jtt" in rows["up"]
     assert "| method dro" in rows["eta"]
     assert "| fixed: 16" in rows["batch_size"]
+
+
+def test_a_condition_that_cannot_hold_here_is_shown() -> None:
+    method = load_method("erm")
+    domain = Hyperparameter("uniform", (0.0, 0.9), 0.5, {"optimizer": ("adam",)})
+    (space,) = [
+        make_space(
+            method,
+            datasets.load_benchmark("colored_digits"),
+            Options(("erm",), "colored_digits", domains={"momentum": domain}),
+        )
+    ]
+    assert "momentum" not in space.free
+    (row,) = (row for row in format_spaces([space]) if "momentum" in row)
+    assert "not searched" in row
+    assert "optimizer=adam" in row
+
+
+def test_grids_and_published_values_are_shown_as_they_are_trained() -> None:
+    method, benchmark = load_method("dfr"), datasets.load_benchmark("waterbirds")
+    space = make_space(method, benchmark, Options(("dfr",), "waterbirds", search="grid"))
+    text = "\n".join(format_spaces([space], "grid"))
+    assert "log_uniform" not in text
+    for name, values in space.resolved.grid.items():
+        row = next(row for row in text.splitlines() if row.startswith(f"| {name} "))
+        assert all(format_scalar(value) in row for value in values)
+        assert "published grid of dfr" in row
+    jtt = make_space(load_method("jtt"), benchmark, Options(("jtt",), "waterbirds"))
+    text = "\n".join(format_spaces([jtt], "published"))
+    for name, value in (jtt.published() or {}).items():
+        assert f"| {name} " in text
+        assert f"fixed: {format_scalar(value)}" in text
 
 
 def test_a_file_gives_values_and_domains(tmp_path: Path) -> None:

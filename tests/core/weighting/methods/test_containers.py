@@ -1,13 +1,15 @@
 """The guide's loop with losses in any container, for every weighting found."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from core.registry import find_components
 from core.weighting import Weighting, backward, load_weighting
+from core.weighting.base import join_losses
 
 KNOWN = sorted(find_components("core.weighting.methods", Weighting))
 TASKS = 3
@@ -72,6 +74,23 @@ def test_every_weighting_takes_every_container(name: str) -> None:
         torch.testing.assert_close(take_steps(name, container, container), expected)
     numbers = take_steps(name, list, lambda losses: [loss.item() for loss in losses])
     torch.testing.assert_close(numbers, expected)
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        np.array([1.0, 2.0]), np.array([1, 2]), np.array([1, 2], dtype=np.float32),
+        [np.float32(1), 2], torch.tensor([1, 2]), [torch.tensor(1), 2.0], iter([1.0, 2.0]),
+    ],
+)  # fmt: skip
+def test_losses_are_numbers_of_any_kind(losses: Iterable[float]) -> None:
+    torch.testing.assert_close(join_losses(losses), torch.tensor([1.0, 2.0]), check_dtype=False)
+
+
+@pytest.mark.parametrize("losses", [None, 1.0])
+def test_what_holds_no_losses_is_refused(losses: object) -> None:
+    with pytest.raises(TypeError, match="expected a tensor or a sequence of losses"):
+        join_losses(losses)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", [n for n in KNOWN if load_weighting(n).needs_losses_after_step])
