@@ -2,15 +2,18 @@
 
 Some benchmarks import slow libraries, so files are parsed: a class belongs to the benchmark whose
 ``name`` it sets or inherits. A file is imported only to use its benchmark, or where parsing does
-not tell the name (``name = PREFIX + "digits"``).
+not tell the name (``name = PREFIX + "digits"``, ``Digits.name = ...``, ``type(...)``).
+
+Of several files with a name, the one whose own class sets it counts before those that inherit it
+from there: a benchmark stays usable whichever files derive from it.
 """
 
 import ast
 import builtins
 import inspect
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +26,16 @@ FOLDERS = ("groups", "multitask")
 BENCHMARK = (Benchmark.__module__, Benchmark.__name__)
 # Libraries whose classes are no benchmarks.
 OTHER_LIBRARIES = sys.stdlib_module_names | {"numpy", "pandas", "torch"}
+
+# Functions that can set a name, or make a class, that the text of a file does not tell.
+INDIRECT = {"exec", "globals", "locals", "setattr", "vars"}
+LAST = sys.maxsize  # the distance of a file with a mistake that has the name of a benchmark
+
+# Nodes with variables of their own.
+SCOPES = (
+    *(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda),
+    *(ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),
+)
 
 ClassId = tuple[str, str]  # module and name
 
@@ -50,30 +63,44 @@ class _ParsedClass:
 
 @dataclass(frozen=True)
 class _ParsedFile:
-    """The classes of a file; ``broken`` if it cannot be parsed."""
+    """The classes of a file.
+
+    Args:
+        classes: By name; those inside functions and other classes by their line.
+        imported: The names that it imports.
+        computed: Whether it can set a class's name, or make a class, outside a ``class`` statement.
+        broken: Whether it cannot be parsed.
+    """
 
     classes: dict[str, _ParsedClass] = field(default_factory=dict)
+    imported: frozenset[str] = frozenset()
+    computed: bool = False
     broken: bool = False
 
 
 class _NotABenchmark(UserError):
-    """A file has a class with a benchmark's name that is not a benchmark itself."""
+    """A file has no benchmark of a name, though it seemed to, or one that is not complete."""
 
 
 @cache
-def find_files() -> dict[str, tuple[Path, ...]]:
+def find_files() -> dict[str, tuple[tuple[Path, ...], ...]]:
     """Return the files with classes of each benchmark's name, by that name.
 
-    A file that cannot be parsed or imported counts as a benchmark of the file's name, so that using
-    it reports the mistake.
+    They are in groups: first the files whose own classes set the name, then those that inherit it
+    from another file, directly and over further files. A file that cannot be parsed or imported
+    counts as a benchmark of the file's name, after all others, so that using it reports the
+    mistake.
     """
-    found: dict[str, tuple[Path, ...]] = {}
+    found: dict[str, dict[int, tuple[Path, ...]]] = {}
     for kind in FOLDERS:
         for path in sorted((PACKAGE / kind).glob("*.py")):
             if not path.name.startswith(("_", ".")):
-                for name in dict.fromkeys(_list_names(path)):
-                    found[name] = (*found.get(name, ()), path)
-    return found
+                # The last entry of a name stays: the one with the smallest distance.
+                named = dict(sorted(_list_names(path), key=lambda pair: -pair[1]))
+                for name, distance in named.items():
+                    groups = found.setdefault(name, {})
+                    groups[distance] = (*groups.get(distance, ()), path)
+    return {name: tuple(groups[key] for key in sorted(groups)) for name, groups in found.items()}
 
 
 def find_class(name: str) -> type[Benchmark]:
@@ -86,23 +113,26 @@ def find_class(name: str) -> type[Benchmark]:
     files = find_files()
     if name not in files:
         raise UserError(unknown_name_message("data set", name, files))
-    if len(files[name]) == 1:
-        return _import_benchmark(name, files[name][0])
-    found: dict[Path, type[Benchmark] | UserError] = {}
-    for path in files[name]:
-        try:
-            found[path] = _import_benchmark(name, path)
-        except _NotABenchmark:
-            continue
-        except UserError as error:
-            found[path] = error
-    if len(found) != 1:
-        paths = " and ".join(map(str, found or files[name]))
-        raise UserError(f"data set '{name}' is defined in {paths}; give one of them another `name`")
-    (benchmark,) = found.values()
-    if isinstance(benchmark, UserError):
-        raise benchmark
-    return benchmark
+    incomplete: list[UserError] = []
+    for paths in files[name]:
+        found: dict[Path, type[Benchmark] | UserError] = {}
+        for path in paths:
+            try:
+                found[path] = _import_benchmark(name, path)
+            except _NotABenchmark as error:
+                incomplete.append(error)
+            except UserError as error:
+                found[path] = error
+        if len(found) > 1:
+            places = " and ".join(map(str, found))
+            raise UserError(
+                f"data set '{name}' is defined in {places}; give one of them another `name`"
+            )
+        for benchmark in found.values():
+            if isinstance(benchmark, UserError):
+                raise benchmark
+            return benchmark
+    raise incomplete[0]
 
 
 def _import_benchmark(name: str, path: Path) -> type[Benchmark]:
@@ -116,7 +146,7 @@ def _import_benchmark(name: str, path: Path) -> type[Benchmark]:
     if not benchmarks:
         if named:
             raise _NotABenchmark(f"{path}: class {named[0].__name__} is not a Benchmark")
-        raise UserError(f"{path}: no class with the name '{name}'")
+        raise _NotABenchmark(f"{path}: no class with the name '{name}'")
     last = [c for c in benchmarks if not any(issubclass(o, c) for o in benchmarks if o is not c)]
     if len(last) > 1:
         classes = " and ".join(sorted(c.__name__ for c in last))
@@ -137,44 +167,76 @@ def _import_classes(path: Path) -> list[type]:
         UserError: If it cannot be imported.
     """
     module = import_file(_name_module(path), path)
-    classes = [c for _, c in inspect.getmembers(module, inspect.isclass)]
-    return [c for c in classes if c.__module__ == module.__name__]
+    imported = _parse_file(module.__name__).imported
+    found = dict.fromkeys(  # each once, also where several variables hold it
+        c
+        for variable, c in inspect.getmembers(module, inspect.isclass)
+        if c.__module__ == module.__name__ or (variable not in imported and not _has_home(c))
+    )
+    return list(found)
+
+
+def _has_home(made: type) -> bool:
+    """Whether the module that a class names has it: ``type(...)`` names the one of its caller."""
+    return getattr(sys.modules.get(made.__module__), made.__name__, None) is made
 
 
 def _name_module(path: Path) -> str:
     return ".".join(("datasets", *path.relative_to(PACKAGE).with_suffix("").parts))
 
 
-def _list_names(path: Path) -> Iterator[str]:
-    """Yield the names of the benchmarks that a file defines."""
+def _list_names(path: Path) -> Iterator[tuple[str, int]]:
+    """Yield the names of the benchmarks in a file, each with its distance.
+
+    The distance is the number of times that a class inherits the name from another file: 0 for the
+    file that sets it.
+    """
     module = _name_module(path)
     parsed = _parse_file(module)
     if parsed.broken:
-        yield path.stem
+        yield path.stem, LAST
         return
     names = [_resolve_name((module, name)) for name in parsed.classes]
-    if any(name is COMPUTED for name in names):
+    if parsed.computed or any(name is COMPUTED for name, _ in names):
         try:
-            classes = _import_classes(path)
+            classes = [c for c in _import_classes(path) if issubclass(c, Benchmark)]
         except UserError:
-            yield path.stem
-            return
-        names = [getattr(c, "name", None) for c in classes if issubclass(c, Benchmark)]
-    yield from (name for name in names if isinstance(name, str))
+            yield path.stem, LAST
+        else:
+            names = [(getattr(c, "name", None), _measure_distance(c)) for c in classes]
+    yield from ((name, distance) for name, distance in names if isinstance(name, str))
 
 
-def _resolve_name(identity: ClassId) -> Name:
-    """Return the ``name`` of a class, its own or the first that it inherits."""
+def _measure_distance(named: type) -> int:
+    """Return the distance of an imported class's name, see :func:`_list_names`."""
+    base = next((base for base in named.__bases__ if hasattr(base, "name")), None)
+    if "name" in vars(named) or base is None:
+        return 0
+    return _measure_distance(base) + (base.__module__ != named.__module__)
+
+
+def _resolve_name(identity: ClassId, derived: frozenset[ClassId] = frozenset()) -> tuple[Name, int]:
+    """Return the ``name`` of a class, its own or the first that it inherits, and its distance.
+
+    Args:
+        identity: The class.
+        derived: The classes that inherit from it.
+    """
     module, name = identity
     if identity == BENCHMARK or module.split(".")[0] in OTHER_LIBRARIES:
-        return None
-    parsed = _parse_file(module).classes.get(name) if module.startswith("datasets.") else None
-    if parsed is None:
-        return COMPUTED  # of another package, or made in another way
+        return None, 0
+    file = _parse_file(module) if module.startswith("datasets.") else _ParsedFile()
+    parsed = file.classes.get(name)
+    elsewhere = any(other != module for other, _ in derived)
+    if parsed is None or identity in derived or (file.computed and elsewhere):
+        return COMPUTED, 0  # of another package, or made in another way
     if parsed.name is not None:
-        return parsed.name
-    inherited = (COMPUTED if base is None else _resolve_name(base) for base in parsed.bases)
-    return next((name for name in inherited if name is not None), None)
+        return parsed.name, 0
+    for base in parsed.bases:
+        found, distance = _resolve_name(base, derived | {identity}) if base else (COMPUTED, 0)
+        if base is None or found is not None:
+            return found, distance + (base is not None and base[0] != module)
+    return None, 0
 
 
 @cache
@@ -186,13 +248,37 @@ def _parse_file(module: str) -> _ParsedFile:
     except (SyntaxError, ValueError, OSError):
         return _ParsedFile(broken=True)
     origins = dict(_list_imports(tree))
+    imported = frozenset(origins)
     statements = list(_walk_module(tree.body))
     classes: dict[str, _ParsedClass] = {}
     for node in statements:
         if isinstance(node, ast.ClassDef):
-            classes[node.name] = _parse_class(node, origins)
+            parsed = _parse_class(node, origins)
+            if node.name in classes:  # the import decides which one stays
+                parsed = replace(parsed, name=COMPUTED)
+            classes[node.name] = parsed
             origins[node.name] = (module, node.name)
-    return _ParsedFile(classes)
+    for inner in set(ast.walk(tree)).difference(statements):
+        if isinstance(inner, ast.ClassDef):
+            parsed = _parse_class(inner, origins)
+            name = None if parsed.name is None else COMPUTED
+            classes[f"line {inner.lineno}"] = replace(parsed, name=name)
+    return _ParsedFile(classes, imported, any(map(_is_indirect, ast.walk(tree))))
+
+
+def _is_indirect(node: ast.AST) -> bool:
+    """Whether code can set a class's ``name``, or make a class, outside a ``class`` statement."""
+    match node:
+        case ast.Attribute(value=owner, attr="name", ctx=ast.Store()):
+            return not (isinstance(owner, ast.Name) and owner.id == "self")
+        case ast.Call(func=ast.Name(id="type"), args=[_, _, *_]):
+            return True
+        case ast.Call(args=[ast.Constant(value=str()), ast.Tuple(elts=[*bases]), *_]) if bases:
+            # Another metaclass, or types.new_class("Mine", (ColoredDigits,)).
+            return all(isinstance(base, ast.Name | ast.Attribute) for base in bases)
+        case ast.Name(id=function):
+            return function in INDIRECT
+    return False
 
 
 def _walk_module(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -218,7 +304,15 @@ def _list_imports(tree: ast.Module) -> Iterator[tuple[str, ClassId]]:
 
 
 def _parse_class(node: ast.ClassDef, origins: dict[str, ClassId]) -> _ParsedClass:
-    return _ParsedClass(_parse_name(node), tuple(_find_base(base, origins) for base in node.bases))
+    """Describe a class; its decorators, metaclass and keywords can set its name too."""
+    makers = [part.func if isinstance(part, ast.Call) else part for part in node.decorator_list]
+    makers += [keyword.value for keyword in node.keywords if keyword.arg == "metaclass"]
+    modules = [(_find_base(maker, origins) or ("", ""))[0].split(".")[0] for maker in makers]
+    is_plain = OTHER_LIBRARIES.union({"builtins"}).issuperset(modules) and all(
+        keyword.arg == "metaclass" for keyword in node.keywords
+    )
+    name = _parse_name(node) if is_plain else COMPUTED
+    return _ParsedClass(name, tuple(_find_base(base, origins) for base in node.bases))
 
 
 def _find_base(base: ast.expr, origins: dict[str, ClassId]) -> ClassId | None:
@@ -237,14 +331,36 @@ def _find_base(base: ast.expr, origins: dict[str, ClassId]) -> ClassId | None:
 def _parse_name(node: ast.ClassDef) -> Name:
     """Return the value of the ``name`` that the body of a class sets; None if it sets none."""
     found: Name = None
+    plain: set[ast.AST] = set()  # the targets of assignments whose values the file tells
     for line in node.body:
         match line:
             case (
-                ast.Assign(targets=[ast.Name(id="name")], value=value)
-                | ast.AnnAssign(target=ast.Name(id="name"), value=ast.expr() as value)
+                ast.Assign(value=ast.Constant(value=str(value)))
+                | ast.AnnAssign(value=ast.Constant(value=str(value)))
             ):
-                constant = value.value if isinstance(value, ast.Constant) else None
-                found = constant if isinstance(constant, str) else COMPUTED
-            case ast.FunctionDef(name="name"):
-                found = COMPUTED
-    return found
+                targets = line.targets if isinstance(line, ast.Assign) else [line.target]
+                named = [t for t in targets if isinstance(t, ast.Name) and t.id == "name"]
+                plain.update(named)
+                found = value if named else found
+            case ast.AnnAssign(value=None):  # a declaration
+                plain.add(line.target)
+    inside = _walk_scope(node.body)
+    return COMPUTED if any(_binds_name(part) for part in inside if part not in plain) else found
+
+
+def _walk_scope(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Yield nodes and all nodes in them, but none inside functions, classes, comprehensions."""
+    for node in nodes:
+        yield node
+        if not isinstance(node, SCOPES):
+            yield from _walk_scope(ast.iter_child_nodes(node))
+
+
+def _binds_name(node: ast.AST) -> bool:
+    """Whether a node sets or deletes the variable ``name``."""
+    if isinstance(node, ast.Name):
+        return node.id == "name" and not isinstance(node.ctx, ast.Load)
+    if isinstance(node, ast.alias) and node.asname:
+        return node.asname == "name"
+    # Functions, classes, imports, exceptions and patterns.
+    return "name" in (getattr(node, "name", None), getattr(node, "rest", None))

@@ -62,6 +62,55 @@ NAMED = {
     "computed": 'name = "".join(["com", "puted"])',
     "single": "name: 'ClassVar[str]' = 'single'  # name",
     "joined": 'name = (  # in parts\n        "joi"\n        "ned"\n    )',
+    "chained": 'other = name = "chained"',
+    "unpacked": 'name, other = "unpacked", 1',
+    "nested": 'if NAME:\n        name = "nested"',
+    "twice": 'name = "colored_digits"\n    if NAME:\n        name = "twice"',
+    "walrus": 'other = (name := "walrus")',
+    "looped": 'for name in ["colored_digits", "looped"]:\n        pass',
+    "added": 'name = "add"\n    name += "ed"',
+    "tried": 'try:\n        name = "tried"\n    finally:\n        pass',
+    "imported": "from datasets.groups.words import WORD as name",
+    "declared": 'name: str\n    name = "declared"',
+    "comprehended": 'name = "comprehended"\n    rest = [name for name in NAME]',
+}
+# Ways to name or make a class outside its body, by that name.
+NAMED_OUTSIDE = {
+    "attribute": 'class Mine(Parent):\n    pass\nMine.name = "attribute"\n',
+    "setter": 'class Mine(Parent):\n    pass\nsetattr(Mine, "name", "setter")\n',
+    "decorated": 'def add(made):\n    made.name = "decorated"\n    return made\n'
+    "@add\nclass Mine(Parent):\n    pass\n",
+    "decorator": 'from datasets.groups.words import add_name\n@add_name("decorator")\n'
+    "class Mine(Parent):\n    pass\n",
+    "keyword": "class Base(Parent):\n    def __init_subclass__(cls, word):\n"
+    '        cls.name = word\nclass Mine(Base, word="keyword"):\n    pass\n',
+    "typed": 'Mine = type("Mine", (Parent,), {"name": "typed"})\n',
+    "metatype": "from abc import ABCMeta\n"
+    'Mine = ABCMeta("Mine", (Parent,), {"name": "metatype"})\n',
+    "made": "def make(word):\n    class Mine(Parent):\n        name = word\n    return Mine\n"
+    'Mine = make("made")\n',
+    "in_loop": 'for word in ["in_loop"]:\n    class Mine(Parent):\n        name = word\n',
+    "either": 'if True:\n    class Mine(Parent):\n        name = "either"\n'
+    'else:\n    class Mine(Parent):\n        name = "colored_digits"\n',
+    "alias": 'class Mine(Parent):\n    name = "alias"\nOther = Mine\n',
+}
+WORDS = """
+WORD = "imported"
+def add_name(word):
+    def add(made):
+        made.name = word
+        return made
+    return add
+"""
+# Files that derive from a built-in benchmark, by the name of the one that they define.
+DERIVED = {
+    "mine": 'class Shared(Parent):\n    pass\nclass Mine(Shared):\n    name = "mine"\n',
+    "chain": 'class Mine(Parent):\n    version = name = "chain"\n',
+    "condition": 'class Mine(Parent):\n    if True:\n        name = "condition"\n',
+    "later": 'class Mine(Parent):\n    pass\nMine.name = "later"\n',
+    "unnamed": "class Mine(Parent):\n    pass\n",
+    "again": "from datasets.groups.unnamed import Mine as Again\nclass Mine(Again):\n    pass\n",
+    "needy": "import nowhere\nclass Mine(Parent):\n    pass\n",
 }
 # Files with a mistake, by the name of the file and benchmark, and a part of the message.
 MISTAKES = {
@@ -126,6 +175,7 @@ def test_a_class_with_a_name_is_found(tmp_path: Path) -> None:
         )
         for name, line in NAMED.items()
     }
+    files["datasets/groups/words.py"] = WORDS
     found, answers = ask(tmp_path, files, *NAMED)
     assert found == sorted([*datasets.list_benchmarks(), *NAMED])
     assert answers == dict.fromkeys(NAMED, "Mine")
@@ -140,20 +190,55 @@ def test_classes_with_an_inherited_name_are_found(tmp_path: Path) -> None:
     assert answers == dict.fromkeys(INHERITED, "Mine")
 
 
+def test_classes_named_outside_their_bodies_are_found(tmp_path: Path) -> None:
+    files = {f"datasets/groups/{name}.py": PARENT + text for name, text in NAMED_OUTSIDE.items()}
+    files["datasets/groups/words.py"] = WORDS
+    found, answers = ask(tmp_path, files, *NAMED_OUTSIDE, "colored_digits")
+    assert found == sorted([*datasets.list_benchmarks(), *NAMED_OUTSIDE])
+    assert answers.pop("colored_digits") == "ColoredDigits"
+    assert answers == dict.fromkeys(NAMED_OUTSIDE, "Mine")
+
+
+def test_a_built_in_benchmark_stays_usable_whichever_files_derive_from_it(tmp_path: Path) -> None:
+    files = {f"datasets/groups/{name}.py": PARENT + text for name, text in DERIVED.items()}
+    files["datasets/multitask/colored_digits.py"] = "class Broken(:\n"
+    defined = [name for name in DERIVED if name not in ("unnamed", "again", "needy")]
+    found, answers = ask(tmp_path, files, *defined, "colored_digits")
+    assert found == sorted([*datasets.list_benchmarks(), *defined])
+    assert answers.pop("colored_digits") == "ColoredDigits"
+    assert answers == dict.fromkeys(defined, "Mine")
+
+
+def test_an_incomplete_benchmark_leaves_its_name_to_the_nearest_file(tmp_path: Path) -> None:
+    texts = {
+        "a_base": "from datasets.groups.base import GroupBenchmark\n"
+        'class Base(GroupBenchmark):\n    name = "shared"\n',
+        "b_near": PARENT + "from datasets.groups.a_base import Base\n"
+        "class Mine(Base, Parent):\n    pass\n",
+        "c_far": "from datasets.groups.b_near import Mine\nclass Far(Mine):\n    pass\n",
+    }
+    files = {f"datasets/groups/{name}.py": text for name, text in texts.items()}
+    found, answers = ask(tmp_path, files, "shared")
+    assert found == sorted([*datasets.list_benchmarks(), "shared"])
+    assert answers == {"shared": "Mine"}
+
+
+def test_a_list_imports_no_benchmark() -> None:
+    code = "import sys, datasets; datasets.list_benchmarks(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not [m for m in done.stdout.split() if m.startswith(("datasets.groups.", "datasets.mu"))]
+
+
 def test_two_files_with_one_name_are_refused_where_it_is_used(tmp_path: Path) -> None:
     first, second = "datasets/groups/one.py", "datasets/multitask/two.py"
     text = BENCHMARK.format(name='name = "twice"', before="")
-    inheriting = "datasets/groups/digits_again.py"
-    files = {first: text, second: text, inheriting: f"{PARENT}class Mine(Parent):\n    pass\n"}
-    found, answers = ask(tmp_path, files, "twice", "colored_digits", "two_digits")
+    files = {first: text, second: text}
+    found, answers = ask(tmp_path, files, "twice", "two_digits")
     assert found == sorted([*datasets.list_benchmarks(), "twice"])
     assert answers["two_digits"] == "TwoDigits"
-    for name, paths in (
-        ("twice", (first, second)),
-        ("colored_digits", ("datasets/groups/colored_digits.py", inheriting)),
-    ):
-        assert "\n" not in answers[name]
-        assert all(str(tmp_path / path) in answers[name] for path in paths)
+    assert "\n" not in answers["twice"]
+    assert all(str(tmp_path / path) in answers["twice"] for path in (first, second))
 
 
 def test_a_mistake_is_one_line_and_only_where_it_is_used(tmp_path: Path) -> None:
