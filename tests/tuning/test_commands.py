@@ -1,5 +1,6 @@
 """The commands that only read: ls, show, validate, status."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -32,6 +33,36 @@ def test_methods_and_data_sets_are_listed(capsys: pytest.CaptureFixture[str]) ->
     assert main(["ls", "datasets"]) == 0
     rows = capsys.readouterr().out.splitlines()[2:]
     assert [row.split()[1] for row in rows] == list(datasets.list_benchmarks())
+
+
+def test_a_method_with_a_mistake_keeps_its_row(tmp_path: Path) -> None:
+    for package in ("common", "core", "datasets", "search_spaces", "tuning"):
+        shutil.copytree(
+            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    shutil.copy(ROOT / "tune.py", tmp_path)
+    methods = tmp_path / "search_spaces"
+    (methods / "torn.yaml").write_text("recipe: [\n")
+    recipe = "{sampler: uniform, objectives: [leaving], weighting: ls, stages: [train]}"
+    (methods / "left.yaml").write_text(f"description: X.\nrecipe: {recipe}\n")
+    (tmp_path / "core/objectives/leaving.py").write_text("raise SystemExit('no license')\n")
+    for extra in ([], ["--dataset", "two_digits"]):
+        done = subprocess.run(
+            [sys.executable, "tune.py", "ls", "methods", *extra], cwd=tmp_path,
+            env=clean_environment(), capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in done.stdout.split("\n")]
+        rows = [row for row in rows[2:] if row]
+        expected = list_methods() if not extra else [
+            name for name, _ in fitting(list_methods(), ("two_digits",))
+        ]  # fmt: skip
+        assert sorted(row[0] for row in rows) == sorted([*expected, "left", "torn"])
+        assert [row for row in rows if "-" in row[1:2]] == [["left", "-", "-"], ["torn", "-", "-"]]
+        left, torn = done.stderr.splitlines()
+        assert left.startswith("error: search_spaces/left.yaml: ")
+        assert "leaving.py: line 1: cannot be imported (SystemExit: no license)" in left
+        assert torn.startswith("error: search_spaces/torn.yaml: malformed YAML")
 
 
 @pytest.mark.parametrize(("method", "name"), fitting(list_methods(), EMBEDDED))

@@ -1,6 +1,7 @@
 """``python tune.py ls``: methods, data sets, or studies, a row each."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 import datasets
@@ -45,37 +46,43 @@ def run_ls(arguments: Sequence[str]) -> int:
     """Run the command; return 0.
 
     Raises:
-        UserError: If there is no such data set or no study, or a method file is malformed.
+        UserError: If there is no such data set or no study.
     """
     given = vars(make_parser().parse_args(arguments))
     kind = given.pop("kind")
     options = Options(**{"methods": (), "dataset": "", **given})
+    mistakes: list[str] = []
     if kind == "methods":
-        lines = _list_methods(options.dataset)
+        lines, mistakes = _list_methods(options.dataset)
     elif kind == "datasets":
         lines = _list_datasets()
     else:
         lines = format_table(list_statuses(options))
-    print("\n".join(lines))
+    print("\n".join(lines), flush=True)
+    for mistake in mistakes:
+        print(f"error: {mistake}", file=sys.stderr)
     return 0
 
 
-def _list_methods(dataset: str) -> list[str]:
+def _list_methods(dataset: str) -> tuple[list[str], list[str]]:
+    """Return the table of the methods, and the mistakes in their files.
+
+    A method whose file has a mistake keeps its row: which data sets it runs on is unknown.
+    """
     provides = datasets.load_benchmark(dataset).provides if dataset else None
-    problems: list[str] = []
+    mistakes: list[str] = []
     rows = []
     for name in list_methods():
         try:
             method = load_method(name)
         except ValidationErrors as error:
-            problems += error.problems
+            mistakes += error.problems
+            rows.append({"method": name})
             continue
         needs = ", ".join(sorted(method.needs))
         if provides is None or method.needs <= provides:
             rows.append({"method": name, "description": method.description, "needs": needs})
-    if problems:
-        raise ValidationErrors(problems)
-    return format_markdown(rows)
+    return format_markdown(rows), mistakes
 
 
 def _list_datasets() -> list[str]:
