@@ -59,6 +59,9 @@ ALL_MOLECULES, ALL_SKIPPED = 133_885, 3054  # of the published files
 MAX_TEXT_LINES = 9  # before the numbers in uncharacterized.txt
 COUNTED = ("molecules", "molecule", "compounds", "structures", "entries", "indices")
 STATED_COUNT = re.compile(rf"\b(\d[\d,]*) (?:\w+ )?(?:{'|'.join(COUNTED)})\b", re.IGNORECASE)
+STATES_NONE = re.compile(rf"\bnone\b|\bno (?:{'|'.join(COUNTED)})\b", re.IGNORECASE)
+# Not those of GDB17, 6-31G and 2.3.2.
+PLAIN_NUMBER = re.compile(r"(?<![\w-])(?<!\d\.)\d+(?!\w|\.\d|-\d*[a-z])", re.IGNORECASE)
 LIKE_ENTRY = re.compile(r"[-+.]*\d|\w*_\d+( |\Z)|\S*\d\S*\Z")  # a number or a name
 # RandomState, unlike torch's generators, promises the same stream for ever.
 SPLIT_SEED = 0
@@ -174,7 +177,7 @@ class QM9(OnDisk, TaskBenchmark):
     @property
     def cache_parameters(self) -> Mapping[str, Any]:
         """The seed of the molecules' order, and how the list of excluded ones is read."""
-        return {"split_seed": SPLIT_SEED, "list": 2}
+        return {"split_seed": SPLIT_SEED, "list": 3}
 
     def write_arrays(self, writer: ArrayWriter) -> None:
         """Write the molecules in the order test, validation, training, as permuted."""
@@ -271,16 +274,19 @@ def read_skipped(path: Path, molecules: int) -> set[int]:
 
     A line holds a molecule's number, from 1, alone or before other columns. Blank lines, rules
     (``====``) and comments (``#``) have no meaning. As in the published file, text may precede the
-    numbers, and end the file.
+    numbers, and end the file; its only numbers are counts of molecules. A list of no molecules says
+    so (``none``).
 
     Args:
         path: The list.
         molecules: The number of molecules in the data set.
 
     Raises:
-        UserError: If a line is none of these, or the text states another number of molecules.
+        UserError: If a line is none of these, no number is found, or the text states another
+            number of molecules.
     """
-    lines = [(number, line.split()) for number, line in enumerate(read_text(path).split("\n"), 1)]
+    content = read_text(path)
+    lines = [(number, line.split()) for number, line in enumerate(content.split("\n"), 1)]
     lines = [(number, words) for number, words in lines if not _is_blank(words)]
     found: set[int] = set()
     text: list[str] = []
@@ -289,14 +295,15 @@ def read_skipped(path: Path, molecules: int) -> set[int]:
         states_count = STATED_COUNT.search(line)
         is_head = number <= MAX_TEXT_LINES and not found
         is_end = number == lines[-1][0] and (text or states_count)
-        if (is_head or is_end) and (states_count or not LIKE_ENTRY.match(line)):
+        is_prose = not LIKE_ENTRY.match(line) and not PLAIN_NUMBER.search(line)
+        if (is_head or is_end) and (states_count or is_prose):
             text.append(line)
         elif _is_entry(words, molecules):
             found.add(int(words[0]) - 1)
         else:
             raise UserError(
                 f"{path}: line {number}: received '{line}', expected the number of one "
-                f"of the {molecules} molecules"
+                f"of the {molecules} molecules, alone or before other columns, or # and a comment"
             )
     stated = {int(count.replace(",", "")) for count in STATED_COUNT.findall("\n".join(text))}
     stated -= {molecules, ALL_MOLECULES}
@@ -306,7 +313,22 @@ def read_skipped(path: Path, molecules: int) -> set[int]:
             f"{path}: lists {len(found):,} molecules, expected {counts}, as its text says: cut "
             "short?"
         )
+    rest = STATED_COUNT.sub("", content)
+    states_none = 0 in stated or (STATES_NONE.search(rest) and not PLAIN_NUMBER.search(rest))
+    if not found and not states_none:
+        raise UserError(
+            f"{path}: no molecule numbers found{_quote_first_line(content)}, expected one at the "
+            "start of a line for each excluded molecule, or 'none'"
+        )
     return found
+
+
+def _quote_first_line(content: str) -> str:
+    """Return a remark that quotes the first line with text."""
+    for number, line in enumerate(content.split("\n"), 1):
+        if line.strip():
+            return f" (line {number} is '{line.strip()[:60]}')"
+    return ": empty"
 
 
 def _is_blank(words: Sequence[str]) -> bool:

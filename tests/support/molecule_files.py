@@ -26,7 +26,7 @@ COLUMNS = [
     "h298_atom",
     "g298_atom",
 ]
-HEADER = [f"line {i}" for i in range(1, 10)]
+HEADER = ["a line of text"] * 9
 
 
 def entry(name: str, random: np.random.RandomState, atoms: int | None = None) -> str:
@@ -61,5 +61,7 @@ def write(root: Path, molecules: int, seed: int = 0, skipped: tuple[int, ...] = 
     rows = [",".join([n, *map(repr, row)]) for n, row in zip(names, numbers.tolist(), strict=True)]
     (raw / "gdb9.sdf.csv").write_text("\n".join([",".join(COLUMNS), *rows, ""]))
     listed = [f"  {number}  C1=CC=CC=C1 x x" for number in skipped]
-    (raw / "uncharacterized.txt").write_text("\n".join([*HEADER, *listed, "end", ""]))
+    (raw / "uncharacterized.txt").write_text(
+        "\n".join([*HEADER, *listed, "end" if listed else "none", ""])
+    )
     return numbers

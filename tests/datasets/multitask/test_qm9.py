@@ -158,8 +158,9 @@ PUBLISHED_HEAD = """
 
 
 
-List of molecules among the 133885 GDB9 molecules for which the Corina generated coordinates and
-the equilibrium geometry lead to different SMILES. Given are the indices of these molecules.
+List of molecules among the 133885 GDB9 molecules for which the Corina generated Cartesian
+coordinates and the B3LYP/6-31G(2df,p) equilibrium geometry lead to different SMILES. Given are the
+original GDB17 SMILES, as well as the L1 norm of the difference between the Coulomb matrices.
 
 ============================================================
 #   Index        GDB17 SMILES    SMILES for B3LYP XYZ    D_IJ
@@ -206,6 +207,21 @@ def test_every_number_of_the_list_counts(tmp_path: Path, text: str, end: str) ->
         ("a list of 3 molecules\n10\n11", "lists 2 molecules, expected 3, as its text says"),
         ("10\n11\n12 molecules", "lists 2 molecules, expected 12"),
         ("10\n11\n\n3,054 odd compounds\n", "lists 2 molecules, expected 3,054"),
+        ("[10, 11]\n", "line 1: received '[10, 11]'"),
+        ("- 10\n- 11\n", "line 1: received '- 10', expected the number of one of"),
+        ("\nmol 10\n", "line 2: received 'mol 10'"),
+        ("No. 10\nNo. 11\n", "line 1: received 'No. 10'"),
+        ("No.10 C1\n11 C1\n", "line 1: received 'No.10 C1'"),
+        ("molecules (10, 11)\n12\n", "line 1: received 'molecules (10, 11)'"),
+        ("none\nmol 10\n", "line 2: received 'mol 10'"),
+        ("Index\n10\nmol 11\n", "line 3: received 'mol 11'"),
+        ("#10\n#11\n", "no molecule numbers found (line 1 is '#10'), expected one at the start"),
+        ("\n# No. 10, none else\n", "no molecule numbers found (line 2 is '# No. 10, none else')"),
+        ("=====\nthe list\n", "no molecule numbers found (line 1 is '=====')"),
+        ("ten\neleven\n", "no molecule numbers found (line 1 is 'ten')"),
+        (PUBLISHED_HEAD, "no molecule numbers found (line 5 is 'List of molecules among"),
+        ("", "no molecule numbers found: empty, expected one"),
+        (" \n\n", "no molecule numbers found: empty, expected one"),
     ],
 )
 def test_a_list_that_is_not_understood_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -214,6 +230,17 @@ def test_a_list_that_is_not_understood_is_refused(tmp_path: Path, text: str, mes
     with pytest.raises(UserError) as caught:
         read_skipped(path, 100)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["none\n", "# None of the 100 molecules\n", "excluded in this subset: none\n" + "\n" * 9,
+     "No molecules are left out.", "0 molecules\n"],
+)  # fmt: skip
+def test_a_list_of_no_molecules_says_so(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "uncharacterized.txt"
+    path.write_text(text)
+    assert read_skipped(path, 100) == set()
 
 
 def break_molecule(root: Path, number: int) -> None:
