@@ -1,9 +1,12 @@
 """CelebA's own files: attributes and partition, as in the release or as on Kaggle.
 
 The release has text files, flat or in ``Anno`` and ``Eval``, and images in ``Img``. On Kaggle, and
-for WILDS and the code of Sagawa et al., the lists are comma-separated ``.csv`` files.
+for WILDS and the code of Sagawa et al., the lists are comma-separated ``.csv`` files, which
+spreadsheets and pandas may have saved again.
 """
 
+import csv
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +15,6 @@ import pandas as pd
 
 from common.errors import UserError, suggest_name, truncate_problems
 from common.files import read_text
-from datasets.formats.csv_tables import read_csv
 
 ATTRIBUTES = "list_attr_celeba.txt"
 PARTITION = "list_eval_partition.txt"
@@ -20,6 +22,9 @@ IMAGES = "img_align_celeba"
 OTHER_FOLDERS = ("celebA_v1.0", "celebA", "CelebA", "celeba-dataset")  # of WILDS, Sagawa, Kaggle
 LANDMARKS = (IMAGES, "Img", "Anno", ATTRIBUTES, ATTRIBUTES.replace(".txt", ".csv"))
 SPLIT_NUMBERS = ("0", "1", "2")
+WHOLE_FLOAT = re.compile(r"(-?\d+)\.0*")  # an integer as pandas writes it beside a missing value
+INDEX_NAME = re.compile(r"(?:index|level_0|unnamed: \d+)?", re.IGNORECASE)  # of pandas' index
+OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
 class CelebAFiles(NamedTuple):
@@ -139,38 +144,43 @@ def read_attributes(path: Path) -> tuple[pd.DataFrame, int]:
         A row per image, in the file's order, int8; and the number in its first line, or of rows.
 
     Raises:
-        UserError: If the file is malformed, or an attribute is neither 1 nor -1; the message names
-            the line.
+        UserError: If the file is malformed, or an attribute is neither 1 nor -1 (nor 0, in a list
+            without -1); the message names the line.
     """
-    lines = read_text(path).rstrip("\n").split("\n")
-    if "," in lines[0]:
-        header, *rows = _read_csv_rows(path)
-        names, count, first = header[1:], len(rows), 2
-    elif len(lines) < 3 or not lines[0].strip().isdigit():
+    rows, is_csv = _read_rows(path)
+    if is_csv:
+        names, count, rows = rows[0].cells[1:], len(rows) - 1, rows[1:]
+    elif len(rows) < 3 or len(rows[0].cells) != 1 or not rows[0].cells[0].isdecimal():
         raise UserError(
             f"{path}: expected the number of images, then a line of attribute names, then a line "
             "per image; or comma-separated columns"
         )
     else:
-        names, *rows = [line.split() for line in lines[1:]]
-        count, first = int(lines[0]), 3
+        names, count, rows = rows[1].cells, int(rows[0].cells[0]), rows[2:]
     problems = [
-        f"{path}: line {number}: {len(row)} fields, expected a file name and {len(names)} "
+        f"{path}: line {row.line}: {len(row.cells)} fields, expected a file name and {len(names)} "
         "attributes"
-        for number, row in enumerate(rows, start=first)
-        if len(row) != len(names) + 1
+        for row in rows
+        if len(row.cells) != len(names) + 1
     ]
     if problems:
         raise truncate_problems(problems)
-    table = pd.DataFrame([row[1:] for row in rows], columns=names, index=[row[0] for row in rows])
-    invalid = ~table.isin(["1", "-1"]).to_numpy()
-    for row, column in np.argwhere(invalid)[:1]:
+    table = pd.DataFrame(
+        [row.cells[1:] for row in rows], columns=names, index=[row.cells[0] for row in rows]
+    )
+    spellings = {cell for row in rows for cell in row.cells[1:]}
+    values = {cell: _strip_fraction(cell) for cell in spellings}
+    # Without a -1 in the whole list, 0 can only mean that an attribute is absent.
+    expected = {"1", "-1" if "-1" in values.values() else "0"}
+    invalid = ~table.isin([cell for cell, value in values.items() if value in expected]).to_numpy()
+    for place, column in np.argwhere(invalid)[:1]:
         raise UserError(
-            f"{path}: line {row + first}: {names[column]}: received {table.iat[row, column]!r}, "
-            "expected 1 or -1"
+            f"{path}: line {rows[place].line}: {names[column]}: received "
+            f"{table.iat[place, column]!r}, expected 1 or -1 (or 1 and 0 in the whole list)"
         )
     _check_unique(path, table.index)
-    return (table == "1").astype(np.int8), count
+    present = [cell for cell, value in values.items() if value == "1"]
+    return table.isin(present).astype(np.int8), count
 
 
 def read_partition(path: Path) -> "pd.Series[int]":
@@ -179,30 +189,111 @@ def read_partition(path: Path) -> "pd.Series[int]":
     Raises:
         UserError: If a line is not a file name and such a number; the message names the line.
     """
-    lines = read_text(path).rstrip("\n").split("\n")
-    if "," in lines[0]:
-        rows, first = _read_csv_rows(path), 1
-        if rows[0][-1] not in SPLIT_NUMBERS:  # a header
-            rows, first = rows[1:], 2
-    else:
-        rows, first = [line.split() for line in lines], 1
+    rows, is_csv = _read_rows(path)
+    if not rows:
+        raise UserError(f"{path}: empty, expected a line per image: a file name and 0, 1 or 2")
+    if is_csv and _strip_fraction(rows[0].cells[-1]) not in SPLIT_NUMBERS:
+        header, *rows = rows
+        if "partition" in header.cells:
+            column = header.cells.index("partition")
+            rows = [_Row(row.line, [row.cells[0], row.cells[column]]) for row in rows]
+    rows = [_Row(row.line, [*row.cells[:1], *map(_strip_fraction, row.cells[1:])]) for row in rows]
     problems = [
-        f"{path}: line {number}: received '{' '.join(row)}', expected a file name and 0, 1 or 2"
-        for number, row in enumerate(rows, start=first)
-        if len(row) != 2 or row[1] not in SPLIT_NUMBERS
+        f"{path}: line {row.line}: received '{' '.join(row.cells)}', expected a file name and 0, 1 "
+        "or 2"
+        for row in rows
+        if len(row.cells) != 2 or row.cells[1] not in SPLIT_NUMBERS
     ]
     if problems:
         raise truncate_problems(problems)
-    splits = pd.Series([int(row[1]) for row in rows], index=[row[0] for row in rows])
+    splits = pd.Series(
+        [int(row.cells[1]) for row in rows], index=[row.cells[0] for row in rows], dtype=np.int64
+    )
     _check_unique(path, splits.index)
     return splits
 
 
-def _read_csv_rows(path: Path) -> list[list[str]]:
-    """Return the cells of a comma-separated file, the header's first."""
-    table = read_csv(path, [])
-    cells = [[str(name) for name in table.columns], *table.to_numpy().tolist()]
-    return [[cell.strip() for cell in row] for row in cells]
+class _Row(NamedTuple):
+    """A row that is not blank.
+
+    Args:
+        line: Its line in the file, from 1.
+        cells: Its cells, without spaces around them.
+    """
+
+    line: int
+    cells: list[str]
+
+
+def _read_rows(path: Path) -> tuple[list[_Row], bool]:
+    """Return the rows of a list, and whether commas separate their cells, in place of spaces.
+
+    Raises:
+        UserError: If neither does, or the comma-separated table is malformed.
+    """
+    lines = read_text(path).splitlines()
+    first = next((line for line in lines if line.strip(" \t,;")), "").strip()
+    if "," in first:
+        return _select_columns(path, _split_cells(path, lines)), True
+    is_partition = first.endswith(SPLIT_NUMBERS)  # without a header
+    for separator, name in OTHER_SEPARATORS.items():
+        if separator in first and not (separator == "\t" and is_partition):
+            raise UserError(f"{path}: columns are separated by {name}, expected commas")
+    rows = [_Row(number, line.split()) for number, line in enumerate(lines, start=1)]
+    return [row for row in rows if row.cells], False
+
+
+def _split_cells(path: Path, lines: list[str]) -> list[_Row]:
+    """Return the rows of a comma-separated table, all as long as the first, the blank ones dropped.
+
+    Raises:
+        UserError: If a quote is wrong, or a row is longer or shorter.
+    """
+    reader = csv.reader(lines, strict=True)
+    try:
+        rows = [_Row(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except csv.Error:
+        raise UserError(
+            f"{path}: line {reader.line_num}: a quote is wrong, or opened and never closed"
+        ) from None
+    rows = [row for row in rows if any(row.cells)]
+    width = max(place for place, name in enumerate(rows[0].cells, start=1) if name)
+    problems = [
+        f"{path}: line {row.line}: {len(row.cells)} fields, expected {width} as in the first line"
+        for row in rows
+        if len(row.cells) < width or any(row.cells[width:])
+    ]
+    if problems:
+        raise truncate_problems(problems)
+    return [row if len(row.cells) == width else _Row(row.line, row.cells[:width]) for row in rows]
+
+
+def _select_columns(path: Path, rows: list[_Row]) -> list[_Row]:
+    """Return the rows with the images' names first, without blank columns and pandas' index.
+
+    Raises:
+        UserError: If another column has no name.
+    """
+    header = rows[0].cells
+    key = header.index("image_id") if "image_id" in header else 0
+    columns = [
+        column
+        for column in (key, *(place for place in range(len(header)) if place != key))
+        if not INDEX_NAME.fullmatch(header[column])
+        or (column >= key and any(row.cells[column] for row in rows[1:]))
+    ]
+    for column in columns[1:]:
+        if not header[column]:
+            raise UserError(f"{path}: line {rows[0].line}: column {column + 1} has no name")
+    if columns == list(range(len(header))):
+        return rows
+    return [_Row(row.line, [row.cells[column] for column in columns]) for row in rows]
+
+
+def _strip_fraction(cell: str) -> str:
+    """Return an integer without the decimals that are 0; any other text as it is."""
+    found = WHOLE_FLOAT.fullmatch(cell)
+    return found[1] if found else cell
 
 
 def select_attribute(attributes: pd.DataFrame, name: str, path: Path) -> np.ndarray:

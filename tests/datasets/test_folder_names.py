@@ -143,6 +143,102 @@ def test_celeba_as_on_kaggle(
     assert found.data_hash == expected.data_hash
 
 
+def save_again(text: str, how: str) -> str:
+    """Return a table as spreadsheets or pandas save it."""
+    header, *rows = [line.split(",") for line in text.splitlines()]
+    match how:
+        case "blank column":
+            lines = [[*row, ""] for row in (header, *rows)]
+        case "named blank column":
+            lines = [[*header, "Unnamed: 9"], *([*row, ""] for row in rows)]
+        case "blank first column":
+            lines = [["", *row] for row in (header, *rows)]
+        case "blank cells after rows":
+            lines = [header, *([*row, "", ""] for row in rows)]
+        case "index":
+            lines = [["", *header], *([str(i), *row] for i, row in enumerate(rows))]
+        case "two indices":
+            lines = [["Unnamed: 0", "index", *header], *(["0", "1", *row] for row in rows)]
+        case "other order":
+            lines = [[*row[1:], row[0]] for row in (header, *rows)]
+        case "last row":
+            lines = [header, *rows, [""] * len(header)]
+        case "blank lines":
+            lines = [[], header, *(line for row in rows for line in ([], row)), []]
+        case "floats":
+            lines = [header, *([row[0], *(f"{cell}.0" for cell in row[1:])] for row in rows)]
+        case "quotes":
+            lines = [[f'"{cell}"' for cell in row] for row in (header, *rows)]
+        case "zeros":
+            lines = [header, *([cell.replace("-1", "0") for cell in row] for row in rows)]
+        case _:
+            raise ValueError(how)
+    return "".join(",".join(line) + "\r\n" for line in lines)
+
+
+def write_kaggle_lists(root: Path) -> tuple[Path, Path]:
+    """Write CelebA with its lists as on Kaggle; return their paths."""
+    write_faces(root)
+    attributes = root / "celeba" / "list_attr_celeba.txt"
+    partition = root / "celeba" / "list_eval_partition.txt"
+    rows = [line.split() for line in attributes.read_text().splitlines()[1:]]
+    cells = [["image_id", *rows[0]], *rows[1:]]
+    attributes.with_suffix(".csv").write_text("".join(",".join(row) + "\n" for row in cells))
+    splits = partition.read_text().replace(" ", ",")
+    partition.with_suffix(".csv").write_text("image_id,partition\n" + splits)
+    attributes.unlink()
+    partition.unlink()
+    return attributes.with_suffix(".csv"), partition.with_suffix(".csv")
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["blank column", "named blank column", "blank first column", "blank cells after rows", "index",
+     "two indices", "other order", "last row", "blank lines", "floats", "quotes", "zeros"],
+)  # fmt: skip
+def test_lists_that_spreadsheets_or_pandas_saved(tmp_path: Path, how: str) -> None:
+    write_faces(tmp_path / "own")
+    for path in write_kaggle_lists(tmp_path):
+        path.write_bytes(save_again(path.read_text(), how).encode())
+    for name in ("celeba", "celeba40"):
+        expected, found = load(name, tmp_path / "own"), load(name, tmp_path)
+        assert found.find_problems() == found.verify_files() == []
+        assert found.data_hash == expected.data_hash
+
+
+@pytest.mark.parametrize("is_attributes", [True, False])
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (",", ";", "columns are separated by semicolons, expected commas"),
+        (",", "\t", "columns are separated by tabs, expected commas"),
+        ("\n000003.jpg,", "\n\n000003.jpg,1,", "line 5: "),
+        ("\n000003.jpg,", '\n"000003.jpg,', "a quote is wrong, or opened and never closed"),
+    ],
+)
+def test_lists_that_are_not_understood(
+    tmp_path: Path, is_attributes: bool, old: str, new: str, message: str
+) -> None:
+    path = write_kaggle_lists(tmp_path)[not is_attributes]
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    for name in ("celeba", "celeba40"):
+        found = load(name, tmp_path)
+        told = " ".join(found.find_problems() or found.verify_files())
+        assert f"{path}: " in told
+        assert message in told
+
+
+def test_zeros_beside_minus_ones_are_refused(tmp_path: Path) -> None:
+    path, _ = write_kaggle_lists(tmp_path)
+    lines = path.read_text().splitlines()
+    lines[3] = lines[3].replace("-1", "0")
+    path.write_text("\n".join(lines))
+    told = " ".join(load("celeba40", tmp_path).find_problems())
+    assert "list_attr_celeba.csv: line 4: " in told
+    assert "received '0', expected 1 or -1 (or 1 and 0 in the whole list)" in told
+
+
 def test_lists_in_both_forms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_faces(tmp_path)
     folder = tmp_path / "celeba"
