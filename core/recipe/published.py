@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 import datasets
 from common.arguments import Parser
 from common.errors import UserError
+from common.terminal import run_command
 from common.yaml_files import write_yaml
 from core.environment import detect_environment
 from core.recipe.component import make_stage, make_weighting
@@ -166,4 +167,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main, prints_result=True))

@@ -91,7 +91,7 @@ class _Rows(NamedTuple):
 
     def restore(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return the table that was read from the text, with its own line breaks."""
-        if self.mark not in self.text:
+        if self.mark not in self.text and self.other == "\r":
             return table
         columns = {str(name): column.astype(str) for name, column in table.items()}
         last = str(table.columns[-1])
@@ -99,12 +99,15 @@ class _Rows(NamedTuple):
             columns[last] = columns[last].str.removesuffix(self.mark)
         return pd.DataFrame(
             {
-                name.replace(self.mark, self.other): column.str.replace(
-                    self.mark, self.other, regex=False
-                )
+                self._restore_breaks(name): column.map(self._restore_breaks)
                 for name, column in columns.items()
             }
         )
+
+    def _restore_breaks(self, cell: str) -> str:
+        if self.other == "\n":  # a carriage return ends rows, and stands in cells as a line feed
+            cell = cell.replace("\n", "\r")
+        return cell.replace(self.mark, self.other)
 
 
 def _split_rows(text: str, separator: str) -> _Rows:

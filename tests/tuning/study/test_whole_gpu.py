@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -22,11 +23,11 @@ from tuning.worker.trial_work import OUT_OF_MEMORY, EpochReport, TrialWork
 TRAIN_EPOCH = Run.train_epoch
 
 
-def too_large(self: Run) -> EpochRow:
+def too_large(self: Run, *options: Any) -> EpochRow:
     """Stand for a second epoch that takes more memory than there is."""
     if self.epochs_done == 1:
         raise torch.OutOfMemoryError("CUDA out of memory. Trial to allocate 2.00 GiB.")
-    return TRAIN_EPOCH(self)
+    return TRAIN_EPOCH(self, *options)
 
 
 def run_out(given: TrialWork, monkeypatch: pytest.MonkeyPatch) -> EpochReport:
