@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 import datasets
 from common.arguments import Parser
@@ -108,13 +108,17 @@ def _describe_schedule(key: TrialKey, epochs: Sequence[int], examples: int) -> E
     schedule = make_schedule(optimizer, config, total)
     warmup = config.warmup_steps or round(config.warmup * total)
     asked = {warmup // 2, *(round(part * total) for part in PARTS)}
-    rates: dict[int, float] = {}
-    for step in range(max(asked) + 1):
-        if step in asked:
-            rates[step] = optimizer.param_groups[0]["lr"]
-        optimizer.step()
-        if isinstance(schedule, LRScheduler):
-            schedule.step()
+    if isinstance(schedule, LambdaLR):  # its steps need not be taken
+        rate, share = schedule.base_lrs[0], schedule.lr_lambdas[0]
+        rates = {step: rate * share(step) for step in sorted(asked)}
+    else:
+        rates = {}
+        for step in range(max(asked) + 1):
+            if step in asked:
+                rates[step] = optimizer.param_groups[0]["lr"]
+            optimizer.step()
+            if isinstance(schedule, LRScheduler):
+                schedule.step()
     unit = "epochs" if is_per_epoch else "steps"
     return {"name": config.schedule, unit: total, "warmup_steps": warmup, "rates": rates}
 
