@@ -42,14 +42,14 @@ class LockHolder:
     Args:
         host: Name of its host.
         process: Its number there.
-        token: Random text that tells apart two locks of the same process.
+        nonce: Random text that tells apart two locks of the same process.
         heartbeat: Time of its last heartbeat, in seconds since 1970.
         since: Time at which it got the lock.
     """
 
     host: str
     process: int
-    token: str
+    nonce: str
     heartbeat: float = field(default_factory=time.time)
     since: float = field(default_factory=time.time)
 
@@ -66,7 +66,7 @@ class LockHolder:
                 json.loads(data),
                 host=str,
                 process=int,
-                token=str,
+                nonce=str,
                 heartbeat=float,
                 since=float,
             )
@@ -158,7 +158,7 @@ def _lock_object(storage: Storage) -> Iterator[None]:
     _write_heartbeat(storage, own)
     time.sleep(SETTLE_SECONDS)
     holder = _read_holder(storage)
-    if holder is not None and holder.token != own.token:
+    if holder is not None and holder.nonce != own.nonce:
         raise _refuse_lock(storage, holder)
     ended = threading.Event()
     heart = threading.Thread(target=_write_heartbeats, args=(storage, own, ended), daemon=True)
