@@ -103,14 +103,6 @@ class Bert(Transformer):
         logits: Tensor = require_part(self.token_head, "reconstruction")(hidden, embeddings)
         return logits
 
-    def project(self, pooled: Tensor) -> Tensor:
-        """Refuse: texts have no contrastive objective.
-
-        Raises:
-            ValueError: Always.
-        """
-        raise ValueError("text encoders have no projection")
-
 
 class TokenHead(nn.Module):
     """BERT's head over the vocabulary, whose weight matrix is that of the word embeddings.

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from core.models.base import ImageSpec
-from core.models.transformer import ClassToken, Transformer, require_part
-from core.models.vit import PixelDecoder
+from core.models.patch_encoder import PatchEncoder
+from core.models.transformer import ClassToken, require_part
 
 
-class ImageEncoder(Transformer):
+class ImageEncoder(PatchEncoder):
     """An image encoder with class token: pooled output, or class token -> linear layer.
 
     Args:
@@ -21,8 +21,6 @@ class ImageEncoder(Transformer):
         image: The format of its images.
         embedding: The layer that embeds patches, ``(b, patches, width)`` or ``(b, width, h, w)``.
     """
-
-    modality = "images"
 
     def __init__(
         self,
@@ -37,22 +35,9 @@ class ImageEncoder(Transformer):
         self.patch = int(trunk.config.patch_size)
         self.grid = image.size // self.patch
         self._masked: Tensor | None = None
-        self.decoder = None
-        if "reconstruction" in parts:
-            self.decoder = PixelDecoder(self.width, int(trunk.config.num_channels), self.patch)
-            embedding.register_forward_hook(self._replace_masked)
-        self.projection = None
-        if "projection" in parts:
-            self.projection = nn.Sequential(nn.Linear(self.width, self.width), nn.GELU())
-
-    def get_task_heads(self) -> dict[str, nn.Module]:
-        """Return the classifier, and decoder and projection if they were built."""
-        found = super().get_task_heads()
+        self.build_parts(parts)
         if self.decoder is not None:
-            found["reconstruction"] = self.decoder
-        if self.projection is not None:
-            found["projection"] = self.projection
-        return found
+            embedding.register_forward_hook(self._replace_masked)
 
     def encode(self, inputs: Tensor, masked: Tensor | None = None, causal: bool = False) -> Tensor:
         """Return the last hidden states, ``(b, n, width)``, the patches' last.
@@ -76,26 +61,6 @@ class ImageEncoder(Transformer):
             masked = self._masked.unflatten(1, patches.shape[2:]).unsqueeze(1)
             return torch.where(masked, token.view(1, -1, 1, 1), patches)
         return torch.where(self._masked.unsqueeze(-1), token, patches)
-
-    def reconstruct(self, hidden: Tensor) -> Tensor:
-        """Return normalized pixels ``(b, c, h, w)`` from hidden states ``(b, n, width)``.
-
-        Raises:
-            ValueError: If the model was built without this part.
-        """
-        decoder = require_part(self.decoder, "reconstruction")
-        patches = hidden[:, -(self.grid**2) :].transpose(1, 2)
-        pixels: Tensor = decoder(patches.unflatten(2, (self.grid, -1)))
-        return pixels
-
-    def project(self, pooled: Tensor) -> Tensor:
-        """Return the projection of class-token states, ``(b, width)``.
-
-        Raises:
-            ValueError: If the model was built without this part.
-        """
-        projected: Tensor = require_part(self.projection, "projection")(pooled)
-        return projected
 
 
 def encode_images(trunk: Any, inputs: Tensor) -> Tensor:

@@ -108,14 +108,6 @@ class TextEncoder(Transformer):
         logits: Tensor = require_part(self.token_head, "reconstruction")(hidden)
         return logits
 
-    def project(self, pooled: Tensor) -> Tensor:
-        """Refuse: texts have no contrastive objective.
-
-        Raises:
-            ValueError: Always.
-        """
-        raise ValueError("text encoders have no projection")
-
 
 class LanguageModelHead(nn.Module):
     """A family's head over the vocabulary: its masked language model without the encoder.

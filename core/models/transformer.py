@@ -67,6 +67,14 @@ class Transformer(Encoder):
         for block in self._blocks:
             block.compile(*args, **kwargs)
 
+    def project(self, pooled: Tensor) -> Tensor:
+        """Refuse: only encoders of images have a contrastive objective.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("text encoders have no projection")
+
 
 class ClassToken(nn.Module):
     """Selects the first hidden state."""

@@ -8,17 +8,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from core.models.base import ImageSpec
-from core.models.transformer import ClassToken, Transformer, require_part
+from core.models.patch_encoder import PatchEncoder
+from core.models.transformer import ClassToken, require_part
 
 if TYPE_CHECKING:
     from transformers import ViTModel
 
 
-class ViT(Transformer):
+class ViT(PatchEncoder):
     """A vision transformer: class token -> linear layer, no pooler.
 
     Args:
@@ -50,21 +51,7 @@ class ViT(Transformer):
             None if own == self.grid else _make_bicubic_matrix(own, self.grid),
             persistent=False,
         )
-        self.decoder = None
-        if "reconstruction" in parts:
-            self.decoder = PixelDecoder(self.width, int(config.num_channels), self.patch)
-        self.projection = None
-        if "projection" in parts:
-            self.projection = nn.Sequential(nn.Linear(self.width, self.width), nn.GELU())
-
-    def get_task_heads(self) -> dict[str, nn.Module]:
-        """Return the classifier, and decoder and projection if they were built."""
-        found = super().get_task_heads()
-        if self.decoder is not None:
-            found["reconstruction"] = self.decoder
-        if self.projection is not None:
-            found["projection"] = self.projection
-        return found
+        self.build_parts(parts)
 
     def encode(self, inputs: Tensor, masked: Tensor | None = None, causal: bool = False) -> Tensor:
         """Return the last hidden states, ``(b, 1 + patches, width)``.
@@ -93,47 +80,6 @@ class ViT(Transformer):
             return positions
         with torch.autocast(positions.device.type, enabled=False):
             return torch.cat([positions[:, :1], self._resampling_matrix @ positions[:, 1:]], dim=1)
-
-    def reconstruct(self, hidden: Tensor) -> Tensor:
-        """Return normalised pixels ``(b, c, h, w)`` from hidden states ``(b, 1 + patches, width)``.
-
-        Raises:
-            ValueError: If the model was built without this part.
-        """
-        decoder = require_part(self.decoder, "reconstruction")
-        pixels: Tensor = decoder(hidden[:, 1:].transpose(1, 2).unflatten(2, (self.grid, -1)))
-        return pixels
-
-    def project(self, pooled: Tensor) -> Tensor:
-        """Return the projection of class-token states, ``(b, width)``.
-
-        Raises:
-            ValueError: If the model was built without this part.
-        """
-        projected: Tensor = require_part(self.projection, "projection")(pooled)
-        return projected
-
-
-class PixelDecoder(nn.Module):
-    """A linear map from each patch's hidden state to its pixels, and the mask token.
-
-    Args:
-        width: Width of the hidden states.
-        channels: Channels of the images.
-        patch: Height and width of a patch in pixels.
-    """
-
-    def __init__(self, width: int, channels: int, patch: int) -> None:
-        super().__init__()
-        self.mask_token = nn.Parameter(torch.zeros(width))
-        self.pixels = nn.Sequential(
-            nn.Conv2d(width, patch**2 * channels, kernel_size=1), nn.PixelShuffle(patch)
-        )
-
-    def forward(self, patches: Tensor) -> Tensor:
-        """Return pixels ``(b, c, h, w)`` from ``(b, width, h / patch, w / patch)``."""
-        pixels: Tensor = self.pixels(patches)
-        return pixels
 
 
 def make_random_vit(**config: Any) -> "ViTModel":

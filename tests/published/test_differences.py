@@ -11,7 +11,8 @@ from torch.nn.functional import binary_cross_entropy, interpolate
 
 from common.hyperparameters import Hyperparameter
 from core.environment import Environment
-from core.models.vit import PixelDecoder, _make_bicubic_matrix
+from core.models.patch_encoder import PixelDecoder
+from core.models.vit import _make_bicubic_matrix
 from core.objectives.task_losses import binary_cross_entropy as from_logits
 from core.objectives.task_losses import cosine
 from core.objectives.views import compute_blur_width
