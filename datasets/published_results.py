@@ -4,7 +4,7 @@ A file ``datasets/published/<data set>.yaml`` lists tables with their source and
 a table is a method and its values as printed: a number, ``number+-deviation``, or ``-``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -63,32 +63,62 @@ def read_published_rows(dataset: str) -> list[PublishedRow]:
     Raises:
         UserError: If the file is malformed.
     """
-    path = FOLDER / f"{dataset}.yaml"
-    return list(_decode_rows(read_yaml_file(path))) if path.exists() else []
+    if dataset not in list_published():
+        return []
+    return [row for table in _read_tables(dataset) for row in table.decode_rows()]
 
 
 def read_printed_tables(dataset: str) -> list[dict[str, list[str]]]:
     """Return the values of each table as printed, by method."""
-    return [_split_lines(table) for table in read_yaml_file(FOLDER / f"{dataset}.yaml")["tables"]]
+    return [table.split_lines() for table in _read_tables(dataset)]
 
 
-def _split_lines(table: Mapping[str, Any]) -> dict[str, list[str]]:
-    lines = [line.split() for line in table["rows"].strip().splitlines()]
-    return {method: values for method, *values in lines}
+@dataclass(frozen=True)
+class _Table:
+    """A table of the literature.
 
+    Args:
+        columns: The metrics of a line's first values, which those of ``SUMMARY_COLUMNS`` follow.
+        percent: The metrics that are printed in percent.
+        source: Where it was published.
+        protocol: How its methods were trained and selected.
+        rows: Its lines.
+        summary_only: Whether a line has the values of ``SUMMARY_COLUMNS`` alone.
+    """
 
-def _decode_rows(data: Mapping[str, Any]) -> Iterator[PublishedRow]:
-    percent = set(data["percent"])
-    for table in data["tables"]:
-        columns = [] if table.get("summary_only") else data["columns"]
-        for method, values in _split_lines(table).items():
+    columns: Sequence[str]
+    percent: Sequence[str]
+    source: str
+    protocol: str
+    rows: str
+    summary_only: bool = False
+
+    def split_lines(self) -> dict[str, list[str]]:
+        """Return the values as printed, by method."""
+        lines = [line.split() for line in self.rows.strip().splitlines()]
+        return {method: values for method, *values in lines}
+
+    def decode_rows(self) -> Iterator[PublishedRow]:
+        """Yield the row of each method."""
+        columns = [] if self.summary_only else self.columns
+        for method, values in self.split_lines().items():
             names = [*columns, *SUMMARY_COLUMNS[: len(values) - len(columns)]]
             metrics = {
-                name: _decode_value(text, 100 if name in percent else 1)
+                name: _decode_value(text, 100 if name in self.percent else 1)
                 for name, text in zip(names, values, strict=True)
                 if name != "mean_rank" and text != "-"  # a rank holds among its table's rows only
             }
-            yield PublishedRow(method, table["source"], table["protocol"], metrics)
+            yield PublishedRow(method, self.source, self.protocol, metrics)
+
+
+def _read_tables(dataset: str) -> list[_Table]:
+    return _make_tables(**read_yaml_file(FOLDER / f"{dataset}.yaml"))
+
+
+def _make_tables(
+    columns: Sequence[str], percent: Sequence[str], tables: Sequence[Mapping[str, Any]]
+) -> list[_Table]:
+    return [_Table(columns, percent, **table) for table in tables]
 
 
 def _decode_value(text: str, unit: int) -> PublishedValue:
