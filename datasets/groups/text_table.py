@@ -100,16 +100,12 @@ class TextBenchmark(TableBenchmark):
     def tokenize_rows(self) -> tuple[Tokens, np.ndarray]:
         """Return the tokens of all different texts, and the index of each row's among them."""
         first, second = self.load_texts()
-        pairs = pd.DataFrame({"first": first, "second": second})
-        rows, _ = pd.factorize(pd.MultiIndex.from_frame(pairs) if second else pairs["first"])
-        different = pairs[~pd.Series(rows).duplicated().to_numpy()]
-        return tokenize_texts(
-            self.tokenizer_file,
-            different["first"].tolist(),
-            different["second"].tolist() if second else None,
-            self.max_tokens,
-            f"{self.name}: tokenizing",
-        ), rows
+        keys = pd.Index(first) if second is None else pd.MultiIndex.from_arrays([first, second])
+        rows, different = pd.factorize(keys)
+        levels = range(different.nlevels)
+        first, second = TextPairs(*(different.get_level_values(n).tolist() for n in levels))
+        file, name = self.tokenizer_file, f"{self.name}: tokenizing"
+        return tokenize_texts(file, first, second, self.max_tokens, name), rows
 
     def write_inputs(self, writer: ArrayWriter) -> None:
         """Tokenize all texts."""
