@@ -26,9 +26,8 @@ class StepStatistics:
         self._weights: list[Tensor] = []
         self._grams: list[Tensor] = []
         shape = (len(names),)
-        zeros = {name: torch.zeros(shape, dtype=torch.float64, device=device) for name in (
-            "weight_sum", "weight_count", "norm_sum", "norm_count")}  # fmt: skip
-        self._sums = zeros
+        zeros = torch.zeros(4, *shape, dtype=torch.float64, device=device)
+        self._weight_sums, self._weight_counts, self._norm_sums, self._norm_counts = zeros
         self._lowest = torch.full(shape, math.inf, dtype=torch.float64, device=device)
         self._highest = torch.full(shape, -math.inf, dtype=torch.float64, device=device)
         self._pairs = torch.zeros(2, dtype=torch.float64, device=device)  # conflicting, and all
@@ -60,8 +59,8 @@ class StepStatistics:
         if self._weights:
             weights = torch.stack(self._weights)
             known = ~weights.isnan()
-            self._sums["weight_sum"] += weights.nansum(dim=0)
-            self._sums["weight_count"] += known.sum(dim=0)
+            self._weight_sums += weights.nansum(dim=0)
+            self._weight_counts += known.sum(dim=0)
             lowest = torch.where(known, weights, math.inf).amin(dim=0)
             highest = torch.where(known, weights, -math.inf).amax(dim=0)
             self._lowest = torch.minimum(self._lowest, lowest)
@@ -70,8 +69,8 @@ class StepStatistics:
         if self._grams:
             grams = torch.stack(self._grams)
             norms = grams.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
-            self._sums["norm_sum"] += norms.nansum(dim=0)
-            self._sums["norm_count"] += (~norms.isnan()).sum(dim=0)
+            self._norm_sums += norms.nansum(dim=0)
+            self._norm_counts += (~norms.isnan()).sum(dim=0)
             known = norms > 0
             pairs = (known[:, :, None] & known[:, None, :]).triu(diagonal=1)
             self._pairs[0] += (pairs & (grams < 0)).sum()
@@ -84,7 +83,8 @@ class StepStatistics:
         Each is None where no step had any. Waits for the device, once.
         """
         self._reduce()
-        columns = torch.stack([*self._sums.values(), self._lowest, self._highest], dim=1)
+        sums = (self._weight_sums, self._weight_counts, self._norm_sums, self._norm_counts)
+        columns = torch.stack([*sums, self._lowest, self._highest], dim=1)
         found = torch.cat([columns.flatten(), self._pairs]).tolist()
         conflicting, pairs = found[-2:]
         width = columns.shape[1]
