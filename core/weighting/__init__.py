@@ -6,22 +6,23 @@
 :class:`TypeError`.
 """
 
+import importlib
 import inspect
+import pkgutil
 from typing import Any
 
-from common.errors import unknown_name_message
-from core.registry import find_components, find_mistake
-from core.weighting.base import (
+from . import methods
+from .base import (
     AlphaFairWeighting,
     GradientWeighting,
     GramWeighting,
     LossWeighting,
     Weighting,
 )
-from core.weighting.errors import WeightingError
-from core.weighting.gradients import BackwardResult, backward
-from core.weighting.solvers.alpha_fair import AlphaFairSolution, solve_alpha_fair
-from core.weighting.solvers.alpha_fair_device import DeviceSolution, solve_alpha_fair_on_device
+from .errors import WeightingError, describe_unknown_name
+from .gradients import BackwardResult, backward
+from .solvers.alpha_fair import AlphaFairSolution, solve_alpha_fair
+from .solvers.alpha_fair_device import DeviceSolution, solve_alpha_fair_on_device
 
 __all__ = [
     "AlphaFairSolution",
@@ -34,33 +35,43 @@ __all__ = [
     "Weighting",
     "WeightingError",
     "backward",
+    "list_weightings",
     "load_weighting",
     "solve_alpha_fair",
     "solve_alpha_fair_on_device",
 ]
 
 
+def list_weightings() -> list[str]:
+    """Return the names of all weightings: the files of ``methods/``, sorted."""
+    return sorted(module.name for module in pkgutil.iter_modules(methods.__path__))
+
+
 def load_weighting(name: str, **parameters: Any) -> Weighting:
     """Return the weighting of that name.
 
     Args:
-        name: A file of ``core/weighting/methods/``, such as ``dro``.
+        name: A file of ``methods/``, such as ``dro``.
         parameters: Its parameters, as its class documents them.
 
     Raises:
         TypeError: If it has no such parameter, or one of another type.
         ValueError: If there is no such weighting, or a parameter is out of its range.
     """
-    known = find_components("core.weighting.methods", Weighting)
+    known = list_weightings()
     if name not in known:
-        mistake = find_mistake("core.weighting.methods", Weighting, name)
-        raise ValueError(mistake or unknown_name_message("weighting", name, known))
-    accepted = inspect.signature(known[name]).parameters
+        raise ValueError(describe_unknown_name("weighting", name, known))
+    module = importlib.import_module(f"{methods.__name__}.{name}")
+    (made,) = (
+        value
+        for _, value in inspect.getmembers(module, inspect.isclass)
+        if issubclass(value, Weighting) and value.__module__ == module.__name__
+    )
+    accepted = inspect.signature(made).parameters
     for parameter in parameters:
         if parameter not in accepted:
-            raise TypeError(unknown_name_message(f"parameter of {name}", parameter, accepted))
+            raise TypeError(describe_unknown_name(f"parameter of {name}", parameter, accepted))
     try:
-        weighting: Weighting = known[name](**parameters)
+        return made(**parameters)
     except TypeError as error:
         raise TypeError(f"{name} with {parameters}: {error}") from None
-    return weighting

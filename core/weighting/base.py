@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.weighting.loss_transforms import compute_alpha_fair_loss, parse_loss_alpha
-from core.weighting.search_history import SearchHistory
-from core.weighting.solvers.alpha_fair import SOLVED, solve_alpha_fair
-from core.weighting.solvers.alpha_fair_device import solve_alpha_fair_on_device
-from core.weighting.solvers.gram import check_gram
+from .loss_transforms import compute_alpha_fair_loss, parse_loss_alpha
+from .search_history import SearchHistory
+from .solvers.alpha_fair import SOLVED, solve_alpha_fair
+from .solvers.alpha_fair_device import solve_alpha_fair_on_device
+from .solvers.gram import check_gram
 
 
 class Weighting(nn.Module, ABC):

@@ -41,7 +41,6 @@ from core.recipe.method_files import list_methods, load_method
 from core.recipe.method_parser import parse_method
 from core.recipe.resolved_method import resolve_method
 from core.training.run import Run
-from core.weighting import load_weighting
 
 def answer(act):
     try:
@@ -68,7 +67,6 @@ answers = {"works": answer(lambda: train(load_method("erm")))}
 for name in names:
     for part in ("objectives", "weighting", "stages"):
         answers[f"{part} {name}"] = answer(lambda: parse(part, name))
-    answers[f"weighting.load {name}"] = answer(lambda: load_weighting(name))
     for field in ("model", "augmentation"):
         answers[f"{field} {name}"] = answer(lambda: train(load_method("erm"), **{field: name}))
 answers["method"] = answer(lambda: load_method("worn"))
@@ -107,7 +105,6 @@ def test_files_with_mistakes_disturb_nothing_else(answers: tuple[Path, dict[str,
     [
         ("objectives", "core/objectives"),
         ("weighting", "core/weighting/methods"),
-        ("weighting.load", "core/weighting/methods"),
         ("stages", "core/stages"),
         ("model", "core/models"),
         ("augmentation", "core/augmentations"),

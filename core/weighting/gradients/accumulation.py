@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from core.weighting.errors import WeightingError
+from ..errors import WeightingError
 
 
 def list_trainable(name: str, parameters: Iterable[Tensor]) -> list[Tensor]:

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.weighting.gradients.gram_model import GramModel, Vector, list_candidates, to_array
-from core.weighting.gradients.jvp import FeatureJvp
-from core.weighting.gradients.shared_features import SharedFeatures
-from core.weighting.solvers.alpha_fair import solve_alpha_fair
+from ..solvers.alpha_fair import solve_alpha_fair
+from .gram_model import GramModel, Vector, list_candidates, to_array
+from .jvp import FeatureJvp
+from .shared_features import SharedFeatures
 
 MAX_RESIDUAL = 1e-2  # of max |(G w - b) / b|, b = w^(-1/alpha)
 MAX_PRODUCTS = 16  # then the step is made exactly

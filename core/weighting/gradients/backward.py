@@ -5,19 +5,18 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from common.errors import unknown_name_message
-from core.weighting.base import AlphaFairWeighting, GramWeighting, LossWeighting, Weighting
-from core.weighting.errors import WeightingError
-from core.weighting.gradients.accumulation import list_trainable
-from core.weighting.gradients.head_gradients import HeadGradients
-from core.weighting.gradients.losses import LossGraph
-from core.weighting.gradients.low_rank import estimate_pass_cost
-from core.weighting.gradients.shared_features import SharedFeatures
-from core.weighting.gradients.strategies.exact import backward_exact
-from core.weighting.gradients.strategies.matrix_free import backward_matrix_free
-from core.weighting.gradients.strategies.representation import backward_representation
-from core.weighting.gradients.strategies.scalarised import apply_cached_weights, descend_objective
-from core.weighting.gradients.strategies.step import BackwardResult, StepInputs
+from ..base import AlphaFairWeighting, GramWeighting, LossWeighting, Weighting
+from ..errors import WeightingError, describe_unknown_name
+from .accumulation import list_trainable
+from .head_gradients import HeadGradients
+from .losses import LossGraph
+from .low_rank import estimate_pass_cost
+from .shared_features import SharedFeatures
+from .strategies.exact import backward_exact
+from .strategies.matrix_free import backward_matrix_free
+from .strategies.representation import backward_representation
+from .strategies.scalarised import apply_cached_weights, descend_objective
+from .strategies.step import BackwardResult, StepInputs
 
 STRATEGIES = ("exact", "matrix_free", "representation", "auto")
 
@@ -68,11 +67,9 @@ def backward(
         WeightingError: If the arguments do not fit each other, or the strategy is unknown.
     """
     if strategy not in STRATEGIES:
-        raise WeightingError(unknown_name_message("strategy", str(strategy), STRATEGIES))
+        raise WeightingError(describe_unknown_name("strategy", str(strategy), STRATEGIES))
     if not isinstance(weighting, Weighting):
-        raise TypeError(
-            f"weighting is {weighting!r}, expected the result of core.weighting.load_weighting"
-        )
+        raise TypeError(f"weighting is {weighting!r}, expected the result of load_weighting")
     parts = LossGraph(losses, present)
     if isinstance(weighting, LossWeighting):
         return descend_objective(parts, weighting)

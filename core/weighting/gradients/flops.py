@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch.autograd.graph import Node
 
-from core.weighting.gradients.autograd_graph import (
+from .autograd_graph import (
     CONVOLUTION,
     LAYERS,
     get_convolution_arguments,

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 from torch import Tensor
 
-from core.weighting.gradients.shared_features import SharedFeatures
-from core.weighting.gradients.task_gradients import compute_gram
+from .shared_features import SharedFeatures
+from .task_gradients import compute_gram
 
 Vector = NDArray[np.float64]
 

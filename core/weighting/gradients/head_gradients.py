@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from core.weighting.gradients.accumulation import accumulate_gradients, list_trainable
+from .accumulation import accumulate_gradients, list_trainable
 
 
 class HeadGradients:

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
-from core.weighting.gradients.autograd_graph import (
+from .autograd_graph import (
     call_backward,
     count_uses,
     get_leaf,
     list_outputs,
     order_topologically,
 )
-from core.weighting.gradients.jvp_rules import RULES, SYMMETRIC, Derivative, apply_backward
+from .jvp_rules import RULES, SYMMETRIC, Derivative, apply_backward
 
 
 class FeatureJvp:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from core.weighting.gradients.autograd_graph import (
+from .autograd_graph import (
     BIASED_PRODUCT,
     CAST,
     CONVOLUTION,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
-from core.weighting.gradients.autograd_graph import (
+from .autograd_graph import (
     BIASED_PRODUCT,
     CAST,
     PRODUCT,
@@ -21,9 +21,9 @@ from core.weighting.gradients.autograd_graph import (
     get_left_factor,
     order_topologically,
 )
-from core.weighting.gradients.flops import count_multiplications, sum_multiplications
-from core.weighting.gradients.jvp_rules import RULES, SYMMETRIC
-from core.weighting.gradients.shared_features import SharedFeatures
+from .flops import count_multiplications, sum_multiplications
+from .jvp_rules import RULES, SYMMETRIC
+from .shared_features import SharedFeatures
 
 MAX_FORWARD_SHARE = 0.5  # of a forward pass that K gradients may cost
 # Operations that the last layers may hold; the search stops at any other.

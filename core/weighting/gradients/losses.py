@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
-from common.device_copies import copy_to_device
-from core.weighting.errors import WeightingError
+from ..device_copies import copy_to_device
+from ..errors import WeightingError
 
 Gradients = tuple[Tensor | None, ...]
 

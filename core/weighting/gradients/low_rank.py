@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 from torch.nn import functional
 
-from core.weighting.gradients.autograd_graph import (
+from .autograd_graph import (
     BIASED_PRODUCT,
     CAST,
     CONVOLUTION,
@@ -38,7 +38,7 @@ from core.weighting.gradients.autograd_graph import (
     list_outputs,
     order_topologically,
 )
-from core.weighting.gradients.flops import count_multiplications, sum_multiplications
+from .flops import count_multiplications, sum_multiplications
 
 # Cost of a QR factorisation of (n, in), in n * n * in multiplications of a layer's gradient, and of
 # a multiplication of coordinates, which are products of smaller matrices.

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
-from core.weighting.errors import WeightingError
-from core.weighting.gradients.autograd_graph import get_leaf, has_hooks, order_topologically
-from core.weighting.gradients.head_gradients import HeadGradients
-from core.weighting.gradients.losses import LossGraph
+from ..errors import WeightingError
+from .autograd_graph import get_leaf, has_hooks, order_topologically
+from .head_gradients import HeadGradients
+from .losses import LossGraph
 
 Edge = tuple[Node | None, int]
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from core.weighting.errors import WeightingError
-from core.weighting.gradients.accumulation import accumulate_gradient
-from core.weighting.gradients.autograd_graph import REENTRANT_CHECKPOINT, order_topologically
-from core.weighting.gradients.low_rank import LowRankGradient
+from ..errors import WeightingError
+from .accumulation import accumulate_gradient
+from .autograd_graph import REENTRANT_CHECKPOINT, order_topologically
+from .low_rank import LowRankGradient
 
 SMALL_PARAMETER_ENTRIES = 1 << 14
 # Entries to process at a time: a chunk fits a CPU's cache, or is worth a kernel.

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from core.weighting.base import GramWeighting
+from ..base import GramWeighting
 
 SCALES = ("min", "median", "rmse")
 

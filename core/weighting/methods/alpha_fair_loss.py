@@ -1,6 +1,6 @@
 """The sum of alpha-fair losses."""
 
-from core.weighting.methods.ls import LinearScalarization
+from .ls import LinearScalarization
 
 
 class AlphaFairLoss(LinearScalarization):

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.weighting.base import GramWeighting
-from core.weighting.solvers.active_set import Vector, find_min_norm_weights
-from core.weighting.solvers.gram import gram_to_array, weights_to_tensor
+from ..base import GramWeighting
+from ..solvers.active_set import Vector, find_min_norm_weights
+from ..solvers.gram import gram_to_array, weights_to_tensor
 
 MAX_SEARCH_STEPS = 60  # 3 to 6 are usual
 MIN_RELATIVE_LENGTH = 1e-6  # length of g_w, in shortest gradients, below which it counts as 0

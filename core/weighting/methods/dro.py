@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from core.weighting.base import LossWeighting
+from ..base import LossWeighting
 
 
 class GroupDRO(LossWeighting):

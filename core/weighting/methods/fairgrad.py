@@ -1,6 +1,6 @@
 """FairGrad."""
 
-from core.weighting.base import AlphaFairWeighting
+from ..base import AlphaFairWeighting
 
 
 class FairGrad(AlphaFairWeighting):

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from core.weighting.base import LossWeighting
+from ..base import LossWeighting
 
 LOSS_OFFSET = 1e-8  # keeps logarithms finite
 ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 0.9, 0.999, 1e-8

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from core.weighting.base import LossWeighting
+from ..base import LossWeighting
 
 
 class Fixed(LossWeighting):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from core.weighting.base import GradientWeighting
+from ..base import GradientWeighting
 
 
 class GradDrop(GradientWeighting):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from core.weighting.methods.fixed import Fixed
+from .fixed import Fixed
 
 
 class LinearScalarization(Fixed):

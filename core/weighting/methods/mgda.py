@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.weighting.base import GramWeighting
-from core.weighting.solvers.active_set import Vector, find_min_norm_weights
-from core.weighting.solvers.gram import gram_to_array, weights_to_tensor
+from ..base import GramWeighting
+from ..solvers.active_set import Vector, find_min_norm_weights
+from ..solvers.gram import gram_to_array, weights_to_tensor
 
 NORMALIZATIONS = ("none", "norm", "loss", "loss+")
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from core.weighting.base import GradientWeighting
-from core.weighting.solvers.simplex import project_to_simplex
+from ..base import GradientWeighting
+from ..solvers.simplex import project_to_simplex
 
 
 class MoCo(GradientWeighting):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from core.weighting.base import AlphaFairWeighting
+from ..base import AlphaFairWeighting
 
 
 class NashMTL(AlphaFairWeighting):

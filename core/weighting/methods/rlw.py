@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from core.weighting.base import LossWeighting
+from ..base import LossWeighting
 
 
 class RandomLossWeighting(LossWeighting):

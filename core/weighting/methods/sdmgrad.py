@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from common.device_copies import copy_to_device
-from core.weighting.base import GramWeighting
-from core.weighting.solvers.active_set import find_min_norm_weights
-from core.weighting.solvers.gram import gram_to_array, weights_to_tensor
-from core.weighting.solvers.simplex import project_to_simplex
+from ..base import GramWeighting
+from ..device_copies import copy_to_device
+from ..solvers.active_set import find_min_norm_weights
+from ..solvers.gram import gram_to_array, weights_to_tensor
+from ..solvers.simplex import project_to_simplex
 
 STEP_SIZE, MOMENTUM = 10.0, 0.5  # of the published search
 

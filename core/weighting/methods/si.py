@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from core.weighting.methods.ls import LinearScalarization
+from .ls import LinearScalarization
 
 
 class ScaleInvariant(LinearScalarization):

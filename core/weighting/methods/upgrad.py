@@ -3,9 +3,9 @@
 import numpy as np
 from torch import Tensor
 
-from core.weighting.base import GramWeighting
-from core.weighting.solvers.active_set import Vector, minimize_nonnegative
-from core.weighting.solvers.gram import gram_to_array, weights_to_tensor
+from ..base import GramWeighting
+from ..solvers.active_set import Vector, minimize_nonnegative
+from ..solvers.gram import gram_to_array, weights_to_tensor
 
 
 class UPGrad(GramWeighting):

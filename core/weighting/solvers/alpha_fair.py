@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.weighting.solvers.alpha_fair_newton import (
+from .alpha_fair_newton import (
     Equation,
     Vector,
     reduce_max,
@@ -25,7 +25,7 @@ from core.weighting.solvers.alpha_fair_newton import (
     reduce_sum,
     solve_equation,
 )
-from core.weighting.solvers.gram import check_gram
+from .gram import check_gram
 
 SOLVED, NO_SOLUTION, NOT_FINITE = "solved", "no_solution", "not_finite"
 MAX_SOLVED_RESIDUAL = 1e-6  # residual up to which a solution counts as one

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from core.weighting.solvers.alpha_fair import (
+from .alpha_fair import (
     MAX_SOLVED_RESIDUAL,
     MAX_USABLE_RESIDUAL,
     MIN_HULL_NORM,
@@ -20,7 +20,7 @@ from core.weighting.solvers.alpha_fair import (
     check_problem,
     get_rounding_noise,
 )
-from core.weighting.solvers.alpha_fair_newton import (
+from .alpha_fair_newton import (
     CONVEX_STEP_FACTORS,
     LOG_STEP_FACTORS,
     MAX_ADDITIVE_STEP,

@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from core.weighting.base import GradientWeighting, GramWeighting, Weighting
-from core.weighting.gradients.low_rank import find_low_rank_gradients
-from core.weighting.gradients.strategies.step import BackwardResult, StepInputs, finish_step
-from core.weighting.gradients.task_gradients import TaskGradients
+from ...base import GradientWeighting, GramWeighting, Weighting
+from ..low_rank import find_low_rank_gradients
+from ..task_gradients import TaskGradients
+from .step import BackwardResult, StepInputs, finish_step
 
 
 def backward_exact(

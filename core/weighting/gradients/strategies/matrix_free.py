@@ -5,15 +5,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from core.weighting.base import AlphaFairWeighting
-from core.weighting.gradients.accumulation import accumulate_gradients
-from core.weighting.gradients.alpha_fair_search import MAX_PRODUCTS, SearchResult, search_weights
-from core.weighting.gradients.last_layers import LastLayers, find_last_layers
-from core.weighting.gradients.low_rank import find_low_rank_gradients
-from core.weighting.gradients.shared_features import SharedFeatures
-from core.weighting.gradients.strategies.exact import backward_exact
-from core.weighting.gradients.strategies.step import BackwardResult, StepInputs, finish_step
-from core.weighting.gradients.task_gradients import TaskGradients
+from ...base import AlphaFairWeighting
+from ..accumulation import accumulate_gradients
+from ..alpha_fair_search import MAX_PRODUCTS, SearchResult, search_weights
+from ..last_layers import LastLayers, find_last_layers
+from ..low_rank import find_low_rank_gradients
+from ..shared_features import SharedFeatures
+from ..task_gradients import TaskGradients
+from .exact import backward_exact
+from .step import BackwardResult, StepInputs, finish_step
 
 
 def backward_matrix_free(inputs: StepInputs, weighting: AlphaFairWeighting) -> BackwardResult:

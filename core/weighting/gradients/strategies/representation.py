@@ -1,9 +1,9 @@
 """Weights from the gradients of the features in place of the parameters': an approximation."""
 
-from core.weighting.base import GramWeighting
-from core.weighting.gradients.accumulation import accumulate_gradients
-from core.weighting.gradients.strategies.step import BackwardResult, StepInputs, finish_step
-from core.weighting.gradients.task_gradients import compute_gram
+from ...base import GramWeighting
+from ..accumulation import accumulate_gradients
+from ..task_gradients import compute_gram
+from .step import BackwardResult, StepInputs, finish_step
 
 
 def backward_representation(inputs: StepInputs, weighting: GramWeighting) -> BackwardResult:

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from core.weighting.base import LossWeighting
-from core.weighting.gradients.losses import LossGraph
-from core.weighting.gradients.strategies.step import BackwardResult, StepInputs
+from ...base import LossWeighting
+from ..losses import LossGraph
+from .step import BackwardResult, StepInputs
 
 
 def descend_objective(losses: LossGraph, weighting: LossWeighting) -> BackwardResult:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from core.weighting.gradients.head_gradients import HeadGradients
-from core.weighting.gradients.losses import LossGraph
-from core.weighting.gradients.shared_features import SharedFeatures
+from ..head_gradients import HeadGradients
+from ..losses import LossGraph
+from ..shared_features import SharedFeatures
 
 
 class StepInputs(NamedTuple):

@@ -136,7 +136,7 @@ def test_mistakes_are_refused() -> None:
         )
     with pytest.raises(ValueError, match="3 parameters are in shared and in heads"):
         backward(losses, load_weighting("mgda"), shared=given["heads"], heads=given["heads"][:3])
-    with pytest.raises(TypeError, match=r"core\.weighting\.load_weighting"):
+    with pytest.raises(TypeError, match="result of load_weighting"):
         backward(losses, "mgda", **given)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="used for"):
         backward(
