@@ -11,11 +11,11 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 
 from common.hyperparameters import Hyperparameter
 from datasets.benchmark import Split
 from datasets.data_card import DataCard
+from datasets.formats.digits import read_digits
 from datasets.groups.base import GroupBenchmark, Groups
 from datasets.training_config import TrainingConfig
 
@@ -54,7 +54,7 @@ class ColoredDigits(GroupBenchmark):
 
     def load_splits(self) -> dict[str, Split]:
         """Make the splits: inputs ``(n, 2, 8, 8)`` float32 in [0, 1]."""
-        images, digits = load_digits(return_X_y=True)
+        images, digits = read_digits()
         random = np.random.RandomState(SPLIT_SEED)
         order = random.permutation(len(digits))
         splits, start = {}, 0

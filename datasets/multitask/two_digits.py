@@ -10,11 +10,11 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 
 from common.hyperparameters import Hyperparameter
 from datasets.benchmark import Split
 from datasets.data_card import DataCard
+from datasets.formats.digits import read_digits
 from datasets.multitask.base import TaskBenchmark
 from datasets.multitask.metrics import AbsoluteError, Accumulator, LabelAccuracy
 from datasets.multitask.task import Task
@@ -64,7 +64,7 @@ class TwoDigits(TaskBenchmark):
 
     def load_splits(self) -> dict[str, Split]:
         """Make the splits: inputs ``(n, 1, 12, 12)`` float32 in [0, 1]."""
-        images, labels = load_digits(return_X_y=True)
+        images, labels = read_digits()
         pixels = (images / 16.0).reshape(-1, DIGIT, DIGIT).astype(np.float32)
         random = np.random.RandomState(SPLIT_SEED)
         order = random.permutation(len(labels))
