@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit  # the quantile; scipy.stats takes long to import
 
 MIN_SEEDS = 3  # of an interval
 SHARE = (0.0, 1.0)  # the bounds of accuracies
@@ -69,6 +69,6 @@ def compute_statistics(
     std = float(np.std(values, ddof=1)) if n > 1 else None
     if std is None or n < MIN_SEEDS:
         return SeedStatistics(mean, std, None, None, n)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / n**0.5
+    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * std / n**0.5
     low, high = (min(max(end, bounds[0]), bounds[1]) for end in (mean - half, mean + half))
     return SeedStatistics(mean, std, low, high, n)
