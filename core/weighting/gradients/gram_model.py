@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 from torch import Tensor
 
 from .shared_features import SharedFeatures
@@ -65,6 +64,8 @@ class GramModel:
 
     def _fit_candidates(self) -> Vector:
         """Return the combination nearest to the products; those of better weights count more."""
+        from scipy.optimize import nnls  # here: slow to import, and few methods need it
+
         rows, right = [], []
         for vector, image, residual in zip(
             self._inputs, self._images, self._residuals, strict=True

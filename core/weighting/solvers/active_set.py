@@ -8,7 +8,6 @@ solution. The linear systems have the size of the positive set.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dposv
 
 Vector = NDArray[np.float64]
 EPSILON = float(np.finfo(np.float64).eps)
@@ -46,6 +45,8 @@ def _minimize_over(
     Returns:
         Whether the variable that enters stayed; where not, ``x`` and the set are as before it came.
     """
+    from scipy.linalg.lapack import dposv  # here: slow to import, and few methods need it
+
     while True:
         index = np.flatnonzero(positive)
         target, failed = dposv(matrix[np.ix_(index, index)], linear[index])[1:]

@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dposv
 
 Vector = NDArray[np.float64]
 # Reductions of a vector. The methods, such as v.min(), take twice as long for few tasks.
@@ -93,6 +92,8 @@ class Equation:
 
     def _solve_system(self, extra: Vector, right: Vector, v: Vector) -> Vector:
         """Return ``(C + diag(extra))^-1 right / v``."""
+        from scipy.linalg.lapack import dposv  # here: slow to import, and few methods need it
+
         self._diagonal[:] = 1 + extra
         found: Vector = dposv(self._system.T, right, lower=1)[1]  # transposed: LAPACK's order
         return found / v
