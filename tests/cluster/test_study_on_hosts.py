@@ -232,7 +232,7 @@ def copy_project(folder: Path) -> None:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The tables of the same study on this machine, without a cluster."""
     results = tmp_path_factory.mktemp("undisturbed") / "results"
-    done = run_tune([*STUDY, "--results", results], timeout=600)
+    done = run_tune([*STUDY, "--results", results], timeout=600, parallel=True)
     assert done.code == 0, done.err
     return tables(results)
 

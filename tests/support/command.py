@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +26,36 @@ class CommandResult:
     err: str
 
 
-def run_tune(arguments: Sequence[object], timeout: float = 240) -> CommandResult:
-    """Run ``python tune.py`` with arguments."""
-    return run_python("tune.py", arguments, timeout)
+def run_tune(
+    arguments: Sequence[object], timeout: float = 240, parallel: bool = False
+) -> CommandResult:
+    """Run ``python tune.py`` with arguments.
+
+    Args:
+        arguments: The arguments.
+        timeout: Seconds within which it must end.
+        parallel: Whether it uses all CPUs, not one; each trains a trial in a process of its own,
+            whose start takes as long as a hundred short epochs.
+    """
+    if parallel:
+        return run_python("tune.py", arguments, timeout)
+    with use_one_cpu():
+        return run_python("tune.py", arguments, timeout)
+
+
+@contextmanager
+def use_one_cpu() -> Iterator[None]:
+    """Start the block's processes on one CPU, where the system can; parallel tests take turns."""
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    os.sched_setaffinity(0, {sorted(before)[number % len(before)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def run_core(arguments: Sequence[object], timeout: float = 120) -> CommandResult:
@@ -54,11 +82,12 @@ def copy_project(target: Path) -> Path:
 
 
 def run_tune_in(project: Path, arguments: Sequence[object]) -> "subprocess.CompletedProcess[str]":
-    """Run ``python tune.py`` of a copied project."""
-    return subprocess.run(
-        [sys.executable, "tune.py", *map(str, arguments)],
-        cwd=project, capture_output=True, text=True, timeout=240, env=clean_environment(),
-    )  # fmt: skip
+    """Run ``python tune.py`` of a copied project on one CPU."""
+    with use_one_cpu():
+        return subprocess.run(
+            [sys.executable, "tune.py", *map(str, arguments)],
+            cwd=project, capture_output=True, text=True, timeout=240, env=clean_environment(),
+        )  # fmt: skip
 
 
 def clean_environment() -> dict[str, str]:

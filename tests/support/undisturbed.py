@@ -55,7 +55,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of ``STUDY``, beside its records; nobody changes them."""
 
     def make(folder: Path) -> None:
-        done = run_tune([*STUDY, "--results", folder / "results"])
+        done = run_tune([*STUDY, "--results", folder / "results"], parallel=True)
         assert done.code == 0, done.err
 
     return once(tmp_path_factory, "undisturbed", make) / "results"
