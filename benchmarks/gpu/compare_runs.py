@@ -33,6 +33,7 @@ from benchmarks.gpu.small_runs import (
     train_run,
 )
 from common.cpus import count_cpus
+from core.training.run_state import RunState
 
 LIMIT_SECONDS = 130  # on a GPU; runs that are not compared by then are left out
 
@@ -58,10 +59,10 @@ def compare_run(method: str, dataset: str, device: str) -> dict[str, Any]:
         first = make(device, exact=True)
         rows = [train_epoch(first)]
         file = io.BytesIO()
-        torch.save(first.state_dict(), file)
+        torch.save(first.make_state().as_dict(), file)
         file.seek(0)
         second = make(device, exact=True)
-        second.load_state_dict(torch.load(file, weights_only=True))
+        second.load_state(RunState(**torch.load(file, weights_only=True)))
         rows += finish_run(second)
         return rows[-1]["losses"], rows, flatten_weights(second)
 

@@ -203,8 +203,8 @@ class Run:
         """Evaluate the current model (:func:`core.training.evaluation.evaluate_split`)."""
         return evaluate_split(self.context, self.model, split, batch_averaged, max_batches)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state on which the next epochs depend, as tensors and plain data."""
+    def make_state(self) -> RunState:
+        """Return the state on which the next epochs depend."""
         state = self.stage_state
         return RunState(
             epochs_done=self.epochs_done,
@@ -214,11 +214,10 @@ class Run:
             weighting=state.weighting.state_dict(),
             sample_counts=self.sample_counts,
             microbatch=self.microbatch,
-        ).as_dict()
+        )
 
-    def load_state_dict(self, data: dict[str, Any]) -> None:
-        """Resume from the state that :meth:`state_dict` returned."""
-        state = RunState(**data)
+    def load_state(self, state: RunState) -> None:
+        """Resume from the state that :meth:`make_state` returned."""
         self.epochs_done = state.epochs_done
         self.sample_counts = state.sample_counts
         self.microbatch = state.microbatch

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -32,3 +32,14 @@ class RunState:
     def as_dict(self) -> dict[str, Any]:
         """Return the state by field, ready for :func:`torch.save`; nothing is copied."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_dict(cls, data: object) -> Self | None:
+        """Return the state that :meth:`as_dict` encoded; None for anything else.
+
+        An entry more, of another version of the project, is left out.
+        """
+        names = {field.name for field in fields(cls)}
+        if not isinstance(data, dict) or not names <= set(data):
+            return None
+        return cls(**{name: data[name] for name in names})

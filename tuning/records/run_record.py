@@ -26,6 +26,7 @@ from typing import BinaryIO
 from safetensors import SafetensorError
 
 from core.training.epoch_row import EpochRow
+from core.training.run_state import RunState
 from tuning.records.json_files import (
     read_stored_list,
     read_stored_object,
@@ -39,7 +40,7 @@ from tuning.records.run_data import (
     decode_rows,
     describe_whole_gpu_retry,
 )
-from tuning.records.states import State, read_state_file, write_state_file
+from tuning.records.states import read_state_file, write_state_file
 from tuning.records.storage import Storage, storage_errors
 from tuning.records.version import check_record_version
 
@@ -108,7 +109,7 @@ class RunRecord:
         self,
         rows: Sequence[EpochRow],
         audit: Sequence[Metrics] = (),
-        state: State | None = None,
+        state: RunState | None = None,
         is_best: bool = False,
     ) -> None:
         """Write the record of a run after an epoch.
@@ -156,11 +157,11 @@ class RunRecord:
         """Record that the run did not fit into its share of a GPU."""
         write_stored_json(self.storage, "oom.json", {"reason": reason})
 
-    def _write_state(self, name: str, state: State) -> None:
+    def _write_state(self, name: str, state: RunState) -> None:
         with self.atomic_write(f"{name}.pt") as new:
             write_state_file(new, state)
 
-    def read_state(self, name: str) -> State | None:
+    def read_state(self, name: str) -> RunState | None:
         """Return the state ``last`` or ``best``; None where it is missing or damaged.
 
         Raises:

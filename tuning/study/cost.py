@@ -124,7 +124,7 @@ def _measure_epoch_seconds(run: Run) -> tuple[float, str]:
 
 def _measure_state_bytes(run: Run) -> int:
     with tempfile.TemporaryFile() as file:
-        torch.save(run.state_dict(), file)
+        torch.save(run.make_state().as_dict(), file)
         return file.tell()
 
 

@@ -58,8 +58,8 @@ class RecordedRun:
         if self._run is None:
             self._run = Run(self.key, self._load_benchmark())
             state = self.record.read_state("last")
-            if state is not None and state["epochs_done"] <= len(self._recorded):
-                self._run.load_state_dict(state)
+            if state is not None and state.epochs_done <= len(self._recorded):
+                self._run.load_state(state)
         return self._run
 
     def _load_benchmark(self) -> Benchmark:
@@ -89,7 +89,7 @@ class RecordedRun:
         self.rows.append(row)
         seen = self.row_for_selection(index)
         is_best = self._update_best(seen) and self.options.confirm
-        self.record.write_epoch(self.rows, self.audit, self.run.state_dict(), is_best)
+        self.record.write_epoch(self.rows, self.audit, self.run.make_state(), is_best)
         return seen
 
     def _audit_epoch(self) -> None:
@@ -141,8 +141,8 @@ class RecordedRun:
         """Return the run in its state after an epoch."""
         run = Run(self.key, self._load_benchmark())
         state = self.record.read_state("best")
-        if state is not None and state["epochs_done"] == epoch:
-            run.load_state_dict(state)
+        if state is not None and state.epochs_done == epoch:
+            run.load_state(state)
         while run.epochs_done < epoch:  # no such state, for example after a crash
             run.train_epoch()
         return run

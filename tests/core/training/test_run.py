@@ -23,6 +23,7 @@ from core.recipe.trial_key import TrialKey
 from core.training.context import EpochPosition
 from core.training.epoch_row import EpochRow
 from core.training.run import NotFinite, Run
+from core.training.run_state import RunState
 from core.training.stage_state import draw_rows
 from core.weighting.methods.dro import GroupDRO
 from datasets.groups.base import GroupBenchmark, GroupMeter
@@ -82,10 +83,10 @@ def test_resumes_exactly_from_any_epoch(method: str, dataset: str) -> None:
         for _ in range(done):
             first.train_epoch()
         file = io.BytesIO()
-        torch.save(first.state_dict(), file)
+        torch.save(first.make_state().as_dict(), file)
         file.seek(0)
         second = start(method, dataset, epochs=2)
-        second.load_state_dict(torch.load(file, weights_only=True))
+        second.load_state(RunState(**torch.load(file, weights_only=True)))
         assert list(rows(second)) == whole[done:]
 
 
@@ -108,7 +109,7 @@ def test_every_weighting_trains_groups_and_resumes_exactly(name: str) -> None:
     run = Run(key, benchmark)
     run.train_epoch()
     again = Run(key, benchmark)
-    again.load_state_dict(copy.deepcopy(run.state_dict()))  # optimizers share loaded tensors
+    again.load_state(copy.deepcopy(run.make_state()))  # optimizers share loaded tensors
     second = next(rows(run))
     assert next(rows(again)) == second
 
@@ -138,7 +139,7 @@ def test_schedules_and_optimizers_resume_exactly(schedule: str, optimizer: str) 
     first = start("erm", "colored_digits", epochs=3, **config)
     first.train_epoch()
     second = start("erm", "colored_digits", epochs=3, **config)
-    second.load_state_dict(first.state_dict())
+    second.load_state(first.make_state())
     assert list(rows(second)) == whole[1:]
 
 
@@ -164,7 +165,7 @@ def test_jtt_repeats_the_errors_of_its_first_stage() -> None:
     run.train_epoch()
     before = [parameter.clone() for parameter in run.model.parameters()]
     reference = start("jtt", "colored_digits", epochs=1, T=2, up=7)
-    reference.load_state_dict(run.state_dict())
+    reference.load_state(run.make_state())
     reference._take_steps(
         reference.context.locate_epoch(1)
     )  # the second epoch, without the end of its stage

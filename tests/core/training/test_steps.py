@@ -70,7 +70,7 @@ def test_a_batch_that_does_not_fit_is_split_and_recorded(monkeypatch: pytest.Mon
     assert row.microbatch == 8  # 32, 16, 8
     assert max(size for size in sizes[3:] if size <= 8) == 8
     close(whole, [row])
-    assert run.state_dict()["microbatch"] == 8
+    assert run.make_state().microbatch == 8
 
 
 def test_a_batch_that_must_stay_whole_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

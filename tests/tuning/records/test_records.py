@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
-from typing import Any
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from common.files import atomic_write
+from core.training.run_state import RunState
 from tests.support.epoch_rows import make_row
 from tests.support.run_records import define_study, describe_run, end_of, folder_of
 from tuning.records.json_files import read_json, write_json
@@ -21,7 +21,6 @@ from tuning.records.method_records import MethodRecords
 from tuning.records.open_storage import check_writable
 from tuning.records.run_data import Confirmation, Metrics, RunEnd, TrialStatus
 from tuning.records.run_record import RunRecord
-from tuning.records.states import STATE_ENTRIES
 from tuning.records.storage import StorageError
 from tuning.records.version import RECORD_VERSION
 
@@ -31,12 +30,9 @@ COMPLETED = RunEnd(TrialStatus.COMPLETED, "", ROWS)
 RUN = describe_run(0)
 
 
-def state(epochs_done: int) -> dict[str, Any]:
-    return {
-        **dict.fromkeys(STATE_ENTRIES),
-        "epochs_done": epochs_done,
-        "model": {"w": torch.arange(4.0)},
-    }
+def state(epochs_done: int) -> RunState:
+    model = {"w": torch.arange(4.0)}
+    return RunState(epochs_done, model, {}, None, {}, torch.ones(1, dtype=torch.int64), 0)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -75,7 +71,7 @@ def test_a_late_copy_of_a_run_that_went_on_elsewhere_changes_nothing(tmp_path: P
     assert folder.read_audit() == AUDIT
     found = folder.read_state("last")
     assert found is not None
-    assert found["epochs_done"] == len(ROWS)
+    assert found.epochs_done == len(ROWS)
     folder.write_end(COMPLETED)
     left = sorted(path.name for path in folder_of(folder).iterdir())
     folder.write_epoch([*ROWS, *ROWS], AUDIT, state(2 * len(ROWS)), is_best=True)
@@ -156,7 +152,7 @@ def test_a_state_with_a_flipped_bit_counts_as_absent(tmp_path: Path) -> None:
 
 def test_states_of_others_are_not_unpickled(tmp_path: Path) -> None:
     folder = RunRecord(tmp_path)
-    torch.save({**state(1), "code": Path}, tmp_path / "last.pt")
+    torch.save({**state(1).as_dict(), "code": Path}, tmp_path / "last.pt")
     assert folder.read_state("last") is None
 
 
@@ -165,8 +161,8 @@ def test_states_come_back_as_they_were(tmp_path: Path) -> None:
     folder.write_epoch(ROWS, state=state(3))
     found = folder.read_state("last")
     assert found is not None
-    assert found["epochs_done"] == 3
-    assert torch.equal(found["model"]["w"], torch.arange(4.0))
+    assert found.epochs_done == 3
+    assert torch.equal(found.model["w"], torch.arange(4.0))
 
 
 def test_runs_without_their_definition_are_refused(tmp_path: Path) -> None:
