@@ -174,6 +174,16 @@ class Benchmark(ABC):
         """The splits, read once per process."""
         return self.load_splits()
 
+    @property
+    def train_split(self) -> Split:
+        """The training split."""
+        return self.splits["train"]
+
+    @property
+    def validation_split(self) -> Split:
+        """The validation split."""
+        return self.splits["validation"]
+
     def configure(self, config: TrainingConfig) -> "Benchmark":
         """Return the benchmark as a training config asks for it: itself by default."""
         return self

@@ -86,12 +86,12 @@ class RunContext:
     @property
     def train(self) -> Split:
         """The training split, on the host."""
-        return self.loader.splits["train"]
+        return self.loader.train
 
     @property
     def validation(self) -> Split:
         """The validation split, on the host."""
-        return self.benchmark.splits["validation"]
+        return self.benchmark.validation_split
 
     @property
     def covered_losses(self) -> list[str]:
@@ -146,7 +146,7 @@ def make_context(key: TrialKey, benchmark: Benchmark) -> RunContext:
         loader=Loader(benchmark, device, key.training_config.training_split == JOINED_SPLIT),
         loss_names=tuple(name for of_part in names for name in of_part),
         fixed_weights=key.recipe.coverage.find_fixed_weights(losses),
-        halves=_halve_validation(key, benchmark.splits["validation"], stages),
+        halves=_halve_validation(key, benchmark.validation_split, stages),
     )
 
 

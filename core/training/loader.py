@@ -34,6 +34,7 @@ class Loader:
 
     def __init__(self, benchmark: Benchmark, device: torch.device, joined: bool = False) -> None:
         self.splits = select_splits(benchmark, joined)
+        self.train = self.splits["train"]
         self.device = device
         self.resident = device.type == "cpu" or _fits_on_device(self.splits, device)
         self._placed = _copy_to_device(benchmark, device, joined) if self.resident else self.splits
@@ -103,8 +104,7 @@ class AuxiliarySampler:
     def __init__(self, loader: Loader, generator: Generator) -> None:
         self.loader = loader
         self.generator = generator
-        self._train = loader.splits["train"]
-        self.lengths = get_text_lengths(self._train)
+        self.lengths = get_text_lengths(loader.train)
         self.batches: list[Tensor] = []  # rows of the next ones
 
     def draw_batch(self, count: int) -> Batch:
@@ -112,7 +112,7 @@ class AuxiliarySampler:
         rows = torch.empty(0, dtype=torch.int64)
         while len(rows) < count:
             if not self.batches:
-                order = torch.randperm(len(self._train), generator=self.generator)
+                order = torch.randperm(len(self.loader.train), generator=self.generator)
                 self.batches = make_batches(order, count, self.lengths, self.generator)
             rows = torch.cat([rows, self.batches.pop(0)])
         if len(rows) > count:

@@ -89,7 +89,7 @@ class GroupBenchmark(Benchmark):
     @cached_property
     def train_group_shares(self) -> Tensor | None:
         """The groups' shares of the training split, ``(groups,)`` float64; None if undefined."""
-        group = self.splits["train"].group
+        group = self.train_split.group
         if group is None or self.separate_train_groups is not None:
             return None
         return torch.bincount(group, minlength=len(self.groups)).double() / len(group)

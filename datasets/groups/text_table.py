@@ -72,7 +72,7 @@ class TextBenchmark(TableBenchmark):
     @cached_property
     def token_share(self) -> float:  # type: ignore[override]
         """The mean number of tokens of a training text, as a share of :attr:`max_tokens`."""
-        texts = self.splits["train"].inputs
+        texts = self.train_split.inputs
         if not isinstance(texts, RaggedTexts):  # the images of a folder
             return 1.0
         return float(texts.lengths.double().mean()) / self.max_tokens

@@ -79,8 +79,8 @@ class ImbalancedTasks(TaskBenchmark):
     @cached_property
     def deviations(self) -> dict[str, float]:
         """The deviation of each task's training targets."""
-        train = self.splits["train"].targets
-        return {name: float(target.double().std()) for name, target in train.items()}
+        targets = self.train_split.targets
+        return {name: float(target.double().std()) for name, target in targets.items()}
 
     def make_accumulators(self) -> dict[str, Accumulator]:
         """Return the relative errors."""
