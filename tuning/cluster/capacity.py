@@ -6,7 +6,7 @@ from collections.abc import Callable
 import ray
 from ray.autoscaler.sdk import request_resources
 
-from tuning.cluster.nodes import list_alive_nodes
+from tuning.cluster.nodes import list_nodes
 from tuning.resources import Resources, count_slots
 
 COUNT_SECONDS = 5.0  # the node count is cached for this long
@@ -52,14 +52,14 @@ class Capacity:
 
     def count_lost_nodes(self) -> int:
         """Return how many nodes the cluster has lost so far."""
-        return sum(not node["Alive"] for node in ray.nodes())
+        return list_nodes().lost
 
     def _update(self) -> None:
         now = time.monotonic()
         if now - self._counted_at < COUNT_SECONDS:
             return
         self._counted_at = now
-        nodes = list_alive_nodes()
+        nodes = list_nodes().alive
         if any(node.id == self._own_node for node in nodes):
             self._missed = 0
             self._slots = max(1, count_slots(nodes, self.resources))

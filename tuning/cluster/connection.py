@@ -15,7 +15,7 @@ import ray
 from common.errors import UserError
 from common.files import find_existing_parent
 from tuning.cluster import ray_private
-from tuning.cluster.nodes import VISIBLE_DEVICES, list_alive_nodes, local_node, mig_devices
+from tuning.cluster.nodes import VISIBLE_DEVICES, list_nodes, local_node, mig_devices
 from tuning.cluster.ray_environment import TOKEN, protect_token
 from tuning.cluster.runtime_environment import make_runtime_environment
 from tuning.resources import Node
@@ -59,7 +59,7 @@ def join_cluster(address: str | None) -> Iterator[list[Node]]:
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        yield list_alive_nodes()
+        yield list_nodes().alive
     finally:
         sys.stdout.flush()
         ray.shutdown()

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from dataclasses import dataclass
 
 import ray
 import torch
@@ -13,18 +14,32 @@ from tuning.resources import Node
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
-def list_alive_nodes() -> list[Node]:
-    """Return the nodes that are alive now."""
-    return [
-        Node(
-            node["NodeManagerHostname"],
-            node["Resources"].get("CPU", 0),
-            node["Resources"].get("GPU", 0),
-            node["NodeID"],
-        )
-        for node in ray.nodes()
-        if node["Alive"]
-    ]
+@dataclass(frozen=True)
+class ClusterNodes:
+    """The nodes that a cluster has had.
+
+    Args:
+        alive: Those that are alive.
+        lost: The number of the others.
+    """
+
+    alive: list[Node]
+    lost: int
+
+
+def list_nodes() -> ClusterNodes:
+    """Return the nodes that the cluster has had until now."""
+    alive: list[Node] = []
+    lost = 0
+    for record in ray.nodes():
+        match record:
+            case {"Alive": False}:
+                lost += 1
+            case {"NodeID": id, "NodeManagerHostname": name, "Resources": devices}:
+                alive.append(Node(name, devices.get("CPU", 0), devices.get("GPU", 0), id))
+            case _:
+                raise TypeError(f"Ray described a node in an unknown form: {record}")
+    return ClusterNodes(alive, lost)
 
 
 def local_node() -> Node:

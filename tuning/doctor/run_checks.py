@@ -13,7 +13,7 @@ from pathlib import Path
 
 from common.errors import UserError, ValidationErrors
 from common.files import find_existing_parent
-from tuning.cluster.nodes import list_alive_nodes
+from tuning.cluster.nodes import list_nodes
 from tuning.doctor.ask_nodes import (
     TIMEOUT_SECONDS,
     ask_nodes,
@@ -99,7 +99,7 @@ def check_cluster(
                 for s in requirements.storages)  # fmt: skip
     needs = replace(requirements, storages=tuple(dict.fromkeys(storages)))
     token = uuid.uuid4().hex
-    nodes = list_alive_nodes()
+    nodes = list_nodes().alive
     runs_trials = {n.id: n.cpus >= needs.cpus and n.gpus >= min(needs.gpus, 1) for n in nodes}
     errors = {storage: _write_test_file(storage, token) for storage in needs.storages}
     findings = [
