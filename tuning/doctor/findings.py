@@ -17,6 +17,8 @@ LOW_DISK_GIB = 5.0  # free disk space that deserves a warning
 FULL_DISK_GIB = 0.5  # free disk space with which a study soon fails
 
 Level = Literal["error", "warning", "ok"]
+# The levels, the worst first, as words after a count.
+LEVELS: Mapping[Level, str] = {"error": "errors", "warning": "warnings", "ok": "ok"}
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,14 @@ class Finding:
 
 def sort_findings(findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings with errors first."""
-    rank: dict[Level, int] = {"error": 0, "warning": 1, "ok": 2}
-    return sorted(findings, key=lambda finding: rank[finding.level])
+    levels = list(LEVELS)
+    return sorted(findings, key=lambda finding: levels.index(finding.level))
 
 
 def format_report(findings: Sequence[Finding]) -> str:
     """Return the findings and their counts as text."""
     count = Counter(finding.level for finding in findings)
-    last = f"{count['error']} errors, {count['warning']} warnings, {count['ok']} ok"
+    last = ", ".join(f"{count[level]} {words}" for level, words in LEVELS.items())
     return "\n".join([*map(str, findings), last])
 
 
