@@ -11,6 +11,7 @@ without the Gram matrix.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -257,11 +258,11 @@ class AlphaFairWeighting(GramWeighting):
 
     def get_extra_state(self) -> dict[str, int]:
         """Return the history that the choice of the strategy depends on."""
-        return self.search_history.to_dict()
+        return asdict(self.search_history)
 
     def set_extra_state(self, state: dict[str, int]) -> None:
         """Restore the state that :meth:`get_extra_state` returned."""
-        self.search_history = SearchHistory.from_dict(state)
+        self.search_history = SearchHistory(**state)
 
 
 class GradientWeighting(Weighting):

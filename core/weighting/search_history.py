@@ -1,5 +1,7 @@
 """Cost of matrix-free searches, by which ``strategy="auto"`` chooses."""
 
+from dataclasses import dataclass
+
 # Passes through the trunk that a product with the Gram matrix costs.
 PASSES_PER_PRODUCT = 2.2
 MIN_PRODUCTS = 3  # of the easiest searches
@@ -7,22 +9,22 @@ MIN_PRODUCTS = 3  # of the easiest searches
 STEPS_BETWEEN_SEARCHES = 100
 
 
+@dataclass
 class SearchHistory:
     """Cost of the last matrix-free search of one weighting, and the exact steps since.
 
     No clock decides, and the history is part of the weighting's state: a run that is repeated or
     resumed takes the same steps.
 
-    Attributes:
+    Args:
         last_products: Products that the last matrix-free step cost; 0 before the first.
         exact_steps: Steps since then for which "auto" chose the exact strategy.
         fallbacks: Searches that did not converge, so that their step was made exactly.
     """
 
-    def __init__(self, last_products: int = 0, exact_steps: int = 0, fallbacks: int = 0) -> None:
-        self.last_products = last_products
-        self.exact_steps = exact_steps
-        self.fallbacks = fallbacks
+    last_products: int = 0
+    exact_steps: int = 0
+    fallbacks: int = 0
 
     def record_search(self, products: int) -> None:
         """Record a search that converged after so many products."""
@@ -47,16 +49,3 @@ class SearchHistory:
             return False
         self.exact_steps = 0
         return True
-
-    def to_dict(self) -> dict[str, int]:
-        """Return the state for a checkpoint."""
-        return {
-            "last_products": self.last_products,
-            "exact_steps": self.exact_steps,
-            "fallbacks": self.fallbacks,
-        }
-
-    @classmethod
-    def from_dict(cls, state: dict[str, int]) -> "SearchHistory":
-        """Return the history of a checkpoint."""
-        return cls(state["last_products"], state["exact_steps"], state["fallbacks"])

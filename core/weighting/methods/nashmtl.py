@@ -59,5 +59,6 @@ class NashMTL(AlphaFairWeighting):
 
     def set_extra_state(self, state: dict[str, int]) -> None:
         """Restore the state that :meth:`get_extra_state` returned."""
-        super().set_extra_state(state)
-        self._steps_since_solution = state["steps_since_solution"]
+        history = dict(state)
+        self._steps_since_solution = history.pop("steps_since_solution")
+        super().set_extra_state(history)

@@ -1,5 +1,7 @@
 """The choice between exact and matrix-free steps, by the cost of searches."""
 
+from dataclasses import asdict
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +18,7 @@ COUNTS = st.integers(0, 50)
 @given(COUNTS, COUNTS, COUNTS)
 def test_a_checkpoint_keeps_the_history(products: int, steps: int, fallbacks: int) -> None:
     history = SearchHistory(products, steps, fallbacks)
-    assert SearchHistory.from_dict(history.to_dict()).to_dict() == history.to_dict()
+    assert SearchHistory(**asdict(history)) == history
 
 
 @given(COUNTS, st.floats(0, 200))
@@ -40,4 +42,4 @@ def test_fallbacks_are_counted() -> None:
     history = SearchHistory(exact_steps=7)
     history.record_fallback(36)
     history.record_search(5)
-    assert history.to_dict() == {"last_products": 5, "exact_steps": 0, "fallbacks": 1}
+    assert history == SearchHistory(last_products=5, exact_steps=0, fallbacks=1)

@@ -89,7 +89,7 @@ def test_operations_without_a_second_derivative_are_exact_and_counted() -> None:
     copy = load_weighting("fairgrad")
     copy.load_state_dict(weighting.state_dict())
     assert isinstance(copy, AlphaFairWeighting)
-    assert copy.search_history.to_dict() == weighting.search_history.to_dict()
+    assert copy.search_history == weighting.search_history
 
 
 def test_auto_does_not_search_in_vain_at_every_step() -> None:
