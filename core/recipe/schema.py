@@ -31,6 +31,7 @@ Schema = dict[str, Any]
 
 SCALAR: Schema = {"type": ["boolean", "number", "string"]}
 NAME_OF_HYPERPARAMETER: Schema = {"type": "string", "description": "The name of a hyperparameter."}
+NONE: Mapping[str, Schema] = {}
 TYPES: Mapping[type, str] = {
     bool: "boolean", int: "integer", float: "number", str: "string", NoneType: "null"
 }  # fmt: skip
@@ -135,35 +136,42 @@ def _first_line(documented: object) -> str:
 
 def _make_component_schema(part: str) -> Schema:
     """Return the schema of a component: its name, or its name with parameters."""
-    classes = component_classes(part)
-    names = [
+    parameters = {
+        name: _make_parameters_schema(component_class)
+        for name, component_class in component_classes(part).items()
+    }
+    return {"oneOf": [*_list_name_schemas(part), _make_single_schema(parameters)]}
+
+
+def _list_name_schemas(part: str) -> list[Schema]:
+    """Return the schemas of the names that need no parameters."""
+    return [
         _name_schema(name, component_class)
-        for name, component_class in classes.items()
+        for name, component_class in component_classes(part).items()
         if not required_parameters(component_class)
     ]
-    with_parameters = {
+
+
+def _make_single_schema(parameters: Mapping[str, Schema]) -> Schema:
+    """Return the schema of one name with its parameters."""
+    return {
         "type": "object",
         "minProperties": 1,
         "maxProperties": 1,
-        "properties": {
-            name: _make_parameters_schema(component_class)
-            for name, component_class in classes.items()
-        },
+        "properties": parameters,
         "additionalProperties": False,
     }
-    return {"oneOf": [*names, with_parameters]}
 
 
 def _make_weighting_schema() -> Schema:
     """Return the schema of a weighting, alone or beside losses of fixed weight."""
-    *names, alone = _make_component_schema("weighting")["oneOf"]
     over = {
         "description": "The losses, or objectives, that the weighting covers.",
         "oneOf": [{"type": "string"}, _array_of({"type": "string"})],
     }
     weightings = {
-        name: schema | {"properties": schema["properties"] | {OVER: over}}
-        for name, schema in alone["properties"].items()
+        name: _make_parameters_schema(component_class, {OVER: over})
+        for name, component_class in component_classes("weighting").items()
     }
     fixed = {
         "description": "The weights of the losses that the weighting does not cover.",
@@ -173,8 +181,8 @@ def _make_weighting_schema() -> Schema:
     }
     return {
         "oneOf": [
-            *names,
-            alone | {"properties": weightings},
+            *_list_name_schemas("weighting"),
+            _make_single_schema(weightings),
             {
                 "type": "object",
                 "minProperties": 2,
@@ -187,13 +195,14 @@ def _make_weighting_schema() -> Schema:
     }
 
 
-def _make_parameters_schema(component_class: type) -> Schema:
+def _make_parameters_schema(component_class: type, more: Mapping[str, Schema] = NONE) -> Schema:
+    """Return the schema of a component's parameters, and of more keys beside them."""
     kinds = parameter_kinds(component_class)
     required = required_parameters(component_class)
     schema = {
         "description": _first_line(component_class),
         "type": "object" if required else ["object", "null"],
-        "properties": {name: _make_parameter_schema(kind) for name, kind in kinds.items()},
+        "properties": {**{n: _make_parameter_schema(kind) for n, kind in kinds.items()}, **more},
         "additionalProperties": False,
     }
     return schema | ({"required": required} if required else {})
