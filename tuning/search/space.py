@@ -3,7 +3,13 @@
 from dataclasses import dataclass, replace
 
 from common.errors import ValidationErrors
-from common.hyperparameters import Hyperparameter, Hyperparameters, active_names, sort_by_conditions
+from common.hyperparameters import (
+    Hyperparameter,
+    Hyperparameters,
+    Scalar,
+    active_names,
+    sort_by_conditions,
+)
 from core.environment import detect_environment
 from core.recipe.method import Method
 from core.recipe.recipe import EpochCounts
@@ -56,6 +62,21 @@ class Space:
         points = self.grid() if search == "grid" else [{}]
         same = {n: v for n, v in points[0].items() if all(point.get(n) == v for point in points)}
         return {**same, **self.fixed}
+
+    def list_values(self, name: str, search: str) -> list[Scalar]:
+        """Return the values that trials may have of a hyperparameter or training-config field.
+
+        Args:
+            name: Its name.
+            search: The ``--search`` option.
+        """
+        common = self.find_common_values(search)
+        if name in common:
+            return [common[name]]
+        searched = list(self.free[name].values) if name in self.free else []
+        if search == "grid":
+            searched = list(self.resolved.grid.get(name, searched))
+        return searched or [self.resolved.training_config.as_dict()[name]]
 
     def count_epochs(self, search: str) -> list[EpochCounts]:
         """Return the epochs of each trial that is known beforehand; else of one with defaults."""

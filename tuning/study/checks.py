@@ -172,13 +172,7 @@ def choose_rule(options: Options, benchmark: Benchmark) -> Rule:
 
 def list_model_names(space: Space, search: str) -> list[str]:
     """Return the names of the models that a method's trials train."""
-    given = space.find_common_values(search)
-    if "model" in given:
-        return [str(given["model"])]
-    searched = [*space.free["model"].values] if "model" in space.free else []
-    if search == "grid":
-        searched = space.resolved.grid.get("model", searched)
-    return [str(name) for name in searched] or [space.resolved.training_config.model]
+    return [str(name) for name in space.list_values("model", search)]
 
 
 def _set_absent_model_aside(options: Options) -> tuple[Options, list[str]]:
@@ -222,14 +216,7 @@ def _check_training_splits(spaces: list[Space], search: str, rule: Rule) -> list
 
 def _joins_splits(space: Space, search: str) -> bool:
     """Return whether a trial may train on the validation split."""
-    given = space.find_common_values(search)
-    if "training_split" in given:
-        return given["training_split"] == JOINED_SPLIT
-    searched = [*space.free["training_split"].values] if "training_split" in space.free else []
-    if search == "grid":
-        searched = space.resolved.grid.get("training_split", searched)
-    config = space.resolved.training_config
-    return JOINED_SPLIT in (searched or [config.training_split])
+    return JOINED_SPLIT in space.list_values("training_split", search)
 
 
 def _check_models(spaces: list[Space], search: str) -> list[str]:
