@@ -60,7 +60,11 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("run").add_argument
     add("--method", required=True, help=f"method name; available: {', '.join(list_methods())}")
     known = ", ".join(datasets.list_benchmarks())
-    add("--dataset", required=True, help=f"data set; available: {known}")
+    add(
+        "--dataset",
+        required=True,
+        help=f"data set: folder:NAME or a path for your own, or one of: {known}",
+    )
     add("--seed", type=int, default=0, help="training seed (default: 0)")
     add("--epochs", type=int, help=f"{EPOCHS_HELP} (default: the data set's)")
     add(

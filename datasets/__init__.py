@@ -4,9 +4,11 @@ from functools import cache
 from pathlib import Path
 
 import common  # noqa: F401  (refuses a Python without torch)
+from common.errors import UserError, unknown_name_message
 from datasets.benchmark import Benchmark
 from datasets.discovery import FOLDERS as FOLDERS
 from datasets.discovery import find_class, find_files
+from datasets.own.references import KIND, find_own_data, suggest_own_data
 
 
 @cache
@@ -15,12 +17,30 @@ def list_benchmarks() -> tuple[str, ...]:
     return tuple(sorted(find_files()))
 
 
+def check_name(name: str, data_root: str | Path = "data", option: str = "") -> None:
+    """Refuse a name that is neither a benchmark's nor that of own data.
+
+    Args:
+        name: The name or path, as typed.
+        data_root: The folder of all data sets.
+        option: The option that gives it, for the message.
+
+    Raises:
+        UserError: If there is no such data set.
+    """
+    known, root = list_benchmarks(), Path(data_root)
+    if name not in known and find_own_data(name, root, known) is None:
+        start = f"{option}: " if option else ""
+        message = unknown_name_message("data set", name, known)
+        raise UserError(f"{start}{message}{suggest_own_data(name, root)}")
+
+
 @cache
 def load_benchmark(name: str, data_root: str | Path = "data", baseline: str = "") -> Benchmark:
     """Return a benchmark; its splits are read on first use and then stay in the process.
 
     Args:
-        name: A name of :func:`list_benchmarks`.
+        name: A name of :func:`list_benchmarks`, or own data: ``folder:NAME`` or a path.
         data_root: The folder of all data sets.
         baseline: The text of a baseline file in place of the benchmark's own
             (:class:`datasets.multitask.baseline.Baseline`); empty for the own one.
@@ -28,7 +48,11 @@ def load_benchmark(name: str, data_root: str | Path = "data", baseline: str = ""
     Raises:
         UserError: If there is no such benchmark, its file has a mistake, or it has no baseline.
     """
-    benchmark = find_class(name)(Path(data_root))
+    check_name(name, data_root)
+    own = find_own_data(name, Path(data_root), list_benchmarks())
+    benchmark = find_class(name if own is None else KIND)(Path(data_root))
+    if own is not None:
+        benchmark.use_folder(own)
     if baseline:
         benchmark.use_baseline(baseline)
     return benchmark

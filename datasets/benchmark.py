@@ -18,6 +18,7 @@ from torch import Tensor
 from common.errors import UserError
 from common.hyperparameters import Hyperparameter
 from datasets.data_card import DataCard
+from datasets.own.references import OwnData
 from datasets.training_config import TrainingConfig
 
 SPLITS = ("train", "validation", "test")
@@ -115,7 +116,7 @@ class Benchmark(ABC):
     found by it.
     """
 
-    name: ClassVar[str]
+    name: str
     version: ClassVar[str]  # raised whenever splits, labels or metrics change
     training_config: ClassVar[TrainingConfig]
     search_space: ClassVar[Mapping[str, Hyperparameter]]  # of the hyperparameters that fit the data
@@ -132,6 +133,19 @@ class Benchmark(ABC):
 
     def __init__(self, data_root: Path) -> None:
         self.data_root = data_root
+
+    @property
+    def reference(self) -> str:
+        """The name by which a command on any machine finds the data: a path where that is one."""
+        return self.name
+
+    def use_folder(self, own: OwnData) -> None:
+        """Read the data of a folder of the user's own.
+
+        Raises:
+            UserError: If the benchmark reads other data.
+        """
+        raise UserError(f"data set '{self.name}' does not read a folder of your own")
 
     @property
     def published_sizes(self) -> Mapping[str, int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import datasets
 from common.arguments import Parser
-from common.errors import UserError, ValidationErrors, unknown_name_message
+from common.errors import UserError, ValidationErrors
 from common.files import CannotWrite, lock_file, wrap_os_errors
 from common.paths import parse_path
 from common.terminal import run_command
@@ -68,8 +68,7 @@ class PrepareOptions:
             UserError: At the first mistake.
         """
         for name in self.names:
-            if name not in datasets.list_benchmarks():
-                raise UserError(unknown_name_message("data set", name, datasets.list_benchmarks()))
+            datasets.check_name(name, self.data_root)
         if self.source and len(self.names) > 1:
             raise UserError(
                 f"--source: received {len(self.names)} data sets, expected one; give --sources a "
@@ -85,7 +84,9 @@ class PrepareOptions:
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the data sets' names and ``--data-root``."""
-    parser.add_argument("names", nargs="+", metavar="NAME", help="one or more data sets")
+    parser.add_argument(
+        "names", nargs="+", metavar="NAME", help="data sets; own data: folder:NAME or a path"
+    )
     parser.add_argument(
         "--data-root",
         type=parse_path,
@@ -154,6 +155,7 @@ def run_for_data_set(name: str, options: PrepareOptions) -> int:
     """Prepare or check one data set, and print the result; return its exit status."""
     try:
         benchmark = datasets.load_benchmark(name, options.data_root)
+        name = benchmark.name
         if not isinstance(benchmark, OnDisk):
             print(f"{name}: nothing to prepare: its data come with the installed packages")
             return 0
@@ -184,7 +186,9 @@ def run_for_data_set(name: str, options: PrepareOptions) -> int:
 
 def reload_benchmark(benchmark: OnDisk) -> OnDisk:
     """Return a new instance, which has read no file yet."""
-    return type(benchmark)(benchmark.data_root)
+    reloaded = datasets.load_benchmark.__wrapped__(benchmark.reference, benchmark.data_root)
+    assert isinstance(reloaded, OnDisk)
+    return reloaded
 
 
 def print_problems(name: str, problems: Sequence[str]) -> None:

@@ -102,7 +102,13 @@ class Options:
             RUN, "method names, or 'all'; available: {methods}", "M", flag="--method", nargs="+"
         )
     )
-    dataset: str = field(metadata=_option(RUN, "data set; available: {datasets}", "D"))
+    dataset: str = field(
+        metadata=_option(
+            RUN,
+            "data set: folder:NAME or a path for your own, or one of: {datasets}",
+            "D",
+        )
+    )
     data_root: Path = field(
         default=Path("data"), metadata=_option(RUN, DATA_ROOT_HELP, "DIR", convert=parse_path)
     )

@@ -1,7 +1,7 @@
 """``folder``: your own images or texts, with no code.
 
-``<data root>/folder`` (another name: the environment variable ``EVENHAND_FOLDER``) holds a table
-``metadata.csv`` (or one other ``.csv`` file) with the columns ``id,filename,split,y,a``:
+A folder ``<data root>/NAME`` (data set ``folder:NAME``) or of any other place (its path) holds a
+table ``metadata.csv`` (or one other ``.csv`` file) with the columns ``id,filename,split,y,a``:
 
 * images: ``filename`` names image files inside the folder;
 * texts: a further column ``text`` holds them, and ``filename`` may be blank or left out; or
@@ -21,13 +21,13 @@ import pandas as pd
 from common.errors import UserError, truncate_problems
 from common.files import is_hidden, read_text
 from common.hyperparameters import Hyperparameter
-from common.paths import read_path_variable
 from datasets.benchmark import SPLITS, Benchmark, Inputs
 from datasets.data_card import DataCard
 from datasets.formats import csv_tables as tables
 from datasets.groups.base import GroupBenchmark, Groups
 from datasets.groups.image_table import ImageBenchmark
 from datasets.groups.text_table import TextBenchmark, TextPairs
+from datasets.own.references import KIND, OwnData
 from datasets.storage.array_cache import ArrayWriter
 from datasets.storage.images import (
     find_damaged_images,
@@ -38,7 +38,6 @@ from datasets.storage.images import (
 from datasets.storage.named_files import locate_named_files
 from datasets.training_config import TrainingConfig
 
-VARIABLE = "EVENHAND_FOLDER"
 PREFERRED = ("metadata.csv", "metadata_folder.csv")
 
 
@@ -54,13 +53,25 @@ class Folder(TextBenchmark):
         source="this machine",
         licence="as you say",
         paper="none",
-        notes=(f"The folder's name is 'folder', or what the variable {VARIABLE} says.",),
     )
+
+    def __init__(self, data_root: Path) -> None:
+        super().__init__(data_root)
+        self._own = OwnData(KIND, data_root / KIND, KIND)
+
+    def use_folder(self, own: OwnData) -> None:
+        """Read the data of another folder, and have its name."""
+        self._own, self.name = own, own.name
+
+    @property
+    def reference(self) -> str:
+        """The name, or the absolute path of a folder outside the data root."""
+        return self._own.reference
 
     @property
     def folder(self) -> Path:
         """The folder that holds the data set."""
-        return self.data_root / (read_path_variable(VARIABLE) or self.folder_name)
+        return self._own.path
 
     @property
     def table_path(self) -> Path:

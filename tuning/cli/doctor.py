@@ -6,7 +6,7 @@ from pathlib import Path
 
 import datasets
 from common.arguments import Parser
-from common.errors import UserError, unknown_name_message
+from common.errors import UserError
 from core.recipe.assignments import parse_assignments
 from tuning.cli.parser import add_options
 from tuning.cluster.addresses import find_cluster
@@ -72,10 +72,9 @@ def run_doctor(arguments: Sequence[str]) -> int:
     cpus: int = given.get("cpus_per_trial", Options.cpus_per_trial)
     model = str(pinned.get("model", ""))
     if dataset:
-        if dataset not in datasets.list_benchmarks():
-            known = datasets.list_benchmarks()
-            raise UserError(f"--dataset: {unknown_name_message('data set', dataset, known)}")
+        datasets.check_name(dataset, data_root, "--dataset")
         benchmark = datasets.load_benchmark(dataset, str(data_root))
+        dataset = benchmark.reference
         model = model or benchmark.training_config.model
     check_writable("--results", results)
     if is_url(records):

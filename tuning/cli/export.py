@@ -8,7 +8,7 @@ from pathlib import Path
 
 import datasets
 from common.arguments import Parser
-from common.errors import UserError, unknown_name_message
+from common.errors import UserError
 from common.files import write_text
 from datasets.multitask.base import TaskBenchmark
 from datasets.multitask.baseline import Baseline
@@ -103,9 +103,7 @@ def write_baseline(results: Path, dataset: str) -> Path:
     Raises:
         UserError: If ``stl`` has no complete result, or one that delta-m cannot be compared with.
     """
-    if dataset not in datasets.list_benchmarks():
-        message = unknown_name_message("data set", dataset, datasets.list_benchmarks())
-        raise UserError(f"--dataset: {message}")
+    datasets.check_name(dataset, option="--dataset")
     benchmark = datasets.load_benchmark(dataset)
     if not isinstance(benchmark, TaskBenchmark):
         raise UserError(f"--baseline: '{dataset}' is not a multi-task data set")

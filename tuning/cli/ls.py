@@ -3,11 +3,13 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import datasets
 from common.arguments import Parser
 from common.errors import UserError, ValidationErrors
 from core.recipe.method_files import list_methods, load_method
+from datasets.own.references import list_own_data
 from tuning.cli.parser import add_options
 from tuning.cli.status import list_statuses
 from tuning.options import Options
@@ -36,7 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("kind", choices=("methods", "datasets", "studies"), help="what to list")
     add_options(
         parser,
-        ("dataset", "results", "storage"),
+        ("dataset", "data_root", "results", "storage"),
         {"dataset": "list the methods that run on this data set"},
     )
     return parser
@@ -53,9 +55,9 @@ def run_ls(arguments: Sequence[str]) -> int:
     options = Options(**{"methods": (), "dataset": "", **given})
     mistakes: list[str] = []
     if kind == "methods":
-        lines, mistakes = _list_methods(options.dataset)
+        lines, mistakes = _list_methods(options.dataset, options.data_root)
     elif kind == "datasets":
-        lines = _list_datasets()
+        lines = _list_datasets(options.data_root)
     else:
         lines = format_table(list_statuses(options))
     print("\n".join(lines), flush=True)
@@ -64,12 +66,12 @@ def run_ls(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _list_methods(dataset: str) -> tuple[list[str], list[str]]:
+def _list_methods(dataset: str, data_root: Path) -> tuple[list[str], list[str]]:
     """Return the table of the methods, and the mistakes in their files.
 
     A method whose file has a mistake keeps its row: which data sets it runs on is unknown.
     """
-    provides = datasets.load_benchmark(dataset).provides if dataset else None
+    provides = datasets.load_benchmark(dataset, str(data_root)).provides if dataset else None
     mistakes: list[str] = []
     rows = []
     for name in list_methods():
@@ -85,13 +87,15 @@ def _list_methods(dataset: str) -> tuple[list[str], list[str]]:
     return format_markdown(rows), mistakes
 
 
-def _list_datasets() -> list[str]:
-    return format_markdown([_describe_dataset(name) for name in datasets.list_benchmarks()])
+def _list_datasets(data_root: Path) -> list[str]:
+    known = datasets.list_benchmarks()
+    names = dict.fromkeys([*known, *list_own_data(data_root, known)])
+    return format_markdown([_describe_dataset(name, data_root) for name in names])
 
 
-def _describe_dataset(name: str) -> dict[str, str]:
+def _describe_dataset(name: str, data_root: Path) -> dict[str, str]:
     try:
-        benchmark = datasets.load_benchmark(name)
+        benchmark = datasets.load_benchmark(name, str(data_root))
         provides, config = sorted(benchmark.provides), benchmark.training_config
     except UserError:  # a data set of the user's own, whose properties are in its files
         return {"data set": name}

@@ -2,10 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 import datasets
 from common.arguments import Parser
-from common.errors import UserError, unknown_name_message
 from common.hyperparameters import Hyperparameters, format_scalar
 from core.recipe.method import Method
 from core.recipe.method_files import load_method
@@ -33,7 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("method", metavar="METHOD", help="name of a method")
-    add_options(parser, ("dataset",), {"dataset": "the data set of the search space"})
+    add_options(parser, ("dataset", "data_root"), {"dataset": "the data set of the search space"})
     return parser
 
 
@@ -44,11 +44,13 @@ def run_show(arguments: Sequence[str]) -> int:
         UserError: If there is no such method or data set, or a method file is malformed.
     """
     given = vars(make_parser().parse_args(arguments))
-    print("\n".join(_describe_method(load_method(given["method"]), given.get("dataset"))))
+    data_root: Path = given.get("data_root", Options.data_root)
+    method = load_method(given["method"])
+    print("\n".join(_describe_method(method, given.get("dataset"), data_root)))
     return 0
 
 
-def _describe_method(method: Method, dataset: str | None) -> list[str]:
+def _describe_method(method: Method, dataset: str | None, data_root: Path) -> list[str]:
     lines = [f"{method.name}: {method.description}", f"paper: {method.paper}",
              f"needs: {', '.join(sorted(method.needs)) or 'nothing'}",
              f"recipe: {method.recipe.as_dict()}"]  # fmt: skip
@@ -69,12 +71,10 @@ def _describe_method(method: Method, dataset: str | None) -> list[str]:
     if dataset is None:
         own = "; ".join(f"{n}={d.describe_domain()}" for n, d in method.search.items())
         return [*lines, f"searched beside the data set's hyperparameters: {own or 'nothing'}"]
-    if dataset not in datasets.list_benchmarks():
-        message = unknown_name_message("data set", dataset, datasets.list_benchmarks())
-        raise UserError(f"--dataset: {message}")
-    benchmark = datasets.load_benchmark(dataset)
-    space = make_space(method, benchmark, Options((method.name,), dataset))
-    return [*lines, f"search space on {dataset}:", *format_spaces([space])]
+    datasets.check_name(dataset, data_root, "--dataset")
+    benchmark = datasets.load_benchmark(dataset, str(data_root))
+    space = make_space(method, benchmark, Options((method.name,), benchmark.name))
+    return [*lines, f"search space on {benchmark.name}:", *format_spaces([space])]
 
 
 def _format_values(values: Hyperparameters) -> str:

@@ -85,10 +85,10 @@ def choose_largest_batches(space: Space, options: Options) -> Hyperparameters:
     return {**space.find_common_values(options.search), **found}
 
 
-def measure_trial(key: TrialKey, data_root: str, baseline: str) -> Measurement:
+def measure_trial(key: TrialKey, data_root: str, baseline: str, reference: str = "") -> Measurement:
     """Measure the use of this process's device by the run of a key."""
     try:
-        run = Run(key, datasets.load_benchmark(key.dataset, data_root, baseline))
+        run = Run(key, datasets.load_benchmark(reference or key.dataset, data_root, baseline))
         return Measurement(measure_usage(run))
     except UserError as error:
         return Measurement(None, str(error))
@@ -159,7 +159,8 @@ def _measure_methods(
     calls = []
     for space in spaces:
         key = space.resolved.make_key(choose_largest_batches(space, options), 0, environment)
-        calls.append((key, str(options.data_root.absolute()), baseline))
+        data_root = str(options.data_root.absolute())
+        calls.append((key, data_root, baseline, space.benchmark.reference))
     if not calls:
         return []
     measured = call_on_workers(measure_trial, calls, resources)

@@ -6,13 +6,12 @@ from ray.runtime_env import RuntimeEnv
 
 from common.errors import UserError
 from common.project import ROOT, SOURCE_FOLDERS
-from datasets.groups.folder import VARIABLE as DATA_FOLDER_VARIABLE
 
 MAX_CODE_BYTES = 50 * 2**20
 # Where an object store is, for workers on other machines; they have their own credentials.
 STORE_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 # Where data and models are.
-DATA_VARIABLES = (DATA_FOLDER_VARIABLE, "EVENHAND_CACHE", "HF_HOME", "TORCH_HOME")
+DATA_VARIABLES = ("EVENHAND_CACHE", "HF_HOME", "TORCH_HOME")
 
 
 def make_runtime_environment(local: bool) -> RuntimeEnv:

@@ -1,6 +1,7 @@
 """Findings of the doctor: the nodes' facts checked, each finding with its fix."""
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -127,8 +128,8 @@ def check_node(
         seconds: Seconds until all nodes had answered.
     """
     host = facts.host
-    prepare = f"python -m datasets.prepare {requirements.dataset} --data-root "
-    prepare += requirements.data_root
+    prepare = f"python -m datasets.prepare {shlex.quote(requirements.dataset)} --data-root "
+    prepare += shlex.quote(requirements.data_root)
     findings = [Finding("error", host, e, f"{prepare} --download") for e in facts.data_errors]
     findings += [Finding("error", host, error) for error in facts.model_errors]
     if facts.prepared is False:

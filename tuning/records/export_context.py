@@ -41,6 +41,7 @@ class CommandOptions:
         gpus_per_trial: Share or number of GPUs of a trial, as asked.
         cpus_per_trial: CPUs of a trial.
         report_training: Whether the training split is evaluated too.
+        dataset: The name or path of own data; empty where the data set's name finds it.
     """
 
     data_root: str
@@ -52,6 +53,7 @@ class CommandOptions:
     gpus_per_trial: float | Literal["auto"] | None
     cpus_per_trial: int
     report_training: bool = False
+    dataset: str = ""
 
 
 @dataclass(frozen=True)

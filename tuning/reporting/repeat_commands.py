@@ -30,7 +30,8 @@ def make_repeat_commands(
         for name, value in values.items()
         if name != "epochs"
     ]
-    common = [f"--method {shlex.quote(context.method)} --dataset {shlex.quote(context.dataset)}"]
+    dataset = options.dataset or context.dataset
+    common = [f"--method {shlex.quote(context.method)} --dataset {shlex.quote(dataset)}"]
     if (epochs := values.get("epochs")) is not None:
         common.append(f"--epochs {epochs}")
     if Path(options.data_root) != Path(DEFAULT_DATA_ROOT):

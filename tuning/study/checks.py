@@ -34,6 +34,7 @@ from tuning.search.space import Space, make_space
 from tuning.search.trial_records import SEARCH_SEED
 from tuning.selection import Rule
 from tuning.study.make_definition import check_resumed_studies
+from tuning.study.same_data import refuse_other_data
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,11 @@ def check_study(options: Options, is_plan: bool = False) -> CheckedStudy:
     Raises:
         UserError: With all mistakes at once, as far as one does not hide others.
     """
-    if options.dataset not in datasets.list_benchmarks():
-        message = unknown_name_message("data set", options.dataset, datasets.list_benchmarks())
-        raise UserError(f"--dataset: {message}")
+    datasets.check_name(options.dataset, options.data_root, "--dataset")
     # Read once: every trial has the baseline that its key names, also if the file changes later.
     baseline = read_baseline(options.baseline)
     benchmark = datasets.load_benchmark(options.dataset, str(options.data_root), baseline)
+    options = replace(options, dataset=benchmark.name)
     rule = choose_rule(options, benchmark)
     chosen, skipped = _choose_methods(options, benchmark)
     options = replace(options, methods=tuple(method.name for method in chosen))
@@ -131,6 +131,8 @@ def check_study(options: Options, is_plan: bool = False) -> CheckedStudy:
         _ = benchmark.splits  # reads and checks the data
     if options.resume:
         check_resumed_studies(options, rule, spaces, records)
+    if not absent:
+        refuse_other_data(options, benchmark)
     notes = [*skipped, *_list_ignored_options(options)]
     return CheckedStudy(options, benchmark, baseline, rule, spaces, records, notes, absent)
 

@@ -2,6 +2,7 @@
 
 from core.recipe.method import IMPLIED_NEEDS
 from datasets.benchmark import Benchmark
+from datasets.groups.folder import Folder
 from datasets.multitask.base import TaskBenchmark
 from tuning.options import Options
 from tuning.records.export_context import BaselineSource, CommandOptions, ExportContext
@@ -11,6 +12,7 @@ from tuning.search.method_search import MethodSearch
 def make_export_context(search: MethodSearch, options: Options) -> ExportContext:
     """Return the facts about a method's study that its exports contain beyond its runs."""
     benchmark = search.space.benchmark
+    is_own = isinstance(benchmark, Folder)
     return ExportContext(
         method=search.name,
         dataset=benchmark.name,
@@ -34,7 +36,8 @@ def make_export_context(search: MethodSearch, options: Options) -> ExportContext
         published=None if search.searcher is not None else search.select_hyperparameters(),
         keep_models=options.keep_models,
         command=CommandOptions(
-            data_root=str(options.data_root),
+            # Own data are found from any folder, also where another one has such a data root.
+            data_root=str(options.data_root.absolute() if is_own else options.data_root),
             baseline=None if options.baseline is None else str(options.baseline),
             deterministic=options.deterministic,
             precision=options.precision,
@@ -43,6 +46,7 @@ def make_export_context(search: MethodSearch, options: Options) -> ExportContext
             gpus_per_trial=options.gpus_per_trial,
             cpus_per_trial=options.cpus_per_trial,
             report_training=options.report_training,
+            dataset=benchmark.reference if is_own else "",
         ),
         defaults=search.space.resolved.complete_values({}),
         best_published=dict(search.space.resolved.published or {}),

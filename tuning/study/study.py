@@ -102,7 +102,8 @@ def run_study(options: Options, reuse_actors: bool = True) -> int:
         console.print(describe_study(searches, options, nodes, resources))
         slots = count_slots(nodes, resources)
         progress = Progress(searches, slots, console)
-        run_options = make_run_options(options, study.rule, study.baseline)
+        reference = study.benchmark.reference
+        run_options = make_run_options(options, study.rule, study.baseline, reference)
         study_run = _StudyRun(searches, options, run_options, resources, slots, stop, progress)
         study_run.run(reuse_actors)
         return print_summary(searches, options, stop, console)
@@ -112,7 +113,7 @@ def _check_nodes(study: CheckedStudy, resources: Resources, single_machine: bool
     """Check the nodes for errors that would make the study fail; return the warnings."""
     options = study.options
     requirements = Requirements(
-        dataset=options.dataset,
+        dataset=study.benchmark.reference,
         data_root=str(options.data_root.absolute()),
         storages=(options.records,),
         models=tuple(
@@ -203,13 +204,16 @@ class _StudyRun:
         search.records.write_context(context)
 
 
-def make_run_options(options: Options, rule: Rule, baseline: str) -> RunOptions:
+def make_run_options(
+    options: Options, rule: Rule, baseline: str, reference: str = ""
+) -> RunOptions:
     """Return the options of a study for the runs of its search.
 
     Args:
         options: The command.
         rule: The selection rule.
         baseline: The text of the baseline file; empty for the benchmark's own.
+        reference: The name or path by which workers find the data; empty for that of the key.
     """
     return RunOptions(
         rule=rule.name,
@@ -218,6 +222,7 @@ def make_run_options(options: Options, rule: Rule, baseline: str) -> RunOptions:
         keep_model=options.keep_models,
         data_root=str(options.data_root.absolute()),
         baseline=baseline,
+        dataset=reference,
         report_training=options.report_training,
     )
 

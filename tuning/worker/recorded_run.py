@@ -64,7 +64,9 @@ class RecordedRun:
 
     def _load_benchmark(self) -> Benchmark:
         return datasets.load_benchmark(
-            self.key.dataset, self.options.data_root, self.options.baseline
+            self.options.dataset or self.key.dataset,
+            self.options.data_root,
+            self.options.baseline,
         )
 
     @property

@@ -26,6 +26,7 @@ class RunOptions:
         keep_model: Whether a confirmation seed keeps the weights of its selected epoch.
         data_root: The folder of the data sets.
         baseline: The text of a baseline file; empty for the data set's own.
+        dataset: The data set's name or path, where that is not its name in the key.
     """
 
     rule: str
@@ -35,6 +36,7 @@ class RunOptions:
     data_root: str
     baseline: str = ""
     report_training: bool = False
+    dataset: str = ""
 
 
 @dataclass(frozen=True)

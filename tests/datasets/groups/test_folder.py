@@ -163,17 +163,6 @@ def test_a_missing_vocabulary_says_what_to_do(texts: Path, monkeypatch: pytest.M
         _ = load(texts).splits
 
 
-def test_the_name_of_the_folder(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (images / "folder").rename(images / "birds")
-    with pytest.raises(UserError, match=r"folder: missing; put a table metadata.csv"):
-        _ = load(images).splits
-    monkeypatch.setenv("EVENHAND_FOLDER", "birds")
-    before = load(images).key_version
-    assert len(load(images).splits["train"]) == 8
-    change(images, lambda t: t.loc.__setitem__((0, "a"), "1"), "birds")
-    assert load(images).key_version != before
-
-
 def test_a_damaged_image_is_named_and_fixed(images: Path) -> None:
     path = images / "folder" / "pictures" / "5.png"
     whole = path.read_bytes()

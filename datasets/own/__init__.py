@@ -1,0 +1,1 @@
+"""Own data: the names of folders, their tables, and their file ``dataset.yaml``."""
