@@ -3,7 +3,9 @@
 import sys
 
 from common import require_package
+from common.interrupts import handle_signals
 
+handle_signals()
 require_package("ray")
 
 from common.terminal import run_command  # noqa: E402

@@ -1,7 +1,11 @@
 """Shared by all packages: errors, hyperparameters, progress."""
 
 import sys
-from importlib.util import find_spec
+
+from common.interrupts import handle_signals
+
+if sys.argv[:1] == ["-m"]:  # one of our commands, such as python -m core, begins its imports
+    handle_signals()
 
 
 def require_package(name: str) -> None:
@@ -10,6 +14,8 @@ def require_package(name: str) -> None:
     Commands call it before they import anything that needs the package, because the usual cause is
     a Python outside the project's environment.
     """
+    from importlib.util import find_spec  # here: signals are handled before other imports
+
     if find_spec(name) is None:
         print(
             f"error: {sys.executable} has no package '{name}': activate the project's environment "

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
+from common.interrupts import EXIT_CODE, MESSAGE, ignore_signals, is_interrupted
+
 ERROR_HANDLER = "evenhand"
 PLAIN_CHARACTERS = {"±": "+-"}  # of characters that a terminal cannot show; others are escaped
 
@@ -37,6 +39,12 @@ def run_command(main: Callable[[], int], prints_result: bool = False) -> int:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if isinstance(end.code, str):
             print(end.code, file=errors)
+    except KeyboardInterrupt:
+        code = EXIT_CODE
+        print(MESSAGE, file=errors)
+    if is_interrupted():  # also where a library has made another error of it
+        code = EXIT_CODE
+    ignore_signals()
     output.ends_command = False
     output.flush()
     if output.lost and not isinstance(output.lost, BrokenPipeError):

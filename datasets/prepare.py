@@ -13,6 +13,7 @@ import datasets
 from common.arguments import Parser
 from common.errors import UserError, ValidationErrors
 from common.files import CannotWrite, lock_file, wrap_os_errors
+from common.interrupts import EXIT_CODE, clean_up_after_signals
 from common.paths import parse_path
 from common.terminal import run_command
 from datasets.fetch.archives import extract_archive, is_archive
@@ -144,10 +145,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status = 0
     for name in dict.fromkeys(options.names):
         try:
-            status = max(status, run_for_data_set(name, options))
+            with clean_up_after_signals():
+                status = max(status, run_for_data_set(name, options))
         except KeyboardInterrupt:
             print(f"{name}: interrupted; the same command resumes from here", file=sys.stderr)
-            return 130
+            return EXIT_CODE
     return status
 
 

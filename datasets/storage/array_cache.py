@@ -21,6 +21,7 @@ from torch import Tensor
 
 from common.errors import UserError, truncate_problems
 from common.files import hash_file, hash_text, is_hidden, lock_file, wrap_os_errors, write_text
+from common.interrupts import clean_up_after_signals
 from common.paths import read_path_variable
 
 MANIFEST = "manifest.json"
@@ -255,9 +256,10 @@ def _build_cache(folder: Path, target: Path, write: Callable[[ArrayWriter], None
     temporary = folder / f".{target.name}.{os.getpid()}"
     temporary.mkdir()
     try:
-        writer = ArrayWriter(temporary)
-        write(writer)
-        writer.write_manifest()
+        with clean_up_after_signals():
+            writer = ArrayWriter(temporary)
+            write(writer)
+            writer.write_manifest()
         if target.exists():
             shutil.rmtree(target)
         temporary.replace(target)

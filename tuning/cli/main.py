@@ -76,7 +76,6 @@ def _load_command(name: str) -> Callable[[Sequence[str]], int]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 2, with a message, for a user's mistake."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    advice = ""  # after Ctrl-C
     try:
         if given and not given[0].startswith("-"):
             if given[0] not in COMMANDS:
@@ -101,11 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return print_plan(options)
         from tuning.study.study import run_study
 
-        advice = "; run the command again with --resume to continue"
         return run_study(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"interrupted{advice}", file=sys.stderr)
-        return 130

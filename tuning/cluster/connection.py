@@ -3,7 +3,9 @@
 import logging
 import os
 import shutil
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +45,7 @@ def join_cluster(address: str | None) -> Iterator[list[Node]]:
     arguments = RayArguments(address=address) if address else _local_arguments()
     environment = make_runtime_environment(local=not address)
     protect_token()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _keep_signal_handlers():
         warnings.simplefilter("ignore")
         try:
             ray.init(
@@ -63,6 +65,19 @@ def join_cluster(address: str | None) -> Iterator[list[Node]]:
     finally:
         sys.stdout.flush()
         ray.shutdown()
+
+
+@contextmanager
+def _keep_signal_handlers() -> Iterator[None]:
+    """Restore the handler of termination signals, which ``ray.init`` replaces by an exit."""
+    old = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:  # a signal came while Ray started
+        raise KeyboardInterrupt from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, old)
 
 
 def _explain_start_error(error: Exception, address: str | None) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.files import lock_file
 from common.hyperparameters import Scalar
+from common.interrupts import clean_up_after_signals
 from datasets.multitask.ranks import compute_mean_ranks
 from datasets.published_results import PublishedRow, read_published_rows
 from tuning.reporting.intervals import SeedStatistics, format_confidence
@@ -42,7 +43,7 @@ PrintedRow = dict[str, str]
 def lock_results(results: Path) -> Iterator[None]:
     """Hold the lock under which the exports of a results folder are written."""
     results.mkdir(parents=True, exist_ok=True)
-    with lock_file(results / LOCK_NAME):
+    with clean_up_after_signals(), lock_file(results / LOCK_NAME):
         yield
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from common.interrupts import EXIT_CODE
 from common.text import format_count
 from tuning.options import Options
 from tuning.records.run_data import TrialStatus
@@ -15,7 +16,6 @@ from tuning.selection import select_trial
 from tuning.study.stopping import INTERRUPTED, StopCondition, make_resume_command
 
 MAX_FAILURES = 3  # failed trials of a method that are named
-EXIT_INTERRUPTED = 130
 
 
 def describe_study(
@@ -76,7 +76,7 @@ def print_summary(
         console.print(f"{end} with{_describe_budget(options)}:")
         console.print(f"  {make_resume_command()}")
     if stop.reason == INTERRUPTED:
-        return EXIT_INTERRUPTED
+        return EXIT_CODE
     if not stop.reason:
         for name in without_result:
             print(f"{name}: all search trials or all confirmation seeds failed", file=sys.stderr)

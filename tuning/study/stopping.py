@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from common.interrupts import SIGNALS, end_process
+
 INTERRUPTED = "interrupted"
 
 
@@ -28,7 +30,7 @@ class StopCondition:
     @contextmanager
     def handle_signals(self) -> Iterator[None]:
         """Handle signals during the block; a second one ends the process at once."""
-        old = {s: signal.signal(s, self._handle_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+        old = {number: signal.signal(number, self._handle_signal) for number in SIGNALS}
         try:
             yield
         finally:
@@ -36,8 +38,8 @@ class StopCondition:
                 signal.signal(number, handler)
 
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.reason:
-            raise KeyboardInterrupt
+        if self.reason == INTERRUPTED:
+            end_process("interrupted twice: records are kept, tables are not; resume with --resume")
         self.reason = INTERRUPTED
 
     def should_stop(self, sum_device_hours: Callable[[], float]) -> bool:

@@ -66,7 +66,6 @@ def run_study(options: Options, reuse_actors: bool = True) -> int:
         choose_resources([local_node()], options.cpus_per_trial, options.gpus_per_trial)
     stop = StopCondition(options.time_limit, options.max_device_hours)
     with ExitStack() as stack:
-        stack.enter_context(stop.handle_signals())
         nodes = stack.enter_context(join_cluster(address))
         resources = choose_resources(nodes, options.cpus_per_trial, options.gpus_per_trial)
         for warning in _check_nodes(study, resources, single_machine=address is None):
@@ -74,7 +73,7 @@ def run_study(options: Options, reuse_actors: bool = True) -> int:
         if address is None:
             check_worker_start()
         environment = detect_trial_environment(resources, options, remote=address is not None)
-        stack.enter_context(stop.handle_signals())  # again: Ray has replaced the handlers
+        stack.enter_context(stop.handle_signals())  # until here a signal ends the process
         records = study.records
         for record in records:
             stack.enter_context(exclusive_lock(record.storage))
