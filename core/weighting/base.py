@@ -42,6 +42,7 @@ class Weighting(nn.Module, ABC):
     """
 
     needs_losses_after_step: ClassVar[bool] = False  # whether after_step does anything
+    reads_loss_sizes: ClassVar[bool] = False  # whether losses of 0 or below make no sense to it
     lr: float | None = None  # learning rate of its parameters; None for the model's
     # Properties that hold for any losses or gradients, tested for every weighting that names them:
     # positive       no weight is negative
@@ -56,6 +57,11 @@ class Weighting(nn.Module, ABC):
     def __init__(self, losses: float | str = "plain") -> None:
         super().__init__()
         self.loss_alpha = parse_loss_alpha(losses)
+
+    @property
+    def needs_positive_losses(self) -> bool:
+        """Whether all losses must be above 0: itself or its transform of them reads their sizes."""
+        return self.reads_loss_sizes or self.loss_alpha > 0
 
     def transform_losses(self, losses: Tensor) -> Tensor:
         """Return the losses that replace the given ones, ``(k,)``, differentiable.

@@ -1,6 +1,7 @@
 """Dynamic weight average."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ class DynamicWeightAverage(LossWeighting):
     """
 
     properties = frozenset({"positive", "equivariant"})
+    reads_loss_sizes: ClassVar[bool] = True
     history: Tensor  # (2, k), means of the last two epochs, or (2 * window, k), the last losses
     seen: Tensor  # (), int64, epochs or steps in the history
     total: Tensor  # (k,), sum over the steps of this epoch

@@ -34,6 +34,7 @@ class FAMO(LossWeighting):
 
     properties = frozenset({"positive", "simplex", "equivariant"})
     needs_losses_after_step: ClassVar[bool] = True
+    reads_loss_sizes: ClassVar[bool] = True
     logits: Tensor  # (k,)
     before: Tensor  # (k,), the logarithms of the losses before the step, NaN where absent
     momentum: Tensor  # (k,)

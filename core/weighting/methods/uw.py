@@ -1,6 +1,7 @@
 """Uncertainty weighting."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ class UncertaintyWeighting(LossWeighting):
     """
 
     properties = frozenset({"positive", "equivariant"})
+    reads_loss_sizes: ClassVar[bool] = True
     log_variance: nn.Parameter  # (k,)
 
     def __init__(self, losses: float | str = "plain", lr: float | None = None) -> None:
