@@ -162,7 +162,7 @@ def _sum_weighted(rows: Sequence[tuple[Tensor, Tensor]]) -> Tensor | None:
     dtype = torch.promote_types(rows[0][0].dtype, torch.float32)
     found = torch.empty_like(rows[0][0], dtype=dtype)
     factors = [weight.to(found) for _, weight in rows]
-    size = _get_chunk_entries(found)  # the sum stays in a cache
+    size = get_chunk_entries(found)  # the sum stays in a cache
     for start in range(0, len(found), size):
         total = found[start : start + size]
         torch.mul(rows[0][0][start : start + size], factors[0], out=total)
@@ -179,7 +179,7 @@ def compute_gram(rows: Tensor | Sequence[Tensor]) -> Tensor:
     rows = list(rows)
     count, size = len(rows), len(rows[0])
     found = rows[0].new_zeros(count, count, dtype=torch.float64)
-    step = max(1, _get_chunk_entries(rows[0]) // count)
+    step = max(1, get_chunk_entries(rows[0]) // count)
     buffer = found.new_empty(count, min(step, size))
     for start in range(0, size, step):
         chunk = buffer[:, : size - start]
@@ -189,5 +189,6 @@ def compute_gram(rows: Tensor | Sequence[Tensor]) -> Tensor:
     return found
 
 
-def _get_chunk_entries(tensor: Tensor) -> int:
+def get_chunk_entries(tensor: Tensor) -> int:
+    """Return how many entries of gradients to process at a time on a tensor's device."""
     return CPU_CHUNK_ENTRIES if tensor.device.type == "cpu" else DEVICE_CHUNK_ENTRIES

@@ -1,0 +1,1 @@
+"""Multi-task soft actor-critic whose task gradients any weighting combines."""
