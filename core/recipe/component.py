@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 from common.hyperparameters import Scalar
 from core.augmentations.base import Augmentation
@@ -94,14 +94,6 @@ def component_classes(part: str) -> dict[str, type]:
 def find_component_mistake(part: str, name: str) -> str | None:
     """Return the mistake in a component's file, in one line; None if there is none."""
     return find_mistake(*PACKAGES[part], name)
-
-
-def parameter_kinds(component_class: type) -> dict[str, Any]:
-    """Return the annotation of each parameter of a component's class, by name."""
-    initialize: Any = component_class.__init__  # type: ignore[misc]
-    kinds = get_type_hints(initialize)
-    kinds.pop("return", None)
-    return kinds
 
 
 def read_defaults(component_class: type) -> dict[str, Any]:

@@ -19,26 +19,22 @@ those alone that ``over`` names; the others enter with the weight 1::
 Losses are named by themselves or, for all losses of one, by their objective.
 """
 
-import inspect
 from collections.abc import Iterator, Mapping
-from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
 
 from common.errors import unknown_name_message
 from common.hyperparameters import Hyperparameter
-from core.recipe.component import (
-    Component,
-    component_classes,
-    find_component_mistake,
-    parameter_kinds,
-)
+from core.recipe.component import Component, component_classes, find_component_mistake
 from core.recipe.coverage import FIXED, OVER, Coverage
 from core.recipe.recipe import PARTS, Recipe
 from core.samplers import SAMPLERS
-
-KIND_NAMES: Mapping[type, str] = {
-    int: "an integer", float: "a number", str: "a string", bool: "a boolean", NoneType: "null"
-}  # fmt: skip
+from core.weighting.parameter_kinds import (
+    has_kind,
+    list_kinds,
+    name_kinds,
+    parameter_kinds,
+    required_parameters,
+)
 
 
 def parse_recipe(
@@ -187,11 +183,11 @@ class _RecipeParser:
                 yield from self._check_value(f"{where}.{name}", get_args(mapping)[1], inner)
         elif isinstance(value, str) and str not in options:
             yield from self._check_reference(where, options, value)
-        elif not any(_has_kind(option, value) for option in options):
-            names = [KIND_NAMES.get(option, option.__name__) for option in options]
+        elif not any(has_kind(option, value) for option in options):
+            expected = name_kinds(kind)
             if str not in options:
-                names.append("the name of a hyperparameter")
-            yield f"{where}: received {value!r}, expected {' or '.join(names)}"
+                expected += " or the name of a hyperparameter"
+            yield f"{where}: received {value!r}, expected {expected}"
 
     def _check_reference(self, where: str, options: tuple[Any, ...], name: str) -> Iterator[str]:
         if name not in self.hyperparameters:
@@ -204,20 +200,3 @@ class _RecipeParser:
             yield f"{where} is not numeric, but the parameter requires numbers"
         elif int in options and not hyperparameter.has_whole_values:
             yield f"{where} has non-integer values, but the parameter requires integers"
-
-
-def list_kinds(kind: Any) -> tuple[Any, ...]:
-    """Return the members of a union, or the one kind itself."""
-    return get_args(kind) if isinstance(kind, UnionType) else (kind,)
-
-
-def required_parameters(component_class: type) -> list[str]:
-    """Return the names of the parameters of a component's class that have no default."""
-    parameters = inspect.signature(component_class).parameters.values()
-    return [p.name for p in parameters if p.default is inspect.Parameter.empty]
-
-
-def _has_kind(kind: Any, value: object) -> bool:
-    if get_origin(kind) is not None or (kind in (int, float) and isinstance(value, bool)):
-        return False
-    return isinstance(value, (int, float) if kind is float else kind)

@@ -16,14 +16,14 @@ from typing import Any, get_args, get_origin
 from common.arguments import Parser
 from common.hyperparameters import KINDS, RANGE_KINDS, Hyperparameter
 from common.terminal import run_command
-from core.recipe.component import component_classes, parameter_kinds
+from core.recipe.component import component_classes
 from core.recipe.coverage import FIXED, OVER
 from core.recipe.method import NEEDS
 from core.recipe.method_files import FOLDER
 from core.recipe.recipe import PARTS
-from core.recipe.recipe_parser import list_kinds, required_parameters
 from core.recipe.training_rules import TRAINING_CONFIG_FIELDS
 from core.samplers import SAMPLERS
+from core.weighting.parameter_kinds import list_kinds, parameter_kinds, required_parameters
 from datasets.training_config import TRAINING_CONFIG_RULES
 
 SCHEMA_FILE = FOLDER / "schema.json"

@@ -15,14 +15,15 @@ from core.toy.descent import (
     STEPS,
     descend_landscape,
     format_table,
-    list_weightings,
     parse_weighting,
 )
 from core.toy.landscape import LOSS_SCALES, STARTS
+from core.weighting import list_weightings
 
 SUFFIXES = (".png", ".svg")
 PLANES = ("parameters", "losses")
 MAX_COORDINATE = 10.0  # of a start: the figure shows little more
+MAX_POINTS = 50_000_000  # of all paths, which take 16 bytes each
 EPILOG = """\
 examples:
   python -m core.toy --methods ls cagrad nashmtl fairgrad famo:gamma=0 --out toy.png
@@ -90,8 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(arguments)
     starts = STARTS if args.start is None else tuple((x1, x2) for x1, x2 in args.start)
     try:
-        check_arguments(args.methods, args.out, args.steps)
-        check_numbers(args.lr, args.scale, starts)
+        check_arguments(args.methods, args.out)
+        check_numbers(
+            args.steps, args.lr, args.scale, starts, paths=len(args.methods) * len(starts)
+        )
         descents = descend_landscape(
             args.methods, args.steps, args.lr, scale=args.scale, starts=starts
         )
@@ -106,11 +109,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def check_arguments(methods: Sequence[str], out: Path, steps: int) -> None:
-    """Check the values of the options.
+def check_arguments(methods: Sequence[str], out: Path) -> None:
+    """Check the weightings and the figure's name.
 
     Raises:
-        UserError: If a weighting is wrong, the figure cannot be written, or there is no step.
+        UserError: If a weighting is wrong, or the figure cannot be written.
     """
     for method in methods:
         parse_weighting(method)
@@ -118,16 +121,21 @@ def check_arguments(methods: Sequence[str], out: Path, steps: int) -> None:
         raise UserError(f"--out: received '{out}', expected a name that ends in .png or .svg")
     if not out.absolute().parent.is_dir():
         raise UserError(f"--out: the folder '{out.parent}' does not exist")
-    if steps < 1:
-        raise UserError(f"--steps: received {steps}, expected at least 1")
 
 
-def check_numbers(lr: float, scale: float, starts: Sequence[tuple[float, float]]) -> None:
-    """Check the rate, the scale and the starts.
+def check_numbers(
+    steps: int, lr: float, scale: float, starts: Sequence[tuple[float, float]], paths: int
+) -> None:
+    """Check the steps, the rate, the scale and the starts.
 
     Raises:
         UserError: If one is out of its range.
     """
+    if not 1 <= steps <= MAX_POINTS // paths:
+        raise UserError(
+            f"--steps: received {steps}, expected an integer from 1 to {MAX_POINTS // paths:,} for "
+            f"{paths} paths"
+        )
     for name, value in (("--lr", lr), ("--scale", scale)):
         if not 0 < value < math.inf:
             raise UserError(f"{name}: received {value}, expected a number above 0")

@@ -1,5 +1,6 @@
 """Descents of weightings on the landscape of :mod:`core.toy.landscape`."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -12,13 +13,14 @@ from torch import Tensor
 
 from common.errors import UserError
 from core.recipe.assignments import parse_assignments
-from core.registry import find_components
+from core.recipe.method_files import ALIASES, list_methods, load_method
 from core.toy.landscape import LOSS_SCALES, STARTS, Array, compute_front_distance, compute_losses
 from core.weighting import (
     GradientWeighting,
     GramWeighting,
     LossWeighting,
     Weighting,
+    list_weightings,
     load_weighting,
 )
 
@@ -47,20 +49,23 @@ class Descent(NamedTuple):
         return self.distances < MAX_FRONT_DISTANCE
 
 
-def list_weightings() -> list[str]:
-    """Return the names of all weightings."""
-    return sorted(find_components("core.weighting.methods", Weighting))
-
-
 def parse_weighting(text: str) -> Weighting:
     """Return the weighting that a text names, with parameters: ``fairgrad:alpha=1,losses=log``.
 
     Raises:
-        UserError: If there is no such weighting or parameter, or a value is out of its range.
+        UserError: If there is no such weighting or parameter, a parameter is given twice, or a
+            value is of a wrong kind or out of its range.
     """
-    name, _, rest = text.partition(":")
+    written, colon, rest = text.partition(":")
+    name = ALIASES.get(written, written)
+    # A comma before a word without "=" belongs to the value: weights=first:2,second:3.
+    parts = re.split(r",(?=[^,=]*=)", rest) if colon else []
+    keys = [part.partition("=")[0] for part in parts]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise UserError(f"--methods: {key} is given twice in '{text}'")
     try:
-        parameters = parse_assignments(rest.split(",") if rest else ())
+        parameters = parse_assignments(parts)
     except UserError:
         raise UserError(
             f"--methods: received '{text}', expected NAME or NAME:KEY=VALUE,..., such as "
@@ -70,8 +75,28 @@ def parse_weighting(text: str) -> Weighting:
         weighting = load_weighting(name, **parameters)
         weighting.setup(["first", "second"])
     except (ValueError, TypeError) as error:
-        raise UserError(f"--methods: {error}") from None
+        raise UserError(f"--methods: {error}{_translate_method(name, keys)}") from None
     return weighting
+
+
+def _translate_method(name: str, keys: Sequence[str]) -> str:
+    """Return a hint where a name or key is that of a method's file, not of a weighting."""
+    if name not in list_methods():
+        return ""
+    method = load_method(name)
+    weighting = method.recipe.weighting
+    if name in list_weightings():
+        renamed = [
+            f"; {value} of the method {name} is {key} here"
+            for key, value in weighting.parameters.items()
+            if value in keys and key != value
+        ]
+        return "".join(renamed)
+    domains = {**method.search, **method.options}
+    used = weighting.with_values({key: domain.default for key, domain in domains.items()})
+    parameters = [f"{key}={value}" for key, value in used.parameters.items() if value != ""]
+    written = ":".join([weighting.name, *([",".join(parameters)] if parameters else [])])
+    return f"; the method {name} has the weighting {written}"
 
 
 def descend_landscape(
@@ -95,9 +120,12 @@ def descend_landscape(
         starts: The points at which paths start.
     """
     weightings = [parse_weighting(method) for method in methods for _ in starts]
-    learned = [parameter for weighting in weightings for parameter in weighting.parameters()]
     x = torch.tensor(list(starts) * len(methods), dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.Adam([x, *learned], lr=lr)
+    optimizer = torch.optim.Adam([x], lr=lr)
+    for weighting in weightings:
+        if learned := list(weighting.parameters()):
+            rate = lr if weighting.lr is None else weighting.lr
+            optimizer.add_param_group({"params": learned, "lr": rate})
     paths = np.empty((len(x), steps + 1, 2))
     paths[:, 0] = x.detach().numpy()
     with torch.random.fork_rng(devices=[]):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from core.toy.landscape import (
     LOSS_SCALES,
     LOSS_SHIFT,
     Array,
+    compute_front_distance,
     compute_losses,
     compute_pareto_front,
 )
@@ -69,16 +71,24 @@ def _draw_parameter_plane(panel: Axes, descent: Descent) -> None:
     # Both objectives on the second one's scale, as the landscape's authors draw them.
     height = (compute_losses(plane) * torch.tensor([10.0, 1.0])).mean(dim=-1).numpy()
     panel.contour(axis, axis, height, levels=18, colors="0.78", linewidths=0.6)
-    # As wide as ends are counted.
-    x1, x2 = compute_pareto_front().T
-    panel.fill_between(
-        x1, x2 - MAX_FRONT_DISTANCE, x2 + MAX_FRONT_DISTANCE, color=FRONT_COLOR, alpha=0.55,
-        linewidth=0, zorder=2,
+    # Exactly where ends are counted.
+    panel.contourf(
+        *_measure_front(), levels=[0, MAX_FRONT_DISTANCE], colors=[FRONT_COLOR], alpha=0.55,
+        zorder=2,
     )  # fmt: skip
     _draw_paths(panel, descent, list(descent.paths))
     panel.set(xlim=(-AXIS_LIMIT, AXIS_LIMIT), ylim=(-AXIS_LIMIT, AXIS_LIMIT), aspect="equal")
     panel.set_xticks([-8, 0, 8])
     panel.set_yticks([-8, 0, 8])
+
+
+@cache
+def _measure_front() -> tuple[Array, Array, Array]:
+    """Return abscissas, ordinates and distances from the front on a grid around it."""
+    front = compute_pareto_front()
+    low, high = front.min(0) - 2 * MAX_FRONT_DISTANCE, front.max(0) + 2 * MAX_FRONT_DISTANCE
+    x1, x2 = np.linspace(low[0], high[0], 400), np.linspace(low[1], high[1], 60)
+    return x1, x2, compute_front_distance(np.stack(np.meshgrid(x1, x2), axis=-1))
 
 
 def _draw_loss_plane(panel: Axes, descent: Descent, scale: float) -> None:

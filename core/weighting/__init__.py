@@ -21,6 +21,7 @@ from .base import (
 )
 from .errors import WeightingError, describe_unknown_name
 from .gradients import BackwardResult, backward
+from .parameter_kinds import find_wrong_value
 from .solvers.alpha_fair import AlphaFairSolution, solve_alpha_fair
 from .solvers.alpha_fair_device import DeviceSolution, solve_alpha_fair_on_device
 
@@ -71,7 +72,7 @@ def load_weighting(name: str, **parameters: Any) -> Weighting:
     for parameter in parameters:
         if parameter not in accepted:
             raise TypeError(describe_unknown_name(f"parameter of {name}", parameter, accepted))
-    try:
-        return made(**parameters)
-    except TypeError as error:
-        raise TypeError(f"{name} with {parameters}: {error}") from None
+    mistake = find_wrong_value(made, parameters)
+    if mistake is not None:
+        raise TypeError(f"{name}: {mistake}")
+    return made(**parameters)

@@ -8,7 +8,6 @@ class. :class:`AlphaFairWeighting` is the family of Gram weightings whose weight
 without the Gram matrix.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .errors import require_positive
 from .loss_transforms import compute_alpha_fair_loss, parse_loss_alpha
 from .search_history import SearchHistory
 from .solvers.alpha_fair import SOLVED, solve_alpha_fair
@@ -89,8 +89,7 @@ class Weighting(nn.Module, ABC):
 
         Raises:
             TypeError: If an entry is neither a tensor nor a number.
-        ValueError: If there is none.
-            ValueError: If there are more or fewer losses than in the step.
+            ValueError: If there are no losses, or more or fewer than in the step.
         """
         if self.needs_losses_after_step:
             self.update_after_step(join_losses(losses))
@@ -242,8 +241,7 @@ class AlphaFairWeighting(GramWeighting):
 
     def __init__(self, alpha: float, losses: float | str = "plain") -> None:
         super().__init__(losses)
-        if not 0 < alpha < math.inf:
-            raise ValueError(f"alpha is {alpha}, expected a number above 0")
+        require_positive(alpha=alpha)
         self.alpha = alpha
         self.search_history = SearchHistory()
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..base import GramWeighting
+from ..errors import require_at_least
 from ..solvers.active_set import Vector, find_min_norm_weights
 from ..solvers.gram import gram_to_array, weights_to_tensor
 
@@ -46,8 +47,9 @@ class CAGrad(GramWeighting):
 
     def __init__(self, c: float = 0.4, rescale: int = 1, losses: float | str = "plain") -> None:
         super().__init__(losses)
-        if not 0 <= c < math.inf or rescale not in (0, 1, 2):
-            raise ValueError(f"c is {c}, rescale {rescale}; expected c >= 0, rescale 0, 1 or 2")
+        require_at_least(0, c=c)
+        if rescale not in (0, 1, 2):
+            raise ValueError(f"rescale is {rescale}, expected 0, 1 or 2")
         self.c = c
         self.divisor = (1.0, 1 + c**2, 1 + c)[rescale]
 

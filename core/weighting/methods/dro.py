@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..base import LossWeighting
+from ..errors import require_positive
 
 
 class GroupDRO(LossWeighting):
@@ -32,8 +33,7 @@ class GroupDRO(LossWeighting):
 
     def __init__(self, step_size: float = 0.01, losses: float | str = "plain") -> None:
         super().__init__(losses)
-        if not step_size > 0:
-            raise ValueError(f"step_size is {step_size}, expected a number above 0")
+        require_positive(step_size=step_size)
         self.step_size = step_size
         self.register_buffer("log_q", torch.zeros(0))
 

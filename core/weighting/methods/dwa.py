@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..base import LossWeighting
+from ..errors import require_at_least, require_positive
 
 
 class DynamicWeightAverage(LossWeighting):
@@ -42,8 +43,8 @@ class DynamicWeightAverage(LossWeighting):
         self, temperature: float = 2.0, window: int = 0, losses: float | str = "plain"
     ) -> None:
         super().__init__(losses)
-        if not (temperature > 0 and window >= 0):
-            raise ValueError(f"temperature is {temperature}, window {window}; expected > 0, >= 0")
+        require_positive(temperature=temperature)
+        require_at_least(0, window=window)
         self.temperature = temperature
         self.window = window
         self.register_buffer("total", torch.zeros(0))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..base import LossWeighting
+from ..errors import require_at_least, require_positive
 
 LOSS_OFFSET = 1e-8  # keeps logarithms finite
 ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 0.9, 0.999, 1e-8
@@ -43,8 +44,8 @@ class FAMO(LossWeighting):
 
     def __init__(self, gamma: float = 0.01, step_size: float = 0.025) -> None:
         super().__init__()
-        if not (gamma >= 0 and step_size > 0):
-            raise ValueError(f"gamma is {gamma}, step_size {step_size}; expected >= 0, > 0")
+        require_at_least(0, gamma=gamma)
+        require_positive(step_size=step_size)
         self.gamma = gamma
         self.step_size = step_size
         for name in ("logits", "before", "momentum", "squares"):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..base import GradientWeighting
+from ..errors import require_at_least
 from ..solvers.simplex import project_to_simplex
 
 
@@ -49,11 +50,9 @@ class MoCo(GradientWeighting):
         losses: float | str = "plain",
     ) -> None:
         super().__init__(losses)
-        if not (0 < beta <= 1 and all(value >= 0 for value in (gamma, rho, decay))):
-            raise ValueError(
-                f"beta is {beta}, gamma {gamma}, rho {rho}, decay {decay}; "
-                "expected 0 < beta <= 1 and the others at least 0"
-            )
+        if not 0 < beta <= 1:
+            raise ValueError(f"beta is {beta}, expected a number above 0 and up to 1")
+        require_at_least(0, gamma=gamma, rho=rho, decay=decay)
         self.beta, self.gamma, self.rho, self.decay = beta, gamma, rho, decay
         self.register_buffer("tracked", torch.zeros(0, 0))
         self.register_buffer("shares", torch.zeros(0))

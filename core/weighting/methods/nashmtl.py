@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ..base import AlphaFairWeighting
+from ..errors import require_at_least
 
 
 class NashMTL(AlphaFairWeighting):
@@ -30,8 +31,7 @@ class NashMTL(AlphaFairWeighting):
 
     def __init__(self, update_interval: int = 1, losses: float | str = "plain") -> None:
         super().__init__(1.0, losses)
-        if update_interval < 1:
-            raise ValueError(f"update_interval is {update_interval}, expected at least 1")
+        require_at_least(1, update_interval=update_interval)
         self.update_interval = update_interval
         self._steps_since_solution = 0
         self.register_buffer("previous", torch.zeros(0))

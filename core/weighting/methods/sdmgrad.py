@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..base import GramWeighting
 from ..device_copies import copy_to_device
+from ..errors import require_at_least
 from ..solvers.active_set import find_min_norm_weights
 from ..solvers.gram import gram_to_array, weights_to_tensor
 from ..solvers.simplex import project_to_simplex
@@ -46,8 +47,7 @@ class SDMGrad(GramWeighting):
         self, strength: float = 0.3, iterations: int = 0, losses: float | str = "plain"
     ) -> None:
         super().__init__(losses)
-        if not (strength >= 0 and iterations >= 0):
-            raise ValueError(f"strength is {strength}, iterations {iterations}; expected >= 0")
+        require_at_least(0, strength=strength, iterations=iterations)
         self.strength = strength
         self.iterations = iterations
         self.register_buffer("found", torch.zeros(0))

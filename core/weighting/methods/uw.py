@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..base import LossWeighting
+from ..errors import require_at_least
 
 
 class UncertaintyWeighting(LossWeighting):
@@ -23,7 +24,10 @@ class UncertaintyWeighting(LossWeighting):
 
     Args:
         losses: ``plain``, ``log`` or the alpha of alpha-fair losses.
-        lr: Learning rate of ``s``; None takes the model's.
+        lr: Learning rate of ``s``, at least 0; None takes the model's.
+
+    Raises:
+        ValueError: If ``lr`` is negative.
     """
 
     properties = frozenset({"positive", "equivariant"})
@@ -32,6 +36,8 @@ class UncertaintyWeighting(LossWeighting):
 
     def __init__(self, losses: float | str = "plain", lr: float | None = None) -> None:
         super().__init__(losses)
+        if lr is not None:
+            require_at_least(0, lr=lr)
         self.lr = lr
         self.log_variance = nn.Parameter(torch.zeros(0))
 

@@ -79,7 +79,7 @@ def test_an_option_changes_what_is_trained(method: str, option: str, value: Scal
 @pytest.mark.parametrize(
     ("method", "option", "value", "words"),
     [
-        ("nashmtl", "update_interval", 0, "update_interval is 0, expected at least 1"),
+        ("nashmtl", "update_interval", 0, "update_interval is 0, expected a number of at least 1"),
         ("nashmtl", "update_interval", 1.5, "received 1.5, expected an integer"),
         ("mgda", "normalization", "l2", "received 'l2', expected one of"),
         ("mgda", "normalization", 1, "received 1, expected a word"),

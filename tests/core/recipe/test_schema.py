@@ -8,11 +8,12 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from common.yaml_files import read_yaml_file
-from core.recipe.component import component_classes, parameter_kinds
+from core.recipe.component import component_classes
 from core.recipe.method_files import FOLDER, list_methods
 from core.recipe.schema import SCHEMA_FILE, is_current, main, make_schema
 from core.recipe.training_rules import TRAINING_CONFIG_FIELDS
 from core.samplers import SAMPLERS
+from core.weighting.parameter_kinds import parameter_kinds
 from tests.core.recipe.test_methods import GOOD, MISTAKES, changed
 
 VALIDATOR = Draft202012Validator(make_schema())

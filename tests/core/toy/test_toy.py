@@ -6,12 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.contour import ContourSet
+from matplotlib.figure import Figure
 from scipy.optimize import approx_fprime
 from torch import Tensor
 
+from common.errors import UserError
+from core.recipe.method_files import list_methods, load_method
 from core.toy import descent, landscape
 from core.toy.__main__ import main
-from core.weighting import backward, load_weighting
+from core.toy.figure import _draw_parameter_plane
+from core.weighting import backward, list_weightings, load_weighting
+from core.weighting.methods.si import ScaleInvariant
 
 
 def plain(x1: float, x2: float) -> tuple[float, float]:
@@ -120,7 +126,42 @@ def test_the_figure_of_the_fairgrad_paper_is_one_command(
     assert out.stat().st_size > 1000
 
 
-@pytest.mark.parametrize("method", descent.list_weightings())
+def test_names_of_methods_and_of_published_code() -> None:
+    assert isinstance(descent.parse_weighting("scaleinvls"), ScaleInvariant)
+    descent.parse_weighting("ls:weights=first:2,second:3,losses=log")
+    for method in list_methods():
+        if method in list_weightings():
+            continue
+        with pytest.raises(UserError, match=f"; the method {method} has the weighting") as found:
+            descent.parse_weighting(method)
+        hint = str(found.value).rpartition(" ")[2]
+        if load_method(method).needs == {"tasks"}:  # others name losses that the landscape lacks
+            descent.parse_weighting(hint)
+
+
+def test_learned_weights_have_their_own_rate() -> None:
+    still, slow = descent.descend_landscape(["uw:lr=0", "uw:lr=0.5"], steps=40)
+    (ls,) = descent.descend_landscape(["ls"], steps=40)
+    np.testing.assert_allclose(still.paths, ls.paths, atol=1e-5)  # of half the sum: same steps
+    assert np.abs(slow.paths - ls.paths).max() > 1e-3
+
+
+def test_the_drawn_front_is_where_ends_are_counted() -> None:
+    (path,) = descent.descend_landscape(["ls"], steps=1)
+    panel = Figure().subplots()
+    _draw_parameter_plane(panel, path)
+    (band,) = [c for c in panel.collections if isinstance(c, ContourSet) and c.filled]
+    (area,) = band.get_paths()
+    random = np.random.RandomState(0)
+    points = random.uniform([-8, -9.5], [8, -7.5], size=(400, 2))
+    distances = landscape.compute_front_distance(points)
+    is_clear = np.abs(distances - descent.MAX_FRONT_DISTANCE) > 0.02  # finer than the grid
+    expected = distances < descent.MAX_FRONT_DISTANCE
+    np.testing.assert_array_equal(area.contains_points(points)[is_clear], expected[is_clear])
+    assert expected.any()
+
+
+@pytest.mark.parametrize("method", list_weightings())
 def test_direction_is_that_of_the_engine(method: str) -> None:
     one, other = load_weighting(method), load_weighting(method)
     for weighting in (one, other):
@@ -187,7 +228,21 @@ def test_figure_and_table(tmp_path: Path, capsys: pytest.CaptureFixture[str], su
             "--methods: unknown parameter of fairgrad 'alfa' (did you mean 'alpha'?)",
         ),
         (["--methods", "fairgrad:alpha=0"], "--methods: alpha is 0, expected a number above 0"),
-        (["--methods", "fairgrad:alpha=x"], "--methods: fairgrad with {'alpha': 'x'}"),
+        (["--methods", "fairgrad:alpha=x"], "--methods: fairgrad: alpha is 'x', expected a number"),
+        (["--methods", "dwa:window=1.5"], "--methods: dwa: window is 1.5, expected an integer"),
+        (["--methods", "uw:lr=x"], "--methods: uw: lr is 'x', expected a number or null"),
+        (["--methods", "uw:lr=-1"], "--methods: lr is -1, expected a number of at least 0"),
+        (["--methods", "famo:step_size=0"], "--methods: step_size is 0, expected a number above 0"),
+        (
+            ["--methods", "famo:weights_lr=0"],
+            "--methods: unknown parameter of famo 'weights_lr'; known: gamma, step_size; "
+            "weights_lr of the method famo is step_size here",
+        ),
+        (
+            ["--methods", "fairgrad:alpha=1,alpha=1"],
+            "--methods: alpha is given twice in 'fairgrad:alpha=1,alpha=1'",
+        ),
+        (["--methods", "famo:"], "--methods: received 'famo:', expected NAME or"),
         (["--methods", "fairgrad:2"], "--methods: received 'fairgrad:2', expected NAME or"),
         (["--methods", "fairgrad:alpha="], "--methods: received 'fairgrad:alpha=', expected"),
         (["--lr", "0"], "--lr: received 0.0, expected a number above 0"),
@@ -195,7 +250,8 @@ def test_figure_and_table(tmp_path: Path, capsys: pytest.CaptureFixture[str], su
         (["--start", "11", "0"], "--start: received 11.0 0.0, expected two numbers from -10 to"),
         (["--out", "figure.pdf"], "--out: received 'figure.pdf', expected a name that ends in"),
         (["--out", "nowhere/figure.png"], "--out: the folder 'nowhere' does not exist"),
-        (["--steps", "0"], "--steps: received 0, expected at least 1"),
+        (["--steps", "0"], "--steps: received 0, expected an integer from 1 to 500,000 for 100"),
+        (["--steps", "9999999999"], "--steps: received 9999999999, expected an integer from 1 to"),
     ],
 )
 def test_mistakes(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
