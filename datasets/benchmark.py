@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from common.errors import UserError
-from common.hyperparameters import Hyperparameter
+from common.hyperparameters import Hyperparameter, Scalar
 from datasets.data_card import DataCard
 from datasets.own.references import OwnData
 from datasets.training_config import TrainingConfig
@@ -129,6 +130,10 @@ class Benchmark(ABC):
     card: ClassVar[DataCard]
     modality: ClassVar[str] = ""  # "images" or "text", where augmentations may differ
     token_share: float = 1.0  # of texts: mean training length by the published padded length
+    # Of own data's file: domains, values of the training config, and the file.
+    own_ranges: Mapping[str, Hyperparameter] = MappingProxyType({})
+    own_protocol: Mapping[str, Scalar] = MappingProxyType({})
+    own_file: str = ""
     encoder: ClassVar[str | None] = None  # the default model of methods that need hidden states
 
     def __init__(self, data_root: Path) -> None:

@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import datasets
@@ -19,7 +19,10 @@ from common.terminal import run_command
 from datasets.fetch.archives import extract_archive, is_archive
 from datasets.fetch.http import download_file
 from datasets.fetch.sources import SOURCES, Source, mirror_sources, read_sources
+from datasets.groups.folder import Folder
 from datasets.on_disk import OnDisk
+from datasets.own.columns import parse_columns
+from datasets.own.splits import DrawnSplit, parse_shares
 from datasets.storage.array_cache import find_cache_problems, invalidate_cache, list_caches
 from datasets.storage.texts import TokenizerNotFound
 
@@ -52,6 +55,9 @@ class PrepareOptions:
         source: An address to download from in place of those of ``sources``.
         sources: The file of addresses and checksums.
         no_cache: Whether the cache is left to the first training run.
+        columns: Usual names of an own table's columns, each ``COLUMN=NAME``.
+        split: The shares of a split to draw for own data.
+        seed: The seed of that split.
     """
 
     names: list[str]
@@ -61,6 +67,9 @@ class PrepareOptions:
     source: str | None = None
     sources: Path = SOURCES
     no_cache: bool = False
+    columns: list[str] = field(default_factory=list)
+    split: str | None = None
+    seed: int | None = None
 
     def validate(self) -> None:
         """Refuse unknown data sets and options that contradict each other.
@@ -79,6 +88,10 @@ class PrepareOptions:
             raise UserError("--source and --sources have no effect without --download")
         if self.data_root.exists() and not self.data_root.is_dir():
             raise UserError(f"--data-root: received {self.data_root}, a file; expected a folder")
+        if self.check and (self.columns or self.split):
+            raise UserError("--check and --columns or --split exclude each other")
+        if self.seed is not None and not self.split:
+            raise UserError("--seed has no effect without --split")
         if self.check and self.download:
             raise UserError("--check and --download exclude each other: --check changes nothing")
 
@@ -130,6 +143,21 @@ def make_parser() -> Parser:
         default=SOURCES,
         help="addresses and checksums, in the form of datasets/fetch/sources.yaml (the default)",
     )
+    add(
+        "--columns",
+        action="append",
+        default=[],
+        metavar="COLUMN=NAME,...",
+        help="meaning of own columns, kept in the folder's dataset.yaml: place=a,kind=label; NAME "
+        "is image, text, label, attribute, split or id",
+    )
+    add(
+        "--split",
+        metavar="SHARES",
+        help="draw a split of own data without one, with these shares of each group, and keep "
+        "them in dataset.yaml: 0.7/0.1/0.2",
+    )
+    add("--seed", type=int, metavar="N", help="seed of --split (default: 0)")
     add("--no-cache", action="store_true", help="leave decoding or tokenizing to the first run")
     return parser
 
@@ -162,6 +190,10 @@ def run_for_data_set(name: str, options: PrepareOptions) -> int:
             print(f"{name}: nothing to prepare: its data come with the installed packages")
             return 0
         benchmark = reload_benchmark(benchmark)  # files may have changed since the last call
+        if options.columns or options.split:
+            for line in remember_choices(benchmark, options):
+                print(f"{name}: {line}")
+            benchmark = reload_benchmark(benchmark)
         for sentence in benchmark.list_folder_choices():
             print(f"{name}: {sentence}", file=sys.stderr)
         problems = (
@@ -178,12 +210,28 @@ def run_for_data_set(name: str, options: PrepareOptions) -> int:
     assert isinstance(benchmark, OnDisk)
     print(f"{name}: complete ({benchmark.folder})")
     benchmark = reload_benchmark(benchmark)
-    for sentence in (*benchmark.find_outdated_files(), *benchmark.list_notices()):
+    for sentence in benchmark.find_outdated_files():
         print(f"{name}: warning: {sentence}", file=sys.stderr)
+    for sentence in benchmark.list_notices():
+        print(f"{name}: note: {sentence}", file=sys.stderr)
     warnings = benchmark.list_warnings()
     for sentence in warnings:
         print(f"{name}: warning: it cannot be trained on: {sentence}", file=sys.stderr)
     return 1 if warnings else 0
+
+
+def remember_choices(benchmark: OnDisk, options: PrepareOptions) -> list[str]:
+    """Keep the meaning of columns and the split in the folder's own file; return a message.
+
+    Raises:
+        UserError: If they do not fit the table or the file, or the data are not own data.
+    """
+    if not isinstance(benchmark, Folder):
+        raise UserError("--columns and --split are for own data: folder:NAME, or a path")
+    split = None
+    if options.split:
+        split = DrawnSplit(parse_shares(options.split), options.seed or 0)
+    return benchmark.remember_choices(parse_columns(options.columns), split)
 
 
 def reload_benchmark(benchmark: OnDisk) -> OnDisk:

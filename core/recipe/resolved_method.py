@@ -1,6 +1,6 @@
 """A method on a benchmark, resolved once: everything that its trials have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -10,6 +10,7 @@ from common.hyperparameters import Hyperparameter, Hyperparameters, Scalar
 from core.environment import Environment
 from core.recipe.conditions import find_condition_mistakes
 from core.recipe.method import Method
+from core.recipe.method_files import list_methods, load_method
 from core.recipe.recipe import EpochCounts, Recipe
 from core.recipe.training_rules import TRAINING_CONFIG_FIELDS, broken_training_rule
 from core.recipe.trial_key import TrialKey
@@ -228,11 +229,13 @@ def resolve_method(
     }
     mistakes = list(find_condition_mistakes(own, hyperparameters))
     known = {*hyperparameters, *method.options, *TRAINING_CONFIG_FIELDS}
-    asked = {name: domain for name, domain in domains.items() if name in known}
+    _check_own_file(benchmark, known)
+    ranges = {n: d for n, d in benchmark.own_ranges.items() if n not in method.settings}
+    asked = {name: d for name, d in {**ranges, **domains}.items() if name in known}
     for name, domain in asked.items():
         when = hyperparameters[name].when if name in hyperparameters else {}
         hyperparameters[name] = replace(domain, when=domain.when or when)
-        origins[name] = COMMAND
+        origins[name] = COMMAND if name in domains else benchmark.own_file
     conditional = {name: domain for name, domain in asked.items() if domain.when}
     if conditional:
         mistakes += find_condition_mistakes(conditional, hyperparameters)
@@ -241,6 +244,39 @@ def resolve_method(
         raise ValidationErrors([f"{where}{mistake}" for mistake in mistakes])
     defaults = config.as_dict() | {name: h.default for name, h in hyperparameters.items()}
     return ResolvedMethod(method, benchmark, hyperparameters, config, defaults, origins)
+
+
+def _check_own_file(benchmark: Benchmark, known: Collection[str]) -> None:
+    """Refuse names of hyperparameters, models and augmentations that do not exist.
+
+    Args:
+        benchmark: The benchmark.
+        known: Names of hyperparameters that need no look into the files of all methods.
+
+    Raises:
+        ValidationErrors: A sentence per mistake.
+    """
+    problems = []
+    unknown = [name for name in benchmark.own_ranges if name not in known]
+    if unknown:
+        methods = [load_method(name) for name in list_methods()]
+        names = {name for method in methods for name in (*method.search, *method.options)}
+        names |= {*TRAINING_CONFIG_FIELDS, *known}
+        problems += [
+            f"{benchmark.own_file}: search: {unknown_name_message('hyperparameter', name, names)}"
+            for name in unknown
+            if name not in names
+        ]
+    for field in ("model", "augmentation"):
+        value = benchmark.own_protocol.get(field)
+        scratch = benchmark.own_protocol.get("from_scratch") is True
+        rule = None if value is None else broken_training_rule(field, value, scratch)
+        if rule is not None:
+            problems.append(
+                f"{benchmark.own_file}: protocol.{field}: received {value!r}, expected {rule}"
+            )
+    if problems:
+        raise ValidationErrors(problems)
 
 
 def _make_training_config(values: Mapping[str, Any]) -> TrainingConfig:

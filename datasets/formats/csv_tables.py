@@ -29,11 +29,16 @@ QUOTED = re.compile('[,"\\r\\n]')  # cells with one of these are quoted
 SPLIT_NUMBERS = {
     **{str(number): number for number in range(3)},
     **{"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2},
+    **{"validate": 1, "dev": 1, "devel": 1, "development": 1, "testing": 2},
 }
 
 
 def read_csv(
-    path: Path, columns: Sequence[str], separator: str = ",", optional: Sequence[str] = ()
+    path: Path,
+    columns: Sequence[str],
+    separator: str = ",",
+    optional: Sequence[str] = (),
+    is_any: bool = False,
 ) -> pd.DataFrame:
     """Return a table as text, unconverted: ``NA`` and ``null`` are texts like others.
 
@@ -42,15 +47,18 @@ def read_csv(
         columns: The expected columns.
         separator: A tab means that quotes have no meaning, as in GLUE's files.
         optional: Those of the columns that may be absent.
+        is_any: Whether a file may have any separator, the one given, and quotes beside tabs.
 
     Raises:
         UserError: If the file is missing, empty or malformed, is not UTF-8, or lacks a column.
     """
-    quoting: Literal[0, 3] = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
-    rows = _split_rows(read_text(path), separator)
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL
+    if separator == "\t" and not is_any:
+        quoting = csv.QUOTE_NONE
+    rows = _split_rows(read_text(path), quoting)
     text, first = rows.text, rows.text.split("\n", 1)[0]
     for other in ";\t":  # as spreadsheets of some languages write
-        if other in first and separator not in first:
+        if other in first and separator not in first and not is_any:
             raise UserError(f"{path}: columns are separated by {other!r}, expected {separator!r}")
     try:
         with warnings.catch_warnings():
@@ -68,7 +76,7 @@ def read_csv(
     except pd.errors.EmptyDataError:
         raise UserError(f"{path}: empty, expected the columns {', '.join(columns)}") from None
     except (pd.errors.ParserError, pd.errors.ParserWarning):
-        raise UserError(f"{path}: {_describe_malformed(text, separator)}") from None
+        raise UserError(f"{path}: {_describe_malformed(text, separator, quoting)}") from None
     table = rows.restore(table)
     table.columns = pd.Index([str(name).strip() for name in table.columns])
     return require_columns(path, table, [name for name in columns if name not in optional])
@@ -110,9 +118,9 @@ class _Rows(NamedTuple):
         return cell.replace(self.mark, self.other)
 
 
-def _split_rows(text: str, separator: str) -> _Rows:
+def _split_rows(text: str, quoting: Literal[0, 3]) -> _Rows:
     """Return a table's text with a line feed at the end of each row, and of no other use."""
-    line = r"[^\r\n]*" if separator == "\t" else r'(?:[^"\r\n]|"[^"]*")*'
+    line = r"[^\r\n]*" if quoting == csv.QUOTE_NONE else r'(?:[^"\r\n]|"[^"]*")*'
     first = re.match(line, text)
     after = text[first.end() : first.end() + 2] if first else ""
     end = "\r" if after[:1] == "\r" and after != "\r\n" else "\n"
@@ -142,9 +150,8 @@ def require_columns(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> 
     return table
 
 
-def _describe_malformed(text: str, separator: str) -> str:
+def _describe_malformed(text: str, separator: str, quoting: Literal[0, 3]) -> str:
     """Return the reason why a text is no table, with the first line that has too many fields."""
-    quoting: Literal[0, 3] = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=separator, quoting=quoting, strict=True
     )
@@ -217,16 +224,6 @@ def find_out_of_range(
     """Return a sentence for each row of some splits whose number is not below ``high``."""
     invalid = (table[column] >= high) & table.split.isin(splits)
     return _describe_rows(path, table, column, invalid, f"0 to {high - 1}")
-
-
-def find_gaps(path: Path, table: pd.DataFrame, column: str, least: int) -> list[str]:
-    """Return a sentence if a column's numbers are not 0 to k - 1, with k at least ``least``."""
-    values = sorted(set(table[column].tolist()))
-    if values == list(range(len(values))) and len(values) >= least:
-        return []
-    listed = ", ".join(map(str, values[:12])) + (", ..." if len(values) > 12 else "")
-    more = f" with at least {least} of them" if least > 1 else ""
-    return [f"{path}: column {column}: received {listed}; expected 0 to k - 1{more}"]
 
 
 def find_missing_splits(path: Path, table: pd.DataFrame) -> list[str]:

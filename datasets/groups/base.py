@@ -23,7 +23,7 @@ class Groups:
 
     def __post_init__(self) -> None:
         """Name the groups."""
-        names = tuple(f"{y}, {a}" for y in self.classes for a in self.attributes)
+        names = tuple(f"{y}, {a}" if a else y for y in self.classes for a in self.attributes)
         object.__setattr__(self, "names", names)
 
     def __len__(self) -> int:

@@ -1,53 +1,65 @@
 """``folder``: your own images or texts, with no code.
 
 A folder ``<data root>/NAME`` (data set ``folder:NAME``) or of any other place (its path) holds a
-table ``metadata.csv`` (or one other ``.csv`` file) with the columns ``id,filename,split,y,a``:
+table ``metadata.csv`` (or one other table) with the columns ``id,filename,split,y,a``, or others
+that mean the same (:mod:`datasets.own.columns`):
 
 * images: ``filename`` names image files inside the folder;
-* texts: a further column ``text`` holds them, and ``filename`` may be blank or left out; or
-  ``filename`` names ``.txt`` files.
+* texts: a column ``text`` holds them, or ``filename`` names ``.txt`` files.
 
-Classes ``y`` and attributes ``a`` are numbered from 0; columns ``y_name`` and ``a_name`` may name
-them. ``split`` is 0, 1 or 2 (training, validation, test).
+Classes and attributes are words or numbers. The folder's ``dataset.yaml`` may hold the meaning of
+columns, a split to draw, ranges to search and a training config (:mod:`datasets.own.dataset_file`).
 """
 
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from common.errors import UserError, truncate_problems
-from common.files import is_hidden, read_text
-from common.hyperparameters import Hyperparameter
+from common.files import read_text
+from common.hyperparameters import Hyperparameter, Scalar
 from datasets.benchmark import SPLITS, Benchmark, Inputs
 from datasets.data_card import DataCard
 from datasets.formats import csv_tables as tables
 from datasets.groups.base import GroupBenchmark, Groups
 from datasets.groups.image_table import ImageBenchmark
 from datasets.groups.text_table import TextBenchmark, TextPairs
+from datasets.own.contents import Contents, read_contents
+from datasets.own.dataset_file import (
+    IMAGE_SIZE,
+    TEXT_LENGTH,
+    DatasetFile,
+    read_dataset_file,
+    remember_choices,
+)
+from datasets.own.pictures import PictureReader
 from datasets.own.references import KIND, OwnData
+from datasets.own.splits import DrawnSplit
+from datasets.own.table_files import find_table
 from datasets.storage.array_cache import ArrayWriter
 from datasets.storage.images import (
     find_damaged_images,
-    find_missing_files,
+    list_missing_files,
     read_images,
     write_images,
 )
-from datasets.storage.named_files import locate_named_files
+from datasets.storage.named_files import locate_named_files, suggest_file
 from datasets.training_config import TrainingConfig
 
-PREFERRED = ("metadata.csv", "metadata_folder.csv")
+MAX_TOKENS = 220  # to which texts are truncated
 
 
 class Folder(TextBenchmark):
     """Any folder of images or texts, judged by the worst group of its table."""
 
     name = "folder"
-    version = "1"
+    version = "2"
     folder_name = "folder"
-    max_tokens = 220
     card = DataCard(
         title="Your own data: a folder of images or texts and a table of groups.",
         source="this machine",
@@ -75,15 +87,27 @@ class Folder(TextBenchmark):
 
     @property
     def table_path(self) -> Path:
-        """The table: ``metadata.csv``, or the only ``.csv`` file."""
-        found = sorted(path for path in self.folder.glob("*.csv") if not is_hidden(path))
-        for name in PREFERRED:
-            if self.folder / name in found:
-                return self.folder / name
-        if len(found) > 1:
-            names = ", ".join(path.name for path in found)
-            raise UserError(f"{self.folder}: {names}: which one is the table? Call it metadata.csv")
-        return found[0] if found else self.folder / PREFERRED[0]
+        """The table: ``metadata.csv``, or the only one."""
+        return find_table(self.folder)
+
+    @cached_property
+    def dataset_file(self) -> DatasetFile:
+        """The folder's own file ``dataset.yaml``."""
+        return read_dataset_file(self.folder)
+
+    def remember_choices(self, columns: Mapping[str, str], split: DrawnSplit | None) -> list[str]:
+        """Add the meaning of columns and a split to the own file; return a message.
+
+        Raises:
+            UserError: If they do not fit the table, or the file says otherwise.
+        """
+        if not self.folder.is_dir():
+            raise truncate_problems(self.find_problems())
+        file = self.dataset_file
+        changed = replace(file, columns=columns or file.columns, split=split or file.split)
+        read_contents(self.table_path, changed)
+        added = remember_choices(self.folder, columns, split)
+        return [f"{', '.join(added)} kept in {file.path}"] if added else []
 
     @property
     def key_version(self) -> str:
@@ -101,28 +125,15 @@ class Folder(TextBenchmark):
         return self._contents.table
 
     @cached_property
-    def _contents(self) -> "_Contents":
-        path = self.table_path
+    def _contents(self) -> Contents:
         if not self.folder.is_dir():
             raise truncate_problems(self.find_problems())
-        read = tables.read_csv(path, tables.COLUMNS, optional=("filename",))
-        if "text" in read.columns:  # file names have no meaning then
-            names = read.get("filename", pd.Series("", read.index))
-            read["filename"] = names.where(names.str.strip() != "", "text")
-        table = tables.parse_table(path, tables.require_columns(path, read, tables.COLUMNS))
-        problems = tables.find_missing_splits(path, table)
-        if "text" not in read.columns:
-            problems += tables.find_outside_names(path, table.filename)
-        problems += tables.find_gaps(path, table, "y", 2) + tables.find_gaps(path, table, "a", 1)
-        if problems:
-            raise truncate_problems(problems)
-        groups = Groups(_read_names(path, table, "y"), _read_names(path, table, "a"))
-        return _Contents(table.assign(group=len(groups.attributes) * table.y + table.a), groups)
+        return read_contents(self.table_path, self.dataset_file)
 
     @property
     def _has_texts(self) -> bool:
         """Whether the table itself holds the texts."""
-        return "text" in self.table.columns
+        return self._contents.has_texts
 
     @property
     def modality(self) -> str:  # type: ignore[override]
@@ -136,14 +147,47 @@ class Folder(TextBenchmark):
         return GroupBenchmark.provides | {self.modality, "encoder"}
 
     @property
-    def training_config(self) -> TrainingConfig:  # type: ignore[override]
-        """The default of text benchmarks for texts, of image benchmarks for images."""
+    def max_tokens(self) -> int:  # type: ignore[override]
+        """The length to which texts are truncated."""
+        return self.dataset_file.sizes.get(TEXT_LENGTH, MAX_TOKENS)
+
+    @property
+    def default_config(self) -> TrainingConfig:
+        """The training config of text benchmarks for texts, of image benchmarks for images."""
         return self._defaults.training_config
 
     @property
+    def training_config(self) -> TrainingConfig:  # type: ignore[override]
+        """The default training config with the values of the folder's own file."""
+        return TrainingConfig(**{**self.default_config.as_dict(), **self.own_protocol})  # type: ignore[arg-type]
+
+    @property
     def search_space(self) -> Mapping[str, Hyperparameter]:  # type: ignore[override]
-        """The search space of the same benchmarks as the training config."""
-        return self._defaults.search_space
+        """The search space of the same benchmarks, without the values that the own file fixes."""
+        return {n: d for n, d in self._defaults.search_space.items() if n not in self.own_protocol}
+
+    @property
+    def own_file(self) -> str:  # type: ignore[override]
+        """The folder's own file."""
+        return str(self.dataset_file.path)
+
+    @property
+    def own_protocol(self) -> Mapping[str, Scalar]:  # type: ignore[override]
+        """The training-config fields that the own file sets."""
+        return self.dataset_file.protocol
+
+    @property
+    def own_ranges(self) -> Mapping[str, Hyperparameter]:  # type: ignore[override]
+        """The domains of the own file, with the training config's values as defaults."""
+        file, config = self.dataset_file, self.training_config.as_dict()
+        return {
+            name: replace(domain, default=domain.to_canonical(config[name]))
+            if name in file.without_default
+            and name in config
+            and domain.find_broken_rule(config[name]) is None
+            else domain
+            for name, domain in file.search.items()
+        }
 
     @property
     def _defaults(self) -> type[Benchmark]:
@@ -162,14 +206,22 @@ class Folder(TextBenchmark):
         return [] if self._has_texts else locate_named_files(self.folder, self.table.filename)
 
     def list_source_files(self) -> list[Path]:
-        """Return the files that the table names; texts inside it count as its content."""
+        """Return the files that the table names; texts inside it count as its content.
+
+        Raises:
+            ValidationErrors: If one is missing, by row.
+        """
+        if self.modality == "images" and (problems := self.find_file_problems()):
+            raise truncate_problems(problems)
         return self._named_files
 
     @property
     def cache_parameters(self) -> Mapping[str, Any]:
         """The table's content, and the tokenizer's for texts."""
         if self.modality == "images":
-            return {"table": tables.hash_table(self.table)}
+            size = self.dataset_file.sizes.get(IMAGE_SIZE)
+            reduced = {} if size is None else {IMAGE_SIZE: size}
+            return {"table": tables.hash_table(self.table), **reduced}
         return super().cache_parameters
 
     def find_problems(self) -> list[str]:
@@ -183,18 +235,30 @@ class Folder(TextBenchmark):
 
     def find_file_problems(self) -> list[str]:
         """Return a sentence for each missing file, and each text that is empty or not UTF-8."""
-        if self.modality == "images":
-            return find_missing_files(self._named_files)
+        rows = [
+            f"{self.table_path}: row {row + 1} (id {name})"
+            for row, name in enumerate(self.table.id)
+        ]
         if self._has_texts:
-            return tables.find_empty_texts(self.table_path, self.table.text)
+            texts = self.table.text
+            return [f"{rows[row]}: empty text" for row in texts.index[texts.str.strip() == ""]]
+        if self.modality == "images":
+            return [
+                f"{rows[row]}: {path}: missing{suggest_file(path)}"
+                for row, path in list_missing_files(self._named_files)
+            ]
         problems = []
-        for path in self._named_files:
+        for row, path in zip(rows, self._named_files, strict=True):
             try:
                 if not read_text(path).strip():
-                    problems.append(f"{path}: empty text")
+                    problems.append(f"{row}: {path}: empty text")
             except UserError as error:
-                problems.append(str(error))
+                problems.append(f"{row}: {error}")
         return problems
+
+    def list_notices(self) -> list[str]:
+        """Return sentences on how the table was understood."""
+        return [f"{self.table_path}: {note}" for note in self._contents.notes]
 
     def verify_files(self) -> list[str]:
         """Return a sentence for each image that cannot be decoded."""
@@ -213,33 +277,15 @@ class Folder(TextBenchmark):
         if self.modality == "text":
             super().write_inputs(writer)
             return
+        reader = PictureReader(self.dataset_file.sizes.get(IMAGE_SIZE, 0))
         for split in SPLITS:
             paths = locate_named_files(self.folder, self.select_rows(split).filename)
-            write_images(writer, split, paths, f"{self.name}, {split}")
+            write_images(writer, split, paths, f"{self.name}, {split}", reader)
+        if changes := reader.describe_changes():
+            print(f"{self.name}: images {changes}", file=sys.stderr)
 
     def read_inputs(self, split: str) -> Inputs:
         """Return the images or the texts of a split."""
         if self.modality == "text":
             return super().read_inputs(split)
         return read_images(self.cache.arrays, split)
-
-
-class _Contents(NamedTuple):
-    table: pd.DataFrame
-    groups: Groups
-
-
-def _read_names(path: Path, table: pd.DataFrame, column: str) -> tuple[str, ...]:
-    """Return the names of classes or attributes: of the column ``<column>_name``, or numbers."""
-    numbers = range(int(table[column].max()) + 1)
-    name_column = f"{column}_name"
-    if name_column not in table.columns:
-        return tuple(f"{column} = {number}" for number in numbers)
-    pairs = table[[column, name_column]].drop_duplicates()
-    for key, other in ((column, name_column), (name_column, column)):
-        for value in pairs[key][pairs[key].duplicated()][:1]:
-            received = ", ".join(map(repr, pairs[other][pairs[key] == value].tolist()))
-            raise UserError(
-                f"{path}: {key} {value!r} goes with {other} {received}, expected one of them"
-            )
-    return tuple(pairs.set_index(column)[name_column].loc[list(numbers)].tolist())

@@ -35,20 +35,39 @@ def _open_image(path: Path) -> Image.Image:
     return image
 
 
-def write_images(writer: ArrayWriter, prefix: str, paths: Sequence[Path], description: str) -> None:
-    """Decode images into the arrays ``<prefix>_pixels``, ``_starts`` and ``_sizes``.
+class ImageReader:
+    """Reads images as the published data sets' own loaders do.
 
-    Orientation tags are not followed, as in the data sets' own loaders; grey images become three
-    equal channels.
+    Orientation tags are not followed; grey images become three equal channels.
+    """
+
+    def measure(self, image: Image.Image) -> tuple[int, int]:
+        """Return height and width of the image as it will be read, without decoding it."""
+        return image.height, image.width
+
+    def decode(self, image: Image.Image) -> np.ndarray:
+        """Return the pixels, ``(height, width, 3)`` uint8."""
+        return np.asarray(image.convert("RGB"))
+
+
+def write_images(
+    writer: ArrayWriter,
+    prefix: str,
+    paths: Sequence[Path],
+    description: str,
+    reader: ImageReader | None = None,
+) -> None:
+    """Decode images into the arrays ``<prefix>_pixels``, ``_starts`` and ``_sizes``.
 
     Raises:
         ValidationErrors: If images are missing or damaged; the message names them.
     """
+    reader = reader or ImageReader()
     sizes = np.zeros((len(paths), 2), dtype=np.int64)
 
     def measure(row: int) -> None:
         with _open_image(paths[row]) as image:
-            sizes[row] = image.height, image.width
+            sizes[row] = reader.measure(image)
 
     process_images(measure, paths, f"{description}: reading sizes")
     lengths = sizes.prod(axis=1) * 3
@@ -61,7 +80,7 @@ def write_images(writer: ArrayWriter, prefix: str, paths: Sequence[Path], descri
 
     def decode(row: int) -> None:
         with _open_image(paths[row]) as image:
-            pixels[starts[row] : ends[row]] = np.asarray(image.convert("RGB")).reshape(-1)
+            pixels[starts[row] : ends[row]] = reader.decode(image).reshape(-1)
 
     process_images(decode, paths, f"{description}: decoding images")
     writer.write_array(f"{prefix}_starts", starts)
@@ -75,10 +94,15 @@ def read_images(arrays: Mapping[str, Tensor], prefix: str) -> RaggedImages:
 
 
 def find_missing_files(paths: Iterable[Path]) -> list[str]:
-    """Return a sentence for each missing file; lists folders in place of asking for each file."""
+    """Return a sentence for each missing file."""
+    return [f"{path}: missing" for _, path in list_missing_files(paths)]
+
+
+def list_missing_files(paths: Iterable[Path]) -> list[tuple[int, Path]]:
+    """Return each missing file with its place; lists folders in place of asking for each file."""
     listed: dict[str, set[str]] = {}
     found = []
-    for path in paths:
+    for number, path in enumerate(paths):
         folder, name = os.path.split(path)
         if folder not in listed:
             try:
@@ -87,7 +111,7 @@ def find_missing_files(paths: Iterable[Path]) -> list[str]:
             except OSError:
                 listed[folder] = set()
         if name not in listed[folder]:
-            found.append(f"{path}: missing")
+            found.append((number, path))
     return found
 
 

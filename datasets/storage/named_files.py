@@ -6,6 +6,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
+def suggest_file(path: Path) -> str:
+    """Return a hint if a folder has a file of another ending, or in other letters' case."""
+    if not path.parent.is_dir():
+        return ""
+    names = {path.name.casefold(), path.stem.casefold()}
+    for other in sorted(path.parent.iterdir()):
+        if names & {other.name.casefold(), other.stem.casefold()}:
+            return f" (did you mean '{other.name}'?)"
+    return ""
+
+
 def locate_named_files(folder: Path, names: Iterable[str]) -> list[Path]:
     """Return the path of each file that a table names, whether it exists or not.
 

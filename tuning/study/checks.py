@@ -20,6 +20,7 @@ from core.recipe.method import Method
 from core.recipe.method_files import ALIASES, list_methods, load_method
 from core.recipe.training_rules import TRAINING_CONFIG_FIELDS
 from datasets.benchmark import Benchmark
+from datasets.groups.folder import Folder
 from datasets.on_disk import OnDisk
 from datasets.training_config import JOINED_SPLIT
 from tuning import selection
@@ -134,6 +135,8 @@ def check_study(options: Options, is_plan: bool = False) -> CheckedStudy:
     if not absent:
         refuse_other_data(options, benchmark)
     notes = [*skipped, *_list_ignored_options(options)]
+    if isinstance(benchmark, Folder):
+        notes += benchmark.list_notices()
     return CheckedStudy(options, benchmark, baseline, rule, spaces, records, notes, absent)
 
 

@@ -4,6 +4,7 @@ from core.recipe.method import IMPLIED_NEEDS
 from datasets.benchmark import Benchmark
 from datasets.groups.folder import Folder
 from datasets.multitask.base import TaskBenchmark
+from datasets.training_config import TrainingConfig
 from tuning.options import Options
 from tuning.records.export_context import BaselineSource, CommandOptions, ExportContext
 from tuning.search.method_search import MethodSearch
@@ -12,7 +13,6 @@ from tuning.search.method_search import MethodSearch
 def make_export_context(search: MethodSearch, options: Options) -> ExportContext:
     """Return the facts about a method's study that its exports contain beyond its runs."""
     benchmark = search.space.benchmark
-    is_own = isinstance(benchmark, Folder)
     return ExportContext(
         method=search.name,
         dataset=benchmark.name,
@@ -22,7 +22,8 @@ def make_export_context(search: MethodSearch, options: Options) -> ExportContext
         as_percent=benchmark.as_percent,
         higher_is_better=dict(benchmark.higher_is_better),
         reported_metrics=list(benchmark.reported_metrics),
-        training_config=benchmark.training_config.as_dict(),
+        # All that a folder's own file sets is in the command, in case that file changes.
+        training_config=_find_default_config(benchmark).as_dict(),
         needs=sorted(search.space.method.needs - IMPLIED_NEEDS),
         gradients=search.training_config.gradients,
         epochs_per_trial=search.epoch_counts.eligible,
@@ -37,7 +38,9 @@ def make_export_context(search: MethodSearch, options: Options) -> ExportContext
         keep_models=options.keep_models,
         command=CommandOptions(
             # Own data are found from any folder, also where another one has such a data root.
-            data_root=str(options.data_root.absolute() if is_own else options.data_root),
+            data_root=str(
+                options.data_root.absolute() if isinstance(benchmark, Folder) else options.data_root
+            ),
             baseline=None if options.baseline is None else str(options.baseline),
             deterministic=options.deterministic,
             precision=options.precision,
@@ -46,7 +49,7 @@ def make_export_context(search: MethodSearch, options: Options) -> ExportContext
             gpus_per_trial=options.gpus_per_trial,
             cpus_per_trial=options.cpus_per_trial,
             report_training=options.report_training,
-            dataset=benchmark.reference if is_own else "",
+            dataset=benchmark.reference if isinstance(benchmark, Folder) else "",
         ),
         defaults=search.space.resolved.complete_values({}),
         best_published=dict(search.space.resolved.published or {}),
@@ -54,6 +57,10 @@ def make_export_context(search: MethodSearch, options: Options) -> ExportContext
         if search.searcher is None
         else {name: domain.describe_domain() for name, domain in search.space.free.items()},
     )
+
+
+def _find_default_config(benchmark: Benchmark) -> TrainingConfig:
+    return benchmark.default_config if isinstance(benchmark, Folder) else benchmark.training_config
 
 
 def _describe_baseline(benchmark: Benchmark) -> BaselineSource | None:

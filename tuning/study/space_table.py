@@ -50,6 +50,12 @@ def _list_rows(space: Space, search: str) -> list[tuple[str, ...]]:
     fixed: list[tuple[str, ...]] = [
         (name, f"fixed: {format_scalar(v)}", "", "", COMMAND) for name, v in space.fixed.items()
     ]
+    own = space.benchmark
+    fixed += [
+        (name, f"fixed: {format_scalar(value)}", "", "", own.own_file)
+        for name, value in own.own_protocol.items()
+        if name not in {*space.fixed, *space.free, *space.method.settings}
+    ]
     return [*searched, *unused, *fixed]
 
 

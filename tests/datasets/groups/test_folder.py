@@ -129,8 +129,8 @@ def test_texts_in_files(texts: Path) -> None:
     (folder / "3.txt").write_text(" \n")
     (folder / "4.txt").unlink()
     assert load(texts).find_problems() == [
-        f"{folder / '3.txt'}: empty text",
-        f"{folder / '4.txt'}: missing",
+        f"{folder / 'mine.csv'}: row 4 (id x3): {folder / '3.txt'}: empty text",
+        f"{folder / 'mine.csv'}: row 5 (id x4): {folder / '4.txt'}: missing",
     ]
 
 
@@ -208,19 +208,30 @@ def test_a_changed_image_is_read_anew(images: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda t: t.drop(columns="a"), r"missing column a; the file has id, file"),
-        (lambda t: t.rename(columns={"y": "label"}), "missing column y"),
+        (lambda t: t.rename(columns={"y": "why"}), r"missing column y.*--columns COLUMN=label"),
+        (lambda t: t.drop(columns="filename"), r"missing column filename or text .*id, split, y"),
+        (lambda t: t.drop(columns="split"), r"missing column split; .*--split 0.7/0.1/0.2"),
+        (
+            lambda t: t.assign(label="1").drop(columns="y").assign(target="0"),
+            "label, target: which",
+        ),
         (put("split", 2, "3"), r"row 3 \(id x2\): split: received '3', expected 0, 1 or 2"),
         (put("split", 2, ""), "split: received ''"),
-        (put("y", 1, "-1"), r"row 2 \(id x1\): y: received '-1'"),
-        (put("y", 1, "cat"), "y: received 'cat', expected a number from 0 up"),
-        (put("y", 1, "1.5"), "y: received '1.5'"),
-        (put("y", 1, "7"), r"column y: received 0, 1, 7; expected 0 to k - 1"),
-        (put("a", 1, "3"), r"column a: received 0, 1, 3; expected 0 to k - 1"),
+        (put("y", 1, "-1"), "no example of group y = -1, a = 0"),
+        (put("y", 1, "cat"), r"row 2 \(id x1\): y: received 'cat', expected a number as in"),
+        (put("y", 1, "1.5"), r"y: received '1.5', expected classes: whole numbers, or words"),
+        (put("y", 1, "NaN"), r"row 2 \(id x1\): y: received 'NaN', expected a value: fill it in"),
+        (put("a", 1, ""), r"row 2 \(id x1\): a: received '', expected a value"),
+        (put("y", 5, "7"), "class y = 7 has no row in training"),
+        (put("a", 1, "3"), "no example of group y = 1, a = 3"),
+        (lambda t: t.assign(y="1"), "column y: one class, expected at least two"),
+        (lambda t: t.assign(y=t.id), "column y: 24 different values in 24 rows, expected classes"),
         (put("id", 1, "x0"), r"row 2 \(id x0\): id: received 'x0', expected unique ids"),
         (put("filename", 1, "../../secret.png"), r"row 2: filename: received '../../secret.png'"),
         (put("filename", 1, "/etc/passwd"), "expected a name inside"),
-        (put("filename", 1, "nowhere.png"), "nowhere.png: missing"),
+        (put("filename", 1, "nowhere.png"), r"row 2 \(id x1\): .*/nowhere.png: missing$"),
+        (put("filename", 1, "pictures/1.PNG"), r"1.PNG: missing \(did you mean '1.png'\?\)"),
+        (put("filename", 1, "pictures/1"), r"pictures/1: missing \(did you mean '1.png'\?\)"),
         (lambda t: t.drop(t.index[t["split"] == "1"]), r"no row of split 1"),
         (lambda t: t.drop(t.index), "no rows"),
         (
@@ -278,14 +289,14 @@ def test_a_missing_folder_comes_first(name: str, tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "metadata.csv: empty, expected the columns id, filename, split, y, a"),
-        (b"\xff\xfe\x00", "not UTF-8"),
+        (b"\xff\xfe\x00", "not UTF-8 but UTF-16; save it as CSV"),
+        (b"PK\x03\x04\x00", r"this is a spreadsheet under another name; save it as CSV \(UTF-8\)"),
         (b"id,filename,split,y,a\n1,b,0,0,0\n2,c\xe9,1,0,0\n", "line 3: not UTF-8"),
         (b'id,filename,split,y,a\n1,"b,0,0,0\n', "metadata.csv: line 2: a quote"),
         (b"id,filename,split,y,a\n1,b,0,0,0,9,9\n", "metadata.csv: line 2: 7 fields, expected 5"),
         (b'id,filename,split,y,a\n1,"b\n",0,0,0\n2,c,0,0,0,9\n', "line 4: 6 fields"),
         (b"id,filename,split,y,a\n1,b,trian,0,0\n", "did you mean 'training'"),
         (b"id,filename,split,y,a\n1,b\n", "metadata.csv: row 1"),
-        (b"id;filename;split;y;a\n1;b,c;0;0;0\n", "separated by ';', expected ','"),
     ],
 )
 def test_what_is_no_table(images: Path, content: bytes, message: str) -> None:

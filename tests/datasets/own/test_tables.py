@@ -1,0 +1,283 @@
+"""Own tables as people have them: they give the data of the common table."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import datasets
+from common.errors import UserError
+from core import __main__ as core_command
+from datasets import describe, prepare
+from datasets.groups.folder import Folder
+from datasets.own.splits import DrawnSplit, draw_splits, read_split_words
+from tests.datasets.own.test_references import write_images
+
+Edit = Callable[[pd.DataFrame], pd.DataFrame]
+WORDS = {"0": "calm", "1": "angry"}
+
+
+def load(root: Path, name: str = "birds") -> Folder:
+    found = datasets.load_benchmark.__wrapped__(f"folder:{name}", root)
+    assert isinstance(found, Folder)
+    return found
+
+
+@pytest.fixture
+def birds(tmp_path: Path) -> Path:
+    write_images(tmp_path / "birds")
+    return tmp_path
+
+
+def read(birds: Path) -> pd.DataFrame:
+    return pd.read_csv(birds / "birds" / "metadata.csv", dtype=str, na_filter=False)
+
+
+def save(table: pd.DataFrame, birds: Path, name: str = "metadata.csv", **options: str) -> None:
+    (birds / "birds" / "metadata.csv").unlink()
+    path = birds / "birds" / name
+    match path.suffix:
+        case ".csv" | ".tsv":
+            encoding = options.pop("encoding", "utf-8")
+            table.to_csv(path, index=False, encoding=encoding, sep=options.get("sep", ","))
+        case ".parquet":
+            table.to_parquet(path)
+        case _:
+            table.to_json(path, orient="records", lines=True)
+
+
+def check_same(expected: Folder, found: Folder) -> None:
+    """Compare splits, inputs and groups."""
+    assert found.find_problems() == found.verify_files() == found.list_warnings() == []
+    for name in ("train", "validation", "test"):
+        one, other = expected.splits[name], found.splits[name]
+        assert one.group is not None
+        assert other.group is not None
+        assert torch.equal(one.y, other.y)
+        assert torch.equal(one.group, other.group)
+        rows = torch.arange(len(one))
+        assert torch.equal(one.inputs[rows].pixels, other.inputs[rows].pixels)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("metadata.tsv", {"sep": "\t"}),
+        ("table.csv", {"sep": ";"}),
+        ("metadata.csv", {"sep": "\t"}),
+        ("metadata.csv", {"encoding": "utf-8-sig"}),
+        ("metadata.parquet", {}),
+        ("metadata.jsonl", {}),
+    ],
+)
+def test_kinds_of_files(birds: Path, name: str, options: dict[str, str]) -> None:
+    expected, table = load(birds), read(birds)
+    _ = expected.splits
+    numbers = table.astype({"split": int, "y": float, "a": int}) if "par" in name else table
+    save(numbers, birds, name, **options)
+    check_same(expected, load(birds))
+
+
+def rename(column: "pd.Series[str]", words: str) -> "pd.Series[str]":
+    """Return a column with words in place of 0, 1, ..."""
+    return column.map({str(i): word for i, word in enumerate(words.split())})
+
+
+EDITS: dict[str, Edit] = {
+    "words": lambda t: t.assign(y=rename(t.y, "no yes"), a=rename(t.a, "A B")),
+    "labels from 1": lambda t: t.assign(y=(t.y.astype(int) + 1).astype(str)),
+    "minus one and one": lambda t: t.assign(a=rename(t.a, "-1 1")),
+    "booleans": lambda t: t.assign(y=rename(t.y, "False True")),
+    "no id": lambda t: t.drop(columns="id"),
+    "names of Waterbirds": lambda t: t.rename(
+        columns={"id": "img_id", "filename": "img_filename", "a": "place"}
+    ),
+    "usual names": lambda t: t.rename(
+        columns={"filename": "Image Path", "split": "Partition", "y": "Label", "a": "Group"}
+    ),
+    "words of splits": lambda t: t.assign(split=rename(t.split, "Train DEV Eval")),
+    "other words": lambda t: t.assign(split=rename(t.split, "training eval test")),
+    "back-slashes": lambda t: t.assign(filename=".\\" + t.filename),
+    "a comment beside an image": lambda t: t.assign(comment="blurred"),
+    "spaces": lambda t: t.assign(y=" " + t.y + " "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=list(EDITS))
+def test_tables_as_people_have_them(birds: Path, edit: Edit) -> None:
+    expected = load(birds)
+    _ = expected.splits
+    save(edit(read(birds)), birds)
+    check_same(expected, load(birds))
+
+
+def test_names_are_kept(birds: Path) -> None:
+    save(read(birds).assign(label=read(birds).y.map(WORDS)).drop(columns="y"), birds)
+    assert load(birds).groups.names == (
+        "angry, a = 0", "angry, a = 1", "calm, a = 0", "calm, a = 1",
+    )  # fmt: skip
+    save(read(birds).assign(label=[str(i % 2 + 1) for i in range(24)]), birds)
+    assert load(birds).groups.classes == ("label = 1", "label = 2")
+    (note,) = load(birds).list_notices()
+    assert note.endswith("column label: the values 1, 2 are the classes 0 to 1")
+
+
+def test_absolute_names_in_the_folder(birds: Path) -> None:
+    expected = load(birds)
+    _ = expected.splits
+    save(read(birds).assign(filename=[f"{birds}/birds/{i}.png" for i in range(24)]), birds)
+    check_same(expected, load(birds))
+
+
+def test_without_attributes_the_groups_are_the_classes(
+    birds: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = read(birds).drop(columns=["a", "id"])
+    save(table.assign(y=table.y.map(WORDS)), birds)
+    root = ["--data-root", str(birds)]
+    assert prepare.main(["folder:birds", *root]) == 0
+    assert capsys.readouterr().err.count("the groups are the classes") == 1
+    benchmark = load(birds)
+    assert benchmark.groups.names == ("angry", "calm")
+    assert benchmark.list_ids("train")[:2] == ["1", "2"]
+    assert describe.main(["folder:birds", *root]) == 0
+    assert "0 angry, 1 calm" in capsys.readouterr().out
+    given = ["--method", "rwg", "--dataset", "folder:birds", "--epochs", "1", *root]
+    assert core_command.main([*given, "--set", "model=tiny_vit"]) == 0
+    assert "worst_group_accuracy" in capsys.readouterr().out
+
+
+def test_columns_and_a_split_are_remembered(
+    birds: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = read(birds).drop(columns="split")
+    save(table.rename(columns={"filename": "photo", "y": "kind", "a": "where"}), birds)
+    root = ["--data-root", str(birds), "--no-cache"]
+    assert prepare.main(["folder:birds", *root]) == 1
+    assert "missing column y" in capsys.readouterr().err
+    mapped = ["--columns", "photo=path,kind=y", "--columns", "where=a"]
+    assert prepare.main(["folder:birds", *root, *mapped]) == 2
+    assert "--split 0.7/0.1/0.2" in capsys.readouterr().err
+    assert not (birds / "birds" / "dataset.yaml").exists()
+    drawn = ["--split", "0.5/0.25/0.25", "--seed", "3"]
+    assert prepare.main(["folder:birds", *root, *mapped, *drawn]) == 0
+    assert "columns, split kept in" in capsys.readouterr().out
+    for again in (mapped, drawn, []):
+        assert prepare.main(["folder:birds", *root, *again]) == 0
+    assert "0.5/0.25/0.25 of each group, seed 3" in capsys.readouterr().err
+    benchmark = load(birds)
+    assert {s: benchmark.count_groups(s) for s in ("train", "validation", "test")} == {
+        "train": [2] * 4, "validation": [2] * 4, "test": [2] * 4,
+    }  # fmt: skip
+    assert prepare.main(["folder:birds", *root, "--columns", "where=y"]) in (1, 2)
+    assert prepare.main(["folder:birds", *root, "--split", "0.8/0.1/0.1"]) == 2
+    assert "the file has other split already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--columns", "kind"], "expected COLUMN=NAME"),
+        (["--columns", "kid=y"], "there is no column 'kid' (did you mean 'id'?)"),
+        (["--columns", "y=id"], "received"),
+        (["--columns", "a=labl"], "received a=labl (did you mean 'label'"),
+        (["--split", "0.5/0.5"], "expected shares of training, validation and test"),
+        (["--split", "0.7/0.3/0"], "expected shares"),
+        (["--split", "0.7/0.1/0.2"], "the table has a column 'split' already"),
+        (["--seed", "1"], "--seed has no effect without --split"),
+        (["--check", "--columns", "a=y"], "exclude each other"),
+    ],
+)
+def test_wrong_choices_are_one_line(
+    birds: Path, given: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if given[1].endswith("=id"):
+        message = "missing column y"
+    assert prepare.main(["folder:birds", "--data-root", str(birds), *given]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (birds / "birds" / "dataset.yaml").exists()
+
+
+def test_choices_are_for_own_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["waterbirds", "--data-root", str(tmp_path), "--split", "0.7/0.1/0.2"]
+    assert prepare.main(given) == 2
+    assert "are for own data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sizes", [[3, 4, 50], [1000, 10, 7, 3]])
+def test_drawn_splits_have_each_groups_shares(sizes: list[int], tmp_path: Path) -> None:
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    ids = [f"x{i}" for i in range(len(groups))]
+    table = pd.DataFrame({"id": ids, "y": groups.astype(str), "a": "0"})
+    found = draw_splits(tmp_path, table, table.y, DrawnSplit((0.7, 0.1, 0.2), 5))
+    for number, size in enumerate(sizes):
+        counts = found[groups == number].value_counts()
+        assert set(counts.index) == {"0", "1", "2"}
+        for split, share in (("0", 0.7), ("1", 0.1), ("2", 0.2)):
+            assert abs(counts[split] - share * size) <= 2
+    turned = table.iloc[::-1].reset_index(drop=True)
+    again = draw_splits(tmp_path, turned, turned.y, DrawnSplit((0.7, 0.1, 0.2), 5))
+    assert again.tolist() == found.tolist()[::-1]
+    other = draw_splits(tmp_path, table, table.y, DrawnSplit((0.7, 0.1, 0.2), 6))
+    assert other.tolist() != found.tolist()
+    with pytest.raises(UserError, match=r"group 0 has 2 row\(s\), expected at least 3"):
+        draw_splits(
+            tmp_path, table.iloc[-2:].assign(y="0"), table.y * 0 + "0", DrawnSplit((1, 1, 1))
+        )
+
+
+def test_eval_is_the_split_that_no_other_word_names() -> None:
+    for words, expected in (
+        ("train eval test", "0 1 2"), ("train val EVAL", "0 1 2"), ("0.0 1.0 2", "0 1 2"),
+        ("train eval", "0 1"), ("train dev test evaluation", "0 1 2 evaluation"),
+    ):  # fmt: skip
+        assert read_split_words(pd.Series(words.split())).tolist() == expected.split()
+
+
+def test_a_spreadsheet_is_named(birds: Path) -> None:
+    (birds / "birds" / "metadata.csv").rename(birds / "birds" / "mine.xlsx")
+    (problem,) = load(birds).find_problems()
+    assert problem.endswith("mine.xlsx: this is a spreadsheet; save it as CSV (UTF-8)")
+
+
+def test_photos_are_upright_and_on_white(birds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = birds / "birds"
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)
+    turned = Image.fromarray(np.rot90(pixels).copy())  # a camera held sideways
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(folder / "0.png", exif=exif)
+    clear = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    clear.putpixel((1, 1), (9, 9, 9, 255))
+    clear.save(folder / "1.png")
+    Image.new("RGBA", (4, 4), (7, 7, 7, 255)).save(folder / "2.png")  # opaque: unchanged
+    capsys.readouterr()
+    split = load(birds).splits["train"]
+    line = "folder:birds: images 1 turned as their EXIF orientation says, 1 with transparency put"
+    assert capsys.readouterr().err.count(line) == 1
+    upright, white, opaque = (
+        split.inputs[torch.tensor([i])].pixels[0].permute(1, 2, 0).numpy() for i in range(3)
+    )
+    assert np.array_equal(upright, pixels)
+    assert np.array_equal(white[1, 1], [9, 9, 9])
+    assert (np.delete(white.reshape(-1, 3), 5, axis=0) == 255).all()
+    assert (opaque == 7).all()
+
+
+def test_images_are_reduced(birds: Path) -> None:
+    folder = birds / "birds"
+    Image.new("RGB", (40, 20), (1, 2, 3)).save(folder / "0.png")
+    before = load(birds).splits["train"].inputs[torch.tensor([0])].pixels.shape
+    (folder / "dataset.yaml").write_text("protocol: {image_size: 5}\n")
+    after = load(birds).splits["train"].inputs
+    assert tuple(before[-2:]) == (20, 40)
+    assert tuple(after[torch.tensor([0])].pixels.shape[-2:]) == (5, 10)
+    assert tuple(after[torch.tensor([1])].pixels.shape[-2:]) == (5, 5)
+    shutil.rmtree(folder)
