@@ -180,6 +180,18 @@ class Benchmark(ABC):
         """Return the examples' names in the data set's own files, in order; None without any."""
         return None
 
+    def list_filenames(self, split: str) -> Sequence[str] | None:
+        """Return the examples' files, as the data set's table names them; None without any."""
+        return None
+
+    def list_class_names(self) -> Sequence[str]:
+        """Return the names of the classes; none where classes are not judged."""
+        return ()
+
+    def list_group_names(self, split: str) -> Sequence[str]:
+        """Return the names of a split's groups by number; none for data sets without groups."""
+        return ()
+
     def use_baseline(self, text: str) -> None:
         """Compare with the baseline of a file's text in place of the benchmark's own.
 

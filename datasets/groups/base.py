@@ -68,6 +68,14 @@ class GroupBenchmark(Benchmark):
         """The groups of training."""
         return self.separate_train_groups or self.groups
 
+    def list_class_names(self) -> tuple[str, ...]:
+        """Return the names of the classes."""
+        return self.groups.classes
+
+    def list_group_names(self, split: str) -> tuple[str, ...]:
+        """Return the names of a split's groups by number."""
+        return (self.train_groups if split == "train" else self.groups).names
+
     @cached_property
     def splits(self) -> dict[str, Split]:
         """The splits, read once per process and checked.

@@ -52,15 +52,17 @@ class ColoredDigits(GroupBenchmark):
         "batch_size": Hyperparameter("choice", (16, 32, 64), 32),
     }
 
+    def list_ids(self, split: str) -> list[int]:
+        """Return the rows of scikit-learn's digits."""
+        return [int(row) for row in _choose_rows(np.random.RandomState(SPLIT_SEED))[split]]
+
     def load_splits(self) -> dict[str, Split]:
         """Make the splits: inputs ``(n, 2, 8, 8)`` float32 in [0, 1]."""
         images, digits = read_digits()
         random = np.random.RandomState(SPLIT_SEED)
-        order = random.permutation(len(digits))
-        splits, start = {}, 0
-        for name, size in SIZES.items():
-            chosen = order[start : start + size]
-            start += size
+        splits = {}
+        for name, chosen in _choose_rows(random).items():
+            size = len(chosen)
             y = (digits[chosen] >= 5).astype(np.int64)
             a = _draw_channels(y, AGREEMENT[name], random)
             pixels = (images[chosen] / 16.0).reshape(size, 8, 8).astype(np.float32)
@@ -69,6 +71,13 @@ class ColoredDigits(GroupBenchmark):
             group = torch.from_numpy(2 * y + a)
             splits[name] = Split(torch.from_numpy(inputs), {"y": torch.from_numpy(y)}, group)
         return splits
+
+
+def _choose_rows(random: np.random.RandomState) -> dict[str, np.ndarray]:
+    """Return the rows of scikit-learn's digits in each split."""
+    order = random.permutation(sum(SIZES.values()))
+    ends = np.cumsum(list(SIZES.values()))
+    return dict(zip(SIZES, np.split(order, ends[:-1]), strict=True))
 
 
 def _draw_channels(y: np.ndarray, agreement: float, random: np.random.RandomState) -> np.ndarray:

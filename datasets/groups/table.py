@@ -111,6 +111,11 @@ class TableBenchmark(OnDisk, GroupBenchmark):
         """Return the ids of the table."""
         return self.select_rows(split).id.tolist()
 
+    def list_filenames(self, split: str) -> list[str] | None:
+        """Return the files of the table; None where it names none."""
+        rows = self.select_rows(split)
+        return rows.filename.tolist() if "filename" in rows else None
+
     def count_groups(self, split: str) -> list[int]:
         """Return the number of examples per group in the table, without reading inputs."""
         groups = self.train_groups if split == "train" else self.groups

@@ -179,6 +179,10 @@ class CelebA40(OnDisk, TaskBenchmark):
         splits = self._lists.splits
         return [str(name) for name in splits.index[splits == SPLITS.index(split)]]
 
+    def list_filenames(self, split: str) -> list[str]:
+        """Return the file names of the images."""
+        return self.list_ids(split)
+
     def load_splits(self) -> dict[str, Split]:
         """Read the splits: images ``(n, 3, 64, 64)`` uint8, and 0 or 1 per attribute, ``(n,)``."""
         arrays = self.cache.arrays

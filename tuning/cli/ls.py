@@ -13,8 +13,8 @@ from datasets.own.references import list_own_data
 from tuning.cli.parser import add_options
 from tuning.cli.status import list_statuses
 from tuning.options import Options
+from tuning.reporting.layout.printed_table import format_markdown
 from tuning.reporting.status import format_table
-from tuning.reporting.table_files import format_markdown
 
 EPILOG = """\
 examples:

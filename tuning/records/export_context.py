@@ -88,6 +88,9 @@ class ExportContext:
             command sets it.
         best_published: The published values of the method on the data set, which ``--search
             published`` takes where a command sets none; empty if there are none.
+        class_names: The classes of a data set of groups.
+        group_names: Its groups in validation and test.
+        train_group_names: Its groups in training.
     """
 
     method: str
@@ -115,6 +118,21 @@ class ExportContext:
     defaults: Hyperparameters = field(default_factory=dict)
     best_published: Hyperparameters = field(default_factory=dict)
     search_space: Mapping[str, str] = field(default_factory=dict)
+    class_names: list[str] = field(default_factory=list)
+    group_names: list[str] = field(default_factory=list)
+    train_group_names: list[str] = field(default_factory=list)
+
+    def name_entries(self, split: str, metric: str, count: int) -> list[str]:
+        """Return the names of the entries of a metric per class or group; numbers without names.
+
+        Args:
+            split: The split.
+            metric: The metric, such as ``group_accuracy``.
+            count: The number of its entries.
+        """
+        groups = self.train_group_names if split == "train" else self.group_names
+        names = groups if metric.startswith("group") else self.class_names
+        return names if len(names) == count else [str(number) for number in range(count)]
 
     def as_dict(self) -> dict[str, object]:
         """Return the content of ``export.json``."""

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from core.training.epoch_row import EpochRow
+from tuning.records.export_context import ExportContext
 from tuning.records.method_records import MethodRecords
-from tuning.records.run_data import Metrics
+from tuning.records.run_data import Metrics, Phase
 from tuning.reporting.recorded_study import RecordedStudy, RecordedTrial
 from tuning.reporting.summary import flatten_metrics
 
@@ -18,25 +19,27 @@ def list_curves(study: RecordedStudy, records: MethodRecords) -> list[dict[str, 
     """
     return [
         row
-        for phase, trials in (("search", study.trials), ("confirm", study.seeds))
+        for phase, trials in ((Phase.SEARCH, study.trials), (Phase.CONFIRM, study.seeds))
         for trial in trials
         for row in _list_epochs(phase, trial, study, records)
     ]
 
 
 def _list_epochs(
-    phase: str, trial: RecordedTrial, study: RecordedStudy, records: MethodRecords
+    phase: Phase, trial: RecordedTrial, study: RecordedStudy, records: MethodRecords
 ) -> Iterator[dict[str, object]]:
-    for key, curve in zip(trial.keys, trial.curves, strict=True):
+    numbers = {"trial": trial.number if phase == Phase.SEARCH else None}
+    for key, seed, curve in zip(trial.keys, trial.training_seeds, trial.curves, strict=True):
         audit: Sequence[Metrics] = ()
         if study.context.command.audit_test:
             audit = records.open_run(key).read_audit()
         for index, row in enumerate(curve):
             test = audit[index] if index < len(audit) else {}
-            yield {"phase": phase, "number": trial.number, "key": key, **_make_row(row, test)}
+            measured = _make_row(row, test, study.context)
+            yield {"phase": phase, **numbers, "seed": seed, "key": key, **measured}
 
 
-def _make_row(row: EpochRow, test: Metrics) -> dict[str, object]:
+def _make_row(row: EpochRow, test: Metrics, context: ExportContext) -> dict[str, object]:
     conflicts = row.conflicts or {}
     return {
         "epoch": row.epoch,
@@ -46,10 +49,10 @@ def _make_row(row: EpochRow, test: Metrics) -> dict[str, object]:
         "steps": row.steps,
         "seconds": row.seconds,
         **{f"loss_{name}": value for name, value in row.losses.items()},
-        **flatten_metrics("validation", row.validation),
-        **flatten_metrics("train", row.training or {}),
-        **flatten_metrics("train_batches", row.training_batches or {}),
-        **flatten_metrics("test", test),
+        **flatten_metrics("validation", row.validation, context),
+        **flatten_metrics("train", row.training or {}, context),
+        **flatten_metrics("train_batches", row.training_batches or {}, context),
+        **flatten_metrics("test", test, context),
         **_flatten_weights(row.weights or {}),
         **({"negative_cosines": conflicts["negative_cosines"]} if conflicts else {}),
         **{f"gradient_norm_{name}": v for name, v in conflicts.get("norms", {}).items()},

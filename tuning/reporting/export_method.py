@@ -14,12 +14,18 @@ import yaml
 from common.files import atomic_write, write_text
 from tuning.records.method_records import MethodRecords
 from tuning.records.provenance import collect_provenance
+from tuning.records.run_data import Metrics
 from tuning.records.run_record import RunRecord
 from tuning.reporting.curves import list_curves
+from tuning.reporting.layout.table_files import write_csv
 from tuning.reporting.recorded_study import RecordedStudy, RecordedTrial, read_study
 from tuning.reporting.repeat_commands import make_repeat_commands
-from tuning.reporting.summary import flatten_metrics, make_summary, write_summary
-from tuning.reporting.table_files import write_csv
+from tuning.reporting.summary import (
+    find_worst_group,
+    flatten_metrics,
+    make_summary,
+    write_summary,
+)
 from tuning.selection import Score, select_trial
 
 MODEL_NAME = "model.safetensors"
@@ -64,21 +70,32 @@ def _make_trial_row(study: RecordedStudy, trial: RecordedTrial) -> dict[str, obj
         "epochs_done": trial.epochs,
         "best_epoch": best.epoch if best else None,
         study.rule.name: study.rule.read_metric(best),
-        **_average_validation(trial, best),
+        **_average_validation(study, trial, best),
         "seconds": trial.seconds,
         "device_hours": trial.device_hours,
         "keys": " ".join(trial.keys),
     }
 
 
-def _average_validation(trial: RecordedTrial, best: Score | None) -> dict[str, float | None]:
+def _average_validation(
+    study: RecordedStudy, trial: RecordedTrial, best: Score | None
+) -> dict[str, object]:
     """Return the validation metrics at the best epoch, averaged over training seeds."""
     if best is None:
         return {}
-    rows = [
-        flatten_metrics("validation", curve[best.epoch - 1].validation) for curve in trial.curves
-    ]
-    return {name: _average([row[name] for row in rows]) for name in rows[0]}
+    chosen = [curve[best.epoch - 1].validation for curve in trial.curves]
+    rows = [flatten_metrics("validation", metrics, study.context) for metrics in chosen]
+    worst = [find_worst_group("validation", metrics, study.context) for metrics in chosen]
+    return {
+        **{name: _average([row[name] for row in rows]) for name in rows[0]},
+        **_name_worst_groups("validation", worst),
+    }
+
+
+def _name_worst_groups(split: str, names: Sequence[str | None]) -> dict[str, object]:
+    """Return the column of the worst group, of each training seed; none without groups."""
+    found = dict.fromkeys(name for name in names if name is not None)
+    return {f"{split}_worst_group": "; ".join(found)} if found else {}
 
 
 def _average(values: Sequence[float | None]) -> float | None:
@@ -98,12 +115,18 @@ def _make_seed_row(study: RecordedStudy, seed: RecordedTrial) -> dict[str, objec
         "reason": seed.reason,
         "epochs_done": seed.epochs,
         "best_epoch": result.epoch if result else None,
-        **flatten_metrics("validation", result.validation if result else {}),
-        **flatten_metrics("test", result.test if result else {}),
+        **_list_results(study, "validation", result.validation if result else {}),
+        **_list_results(study, "test", result.test if result else {}),
         "seconds": seed.seconds,
         "device_hours": seed.device_hours,
         "key": key,
     }
+
+
+def _list_results(study: RecordedStudy, split: str, metrics: Metrics) -> dict[str, object]:
+    worst = find_worst_group(split, metrics, study.context)
+    named = _name_worst_groups(split, [worst])
+    return {**flatten_metrics(split, metrics, study.context), **named}
 
 
 def _describe_winner(study: RecordedStudy, run: RecordedTrial) -> str:

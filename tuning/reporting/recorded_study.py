@@ -32,6 +32,7 @@ class RecordedTrial:
         hyperparameters: All active hyperparameters, and all else that the trial was given.
         key: The key of its first run; those of its other training seeds differ in the seed alone.
         keys: Digests of its runs, one per training seed.
+        training_seeds: The seeds of its runs.
         status: How it ended, or ``unfinished``.
         reason: Why it failed, or why it took a whole GPU.
         curves: The epochs of each run.
@@ -44,6 +45,7 @@ class RecordedTrial:
     hyperparameters: Hyperparameters
     key: TrialKey
     keys: tuple[str, ...]
+    training_seeds: tuple[int, ...]
     status: TrialStatus
     reason: str
     curves: tuple[tuple[EpochRow, ...], ...]
@@ -199,6 +201,7 @@ def _read_trial(
         hyperparameters=first.effective,
         key=first.key,
         keys=tuple(record.name for record in records),
+        training_seeds=tuple(description.key.seed for _, description in ordered),
         status=TrialStatus.UNFINISHED if end is None else end.status,
         reason="" if end is None else end.reason,
         curves=tuple(tuple(rows) for rows in curves),

@@ -7,8 +7,8 @@ from common.text import format_count
 from tuning.records.lock import describe_holder
 from tuning.records.method_records import MethodRecords
 from tuning.records.storage import Storage
+from tuning.reporting.layout.printed_table import format_markdown
 from tuning.reporting.recorded_study import RecordedStudy, RecordedTrial, read_study
-from tuning.reporting.table_files import format_markdown
 
 MAX_FAILURES = 3  # failed trials of a method that are named
 

@@ -1,7 +1,8 @@
 """The summary of a method's study: the content of ``summary.json``, from which tables are made."""
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -10,7 +11,7 @@ from common.files import is_hidden
 from common.hyperparameters import Hyperparameters
 from datasets.training_config import JOINED_SPLIT
 from tuning.records.decoding import decode_fields, decode_optional, require_object
-from tuning.records.export_context import BaselineSource
+from tuning.records.export_context import BaselineSource, ExportContext
 from tuning.records.json_files import read_json, write_json
 from tuning.records.provenance import Provenance, collect_provenance
 from tuning.records.run_data import Metrics
@@ -53,6 +54,8 @@ class Summary:
         hyperparameters: The winning hyperparameters.
         metrics: Statistics over the seeds of ``validation_<metric>`` and ``test_<metric>``.
         provenance: The code, packages and machine of the export.
+        worst_groups: The groups that are worst in a seed's test split, and in how many seeds, the
+            most frequent first; empty for data sets of tasks.
     """
 
     method: str
@@ -82,6 +85,7 @@ class Summary:
     training_split: str
     metrics: Mapping[str, SeedStatistics]
     provenance: Provenance
+    worst_groups: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_trained_on_all(self) -> bool:
@@ -112,15 +116,30 @@ class Summary:
             return None
 
 
-def flatten_metrics(prefix: str, metrics: Metrics) -> dict[str, float | None]:
-    """Return metrics as columns: ``<prefix>_<metric>``, lists as ``<prefix>_<metric>_<index>``."""
+def flatten_metrics(
+    split: str, metrics: Metrics, context: ExportContext
+) -> dict[str, float | None]:
+    """Return metrics as columns: ``<split>_<metric>``, of lists ``<split>_<metric>[<name>]``."""
     columns: dict[str, float | None] = {}
-    for name, value in metrics.items():
+    for metric, value in metrics.items():
         if isinstance(value, list):
-            columns |= {f"{prefix}_{name}_{i}": item for i, item in enumerate(value)}
+            names = context.name_entries(split, metric, len(value))
+            columns |= {
+                f"{split}_{metric}[{name}]": item for name, item in zip(names, value, strict=True)
+            }
         else:
-            columns[f"{prefix}_{name}"] = value
+            columns[f"{split}_{metric}"] = value
     return columns
+
+
+def find_worst_group(split: str, metrics: Metrics, context: ExportContext) -> str | None:
+    """Return the name of the group with the lowest accuracy, the first of equals; None without."""
+    found = metrics.get("group_accuracy")
+    if not isinstance(found, list):
+        return None
+    names = context.name_entries(split, "group_accuracy", len(found))
+    defined = {n: value for n, value in zip(names, found, strict=True) if value is not None}
+    return min(defined, key=defined.__getitem__, default=None)
 
 
 def make_summary(study: RecordedStudy) -> Summary:
@@ -157,14 +176,22 @@ def make_summary(study: RecordedStudy) -> Summary:
         training_split=run.key.training_config.training_split if run else "",
         metrics=_summarize_metrics(study),
         provenance=collect_provenance(),
+        worst_groups=_count_worst_groups(study),
     )
+
+
+def _count_worst_groups(study: RecordedStudy) -> dict[str, int]:
+    results = [seed.confirmation for seed in study.confirmed_seeds if seed.confirmation]
+    found = [find_worst_group("test", result.test, study.context) for result in results]
+    return dict(Counter(name for name in found if name is not None).most_common())
 
 
 def _summarize_metrics(study: RecordedStudy) -> dict[str, SeedStatistics]:
     """Return statistics of each metric over the seeds in which it is defined."""
     results = [seed.confirmation for seed in study.confirmed_seeds if seed.confirmation]
     columns = [
-        flatten_metrics("validation", result.validation) | flatten_metrics("test", result.test)
+        flatten_metrics("validation", result.validation, study.context)
+        | flatten_metrics("test", result.test, study.context)
         for result in results
     ]
     bounds = SHARE if study.context.as_percent else UNBOUNDED

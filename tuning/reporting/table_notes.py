@@ -1,19 +1,11 @@
-"""The notes below a table: how to read its numbers, and which rows not to compare."""
+"""The notes below a table: what its rows share, how to read it, and which rows not to compare."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from common.text import format_count
 from tuning.records.export_context import BaselineSource
 from tuning.reporting.intervals import MIN_SEEDS, format_confidence
 from tuning.reporting.summary import Summary
-
-TABLE_NOTE = (
-    "Mean ± standard deviation over the confirmation seeds{unit}. The interval is the "
-    "{confidence} confidence interval (Student's t, n - 1 degrees of freedom, n confirmation "
-    "seeds) of the mean of the metric to its left, clipped to 0 and 100 where metrics are in "
-    "percent; fewer than {min_seeds} seeds have none. Epochs and device-hours include search and "
-    "confirmation."
-)
 
 
 def write_notes(summaries: Sequence[Summary]) -> list[str]:
@@ -22,8 +14,19 @@ def write_notes(summaries: Sequence[Summary]) -> list[str]:
     Args:
         summaries: The summaries of its methods; at least one.
     """
-    unit = ", in percent" if summaries[0].as_percent else ""
-    notes = [TABLE_NOTE.format(unit=unit, confidence=format_confidence(), min_seeds=MIN_SEEDS)]
+    first = summaries[0]
+    facts = [
+        _describe_fact("Selected by", summaries, _describe_selection),
+        _describe_fact("Budget", summaries, _describe_budget),
+        _describe_fact("Data", summaries, lambda s: f"{s.dataset}, version {s.dataset_version}"),
+        _describe_cost(summaries),
+    ]
+    notes = [" ".join(facts), _describe_numbers(first)]
+    if any(summary.worst_groups for summary in summaries):
+        notes.append(_describe_worst_groups(summaries))
+    users = _describe_group_use(summaries)
+    if users:
+        notes.append(users)
     notes += _describe_baselines(list({s.baseline: None for s in summaries if s.baseline}))
     published = [s.method for s in summaries if s.averaged_epochs]
     if published:
@@ -40,10 +43,6 @@ def write_notes(summaries: Sequence[Summary]) -> list[str]:
     approximate = [s.method for s in summaries if s.gradients == "representation"]
     if approximate:
         notes.append(f"Approximate gradients (representation): {', '.join(approximate)}.")
-    budgets = {s.method: _describe_budget(s) for s in summaries}
-    if len(set(budgets.values())) > 1:
-        listed = "; ".join(f"{method}: {budget}" for method, budget in budgets.items())
-        notes.append(f"Budgets differ: {listed}.")
     oracles = [s.method for s in summaries if s.oracle and not s.averaged_epochs]
     if oracles:
         notes.append(
@@ -54,6 +53,71 @@ def write_notes(summaries: Sequence[Summary]) -> list[str]:
     if incomplete:
         notes.append(f"Unfinished, or with failed seeds: {', '.join(incomplete)}.")
     return notes
+
+
+def _describe_fact(
+    label: str, summaries: Sequence[Summary], describe: Callable[[Summary], str]
+) -> str:
+    """Return a fact once where all rows share it, else with the methods of each."""
+    methods: dict[str, list[str]] = {}
+    for summary in summaries:
+        methods.setdefault(describe(summary), []).append(summary.method)
+    if len(methods) == 1:
+        return f"{label}: {next(iter(methods))}."
+    listed = "; ".join(f"{text} ({', '.join(names)})" for text, names in methods.items())
+    return f"{label}: {listed}."
+
+
+def _describe_selection(summary: Summary) -> str:
+    return summary.selection_label.replace("_", " ")
+
+
+def _describe_budget(summary: Summary) -> str:
+    seeds = format_count(summary.seeds, "confirmation seed")
+    epochs = format_count(summary.epochs_per_trial, "epoch")
+    if summary.search == "published":
+        return f"published hyperparameters, {seeds} of {epochs}"
+    several = "" if summary.search_seeds == 1 else f" on {summary.search_seeds} training seeds"
+    return (
+        f"{format_count(summary.trials, 'trial')} of {epochs}{several} ({summary.search}, "
+        f"{summary.scheduler}), {seeds}"
+    )
+
+
+def _describe_cost(summaries: Sequence[Summary]) -> str:
+    hours = sum(summary.device_hours for summary in summaries)
+    devices = " and ".join(dict.fromkeys(summary.device for summary in summaries))
+    return f"Cost: {hours:.2g} device-hours on {devices}, search and confirmation of all rows."
+
+
+def _describe_numbers(first: Summary) -> str:
+    unit, bounds = (", in percent", ", within 0 and 100") if first.as_percent else ("", "")
+    return (
+        f"Mean ± standard deviation over confirmation seeds{unit}. The interval is the "
+        f"{format_confidence()} confidence interval of the mean to its left (Student's t over "
+        f"seeds{bounds}); fewer than {MIN_SEEDS} seeds have none."
+    )
+
+
+def _describe_worst_groups(summaries: Sequence[Summary]) -> str:
+    methods: dict[str, list[str]] = {}
+    for summary in summaries:
+        for group, count in list(summary.worst_groups.items())[:1]:
+            found = f"{summary.method} ({count} of {summary.seeds})"
+            methods.setdefault(group, []).append(found)
+    listed = "; ".join(f"{group}: {', '.join(names)}" for group, names in methods.items())
+    return f"Most frequent worst group of the test split, and in how many seeds: {listed}."
+
+
+def _describe_group_use(summaries: Sequence[Summary]) -> str:
+    """Return which methods train on group labels; empty if none does."""
+    training = [s.method for s in summaries if "train_groups" in s.needs]
+    validation = [
+        s.method for s in summaries if "validation_groups" in s.needs and s.method not in training
+    ]
+    parts = [f"of the training split: {', '.join(training)}"] if training else []
+    parts += [f"of the validation split: {', '.join(validation)}"] if validation else []
+    return f"Trained with group labels {'; '.join(parts)}." if parts else ""
 
 
 def _describe_baselines(baselines: Sequence[BaselineSource]) -> list[str]:
@@ -71,12 +135,3 @@ def _describe_baselines(baselines: Sequence[BaselineSource]) -> list[str]:
     if len(baselines) > 1:
         notes.append("Rows with different baselines are not comparable.")
     return notes
-
-
-def _describe_budget(summary: Summary) -> str:
-    return (
-        f"{summary.search} and {summary.scheduler}, {format_count(summary.trials, 'trial')} of "
-        f"{format_count(summary.epochs_per_trial, 'epoch')} on "
-        f"{format_count(summary.search_seeds, 'training seed')}, "
-        f"{format_count(summary.seeds, 'confirmation seed')}"
-    )

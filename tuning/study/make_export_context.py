@@ -56,6 +56,9 @@ def make_export_context(search: MethodSearch, options: Options) -> ExportContext
         search_space={}
         if search.searcher is None
         else {name: domain.describe_domain() for name, domain in search.space.free.items()},
+        class_names=list(benchmark.list_class_names()),
+        group_names=list(benchmark.list_group_names("test")),
+        train_group_names=list(benchmark.list_group_names("train")),
     )
 
 

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 
@@ -10,6 +9,9 @@ from common.interrupts import EXIT_CODE
 from common.text import format_count
 from tuning.options import Options
 from tuning.records.run_data import TrialStatus
+from tuning.reporting.layout.printed_table import TERMINAL_WIDTH, format_terminal
+from tuning.reporting.summary import read_summaries
+from tuning.reporting.tables import make_printed_table
 from tuning.resources import Node, Resources, count_slots
 from tuning.search.method_search import MethodSearch
 from tuning.selection import select_trial
@@ -55,12 +57,15 @@ def print_summary(
     searches: Sequence[MethodSearch], options: Options, stop: StopCondition, console: Console
 ) -> int:
     """Print the table, failures and the command to resume; return the exit code."""
-    table = options.results / options.dataset / "table.md"
-    if table.exists():
-        console.print(table.read_text(encoding="utf-8"))
+    folder = options.results / options.dataset
+    summaries = [found for found in read_summaries(options.results) if found.dataset == folder.name]
+    if summaries:
+        table = make_printed_table(summaries)
+        lines = format_terminal(table, min(TERMINAL_WIDTH, console.width))
+        console.print("\n".join(["", *lines, ""]))
     for search in searches:
         _print_failures(search)
-    console.print(f"results: {Path(options.results, options.dataset)}")
+    console.print(f"results: {folder} (table.md has all columns, table.csv all metrics)")
     without_result = [search.name for search in searches if not _has_result(search)]
     closed = [search for search in searches if search.is_closed]
     for search in closed:

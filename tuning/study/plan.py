@@ -17,7 +17,7 @@ from tuning.option_values import AUTO
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
 from tuning.records.storage import is_url
-from tuning.reporting.table_files import format_markdown
+from tuning.reporting.layout.printed_table import format_markdown
 from tuning.resources import (
     Node,
     Resources,

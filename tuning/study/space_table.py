@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from common.hyperparameters import Hyperparameter, Scalar, format_scalar
 from core.recipe.resolved_method import COMMAND
-from tuning.reporting.table_files import format_markdown
+from tuning.reporting.layout.printed_table import format_markdown
 from tuning.search.space import Space
 
 

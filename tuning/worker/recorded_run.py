@@ -159,17 +159,22 @@ class RecordedRun:
                 column: tensor.numpy() for column, tensor in meter.collect_predictions().items()
             }
             rows = columns.pop("index")
-            ids = _find_ids(run.benchmark, name)
-            named = {} if ids is None else {"id": [ids[row] for row in rows.tolist()]}
-            tables.append(pd.DataFrame({"split": name, "index": rows, **named, **columns}))
+            named = _name_examples(run.benchmark, name, rows.tolist())
+            found = pd.DataFrame({"split": name, "index": rows, **named, **columns})
+            if names := run.benchmark.list_group_names(name):
+                place = list(found).index("group") + 1
+                found.insert(place, "group_name", [names[i] for i in found.group])
+            tables.append(found)
         with self.record.atomic_write("predictions.parquet") as new:
             pd.concat(tables).to_parquet(new, index=False)
 
 
-def _find_ids(benchmark: Benchmark, split: str) -> list[str] | None:
-    """Return the data set's own names of a split's examples; None where it has none."""
-    with suppress(UserError, OSError):  # the original files need not be where the cache is
-        ids = benchmark.list_ids(split)
-        if ids is not None and len(ids) == len(benchmark.splits[split]):
-            return [str(name) for name in ids]
-    return None
+def _name_examples(benchmark: Benchmark, split: str, rows: list[int]) -> dict[str, list[str]]:
+    """Return the ids and files of examples, as the data set names them, where it does."""
+    named = {}
+    for column, list_names in (("id", benchmark.list_ids), ("filename", benchmark.list_filenames)):
+        with suppress(UserError, OSError):  # the original files need not be where the cache is
+            names = list_names(split)
+            if names is not None and len(names) == len(benchmark.splits[split]):
+                named[column] = [str(names[row]) for row in rows]
+    return named

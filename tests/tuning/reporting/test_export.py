@@ -18,7 +18,7 @@ from tests.support.run_records import describe_run
 from tuning.cli.main import main
 from tuning.records.export_context import CommandOptions, ExportContext
 from tuning.records.method_records import MethodRecords
-from tuning.records.run_data import Confirmation, RunEnd, TrialStatus
+from tuning.records.run_data import Confirmation, Metrics, RunEnd, TrialStatus
 from tuning.records.run_record import RunRecord
 from tuning.records.version import RECORD_VERSION
 from tuning.reporting import intervals
@@ -36,7 +36,7 @@ CONTEXT = ExportContext(
     epochs_per_trial=2, environment=detect_environment(False),
     rule="validation_worst_group_accuracy",
     search="random", scheduler="none", trials=2, search_seeds=1, seeds=2, published=None,
-    keep_models=False,
+    keep_models=False, group_names=["left", "right"], train_group_names=["a", "b"],
     command=CommandOptions("my data", None, False, "auto", None, False, None, 1),
 )  # fmt: skip
 
@@ -68,7 +68,10 @@ def add_run(
     if status.has_ended:
         best = max(values)
         validation = {"worst_group_accuracy": best, "average_accuracy": 0.9}
-        test = {"worst_group_accuracy": best - 0.1, "average_accuracy": 0.8}
+        test: Metrics = {
+            "worst_group_accuracy": best - 0.1, "average_accuracy": 0.8,
+            "group_accuracy": [0.95, best - 0.1] if seed else [best - 0.1, None],
+        }  # fmt: skip
         result = Confirmation(values.index(best) + 1, validation, test)
         confirmation = result if phase == "confirm" and status != TrialStatus.FAILED else None
         run.write_end(RunEnd(status, "", rows(*values), confirmation=confirmation))
@@ -96,13 +99,16 @@ def test_exports_of_a_complete_study(records: MethodRecords, tmp_path: Path) -> 
     assert trials[["trial", "lr", "epochs", "epochs_done", "best_epoch"]].to_numpy().tolist() == [
         [0, 0.1, 2, 2, 1], [1, 0.2, 2, 2, 2],
     ]  # fmt: skip
-    assert trials.device_hours.tolist() == [2 * 2.0 * 0.5 / 3600] * 2
+    assert trials.device_hours.tolist() == pytest.approx([2 * 2.0 * 0.5 / 3600] * 2)
     assert seeds.test_worst_group_accuracy.tolist() == pytest.approx([0.6, 0.8])
     summary = read_summary(folder)
     assert summary is not None
     assert summary.complete
     assert (summary.trials, summary.seeds, summary.epochs) == (2, 2, 8)
     assert summary.metrics["test_worst_group_accuracy"].mean == pytest.approx(0.7)
+    assert summary.worst_groups == {"left": 1, "right": 1}
+    assert seeds.test_worst_group.tolist() == ["left", "right"]
+    assert seeds["test_group_accuracy[right]"].dropna().tolist() == [0.8]
     best = yaml.safe_load((folder / "best_config.yaml").read_text())
     assert best["selection"]["trial"] == 1
     key = describe_run(0).key
@@ -111,8 +117,9 @@ def test_exports_of_a_complete_study(records: MethodRecords, tmp_path: Path) -> 
     assert "--data-root 'my data'" in best["command"]
     write_tables(tmp_path)
     table = (tmp_path / "d" / "table.md").read_text()
-    assert "| erm    | validation worst group accuracy | 80.0 ± 14.1 " in table
-    assert "95% confidence interval (Student's t, n - 1 degrees of freedom" in table
+    assert "| erm    | 80.0 ± 14.1 " in table
+    assert "Selected by: validation worst group accuracy." in table
+    assert "95% confidence interval of the mean to its left (Student's t" in table
 
 
 def test_exports_while_the_study_runs(records: MethodRecords, tmp_path: Path) -> None:
@@ -174,12 +181,14 @@ def test_curves_have_every_epoch_and_audited_test_metrics_only(
     path = tmp_path / "d" / "erm" / "curves.csv"
     found = pd.read_csv(path)
     assert found.phase.tolist() == ["search"] * 5 + ["confirm"] * 4
-    assert found.number.tolist() == [0, 0, 1, 1, 7, 0, 0, 1, 1]
+    assert found.trial.dropna().tolist() == [0, 0, 1, 1, 7]
+    assert found.seed.tolist() == [1000] * 4 + [7, 0, 0, 1, 1]
     assert found.validation_worst_group_accuracy.tolist()[:5] == [0.5, 0.4, 0.3, 0.6, 0.5]
     row = found.iloc[4]
     assert (row.weight_a_mean, row.weight_a_min, row.weight_a_max) == (0.5, 0.25, 1.0)
     assert (row.negative_cosines, row.gradient_norm_a) == (0.25, 2.0)
-    assert (row.train_group_accuracy_0, row.train_batches_depth) == (0.5, 0.125)
+    assert row["train_group_accuracy[a]"] == 0.5
+    assert row.train_batches_depth == 0.125
     assert not any(str(name).startswith("test_") for name in found)
     audited = replace(CONTEXT, command=replace(CONTEXT.command, audit_test=True))
     records.write_context(audited)
@@ -302,10 +311,10 @@ def test_csv_tables_hold_values_and_nothing_where_there_is_none(
     write_summary(tmp_path / "t" / "b", replace(tasks, method="b", metrics={}))
     write_tables(tmp_path)
     table = pd.read_csv(tmp_path / "t" / "table.csv")
-    assert table["mean rank"].tolist() == pytest.approx([1.0, float("nan")], nan_ok=True)
+    assert table["mean_rank"].tolist() == pytest.approx([1.0, float("nan")], nan_ok=True)
     best = pd.read_csv(tmp_path / "best_configs.csv").set_index("method")
     assert best.loc["a", "hyperparameters"] == "lr=0.0123456789, batch_size=8"
-    assert best.loc["a", "test delta m"] == 0.123456789
+    assert best.loc["a", "test_delta_m_mean"] == 0.123456789
     printed = (tmp_path / "best_configs.md").read_text()
     assert "lr=0.01235, batch_size=8" in printed
     for path in tmp_path.rglob("*.csv"):

@@ -124,7 +124,7 @@ def test_a_study_with_its_own_baseline(tmp_path: Path) -> None:
     assert "mean rank" in table
     plain = pd.read_csv(other / DATASET / "table.csv")
     assert sorted(plain["method"]) == ["fairgrad", "ls"]
-    assert sorted(plain["mean rank"]) == sorted(plain["mean rank"], key=float)
+    assert sorted(plain["mean_rank"]) == sorted(plain["mean_rank"], key=float)
     seeds = pd.read_csv(other / DATASET / "ls" / "seeds.csv")
     benchmark = datasets.load_benchmark(DATASET)
     assert isinstance(benchmark, TaskBenchmark)

@@ -276,6 +276,10 @@ def test_predictions_and_weights_are_kept(tmp_path: Path) -> None:
         part = table[table["split"] == split]
         by_group = (part.prediction == part.y).groupby(part.group).mean()
         assert by_group.min() == metrics[split]["worst_group_accuracy"]
+        benchmark = datasets.load_benchmark(given.runs[0].key.dataset)
+        assert part.id.tolist() == list(map(str, benchmark.list_ids(split) or ()))
+        names = benchmark.list_group_names(split)
+        assert part.group_name.tolist() == [names[group] for group in part.group]
     weights = load_file(folder_of(folder) / "model.safetensors")
     assert set(weights) >= {"head.weight", "head.bias"}
 
@@ -341,3 +345,4 @@ def test_predictions_have_the_table_s_own_ids(tmp_path: Path) -> None:
     expected = table.set_index("id").loc[found.index]
     assert found.y.tolist() == expected.y.tolist()
     assert found.group.tolist() == (2 * expected.y + expected.a).tolist()
+    assert found.filename.tolist() == expected.filename.tolist()

@@ -1,0 +1,119 @@
+"""A table as people read it, and its forms on a terminal and in Markdown; CSV files hold all."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tuning.reporting.layout.columns import Column, pack_columns
+
+TERMINAL_WIDTH = 80  # characters
+MARKDOWN_WIDTH = 112
+GAP = 2  # between columns of a terminal
+MAX_NAME = 30  # of a row, on a terminal
+
+
+@dataclass(frozen=True)
+class Details:
+    """Further columns of the same rows.
+
+    Args:
+        title: Their heading.
+        columns: The columns.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class PrintedTable:
+    """A table that compares rows.
+
+    Args:
+        title: The title.
+        label: The label of the LaTeX table, without its prefix.
+        row_head: The head of the rows' names.
+        names: The name of each row.
+        columns: The columns, the most useful first: a narrow terminal drops the last ones.
+        details: Further columns, which files have, terminals do not.
+        notes: Paragraphs below the table.
+    """
+
+    title: str
+    label: str
+    row_head: str
+    names: tuple[str, ...]
+    columns: tuple[Column, ...]
+    details: tuple[Details, ...] = field(default_factory=tuple)
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+
+def format_terminal(table: PrintedTable, width: int = TERMINAL_WIDTH) -> list[str]:
+    """Return the lines of a table and its notes, none of them wider than a terminal.
+
+    Args:
+        table: The table.
+        width: The width of the terminal in characters.
+    """
+    names = [name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…" for name in table.names]
+    first = max(map(len, [table.row_head, *names]))
+    parts = pack_columns(table.columns, lambda c: _measure_column(c) + GAP, first, width)
+    shown = parts[0] if parts else []
+    heads = [("", table.row_head), *(column.head for column in shown)]
+    rows = [[name, *(column.cells[i] for column in shown)] for i, name in enumerate(names)]
+    widths = [first, *(_measure_column(column) for column in shown)]
+    lines = [[head[i] for head in heads] for i in range(2)]
+    text = [
+        "".join(
+            cell.ljust(size) if i == 0 else " " * GAP + cell.rjust(size)
+            for i, (cell, size) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in [*lines, ["-" * size for size in widths], *rows]
+    ]
+    notes = [line for note in table.notes for line in textwrap.wrap(note, width)]
+    return [*filter(None, text), "", *notes]
+
+
+def format_table_as_markdown(table: PrintedTable) -> str:
+    """Return a table as a Markdown document: its columns in parts that are not too wide."""
+    text = [f"# {table.title}", "", *_format_parts(table, table.columns)]
+    text += [line for note in table.notes for line in ("", note)]
+    for part in table.details:
+        text += ["", f"## {part.title}", "", *_format_parts(table, part.columns)]
+    return "\n".join(text) + "\n"
+
+
+def _format_parts(table: PrintedTable, columns: Sequence[Column]) -> list[str]:
+    first = max(map(len, [table.row_head, *table.names])) + 4
+    parts = pack_columns(columns, _measure_markdown, first, MARKDOWN_WIDTH, balanced=True)
+    lines: list[str] = []
+    for part in parts:
+        rows = [
+            {table.row_head: name} | {column.title: column.cells[row] for column in part}
+            for row, name in enumerate(table.names)
+            if any(column.cells[row] != "-" for column in part)
+        ]
+        lines += ["", *format_markdown(rows)] if lines else format_markdown(rows)
+    return lines
+
+
+def _measure_markdown(column: Column) -> int:
+    return max(map(len, [column.title, *column.cells])) + 3
+
+
+def _measure_column(column: Column) -> int:
+    return max(map(len, [*column.head, *column.cells]))
+
+
+def format_markdown(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    heads = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[str(row.get(head, "-")) for head in heads] for row in rows]
+    widths = [max(len(line[i]) for line in [heads, *cells]) for i in range(len(heads))]
+    lines = [heads, ["-" * width for width in widths], *cells]
+    return [
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
+    ]
