@@ -87,7 +87,7 @@ test-fast: .venv/.installed ## run the tests to use while working: no Ray, few c
 	$(PY) -m pytest -q -n 2 --dist worksteal $(FAST)
 
 test-cluster: .venv/.installed ## run a study over hosts that fail (root; Debian: openssh-server iproute2 rsync)
-	$(PY) -m pytest -q -s tests/cluster
+	$(PY) -m pytest -q -s -n 2 --dist loadfile tests/cluster
 
 docs: .venv/.installed ## build the guides and API pages into build/docs
 	$(PY) -m sphinx -q -W --keep-going -b html docs build/docs

@@ -150,7 +150,8 @@ class Lab:
         self.start = time.monotonic()
 
     def say(self, text: str) -> None:
-        print(f"[{time.monotonic() - self.start:4.0f} s] {text}", flush=True)
+        line = f"[{time.monotonic() - self.start:4.0f} s] {text}"
+        print(line, file=sys.stderr, flush=True)  # which a process of pytest-xdist hands through
 
     def laptop(self, command: str, timeout: float = 180) -> str:
         """Run a command in the project's folder on the laptop."""
@@ -251,7 +252,7 @@ def lab(undisturbed: dict[str, Any]) -> Iterator[Lab]:
         yield found
         log = made.shared / "study.log"
         if log.exists():
-            print(log.read_text()[-1500:])
+            print(log.read_text()[-1500:], file=sys.stderr)
 
 
 def test_who_has_no_token_stays_outside(lab: Lab) -> None:
