@@ -12,6 +12,7 @@ from common.errors import suggest_name
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line with the nearest right name, and exit with code 2."""
 
+    _source = ""  # of the arguments, if not the command line
     _received = ""  # the arguments, joined by spaces
 
     def parse_known_args(  # type: ignore[override]
@@ -20,6 +21,10 @@ class Parser(argparse.ArgumentParser):
         """Parse arguments, and keep them for messages."""
         self._received = " ".join(sys.argv[1:] if args is None else args)
         return super().parse_known_args(args, namespace)
+
+    def name_source(self, source: str) -> None:
+        """Let errors begin with what the arguments come from, such as a file."""
+        self._source = f"{source}: "
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with code 2."""
@@ -32,4 +37,4 @@ class Parser(argparse.ArgumentParser):
             known = [option for action in self._actions for option in action.option_strings]
             kind = "option" if given.startswith("-") else "argument"
             message = f"unknown {kind} '{given}'{suggest_name(given, known)}"
-        self.exit(2, f"error: {message}\n")
+        self.exit(2, f"error: {self._source}{message}\n")

@@ -15,7 +15,7 @@ OPTIONS = {
     "--search-seeds", "--scheduler", "--select", "--seeds", "--study-seed", "--audit-test",
     "--deterministic", "--gpus-per-trial", "--cpus-per-trial", "--max-device-hours",
     "--time-limit", "--address", "--results", "--storage", "--resume", "--keep-models", "--plan",
-    "--help", "--baseline", "--simulate", "--precision", "--space", "--report-training",
+    "--help", "--baseline", "--config", "--simulate", "--precision", "--space", "--report-training",
 }  # fmt: skip
 
 

@@ -110,15 +110,20 @@ def parse_domains(texts: Sequence[str]) -> tuple[list[str], dict[str, Hyperparam
     return others, domains
 
 
-def read_space(path: Path) -> tuple[Hyperparameters, dict[str, Hyperparameter]]:
-    """Read a ``--space`` file: a mapping from hyperparameter to a value or a domain.
+def read_space(
+    given: Path | Mapping[str, object],
+) -> tuple[Hyperparameters, dict[str, Hyperparameter]]:
+    """Return the values and domains of ``--space``: a mapping from hyperparameter to either.
+
+    Args:
+        given: A YAML file, or the mapping itself, from a study file.
 
     Raises:
         UserError: If it is missing or malformed.
         ValidationErrors: If a value or a domain is malformed.
     """
-    where = f"--space '{path}'"
-    content = read_yaml_file(path, where)
+    where = f"--space '{given}'" if isinstance(given, Path) else "--config: space"
+    content: object = read_yaml_file(given, where) if isinstance(given, Path) else given
     if not isinstance(content, Mapping) or not content:
         raise UserError(f"{where}: expected a mapping such as 'lr: {{log_uniform: [1e-4, 1e-1]}}'")
     values: Hyperparameters = {}

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Final, Literal, ParamSpec
 
@@ -313,3 +313,17 @@ class Options:
     def fixed(self) -> Hyperparameters:
         """All values that the command fixes."""
         return {**self.pinned, **({} if self.epochs is None else {"epochs": self.epochs})}
+
+
+def get_definition(field: Field[object]) -> OptionDefinition:
+    """Return how the command line offers a field."""
+    found = field.metadata["option"]
+    assert isinstance(found, OptionDefinition)
+    return found
+
+
+# The option of each field.
+FLAGS = {
+    field.name: get_definition(field).flag or f"--{field.name.replace('_', '-')}"
+    for field in fields(Options)
+}

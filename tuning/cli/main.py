@@ -3,33 +3,13 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 
 from common.errors import UserError, unknown_name_message
-from core.recipe.assignments import check_epochs, parse_assignments
+from tuning.cli.make_options import make_options
 from tuning.cli.parser import FLAGS, make_parser
-from tuning.option_values import parse_domains, read_space
-from tuning.options import Options
+from tuning.cli.study_file import merge_arguments, read_study_file
 
-COMMANDS = ("doctor", "export", "ls", "show", "status", "validate")
-
-
-def make_options(args: argparse.Namespace) -> Options:
-    """Return the options of parsed arguments.
-
-    Raises:
-        UserError: If ``--set`` or ``--space`` is malformed or contradicts ``--epochs``.
-    """
-    known = {field.name for field in fields(Options)}
-    given = {name: value for name, value in vars(args).items() if name in known}
-    values, domains = read_space(given["domains"]) if "domains" in given else ({}, {})
-    assignments, asked = parse_domains(given.get("pinned", ()))
-    pinned = parse_assignments(assignments)
-    pinned |= {n: value for n, value in values.items() if n not in pinned and n not in asked}
-    domains = {name: domain for name, domain in {**domains, **asked}.items() if name not in pinned}
-    check_epochs(pinned, given.get("epochs"))
-    parsed = {"methods": tuple(args.methods), "pinned": pinned, "domains": domains}
-    return Options(**given | parsed)
+COMMANDS = ("doctor", "export", "ls", "resume", "show", "status", "validate")
 
 
 def _check_simulate(args: argparse.Namespace) -> None:
@@ -60,6 +40,10 @@ def _load_command(name: str) -> Callable[[Sequence[str]], int]:
         from tuning.cli.status import run_status
 
         return run_status
+    if name == "resume":
+        from tuning.cli.resume import run_resume
+
+        return run_resume
     if name == "show":
         from tuning.cli.show import run_show
 
@@ -89,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _check_simulate(args)
             print(simulate_searches(args.simulate, getattr(args, "trials", None)))
             return 0
+        if "config" in args:
+            args = merge_arguments(read_study_file(args.config), args)
         required = {"methods": "--method", "dataset": "--dataset"}
         missing = [flag for name, flag in required.items() if name not in args]
         if missing:

@@ -7,9 +7,10 @@ from types import MappingProxyType
 
 import datasets
 from common.arguments import Parser
-from common.paths import parse_location
+from common.paths import parse_location, parse_path
 from core.recipe.method_files import list_methods
-from tuning.options import OptionDefinition, Options
+from tuning.options import FLAGS as OPTION_FLAGS
+from tuning.options import RUN, Options, get_definition
 from tuning.selection import RULES
 
 EPILOG = """\
@@ -27,13 +28,14 @@ the winner and the command that reproduces it.
 See also:
   python tune.py doctor --help   check the machines for a study, with a fix for each finding
   python tune.py export --help   rebuild the tables; write single-task baselines for delta-m
+  python tune.py resume --help   continue a study with all options that it was started with
   python tune.py status --help   print the state of running and ended studies
   python tune.py show --help     print a method's search space and published values
 """
 NO_HELP: Mapping[str, str] = MappingProxyType({})
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of a study's command line.
 
     Options that are not given leave no attribute: :class:`Options` alone holds the defaults.
@@ -50,10 +52,17 @@ def make_parser() -> argparse.ArgumentParser:
     )
     groups: dict[str, argparse._ArgumentGroup] = {}
     for field in fields(Options):
-        title = _definition_of(field).group
+        title = get_definition(field).group
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
         _add_option(groups[title], field)
+    groups[RUN].add_argument(
+        "--config",
+        metavar="FILE",
+        type=parse_path,
+        help="YAML file of options by name, such as the study.yaml that studies write into their "
+        "results; options of the command line take precedence",
+    )
     last = list(groups.values())[-1]
     last.add_argument(
         "--plan",
@@ -85,20 +94,10 @@ def add_options(
         _add_option(parser, known[name], helps.get(name))
 
 
-def _definition_of(field: Field[object]) -> OptionDefinition:
-    found = field.metadata["option"]
-    assert isinstance(found, OptionDefinition)
-    return found
-
-
-def _flag_of(field: Field[object]) -> str:
-    return _definition_of(field).flag or f"--{field.name.replace('_', '-')}"
-
-
 def _add_option(
     parser: argparse._ActionsContainer, field: Field[object], text: str | None = None
 ) -> None:
-    defined = _definition_of(field)
+    defined = get_definition(field)
     if isinstance(field.default, bool):
         text = text or defined.help
         parser.add_argument(FLAGS[field.name], dest=field.name, action="store_true", help=text)
@@ -117,7 +116,7 @@ def _add_option(
 
 def _help_text(field: Field[object]) -> str:
     """Return an option's help with its default; lists of names are filled in."""
-    defined = _definition_of(field)
+    defined = get_definition(field)
     lists = {"methods": list_methods(), "datasets": datasets.list_benchmarks(), "rules": RULES}
     text = defined.help.format_map({name: ", ".join(names) for name, names in lists.items()})
     default = defined.default
@@ -126,4 +125,4 @@ def _help_text(field: Field[object]) -> str:
     return f"{text} (default: {default})" if default else text
 
 
-FLAGS = {**{field.name: _flag_of(field) for field in fields(Options)}, "plan": "--plan"}
+FLAGS = {**OPTION_FLAGS, "config": "--config", "plan": "--plan"}

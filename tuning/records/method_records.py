@@ -3,6 +3,7 @@
 Files::
 
     study.json     the definition of the study, which a resumed study must share
+    study.yaml     the options of the last command that ran it, for python tune.py resume
     export.json    further facts for exports
     probe.json     the GPU share of --gpus-per-trial auto, with the measurements behind it
     runs/<digest>  the record of each training run
@@ -99,6 +100,11 @@ class MethodRecords:
                 f"'{self.storage / 'study.json'}' is missing or damaged, so the study of its runs "
                 "is unknown: choose another --results folder"
             )
+
+    def write_study_file(self, text: str) -> None:
+        """Write the options of the command that runs the study, as YAML."""
+        with storage_errors(self.storage):
+            self.storage.write_bytes("study.yaml", text.encode("utf-8"))
 
     def read_probe(self) -> GpuProbe | None:
         """Return the GPU probe; None where it is missing or damaged."""

@@ -79,7 +79,7 @@ def print_summary(
     if stop.reason or closed:
         end = f"stopped: {stop.reason}; resume" if stop.reason else "search on"
         console.print(f"{end} with{_describe_budget(options)}:")
-        console.print(f"  {make_resume_command()}")
+        console.print(f"  {make_resume_command(options.max_device_hours)}")
     if stop.reason == INTERRUPTED:
         return EXIT_CODE
     if not stop.reason:

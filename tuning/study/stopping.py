@@ -1,5 +1,6 @@
 """Signals and budgets that stop a study, and the command that resumes it."""
 
+import itertools
 import shlex
 import signal
 import sys
@@ -73,17 +74,18 @@ class StopCondition:
         return budget is not None and sum_device_hours() + reserved_hours > budget
 
 
-def make_resume_command() -> str:
+def make_resume_command(max_device_hours: float | None) -> str:
     """Return the command that resumes the study of this process.
 
-    A limit of device-hours counts all sessions, so it is doubled.
+    Args:
+        max_device_hours: The limit of device-hours; it counts all sessions, so it is doubled.
     """
-    arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
-    for index, argument in enumerate(arguments):
-        flag, equals, value = argument.partition("=")
-        if flag == "--max-device-hours":
-            if equals:
-                arguments[index] = f"{flag}={2 * float(value):g}"
-            else:
-                arguments[index + 1] = f"{2 * float(arguments[index + 1]):g}"
-    return shlex.join(["python", "tune.py", *arguments, "--resume"])
+    flag = "--max-device-hours"
+    arguments: list[str] = []
+    for previous, argument in itertools.pairwise(["", *sys.argv[1:]]):
+        if argument not in (flag, "--resume") and flag not in (previous, argument.split("=")[0]):
+            arguments.append(argument)
+    if max_device_hours is not None:
+        arguments += [flag, f"{2 * max_device_hours:g}"]
+    resume = [] if arguments[:1] == ["resume"] else ["--resume"]
+    return shlex.join(["python", "tune.py", *arguments, *resume])

@@ -39,6 +39,7 @@ from tuning.study.make_definition import check_definition, make_definition
 from tuning.study.make_export_context import make_export_context
 from tuning.study.messages import describe_study, print_summary
 from tuning.study.stopping import StopCondition
+from tuning.study.study_file import write_study_file
 from tuning.worker.trial_work import RunOptions, RunWork, TrialWork
 
 # Of the estimated cost of confirmation, the part of a budget that is kept for it: for the epoch
@@ -89,6 +90,7 @@ def run_study(options: Options, reuse_actors: bool = True) -> int:
             check_definition(record, definition)
         for record, definition in zip(records, definitions, strict=True):
             record.write_definition(definition)
+        write_study_file(replace(options, dataset=study.benchmark.reference), records)
         resources, message = gpu_share.choose_trial_resources(
             study.spaces, records, options, study.baseline, environment, nodes, resources
         )

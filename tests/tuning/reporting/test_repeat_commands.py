@@ -18,7 +18,7 @@ from core.recipe.trial_key import TrialKey
 from datasets.benchmark import Benchmark
 from tests.conftest import EMBEDDED, fitting
 from tests.support.epoch_rows import make_row
-from tuning.cli.main import make_options
+from tuning.cli.make_options import make_options
 from tuning.cli.parser import make_parser
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords

@@ -11,7 +11,8 @@ from common.errors import UserError
 from common.hyperparameters import KINDS, Hyperparameter, format_scalar
 from core.recipe.method_files import list_methods, load_method
 from tests.conftest import EMBEDDED, fitting
-from tuning.cli.main import main, make_options
+from tuning.cli.main import main
+from tuning.cli.make_options import make_options
 from tuning.cli.parser import make_parser
 from tuning.option_values import parse_domains
 from tuning.options import Options

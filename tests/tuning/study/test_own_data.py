@@ -14,7 +14,7 @@ import yaml
 from common.errors import UserError
 from tests.datasets.own.test_references import write_images
 from tests.support.command import ROOT, clean_environment
-from tuning.cli.main import make_options
+from tuning.cli.make_options import make_options
 from tuning.cli.parser import make_parser
 from tuning.study.checks import check_study
 
