@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from common.errors import UserError, truncate_problems
+from common.errors import UserError, suggest_name, truncate_problems
 from common.files import read_text
 from common.hyperparameters import Hyperparameter, Scalar
 from datasets.benchmark import SPLITS, Benchmark, Inputs
@@ -38,7 +38,7 @@ from datasets.own.dataset_file import (
     remember_choices,
 )
 from datasets.own.pictures import PictureReader
-from datasets.own.references import KIND, OwnData
+from datasets.own.references import KIND, OwnData, list_own_data
 from datasets.own.splits import DrawnSplit
 from datasets.own.table_files import find_table
 from datasets.storage.array_cache import ArrayWriter
@@ -227,9 +227,10 @@ class Folder(TextBenchmark):
     def find_problems(self) -> list[str]:
         """Return a sentence for each file that is missing or malformed."""
         if not self.folder.is_dir():
+            known = list_own_data(self.data_root, ())
             return [
-                f"{self.folder}: missing; put a table metadata.csv with the columns "
-                f"{','.join(tables.COLUMNS)} and the images or texts there"
+                f"{self.folder}: missing{suggest_name(self.name, known)}; put a table metadata.csv "
+                f"with the columns {','.join(tables.COLUMNS)} and the images or texts there"
             ]
         return super().find_problems()
 

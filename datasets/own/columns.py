@@ -112,10 +112,11 @@ def require_roles(path: Path, columns: Sequence[str], roles: Mapping[str, str]) 
         if not {role, *also} & roles.keys():
             meaning = MEANINGS[role]
             names = [name for found in (role, *also) for name in USUAL_NAMES[found]]
+            others = [name for name in names if name not in (role, *also, meaning)]
             near = suggest_name(role, columns)
             raise UserError(
                 f"{path}: missing column {' or '.join((role, *also))}{near} (or {meaning}, "
-                f"{', '.join(names[1:5])}, ...); {listed}; {way}{meaning}"
+                f"{', '.join(others[:3])}, ...); {listed}; {way}{meaning}"
             )
     if "split" not in roles:
         raise UserError(

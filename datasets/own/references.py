@@ -92,8 +92,8 @@ def list_own_data(data_root: Path, known: Iterable[str]) -> list[str]:
 
 
 def suggest_own_data(text: str, data_root: Path) -> str:
-    """Return a hint if a folder has the name of an unknown data set; else an empty text."""
+    """Return how to write own data, with a folder that has the name of an unknown data set."""
     for name, folder in ((f"{PREFIX}{text}", data_root / text), (f"./{text}", Path(text))):
         if text and folder.is_dir():
             return f"; for the folder {folder} write {name}"
-    return ""
+    return f"; own data: {PREFIX}NAME, or a path with a slash such as ./{text or 'NAME'}"

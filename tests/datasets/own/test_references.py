@@ -75,6 +75,16 @@ def test_a_forgotten_prefix_is_suggested(
     assert f"for the folder {tmp_path / 'birds'} write folder:birds" in error
 
 
+def test_a_misspelled_name_is_suggested(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_images(tmp_path / "birds")
+    assert prepare.main(["folder:brids", "--data-root", str(tmp_path)]) == 1
+    assert "brids: missing (did you mean 'folder:birds'?)" in capsys.readouterr().err
+    assert prepare.main(["brids", "--data-root", str(tmp_path)]) == 2
+    assert (
+        "own data: folder:NAME, or a path with a slash such as ./brids" in capsys.readouterr().err
+    )
+
+
 def test_all_commands_take_and_print_the_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

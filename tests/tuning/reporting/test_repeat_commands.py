@@ -17,6 +17,7 @@ from core.recipe.method_files import list_methods, load_method
 from core.recipe.trial_key import TrialKey
 from datasets.benchmark import Benchmark
 from tests.conftest import EMBEDDED, fitting
+from tests.datasets.own.test_references import write_images
 from tests.support.epoch_rows import make_row
 from tuning.cli.make_options import make_options
 from tuning.cli.parser import make_parser
@@ -49,16 +50,16 @@ CASES = [
 ]
 
 
-def open_benchmark(name: str) -> Benchmark:
+def open_benchmark(name: str, data_root: Path = Options.data_root) -> Benchmark:
     """Return a benchmark without reading its data."""
-    benchmark = datasets.load_benchmark(name)
+    benchmark = datasets.load_benchmark.__wrapped__(name, data_root)
     benchmark.__dict__["data_hash"] = "0"
     return benchmark
 
 
 def export_winner(options: Options, folder: Path) -> tuple[dict[str, Any], TrialKey]:
     """Record a study whose last trial wins; return ``best_config.yaml`` and the winner's key."""
-    benchmark = open_benchmark(options.dataset)
+    benchmark = open_benchmark(options.dataset, options.data_root)
     method = load_method(options.methods[0])
     space = make_space(method, benchmark, options)
     records = MethodRecords(folder / "records")
@@ -74,7 +75,7 @@ def export_winner(options: Options, folder: Path) -> tuple[dict[str, Any], Trial
         search.report_crash(trial)  # it finds the end
     records.write_context(make_export_context(search, options))
     export_method(records, folder)
-    path = folder / options.dataset / options.methods[0] / "best_config.yaml"
+    path = folder / benchmark.name / options.methods[0] / "best_config.yaml"
     return yaml.safe_load(path.read_text()), key
 
 
@@ -84,7 +85,7 @@ def resolve_command(command: str) -> TrialKey:
     assert python == "python"
     if arguments[0] == "tune.py":
         options = make_options(make_parser().parse_args(arguments[1:]))
-        benchmark = open_benchmark(options.dataset)
+        benchmark = open_benchmark(options.dataset, options.data_root)
         space = make_space(load_method(options.methods[0]), benchmark, options)
         values = space.published()
         assert options.search == "published"
@@ -95,7 +96,27 @@ def resolve_command(command: str) -> TrialKey:
         return space.resolved.make_key(space.complete(values), 0, environment)
     assert arguments[:2] == ["-m", "core"]
     args = core.__main__.make_parser().parse_args(arguments[2:])
-    return core.__main__.make_key(args, open_benchmark(args.dataset))
+    return core.__main__.make_key(args, open_benchmark(args.dataset, args.data_root))
+
+
+@pytest.mark.parametrize("is_outside", [False, True])
+def test_own_data_are_found_from_any_folder_though_their_file_changes(
+    is_outside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / ("elsewhere" if is_outside else "data") / "my birds"
+    write_images(folder)
+    file = folder / "dataset.yaml"
+    file.write_text("protocol: {model: tiny_vit, epochs: 3, lr: 0.5, optimizer: adamw}")
+    given = "elsewhere/my birds" if is_outside else "folder:my birds"
+    options = Options(("dro",), given, search="random", trials=1, seeds=1)
+    exported, key = export_winner(options, tmp_path / "out")
+    assert exported["dataset"] == key.dataset == "folder:my birds"
+    assert key.training_config.lr == 0.5
+    file.write_text("protocol: {epochs: 9, lr: 0.1}\nsearch: {eta: {uniform: [0, 1]}}")
+    monkeypatch.chdir("/")
+    for name in ("command", "command_of_one_seed"):
+        assert resolve_command(exported[name]).as_dict() == replace(key, seed=0).as_dict()
 
 
 @pytest.mark.parametrize(("method", "dataset", "search"), CASES)
