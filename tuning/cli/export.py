@@ -8,15 +8,17 @@ from pathlib import Path
 
 import datasets
 from common.arguments import Parser
-from common.errors import UserError
+from common.errors import UserError, unknown_name_message
 from common.files import write_text
 from datasets.multitask.base import TaskBenchmark
 from datasets.multitask.baseline import Baseline
 from datasets.published_results import list_published
 from tuning.cli.parser import add_options
-from tuning.options import Options
+from tuning.options import Options, locate_records
+from tuning.reporting.reselection import reselect_results
 from tuning.reporting.summary import read_summaries, read_summary
 from tuning.reporting.tables import lock_results, write_tables
+from tuning.selection import RULES, get_rule
 
 METHOD = "stl"  # trains one model per task
 
@@ -26,17 +28,23 @@ def make_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python tune.py export",
         description="Rebuild the tables of a results folder from the summary.json of each method; "
-        "records are not read. With --baseline, also make the single-task baseline of --dataset "
-        "for delta-m, from the test metrics of a complete study of the method stl. With --with "
-        "published, tables also have the rows of the literature, until a study rewrites them.",
+        "records are read with --select only, which selects again by another rule. With "
+        "--baseline, also make the single-task baseline of --dataset for delta-m, from the test "
+        "metrics of a complete study of the method stl. With --with published, tables also have "
+        "the rows of the literature, until a study rewrites them.",
         epilog="example: python tune.py --method stl --dataset two_digits && "
         "python tune.py export --baseline --dataset two_digits",
         argument_default=argparse.SUPPRESS,
     )
     add_options(
         parser,
-        ("results", "dataset"),
-        {"dataset": "data set of the baseline; used by --baseline only"},
+        ("results", "dataset", "storage", "select"),
+        {
+            "dataset": "data set of --baseline; with --select, the only one",
+            "select": "select epochs and winners again from the records by this rule, into "
+            "<results>/by_RULE, and write <results>/<dataset>/selection.md, which compares all "
+            f"rules; available: {', '.join(RULES)}",
+        },
     )
     parser.add_argument(
         "--with",
@@ -65,18 +73,40 @@ def run_export(arguments: Sequence[str]) -> int:
     with_published = given.pop("added_rows", None) is not None
     results: Path = given.get("results", Options.results)
     dataset: str = given.get("dataset", "")
+    rule: str | None = given.get("select")
     if not results.is_dir():
         raise UserError(f"--results: there is no folder '{results}'")
     if writes_baseline and not dataset:
         raise UserError("--baseline requires --dataset")
+    if rule is not None:
+        get_rule(rule, "--select")
+    elif "storage" in given:
+        raise UserError("--storage has no effect without --select: only that reads records")
+    if dataset and not writes_baseline:
+        _check_measured(results, dataset)
     with lock_results(results):
         if with_published:
             _describe_published(results)
         write_tables(results, with_published)
         print(f"tables: {results}")
+        if rule is not None:
+            storage = locate_records(results, given.get("storage"))
+            print("\n".join(reselect_results(results, storage, rule, dataset)))
         if writes_baseline:
             print(f"baseline: {write_baseline(results, dataset)}")
     return 0
+
+
+def _check_measured(results: Path, dataset: str) -> None:
+    """Refuse a data set that has no results here.
+
+    Raises:
+        UserError: If it has none; the message suggests those that have.
+    """
+    measured = sorted({summary.dataset for summary in read_summaries(results)})
+    if dataset not in measured:
+        message = unknown_name_message("data set", dataset, measured)
+        raise UserError(f"--dataset: no results in '{results}': {message}")
 
 
 def _describe_published(results: Path) -> None:

@@ -32,16 +32,23 @@ MODEL_NAME = "model.safetensors"
 EMPTY_COLUMNS = ["status", "reason", "epochs_done", "best_epoch"]  # of a table without rows
 
 
-def export_method(records: MethodRecords, results: Path) -> None:
-    """Rewrite ``results/<dataset>/<method>/`` from a method's records.
+def export_method(
+    records: MethodRecords, results: Path, rule: str | None = None
+) -> RecordedStudy | None:
+    """Rewrite ``results/<dataset>/<method>/`` from a method's records; return its study.
 
     Args:
         records: The records.
         results: The results folder.
+        rule: The rule that selects; None for the study's own.
     """
-    study = read_study(records)
-    if study is None:
-        return
+    study = read_study(records, rule)
+    if study is not None:
+        _export_study(study, records, results)
+    return study
+
+
+def _export_study(study: RecordedStudy, records: MethodRecords, results: Path) -> None:
     folder = results / study.context.dataset / study.context.method
     _write_csv(folder / "trials.csv", [_make_trial_row(study, t) for t in study.trials])
     _write_csv(folder / "curves.csv", list_curves(study, records))
@@ -53,6 +60,8 @@ def export_method(records: MethodRecords, results: Path) -> None:
     write_summary(folder, make_summary(study))
     _export_predictions(records, folder, study.confirmed_seeds)
     best = select_trial(study.seeds) if study.context.keep_models else None
+    if best is not None and not best.has_files:
+        best = None
     _export_model(None if best is None else records.open_run(best.keys[0]), folder)
 
 
@@ -174,6 +183,7 @@ def _export_predictions(
 ) -> None:
     """Copy the predictions of the seeds with a result; delete all others, of earlier winners."""
     predictions = folder / "predictions"
+    confirmed = [seed for seed in confirmed if seed.has_files]
     current = {f"seed_{seed.number}.parquet" for seed in confirmed}
     for path in predictions.glob("seed_*.parquet"):
         if path.name not in current:

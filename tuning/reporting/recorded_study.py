@@ -1,7 +1,7 @@
 """A method's study as its records show it, also while it runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from common.hyperparameters import Hyperparameters
@@ -12,6 +12,7 @@ from tuning.records.export_context import ExportContext
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import (
     Confirmation,
+    Metrics,
     Phase,
     RunDescription,
     TrialStatus,
@@ -38,6 +39,7 @@ class RecordedTrial:
         curves: The epochs of each run.
         scores: The score of each epoch that all runs have.
         confirmation: The result of a confirmation seed.
+        has_files: Whether predictions and weights in its record are those of that result.
     """
 
     number: int
@@ -51,6 +53,7 @@ class RecordedTrial:
     curves: tuple[tuple[EpochRow, ...], ...]
     scores: tuple[Score | None, ...]
     confirmation: Confirmation | None = None
+    has_files: bool = True
 
     @property
     def is_finished(self) -> bool:
@@ -146,6 +149,12 @@ class RecordedStudy:
         return tuple(seed for seed in self.seeds if seed.confirmation is not None)
 
     @property
+    def missing_seeds(self) -> list[int]:
+        """The confirmation seeds without a result."""
+        confirmed = {seed.number for seed in self.confirmed_seeds}
+        return [seed for seed in range(self.context.seeds) if seed not in confirmed]
+
+    @property
     def is_complete(self) -> bool:
         """Whether the search has finished and every confirmation seed has a result."""
         return self.is_search_finished and len(self.confirmed_seeds) == self.context.seeds
@@ -155,8 +164,14 @@ class RecordedStudy:
         return sum(trial.device_hours for trial in (*self.trials, *self.seeds))
 
 
-def read_study(records: MethodRecords) -> RecordedStudy | None:
+def read_study(records: MethodRecords, rule: str | None = None) -> RecordedStudy | None:
     """Return the study in a method's records; None where there is none to export.
+
+    Args:
+        records: The records.
+        rule: The rule that selects; None for the study's own. Another rule may choose another
+            epoch of a seed, whose test metrics are known only with ``--audit-test``; without them
+            the seed has no result.
 
     Raises:
         StorageError: If the records cannot be read.
@@ -165,7 +180,9 @@ def read_study(records: MethodRecords) -> RecordedStudy | None:
     context = records.read_context()
     if context is None:
         return None
-    rule = selection.get_rule(context.rule)
+    if rule is not None and rule != context.rule:
+        command = replace(context.command, select=rule)
+        context = replace(context, rule=rule, command=command)
     searched: dict[int, list[tuple[RunRecord, RunDescription]]] = {}
     confirmed: list[tuple[RunRecord, RunDescription]] = []
     for run, description in records.read_runs():
@@ -173,15 +190,25 @@ def read_study(records: MethodRecords) -> RecordedStudy | None:
             searched.setdefault(description.number, []).append((run, description))
         else:
             confirmed.append((run, description))
-    trials = [_read_trial(rule, runs) for _, runs in sorted(searched.items())]
-    seeds = [_read_trial(rule, [run]) for run in sorted(confirmed, key=lambda run: run[1].number)]
+    trials = [_read_trial(context, runs) for _, runs in sorted(searched.items())]
+    ordered = sorted(confirmed, key=lambda run: run[1].number)
+    seeds = [_read_trial(context, [run], rule is not None) for run in ordered]
     return RecordedStudy(context, tuple(trials), tuple(seeds))
 
 
 def _read_trial(
-    rule: selection.Rule, runs: Sequence[tuple[RunRecord, RunDescription]]
+    context: ExportContext,
+    runs: Sequence[tuple[RunRecord, RunDescription]],
+    selects_again: bool = False,
 ) -> RecordedTrial:
-    """Return a trial from the records of its runs."""
+    """Return a trial from the records of its runs.
+
+    Args:
+        context: The study.
+        runs: The runs.
+        selects_again: Whether the epoch of a confirmation is chosen again.
+    """
+    rule = selection.get_rule(context.rule)
     ordered = sorted(runs, key=lambda run: run[1].key.seed)
     first = ordered[0][1]
     records = [record for record, _ in ordered]
@@ -192,9 +219,20 @@ def _read_trial(
     ]
     seen = [
         read_selection_rows(rule, record, rows)
+        if context.command.audit_test or not rule.oracle
+        else []
         for record, rows in zip(records, curves, strict=True)
     ]
     end = combine_ends(recorded_ends)
+    scores = tuple(score_curves(rule, seen))
+    confirmation = next((end.confirmation for end in recorded_ends if end is not None), None)
+    has_files = True
+    if selects_again and confirmation is not None:
+        best = selection.select_epoch(scores)
+        if best is None or best.epoch != confirmation.epoch or rule.window:
+            audit = records[0].read_audit() if context.command.audit_test else []
+            confirmation = _read_audited(rule, best, curves[0], audit)
+            has_files = False
     return RecordedTrial(
         number=first.number,
         proposed=first.hyperparameters,
@@ -205,6 +243,17 @@ def _read_trial(
         status=TrialStatus.UNFINISHED if end is None else end.status,
         reason="" if end is None else end.reason,
         curves=tuple(tuple(rows) for rows in curves),
-        scores=tuple(score_curves(rule, seen)),
-        confirmation=next((end.confirmation for end in recorded_ends if end is not None), None),
+        scores=scores,
+        confirmation=confirmation,
+        has_files=has_files,
     )
+
+
+def _read_audited(
+    rule: selection.Rule, best: Score | None, rows: Sequence[EpochRow], audit: Sequence[Metrics]
+) -> Confirmation | None:
+    """Return the result of an epoch from its audited test metrics; None where there are none."""
+    if best is None or len(audit) < best.epoch:
+        return None
+    row = selection.make_selection_row(rule, rows, audit, best.epoch - 1)
+    return Confirmation(best.epoch, row.epoch_row.validation, row.get_metrics("test"))
