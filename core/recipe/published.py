@@ -22,7 +22,12 @@ from core.recipe.method_files import list_methods, load_method
 from core.recipe.resolved_method import ResolvedMethod, resolve_method
 from core.recipe.trial_key import TrialKey
 from core.stages.base import count_stage_epochs
-from core.training.optimizers import make_optimizer, make_schedule
+from core.training.optimizers import (
+    choose_decays,
+    make_optimizer,
+    make_schedule,
+    read_learning_rate,
+)
 from core.weighting.base import LossWeighting
 from datasets.benchmark import Benchmark
 from datasets.training_config import JOINED_SPLIT, PER_EPOCH_SCHEDULES
@@ -78,14 +83,12 @@ PLAIN_FIELDS = (
 
 def _describe_optimizer(key: TrialKey) -> Entry:
     """Return the optimizer and the decay of weights and of biases and norms."""
-    optimizer = _make_optimizer(key)
-    weights, vectors = optimizer.param_groups[:2]
-    momentum = {"momentum": weights["momentum"]} if "momentum" in weights else {}
+    config, decays = key.training_config, choose_decays(key.training_config)
     return {
-        "name": key.training_config.optimizer,
-        **momentum,
-        "decay_of_weights": weights["weight_decay"],
-        "decay_of_biases_and_norms": vectors["weight_decay"],
+        "name": config.optimizer,
+        **({"momentum": config.momentum} if config.optimizer == "sgd" else {}),
+        "decay_of_weights": decays.weights,
+        "decay_of_biases_and_norms": decays.vectors,
     }
 
 
@@ -115,7 +118,7 @@ def _describe_schedule(key: TrialKey, epochs: Sequence[int], examples: int) -> E
         rates = {}
         for step in range(max(asked) + 1):
             if step in asked:
-                rates[step] = optimizer.param_groups[0]["lr"]
+                rates[step] = read_learning_rate(optimizer)
             optimizer.step()
             if isinstance(schedule, LRScheduler):
                 schedule.step()

@@ -1,6 +1,6 @@
 """Optimizers and learning-rate schedules."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -11,6 +11,31 @@ from core.weighting.base import Weighting
 from datasets.training_config import TrainingConfig
 
 PER_EPOCH_SCHEDULERS = (StepLR, ReduceLROnPlateau)  # classes of PER_EPOCH_SCHEDULES
+
+
+class Decays(NamedTuple):
+    """Rates of weight decay.
+
+    Args:
+        weights: Of parameters with several dimensions.
+        vectors: Of biases and norms.
+    """
+
+    weights: float
+    vectors: float
+
+
+def choose_decays(config: TrainingConfig) -> Decays:
+    """Return the weight decay of a model's parameters by their dimensions."""
+    if config.decay_target == "vectors":
+        return Decays(0.0, config.weight_decay)
+    return Decays(config.weight_decay, 0.0)
+
+
+def read_learning_rate(optimizer: Optimizer) -> float:
+    """Return the current learning rate of a model's parameters."""
+    lr: float = optimizer.param_groups[0]["lr"]
+    return lr
 
 
 def make_optimizer(model: nn.Module, weighting: Weighting, config: TrainingConfig) -> Optimizer:
@@ -25,18 +50,16 @@ def make_optimizer(model: nn.Module, weighting: Weighting, config: TrainingConfi
         config: The training config: ``optimizer``, ``lr``, ``weight_decay``, ``decay_target``,
             ``momentum``.
     """
-    decays = [config.weight_decay, 0.0]
-    if config.decay_target == "vectors":
-        decays.reverse()
+    decays = choose_decays(config)
     trained = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.ndim > 1]
     vectors = [p for p in trained if p.ndim <= 1]
     learned = list(weighting.parameters())
     groups: list[dict[str, Any]] = []
     if matrices:
-        groups.append({"params": matrices, "weight_decay": decays[0]})
+        groups.append({"params": matrices, "weight_decay": decays.weights})
     if vectors:
-        groups.append({"params": vectors, "weight_decay": decays[1]})
+        groups.append({"params": vectors, "weight_decay": decays.vectors})
     if learned:
         own_lr = {} if weighting.lr is None else {"lr": weighting.lr}
         groups.append({"params": learned, "weight_decay": 0.0, **own_lr})

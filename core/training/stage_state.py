@@ -21,7 +21,12 @@ from core.stages.base import Stage
 from core.training.context import EpochPosition, RunContext
 from core.training.evaluation import needs_two_examples
 from core.training.loader import count_batches
-from core.training.optimizers import PER_EPOCH_SCHEDULERS, make_optimizer, make_schedule
+from core.training.optimizers import (
+    PER_EPOCH_SCHEDULERS,
+    make_optimizer,
+    make_schedule,
+    read_learning_rate,
+)
 from core.training.single_tasks import SingleTasks
 from core.weighting import Weighting
 from datasets.multitask.base import TaskBenchmark
@@ -51,8 +56,7 @@ class StageState:
     @property
     def lr(self) -> float:
         """The current learning rate."""
-        lr: float = self.optimizer.param_groups[0]["lr"]
-        return lr
+        return read_learning_rate(self.optimizer)
 
     def step_batch_schedule(self) -> None:
         """Step a schedule that is stepped after every batch."""
