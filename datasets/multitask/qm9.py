@@ -11,10 +11,11 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from common.errors import UserError, ValidationErrors, truncate_problems
 from common.files import read_text
@@ -65,6 +66,13 @@ PLAIN_NUMBER = re.compile(r"(?<![\w-])(?<!\d\.)\d+(?!\w|\.\d|-\d*[a-z])", re.IGN
 LIKE_ENTRY = re.compile(r"[-+.]*\d|\w*_\d+( |\Z)|\S*\d\S*\Z")  # a number or a name
 # RandomState, unlike torch's generators, promises the same stream for ever.
 SPLIT_SEED = 0
+
+
+class _Scales(NamedTuple):
+    """Mean and deviation of the training targets, ``(11,)`` each."""
+
+    mean: Tensor
+    deviation: Tensor
 
 
 class QM9(OnDisk, TaskBenchmark):
@@ -211,7 +219,7 @@ class QM9(OnDisk, TaskBenchmark):
         molecules = RaggedMolecules(
             *(arrays[name] for name in ("x", "positions", "bonds", "sizes"))
         )
-        mean, deviation = arrays["scales"]
+        mean, deviation = self._scales
         targets = arrays["targets"]
         scaled = ((targets - mean) / deviation if self.is_scaled else targets).float()
         held = count_held_out(len(molecules))
@@ -233,7 +241,11 @@ class QM9(OnDisk, TaskBenchmark):
         """The unit of each target: its deviation in training, or 1 if it is not scaled."""
         if not self.is_scaled:
             return dict.fromkeys(TARGETS, 1.0)
-        return dict(zip(TARGETS, self.cache.arrays["scales"][1].tolist(), strict=True))
+        return dict(zip(TARGETS, self._scales.deviation.tolist(), strict=True))
+
+    @property
+    def _scales(self) -> "_Scales":
+        return _Scales(*self.cache.arrays["scales"])
 
     def make_accumulators(self) -> dict[str, Accumulator]:
         """Return mean absolute errors in the reported units."""
