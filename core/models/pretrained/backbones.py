@@ -2,7 +2,7 @@
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -144,6 +144,12 @@ def _load_timm(name: str, outputs: Mapping[str, int]) -> ImageBackbone:
     except Exception as error:  # of many types: no network, no such weights
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"model 'timm/{name}': its weights cannot be loaded: {reason}") from error
-    data = timm.data.resolve_model_data_config(trunk)
-    image = ImageSpec(int(data["input_size"][-1]), tuple(data["mean"]), tuple(data["std"]))
+    image = _make_image_spec(**timm.data.resolve_model_data_config(trunk))
     return ImageBackbone(outputs, trunk, int(trunk.num_features), image, _call_trunk)
+
+
+def _make_image_spec(
+    input_size: Sequence[int], mean: Sequence[float], std: Sequence[float], **_: object
+) -> ImageSpec:
+    """Return the images of a network from timm's configuration of its data."""
+    return ImageSpec(int(input_size[-1]), tuple(mean), tuple(std))
