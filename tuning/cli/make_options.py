@@ -16,7 +16,7 @@ def make_options(args: argparse.Namespace) -> Options:
     """
     known = {field.name for field in fields(Options)}
     given = {name: value for name, value in vars(args).items() if name in known}
-    values, domains = read_space(given["domains"]) if "domains" in given else ({}, {})
+    values, domains = read_space(args.domains) if "domains" in args else ({}, {})
     assignments, asked = parse_domains(given.get("pinned", ()))
     pinned = parse_assignments(assignments)
     pinned |= {n: value for n, value in values.items() if n not in pinned and n not in asked}

@@ -43,10 +43,10 @@ def run_show(arguments: Sequence[str]) -> int:
     Raises:
         UserError: If there is no such method or data set, or a method file is malformed.
     """
-    given = vars(make_parser().parse_args(arguments))
-    data_root: Path = given.get("data_root", Options.data_root)
-    method = load_method(given["method"])
-    print("\n".join(_describe_method(method, given.get("dataset"), data_root)))
+    args = make_parser().parse_args(arguments)
+    dataset = getattr(args, "dataset", None)
+    data_root: Path = getattr(args, "data_root", Options.data_root)
+    print("\n".join(_describe_method(load_method(args.method), dataset, data_root)))
     return 0
 
 
