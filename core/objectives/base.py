@@ -101,6 +101,8 @@ class Objective(ABC):
     model_parts: ClassVar[frozenset[str]] = frozenset()
     # Whether several of its losses belong to one task head.
     shares_head: ClassVar[bool] = False
+    # Pattern of its losses' names, by which recipes are checked before a data set is known.
+    loss_names: ClassVar[str] = ".*"
 
     @abstractmethod
     def name_losses(self, benchmark: Benchmark) -> list[str]:

@@ -29,6 +29,7 @@ class ContrastiveOrCausal(Auxiliary):
 
     model_parts: ClassVar[frozenset[str]] = frozenset({"projection"})
     name: ClassVar[str] = "auxiliary"
+    loss_names: ClassVar[str] = name
 
     def compute_loss(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """Compute the mean loss of a batch; return it and the hidden states."""

@@ -16,6 +16,7 @@ class EndTask(Objective):
     """Mean cross-entropy of the batch: one loss, ``end_task``."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"classification"})
+    loss_names: ClassVar[str] = "end_task"
     is_example_mean: ClassVar[bool] = True
 
     def name_losses(self, benchmark: Benchmark) -> list[str]:

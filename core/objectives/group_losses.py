@@ -16,6 +16,7 @@ class GroupLosses(Objective):
     """Mean cross-entropy of each group's examples: one loss per training group."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"train_groups"})
+    loss_names: ClassVar[str] = r"group_\d+"
     shares_head: ClassVar[bool] = True
 
     def name_losses(self, benchmark: Benchmark) -> list[str]:

@@ -28,6 +28,7 @@ class L1(Objective):
     weight as the others.
     """
 
+    loss_names: ClassVar[str] = "l1"
     is_computed_last: ClassVar[bool] = True
     is_example_mean: ClassVar[bool] = True
 

@@ -36,6 +36,7 @@ class Reconstruction(Auxiliary):
 
     model_parts: ClassVar[frozenset[str]] = frozenset({"reconstruction"})
     name: ClassVar[str] = "reconstruction"
+    loss_names: ClassVar[str] = name
 
     def compute_loss(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """Compute the mean loss of the masked inputs; return it and the hidden states."""

@@ -1,15 +1,19 @@
 """Which losses of a recipe its weighting covers, and with which weight the others enter."""
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from common.errors import unknown_name_message
 from common.hyperparameters import Scalar
+from core.objectives.base import Objective
 from core.recipe.component import Component
+from core.registry import find_components
 
 FIXED = "fixed"  # key of the weights beside a weighting
+WEIGHTS = "weights"  # parameter of weightings that names losses
 OVER = "over"  # key of the covered losses among the weighting's parameters
 
 
@@ -89,3 +93,57 @@ def _read_weight(key: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{FIXED}.{key}: received {value!r}, expected a finite number")
     return float(value)
+
+
+def find_loss_name_mistakes(
+    where: str, weighting: Component, coverage: Coverage, objectives: Sequence[Component]
+) -> Iterator[str]:
+    """Yield the mistakes in the losses that a weighting names, before its data set is known.
+
+    Args:
+        where: The file and key of the weighting in messages.
+        weighting: The weighting, whose hyperparameters may have no values yet.
+        coverage: Its coverage, likewise.
+        objectives: The objectives of the recipe.
+    """
+    classes = find_components("core.objectives", Objective)
+    patterns = {part.name: classes[part.name].loss_names for part in objectives}
+    own = f"{where}.{weighting.name}"
+    weights = weighting.parameters.get(WEIGHTS)
+    named = {
+        **{f"{where}.{FIXED}.{key}": key for key in coverage.fixed.parameters},
+        **{f"{own}.{OVER}[{i}]": key for i, key in enumerate(coverage.over)},
+    }
+    if isinstance(weights, Mapping):
+        named |= {f"{own}.{WEIGHTS}.{key}": str(key) for key in weights}
+    mistakes = [
+        f"{place}: {unknown_name_message('loss', key, _list_examples(patterns))}"
+        for place, key in named.items()
+        if key not in patterns and not any(re.fullmatch(p, key) for p in patterns.values())
+    ]
+    yield from mistakes
+    if mistakes:
+        return
+    losses = [
+        (name, _list_losses(name, pattern, list(named.values())))
+        for name, pattern in patterns.items()
+    ]
+    numbers = dict.fromkeys(coverage.fixed.references, 1.0)
+    try:
+        coverage.with_values(numbers).find_fixed_weights(losses)
+    except ValueError as error:
+        yield f"{where}: {error}"
+
+
+def _list_examples(patterns: Mapping[str, str]) -> set[str]:
+    """Return names of objectives and of their losses, as far as they are known."""
+    losses = {pattern.replace(r"\d+", "0") for pattern in patterns.values()}
+    return {*patterns, *(name for name in losses if re.escape(name) == name)}
+
+
+def _list_losses(name: str, pattern: str, named: list[str]) -> list[str]:
+    """Return losses that an objective may have: those named, or one where none is."""
+    if re.escape(pattern) == pattern:
+        return [pattern]
+    # Others than those named may exist, so that these never are all.
+    return [*(key for key in named if key != name and re.fullmatch(pattern, key)), f"any of {name}"]

@@ -25,7 +25,7 @@ from typing import Any, get_args, get_origin
 from common.errors import unknown_name_message
 from common.hyperparameters import Hyperparameter
 from core.recipe.component import Component, component_classes, find_component_mistake
-from core.recipe.coverage import FIXED, OVER, Coverage
+from core.recipe.coverage import FIXED, OVER, WEIGHTS, Coverage, find_loss_name_mistakes
 from core.recipe.recipe import PARTS, Recipe
 from core.samplers import SAMPLERS
 from core.weighting.parameter_kinds import (
@@ -79,16 +79,24 @@ class _RecipeParser:
         weighting, coverage = None, Coverage()
         if "weighting" in content:
             written, coverage = self._parse_coverage(f"{where}.weighting", content["weighting"])
-            weighting = self._parse_component(f"{where}.weighting", "weighting", written)
+            if written is not None:
+                weighting = self._parse_component(f"{where}.weighting", "weighting", written)
         if self.mistakes or weighting is None:
             return None
-        return Recipe(sampler, objectives, weighting, stages, coverage)
+        self.mistakes += find_loss_name_mistakes(
+            f"{where}.weighting", weighting, coverage, objectives
+        )
+        return None if self.mistakes else Recipe(sampler, objectives, weighting, stages, coverage)
 
     def _parse_coverage(self, where: str, content: object) -> tuple[object, Coverage]:
         """Return the weighting without the keys of its coverage, and the coverage."""
         if not isinstance(content, Mapping):
             return content, Coverage()
         rest, fixed = dict(content), {}
+        misplaced = self._find_misplaced_key(where, content)
+        if misplaced is not None:
+            self.mistakes.append(misplaced)
+            return None, Coverage()
         if len(rest) > 1 and FIXED in rest:
             fixed = self._parse_fixed_weights(f"{where}.{FIXED}", rest.pop(FIXED))
         over: tuple[str, ...] = ()
@@ -97,6 +105,38 @@ class _RecipeParser:
                 over = self._parse_over(f"{where}.{name}.{OVER}", parameters[OVER])
                 rest[name] = {key: value for key, value in parameters.items() if key != OVER}
         return rest, Coverage(over, Component(FIXED, fixed))
+
+    def _find_misplaced_key(self, where: str, content: Mapping[Any, Any]) -> str | None:
+        """Return a message if ``over`` or ``fixed`` is elsewhere than its form requires."""
+        others = [name for name in content if name not in (FIXED, OVER)]
+        fixed = content.get(FIXED)
+        keys = set(fixed) if isinstance(fixed, Mapping) else set()
+        if OVER in content and others:
+            return f"{where}.{OVER}: expected inside of {others[0]}: {others[0]}: {{{OVER}: ...}}"
+        if others and isinstance(fixed, Mapping) and OVER in fixed:
+            return f"{where}.{FIXED}.{OVER}: expected inside of {others[0]}, whose losses it names"
+        if others and keys == {WEIGHTS}:
+            return (
+                f"{where}.{FIXED}.{WEIGHTS}: expected the losses themselves beside another "
+                f"weighting: {FIXED}: {{l1: reg}}"
+            )
+        known = parameter_kinds(component_classes("weighting")[FIXED])
+        if not others and isinstance(fixed, Mapping) and not keys & {*known, OVER}:
+            return (
+                (
+                    f"{where}.{FIXED}: received {dict(fixed)!r}, expected {{{WEIGHTS}: ...}}, or "
+                    "another weighting beside it"
+                )
+                if fixed
+                else None
+            )
+        for name in others:
+            inner = content[name]
+            if isinstance(inner, Mapping) and FIXED in inner:
+                return (
+                    f"{where}.{name}.{FIXED}: expected beside {name}: {{{name}: ..., {FIXED}: ...}}"
+                )
+        return None
 
     def _parse_fixed_weights(self, where: str, content: object) -> dict[str, Any]:
         if not isinstance(content, Mapping) or not content:
@@ -111,6 +151,8 @@ class _RecipeParser:
     def _parse_over(self, where: str, content: object) -> tuple[str, ...]:
         names = [content] if isinstance(content, str) else content
         if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+            if len(set(names)) < len(names):
+                self.mistakes.append(f"{where}: received {names!r}, expected each name once")
             return tuple(names)
         self.mistakes.append(
             f"{where}: received {content!r}, expected the name of a loss or objective, or a list"

@@ -1,6 +1,7 @@
 """Objectives agree with direct computation in float64, example by example."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -8,10 +9,11 @@ import torch
 import datasets
 from core.batch import Batch, Output
 from core.models.digits_cnn import DigitsCNN
-from core.objectives.base import Step
+from core.objectives.base import Objective, Step
 from core.objectives.end_task import EndTask
 from core.objectives.group_losses import GroupLosses
 from core.objectives.l1 import L1
+from core.registry import find_components
 
 
 @pytest.fixture
@@ -76,3 +78,12 @@ def test_l1_covers_all_forward_passes(data: tuple[Batch, Output, Step]) -> None:
     found = L1().compute_losses(step).values
     assert isinstance(found, torch.Tensor)
     assert found.tolist() == pytest.approx([alone + 2.0])
+
+
+@pytest.mark.parametrize("dataset", ["colored_digits", "two_digits"])
+def test_losses_have_the_names_by_which_recipes_are_checked(dataset: str) -> None:
+    benchmark = datasets.load_benchmark(dataset)
+    for kind in find_components("core.objectives", Objective).values():
+        if kind.needs - {"encoder"} <= benchmark.provides:
+            names = kind().name_losses(benchmark)
+            assert all(re.fullmatch(kind.loss_names, name) for name in names)

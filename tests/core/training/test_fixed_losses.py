@@ -125,8 +125,9 @@ def test_a_recipe_with_fixed_losses_survives_json() -> None:
 @pytest.mark.parametrize(
     ("weighting", "words"),
     [
-        ({"dro": {}, "fixed": {"l2": 1}}, ["fixed: unknown loss 'l2'", "did you mean 'l1'"]),
-        ({"dro": {"over": "groups"}}, ["over: unknown loss 'groups'", "group_losses"]),
+        ({"dro": {}, "fixed": {"l2": 1}}, ["fixed.l2: unknown loss 'l2'", "did you mean 'l1'"]),
+        ({"dro": {"over": "groups"}}, ["over[0]: unknown loss 'groups'", "group_losses"]),
+        ({"dro": {"over": "group_7"}}, ["over: unknown loss 'group_7'", "known: group_0"]),
         ({"dro": {}, "fixed": {"l1": 1, "group_losses": 2}}, ["none is left for the weighting"]),
         ({"dro": {"over": "l1"}, "fixed": {"l1": 1}}, ["['l1'] are in over and in fixed"]),
         ({"ls": {}, "fixed": {"group_1": 1, "group_losses": 2}}, ["names a loss twice"]),
