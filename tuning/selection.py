@@ -13,6 +13,8 @@ from common.errors import UserError, unknown_name_message
 from core.training.epoch_row import EpochRow
 from tuning.records.run_data import Metrics, TrialStatus
 
+CONSTANT_TOLERANCE = 1e-9  # of means over training seeds
+
 
 @dataclass(frozen=True)
 class SelectionRow:
@@ -189,6 +191,20 @@ def _average_metrics(metrics: Sequence[Metrics]) -> Metrics:
 def select_epoch(scores: Iterable[Score | None]) -> Score | None:
     """Return the score of the epoch that the rule selects; None if no epoch has a score."""
     return max((score for score in scores if score is not None), default=None)
+
+
+def exceeds_constant(rule: Rule, score: Score | None, constant_metric: float | None) -> bool:
+    """Return whether a score is better than a constant prediction's, where that is known.
+
+    Args:
+        rule: The rule.
+        score: The score; None before the first one.
+        constant_metric: The metric of a constant prediction; None where unknown.
+    """
+    value = rule.read_metric(score)
+    if constant_metric is None or value is None:
+        return constant_metric is None
+    return value > constant_metric + CONSTANT_TOLERANCE
 
 
 class Candidate(Protocol):

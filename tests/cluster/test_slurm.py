@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.test_files import ROOT
+from tests.support.command import UNLEARNED
 
 SRUN = """#!/bin/bash
 # Runs a step here: all "nodes" are this machine, which `hostname` calls by loopback.
@@ -65,7 +66,7 @@ def test_slurm_script_runs_a_study_over_its_allocation(tmp_path: Path) -> None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     said = log.read_text()
-    assert code == 0, said
+    assert code == 0 or UNLEARNED in said, said
     assert "up to 2 trials in parallel on 2 nodes" in said
     assert (tmp_path / "results/colored_digits/table.md").exists()
     assert not list(ROOT.glob(f".ray-{number}.*"))  # the token is gone

@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 600.0  # seconds: a machine that is busy with other tests is no mistake
+UNLEARNED = ": nothing learned: "
 LISTENS = "0A"  # the state of a socket in the kernel's tables
 # 127.0.0.1, plain and as an IPv6 address, in the same tables.
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
@@ -25,6 +26,15 @@ class CommandResult:
     code: int
     out: str
     err: str
+
+    @property
+    def ran_to_end(self) -> bool:
+        return ran_to_end(self.code, self.err)
+
+
+def ran_to_end(code: int, err: str) -> bool:
+    """Return whether a study ran to its end; one of a few epochs may have learned nothing."""
+    return code == 0 or (code == 1 and UNLEARNED in err)
 
 
 def run_tune(

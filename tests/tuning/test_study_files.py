@@ -128,19 +128,19 @@ def test_a_study_is_resumed_from_its_folder(tmp_path: Path) -> None:
     study = ["--method", "erm", "--dataset", "colored_digits", "--trials", "1", "--epochs", "2",
              "--seeds", "1", "--set", "lr=0.02", "--results", results]  # fmt: skip
     done = run_tune(study)
-    assert done.code == 0, done.err
+    assert done.ran_to_end, done.err
     moved = results.rename(tmp_path / "moved")
     results.with_name("results.records").rename(tmp_path / "moved.records")
     for location, trials in ((moved, 1), (moved, 2), (tmp_path / "moved.records", 2)):
         done = run_tune(["resume", location, "--trials", trials])
-        assert done.code == 0, done.err
+        assert done.ran_to_end, done.err
         assert done.out.startswith("resuming: python tune.py --method erm ")
         assert f" --trials {trials} " in done.out
     content = parse_yaml((moved / "study.yaml").read_text())
     assert isinstance(content, dict)
     assert (content["trials"], content["set"]) == (2, {"lr": 0.02})
     done = run_tune(["--config", moved / "study.yaml", "--results", tmp_path / "again"])
-    assert done.code == 0, done.err
+    assert done.ran_to_end, done.err
     name = "colored_digits/erm/trials.csv"
     tables = [pd.read_csv(folder / name) for folder in (moved, tmp_path / "again")]
     keys = [sorted(table.key) for table in tables]

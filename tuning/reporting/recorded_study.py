@@ -159,6 +159,15 @@ class RecordedStudy:
         """Whether the search has finished and every confirmation seed has a result."""
         return self.is_search_finished and len(self.confirmed_seeds) == self.context.seeds
 
+    @property
+    def has_learned(self) -> bool:
+        """Whether any trial or seed is better than a constant prediction, or has no metric yet."""
+        scores = [trial.best for trial in (*self.trials, *self.seeds) if trial.best is not None]
+        constant = self.context.constant_metric
+        return not scores or any(
+            selection.exceeds_constant(self.rule, score, constant) for score in scores
+        )
+
     def sum_device_hours(self) -> float:
         """Return the device-hours of search and confirmation."""
         return sum(trial.device_hours for trial in (*self.trials, *self.seeds))

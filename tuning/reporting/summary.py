@@ -56,6 +56,7 @@ class Summary:
         provenance: The code, packages and machine of the export.
         worst_groups: The groups that are worst in a seed's test split, and in how many seeds, the
             most frequent first; empty for data sets of tasks.
+        has_learned: Whether any trial is better than a constant prediction.
     """
 
     method: str
@@ -86,6 +87,7 @@ class Summary:
     metrics: Mapping[str, SeedStatistics]
     provenance: Provenance
     worst_groups: Mapping[str, int] = field(default_factory=dict)
+    has_learned: bool = True
 
     @property
     def is_trained_on_all(self) -> bool:
@@ -177,6 +179,7 @@ def make_summary(study: RecordedStudy) -> Summary:
         metrics=_summarize_metrics(study),
         provenance=collect_provenance(),
         worst_groups=_count_worst_groups(study),
+        has_learned=study.has_learned,
     )
 
 

@@ -49,6 +49,12 @@ def write_notes(summaries: Sequence[Summary]) -> list[str]:
             "Selected on the TEST split, so the results are optimistically biased: "
             f"{', '.join(oracles)}."
         )
+    unlearned = [s.method for s in summaries if not s.has_learned]
+    if unlearned:
+        notes.append(
+            "Nothing learned: no trial is better on the metric of selection than a constant "
+            f"prediction: {', '.join(unlearned)}."
+        )
     incomplete = [s.method for s in summaries if not s.complete]
     if incomplete:
         notes.append(f"Unfinished, or with failed seeds: {', '.join(incomplete)}.")

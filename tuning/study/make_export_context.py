@@ -10,8 +10,16 @@ from tuning.records.export_context import BaselineSource, CommandOptions, Export
 from tuning.search.method_search import MethodSearch
 
 
-def make_export_context(search: MethodSearch, options: Options) -> ExportContext:
-    """Return the facts about a method's study that its exports contain beyond its runs."""
+def make_export_context(
+    search: MethodSearch, options: Options, constant_metric: float | None = None
+) -> ExportContext:
+    """Return the facts about a method's study that its exports contain beyond its runs.
+
+    Args:
+        search: The method.
+        options: The command.
+        constant_metric: The rule's metric of a constant prediction; None where unknown.
+    """
     benchmark = search.space.benchmark
     return ExportContext(
         method=search.name,
@@ -59,6 +67,7 @@ def make_export_context(search: MethodSearch, options: Options) -> ExportContext
         class_names=list(benchmark.list_class_names()),
         group_names=list(benchmark.list_group_names("test")),
         train_group_names=list(benchmark.list_group_names("train")),
+        constant_metric=constant_metric,
     )
 
 

@@ -10,7 +10,7 @@ from common.text import format_count
 from tuning.options import Options
 from tuning.records.run_data import TrialStatus
 from tuning.reporting.layout.printed_table import TERMINAL_WIDTH, format_terminal
-from tuning.reporting.summary import read_summaries
+from tuning.reporting.summary import read_summaries, read_summary
 from tuning.reporting.tables import make_printed_table
 from tuning.resources import Node, Resources, count_slots
 from tuning.search.method_search import MethodSearch
@@ -82,10 +82,13 @@ def print_summary(
         console.print(f"  {make_resume_command(options.max_device_hours)}")
     if stop.reason == INTERRUPTED:
         return EXIT_CODE
+    unlearned = [] if stop.reason else [s for s in searches if not _has_learned(s, options)]
     if not stop.reason:
         for name in without_result:
             print(f"{name}: all search trials or all confirmation seeds failed", file=sys.stderr)
-    return 1 if without_result else 0
+        for search in unlearned:
+            print(_describe_nothing_learned(search, options), file=sys.stderr)
+    return 1 if without_result or unlearned else 0
 
 
 def _describe_budget(options: Options) -> str:
@@ -106,3 +109,22 @@ def _print_failures(search: MethodSearch) -> None:
 def _has_result(search: MethodSearch) -> bool:
     """Return whether a confirmation seed has succeeded."""
     return select_trial(search.seeds.values()) is not None
+
+
+def _has_learned(search: MethodSearch, options: Options) -> bool:
+    """Return whether a search's summary says that a trial beats a constant prediction."""
+    summary = read_summary(options.results / options.dataset / search.name)
+    return summary is None or summary.has_learned
+
+
+def _describe_nothing_learned(search: MethodSearch, options: Options) -> str:
+    """Return a sentence about a study in which nothing learned, with what to look at."""
+    searched = {} if search.searcher is None else search.space.free
+    domains = ", ".join(f"{name}={domain.describe_domain()}" for name, domain in searched.items())
+    patience = search.training_config.patience or "off"
+    return (
+        f"{search.name}: nothing learned: no trial exceeds the {search.rule.metric} of a constant "
+        f"prediction on the {search.rule.split} split; check the values searched "
+        f"({domains or 'none'}), the epochs ({search.epoch_counts.total}) and the patience "
+        f"({patience})"
+    )

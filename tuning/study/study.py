@@ -26,6 +26,7 @@ from tuning.reporting.export_method import export_method
 from tuning.reporting.live_progress import Progress
 from tuning.reporting.tables import lock_results, write_tables
 from tuning.resources import Resources, choose_resources, count_slots
+from tuning.search.constant_prediction import measure_constant_prediction
 from tuning.search.method_search import MethodSearch
 from tuning.search.trial import Trial
 from tuning.selection import Rule
@@ -48,7 +49,9 @@ RESERVE_FACTOR = 1.5
 
 
 def run_study(options: Options, reuse_actors: bool = True) -> int:
-    """Run a study; return the exit code: 0, 1 where a method has no result, 130 after Ctrl-C.
+    """Run a study; return the exit code.
+
+    It is 0; 1 where a method has no result or learned nothing; 130 after Ctrl-C.
 
     Args:
         options: The command.
@@ -104,7 +107,10 @@ def run_study(options: Options, reuse_actors: bool = True) -> int:
         slots = count_slots(nodes, resources)
         progress = Progress(searches, slots, console)
         reference = study.benchmark.reference
-        run_options = make_run_options(options, study.rule, study.baseline, reference)
+        run_options = replace(
+            make_run_options(options, study.rule, study.baseline, reference),
+            constant_metric=measure_constant_prediction(study.benchmark, study.rule),
+        )
         study_run = _StudyRun(searches, options, run_options, resources, slots, stop, progress)
         study_run.run(reuse_actors)
         return print_summary(searches, options, stop, console)
@@ -201,7 +207,7 @@ class _StudyRun:
             write_tables(results)
 
     def _write_context(self, search: MethodSearch) -> None:
-        context = make_export_context(search, self.options)
+        context = make_export_context(search, self.options, self.run_options.constant_metric)
         search.records.write_context(context)
 
 

@@ -31,6 +31,7 @@ class TrialRunner:
         ]
         self.rule = selection.get_rule(work.options.rule)
         self.patience = work.runs[0].key.training_config.patience
+        self.constant_metric = work.options.constant_metric
         self.best: Score | None = None
         self.eligible_since_best = 0
 
@@ -87,6 +88,8 @@ class TrialRunner:
             self.eligible_since_best = 0 if improved else self.eligible_since_best + 1
         elif eligible:
             self.eligible_since_best += 1
+        if not selection.exceeds_constant(self.rule, self.best, self.constant_metric):
+            self.eligible_since_best = 0
         if len(self.runs[0].rows) >= self.runs[0].total_epochs:
             return TrialStatus.COMPLETED
         if self.patience and self.eligible_since_best >= self.patience:

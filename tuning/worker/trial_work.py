@@ -23,6 +23,8 @@ class RunOptions:
         confirm: Whether this is a confirmation seed, which reads the test split once at its end.
         audit: Whether the test metrics of every epoch are recorded, for oracle rules.
         report_training: Whether the training split is evaluated too.
+        constant_metric: The rule's metric of a constant prediction; None where unknown. Patience
+            counts once a trial is above it.
         keep_model: Whether a confirmation seed keeps the weights of its selected epoch.
         data_root: The folder of the data sets.
         baseline: The text of a baseline file; empty for the data set's own.
@@ -36,6 +38,7 @@ class RunOptions:
     data_root: str
     baseline: str = ""
     report_training: bool = False
+    constant_metric: float | None = None
     dataset: str = ""
 
 

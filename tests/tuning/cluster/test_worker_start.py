@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import clean_environment, copy_project
+from tests.support.command import clean_environment, copy_project, ran_to_end
 
 STUDY = [
     "--method", "erm_l1", "--dataset", "colored_digits", "--trials", "1", "--epochs", "1",
@@ -48,7 +48,7 @@ def project(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_workers_find_the_packages_of_the_python_path(project: Path) -> None:
     done = run_study(project, f"mine{os.pathsep}")
-    assert done.returncode == 0, done.stderr
+    assert ran_to_end(done.returncode, done.stderr), done.stderr
     assert "erm_l1" in done.stdout
 
 

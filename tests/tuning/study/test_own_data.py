@@ -13,7 +13,7 @@ import yaml
 
 from common.errors import UserError
 from tests.datasets.own.test_references import write_images
-from tests.support.command import ROOT, clean_environment
+from tests.support.command import ROOT, clean_environment, ran_to_end
 from tuning.cli.make_options import make_options
 from tuning.cli.parser import make_parser
 from tuning.study.checks import check_study
@@ -43,7 +43,7 @@ def test_a_study_of_own_data_is_named_and_repeats(
     (tmp_path / "data").mkdir()
     given = [*STUDY, "--dataset", "own/my birds/", "--results", "results"]
     done = run_tune_from(tmp_path, given)
-    assert done.returncode == 0, done.stderr + done.stdout
+    assert ran_to_end(done.returncode, done.stderr), done.stderr + done.stdout
     assert "erm on folder:my birds" in done.stdout
     folder = tmp_path / "results" / "folder:my birds"
     assert (folder / "table.md").exists()
@@ -58,7 +58,8 @@ def test_a_study_of_own_data_is_named_and_repeats(
 
     elsewhere = tmp_path / "elsewhere"
     write_images(elsewhere / "own" / "my birds", shade=9)  # other data, to which a path could lead
-    assert run_tune_from(elsewhere, words[2:]).returncode == 0
+    done = run_tune_from(elsewhere, words[2:])
+    assert ran_to_end(done.returncode, done.stderr), done.stderr
     found = elsewhere / "results-repeated" / "folder:my birds" / "erm" / "best_config.yaml"
     again = yaml.safe_load(found.read_text())
     assert again["provenance"]["data_hash"] == best["provenance"]["data_hash"]

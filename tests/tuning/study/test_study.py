@@ -17,6 +17,7 @@ from tests.support.command import (
     ROOT,
     clean_environment,
     copy_project,
+    ran_to_end,
     run_core,
     run_tune,
     run_tune_in,
@@ -51,7 +52,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def make(folder: Path) -> None:
         given = ["--method", "erm", "rwg", *QUICK, "--keep-models", "--results", folder / "results"]
         done = run_tune(given)
-        assert done.code == 0, done.err
+        assert done.ran_to_end, done.err
         assert done.err == ""
         assert not re.search(r"warn|ray|deprecat|traceback", done.out, re.IGNORECASE), done.out
         assert "test worst" in done.out
@@ -122,7 +123,7 @@ def test_without_ray_the_numbers_are_the_same(study: Path) -> None:
         command = best_config(study, method)["command_of_one_seed"].split()
         assert command[:3] == ["python", "-m", "core"]
         done = run_core([*command[3:], "--json"])
-        assert done.code == 0, done.err
+        assert done.ran_to_end, done.err
         key, *rows = [json.loads(line) for line in done.out.splitlines()]
         end = json.loads(
             next(
@@ -143,7 +144,7 @@ def test_the_written_command_repeats_the_seeds_and_searches_nothing(
     command[command.index("--results") + 1] = str(again)
     assert command[command.index("--search") + 1] == "published"
     done = run_tune(command[2:])
-    assert done.code == 0, done.err
+    assert done.ran_to_end, done.err
     one, other = read(study, "rwg", "seeds.csv"), read(again, "rwg", "seeds.csv")
     pd.testing.assert_frame_equal(one.drop(columns=TIMES), other.drop(columns=TIMES))
     assert (
@@ -163,7 +164,7 @@ def test_resume_of_a_finished_study_runs_nothing_again(study: Path, tmp_path: Pa
     assert refused.code == 2
     assert "another command is running the study" in refused.err
     done = run_tune([*arguments, "--resume"])
-    assert done.code == 0, done.err
+    assert done.ran_to_end, done.err
     assert before == {path: path.stat().st_mtime_ns for path in records.rglob("end.json")}
     assert (study / "colored_digits" / "table.csv").read_text() == table
 
@@ -191,7 +192,7 @@ def test_more_trials_and_seeds_extend_a_finished_search(study: Path, tmp_path: P
         ["--method", "erm", *QUICK[:2], "--epochs", "4", "--keep-models", "--results", results,
          "--trials", "6", "--seeds", "3", "--resume"]
     )  # fmt: skip
-    assert done.code == 0, done.err
+    assert done.ran_to_end, done.err
     assert list(read(results, "erm", "trials.csv").trial) == list(range(6))
     assert list(read(results, "erm", "seeds.csv").seed) == [0, 1, 2]
     assert len(ends) >= 5
@@ -222,7 +223,7 @@ def test_a_grid_tries_all_and_a_failed_trial_does_not_stop_the_search(tmp_path: 
                  "--epochs", "2", "--seeds", "1", "--set", "lr=0.05", "--set", "weight_decay=0.001",
                  "--results", results]  # fmt: skip
     done = run_tune_in(project, arguments)
-    assert done.returncode == 0, done.stderr
+    assert ran_to_end(done.returncode, done.stderr), done.stderr
     assert list(read(results, "breaks", "trials.csv").status) == ["completed", "failed"]
     assert sorted(read(results, "suby", "trials.csv").batch_size) == [16, 32, 64]
 
@@ -234,7 +235,7 @@ def test_oracle_is_labelled_and_its_metrics_lie_apart(tmp_path: Path) -> None:
         ["--method", "erm", *QUICK, "--audit-test", "--select", "oracle_test_worst_group_accuracy",
          "--search-seeds", "2", "--results", results]
     )  # fmt: skip
-    assert done.code == 0, done.err
+    assert done.ran_to_end, done.err
     assert "Selected on the TEST split" in (results / "colored_digits/table.md").read_text()
     trials = read(results, "erm", "trials.csv")
     winner = trials.iloc[int(trials.oracle_test_worst_group_accuracy.argmax())]
@@ -275,7 +276,7 @@ def test_two_studies_at_once_write_the_tables_of_one_of_both(
     ]  # fmt: skip
     for process in together:
         _, err = process.communicate(timeout=240)
-        assert process.returncode == 0, err
+        assert ran_to_end(process.returncode, err.decode()), err
     one, other = (
         pd.read_csv(folder / "colored_digits/table.csv").drop(columns=["device_hours"])
         for folder in (results, undisturbed)
@@ -294,7 +295,7 @@ def test_a_grown_process_is_replaced_without_a_trace_in_the_numbers(
         cwd=ROOT, capture_output=True, text=True, timeout=240,
         env=clean_environment() | {"EVENHAND_GROWTH_LIMIT_GIB": "-100"},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert ran_to_end(done.returncode, done.stderr), done.stderr
 
     def processes(folder: Path) -> set[int]:
         ends = folder.with_name(f"{folder.name}.records").rglob("end.json")
@@ -359,7 +360,7 @@ def test_a_method_is_one_yaml_and_a_benchmark_one_file(tmp_path: Path) -> None:
         ["--method", "sparse_groups", "dro", "--dataset", "moved", "--trials", "2",
          "--seeds", "1", "--results", tmp_path / "results"],
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert ran_to_end(done.returncode, done.stderr), done.stderr
     table = pd.read_csv(tmp_path / "results" / "moved" / "table.csv")
     assert list(table.method) == ["dro", "sparse_groups"]
     assert table.test_worst_group_accuracy_mean.notna().all()

@@ -11,7 +11,7 @@ import torch
 
 from core.training.epoch_row import EpochRow
 from core.training.run import Run
-from tests.support.command import copy_project, run_tune_in
+from tests.support.command import copy_project, ran_to_end, run_tune_in
 from tests.support.ray_clusters import cluster_with_declared_gpu
 from tests.support.run_records import end_of
 from tests.tuning.search.test_method_search import search_of
@@ -133,7 +133,7 @@ def test_a_study_on_shares(declared_gpu: str, tmp_path: Path) -> None:
          "--scheduler", "none", "--gpus-per-trial", "0.5", "--address", declared_gpu,
          "--results", results],
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert ran_to_end(done.returncode, done.stderr), done.stdout + done.stderr
     assert "; up to 2 trials in parallel on 1 node" in done.stdout
     trials = pd.read_csv(results / "colored_digits" / "erm" / "trials.csv")
     assert set(trials.status) == {"completed"}

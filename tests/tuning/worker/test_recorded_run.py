@@ -2,6 +2,7 @@
 
 import re
 import resource
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -244,6 +245,14 @@ def test_patience_counts_eligible_epochs_without_a_better_value(tmp_path: Path) 
     assert max(values[:-2]) >= max(values[-2:])
     assert len(steps) < 30
     assert folders(given)[0].read_end() is not None
+
+
+def test_patience_waits_until_a_constant_prediction_is_exceeded(tmp_path: Path) -> None:
+    config = {"epochs": 6, "patience": 2, "lr": 1e-6}
+    never, always = (work(tmp_path, config=config, constant_metric=level) for level in (1.0, -1.0))
+    assert [step.status for step in finish(TrialRunner(never))] == [""] * 5 + ["completed"]
+    shutil.rmtree(tmp_path)
+    assert finish(TrialRunner(always))[-1].status == "stopped_early"
 
 
 def test_infinite_loss_ends_the_configuration_with_its_reason(tmp_path: Path) -> None:
