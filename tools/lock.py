@@ -1,12 +1,13 @@
 """Compile the dependencies of pyproject.toml into hashed requirements files.
 
-Run it with ``make lock``. It writes six files for Linux (x86-64 and aarch64) and macOS (arm64),
+Run it with ``make lock``. It writes seven files for Linux (x86-64 and aarch64) and macOS (arm64),
 Python 3.11 to 3.13:
 
 * ``requirements.txt``: the dependencies of a run.
 * ``requirements-dev.txt``: the same, and the tools of the ``dev`` extra.
 * ``requirements-qm9.txt``: further dependencies of the data set qm9, which are in
   ``requirements-dev.txt`` too.
+* ``requirements-timm.txt``: further dependencies of models ``timm/NAME``; in no other file.
 * ``requirements-head.txt``: further dependencies of a cluster's head node: Ray's dashboard and
   cloud launchers.
 * ``requirements-cuda.txt``: further dependencies of torch's CUDA build.
@@ -87,6 +88,7 @@ PURPOSES = {
     "requirements-dev.txt": "What a run of evenhand needs, and the tools to develop it.",
     "requirements-cpu.txt": "The CPU build of torch, to install before requirements.txt.",
     "requirements-qm9.txt": "What the data set qm9 needs besides requirements.txt.",
+    "requirements-timm.txt": "What models of timm need besides requirements.txt.",
     "requirements-head.txt": "What the head of a cluster needs besides requirements.txt.",
     "requirements-cuda.txt": "What the CUDA build of torch needs besides requirements.txt.",
 }
@@ -207,7 +209,7 @@ def main() -> None:
     parser.add_argument("--upgrade", action="store_true", help="select the newest allowed versions")
     upgrade = parser.parse_args().upgrade
 
-    locked = [ROOT / f"requirements-{name}.txt" for name in ("dev", "cuda", "head")]
+    locked = [ROOT / f"requirements-{name}.txt" for name in ("dev", "cuda", "head", "timm")]
     known = [
         pin
         for path in locked
@@ -218,12 +220,13 @@ def main() -> None:
     run = compile_pins(everything, [])
     qm9 = compile_pins(everything, ["--extra", "qm9"])
     names = {pin.name for pin in everything}
-    head_only = [pin for pin in known if pin.name not in names]
-    head = compile_pins([*everything, *head_only], ["--extra", "head"])
+    others = [pin for pin in known if pin.name not in names]
+    head = compile_pins([*everything, *others], ["--extra", "head"])
+    timm = compile_pins([*everything, *others], ["--extra", "timm"])
 
     pinned = {pin.key for pin in everything}
-    shared_with_head = [pin for pin in head if pin.name in names]
-    if conflicts := [p.key for p in (*run, *qm9, *shared_with_head) if p.key not in pinned]:
+    shared = [pin for pin in (*head, *timm) if pin.name in names]
+    if conflicts := [p.key for p in (*run, *qm9, *shared) if p.key not in pinned]:
         sys.exit(f"versions differ from requirements-dev.txt: {', '.join(sorted({*conflicts}))}")
     if stale := CPU_HASHES.keys() - pinned:
         sys.exit(f"CPU_HASHES: remove releases not in the lock: {', '.join(sorted(stale))}")
@@ -237,6 +240,7 @@ def main() -> None:
     write_requirements("requirements.txt", [pin for pin in run if not pin.is_cuda_only])
     write_requirements("requirements-dev.txt", [pin for pin in everything if not pin.is_cuda_only])
     write_requirements("requirements-qm9.txt", [pin for pin in qm9 if pin.key not in everywhere])
+    write_requirements("requirements-timm.txt", [pin for pin in timm if pin.key not in everywhere])
     write_requirements("requirements-head.txt", [pin for pin in head if pin.key not in everywhere])
     write_requirements("requirements-cpu.txt", cpu)
     write_requirements("requirements-cuda.txt", [pin for pin in run if pin.is_cuda_only])

@@ -13,6 +13,7 @@ from core.models.pretrained.backbones import (
     check_backbone_name,
     check_backbone_weights,
     is_backbone,
+    suggest_backbone,
 )
 from core.models.pretrained.loading import (
     PUBLIC_MODELS,
@@ -20,6 +21,7 @@ from core.models.pretrained.loading import (
     load_pretrained,
     supports_type,
 )
+from core.models.pretrained.public_names import FULL_NAMES
 from core.models.pretrained.weights import (
     check_download,
     check_folder,
@@ -83,7 +85,7 @@ def check_model_name(name: str, from_scratch: bool = False) -> str | None:
         from_scratch: Whether a folder with a configuration and no weights is valid.
     """
     known = [*list_models(), *PUBLIC_MODELS]
-    if name in known:
+    if name in known or (name in FULL_NAMES and not is_path(name)):
         return None
     mistake = find_mistake("core.models", Model, name)
     if mistake is not None:
@@ -95,9 +97,10 @@ def check_model_name(name: str, from_scratch: bool = False) -> str | None:
     if name.count("/") == 1:
         return None  # a public name, which only the server can check
     return (
-        f"one of {known}, another public name such as 'owner/model', 'torchvision/NAME', "
-        "'timm/NAME', or the absolute path of a folder with a model of transformers"
-        f"{suggest_name(name, known)}"
+        f"one of {known}, another public name such as 'owner/model' or 'roberta-base', "
+        "'torchvision/NAME', 'timm/NAME', or the absolute path of a folder with a model of "
+        "transformers"
+        f"{suggest_backbone(name) or suggest_name(name, [*known, *FULL_NAMES])}"
     )
 
 
@@ -129,7 +132,7 @@ def check_model_weights(name: str, from_scratch: bool = False) -> str | None:
     problem = check_download(name, from_scratch)
     if problem is None or name in PUBLIC_MODELS:
         return problem
-    return problem + suggest_name(name, PUBLIC_MODELS)
+    return problem if name in FULL_NAMES else problem + suggest_name(name, PUBLIC_MODELS)
 
 
 def build_model(

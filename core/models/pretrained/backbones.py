@@ -25,6 +25,16 @@ def is_backbone(name: str) -> bool:
     return name.startswith((TORCHVISION, TIMM))
 
 
+def suggest_backbone(name: str) -> str:
+    """Return ``" (did you mean 'torchvision/x'?)"`` if a backbone has this name, or ``""``."""
+    if name in _list_torchvision():
+        return f" (did you mean '{TORCHVISION}{name}'?)"
+    is_there = importlib.util.find_spec("timm") is not None
+    if is_there and name.partition(".")[0] in _import_timm().list_models():
+        return f" (did you mean '{TIMM}{name}'?)"
+    return ""
+
+
 def check_backbone_name(name: str) -> str | None:
     """Return a description of valid names if a backbone's name is invalid, else None.
 
@@ -33,7 +43,10 @@ def check_backbone_name(name: str) -> str | None:
     library, _, own = name.partition("/")
     if library == "timm":
         if importlib.util.find_spec("timm") is None:
-            return "the package timm for this model: pip install timm"
+            return (
+                "the package timm for this model: pip install --no-deps --require-hashes -r "
+                "requirements-timm.txt"
+            )
         known = _import_timm().list_models()
         own = own.partition(".")[0]
     else:
@@ -133,7 +146,10 @@ def _get_weights(name: str) -> Any:
 
 
 def _import_timm() -> Any:
-    """Return the package, which is an extra."""
+    """Return the package, which is an extra and imports torchvision."""
+    import core.torchvision_compat  # noqa: F401
+
+    # isort: split
     return importlib.import_module("timm")
 
 

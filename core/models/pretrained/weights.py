@@ -5,6 +5,7 @@ in the Hugging Face cache first (``HF_HOME``) and downloaded otherwise. Only saf
 read, which hold numbers and no code.
 """
 
+import itertools
 import json
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from core.models.pretrained.public_names import FULL_NAMES, list_hub_names
 
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 DOWNLOADED_FILES = (
@@ -41,7 +43,13 @@ class ModelConfig:
 
 
 def is_path(name: str) -> bool:
-    """Return whether a model's name is the path of a folder."""
+    """Return whether a model's name is the path of a folder.
+
+    A public name without an owner is one where a folder of that name holds a model; a data set's
+    folder of tokens may have that name too.
+    """
+    if name in FULL_NAMES:
+        return (Path(name) / "config.json").is_file()
     return name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).is_dir()
 
 
@@ -154,9 +162,10 @@ def _find_in_cache(name: str, from_scratch: bool = False) -> Path | None:
     """Return the folder of a model in the Hugging Face cache, None if its weights are missing."""
     from huggingface_hub import try_to_load_from_cache
 
-    for file in ("config.json",) if from_scratch else WEIGHT_FILES:
+    files = ("config.json",) if from_scratch else WEIGHT_FILES
+    for public, file in itertools.product(list_hub_names(name), files):
         try:
-            found = try_to_load_from_cache(name, file)
+            found = try_to_load_from_cache(public, file)
         except ValueError:  # not a valid name
             return None
         if isinstance(found, str) and (Path(found).parent / "config.json").is_file():

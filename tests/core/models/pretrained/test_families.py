@@ -1,7 +1,6 @@
 """Small random models of many families: saved to a folder, loaded as a user's are, and trained."""
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import torch
 import core.torchvision_compat  # noqa: F401
 from common.errors import UserError
 from core import models
-from core.__main__ import main as run_core
 from core.models.image_backbone import ImageBackbone
 from core.models.image_encoder import ImageEncoder
 from core.models.pretrained import weights
@@ -242,46 +240,3 @@ def test_classifiers_of_torchvision_become_features(name: str) -> None:
     width = remove_classifier(trunk, name)
     with torch.no_grad():
         assert trunk(torch.rand(1, 3, 224, 224)).shape == (1, width)
-
-
-@pytest.mark.skipif(find_spec("timm") is not None, reason="timm is installed")
-def test_timm_is_an_extra() -> None:
-    rule = models.check_model_name("timm/resnet18")
-    assert rule == "the package timm for this model: pip install timm"
-
-
-@pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
-def test_timm_by_name() -> None:
-    assert models.check_model_name("timm/resnet18") is None
-    rule = models.check_model_name("timm/resnet19")
-    assert rule is not None
-    assert "did you mean" in rule
-
-
-def test_a_roberta_with_its_tokenizer_trains_by_the_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from tokenizers import Tokenizer, pre_tokenizers, processors
-    from tokenizers import models as kinds
-
-    words = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *(f"w{i}" for i in range(55))]
-    vocabulary = {word: i for i, word in enumerate(words)}
-    tokenizer: Any = Tokenizer(kinds.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    ends = [("<s>", 0), ("</s>", 2)]
-    tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=ends)
-    tokenizer.add_special_tokens(words[:5])
-    model, data = tmp_path / "roberta", tmp_path / "data" / "folder"
-    save(model, *TEXTS["roberta"], head="ForMaskedLM")
-    (data / "tokenizer").mkdir(parents=True)
-    for folder in (model, data / "tokenizer"):
-        tokenizer.save(str(folder / "tokenizer.json"))
-    texts = [" ".join(f"w{(i * 7 + j) % 55}" for j in range(4 + i % 5)) for i in range(48)]
-    rows = [f"{i},{i % 3},{i % 2},{i // 2 % 2},{text}" for i, text in enumerate(texts)]
-    (data / "metadata.csv").write_text("\n".join(["id,split,y,a,text", *rows]) + "\n")
-    given = ["--dataset", "folder", "--data-root", str(tmp_path / "data"), "--epochs", "1"]
-    given += ["--set", f"model={model}", "--set", "batch_size=8"]
-    assert run_core(["--method", "erm_mt_l1", *given]) == 0, capsys.readouterr().err
-    assert "reconstruction" in capsys.readouterr().out
-    assert run_core(["--method", "erm_mt2", *given]) == 2
-    assert "causal language modeling, which is for models of type bert" in capsys.readouterr().err
