@@ -49,7 +49,7 @@ def read_contents(path: Path, file: DatasetFile) -> Contents:
     if table.empty:
         raise UserError(f"{path}: no rows")
     if "id" not in table:
-        table["id"] = [str(row + 1) for row in range(len(table))]
+        table = table.assign(id=[str(row + 1) for row in range(len(table))])
     for role in ("y", "a"):
         found = number_values(path, table, role, names[role])
         if found.names is not None and f"{role}_name" not in table:
@@ -57,13 +57,14 @@ def read_contents(path: Path, file: DatasetFile) -> Contents:
         table[role] = found.numbers
         notes += [found.note] if found.note else []
     has_texts = "text" in table
-    table["filename"] = _clean_file_names(path.parent, table, has_texts)
+    table = table.assign(filename=_clean_file_names(path.parent, table, has_texts))
     if file.split is not None:
-        table["split"] = draw_splits(path, table, _name_groups(table, names), file.split)
+        drawn = draw_splits(path, table, _name_groups(table, names), file.split)
+        table = table.assign(split=drawn)
         shares = "/".join(f"{share:g}" for share in file.split.shares)
         notes.append(f"the split is drawn: {shares} of each group, seed {file.split.seed}")
     else:
-        table["split"] = read_split_words(table.split)
+        table = table.assign(split=read_split_words(table.split))
     parsed = tables.parse_table(path, table)
     problems = _find_problems(path, parsed, has_texts, names)
     if problems:
@@ -87,7 +88,7 @@ def _read_roles(path: Path, file: DatasetFile) -> tuple[pd.DataFrame, dict[str, 
     table = read.drop(columns=replaced).rename(columns={c: role for role, c in roles.items()})
     notes = []
     if "a" not in roles:
-        table["a"], table["a_name"] = "0", ""
+        table = table.assign(a="0", a_name="")
         notes.append(f"{NO_ATTRIBUTE} (the columns are {', '.join(columns)})")
     return table, {"y": roles["y"], "a": roles.get("a", "a")}, notes
 
