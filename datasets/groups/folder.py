@@ -236,10 +236,8 @@ class Folder(TextBenchmark):
 
     def find_file_problems(self) -> list[str]:
         """Return a sentence for each missing file, and each text that is empty or not UTF-8."""
-        rows = [
-            f"{self.table_path}: row {row + 1} (id {name})"
-            for row, name in enumerate(self.table.id)
-        ]
+        table = self.table_path
+        rows = [f"{table}: row {row + 1} (id {name})" for row, name in enumerate(self.table.id)]
         if self._has_texts:
             texts = self.table.text
             return [f"{rows[row]}: empty text" for row in texts.index[texts.str.strip() == ""]]

@@ -99,13 +99,14 @@ def _clean_file_names(folder: Path, table: pd.DataFrame, has_texts: bool) -> "pd
     if has_texts:  # file names have no meaning then
         return names.where(names.str.strip() != "", "text")
 
-    def clean(name: str) -> str:
+    start = f"{os.path.abspath(folder)}/"
+
+    def clean_name(name: str) -> str:
         if "\\" in name and not os.path.lexists(folder / name):
             name = name.replace("\\", "/")
-        start = f"{os.path.abspath(folder)}/"
         return name.removeprefix(start) if name.startswith(start) else name
 
-    return names.map(clean)
+    return names.map(clean_name)
 
 
 def _name_groups(table: pd.DataFrame, names: dict[str, str]) -> "pd.Series[str]":

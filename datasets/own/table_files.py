@@ -22,7 +22,12 @@ def find_table(folder: Path) -> Path:
     Raises:
         UserError: If there are several, or a spreadsheet only.
     """
-    files = sorted(path for path in folder.glob("*") if not is_hidden(path) and path.is_file())
+    endings = (*ENDINGS, *SPREADSHEETS)
+    files = sorted(
+        path
+        for path in folder.glob("*")
+        if path.suffix.lower() in endings and not is_hidden(path) and path.is_file()
+    )
     for ending in ENDINGS:
         found = [path for path in files if path.suffix.lower() == ending]
         for name in PREFERRED:

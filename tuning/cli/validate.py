@@ -4,23 +4,28 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import datasets
 from common.arguments import Parser
 from common.errors import UserError, ValidationErrors
 from common.paths import parse_path
 from common.text import format_count
 from core.recipe.method_files import list_methods, load_method
+from core.recipe.resolved_method import resolve_method
+from datasets.own.dataset_file import NAME as DATASET_FILE
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     parser = Parser(
         prog="python tune.py validate",
-        description="Check method files; print every mistake in them with file and key.",
-        epilog="example: python tune.py validate search_spaces/my_method.yaml",
+        description="Check method files, or the dataset.yaml of own data; print every mistake in "
+        "them with file and key.",
+        epilog="example: python tune.py validate search_spaces/my_method.yaml "
+        "data/birds/dataset.yaml",
         allow_abbrev=False,
     )
     parser.add_argument(
-        "files", nargs="*", type=parse_path, metavar="FILE", help="method files (default: all)"
+        "files", nargs="*", type=parse_path, metavar="FILE", help="files (default: all methods)"
     )
     return parser
 
@@ -42,12 +47,16 @@ def run_validate(arguments: Sequence[str]) -> int:
             problems += _find_problems(name, None)
     if problems:
         raise ValidationErrors(problems)
-    print(f"{format_count(len(files) or len(list_methods()), 'valid method file')}")
+    kind = "valid file" if files else "valid method file"
+    print(format_count(len(files) or len(list_methods()), kind))
     return 0
 
 
 def _find_problems(name: str, folder: Path | None) -> list[str]:
     try:
+        if folder is not None and f"{name}.yaml" == DATASET_FILE:
+            resolve_method(load_method("erm"), datasets.load_benchmark(str(folder.absolute())))
+            return []
         load_method(name) if folder is None else load_method(name, folder)
     except ValidationErrors as error:
         return error.problems

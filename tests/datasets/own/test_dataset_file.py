@@ -132,6 +132,14 @@ def test_mistakes_are_one_line(
     assert message in error
     assert "birds/dataset.yaml" in error
     assert error.count("\n") == 1
+    assert main(["validate", str(birds / "birds" / "dataset.yaml")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_valid_file(birds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    load(birds, "protocol: {epochs: 3}\nsearch: {eta: {uniform: [0, 1]}}")
+    assert main(["validate", str(birds / "birds" / "dataset.yaml")]) == 0
+    assert capsys.readouterr().out == "1 valid file\n"
 
 
 def test_no_file_and_an_empty_one_are_the_same(birds: Path) -> None:

@@ -134,6 +134,20 @@ def test_absolute_names_in_the_folder(birds: Path) -> None:
     check_same(expected, load(birds))
 
 
+def test_numbers_of_groups_as_attributes(birds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Half of the combinations have no example."""
+    table = read(birds)
+    save(
+        table.assign(group=(2 * table.y.astype(int) + table.a.astype(int))).drop(columns="a"), birds
+    )
+    root = ["--data-root", str(birds)]
+    assert prepare.main(["folder:birds", *root]) == 0
+    assert describe.main(["folder:birds", *root]) == 0
+    given = ["--method", "dro", "--dataset", "folder:birds", "--epochs", "1", *root]
+    assert core_command.main([*given, "--set", "model=tiny_vit"]) == 0
+    assert "worst_group_accuracy" in capsys.readouterr().out
+
+
 def test_without_attributes_the_groups_are_the_classes(
     birds: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
