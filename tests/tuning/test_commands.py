@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import datasets
 from core.recipe.method_files import list_methods, load_method
 from tests.conftest import EMBEDDED, fitting
 from tests.support.command import ROOT, clean_environment
+from tests.support.undisturbed import undisturbed as undisturbed
 from tuning.cli.main import COMMANDS, main
 
 
@@ -35,6 +35,16 @@ def test_methods_and_data_sets_are_listed(capsys: pytest.CaptureFixture[str]) ->
     assert [row.split()[1] for row in rows] == list(datasets.list_benchmarks())
 
 
+LIST_TWICE = r"""
+import sys
+from tuning.cli.main import main
+code = main(["ls", "methods"])
+print(end="\0")
+print(end="\0", file=sys.stderr)
+sys.exit(code or main(["ls", "methods", "--dataset", "two_digits"]))
+"""
+
+
 def test_a_method_with_a_mistake_keeps_its_row(tmp_path: Path) -> None:
     for package in ("common", "core", "datasets", "search_spaces", "tuning"):
         shutil.copytree(
@@ -46,20 +56,19 @@ def test_a_method_with_a_mistake_keeps_its_row(tmp_path: Path) -> None:
     recipe = "{sampler: uniform, objectives: [leaving], weighting: ls, stages: [train]}"
     (methods / "left.yaml").write_text(f"description: X.\nrecipe: {recipe}\n")
     (tmp_path / "core/objectives/leaving.py").write_text("raise SystemExit('no license')\n")
-    for extra in ([], ["--dataset", "two_digits"]):
-        done = subprocess.run(
-            [sys.executable, "tune.py", "ls", "methods", *extra], cwd=tmp_path,
-            env=clean_environment(), capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in done.stdout.split("\n")]
+    done = subprocess.run(
+        [sys.executable, "-c", LIST_TWICE], cwd=tmp_path,
+        env=clean_environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    outputs = zip(done.stdout.split("\0"), done.stderr.split("\0"), strict=True)
+    fitting_two_digits = [name for name, _ in fitting(list_methods(), ("two_digits",))]
+    for (out, err), expected in zip(outputs, (list_methods(), fitting_two_digits), strict=True):
+        rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in out.split("\n")]
         rows = [row for row in rows[2:] if row]
-        expected = list_methods() if not extra else [
-            name for name, _ in fitting(list_methods(), ("two_digits",))
-        ]  # fmt: skip
         assert sorted(row[0] for row in rows) == sorted([*expected, "left", "torn"])
         assert [row for row in rows if "-" in row[1:2]] == [["left", "-", "-"], ["torn", "-", "-"]]
-        left, torn = done.stderr.splitlines()
+        left, torn = err.splitlines()
         assert left.startswith("error: search_spaces/left.yaml: ")
         assert "leaving.py: line 1: cannot be imported (SystemExit: no license)" in left
         assert torn.startswith("error: search_spaces/torn.yaml: malformed YAML")
@@ -107,28 +116,12 @@ def test_method_files_are_validated(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.slow
-def test_a_study_has_a_status_while_it_runs_and_after(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_finished_study_has_a_status(
+    undisturbed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results = str(tmp_path / "results")
-    command = ["--method", "erm", "--dataset", "colored_digits", "--trials", "3", "--seeds", "1",
-               "--search", "random", "--scheduler", "none", "--results", results]  # fmt: skip
-    study = subprocess.Popen(
-        [sys.executable, "tune.py", *command], cwd=ROOT, env=clean_environment(),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    text = ""
-    while study.poll() is None and f"run by process {study.pid}" not in text:
-        time.sleep(0.2)
-        main(["status", "--results", results])
-        text = capsys.readouterr().out
-    assert f"run by process {study.pid} on " in text
-    assert "| searching" in text
-    assert main([*command, "--resume"]) == 2
-    assert f"process {study.pid} on " in capsys.readouterr().err
-    out, _ = study.communicate(timeout=300)
-    assert study.returncode == 0, out
-    assert main(["status", "--results", results, "--follow"]) == 0
-    (row,) = (line for line in capsys.readouterr().out.splitlines() if "colored_digits" in line)
-    assert [cell.strip() for cell in row.split("|")][3:6] == ["complete", "3/3", "0"]
-    assert "1/1" in row
+    """``tests/tuning/study/test_stopping.py`` has the status of a running one."""
+    assert main(["status", "--results", str(undisturbed), "--follow"]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "colored_digits" in line]
+    cells = [[cell.strip() for cell in row.split("|")] for row in rows]
+    assert [row[3:6] for row in cells] == [["complete", "3/3", "0"]] * 2
+    assert all(row.count("3/3") == 2 for row in rows)  # trials and seeds

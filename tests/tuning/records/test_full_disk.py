@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import ROOT, clean_environment, run_tune
+from tests.support.command import PATIENCE, ROOT, clean_environment, run_tune
 from tests.support.undisturbed import STUDY, exported
 from tests.support.undisturbed import undisturbed as undisturbed
 
@@ -52,7 +52,7 @@ def test_a_study_goes_on_once_there_is_room(disk: Path, undisturbed: Path, tmp_p
         while process.poll() is None and not list(disk.rglob("rows.json")):
             time.sleep(0.1)
         fill(disk)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 2, out + err

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.command import (
+    PATIENCE,
     ROOT,
     CommandResult,
     clean_environment,
@@ -50,31 +51,37 @@ def epochs(runs: dict[str, dict[str, Any]]) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(KILLS))
-def test_killed_study_exports_the_same(number: int, undisturbed: Path, tmp_path: Path) -> None:
+def test_a_study_killed_several_times_exports_the_same(undisturbed: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     records = tmp_path / "results.records"
-    chance = random.Random(number)
-    share = chance.uniform(0.05, 0.8)  # of what the study trains
+    chance = random.Random(0)
     everything = epochs(recorded(undisturbed.with_name("results.records")))
-    killed = run_tune_and_kill(
-        [*STUDY, "--results", results],
-        once=lambda: epochs(recorded(records)) >= share * everything,
-        after=chance.uniform(0, 0.3),
-    )
-    assert killed
-    before = recorded(records)
+    before: list[dict[str, dict[str, Any]]] = []
+    for number in range(KILLS):
+        low, high = (0.05 + 0.75 * (number + end) / KILLS for end in (0, 1))
+        share = chance.uniform(low, high)  # of what the study trains
+
+        def has_trained(count: float = share * everything) -> bool:
+            return epochs(recorded(records)) >= count
+
+        killed = run_tune_and_kill(
+            [*STUDY, "--results", results, *(["--resume"] if before else [])],
+            once=has_trained,
+            after=chance.uniform(0, 0.3),
+        )
+        assert killed
+        before.append(recorded(records))
+        ended = sum(run["ended"] for run in before[-1].values())
+        print(f"killed at {share:.0%}: {len(before[-1])} runs begun, {ended} ended")
     done: CommandResult = run_tune([*STUDY, "--results", results, "--resume"])
     assert done.ran_to_end, done.err
     assert exported(results, "erm", "jtt") == exported(undisturbed, "erm", "jtt")
     after = recorded(records)
     assert all(run["ended"] for run in after.values())
-    for key, run in before.items():
+    for key, run in (item for runs in before for item in runs.items()):
         # An epoch that was not trained again keeps the seconds that it took.
         kept = len(run["seconds"]) if run["ended"] else len(run["seconds"]) - 1
         assert after[key]["seconds"][:kept] == run["seconds"][:kept]
-    ended = sum(run["ended"] for run in before.values())
-    print(f"kill at {share:.0%}: killed {killed}, {len(before)} runs begun, {ended} ended")
 
 
 @pytest.mark.slow
@@ -97,7 +104,7 @@ def test_a_killed_process_costs_nothing_but_its_epoch(undisturbed: Path, tmp_pat
                 killed += 1
                 time.sleep(3)
                 break
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE)
     assert ran_to_end(process.returncode, err), out + err
     assert killed
     assert exported(results, "erm", "jtt") == exported(undisturbed, "erm", "jtt")

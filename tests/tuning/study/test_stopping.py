@@ -1,15 +1,19 @@
 """Studies that a budget or a signal ends keep what they have and say how to resume."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import ROOT, clean_environment, run_tune
+from tests.support.command import PATIENCE, ROOT, clean_environment, list_descendants, run_tune
 from tests.tuning.study.test_study import read
+from tuning.cli.main import main
 
 
 def test_budgets_stop_export_and_say_how_to_resume(tmp_path: Path) -> None:
@@ -45,25 +49,71 @@ def test_a_budget_leaves_confirmed_winners(tmp_path: Path) -> None:
     assert hours < 0.009  # the budget, and the epochs that ran when it was used up
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_keep_all_and_say_how_to_resume(number: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_running_study_has_a_status_and_signals_keep_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     results = tmp_path / "results"
     arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "100",
                  "--seeds", "1", "--search", "random", "--results", str(results)]  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "tune.py", *arguments], cwd=ROOT, env=clean_environment(),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 100
-    while not list(tmp_path.rglob("end.json")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, out + err
-    assert err == ""
-    assert f"python tune.py {' '.join(arguments)} --resume" in out
-    trials = read(results, "erm", "trials.csv")
-    assert set(trials.status) & {"completed", "pruned"}
+    ended: set[Path] = set()
+    for number, more in ((signal.SIGINT, []), (signal.SIGTERM, ["--resume"])):
+        process = subprocess.Popen(
+            [sys.executable, "tune.py", *arguments, *more], cwd=ROOT, env=clean_environment(),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while len(list_ends(tmp_path)) <= len(ended) and time.monotonic() < deadline:
+                time.sleep(0.2)
+            if not more:
+                with pause_training(process.pid):
+                    check_running_study(process.pid, arguments, capsys)
+            process.send_signal(number)
+            out, err = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+        assert process.returncode == 130, out + err
+        assert err == ""
+        assert f"python tune.py {' '.join(arguments)} --resume" in out
+        trials = read(results, "erm", "trials.csv")
+        assert set(trials.status) & {"completed", "pruned"}
+        before, ended = ended, list_ends(tmp_path)
+        assert before < ended
     done = run_tune([*arguments[:4], "--trials", str(len(trials)), *arguments[6:], "--resume"])
     assert done.ran_to_end, done.err
     assert len(read(results, "erm", "trials.csv")) == len(trials)
+
+
+def list_ends(folder: Path) -> set[Path]:
+    return set(folder.rglob("end.json"))
+
+
+@contextmanager
+def pause_training(study: int) -> Iterator[None]:
+    """Let a study's training processes wait during the block."""
+    titles = {n: Path(f"/proc/{n}/cmdline").read_bytes() for n in list_descendants(study)}
+    names = (b"ray::ResourceTrainable", b"ray::TrialActor")  # at work, and between trials
+    trainers = [process for process, title in titles.items() if title.startswith(names)]
+    assert trainers, titles
+    for process in trainers:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in trainers:
+            os.kill(process, signal.SIGCONT)
+
+
+def check_running_study(
+    study: int, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Check the status of a study that a process runs, and that no other command can run it."""
+    assert main(["status", "--results", arguments[-1]]) == 0
+    text = capsys.readouterr().out
+    assert f"run by process {study} on " in text
+    assert "| searching" in text
+    assert main([*arguments, "--resume"]) == 2
+    refusal = capsys.readouterr().err
+    assert "another command is running the study" in refusal
+    assert f"process {study} on " in refusal

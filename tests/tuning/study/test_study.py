@@ -14,6 +14,7 @@ import yaml
 
 from common.cpus import count_cpus
 from tests.support.command import (
+    PATIENCE,
     ROOT,
     clean_environment,
     copy_project,
@@ -26,9 +27,7 @@ from tests.support.undisturbed import ERM, JTT, RUNS, TIMES, once
 from tests.support.undisturbed import undisturbed as undisturbed
 from tuning.cli.main import main
 from tuning.option_values import parse_domains
-from tuning.records.lock import exclusive_lock
 from tuning.records.method_records import MethodRecords
-from tuning.records.open_storage import open_storage
 from tuning.reporting.export_method import export_method
 from tuning.reporting.tables import write_tables
 
@@ -159,10 +158,6 @@ def test_resume_of_a_finished_study_runs_nothing_again(study: Path, tmp_path: Pa
     before = {path: path.stat().st_mtime_ns for path in records.rglob("end.json")}
     table = (study / "colored_digits" / "table.csv").read_text()
     arguments = ["--method", "erm", "rwg", *QUICK, "--keep-models", "--results", study]
-    with exclusive_lock(open_storage(str(records / "colored_digits" / "rwg"))):
-        refused = run_tune([*arguments, "--resume"])
-    assert refused.code == 2
-    assert "another command is running the study" in refused.err
     done = run_tune([*arguments, "--resume"])
     assert done.ran_to_end, done.err
     assert before == {path: path.stat().st_mtime_ns for path in records.rglob("end.json")}
@@ -199,33 +194,6 @@ def test_more_trials_and_seeds_extend_a_finished_search(study: Path, tmp_path: P
     assert all(path.read_text() == text for path, text in ends.items())
     configs = read(results, "erm", "trials.csv")[["lr", "weight_decay", "batch_size"]]
     assert not configs.duplicated().any()
-
-
-BREAKS = """
-description: Some of its trials fail.
-recipe:
-  sampler: uniform
-  objectives: [end_task, l1]
-  weighting: {fixed: {weights: {l1: reg}}}
-  stages: [train]
-search:
-  reg: {log_uniform: [0.01, 1.0e+38], default: 0.1}
-grid:
-  colored_digits: {reg: [0.1, 1.0e+38]}
-"""
-
-
-def test_a_grid_tries_all_and_a_failed_trial_does_not_stop_the_search(tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    project = copy_project(tmp_path / "project")
-    (project / "search_spaces" / "breaks.yaml").write_text(BREAKS)
-    arguments = ["--method", "breaks", "suby", "--dataset", "colored_digits", "--search", "grid",
-                 "--epochs", "2", "--seeds", "1", "--set", "lr=0.05", "--set", "weight_decay=0.001",
-                 "--results", results]  # fmt: skip
-    done = run_tune_in(project, arguments)
-    assert ran_to_end(done.returncode, done.stderr), done.stderr
-    assert list(read(results, "breaks", "trials.csv").status) == ["completed", "failed"]
-    assert sorted(read(results, "suby", "trials.csv").batch_size) == [16, 32, 64]
 
 
 @pytest.mark.deviation("test-split")
@@ -275,7 +243,7 @@ def test_two_studies_at_once_write_the_tables_of_one_of_both(
         for arguments in (ERM, JTT)
     ]  # fmt: skip
     for process in together:
-        _, err = process.communicate(timeout=240)
+        _, err = process.communicate(timeout=PATIENCE)
         assert ran_to_end(process.returncode, err.decode()), err
     one, other = (
         pd.read_csv(folder / "colored_digits/table.csv").drop(columns=["device_hours"])
@@ -291,8 +259,8 @@ def test_a_grown_process_is_replaced_without_a_trace_in_the_numbers(
 ) -> None:
     results = tmp_path / "results"
     done = subprocess.run(
-        [sys.executable, "tune.py", *ERM, "--trials", "2", "--seeds", "1", "--results", results],
-        cwd=ROOT, capture_output=True, text=True, timeout=240,
+        [sys.executable, "tune.py", *ERM, "--trials", "1", "--seeds", "1", "--results", results],
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE,
         env=clean_environment() | {"EVENHAND_GROWTH_LIMIT_GIB": "-100"},
     )  # fmt: skip
     assert ran_to_end(done.returncode, done.stderr), done.stderr
@@ -304,10 +272,10 @@ def test_a_grown_process_is_replaced_without_a_trace_in_the_numbers(
     one, other = (
         read(folder, "erm", "trials.csv").drop(columns=TIMES) for folder in (results, undisturbed)
     )
-    pd.testing.assert_frame_equal(one, other.head(2))
-    # One for each slot, of which there may be more than runs.
-    assert len(processes(undisturbed)) <= min(count_cpus(), RUNS - 1)
-    assert len(processes(results)) == 3  # two trials, a seed
+    pd.testing.assert_frame_equal(one, other.head(1))
+    # One for each slot, of which there may be more than runs; seeds may find another one.
+    assert len(processes(undisturbed)) <= min(2 * count_cpus(), RUNS - 1)
+    assert len(processes(results)) == 2  # a trial, a seed
 
 
 NEW_METHOD = """
@@ -321,6 +289,21 @@ recipe:
   stages: [{identify_errors: {epochs: 1, upweight: 3}}, train]
 search:
   reg: {log_uniform: [0.01, 1], default: 0.1}
+grid:
+  moved: {reg: [0.1]}
+"""
+
+BREAKS = """
+description: Some of its trials fail.
+recipe:
+  sampler: uniform
+  objectives: [end_task, l1]
+  weighting: {fixed: {weights: {l1: reg}}}
+  stages: [train]
+search:
+  reg: {log_uniform: [0.01, 1.0e+38], default: 0.1}
+grid:
+  moved: {reg: [0.1, 1.0e+38]}
 """
 
 NEW_BENCHMARK = '''
@@ -338,7 +321,10 @@ class Moved(GroupBenchmark):
     training_config = TrainingConfig(
         model="digits_cnn", epochs=2, lr=0.05, weight_decay=0.0, batch_size=16
     )
-    search_space = {"lr": Hyperparameter("log_uniform", (0.01, 0.1), 0.05)}
+    search_space = {
+        "lr": Hyperparameter("log_uniform", (0.01, 0.1), 0.05),
+        "batch_size": Hyperparameter("choice", (16, 32, 64), 32),
+    }
 
     def load_splits(self):
         random = torch.Generator().manual_seed(0)
@@ -351,16 +337,23 @@ class Moved(GroupBenchmark):
 '''
 
 
-def test_a_method_is_one_yaml_and_a_benchmark_one_file(tmp_path: Path) -> None:
+def test_a_method_is_one_yaml_a_benchmark_one_file_and_a_grid_tries_all(tmp_path: Path) -> None:
+    """Also where a trial fails."""
     project = copy_project(tmp_path / "project")
     (project / "search_spaces" / "sparse_groups.yaml").write_text(NEW_METHOD)
+    (project / "search_spaces" / "breaks.yaml").write_text(BREAKS)
     (project / "datasets" / "groups" / "moved.py").write_text(NEW_BENCHMARK)
     done = run_tune_in(
         project,
-        ["--method", "sparse_groups", "dro", "--dataset", "moved", "--trials", "2",
-         "--seeds", "1", "--results", tmp_path / "results"],
+        ["--method", "sparse_groups", "suby", "breaks", "--dataset", "moved", "--search", "grid",
+         "--set", "lr=0.05", "--seeds", "1", "--results", tmp_path / "results"],
     )  # fmt: skip
     assert ran_to_end(done.returncode, done.stderr), done.stderr
-    table = pd.read_csv(tmp_path / "results" / "moved" / "table.csv")
-    assert list(table.method) == ["dro", "sparse_groups"]
+    folder = tmp_path / "results" / "moved"
+    table = pd.read_csv(folder / "table.csv")
+    assert list(table.method) == ["breaks", "sparse_groups", "suby"]
     assert table.test_worst_group_accuracy_mean.notna().all()
+    status = {m: list(pd.read_csv(folder / m / "trials.csv").status) for m in table.method}
+    assert status["breaks"] == ["completed", "failed"]
+    assert status["sparse_groups"] == ["completed"]
+    assert sorted(pd.read_csv(folder / "suby" / "trials.csv").batch_size) == [16, 32, 64]
