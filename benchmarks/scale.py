@@ -43,6 +43,7 @@ from ray import tune  # noqa: E402
 import datasets  # noqa: E402
 from core.environment import detect_environment  # noqa: E402
 from core.recipe.method_files import load_method  # noqa: E402
+from core.training.selection import RULES  # noqa: E402
 from tuning.cluster.capacity import Capacity  # noqa: E402
 from tuning.cluster.queue import BATCH_TRIALS, Next, Queue  # noqa: E402
 from tuning.cluster.tuner import run_queue  # noqa: E402
@@ -53,7 +54,6 @@ from tuning.search.method_search import MethodSearch  # noqa: E402
 from tuning.search.recorded_curves import read_curves  # noqa: E402
 from tuning.search.space import make_space  # noqa: E402
 from tuning.search.trial import Trial  # noqa: E402
-from tuning.selection import RULES  # noqa: E402
 from tuning.worker.trial_work import EpochReport  # noqa: E402
 
 MAX_IDLE_SHARE = 0.05  # share of the slots' time

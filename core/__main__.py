@@ -28,8 +28,10 @@ from core.recipe.assignments import (
 from core.recipe.method_files import list_methods, load_method
 from core.recipe.resolved_method import resolve_method
 from core.recipe.trial_key import TrialKey
+from core.selected_run import SelectedRun
 from core.training.epoch_row import EpochRow
 from core.training.run import NotFinite, Run
+from core.training.selection import Metrics, get_rule
 from core.training.steps import BatchTooLarge
 from datasets.benchmark import Benchmark
 
@@ -40,8 +42,10 @@ examples:
   python -m core --method fairgrad --dataset two_digits --seed 3 --test --json
 
 A run is a pure function of its trial key, which is printed first: the same key gives the same
-numbers here and in a study. Hyperparameters and training-config fields that --set does not give
-have the method's and the data set's defaults; python -m datasets.describe NAME shows a data set's.
+numbers here and in a study, and the last line names the epoch that a study would choose; with
+--test, its test metrics are those of a confirmation seed. Hyperparameters and training-config
+fields that --set does not give have the method's and the data set's defaults; python -m
+datasets.describe NAME shows a data set's.
 
 See also:
   python tune.py --help   search for a method's hyperparameters
@@ -87,6 +91,11 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help=f"{BASELINE_HELP} (default: the data set's)",
     )
+    add(
+        "--select",
+        metavar="RULE",
+        help="rule that chooses the epoch, as in a study (default: the data set's)",
+    )
     add = parser.add_argument_group("device").add_argument
     add(
         "--device",
@@ -108,7 +117,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--deterministic", action="store_true", help=DETERMINISTIC_HELP)
     add = parser.add_argument_group("output").add_argument
-    add("--test", action="store_true", help="evaluate the test split after the last epoch")
+    add("--test", action="store_true", help="evaluate the test split at the chosen epoch")
     add("--json", action="store_true", help="print one line of JSON per epoch, in full precision")
     return parser
 
@@ -127,11 +136,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _make_run(args: argparse.Namespace) -> Run:
+def _make_run(args: argparse.Namespace) -> SelectedRun:
     benchmark = datasets.load_benchmark(
         args.dataset, str(args.data_root), read_baseline(args.baseline)
     )
-    return Run(make_key(args, benchmark), benchmark)
+    rule = get_rule(args.select or benchmark.default_selection_rule, "--select")
+    return SelectedRun(Run(make_key(args, benchmark), benchmark), rule)
 
 
 def make_key(args: argparse.Namespace, benchmark: Benchmark) -> TrialKey:
@@ -158,16 +168,34 @@ def _detect_environment(args: argparse.Namespace) -> Environment:
     return detect_environment(gpu, args.threads, args.deterministic, args.precision)
 
 
-def _print_training(run: Run, as_json: bool, test: bool) -> None:
-    digest = run.key.digest
-    print(json.dumps({"key": digest, **run.key.as_dict()}) if as_json else f"trial {digest}")
-    while run.epochs_done < run.total_epochs:
+def _print_training(run: SelectedRun, as_json: bool, test: bool) -> None:
+    key = run.run.key
+    print(json.dumps({"key": key.digest, **key.as_dict()}) if as_json else f"trial {key.digest}")
+    while not run.is_done:
         row = run.train_epoch()
-        line = json.dumps(row.as_dict()) if as_json else _format_row(row, run.total_epochs)
+        line = json.dumps(row.as_dict()) if as_json else _format_row(row, run.run.total_epochs)
         print(line, flush=True)
-    if test:
-        metrics = run.evaluate_split("test").compute_metrics()
+    metrics = run.measure_test() if test else None
+    if metrics is not None:
         print(json.dumps({"test": metrics}) if as_json else f"test   {_format_metrics(metrics)}")
+    print(_describe_choice(run, metrics, as_json))
+
+
+def _describe_choice(run: SelectedRun, test: Metrics | None, as_json: bool) -> str:
+    """Return the line about the epoch that the rule chooses."""
+    rule, best = run.rule, run.best
+    if best is None:
+        return json.dumps({"chosen": None}) if as_json else "chosen: none; no epoch may be selected"
+    splits = {"validation": run.rows[best.epoch - 1].validation, "test": test or {}}
+    values = {
+        split: value
+        for split, metrics in splits.items()
+        if isinstance(value := metrics.get(rule.metric), float)
+    }
+    if as_json:
+        return json.dumps({"chosen": {"epoch": best.epoch, "rule": rule.name, **values}})
+    listed = "".join(f", {split} {value:.4f}" for split, value in values.items())
+    return f"chosen: epoch {best.epoch}{listed} ({rule.metric}, by {rule.name})"
 
 
 def _format_row(row: EpochRow, total: int) -> str:

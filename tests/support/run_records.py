@@ -11,12 +11,12 @@ from core.recipe.component import Component
 from core.recipe.method_files import load_method
 from core.recipe.recipe import Recipe
 from core.recipe.trial_key import TrialKey
+from core.training.selection import RULES
 from tuning.options import Options
 from tuning.records.run_data import Confirmation, Phase, RunDescription, RunEnd
 from tuning.records.run_record import RunRecord
 from tuning.records.study_definition import StudyDefinition
 from tuning.search.space import make_space
-from tuning.selection import RULES
 from tuning.study.make_definition import make_definition
 
 

@@ -7,9 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from tests.support.epoch_rows import make_row
-from tuning.records.run_data import TrialStatus
-from tuning.selection import (
+from core.training.selection import (
     RULES,
     Score,
     SelectionRow,
@@ -17,8 +15,10 @@ from tuning.selection import (
     score_curves,
     score_epoch,
     select_epoch,
-    select_trial,
 )
+from tests.support.epoch_rows import make_row
+from tuning.records.run_data import TrialStatus
+from tuning.selection import select_trial
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import datasets
 from common.arguments import Parser
 from common.errors import UserError, unknown_name_message
 from common.files import write_text
+from core.training.selection import RULES, get_rule
 from datasets.multitask.base import TaskBenchmark
 from datasets.multitask.baseline import Baseline
 from datasets.published_results import list_published
@@ -18,7 +19,6 @@ from tuning.options import Options, locate_records
 from tuning.reporting.reselection import reselect_results
 from tuning.reporting.summary import read_summaries, read_summary
 from tuning.reporting.tables import lock_results, write_tables
-from tuning.selection import RULES, get_rule
 
 METHOD = "stl"  # trains one model per task
 

@@ -9,9 +9,9 @@ import datasets
 from common.arguments import Parser
 from common.paths import parse_location, parse_path
 from core.recipe.method_files import list_methods
+from core.training.selection import RULES
 from tuning.options import FLAGS as OPTION_FLAGS
 from tuning.options import RUN, Options, get_definition
-from tuning.selection import RULES
 
 EPILOG = """\
 examples:

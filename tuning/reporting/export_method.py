@@ -12,6 +12,7 @@ import pandas as pd
 import yaml
 
 from common.files import atomic_write, write_text
+from core.training.selection import Score
 from tuning.records.method_records import MethodRecords
 from tuning.records.provenance import collect_provenance
 from tuning.records.run_data import Metrics
@@ -26,7 +27,7 @@ from tuning.reporting.summary import (
     make_summary,
     write_summary,
 )
-from tuning.selection import Score, select_trial
+from tuning.selection import select_trial
 
 MODEL_NAME = "model.safetensors"
 EMPTY_COLUMNS = ["status", "reason", "epochs_done", "best_epoch"]  # of a table without rows

@@ -6,8 +6,9 @@ from functools import cached_property
 
 from common.hyperparameters import Hyperparameters
 from core.recipe.trial_key import TrialKey
+from core.training import selection
 from core.training.epoch_row import EpochRow
-from tuning import selection
+from core.training.selection import Score, score_curves
 from tuning.records.export_context import ExportContext
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import (
@@ -20,7 +21,7 @@ from tuning.records.run_data import (
 )
 from tuning.records.run_record import RunRecord
 from tuning.search.recorded_scores import read_selection_rows
-from tuning.selection import Score, score_curves
+from tuning.selection import select_trial
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class RecordedStudy:
     @cached_property
     def winner(self) -> RecordedTrial | None:
         """The best finished trial; None for a study without a search."""
-        return selection.select_trial(self.trials)
+        return select_trial(self.trials)
 
     @property
     def winning_hyperparameters(self) -> Hyperparameters | None:
@@ -191,7 +192,7 @@ def read_study(records: MethodRecords, rule: str | None = None) -> RecordedStudy
         return None
     if rule is not None and rule != context.rule:
         command = replace(context.command, select=rule)
-        context = replace(context, rule=rule, command=command)
+        context = replace(context, rule=rule, command=command, constant_metric=None)
     searched: dict[int, list[tuple[RunRecord, RunDescription]]] = {}
     confirmed: list[tuple[RunRecord, RunDescription]] = []
     for run, description in records.read_runs():

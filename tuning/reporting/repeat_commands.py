@@ -53,7 +53,9 @@ def make_repeat_commands(
         study.append(f"--gpus-per-trial {gpus if isinstance(gpus, str) else format(gpus, 'g')}")
     if options.cpus_per_trial != 1:
         study.append(f"--cpus-per-trial {options.cpus_per_trial}")
-    single = [f"--seed 0 --threads {environment.threads} --device {environment.device}"]
+    single = [f"--seed 0 --threads {environment.threads} --device {environment.device} --test"]
+    if options.select:
+        single.append(f"--select {options.select}")
     return (
         " ".join(["python tune.py", *common, *study, *settings, "--results results-repeated"]),
         " ".join(["python -m core", *common, *single, *settings]),

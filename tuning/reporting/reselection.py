@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.files import write_text
+from core.training.selection import RULES
 from tuning.records.method_records import MethodRecords
 from tuning.records.open_storage import open_storage
 from tuning.reporting.export_method import export_method
@@ -16,7 +17,6 @@ from tuning.reporting.recorded_study import RecordedStudy, read_study
 from tuning.reporting.repeat_commands import make_repeat_commands
 from tuning.reporting.summary import read_summaries
 from tuning.reporting.tables import write_tables
-from tuning.selection import RULES
 
 FILE_NAME = "selection.md"
 
@@ -73,13 +73,16 @@ def _describe_missing(study: RecordedStudy, results: str) -> list[str]:
     if run is None or not missing:
         return []
     context = study.context
-    command, _ = make_repeat_commands(context, run.key, run.hyperparameters)
+    command, single = make_repeat_commands(context, run.key, run.hyperparameters)
     command = command.replace("--results results-repeated", f"--results {shlex.quote(results)}")
+    commands = [command]
+    if len(missing) < context.seeds:
+        commands = [single.replace("--seed 0 ", f"--seed {seed} ") for seed in missing]
     numbers = ", ".join(map(str, missing))
     return [
         f"{context.dataset}, {context.method}: no test metrics of confirmation seeds {numbers} at "
         f"the epochs that {context.rule} chooses; train them by:",
-        f"  {command}",
+        *(f"  {command}" for command in commands),
     ]
 
 

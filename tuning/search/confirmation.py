@@ -1,10 +1,10 @@
 """Confirmation: the winner, trained again on new seeds."""
 
 from common.hyperparameters import Hyperparameters
+from core.training.selection import Rule
 from tuning.records.run_data import Phase
 from tuning.search.trial import Trial
 from tuning.search.trial_records import TrialRecords
-from tuning.selection import Rule
 
 
 class ConfirmationSeeds:

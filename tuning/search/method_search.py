@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from common.hyperparameters import Hyperparameters
 from core.environment import Environment
 from core.recipe.recipe import EpochCounts
+from core.training.selection import Rule
 from datasets.training_config import TrainingConfig
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
@@ -22,7 +23,6 @@ from tuning.search.space import Space
 from tuning.search.trial import Trial
 from tuning.search.trial_pool import TrialPool
 from tuning.search.trial_records import TrialRecords
-from tuning.selection import Rule
 from tuning.worker.trial_work import OUT_OF_MEMORY, STORAGE_FAILED, EpochReport
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from core.training.selection import Score
 from tuning.search.successive_halving import SuccessiveHalving, make_successive_halving
-from tuning.selection import Score
 
 
 class Pruner:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.hyperparameters import Hyperparameter, Hyperparameters, Scalar
+from core.training.selection import Rule, Score, get_rule, select_epoch
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import Phase, TrialStatus, combine_ends
 from tuning.records.run_record import RunRecord
 from tuning.records.storage import Storage
 from tuning.search.recorded_scores import score_records
-from tuning.selection import Rule, Score, get_rule, select_epoch
 
 MAX_NAMED_RECORDS = 10  # in a message
 MIN_CURVES = 5  # with fewer, a comparison says nothing

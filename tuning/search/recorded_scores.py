@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from core.training.epoch_row import EpochRow
+from core.training.selection import Rule, Score, SelectionRow, make_selection_row, score_curves
 from tuning.records.run_record import RunRecord
-from tuning.selection import Rule, Score, SelectionRow, make_selection_row, score_curves
 
 
 def read_selection_rows(rule: Rule, run: RunRecord, rows: Sequence[EpochRow]) -> list[SelectionRow]:

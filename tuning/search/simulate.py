@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
+from core.training.selection import Rule
 from tuning.records.run_data import TrialStatus
 from tuning.search.pruning import make_pruner
 from tuning.search.recorded_curves import Curve, RecordedCurves, read_curves
 from tuning.search.searchers.base import Searcher
 from tuning.search.searchers.random import RandomSearcher
 from tuning.search.searchers.tpe import TPESearcher
-from tuning.selection import Rule
 
 SEARCHES = ("random", "tpe")
 SCHEDULERS = ("none", "asha")

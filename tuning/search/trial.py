@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from common.hyperparameters import Hyperparameters
 from core.recipe.trial_key import TrialKey
+from core.training.selection import Rule, Score, select_epoch
 from tuning.records.run_data import (
     Phase,
     RunEnd,
@@ -14,7 +15,6 @@ from tuning.records.run_data import (
 from tuning.records.run_record import RunRecord
 from tuning.search.recorded_scores import score_records
 from tuning.search.retries import Retries
-from tuning.selection import Rule, Score, select_epoch
 from tuning.worker.trial_work import EpochReport
 
 

@@ -19,11 +19,12 @@ from core.recipe.assignments import read_baseline
 from core.recipe.method import Method
 from core.recipe.method_files import ALIASES, list_methods, load_method
 from core.recipe.training_rules import TRAINING_CONFIG_FIELDS
+from core.training import selection
+from core.training.selection import Rule
 from datasets.benchmark import Benchmark
 from datasets.groups.folder import Folder
 from datasets.on_disk import OnDisk
 from datasets.training_config import JOINED_SPLIT
-from tuning import selection
 from tuning.options import Options
 from tuning.records.lock import is_empty
 from tuning.records.method_records import MethodRecords
@@ -33,7 +34,6 @@ from tuning.reporting.summary import read_summaries
 from tuning.search.proposal import make_searcher
 from tuning.search.space import Space, make_space
 from tuning.search.trial_records import SEARCH_SEED
-from tuning.selection import Rule
 from tuning.study.make_definition import check_resumed_studies
 from tuning.study.same_data import refuse_other_data
 

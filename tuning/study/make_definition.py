@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from common.errors import ValidationErrors
 from core.environment import Environment
 from core.recipe.trial_key import VERSION
+from core.training.selection import Rule
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
 from tuning.records.study_definition import StudyDefinition
 from tuning.search.space import Space
-from tuning.selection import Rule
 
 
 def make_definition(

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
+from core.constant_prediction import measure_constant_prediction
+from core.training.selection import Rule
 from tuning.cluster import gpu_share
 from tuning.cluster.addresses import find_cluster
 from tuning.cluster.capacity import Capacity
@@ -26,10 +28,8 @@ from tuning.reporting.export_method import export_method
 from tuning.reporting.live_progress import Progress
 from tuning.reporting.tables import lock_results, write_tables
 from tuning.resources import Resources, choose_resources, count_slots
-from tuning.search.constant_prediction import measure_constant_prediction
 from tuning.search.method_search import MethodSearch
 from tuning.search.trial import Trial
-from tuning.selection import Rule
 from tuning.study.checks import (
     CheckedStudy,
     check_study,

@@ -15,13 +15,13 @@ from safetensors.torch import save_file
 import datasets
 from common.errors import UserError
 from core.recipe.trial_key import TrialKey
+from core.training import selection
 from core.training.epoch_row import EpochRow
 from core.training.run import Run
+from core.training.selection import Score, SelectionRow
 from datasets.benchmark import Benchmark, Meter
-from tuning import selection
 from tuning.records.run_data import Confirmation, Metrics, RunEnd, TrialStatus
 from tuning.records.run_record import RunRecord
-from tuning.selection import Score, SelectionRow
 from tuning.worker.trial_work import RunOptions
 
 

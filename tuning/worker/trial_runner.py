@@ -6,12 +6,12 @@ crashed or its record could not be written.
 
 import torch
 
+from core.training import selection
+from core.training.selection import Patience, Score
 from core.training.steps import BatchTooLarge
-from tuning import selection
 from tuning.records.run_data import TrialStatus
 from tuning.records.run_record import RunRecord
 from tuning.records.storage import StorageError
-from tuning.selection import Score
 from tuning.worker.recorded_run import RecordedRun
 from tuning.worker.trial_work import OUT_OF_MEMORY, STORAGE_FAILED, EpochReport, TrialWork
 
@@ -30,10 +30,9 @@ class TrialRunner:
             for run in work.runs
         ]
         self.rule = selection.get_rule(work.options.rule)
-        self.patience = work.runs[0].key.training_config.patience
-        self.constant_metric = work.options.constant_metric
-        self.best: Score | None = None
-        self.eligible_since_best = 0
+        self.progress = Patience(
+            work.runs[0].key.training_config.patience, self.rule, work.options.constant_metric
+        )
 
     def train_epoch(self) -> EpochReport:
         """Return the next epoch's report; the trial ends after its last epoch or patience.
@@ -82,17 +81,10 @@ class TrialRunner:
 
     def _next_status(self, score: Score | None, eligible: bool) -> TrialStatus | None:
         """Take an epoch's score in; return how the trial ends with it, None if it does not."""
-        if score is not None and (self.best is None or score > self.best):
-            improved = self.best is None or score.value > self.best.value
-            self.best = score
-            self.eligible_since_best = 0 if improved else self.eligible_since_best + 1
-        elif eligible:
-            self.eligible_since_best += 1
-        if not selection.exceeds_constant(self.rule, self.best, self.constant_metric):
-            self.eligible_since_best = 0
+        has_stalled = self.progress.add_score(score, eligible)
         if len(self.runs[0].rows) >= self.runs[0].total_epochs:
             return TrialStatus.COMPLETED
-        if self.patience and self.eligible_since_best >= self.patience:
+        if has_stalled:
             return TrialStatus.STOPPED_EARLY
         return None
 

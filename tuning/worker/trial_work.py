@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any, Final
 
 from core.recipe.trial_key import TrialKey
+from core.training.selection import Score
 from tuning.records.decoding import decode_fields
-from tuning.selection import Score
 
 # Statuses of a trial that has not ended.
 OUT_OF_MEMORY: Final = "out_of_memory"  # it runs again with a whole GPU

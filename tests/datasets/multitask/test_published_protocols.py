@@ -12,13 +12,13 @@ from common.hyperparameters import Hyperparameters
 from core.environment import detect_environment
 from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
+from core.training import selection
 from core.training.run import Run
 from datasets.multitask.celeba40 import ATTRIBUTES
 from datasets.multitask.dense import DenseBenchmark
 from tests.core.training.test_run import start
 from tests.support import dense_files
 from tests.support.command import run_tune
-from tuning import selection
 from tuning.cli.main import main
 from tuning.options import Options
 from tuning.study.checks import choose_rule

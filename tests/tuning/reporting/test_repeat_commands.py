@@ -15,6 +15,7 @@ from core.environment import detect_environment
 from core.recipe.assignments import format_assignment, parse_assignments
 from core.recipe.method_files import list_methods, load_method
 from core.recipe.trial_key import TrialKey
+from core.training.selection import get_rule
 from datasets.benchmark import Benchmark
 from tests.conftest import EMBEDDED, fitting
 from tests.datasets.own.test_references import write_images
@@ -27,7 +28,6 @@ from tuning.records.run_data import Confirmation, RunEnd, TrialStatus
 from tuning.reporting.export_method import export_method
 from tuning.search.method_search import MethodSearch
 from tuning.search.space import Space, make_space
-from tuning.selection import get_rule
 from tuning.study.make_export_context import make_export_context
 
 KNOWN = ("published", "grid")

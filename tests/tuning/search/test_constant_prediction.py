@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import datasets
+from core.constant_prediction import measure_constant_prediction
+from core.training.selection import RULES, Rule, Score, exceeds_constant
 from tests.support.command import run_tune
-from tuning.search.constant_prediction import measure_constant_prediction
-from tuning.selection import RULES, Rule, Score, exceeds_constant
 
 GROUP_RULES = [rule for rule in RULES.values() if "accuracy" in rule.metric]
 

@@ -12,8 +12,9 @@ import pytest
 import datasets
 from core.environment import detect_environment
 from core.recipe.method_files import load_method
+from core.training import selection
+from core.training.selection import Score
 from tests.support.run_records import end_of, folder_of
-from tuning import selection
 from tuning.cluster.capacity import Capacity
 from tuning.cluster.queue import Queue
 from tuning.options import Options
@@ -26,7 +27,6 @@ from tuning.search.method_search import MethodSearch
 from tuning.search.searchers.tpe import TPESearcher
 from tuning.search.space import make_space
 from tuning.search.trial import Trial
-from tuning.selection import Score
 from tuning.study.checks import choose_rule
 from tuning.study.make_export_context import make_export_context
 from tuning.study.study import make_run_options, make_work

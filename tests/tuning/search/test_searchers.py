@@ -13,6 +13,7 @@ import datasets
 from common.errors import UserError
 from common.hyperparameters import Hyperparameter, Hyperparameters, active_names
 from core.recipe.method_files import list_methods, load_method
+from core.training.selection import Score
 from tests.conftest import EMBEDDED, fitting
 from tuning.options import Options
 from tuning.records.run_data import TrialStatus
@@ -22,7 +23,6 @@ from tuning.search.searchers.grid import GridSearcher, count_points, make_grid
 from tuning.search.searchers.random import RandomSearcher
 from tuning.search.searchers.tpe import TPESearcher, compute_running_best
 from tuning.search.space import make_space
-from tuning.selection import Score
 
 HYPERPARAMETERS = {
     "optimizer": Hyperparameter("choice", ("sgd", "adamw"), "sgd"),

@@ -8,8 +8,8 @@ import pytest
 import datasets
 from core.environment import detect_environment
 from core.recipe.method_files import load_method
+from core.training import selection
 from tests.conftest import EMBEDDED
-from tuning import selection
 from tuning.cli.main import main
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords

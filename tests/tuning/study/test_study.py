@@ -123,7 +123,7 @@ def test_without_ray_the_numbers_are_the_same(study: Path) -> None:
         assert command[:3] == ["python", "-m", "core"]
         done = run_core([*command[3:], "--json"])
         assert done.ran_to_end, done.err
-        key, *rows = [json.loads(line) for line in done.out.splitlines()]
+        key, *rows, test, chosen = [json.loads(line) for line in done.out.splitlines()]
         end = json.loads(
             next(
                 (study.parent / "results.records").glob(f"*/*/runs/{key['key']}/end.json")
@@ -133,6 +133,10 @@ def test_without_ray_the_numbers_are_the_same(study: Path) -> None:
             mine.pop("seconds")
             recorded.pop("seconds")
             assert mine == recorded
+        seed = read(study, method, "seeds.csv").iloc[0]
+        assert chosen["chosen"]["epoch"] == seed.best_epoch == end["confirmation"]["epoch"]
+        assert test["test"] == end["confirmation"]["test"]
+        assert chosen["chosen"]["test"] == seed.test_worst_group_accuracy
 
 
 def test_the_written_command_repeats_the_seeds_and_searches_nothing(

@@ -14,14 +14,14 @@ import yaml
 
 import datasets
 from common.errors import UserError
+from core.training import selection
+from core.training.selection import RULES, SelectionRow, score_curves, score_epoch, select_epoch
 from datasets.multitask.base import TaskBenchmark
 from datasets.multitask.baseline import Baseline
 from datasets.multitask.delta_m import compute_metric_deltas
 from tests.support.command import PATIENCE, ROOT, clean_environment, run_core, run_tune, use_one_cpu
 from tests.support.epoch_rows import make_row
-from tuning import selection
 from tuning.cli.main import main
-from tuning.selection import RULES, SelectionRow, score_curves, score_epoch, select_epoch
 
 DATASET = "imbalanced_tasks"
 SMALL = ["--epochs", "2", "--trials", "2", "--seeds", "2", "--set", "batch_size=512"]

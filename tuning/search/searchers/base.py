@@ -9,8 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 from common.hyperparameters import Hyperparameters, Scalar
+from core.training.selection import Score
 from tuning.records.run_data import TrialStatus
-from tuning.selection import Score
 
 
 def make_identity(values: Mapping[str, Scalar]) -> str:

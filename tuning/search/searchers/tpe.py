@@ -21,10 +21,10 @@ from common.hyperparameters import (
     active_names,
     sort_by_conditions,
 )
+from core.training.selection import Score
 from tuning.records.run_data import TrialStatus
 from tuning.search.searchers.base import Searcher, make_identity
 from tuning.search.searchers.random import sample_new_hyperparameters
-from tuning.selection import Score
 
 MAX_ASKS = 100  # asks that give known hyperparameters, before they are sampled at random
 

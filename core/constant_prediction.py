@@ -2,9 +2,9 @@
 
 import torch
 
+from core.training.selection import Rule
 from datasets.benchmark import Benchmark
 from datasets.groups.base import GroupBenchmark
-from tuning.selection import Rule
 
 
 def measure_constant_prediction(benchmark: Benchmark, rule: Rule) -> float | None:
