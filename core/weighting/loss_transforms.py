@@ -35,7 +35,8 @@ def compute_alpha_fair_loss(losses: Tensor, alpha: float) -> Tensor:
 
     Args:
         losses: Losses, ``(k,)``, of at least 0. One of at most 1e-8 (a perfect fit, or a loss
-            without an example) becomes a constant without a gradient, a negative one NaN.
+            without an example) becomes a constant without a gradient, a negative one NaN
+            with a NaN gradient, so that a run fails in place of ascending it.
         alpha: The fairness, of at least 0.
 
     Returns:
@@ -43,5 +44,7 @@ def compute_alpha_fair_loss(losses: Tensor, alpha: float) -> Tensor:
     """
     if alpha == 0:
         return losses
-    clamped = torch.where(losses.abs() <= MIN_LOSS, MIN_LOSS, losses)
+    # The derivative of the logarithm is finite below 0 too, and a step along it would ascend.
+    invalid = torch.where(losses.detach() < -MIN_LOSS, torch.nan, 1.0)
+    clamped = torch.where(losses.abs() <= MIN_LOSS, MIN_LOSS, losses) * invalid
     return clamped.log() if alpha == 1 else clamped.pow(1 - alpha) / (1 - alpha)

@@ -9,6 +9,8 @@ from torch import Tensor
 from ..base import LossWeighting
 from ..errors import require_at_least, require_positive
 
+MAX_WINDOW = 100_000  # whose losses are kept
+
 
 class DynamicWeightAverage(LossWeighting):
     r"""Losses that fall slowly weigh more.
@@ -45,6 +47,8 @@ class DynamicWeightAverage(LossWeighting):
         super().__init__(losses)
         require_positive(temperature=temperature)
         require_at_least(0, window=window)
+        if window > MAX_WINDOW:
+            raise ValueError(f"window is {window}, expected at most {MAX_WINDOW:,} steps")
         self.temperature = temperature
         self.window = window
         self.register_buffer("total", torch.zeros(0))

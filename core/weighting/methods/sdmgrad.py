@@ -13,6 +13,7 @@ from ..solvers.gram import gram_to_array, weights_to_tensor
 from ..solvers.simplex import project_to_simplex
 
 STEP_SIZE, MOMENTUM = 10.0, 0.5  # of the published search
+MAX_ITERATIONS = 10_000  # of every step
 
 
 class SDMGrad(GramWeighting):
@@ -48,6 +49,8 @@ class SDMGrad(GramWeighting):
     ) -> None:
         super().__init__(losses)
         require_at_least(0, strength=strength, iterations=iterations)
+        if iterations > MAX_ITERATIONS:
+            raise ValueError(f"iterations is {iterations}, expected at most {MAX_ITERATIONS:,}")
         self.strength = strength
         self.iterations = iterations
         self.register_buffer("found", torch.zeros(0))

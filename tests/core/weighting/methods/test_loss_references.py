@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.weighting import GradientWeighting, LossWeighting, load_weighting
+from core.weighting import GradientWeighting, LossWeighting, backward, load_weighting
 from core.weighting.loss_transforms import compute_alpha_fair_loss, parse_loss_alpha
 from core.weighting.methods.moco import MoCo
 from tests.support.gradients import DEVICE, DTYPE, TOLERANCE, Array, to_array, to_tensor
@@ -233,6 +233,23 @@ def test_the_transform_leaves_absent_losses_without_a_gradient(alpha: float) -> 
     losses = to_tensor(np.array([0.0, 2.0])).requires_grad_()
     (gradient,) = torch.autograd.grad(compute_alpha_fair_loss(losses, alpha).sum(), losses)
     close(gradient, np.array([0, 2.0**-alpha]))
+
+
+LOG_METHODS = ["mgda", "cagrad", "imtl", "fairgrad", "pcgrad", "ls", "rlw", "uw"]
+
+
+@pytest.mark.parametrize("method", LOG_METHODS)
+@pytest.mark.parametrize("first", [0.0, 1e-12, 1e-7, -1.0])
+def test_logarithms_of_losses_at_and_near_0_and_below(method: str, first: float) -> None:
+    weighting = load_weighting(method, losses="log")
+    weighting.setup(["one", "two"])
+    x = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    slopes = torch.tensor([[1.0, 0.5], [-0.2, 1.0]], dtype=torch.float64)
+    losses = torch.tensor([first, 1.0], dtype=torch.float64) + slopes @ x
+    backward(losses, weighting, shared=[x])
+    assert x.grad is not None
+    # A negative loss has no logarithm: a step that would ascend it is NaN, and the run fails.
+    assert bool(torch.isfinite(x.grad).all()) == (first >= 0)
 
 
 @pytest.mark.parametrize("wrong", ["logs", -1.0, float("nan"), float("inf")])
