@@ -130,9 +130,10 @@ class Benchmark(ABC):
     card: ClassVar[DataCard]
     modality: ClassVar[str] = ""  # "images" or "text", where augmentations may differ
     token_share: float = 1.0  # of texts: mean training length by the published padded length
-    # Of own data's file: domains, values of the training config, and the file.
+    # Of own data's file: domains, values of the training config, sizes of inputs, and the file.
     own_ranges: Mapping[str, Hyperparameter] = MappingProxyType({})
     own_protocol: Mapping[str, Scalar] = MappingProxyType({})
+    own_sizes: Mapping[str, int] = MappingProxyType({})
     own_file: str = ""
     encoder: ClassVar[str | None] = None  # the default model of methods that need hidden states
 

@@ -149,7 +149,7 @@ class Folder(TextBenchmark):
     @property
     def max_tokens(self) -> int:  # type: ignore[override]
         """The length to which texts are truncated."""
-        return self.dataset_file.sizes.get(TEXT_LENGTH, MAX_TOKENS)
+        return self.own_sizes.get(TEXT_LENGTH, MAX_TOKENS)
 
     @property
     def default_config(self) -> TrainingConfig:
@@ -175,6 +175,11 @@ class Folder(TextBenchmark):
     def own_protocol(self) -> Mapping[str, Scalar]:  # type: ignore[override]
         """The training-config fields that the own file sets."""
         return self.dataset_file.protocol
+
+    @property
+    def own_sizes(self) -> Mapping[str, int]:  # type: ignore[override]
+        """The sizes of texts and images that the own file sets."""
+        return self.dataset_file.sizes
 
     @property
     def own_ranges(self) -> Mapping[str, Hyperparameter]:  # type: ignore[override]
@@ -219,7 +224,7 @@ class Folder(TextBenchmark):
     def cache_parameters(self) -> Mapping[str, Any]:
         """The table's content, and the tokenizer's for texts."""
         if self.modality == "images":
-            size = self.dataset_file.sizes.get(IMAGE_SIZE)
+            size = self.own_sizes.get(IMAGE_SIZE)
             reduced = {} if size is None else {IMAGE_SIZE: size}
             return {"table": tables.hash_table(self.table), **reduced}
         return super().cache_parameters
@@ -276,7 +281,7 @@ class Folder(TextBenchmark):
         if self.modality == "text":
             super().write_inputs(writer)
             return
-        reader = PictureReader(self.dataset_file.sizes.get(IMAGE_SIZE, 0))
+        reader = PictureReader(self.own_sizes.get(IMAGE_SIZE, 0))
         for split in SPLITS:
             paths = locate_named_files(self.folder, self.select_rows(split).filename)
             write_images(writer, split, paths, f"{self.name}, {split}", reader)

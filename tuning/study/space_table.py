@@ -53,7 +53,7 @@ def _list_rows(space: Space, search: str) -> list[tuple[str, ...]]:
     own = space.benchmark
     fixed += [
         (name, f"fixed: {format_scalar(value)}", "", "", own.own_file)
-        for name, value in own.own_protocol.items()
+        for name, value in {**own.own_protocol, **own.own_sizes}.items()
         if name not in {*space.fixed, *space.free, *space.method.settings}
     ]
     return [*searched, *unused, *fixed]

@@ -54,6 +54,7 @@ def test_the_example_of_the_guide(birds: Path, capsys: pytest.CaptureFixture[str
     for name, shown in (
         ("lr", "log_uniform:0.001:0.1"), ("batch_size", "choice:8,16"), ("eta", "log_uniform"),
         ("epochs", "fixed: 3"), ("patience", "fixed: 2"), ("model", "fixed: tiny_vit"),
+        ("image_size", "fixed: 8"),
     ):  # fmt: skip
         (row,) = [line for line in out.splitlines() if line.startswith(f"| {name} ")]
         assert shown in row, row
