@@ -6,6 +6,8 @@ from common import require_package
 from common.interrupts import handle_signals
 
 handle_signals()
+if sys.stdout and sys.stdout.isatty() and {"--method", "--config", "resume"}.intersection(sys.argv):
+    print("loading Ray and torch", flush=True)
 require_package("ray")
 
 from common.terminal import run_command  # noqa: E402

@@ -1,8 +1,11 @@
 """Shared by all packages: errors, hyperparameters, progress."""
 
 import sys
+import time
 
 from common.interrupts import handle_signals
+
+COMMAND_START = time.monotonic()  # roughly: this package is imported first
 
 if sys.argv[:1] == ["-m"]:  # one of our commands, such as python -m core, begins its imports
     handle_signals()

@@ -1,18 +1,24 @@
-"""The progress of a study: a live table on a terminal, timed lines elsewhere."""
+"""The progress of a study: timed lines, and on a terminal a live table below them."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from common import COMMAND_START
+from common.hyperparameters import Hyperparameters
 from tuning.records.run_data import Phase, TrialStatus
 from tuning.search.method_search import MethodSearch
 from tuning.search.trial import Trial
 
 QUIET_SECONDS = 10.0  # between plain lines about epochs; ends of trials are always printed
+CELL_BORDER = 3  # columns of the screen that a cell of the table takes beside its text
+OTHER_LINES = 8  # of the screen: title, frame and header of the table, footer
 
 
 class Progress:
@@ -28,8 +34,7 @@ class Progress:
         self.searches = searches
         self.slots = slots
         self.console = console
-        self.start = time.monotonic()
-        self._last_line = self.start
+        self._last_line = time.monotonic()
         self._reported: set[tuple[str, str, int]] = {
             (s.name, t.phase, t.number) for s in searches for t in s.list_trials() if t.is_finished
         }
@@ -38,28 +43,29 @@ class Progress:
     def show(self) -> Iterator[Callable[[MethodSearch, Trial], None]]:
         """Show progress during the block; yield a callback for every change of a trial."""
         if not self.console.is_terminal:
-            yield self._print_line
+            yield self._print_change
             return
-        with Live(get_renderable=self.make_table, console=self.console, refresh_per_second=2):
-            yield lambda search, trial: None
+        with Live(
+            get_renderable=self.make_view, console=self.console, refresh_per_second=2,
+            transient=True,
+        ):  # fmt: skip
+            yield self._print_end
 
-    def _print_line(self, search: MethodSearch, trial: Trial) -> None:
-        """Print a line for the end of a trial, and occasionally one for an epoch."""
+    def _print_end(self, search: MethodSearch, trial: Trial) -> None:
+        """Print a line for the end of a trial, once."""
         identity = (search.name, trial.phase, trial.number)
-        now = time.monotonic()
-        if trial.is_finished:
-            if identity in self._reported:
-                return
+        if trial.is_finished and identity not in self._reported:
             self._reported.add(identity)
-            self.console.print(f"{self._format_elapsed()} {self._describe_end(search, trial)}")
-        elif now - self._last_line > QUIET_SECONDS:
-            self.console.print(f"{self._format_elapsed()} {self._describe_state(search)}")
-        else:
-            return
-        self._last_line = now
+            self.console.print(f"{format_elapsed()} {self._describe_end(search, trial)}")
+            self._last_line = time.monotonic()
 
-    def _format_elapsed(self) -> str:
-        return f"[{_format_duration(time.monotonic() - self.start)}]"
+    def _print_change(self, search: MethodSearch, trial: Trial) -> None:
+        """Print a line for the end of a trial, and occasionally one for an epoch."""
+        if trial.is_finished:
+            self._print_end(search, trial)
+        elif time.monotonic() - self._last_line > QUIET_SECONDS:
+            self.console.print(f"{format_elapsed()} {self._describe_state(search)}")
+            self._last_line = time.monotonic()
 
     def _describe_end(self, search: MethodSearch, trial: Trial) -> str:
         value = (
@@ -72,8 +78,8 @@ class Progress:
         )
 
     def _describe_state(self, search: MethodSearch) -> str:
-        cells = dict(zip(_HEADINGS, self._make_cells(search), strict=True))
-        words = [f"{head} {cell}" for head, cell in cells.items() if head != "method"]
+        cells = self._make_cells(search)
+        words = [f"{head} {cells[head]}" for head in _HEADINGS if head != "method"]
         return f"{search.name}: {', '.join(words)}; about {self._estimate_time_left()} left"
 
     def _estimate_time_left(self) -> str:
@@ -86,44 +92,116 @@ class Progress:
         left = sum(_estimate_epochs_left(search) for search in self.searches)
         return _format_duration(left * seconds / max(1, self.slots))
 
-    def _make_cells(self, search: MethodSearch) -> list[str]:
+    def _make_cells(self, search: MethodSearch) -> dict[str, str]:
         every = search.list_trials()
         trials = [t for t in every if t.phase == Phase.SEARCH]
         seeds = [t for t in every if t.phase == Phase.CONFIRM]
         finished = [t for t in trials if t.is_finished]
-        best = search.find_incumbent()
-        value = search.rule.read_metric(best.best if best else None)
-        shown = "-" if best is None or value is None else f"{value:.4f} (trial {best.number})"
         phase = "done" if search.is_done else "confirm" if search.is_search_done else "search"
-        return [
-            search.name,
-            phase,
-            str(sum(t.status == TrialStatus.RUNNING for t in every)),
-            f"{len(finished)}/{search.trial_budget}",
-            str(sum(t.status == TrialStatus.PRUNED for t in finished)),
-            str(sum(t.status == TrialStatus.FAILED for t in every)),
-            f"{sum(t.is_finished for t in seeds)}/{search.options.seeds}",
-            shown,
-            str(sum(t.epochs_done for t in every)),
-        ]
+        return {
+            "method": search.name,
+            "phase": phase,
+            "running": str(sum(t.status == TrialStatus.RUNNING for t in every)),
+            "trials": f"{len(finished)}/{search.trial_budget}",
+            "pruned": str(sum(t.status == TrialStatus.PRUNED for t in finished)),
+            "failed": str(sum(t.status == TrialStatus.FAILED for t in every)),
+            "seeds": f"{sum(t.is_finished for t in seeds)}/{search.options.seeds}",
+            "best": _describe_best(search, trials),
+            "epochs": str(sum(t.epochs_done for t in every)),
+        }
 
-    def make_table(self) -> Table:
-        """Return the live table."""
-        elapsed = _format_duration(time.monotonic() - self.start)
+    def make_view(self) -> Group:
+        """Return the live view: a row per method, a line per running trial, and the time left.
+
+        No line is longer than the terminal is wide: it drops columns, the least useful first.
+        """
         rule = ", ".join(sorted({search.rule.name for search in self.searches}))
-        left = self._estimate_time_left()
-        table = Table(
-            title=f"{self.searches[0].space.benchmark.name}, best by {rule}",
-            caption=f"elapsed {elapsed}, about {left} left; Ctrl-C stops and keeps all records",
+        footer = (
+            f"{_format_duration(time.monotonic() - COMMAND_START)} elapsed, about "
+            f"{self._estimate_time_left()} left; Ctrl-C keeps all records"
         )
-        for head in _HEADINGS:
-            table.add_column(head, justify="left" if head in ("method", "phase") else "right")
-        for search in self.searches:
-            table.add_row(*self._make_cells(search))
+        running = [
+            _describe_running(search, trial)
+            for search in self.searches
+            for trial in search.list_trials()
+            if trial.status == TrialStatus.RUNNING
+        ]
+        room = max(1, self.console.height - OTHER_LINES - len(self.searches))
+        if len(running) > room:
+            running = [*running[: room - 1], f"... and {len(running) - room + 1} more"]
+        title = f"{self.searches[0].space.benchmark.name}, best by {rule}"
+        return Group(
+            _make_line(title), self._make_table(), *map(_make_line, running), _make_line(footer)
+        )
+
+    def _make_table(self) -> Table:
+        rows = [self._make_cells(search) for search in self.searches]
+        widths = {head: max(len(head), *(len(row[head]) for row in rows)) for head in _HEADINGS}
+        shown = choose_columns(widths, self.console.width)
+        table = Table()
+        for head in shown:
+            justify: Literal["left", "right"] = "left" if head in ("method", "phase") else "right"
+            table.add_column(head, justify=justify, no_wrap=True, min_width=len(head))
+        for row in rows:
+            table.add_row(*(Text(row[head]) for head in shown))
         return table
 
 
 _HEADINGS = ("method", "phase", "running", "trials", "pruned", "failed", "seeds", "best", "epochs")
+# The columns that a narrow terminal drops, first the least useful.
+_DROPPED = ("pruned", "epochs", "phase", "running", "failed", "seeds")
+
+
+def choose_columns(widths: Mapping[str, int], available: int) -> list[str]:
+    """Return the headings of the columns that fit into a terminal, in their order.
+
+    Args:
+        widths: The width of each column's text.
+        available: The width of the terminal.
+    """
+    shown = list(widths)
+    for head in _DROPPED:
+        if sum(widths[name] + CELL_BORDER for name in shown) + 1 <= available:
+            break
+        shown.remove(head)
+    return shown
+
+
+def format_elapsed() -> str:
+    """Return the time since the command began, as lines of progress begin with it."""
+    return f"[{_format_duration(time.monotonic() - COMMAND_START)}]"
+
+
+def _make_line(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def _describe_best(search: MethodSearch, trials: Sequence[Trial]) -> str:
+    """Return the best metric so far, of running trials too, and its trial."""
+    found = search.find_incumbent() or max(
+        (trial for trial in trials if trial.best and trial.status != TrialStatus.FAILED),
+        key=lambda trial: (trial.best, -trial.number),
+        default=None,
+    )
+    value = search.rule.read_metric(found.best) if found else None
+    return "-" if found is None or value is None else f"{value:.4f} (trial {found.number})"
+
+
+def _describe_running(search: MethodSearch, trial: Trial) -> str:
+    value = search.rule.read_metric(trial.best)
+    best = "-" if value is None else f"{value:.4f}"
+    return (
+        f"{search.name} {trial.name}: epoch {len(trial.scores)} of {search.epoch_counts.total}, "
+        f"best {best}, {_describe_values(trial.hyperparameters)}"
+    )
+
+
+def _describe_values(values: Hyperparameters) -> str:
+    """Return a configuration in short."""
+    return ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in values.items()
+    )
 
 
 def _estimate_epochs_left(search: MethodSearch) -> float:

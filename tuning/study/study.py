@@ -25,7 +25,7 @@ from tuning.records.open_storage import open_storage
 from tuning.records.run_data import Phase
 from tuning.records.storage import storage_errors
 from tuning.reporting.export_method import export_method
-from tuning.reporting.live_progress import Progress
+from tuning.reporting.live_progress import Progress, format_elapsed
 from tuning.reporting.tables import lock_results, write_tables
 from tuning.resources import Resources, choose_resources, count_slots
 from tuning.search.method_search import MethodSearch
@@ -61,6 +61,7 @@ def run_study(options: Options, reuse_actors: bool = True) -> int:
         UserError: For a user's mistake, before anything is started or written.
     """
     console = Console(soft_wrap=True, markup=False, highlight=False)
+    _print_step(console, "checking methods and data")
     study = check_study(options)
     options = study.options
     for line in study.notes:
@@ -70,6 +71,7 @@ def run_study(options: Options, reuse_actors: bool = True) -> int:
         choose_resources([local_node()], options.cpus_per_trial, options.gpus_per_trial)
     stop = StopCondition(options.time_limit, options.max_device_hours)
     with ExitStack() as stack:
+        _print_step(console, "joining the cluster" if address else "starting Ray")
         nodes = stack.enter_context(join_cluster(address))
         resources = choose_resources(nodes, options.cpus_per_trial, options.gpus_per_trial)
         for warning in _check_nodes(study, resources, single_machine=address is None):
@@ -114,6 +116,12 @@ def run_study(options: Options, reuse_actors: bool = True) -> int:
         study_run = _StudyRun(searches, options, run_options, resources, slots, stop, progress)
         study_run.run(reuse_actors)
         return print_summary(searches, options, stop, console)
+
+
+def _print_step(console: Console, text: str) -> None:
+    """Say on a terminal what the start of a study does."""
+    if console.is_terminal:
+        console.print(f"{format_elapsed()} {text}")
 
 
 def _check_nodes(study: CheckedStudy, resources: Resources, single_machine: bool) -> list[Finding]:
