@@ -55,7 +55,10 @@ def read_table_file(path: Path) -> pd.DataFrame:
     _check_encoding(path)
     if path.suffix.lower() == ".jsonl":
         return _read_json_lines(path)
-    first = read_text(path).lstrip("\r\n").partition("\n")[0]
+    try:
+        first = read_text(path).lstrip("\r\n").partition("\n")[0]
+    except UserError as error:
+        raise UserError(f"{error}; {SAVE_AS}" if path.is_file() else str(error)) from None
     separator = max((",", ";", "\t", "|"), key=first.count)
     if path.suffix.lower() == ".csv" and "," in first and separator != "\t":
         separator = ","

@@ -291,7 +291,10 @@ def test_a_missing_folder_comes_first(name: str, tmp_path: Path) -> None:
         (b"", "metadata.csv: empty, expected the columns id, filename, split, y, a"),
         (b"\xff\xfe\x00", "not UTF-8 but UTF-16; save it as CSV"),
         (b"PK\x03\x04\x00", r"this is a spreadsheet under another name; save it as CSV \(UTF-8\)"),
-        (b"id,filename,split,y,a\n1,b,0,0,0\n2,c\xe9,1,0,0\n", "line 3: not UTF-8"),
+        (
+            b"id,filename,split,y,a\n1,b,0,0,0\n2,c\xe9,1,0,0\n",
+            r"line 3: not UTF-8 \(byte 0xe9\); save it as",
+        ),
         (b'id,filename,split,y,a\n1,"b,0,0,0\n', "metadata.csv: line 2: a quote"),
         (b"id,filename,split,y,a\n1,b,0,0,0,9,9\n", "metadata.csv: line 2: 7 fields, expected 5"),
         (b'id,filename,split,y,a\n1,"b\n",0,0,0\n2,c,0,0,0,9\n', "line 4: 6 fields"),
