@@ -53,7 +53,7 @@ def make_published_solver(gram: Matrix, alpha: float) -> Solve:
 
 
 def make_cone_solver(gram: Matrix, alpha: float) -> Solve:
-    """Return Nash-MTL's search, alpha = 1: up to 20 cone programs, linearised at the last solution.
+    """Return Nash-MTL's search, alpha = 1: up to 20 cone programs, linearized at the last solution.
 
     As in the published code, matrix and last solution are parameters of one program, which is made
     here, outside of the timing; cvxpy compiles it afresh for each, as it multiplies parameters.

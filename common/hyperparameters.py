@@ -258,7 +258,7 @@ def _find_domain_mistakes(kind: str, values: Any) -> Iterator[str]:
 
 
 def find_impossible(hyperparameters: Mapping[str, Hyperparameter]) -> Iterator[str]:
-    """Yield the names of hyperparameters whose condition no values fulfil.
+    """Yield the names of hyperparameters whose condition no values fulfill.
 
     The conditions of all hyperparameters that a condition names must hold too.
 

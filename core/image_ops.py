@@ -1,4 +1,4 @@
-"""Batched image operations on the device: crop, resize, colour jitter, blur, patch masks.
+"""Batched image operations on the device: crop, resize, color jitter, blur, patch masks.
 
 Every operation is one computation for the whole batch, with separate parameters for each image. On
 CPUs crops are resized one by one with torch's integer resampling, which is 10 times faster; on
@@ -94,10 +94,10 @@ def crop_and_resize(
 def crop_and_normalize(
     batch: ImageBatch, boxes: Tensor, size: int, spec: ImageSpec, flip: Tensor | None = None
 ) -> Tensor:
-    """Crop, resize and normalise images, ``(b, 3, size, size)`` float32.
+    """Crop, resize and normalize images, ``(b, 3, size, size)`` float32.
 
     Equals :func:`crop_and_resize` followed by :func:`normalize_images`, and takes their arguments.
-    On CPUs pixels are rounded to 256 levels before normalisation, as by Pillow.
+    On CPUs pixels are rounded to 256 levels before normalization, as by Pillow.
     """
     if batch.sizes.device.type != "cpu" or not len(batch.sizes):
         return normalize_images(crop_and_resize(batch, boxes, size, flip), spec)
@@ -119,7 +119,7 @@ def crop_and_normalize(
 
 @cache
 def _make_row_map(spec: ImageSpec, size: int) -> tuple[Tensor, Tensor]:
-    """Return factor and offset that normalise a row of pixels, ``(size * channels,)`` each."""
+    """Return factor and offset that normalize a row of pixels, ``(size * channels,)`` each."""
     mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
     return (1 / (255 * std)).repeat(size), (-mean / std).repeat(size)
 
@@ -160,7 +160,7 @@ def _move_mean_and_std(
 
 
 def convert_to_grayscale(images: Tensor) -> Tensor:
-    """Return the brightness ``(b, 1, h, w)`` of colour images ``(b, 3, h, w)``."""
+    """Return the brightness ``(b, 1, h, w)`` of color images ``(b, 3, h, w)``."""
     red, green, blue = images.unbind(1)
     return (_GRAY_WEIGHTS[0] * red + _GRAY_WEIGHTS[1] * green + _GRAY_WEIGHTS[2] * blue).unsqueeze(
         1
@@ -191,7 +191,7 @@ def jitter_colors(images: Tensor, factors: Tensor, order: Sequence[int]) -> Tens
 
 
 def _turn_hue(images: Tensor, turn: Tensor) -> Tensor:
-    """Add ``turn`` (b, 1, 1), a fraction of the colour circle, to the hue of HSV."""
+    """Add ``turn`` (b, 1, 1), a fraction of the color circle, to the hue of HSV."""
     value, low = images.amax(dim=1), images.amin(dim=1)
     chroma = value - low
     divisor = torch.where(chroma == 0, 1.0, chroma)

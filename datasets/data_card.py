@@ -11,7 +11,7 @@ class DataCard:
     Args:
         title: One sentence.
         source: Where the data come from.
-        licence: The terms of use.
+        license: The terms of use.
         paper: The publication to cite.
         notes: Further facts, a sentence each.
         sizes: Published number of examples by split, from which a study can be planned where the
@@ -20,7 +20,7 @@ class DataCard:
 
     title: str
     source: str
-    licence: str
+    license: str
     paper: str
     notes: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)

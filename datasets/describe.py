@@ -61,7 +61,7 @@ def print_card(benchmark: Benchmark, console: Console) -> None:
             console,
             card.title,
             f"Source:  {card.source}",
-            f"Terms:   {card.licence}",
+            f"Terms:   {card.license}",
             f"Paper:   {card.paper}",
             *(f"Note:    {note}" for note in card.notes),
         )

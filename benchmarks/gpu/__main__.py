@@ -6,7 +6,7 @@ Right:
   b  which lines of a training step make the host wait for the device
   c  weightings and strategies against the host in float64; the device's alpha-fair
      solver, also in a CUDA graph
-  d  a memory share's cap: torch.OutOfMemoryError in its process, and a neighbour that goes on
+  d  a memory share's cap: torch.OutOfMemoryError in its process, and a neighbor that goes on
   e  the tests marked ``gpu``
 Fast:
   f  weighted steps against a scalarised step and forward + K backward

@@ -13,7 +13,7 @@ from datasets.multitask.nyuv2 import NYUv2
 from datasets.storage.ragged_arrays import RaggedImages, RaggedTexts
 from datasets.training_config import TrainingConfig
 
-CARD = DataCard(title="MadeBenchmark up.", source="made up", licence="Apache-2.0", paper="none")
+CARD = DataCard(title="MadeBenchmark up.", source="made up", license="Apache-2.0", paper="none")
 GROUPS = Groups(("no", "yes"), ("without", "with"))
 
 

@@ -11,7 +11,7 @@ from datasets.storage.ragged_arrays import ImageBatch
 
 
 def resize_images(inputs: Any, image: ImageSpec | None) -> Any:
-    """Return whole images resized to the model's size and normalised; the aspect may change.
+    """Return whole images resized to the model's size and normalized; the aspect may change.
 
     Texts and tensors are returned unchanged.
 
@@ -43,12 +43,12 @@ def require_image_spec(image: ImageSpec | None) -> ImageSpec:
 
 
 class NoAugmentation(Augmentation):
-    """Resizes and normalises images, in training as in evaluation."""
+    """Resizes and normalizes images, in training as in evaluation."""
 
     def transform_training(self, batch: Batch, image: ImageSpec | None) -> Batch:
         """Return the batch with its inputs in the model's format."""
         return batch._replace(inputs=resize_images(batch.inputs, image))
 
     def transform_evaluation(self, inputs: Any, image: ImageSpec | None) -> Any:
-        """Return images resized and normalised, other inputs unchanged."""
+        """Return images resized and normalized, other inputs unchanged."""
         return resize_images(inputs, image)

@@ -21,7 +21,7 @@ class RandomResizedCrop(Augmentation):
     """
 
     def transform_training(self, batch: Batch, image: ImageSpec | None) -> Batch:
-        """Return the batch with each image cropped, resized and normalised."""
+        """Return the batch with each image cropped, resized and normalized."""
         inputs = batch.inputs
         if not isinstance(inputs, ImageBatch):
             return batch
@@ -30,5 +30,5 @@ class RandomResizedCrop(Augmentation):
         return batch._replace(inputs=crop_and_normalize(inputs, boxes, image.size, image))
 
     def transform_evaluation(self, inputs: Any, image: ImageSpec | None) -> Any:
-        """Return images resized and normalised, other inputs unchanged."""
+        """Return images resized and normalized, other inputs unchanged."""
         return resize_images(inputs, image)

@@ -72,7 +72,7 @@ class Encoder(Model):
     def reconstruct(self, hidden: Tensor) -> Tensor:
         """Reconstruct the inputs from hidden states.
 
-        Images: normalised pixels, ``(b, c, h, w)``. Texts: logits over the vocabulary,
+        Images: normalized pixels, ``(b, c, h, w)``. Texts: logits over the vocabulary,
         ``(..., vocabulary)``.
         """
 

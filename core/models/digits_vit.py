@@ -17,7 +17,7 @@ class DigitsViT(ViT):
         trunk = make_random_vit(
             image_size=8, patch_size=2, num_channels=2, hidden_size=32, intermediate_size=64,
             num_hidden_layers=2, num_attention_heads=4,
-            # BERT's 0.02 suits widths near 768; at width 32 only the colour would be learnt.
+            # BERT's 0.02 suits widths near 768; at width 32 only the color would be learned.
             initializer_range=0.3,
         )  # fmt: skip
         super().__init__(outputs, parts, trunk, image=None)

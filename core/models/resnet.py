@@ -34,12 +34,12 @@ class ResNet(Model):
         self.head = nn.Linear(width, count_classes(outputs))
 
     def compute_features(self, inputs: Tensor) -> Tensor:
-        """Compute the pooled features ``(b, width)`` of normalised images ``(b, 3, h, w)``."""
+        """Compute the pooled features ``(b, width)`` of normalized images ``(b, 3, h, w)``."""
         features: Tensor = self.trunk(inputs).pooler_output.flatten(1)
         return features
 
     def forward(self, inputs: Tensor) -> Output:
-        """Return logits and pooled features ``(b, width)``; images normalised, ``(b, 3, h, w)``."""
+        """Return logits and pooled features ``(b, width)``; images normalized, ``(b, 3, h, w)``."""
         pooled = self.compute_features(inputs)
         return Output(self.head(pooled), pooled, (pooled,))
 

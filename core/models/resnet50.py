@@ -33,6 +33,6 @@ class ResNet50(ResNet):
         super().__init__(outputs, trunk, width, ImageSpec(224, *IMAGENET_MEAN_AND_STD))
 
     def compute_features(self, inputs: Tensor) -> Tensor:
-        """Compute the pooled features ``(b, 2048)`` of normalised images ``(b, 3, h, w)``."""
+        """Compute the pooled features ``(b, 2048)`` of normalized images ``(b, 3, h, w)``."""
         features: Tensor = self.trunk(inputs)
         return features

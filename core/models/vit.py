@@ -1,6 +1,6 @@
 """Vision transformers.
 
-Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021; masked image modelling as in Xie et
+Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021; masked image modeling as in Xie et
 al., SimMIM, CVPR 2022.
 """
 
@@ -57,7 +57,7 @@ class ViT(PatchEncoder):
         """Return the last hidden states, ``(b, 1 + patches, width)``.
 
         Args:
-            inputs: Normalised images, ``(b, c, h, w)``.
+            inputs: Normalized images, ``(b, c, h, w)``.
             masked: The patches that the mask token replaces, ``(b, patches)`` bool, row by row.
             causal: Unused.
         """

@@ -1,1 +1,1 @@
-"""Objectives: the losses that training minimises. One per file, found by its name."""
+"""Objectives: the losses that training minimizes. One per file, found by its name."""

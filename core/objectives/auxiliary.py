@@ -1,4 +1,4 @@
-"""The base class of auxiliary objectives, which use training examples of their own, unlabelled."""
+"""The base class of auxiliary objectives, which use training examples of their own, unlabeled."""
 
 from abc import abstractmethod
 from dataclasses import dataclass

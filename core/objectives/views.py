@@ -25,7 +25,7 @@ BLUR_SIGMA_PIXELS = (0.1, 2.0)  # lowest and highest
 
 
 def make_masking_view(inputs: Tensor | ImageBatch, image: ImageSpec | None) -> Tensor:
-    """Return the images for masked image modelling, normalised, ``(b, c, h, w)``.
+    """Return the images for masked image modeling, normalized, ``(b, c, h, w)``.
 
     Random crops of 67% to 100% of the area, half of them mirrored. Images in a tensor are returned
     unchanged: 8x8 pixels are too few to crop, and a mirrored digit is not a digit.
@@ -39,8 +39,8 @@ def make_masking_view(inputs: Tensor | ImageBatch, image: ImageSpec | None) -> T
 def make_contrastive_view(inputs: Tensor | ImageBatch, image: ImageSpec | None) -> Tensor:
     """Return one random view of each image for contrastive learning, ``(b, c, h, w)``.
 
-    As in SimCLR (Chen et al., ICML 2020): random crops, mirroring, colour jitter, grayscale, blur.
-    The order of the colour changes is drawn once per batch, their strengths for each image. The
+    As in SimCLR (Chen et al., ICML 2020): random crops, mirroring, color jitter, grayscale, blur.
+    The order of the color changes is drawn once per batch, their strengths for each image. The
     blur's kernel is that of :func:`compute_blur_width`.
 
     Images in a tensor are shifted by at most one pixel along each axis, padded with 0, and made up

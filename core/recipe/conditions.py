@@ -25,7 +25,7 @@ def find_condition_mistakes(
         return
     try:
         for name in find_impossible(search):
-            yield f".{name}.when: no values fulfil this condition"
+            yield f".{name}.when: no values fulfill this condition"
     except ValueError as error:
         yield f": {error}"
 

@@ -62,7 +62,7 @@ class Stage:
             raise ValueError(f"epochs: received {self.epochs}, expected at least 1")
 
     def uses_objective(self, objective: Objective) -> bool:
-        """Return whether the stage minimises an objective of the recipe."""
+        """Return whether the stage minimizes an objective of the recipe."""
         return True
 
     def compute_sample_counts(self, correct: Callable[[], Tensor]) -> Tensor | None:

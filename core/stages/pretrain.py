@@ -9,7 +9,7 @@ from core.stages.base import Stage
 
 @dataclass
 class Pretrain(Stage):
-    """Minimises the auxiliary objectives only; none of its epochs is eligible.
+    """Minimizes the auxiliary objectives only; none of its epochs is eligible.
 
     Task-adaptive pretraining: Gururangan et al., Don't Stop Pretraining, ACL 2020.
     """

@@ -7,4 +7,4 @@ from core.stages.base import Stage
 
 @dataclass
 class Train(Stage):
-    """Minimises all objectives; all of its epochs are eligible."""
+    """Minimizes all objectives; all of its epochs are eligible."""

@@ -8,6 +8,6 @@ from core.stages.base import Stage
 
 @dataclass
 class TrainFirst(Stage):
-    """Minimises all objectives; no epoch is eligible, because a later stage is selected."""
+    """Minimizes all objectives; no epoch is eligible, because a later stage is selected."""
 
     eligible: ClassVar[bool] = False

@@ -59,7 +59,7 @@ def compute_pareto_front(points: int = 201) -> Array:
     """Return points of the Pareto front, ``(points, 2)``, from one end to the other.
 
     There the losses' gradients oppose each other: at the abscissa ``x_1`` between the bowls'
-    centres, the ordinate minimises a weighted sum.
+    centers, the ordinate minimizes a weighted sum.
     """
     found, x = [], np.array([7.0, -8.4])
     for position in np.linspace(0, 1, points):

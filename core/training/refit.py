@@ -27,7 +27,7 @@ def refit_last_layer(
 ) -> tuple[Tensor, Tensor]:
     """Fit a linear layer on random subsets with groups of equal size, and average the solutions.
 
-    Each is a logistic regression with an L1 penalty (liblinear) on features standardised by all
+    Each is a logistic regression with an L1 penalty (liblinear) on features standardized by all
     given examples; several classes are fitted one against the rest. The result is for the features
     as they are given.
 

@@ -29,7 +29,7 @@ def compute_alpha_fair_loss(losses: Tensor, alpha: float) -> Tensor:
     """Return alpha-fair losses, ``L^(1 - alpha) / (1 - alpha)``, at alpha = 1 ``log L``.
 
     Their gradients are ``L^-alpha`` times those of the losses: alpha = 0 leaves the losses as they
-    are, alpha = 1 makes gradients independent of a loss's unit, larger alphas favour small losses.
+    are, alpha = 1 makes gradients independent of a loss's unit, larger alphas favor small losses.
     Ban & Ji, Fair Resource Allocation in Multi-Task Learning, ICML 2024, who put them into LS, RLW,
     DWA, UW, MGDA, PCGrad and others; alpha = 1 gives the "log" variants of their code.
 

@@ -20,7 +20,7 @@ SPLIT_SEED = 0
 
 
 def read_pairs(files: Sequence[Path]) -> pd.DataFrame:
-    """Return the labelled pairs of all files: ``sentence1``, ``sentence2`` and ``y``.
+    """Return the labeled pairs of all files: ``sentence1``, ``sentence2`` and ``y``.
 
     Pairs without a label (``-``) are left out, as in GLUE.
 

@@ -19,7 +19,7 @@ from datasets.groups.image_table import ImageBenchmark
 
 
 class CelebA(ImageBenchmark):
-    """Hair colour, judged by the worst of four groups: few men are blond."""
+    """Hair color, judged by the worst of four groups: few men are blond."""
 
     name = "celeba"
     version = "1"
@@ -31,7 +31,7 @@ class CelebA(ImageBenchmark):
     card = DataCard(
         title="Faces of celebrities: is the hair blond? The attribute is the annotated gender.",
         source="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (aligned and cropped images)",
-        licence="non-commercial research only; the images may not be passed on",
+        license="non-commercial research only; the images may not be passed on",
         paper="Liu et al., Deep Learning Face Attributes in the Wild, ICCV 2015",
         notes=(
             "Groups as in Sagawa et al., ICLR 2020.",

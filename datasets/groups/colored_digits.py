@@ -1,9 +1,9 @@
-"""``colored_digits``: real handwritten digits whose colour almost gives the answer away.
+"""``colored_digits``: real handwritten digits whose color almost gives the answer away.
 
 The 1,797 digits of scikit-learn (8x8 pixels; Alpaydin & Kaynak, UCI ML Repository, CC BY 4.0).
-Label: digit >= 5. Attribute: which of two colour channels holds the digit. In training the colour
+Label: digit >= 5. Attribute: which of two color channels holds the digit. In training the color
 agrees with the label for 95% of each class; in validation and test for half of each class, so
-that it says nothing. A model that leans on the colour is right on average and fails the two small
+that it says nothing. A model that leans on the color is right on average and fails the two small
 groups.
 """
 
@@ -31,11 +31,11 @@ class ColoredDigits(GroupBenchmark):
     name = "colored_digits"
     version = "1"
     card = DataCard(
-        title="Real handwritten digits whose colour nearly gives the label away in training.",
+        title="Real handwritten digits whose color nearly gives the label away in training.",
         source="scikit-learn's digits (UCI ML Repository), in the package; nothing is downloaded",
-        licence="CC BY 4.0",
+        license="CC BY 4.0",
         paper="Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998",
-        notes=("The colour agrees with the label for 95% of each class in training, for half "
+        notes=("The color agrees with the label for 95% of each class in training, for half "
                "of it in validation and test.",),
     )  # fmt: skip
     provides = GroupBenchmark.provides | {"encoder", "images"}

@@ -155,7 +155,7 @@ class FullComments(CommentBenchmark):
     card = DataCard(
         title="Comments on news sites, toxic or not, and the identities that they mention.",
         source="CivilComments-WILDS: https://wilds.stanford.edu/datasets/#civilcomments",
-        licence="CC0",
+        license="CC0",
         paper="Borkan et al., Nuanced Metrics for Measuring Unintended Bias with Real Data for "
         "Text Classification, WWW 2019; Koh et al., WILDS, ICML 2021",
         notes=(
@@ -179,7 +179,7 @@ class SmallComments(CommentBenchmark):
         title="A part of CivilComments: comments, toxic or not, and the identities they mention.",
         source="texts and tables: "
         "https://github.com/athrvkk/MTL-group-robustness/tree/main/data/civilcomments_small",
-        licence="tables MIT, texts CC0",
+        license="tables MIT, texts CC0",
         paper="Kulkarni et al., Multitask Learning Can Improve Worst-Group Outcomes, TMLR 2024; "
         "texts: Borkan et al., WWW 2019",
         notes=(

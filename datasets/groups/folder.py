@@ -63,7 +63,7 @@ class Folder(TextBenchmark):
     card = DataCard(
         title="Your own data: a folder of images or texts and a table of groups.",
         source="this machine",
-        licence="as you say",
+        license="as you say",
         paper="none",
     )
 

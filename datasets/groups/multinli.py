@@ -53,7 +53,7 @@ class MultiNLI(TextBenchmark):
         "a word of negation.",
         source="https://cims.nyu.edu/~sbowman/multinli/ or GLUE; split and features: "
         "https://github.com/kohpangwei/group_DRO",
-        licence="OANC; the fiction part CC BY 3.0, CC BY-SA 3.0 or public domain",
+        license="OANC; the fiction part CC BY 3.0, CC BY-SA 3.0 or public domain",
         paper="Williams et al., A Broad-Coverage Challenge Corpus for Sentence Understanding "
         "through Inference, NAACL 2018",
         notes=(

@@ -32,7 +32,7 @@ class Waterbirds(ImageBenchmark):
     card = DataCard(
         title="Photographs of birds before backgrounds that almost give the kind of bird away.",
         source="https://nlp.stanford.edu/data/dro/waterbird_complete95_forest2water2.tar.gz",
-        licence="CUB images: non-commercial research and education only",
+        license="CUB images: non-commercial research and education only",
         paper="Sagawa et al., Distributionally Robust Neural Networks for Group Shifts, ICLR 2020",
         notes=(
             "In validation and test both backgrounds are equally frequent within a class, unlike "

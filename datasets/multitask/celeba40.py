@@ -79,7 +79,7 @@ class CelebA40(OnDisk, TaskBenchmark):
     card = DataCard(
         title="Forty binary attributes of the faces of celebrities, judged by F1.",
         source="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (aligned and cropped images)",
-        licence="non-commercial research only; the images may not be passed on",
+        license="non-commercial research only; the images may not be passed on",
         paper="Liu et al., Deep Learning Face Attributes in the Wild, ICCV 2015",
         notes=(
             "162,770 training, 19,867 validation and 19,962 test images of the official partition, "

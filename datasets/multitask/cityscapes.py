@@ -35,7 +35,7 @@ class Cityscapes(DenseBenchmark):
     card = DataCard(
         title="Street scenes with 7 classes and inverse depth for every pixel.",
         source="Cityscapes as prepared for MTAN, https://github.com/lorenmt/mtan",
-        licence="the terms of Cityscapes: non-commercial",
+        license="the terms of Cityscapes: non-commercial",
         paper="Cordts et al., The Cityscapes Dataset for Semantic Urban Scene Understanding, "
         "CVPR 2016",
         notes=(

@@ -43,7 +43,7 @@ class Segmentation(Accumulator):
         """Add logits ``(b, classes, h, w)`` and labels ``(b, h, w)``, -1 undefined.
 
         Returns:
-            The share of each example's labelled pixels that is wrong, ``(b,)``; NaN without any.
+            The share of each example's labeled pixels that is wrong, ``(b,)``; NaN without any.
         """
         predicted, label = output.argmax(dim=1), target.long()
         known = label >= 0
@@ -73,7 +73,7 @@ class Depth(Accumulator):
     """Absolute error ``|d - t|`` and relative error ``|d - t| / t``, means over valid pixels.
 
     A pixel is valid where its true depth ``t`` is not 0. Absolute errors have the unit of the data
-    (NYUv2: metres; Cityscapes: inverse depth). The relative error is a ratio, not in percent: in
+    (NYUv2: meters; Cityscapes: inverse depth). The relative error is a ratio, not in percent: in
     Cityscapes far pixels have an inverse depth near 0, which makes it as large as 27.77.
     """
 

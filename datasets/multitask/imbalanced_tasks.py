@@ -52,7 +52,7 @@ class ImbalancedTasks(TaskBenchmark):
     card = DataCard(
         title="Four regressions on shared inputs whose losses and gradients differ by a million.",
         source="generated from a fixed seed",
-        licence="Apache-2.0, as the project",
+        license="Apache-2.0, as the project",
         paper="none",
         notes=(
             "The best possible relative error is 0.14, the noise's; predicting the mean gets 1.",

@@ -34,13 +34,13 @@ class NYUv2(DenseBenchmark):
     card = DataCard(
         title="Indoor scenes with 13 classes, depth and surface normals for every pixel.",
         source="NYUv2 as prepared for MTAN, https://github.com/lorenmt/mtan",
-        licence="no licence is stated; treat as for non-commercial research",
+        license="no license is stated; treat as for non-commercial research",
         paper="Silberman et al., Indoor Segmentation and Support Inference from RGBD Images, "
         "ECCV 2012",
         notes=(
             "795 training and 654 test frames; a fixed tenth of the training frames is held out "
             "for validation, since the published protocol selects on the test frames.",
-            "Depths are metres. The published results average depth and normal metrics over "
+            "Depths are meters. The published results average depth and normal metrics over "
             "batches of 2.",
         ),
         sizes={"train": 716, "validation": 79, "test": 654},

@@ -103,14 +103,14 @@ class QM9(OnDisk, TaskBenchmark):
     card = DataCard(
         title="Eleven quantum-chemical properties of small organic molecules, from their geometry.",
         source="QM9 (GDB-9) as raw/gdb9.sdf, gdb9.sdf.csv and uncharacterized.txt",
-        licence="CC0",
+        license="CC0",
         paper="Ramakrishnan et al., Scientific Data 2014; as tasks: Navon et al., ICML 2022",
         notes=(
             "Errors are mean absolute: mu in D, alpha in a0^3, r2 in a0^2, cv in cal/(mol K), the "
             "energies homo, lumo, zpve, u0, u, h, g in meV.",
-            "u0, u, h and g are atomisation energies.",
+            "u0, u, h and g are atomization energies.",
             "Models see targets scaled by the training split's mean and deviation.",
-            "The 3,054 molecules listed as uncharacterised are left out.",
+            "The 3,054 molecules listed as uncharacterized are left out.",
         ),
         sizes={"train": 110_831, "validation": 10_000, "test": 10_000},
     )

@@ -53,7 +53,7 @@ class TwoDigits(TaskBenchmark):
     card = DataCard(
         title="Two overlapping handwritten digits: name the left and the right one, and their sum.",
         source="scikit-learn's load_digits (UCI Optical Recognition of Handwritten Digits)",
-        licence="CC BY 4.0",
+        license="CC BY 4.0",
         paper="Sener & Koltun, Multi-Task Learning as Multi-Objective Optimization, NeurIPS 2018 "
         "(MultiMNIST); digits: Alpaydin & Kaynak, 1998",
         notes=(

@@ -38,7 +38,7 @@ def _open_image(path: Path) -> Image.Image:
 class ImageReader:
     """Reads images as the published data sets' own loaders do.
 
-    Orientation tags are not followed; grey images become three equal channels.
+    Orientation tags are not followed; gray images become three equal channels.
     """
 
     def measure(self, image: Image.Image) -> tuple[int, int]:

@@ -59,7 +59,7 @@ class TextBatch(NamedTuple):
 
 
 class RaggedImages:
-    """Colour images at their native sizes.
+    """Color images at their native sizes.
 
     Args:
         flat: All pixels, ``(total,)`` uint8: an image's rows one after another, each a row of

@@ -161,7 +161,7 @@ def turn_reference_hue(image: Tensor, turn: float) -> Tensor:
     return result
 
 
-COLOURS: list[Callable[[Tensor, float], Tensor]] = [
+COLORS: list[Callable[[Tensor, float], Tensor]] = [
     reference.adjust_brightness,
     reference.adjust_contrast,
     reference.adjust_saturation,
@@ -188,7 +188,7 @@ def test_color_jitter_agrees_with_torchvision(
     found = images.jitter_colors(batch, torch.tensor(factors, dtype=torch.float64), order)
     for image, numbers, result in zip(batch, factors, found, strict=True):
         for change in order:
-            image = COLOURS[change](image, numbers[change])
+            image = COLORS[change](image, numbers[change])
         torch.testing.assert_close(result, image, atol=1e-9, rtol=0)
 
 

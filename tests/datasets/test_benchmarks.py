@@ -86,7 +86,7 @@ def test_all_digits_are_used_once() -> None:
     assert torch.equal(seen.sort(dim=0).values, images.sort(dim=0).values)
 
 
-def test_colour_agrees_as_documented() -> None:
+def test_color_agrees_as_documented() -> None:
     splits = datasets.load_benchmark("colored_digits").splits
     for name, share in (("train", 0.95), ("validation", 0.5), ("test", 0.5)):
         split = splits[name]

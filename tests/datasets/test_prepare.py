@@ -342,7 +342,7 @@ def test_malformed_sources_are_refused(
 def test_cards(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for name in datasets.list_benchmarks():
         card = datasets.load_benchmark.__wrapped__(name, tmp_path).card
-        assert all((card.title, card.source, card.licence, card.paper)), name
+        assert all((card.title, card.source, card.license, card.paper)), name
     assert describe.main(["colored_digits", "two_digits", "waterbirds"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "1 digit < 5 channel 1 27 (2.5%) 90 (25.1%) 90 (25.1%)" in printed

@@ -50,7 +50,7 @@ def write(root: Path, molecules: int, seed: int = 0, skipped: tuple[int, ...] = 
         root: The data root.
         molecules: How many.
         seed: Of everything random.
-        skipped: The numbers, from 1, of the molecules listed as uncharacterised.
+        skipped: The numbers, from 1, of the molecules listed as uncharacterized.
     """
     random = np.random.RandomState(seed)
     raw = root / "qm9" / "raw"

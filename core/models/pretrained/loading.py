@@ -35,7 +35,7 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def load_pretrained(name: str, outputs: Mapping[str, int], parts: frozenset[str]) -> Model:
-    """Load a pretrained encoder and add a randomly initialised classifier.
+    """Load a pretrained encoder and add a randomly initialized classifier.
 
     A ViT takes images at the size of its configuration, or at 384 pixels with interpolated
     positions if that size is 224. Mean and standard deviation are those of

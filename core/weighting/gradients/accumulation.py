@@ -38,7 +38,7 @@ def accumulate_gradient(parameter: Tensor, gradient: Tensor) -> None:
         parameter.grad.add_(gradient.to(parameter.grad))
     elif gradient.stride() == parameter.stride() and gradient.dtype == parameter.dtype:
         parameter.grad = gradient.to(parameter.device)
-    else:  # the layout of the parameter, as optimisers expect
+    else:  # the layout of the parameter, as optimizers expect
         parameter.grad = torch.empty_like(parameter).copy_(gradient)
 
 

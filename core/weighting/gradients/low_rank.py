@@ -8,7 +8,7 @@ products of the ``R D``, and their weighted sum is that of the ``D``, times ``X`
 such a layer with one input, a patch of the image, for each pixel that it makes: deep in a network,
 patches are fewer than the entries of a patch.
 
-On accelerators a factorisation takes longer than the products that it saves.
+On accelerators a factorization takes longer than the products that it saves.
 """
 
 import math
@@ -40,7 +40,7 @@ from .autograd_graph import (
 )
 from .flops import count_multiplications, sum_multiplications
 
-# Cost of a QR factorisation of (n, in), in n * n * in multiplications of a layer's gradient, and of
+# Cost of a QR factorization of (n, in), in n * n * in multiplications of a layer's gradient, and of
 # a multiplication of coordinates, which are products of smaller matrices.
 FACTORIZATION_COST, COORDINATE_COST = 4, 2
 
@@ -110,7 +110,7 @@ def _record_gradient(
 def find_low_rank_gradients(
     ends: Sequence[Node | None], parameters: Sequence[Tensor], tasks: int
 ) -> Mapping[int, LowRankGradient]:
-    """Return the low-rank gradients that are worth their factorisation, by parameter index.
+    """Return the low-rank gradients that are worth their factorization, by parameter index.
 
     Args:
         ends: The nodes of the graph at which gradients start.
@@ -200,7 +200,7 @@ def _is_eligible(node: Node) -> bool:
 def _defer_inputs(node: Node, weight: Tensor) -> Callable[[], Tensor]:
     """Return a function that returns a layer's inputs, ``(n, in)``, also after the graph's end."""
     inputs = get_layer_input(node)
-    # Half precision has no factorisation, and its products are better summed in a longer type.
+    # Half precision has no factorization, and its products are better summed in a longer type.
     dtype = torch.promote_types(inputs.dtype, torch.float32)
     if node.name() != CONVOLUTION:
         return lambda: inputs.to(dtype)

@@ -19,9 +19,9 @@ class CAGrad(GramWeighting):
     r"""The direction near the mean gradient that is best for the worst task.
 
     ``max_d min_k g_k d`` over ``|d - g_0| <= c |g_0|``, ``g_0`` the mean gradient: with ``g_w``
-    ``= sum_k w_k g_k`` minimising ``g_w g_0 + c |g_0| |g_w|`` on the simplex, it is
+    ``= sum_k w_k g_k`` minimizing ``g_w g_0 + c |g_0| |g_w|`` on the simplex, it is
     ``d = g_0 + (c |g_0| / |g_w|) g_w``. Liu, Liu, Jin, Stone & Liu, Conflict-Averse Gradient
-    Descent for Multi-task Learning, NeurIPS 2021. The published code minimises by SLSQP with
+    Descent for Multi-task Learning, NeurIPS 2021. The published code minimizes by SLSQP with
     absolute tolerances, which fails for small gradients; it also multiplies ``d`` by K.
 
     Exact here: ``w`` is the shortest vector in the hull of ``g_k + t g_0`` for the ``t`` with

@@ -1,4 +1,4 @@
-"""Group distributionally robust optimisation."""
+"""Group distributionally robust optimization."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Fast adaptive multitask optimisation."""
+"""Fast adaptive multitask optimization."""
 
 from collections.abc import Sequence
 from typing import ClassVar

@@ -19,7 +19,7 @@ MAX_ITERATIONS = 10_000  # of every step
 class SDMGrad(GramWeighting):
     r"""MGDA drawn towards the mean gradient.
 
-    ``w`` minimises ``|sum_k w_k g_k + strength g_0|`` on the simplex, ``g_0`` the mean gradient;
+    ``w`` minimizes ``|sum_k w_k g_k + strength g_0|`` on the simplex, ``g_0`` the mean gradient;
     the step is ``(sum_k w_k g_k + strength g_0) / (1 + strength)``. Xiao, Ban & Ji,
     Direction-oriented Multi-objective Learning: Simple and Provable Stochastic Algorithms,
     NeurIPS 2023. The published code takes 20 projected steps (size 10, momentum 0.5) from the last

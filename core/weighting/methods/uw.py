@@ -15,7 +15,7 @@ class UncertaintyWeighting(LossWeighting):
 
     Kendall, Gal & Cipolla, Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry
     and Semantics, CVPR 2018; ``s_k`` is the logarithm of the variance, 0 at first, and learned by
-    the optimiser, which must be given :meth:`parameters` after :meth:`setup`. The published CelebA
+    the optimizer, which must be given :meth:`parameters` after :meth:`setup`. The published CelebA
     code forgets that, so that its weights never move.
 
     Properties: positive, permutation equivariant; with ``s`` at its optimum ``log L`` for every
@@ -42,7 +42,7 @@ class UncertaintyWeighting(LossWeighting):
         self.log_variance = nn.Parameter(torch.zeros(0))
 
     def setup(self, names: Sequence[str]) -> None:
-        """Create the parameters that the optimiser learns."""
+        """Create the parameters that the optimizer learns."""
         self.log_variance = nn.Parameter(torch.zeros(len(names)))
 
     def compute_weights(self, losses: Tensor) -> Tensor:
@@ -65,6 +65,6 @@ class UncertaintyWeighting(LossWeighting):
         if len(self.log_variance) != len(losses):
             raise ValueError(
                 f"uw is set up for {len(self.log_variance)} losses, received {len(losses)}: "
-                "call setup with the names of the losses before making the optimiser"
+                "call setup with the names of the losses before making the optimizer"
             )
         return (-self.log_variance).exp().to(losses) / 2

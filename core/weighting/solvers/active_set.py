@@ -14,7 +14,7 @@ EPSILON = float(np.finfo(np.float64).eps)
 
 
 def minimize_nonnegative(matrix: Vector, linear: Vector) -> Vector:
-    """Return the ``x >= 0``, ``(k,)``, that minimises ``x matrix x / 2 - linear x``.
+    """Return the ``x >= 0``, ``(k,)``, that minimizes ``x matrix x / 2 - linear x``.
 
     Args:
         matrix: Positive semidefinite, ``(k, k)``, with a diagonal of order 1; the minimum exists.

@@ -2,7 +2,7 @@
 
 The same steps as :mod:`core.weighting.solvers.alpha_fair_newton`, which explains them, a fixed
 number of them: usable inside a CUDA graph or a compiled step. Each iteration takes one
-factorisation and tries several lengths of its step at once.
+factorization and tries several lengths of its step at once.
 """
 
 from typing import NamedTuple

@@ -31,7 +31,7 @@ CONVEX_STEP_FACTORS = 2.0 ** (2 - np.arange(12))
 # Shorter steps add to v, in which C v is linear: where nearly opposed gradients cancel in C v, that
 # alone is precise. Longer steps multiply v.
 MAX_ADDITIVE_STEP = 0.5
-MAX_LOG_STEP, MAX_CONVEX_STEP = 60.0, 8.0  # in u: no linearisation is right farther away
+MAX_LOG_STEP, MAX_CONVEX_STEP = 60.0, 8.0  # in u: no linearization is right farther away
 
 
 class Iterate(NamedTuple):

@@ -160,7 +160,7 @@ CONDITIONS: dict[
             "b": {"choice": [1, 2], "default": 1, "when": {"a": 1}},
             "reg": {"when": {"a": 2, "b": 1}},
         },
-        ["search.reg.when: no values fulfil this condition"],
+        ["search.reg.when: no values fulfill this condition"],
     ),
     "contradiction of fields": (
         {
@@ -168,7 +168,7 @@ CONDITIONS: dict[
             "c": {"choice": [1, 2], "default": 1, "when": {"b": 2}},
             "reg": {"when": {"optimizer": ["adam", "adamw"], "c": 2}},
         },
-        ["search.reg.when: no values fulfil this condition"],
+        ["search.reg.when: no values fulfill this condition"],
     ),
     "circle": (
         {
@@ -197,7 +197,7 @@ def test_conditions_that_never_hold_are_refused(name: str, tmp_path: Path) -> No
         ({"reg": {"when": {"optimizer": "SGD"}}}, "reg.when.optimizer: received 'SGD'"),
         ({"reg": {"when": {"a": "2"}}}, "reg.when.a: received '2'"),
         ({"a": {"when": {"reg": 0.5}}, "reg": {"when": {"a": 2}}}, ": the conditions of"),
-        ({"a": {"choice": [1, 2]}}, "reg.when: no values fulfil this condition"),
+        ({"a": {"choice": [1, 2]}}, "reg.when: no values fulfill this condition"),
     ],
 )
 def test_conditions_of_one_data_set_are_checked(

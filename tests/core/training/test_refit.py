@@ -21,7 +21,7 @@ def problem(classes: int, n: int = 240) -> tuple[Tensor, Tensor, Tensor]:
     features = torch.randn(n, 6, generator=generator, dtype=torch.float64)
     features[:, 0] += 3 * y
     features[:, 1] += 5 * a
-    features[:, 2] *= 40  # standardised
+    features[:, 2] *= 40  # standardized
     return features, y, 2 * y + a
 
 

@@ -16,7 +16,7 @@ def load(name: str, root: Path) -> CommentBenchmark:
     return found
 
 
-def read_labelled_texts(benchmark: CommentBenchmark) -> list[tuple[str, int]]:
+def read_labeled_texts(benchmark: CommentBenchmark) -> list[tuple[str, int]]:
     return list(zip(benchmark.load_texts().first, benchmark.table["y"].tolist(), strict=True))
 
 
@@ -26,7 +26,7 @@ def test_text_i_is_comment_i(tmp_path: Path, name: str, quoted: bool) -> None:
     comments = write_original(tmp_path, quoted)
     options = ["--data-root", str(tmp_path), "--no-cache"]
     assert prepare.main([name, *options]) == 0
-    made = read_labelled_texts(load(name, tmp_path))
+    made = read_labeled_texts(load(name, tmp_path))
     assert {text for text, _ in made} <= set(comments["comment_text"])
     assert len({text for text, _ in made}) > 6 * len(CONTROLS)
     assert all(text.endswith(f"says {y}") for text, y in made)

@@ -40,7 +40,7 @@ def segmentation(n: int, seed: int) -> tuple[Tensor, Tensor]:
 @given(n=st.integers(1, 6), seed=st.integers(0, 10**6))
 def test_segmentation_agrees_with_counting_pixels(n: int, seed: int) -> None:
     logits, label = segmentation(n, seed)
-    label[0, 0, 0] = 0  # at least one pixel is labelled
+    label[0, 0, 0] = 0  # at least one pixel is labeled
     accumulator = Segmentation(CLASSES)
     errors = fed(accumulator, logits, label, seed)
     pairs = [

@@ -201,7 +201,7 @@ def test_more_trials_and_seeds_extend_a_finished_search(study: Path, tmp_path: P
 
 
 @pytest.mark.deviation("test-split")
-def test_oracle_is_labelled_and_its_metrics_lie_apart(tmp_path: Path) -> None:
+def test_oracle_is_labeled_and_its_metrics_lie_apart(tmp_path: Path) -> None:
     results = tmp_path / "results"
     done = run_tune(
         ["--method", "erm", *QUICK, "--audit-test", "--select", "oracle_test_worst_group_accuracy",

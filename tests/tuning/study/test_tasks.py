@@ -174,7 +174,7 @@ def _check_single_run(folder: Path) -> None:
     assert recorded.negative_cosines.between(0, 1).all()
 
 
-def test_published_last10_is_labelled_and_needs_the_audit(
+def test_published_last10_is_labeled_and_needs_the_audit(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["--method", "ls", "--dataset", DATASET, "--select", "published_last10"]

@@ -273,7 +273,7 @@ def test_each_entry_is_as_precise_as_in_a_pass(name: str) -> None:
     weight, expected = found[0], next(trunk.parameters()).grad
     assert weight is not None
     assert expected is not None
-    assert (expected == 0).any()  # an optimiser that scales each entry would see any noise there
+    assert (expected == 0).any()  # an optimizer that scales each entry would see any noise there
     assert weight[expected == 0].count_nonzero() == 0
     torch.testing.assert_close(weight, expected, rtol=1e-4, atol=1e-8 * float(expected.abs().max()))
 

@@ -88,7 +88,7 @@ def test_the_active_set_is_at_the_minimum_for_hard_gradients() -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("c", [0.0, 0.2, 0.4, 0.9])
-def test_cagrad_minimises_its_dual(seed: int, c: float) -> None:
+def test_cagrad_minimizes_its_dual(seed: int, c: float) -> None:
     gradients = gradients_of(seed)
     mean = gradients.mean(0)
     length = float(np.linalg.norm(mean))
@@ -136,7 +136,7 @@ def test_cagrad_at_a_stationary_point_stays_in_its_ball() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 5.0])
-def test_fairgrad_minimises_its_convex_function(seed: int, alpha: float) -> None:
+def test_fairgrad_minimizes_its_convex_function(seed: int, alpha: float) -> None:
     gradients = draw_related(np.random.default_rng(seed), 2 + seed % 4, 20)
     gram = gradients @ gradients.T
     gap = 1 - 1 / alpha
@@ -216,7 +216,7 @@ def test_imtl_shares_between_equal_gradients_and_flags_opposed_ones() -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("scale", ["min", "median", "rmse"])
-def test_aligned_mtl_equalises_singular_values(seed: int, scale: str) -> None:
+def test_aligned_mtl_equalizes_singular_values(seed: int, scale: str) -> None:
     gradients = gradients_of(seed)
     left, values, right = np.linalg.svd(gradients, full_matrices=False)
     lower_median = np.sort(values)[(len(values) - 1) // 2]
@@ -238,7 +238,7 @@ def test_aligned_mtl_takes_no_rounding_for_a_component() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("strength", [0.0, 0.3, 5.0])
-def test_sdmgrad_minimises_its_objective(seed: int, strength: float) -> None:
+def test_sdmgrad_minimizes_its_objective(seed: int, strength: float) -> None:
     gradients = gradients_of(seed)
     pulled = gradients + strength * gradients.mean(0)
     expected = (shortest(pulled) + strength / len(gradients)) / (1 + strength)

@@ -80,7 +80,7 @@ def test_dwa_with_the_published_windows_of_steps() -> None:
         close(weighting.compute_weights(to_tensor(losses)), weights)
 
 
-def test_uw_learns_with_the_optimiser() -> None:
+def test_uw_learns_with_the_optimizer() -> None:
     weighting = bound("uw")
     optimizer = torch.optim.SGD(weighting.parameters(), lr=0.1)
     s = np.zeros(3)
@@ -94,7 +94,7 @@ def test_uw_learns_with_the_optimiser() -> None:
         s = s - 0.1 * 0.5 * (1 - np.exp(-s) * losses)
 
 
-def test_uw_must_be_bound_before_its_optimiser_is_made() -> None:
+def test_uw_must_be_bound_before_its_optimizer_is_made() -> None:
     weighting = load_weighting("uw")
     assert isinstance(weighting, LossWeighting)
     with pytest.raises(ValueError, match="call setup"):
