@@ -167,7 +167,7 @@ def _make_weighting_schema() -> Schema:
     """Return the schema of a weighting, alone or beside losses of fixed weight."""
     over = {
         "description": "The losses, or objectives, that the weighting covers.",
-        "oneOf": [{"type": "string"}, _array_of({"type": "string"})],
+        "oneOf": [{"type": "string"}, _array_of({"type": "string"}) | {"uniqueItems": True}],
     }
     weightings = {
         name: _make_parameters_schema(component_class, {OVER: over})
