@@ -10,7 +10,7 @@ import torch
 
 import datasets
 from common.arguments import Parser
-from common.errors import UserError
+from common.errors import UserError, ValidationErrors
 from common.paths import parse_path
 from common.terminal import run_command
 from core.environment import PRECISIONS, Environment, detect_environment
@@ -156,7 +156,11 @@ def make_key(args: argparse.Namespace, benchmark: Benchmark) -> TrialKey:
         values |= {"epochs": args.epochs}
     environment = _detect_environment(args)
     resolved = resolve_method(load_method(args.method), benchmark)
-    return resolved.make_key(values, args.seed, environment)
+    key = resolved.make_key(values, args.seed, environment)
+    unused = resolved.find_unused_settings(values)
+    if unused:
+        raise ValidationErrors([*unused.values()])
+    return key
 
 
 def _detect_environment(args: argparse.Namespace) -> Environment:

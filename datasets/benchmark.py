@@ -129,6 +129,7 @@ class Benchmark(ABC):
     provides: ClassVar[frozenset[str]]  # properties that methods may need, e.g. "train_groups"
     card: ClassVar[DataCard]
     modality: ClassVar[str] = ""  # "images" or "text", where augmentations may differ
+    has_image_files: bool = False  # whether inputs are images of many sizes
     token_share: float = 1.0  # of texts: mean training length by the published padded length
     # Of own data's file: domains, values of the training config, sizes of inputs, and the file.
     own_ranges: Mapping[str, Hyperparameter] = MappingProxyType({})

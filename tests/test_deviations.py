@@ -43,6 +43,8 @@ CASES = {
     "jtt-errors": Case("jtt"),
     "stage-schedule": Case("jtt"),
     "auxiliary-batch": Case("erm_mt"),
+    "l1-tokens": Case("erm_l1", "civilcomments_small"),
+    "padding": Case("erm_l1", "civilcomments_small"),
     "erm-l1-batch": Case("erm_l1"),
     "dro-step": Case("dro"),
     "dfr-base": Case("dfr", "waterbirds"),

@@ -1,7 +1,7 @@
 """The interface of augmentations."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from core.batch import Batch
 from core.models.base import ImageSpec
@@ -13,6 +13,8 @@ class Augmentation(ABC):
     Random numbers come from torch's global CPU generator, which a run seeds at the start of every
     epoch, so that they do not depend on the device. There is one draw per batch.
     """
+
+    needs_image_files: ClassVar[bool] = False  # whether other inputs stay as they are
 
     @abstractmethod
     def transform_training(self, batch: Batch, image: ImageSpec | None) -> Batch:

@@ -1,6 +1,6 @@
 """Random resized crops."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from core.augmentations.base import Augmentation
 from core.augmentations.none import require_image_spec, resize_images
@@ -19,6 +19,8 @@ class RandomResizedCrop(Augmentation):
     As in Kulkarni et al., Multitask Learning Can Improve Worst-Group Outcomes, TMLR 2024.
     Evaluation, texts and tensors are as without augmentation.
     """
+
+    needs_image_files: ClassVar[bool] = True
 
     def transform_training(self, batch: Batch, image: ImageSpec | None) -> Batch:
         """Return the batch with each image cropped, resized and normalized."""

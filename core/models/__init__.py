@@ -74,6 +74,12 @@ def lacks_hidden_states(name: str) -> bool:
     return is_without_hidden_states(name)
 
 
+def is_pretrained(name: str) -> bool:
+    """Return whether a model has pretrained weights, unless its config asks for random ones."""
+    kind = _find_models().get(name)
+    return kind is None or issubclass(kind, ResNet50)
+
+
 def check_model_name(name: str, from_scratch: bool = False) -> str | None:
     """Return a description of valid names if a model's name is invalid, else None.
 

@@ -22,6 +22,7 @@ from core.recipe.method import IMPLIED_NEEDS, NEEDS, Method
 from core.recipe.recipe import Recipe
 from core.recipe.recipe_parser import parse_recipe
 from core.recipe.training_rules import TRAINING_CONFIG_FIELDS, broken_training_rule
+from core.recipe.unused_settings import find_unused_by_weighting
 
 KEYS = (
     "description", "paper", "needs", "recipe", "settings", "search", "options", "datasets", "grid",
@@ -83,6 +84,7 @@ class _MethodParser:
         if recipe is not None:
             self._check_recipe(recipe, [search, *exceptions.values()], needs)
             self._check_options(recipe, search, options)
+            self._check_settings_used(recipe, settings)
         self._check_datasets({*exceptions, *grid, *published})
         if self.mistakes or recipe is None:
             raise ValidationErrors(self.mistakes)
@@ -276,6 +278,12 @@ class _MethodParser:
                 own = ", ".join(map(repr, dict.fromkeys(defaults[name])))
                 message = f"received {option.default!r}, expected the component's own: {own}"
                 self._add(f"{key}.default", message)
+
+    def _check_settings_used(self, recipe: Recipe, settings: Hyperparameters) -> None:
+        """Refuse settings that the recipe's weighting cannot use."""
+        for name, reason in find_unused_by_weighting(recipe).items():
+            if name in settings:
+                self._add(f"settings.{name}", f"has no effect: {reason}")
 
     def _check_datasets(self, names: set[str]) -> None:
         """Refuse misspelt data sets; unknown ones may be a user's own."""

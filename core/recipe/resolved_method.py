@@ -14,6 +14,7 @@ from core.recipe.method_files import list_methods, load_method
 from core.recipe.recipe import EpochCounts, Recipe
 from core.recipe.training_rules import TRAINING_CONFIG_FIELDS, broken_training_rule
 from core.recipe.trial_key import TrialKey
+from core.recipe.unused_settings import find_unused_settings
 from datasets.benchmark import Benchmark
 from datasets.training_config import TrainingConfig, check_schedule
 
@@ -137,6 +138,18 @@ class ResolvedMethod:
             raise ValidationErrors([f"{where}: {error}"]) from None
         version = self.benchmark.key_version
         return TrialKey(self.benchmark.name, version, recipe, config, seed, environment)
+
+    def find_unused_settings(self, values: Mapping[str, Scalar]) -> dict[str, str]:
+        """Return a message for each training-config field that ``values`` set without effect.
+
+        Args:
+            values: Values that differ from the defaults.
+        """
+        complete = self.complete_values(values)
+        config, recipe = _make_training_config(complete), self.fill_recipe(complete)
+        found = find_unused_settings(self.benchmark, recipe, config, self.training_config)
+        where = f"{self.name} on {self.benchmark.name}"
+        return {name: f"{where}: {text}" for name, text in found.items() if name in values}
 
     def _check_data_options(self, config: TrainingConfig) -> None:
         """Refuse to train on validation examples or unscaled targets where no published code does.

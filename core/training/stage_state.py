@@ -129,6 +129,23 @@ def begin_stage(
     return StageState(model, weighting, optimizer, schedule, steps_per_epoch, joins_single)
 
 
+def count_stage_steps(context: RunContext, model: Model) -> tuple[int, ...]:
+    """Return the optimization steps of an epoch of each stage, with each example once.
+
+    Args:
+        context: The run.
+        model: A model of the run.
+    """
+    once = torch.ones(len(context.train), dtype=torch.int64)
+    found = []
+    for index, stage in enumerate(context.stages):
+        examples = len(draw_rows(context, once, EpochPosition(index, 0)))
+        joins_single = _joins_single(context, model, examples)
+        steps = count_batches(examples, context.config.batch_size, joins_single)
+        found.append(0 if stage.splits_validation else steps)
+    return tuple(found)
+
+
 def _joins_single(context: RunContext, model: Model, examples: int) -> bool:
     """Return whether an epoch would end with one example, on which the model cannot train."""
     size = context.config.batch_size

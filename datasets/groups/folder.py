@@ -142,6 +142,11 @@ class Folder(TextBenchmark):
         return "text" if self._has_texts or names_texts.all() else "images"
 
     @property
+    def has_image_files(self) -> bool:  # type: ignore[override]
+        """Whether the table names images."""
+        return self.modality == "images"
+
+    @property
     def provides(self) -> frozenset[str]:  # type: ignore[override]
         """The properties of group benchmarks, and the modality."""
         return GroupBenchmark.provides | {self.modality, "encoder"}

@@ -25,6 +25,7 @@ class ImageBenchmark(TableBenchmark):
     """Images whose files the table names, trained as by System 1 unless a benchmark differs."""
 
     modality = "images"
+    has_image_files = True
     provides = GroupBenchmark.provides | {"images", "encoder"}
     # System 1 warms up for 500 steps; set warmup to 500 / (epochs x batches per epoch) for that.
     training_config = TrainingConfig(

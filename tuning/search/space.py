@@ -1,5 +1,6 @@
 """The search space of a method: the hyperparameters that a command leaves free."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from common.errors import ValidationErrors
@@ -14,6 +15,7 @@ from core.environment import detect_environment
 from core.recipe.method import Method
 from core.recipe.recipe import EpochCounts
 from core.recipe.resolved_method import COMMAND, ResolvedMethod, resolve_method
+from core.recipe.training_rules import TRAINING_CONFIG_FIELDS
 from datasets.benchmark import Benchmark
 from tuning.options import Options
 from tuning.search.searchers.grid import count_points, make_grid
@@ -134,22 +136,56 @@ def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
         if name not in fixed and holds:
             free[name] = replace(hyperparameter, when=inside)
     space = Space(resolved, fixed, {name: free[name] for name in hyperparameters if name in free})
-    _check_ends(space)
+    configs = _list_ends(space)
+    _check_ends(space, configs)
+    _check_settings_used(space, options, configs)
     return space
 
 
-def _check_ends(space: Space) -> None:
+def _list_ends(space: Space) -> list[Hyperparameters]:
+    """Return the defaults, the published grid, and each hyperparameter's choices or ends."""
+    ends = [{name: value} for name, domain in space.free.items() for value in domain.values]
+    return [{}, *space.method_grid(), *ends]
+
+
+def _check_ends(space: Space, configs: Sequence[Hyperparameters]) -> None:
     """Try all choices, or both ends of a range, so that no trial fails on its values."""
     environment = detect_environment(gpu=False)
-    configs: list[Hyperparameters] = [{}, *space.method_grid()]
-    for name, hyperparameter in space.free.items():
-        configs += [{name: value} for value in hyperparameter.values]
     problems: dict[str, None] = {}
     for config in configs:
         try:
             space.resolved.make_key(space.complete(config), 0, environment)
         except ValidationErrors as found:
             problems |= dict.fromkeys(found.problems)
+    if problems:
+        raise ValidationErrors(list(problems))
+
+
+def _check_settings_used(
+    space: Space, options: Options, configs: Sequence[Hyperparameters]
+) -> None:
+    """Refuse training-config fields that a command sets and that change no trial.
+
+    Raises:
+        ValidationErrors: One message per field.
+    """
+    if options.search == "published":
+        configs = [space.published() or {}]
+    elif options.search == "grid":
+        configs = space.grid()
+    given = [space.complete(config) for config in configs]
+    unused = [space.resolved.find_unused_settings(values) for values in given]
+    asked = {name for name in (*options.fixed, *options.domains) if name in TRAINING_CONFIG_FIELDS}
+    problems: dict[str, None] = {}
+    for name in sorted(asked):
+        default = space.resolved.training_config.as_dict()[name]
+        changed = [
+            found.get(name)
+            for values, found in zip(given, unused, strict=True)
+            if values.get(name, default) != default
+        ]
+        if changed and all(changed):
+            problems[str(changed[0])] = None
     if problems:
         raise ValidationErrors(list(problems))
 
