@@ -1,6 +1,5 @@
 """The cost of a method's study: trials, epochs, time and disk space."""
 
-import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -12,7 +11,6 @@ import torch
 from core.environment import detect_environment
 from core.training.profiling import measure_step_seconds
 from core.training.run import Run
-from datasets.training_config import JOINED_SPLIT
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import Phase, RunDescription
@@ -21,6 +19,7 @@ from tuning.resources import Resources
 from tuning.search.proposal import count_trials
 from tuning.search.space import Space
 from tuning.search.successive_halving import make_successive_halving
+from tuning.study.steps import EpochSteps, count_epoch_steps
 
 TIMED_STEPS = 30  # of an epoch that has more than twice as many
 FORWARD_COST = 1 / 3  # a forward pass, in optimization steps
@@ -36,7 +35,7 @@ class CostEstimate:
         seeds: Confirmation seeds left to run, if the winner stays.
         trial_epochs: Lowest and highest number of epochs of a trial that is not pruned, all stages.
         expected_epochs: Expected epochs of search and confirmation together.
-        steps: Steps of an epoch; by the data card's size where the data are absent.
+        steps: Steps of an epoch; by the data card's sizes where the data are absent.
         seconds: Seconds of an epoch; None where they can be neither read nor measured.
         source: How these seconds were found.
         disk: Bytes of the states of a trial or seed while it runs; None where unknown.
@@ -47,7 +46,7 @@ class CostEstimate:
     seeds: int
     trial_epochs: tuple[int, int]
     expected_epochs: float
-    steps: int
+    steps: EpochSteps
     seconds: float | None
     source: str
     disk: int | None
@@ -72,17 +71,13 @@ def estimate_cost(
     counts = space.count_epochs(options.search)
     runs = MethodRecords(options.records_of(space.resolved.name)).read_runs()
     seconds, source = _average_recorded_seconds([run for run, _ in runs]) or (None, "not timed")
+    run = Run(key, space.benchmark) if can_run else None
+    steps = count_epoch_steps(space, options.search, key, run)
     disk = None
-    if can_run:
-        run = Run(key, space.benchmark)
-        steps = run.stage_state.steps_per_epoch
+    if run is not None:
         if seconds is None:
             seconds, source = _measure_epoch_seconds(run)
         disk = _measure_state_bytes(run) * (options.search_seeds + 2)
-    else:
-        config, sizes = key.training_config, space.benchmark.published_sizes
-        joined = sizes["validation"] if config.training_split == JOINED_SPLIT else 0
-        steps = math.ceil((sizes["train"] + joined) / config.batch_size)
     trials = max(0, count_trials(space, options) - _count_finished(runs, Phase.SEARCH))
     seeds = max(0, options.seeds - _count_finished(runs, Phase.CONFIRM))
     totals = [count.total for count in counts]

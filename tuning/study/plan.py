@@ -137,7 +137,7 @@ def _describe_time(estimates: Sequence[CostEstimate], slots: int, resources: Res
     start = f"each trial takes {format_devices(resources.cpus, resources.gpus)}; about "
     seconds = [e.expected_epochs * e.seconds for e in estimates if e.seconds is not None]
     if len(seconds) < len(estimates):
-        steps = sum(math.ceil(e.expected_epochs) * e.steps for e in estimates)
+        steps = sum(math.ceil(math.ceil(e.expected_epochs) * e.steps.mean) for e in estimates)
         return f"{start}{steps:,} steps in all, whose time is measured where the study runs"
     hours = sum(seconds) / max(1, slots) / 3600
     return (
