@@ -20,7 +20,7 @@ from common.errors import UserError
 from common.hyperparameters import Hyperparameter, Scalar
 from datasets.data_card import DataCard
 from datasets.own.references import OwnData
-from datasets.training_config import TrainingConfig
+from datasets.training_config import JOINED_SPLIT, TrainingConfig
 
 SPLITS = ("train", "validation", "test")
 
@@ -129,6 +129,7 @@ class Benchmark(ABC):
     provides: ClassVar[frozenset[str]]  # properties that methods may need, e.g. "train_groups"
     card: ClassVar[DataCard]
     modality: ClassVar[str] = ""  # "images" or "text", where augmentations may differ
+    image_size: ClassVar[int | None] = None  # height and width where the benchmark sets them
     has_image_files: bool = False  # whether inputs are images of many sizes
     token_share: float = 1.0  # of texts: mean training length by the published padded length
     # Of own data's file: domains, values of the training config, sizes of inputs, and the file.
@@ -220,6 +221,12 @@ class Benchmark(ABC):
     def configure(self, config: TrainingConfig) -> "Benchmark":
         """Return the benchmark as a training config asks for it: itself by default."""
         return self
+
+    @property
+    def published_split(self) -> str:
+        """The ``training_split`` of the published protocol."""
+        joins = type(self).join_training_splits is not Benchmark.join_training_splits
+        return JOINED_SPLIT if joins else "train"
 
     def join_training_splits(self) -> Split | None:
         """Return training and validation split as one, where the published protocol trains on it.

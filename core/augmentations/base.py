@@ -25,6 +25,10 @@ class Augmentation(ABC):
             image: The model's image format; None if the model takes the inputs unchanged.
         """
 
+    def describe_draws(self) -> dict[str, object]:
+        """Return what is drawn for each example, and between which ends; nothing by default."""
+        return {}
+
     def transform_evaluation(self, inputs: Any, image: ImageSpec | None) -> Any:
         """Return inputs in the model's format, without randomness."""
         return inputs

@@ -22,6 +22,10 @@ class RandomResizedCrop(Augmentation):
 
     needs_image_files: ClassVar[bool] = True
 
+    def describe_draws(self) -> dict[str, object]:
+        """Return the ends of area and aspect."""
+        return {"crop_area": list(AREA_SHARES), "aspect_ratio": list(ASPECT_RATIOS), "flip": 0.0}
+
     def transform_training(self, batch: Batch, image: ImageSpec | None) -> Batch:
         """Return the batch with each image cropped, resized and normalized."""
         inputs = batch.inputs

@@ -12,6 +12,7 @@ from core.batch import Batch
 from core.models.base import ImageSpec
 
 SCALES = (1.0, 1.2, 1.5)
+FLIP_SHARE = 0.5
 # The dimensions of a batch of each target.
 TARGET_DIMENSIONS = {"segmentation": 3, "depth": 4, "normals": 4}
 
@@ -58,6 +59,10 @@ class ScaleCropFlip(Augmentation):
     and FairGrad.
     """
 
+    def describe_draws(self) -> dict[str, object]:
+        """Return the scales, and the share of mirrored images."""
+        return {"scales": list(SCALES), "flip": FLIP_SHARE}
+
     def transform_training(self, batch: Batch, image: ImageSpec | None) -> Batch:
         """Return the batch with each image and its targets cropped, resized and mirrored.
 
@@ -90,7 +95,7 @@ def draw_crops(examples: int, size: tuple[int, int]) -> Crops:
         (uniform[:, 1 + axis] * (n - _compute_crop_lengths(n)[scale] + 1)).long()
         for axis, n in enumerate(size)
     )
-    return Crops(scale, top, left, uniform[:, 3] < 0.5)
+    return Crops(scale, top, left, uniform[:, 3] < FLIP_SHARE)
 
 
 def apply_crops(

@@ -16,7 +16,9 @@ from core.models.pretrained.backbones import (
     suggest_backbone,
 )
 from core.models.pretrained.loading import (
+    PRETRAINED_PIXELS,
     PUBLIC_MODELS,
+    choose_image_size,
     is_without_hidden_states,
     load_pretrained,
     supports_type,
@@ -78,6 +80,11 @@ def is_pretrained(name: str) -> bool:
     """Return whether a model has pretrained weights, unless its config asks for random ones."""
     kind = _find_models().get(name)
     return kind is None or issubclass(kind, ResNet50)
+
+
+def find_image_size(name: str) -> int | None:
+    """Return height and width of the images of the public ViT; None for other models."""
+    return choose_image_size(PRETRAINED_PIXELS) if name == PUBLIC_MODELS[0] else None
 
 
 def check_model_name(name: str, from_scratch: bool = False) -> str | None:

@@ -111,6 +111,15 @@ class Objective(ABC):
         Called before the first step; the names are the same in every step.
         """
 
+    def describe_draws(self, modality: str, size: int | None) -> dict[str, object]:
+        """Return what is drawn of further examples, and between which ends; nothing by default.
+
+        Args:
+            modality: ``images`` or ``text``.
+            size: Height and width of images; None where they are unknown.
+        """
+        return {}
+
     def find_present(self, train: Split, rows: Tensor) -> Tensor | None:
         """Return a mask of the losses that have examples, ``(k,)`` bool on the host; None for all.
 

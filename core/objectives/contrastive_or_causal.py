@@ -11,7 +11,7 @@ from core.models.base import Encoder, Model
 from core.models.bert import Bert
 from core.objectives.auxiliary import Auxiliary
 from core.objectives.reconstruction import compute_mean_cross_entropy
-from core.objectives.views import make_contrastive_view
+from core.objectives.views import describe_contrastive_view, make_contrastive_view
 from datasets.storage.ragged_arrays import TextBatch
 
 TEMPERATURE = 1.0
@@ -30,6 +30,12 @@ class ContrastiveOrCausal(Auxiliary):
     model_parts: ClassVar[frozenset[str]] = frozenset({"projection"})
     name: ClassVar[str] = "auxiliary"
     loss_names: ClassVar[str] = name
+
+    def describe_draws(self, modality: str, size: int | None) -> dict[str, object]:
+        """Return whether tokens see earlier ones only, or what is drawn for each view."""
+        if modality == "text":
+            return {"causal": True}
+        return {**describe_contrastive_view(size), "temperature": TEMPERATURE}
 
     def compute_loss(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """Compute the mean loss of a batch; return it and the hidden states."""

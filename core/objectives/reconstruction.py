@@ -15,7 +15,7 @@ from core.models.image_encoder import ImageEncoder
 from core.models.text_encoder import TextEncoder
 from core.models.vit import ViT
 from core.objectives.auxiliary import Auxiliary
-from core.objectives.views import make_masking_view
+from core.objectives.views import describe_masking_view, make_masking_view
 from datasets.storage.ragged_arrays import TextBatch
 
 BLOCK_PATCHES = 2  # along each side of a block
@@ -37,6 +37,20 @@ class Reconstruction(Auxiliary):
     model_parts: ClassVar[frozenset[str]] = frozenset({"reconstruction"})
     name: ClassVar[str] = "reconstruction"
     loss_names: ClassVar[str] = name
+
+    def describe_draws(self, modality: str, size: int | None) -> dict[str, object]:
+        """Return the shares of masked tokens, or the crop and the share of masked blocks."""
+        if modality == "text":
+            return {
+                "predicted_tokens": PREDICTED_SHARE,
+                "become_the_mask_token": MASKED_BELOW,
+                "become_random_tokens": round(1 - RANDOM_FROM, 9),
+            }
+        return {
+            **describe_masking_view(),
+            "masked_blocks": HIDDEN_SHARE,
+            "block_patches": BLOCK_PATCHES,
+        }
 
     def compute_loss(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """Compute the mean loss of the masked inputs; return it and the hidden states."""

@@ -19,6 +19,7 @@ from datasets.storage.ragged_arrays import ImageBatch
 
 AREA_SHARES = (0.67, 1.0)
 ASPECT_RATIOS = (3 / 4, 4 / 3)
+FLIP_SHARE = 0.5
 JITTER_STRENGTHS = (0.8, 0.8, 0.8, 0.2)  # brightness, contrast, saturation, hue
 JITTERED_SHARE, GRAY_SHARE = 0.8, 0.2  # of images
 BLUR_SIGMA_PIXELS = (0.1, 2.0)  # lowest and highest
@@ -59,6 +60,31 @@ def make_contrastive_view(inputs: Tensor | ImageBatch, image: ImageSpec | None) 
     return normalize_images(blur_images(views, compute_blur_width(image.size), sigma), image)
 
 
+def describe_masking_view() -> dict[str, object]:
+    """Return the ends of what :func:`make_masking_view` draws of images of many sizes."""
+    return {
+        "crop_area": list(AREA_SHARES),
+        "aspect_ratio": list(ASPECT_RATIOS),
+        "flip": FLIP_SHARE,
+    }
+
+
+def describe_contrastive_view(size: int | None) -> dict[str, object]:
+    """Return the ends of what :func:`make_contrastive_view` draws of images of many sizes.
+
+    Args:
+        size: Height and width of the views; None where they are unknown.
+    """
+    return {
+        **describe_masking_view(),
+        "color_jitter": list(JITTER_STRENGTHS),
+        "jittered": JITTERED_SHARE,
+        "gray": GRAY_SHARE,
+        "blur_width": None if size is None else compute_blur_width(size),
+        "blur_sigma": list(BLUR_SIGMA_PIXELS),
+    }
+
+
 def compute_blur_width(size: int) -> int:
     """Return the width of the blur's kernel: a tenth of the image's, made odd.
 
@@ -70,7 +96,7 @@ def compute_blur_width(size: int) -> int:
 def _crop_images(inputs: ImageBatch, size: int) -> Tensor:
     """Return random crops, half of them mirrored, ``(b, 3, size, size)`` in [0, 1]."""
     boxes = draw_boxes(inputs.sizes, AREA_SHARES, ASPECT_RATIOS)
-    flip = draw_uniform(len(boxes), device=boxes.device) < 0.5
+    flip = draw_uniform(len(boxes), device=boxes.device) < FLIP_SHARE
     return crop_and_resize(inputs, boxes, size, flip)
 
 

@@ -43,6 +43,23 @@ class EpochCounts(NamedTuple):
     total: int
 
 
+class LossNames(NamedTuple):
+    """The losses of a recipe on a benchmark.
+
+    Args:
+        names: The names of all losses, in order.
+        fixed_weights: Weights of the losses that the weighting does not cover, by name.
+    """
+
+    names: tuple[str, ...]
+    fixed_weights: Mapping[str, float]
+
+    @property
+    def covered(self) -> list[str]:
+        """The names of the losses that the weighting covers, in order."""
+        return [name for name in self.names if name not in self.fixed_weights]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Sampler, objectives, weighting and stages, with values or with names of hyperparameters.
@@ -123,6 +140,26 @@ class Recipe:
         eligible = [n for stage, n in zip(stages, counts, strict=True) if stage.eligible]
         return EpochCounts(sum(eligible), sum(counts))
 
+    def name_losses(self, objectives: Sequence[Objective], benchmark: Benchmark) -> LossNames:
+        """Return the losses of a recipe with values on a benchmark.
+
+        Args:
+            objectives: The recipe's objectives.
+            benchmark: The benchmark.
+
+        Raises:
+            ValueError: If a loss is given twice, or a weight names no loss.
+        """
+        losses = [
+            (part.name, objective.name_losses(benchmark))
+            for part, objective in zip(self.objectives, objectives, strict=True)
+        ]
+        names = tuple(name for _, of_objective in losses for name in of_objective)
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"duplicate loss name '{name}'")
+        return LossNames(names, self.coverage.find_fixed_weights(losses))
+
     def check_compatibility(self, benchmark: Benchmark, config: TrainingConfig) -> None:
         """Refuse a recipe with values that cannot work on a benchmark.
 
@@ -136,17 +173,9 @@ class Recipe:
                 task gradients, or batches cannot be split.
         """
         objectives = [make_objective(part) for part in self.objectives]
-        losses = [
-            (part.name, objective.name_losses(benchmark))
-            for part, objective in zip(self.objectives, objectives, strict=True)
-        ]
-        names = [name for _, of_objective in losses for name in of_objective]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"duplicate loss name '{name}'")
-        fixed = self.coverage.find_fixed_weights(losses)
+        losses = self.name_losses(objectives, benchmark)
         weighting = make_weighting(self.weighting)
-        weighting.setup([name for name in names if name not in fixed])
+        weighting.setup(losses.covered)
         _check_strategy(weighting, config)
         stages = [make_stage(part) for part in self.stages]
         if not any(stage.eligible for stage in stages):

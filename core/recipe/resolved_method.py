@@ -162,8 +162,7 @@ class ResolvedMethod:
                 f"unscaled_targets: received true, expected false: data set "
                 f"'{self.benchmark.name}' does not scale its targets"
             )
-        joins = type(self.benchmark).join_training_splits is not Benchmark.join_training_splits
-        if config.training_split != "train" and not joins:
+        if config.training_split not in ("train", self.benchmark.published_split):
             raise ValueError(
                 f"training_split: received '{config.training_split}', expected 'train': data set "
                 f"'{self.benchmark.name}' has a validation split of its own"

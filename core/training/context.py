@@ -1,7 +1,6 @@
 """The fixed parts of a training run, which steps, evaluation and stages share."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from core.augmentations.base import Augmentation
 from core.environment import Environment
 from core.objectives.base import Objective
 from core.recipe.component import make_augmentation, make_objective, make_stage
+from core.recipe.recipe import LossNames
 from core.recipe.trial_key import TrialKey
 from core.stages.base import Stage, count_stage_epochs, split_validation
 from core.training.loader import Loader, duplicate_ids
@@ -57,8 +57,7 @@ class RunContext:
         stages: The recipe's stages.
         augmentation: The augmentation of training batches.
         loader: Loads batches of the benchmark's splits.
-        loss_names: The names of all losses, in order.
-        fixed_weights: Weights of the losses that the weighting does not cover, by name.
+        losses: All losses, and those that the weighting covers.
         halves: The halves of the validation split; None where all of it is evaluated.
     """
 
@@ -69,8 +68,7 @@ class RunContext:
     stages: tuple[Stage, ...]
     augmentation: Augmentation
     loader: Loader
-    loss_names: tuple[str, ...]
-    fixed_weights: Mapping[str, float]
+    losses: LossNames
     halves: ValidationHalves | None
 
     @property
@@ -92,11 +90,6 @@ class RunContext:
     def validation(self) -> Split:
         """The validation split, on the host."""
         return self.benchmark.validation_split
-
-    @property
-    def covered_losses(self) -> list[str]:
-        """The names of the losses that the weighting covers, in order."""
-        return [name for name in self.loss_names if name not in self.fixed_weights]
 
     @property
     def total_epochs(self) -> int:
@@ -134,8 +127,6 @@ def make_context(key: TrialKey, benchmark: Benchmark) -> RunContext:
     device = torch.device(key.environment.device)
     objectives = tuple(make_objective(part) for part in key.recipe.objectives)
     stages = tuple(make_stage(part) for part in key.recipe.stages)
-    names = [part.name_losses(benchmark) for part in objectives]
-    losses = [(p.name, of_part) for p, of_part in zip(key.recipe.objectives, names, strict=True)]
     return RunContext(
         key=key,
         benchmark=benchmark,
@@ -144,8 +135,7 @@ def make_context(key: TrialKey, benchmark: Benchmark) -> RunContext:
         stages=stages,
         augmentation=make_augmentation(key.training_config.augmentation),
         loader=Loader(benchmark, device, key.training_config.training_split == JOINED_SPLIT),
-        loss_names=tuple(name for of_part in names for name in of_part),
-        fixed_weights=key.recipe.coverage.find_fixed_weights(losses),
+        losses=key.recipe.name_losses(objectives, benchmark),
         halves=_halve_validation(key, benchmark.validation_split, stages),
     )
 

@@ -30,6 +30,7 @@ from core.training.optimizers import (
 from core.training.single_tasks import SingleTasks
 from core.weighting import Weighting
 from datasets.multitask.base import TaskBenchmark
+from datasets.training_config import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -110,16 +111,16 @@ def begin_stage(
     if index == 0 or model is None or stage.reinitialize:
         model = _make_model(context, stage).to(context.device)
     weighting = make_weighting(context.key.recipe.weighting)
-    weighting.setup(context.covered_losses)
+    weighting.setup(context.losses.covered)
     weighting.to(context.device)
     optimizer = make_optimizer(model, weighting, config)
     examples = len(draw_rows(context, sample_counts, EpochPosition(index, 0)))
     joins_single = _joins_single(context, model, examples)
     steps_per_epoch = count_batches(examples, config.batch_size, joins_single)
-    total_steps = steps_per_epoch * context.stage_epochs[index]
-    if config.epochs_cover == "run":  # of all training examples once
-        once = draw_rows(context, torch.ones_like(sample_counts), EpochPosition(index, 0))
-        total_steps = math.ceil(len(once) / config.batch_size) * config.epochs
+    once = draw_rows(context, torch.ones_like(sample_counts), EpochPosition(index, 0))
+    total_steps = count_schedule_steps(
+        config, steps_per_epoch, context.stage_epochs[index], len(once)
+    )
     schedule = make_schedule(
         optimizer,
         config,
@@ -127,6 +128,22 @@ def begin_stage(
         context.benchmark.higher_is_better[plateau_metric(context)],
     )
     return StageState(model, weighting, optimizer, schedule, steps_per_epoch, joins_single)
+
+
+def count_schedule_steps(
+    config: TrainingConfig, steps_per_epoch: int, epochs: int, examples: int
+) -> int:
+    """Return the steps that a stage's schedule spans.
+
+    Args:
+        config: The training config.
+        steps_per_epoch: The steps of the stage's epochs.
+        epochs: The stage's epochs.
+        examples: The examples of an epoch without repeated ones.
+    """
+    if config.epochs_cover == "run":  # of all training examples once
+        return math.ceil(examples / config.batch_size) * config.epochs
+    return steps_per_epoch * epochs
 
 
 def count_stage_steps(context: RunContext, model: Model) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from core.weighting import LossWeighting, Weighting, WeightingError, backward
 from datasets.multitask.base import TaskBenchmark
 from datasets.storage.padding import lengthen_texts
 from datasets.storage.ragged_arrays import TextBatch
+from datasets.training_config import TrainingConfig
 
 
 class BatchTooLarge(RuntimeError):
@@ -61,14 +62,12 @@ class Trainer:
             [u for count, u in zip(self._counts, used, strict=True) for _ in range(count)]
         )
         device = context.device
-        self._split = LossSplit(context.loss_names, context.fixed_weights, device)
-        self.tasks = len(context.covered_losses)
-        covered = self._split.covered.tolist()
-        names = [n for n, is_covered in zip(context.loss_names, covered, strict=True) if is_covered]
-        self.statistics = StepStatistics(names, device)
+        self._split = LossSplit(context.losses.names, context.losses.fixed_weights, device)
+        self.tasks = len(context.losses.covered)
+        self.statistics = StepStatistics(context.losses.covered, device)
         benchmark = context.benchmark
         self.meter = benchmark.make_step_meter() if isinstance(benchmark, TaskBenchmark) else None
-        self._totals = torch.zeros(len(context.loss_names), dtype=torch.float64, device=device)
+        self._totals = torch.zeros(len(context.losses.names), dtype=torch.float64, device=device)
         self._seen = torch.zeros_like(self._totals)
         shares_head = any(objective.shares_head for objective in self.active)
         modules = () if shares_head else state.model.get_task_heads().values()
@@ -87,13 +86,13 @@ class Trainer:
     def mean_losses(self) -> dict[str, float]:
         """Return the mean of each loss over the examples seen: the epoch's only transfer."""
         means = (self._totals / self._seen.clamp(min=1)).tolist()
-        named = zip(self.context.loss_names, means, self._used.tolist(), strict=True)
+        named = zip(self.context.losses.names, means, self._used.tolist(), strict=True)
         return {name: mean for name, mean, used in named if used}
 
     def summarize_steps(self) -> tuple[dict[str, dict[str, float]] | None, dict[str, Any] | None]:
         """Return the weights of the stage's losses, and the gradients' conflicts, of the epoch."""
         weights, conflicts = self.statistics.summarize()
-        named = zip(self.context.loss_names, self._used.tolist(), strict=True)
+        named = zip(self.context.losses.names, self._used.tolist(), strict=True)
         used = {name for name, is_used in named if is_used}
         kept = {name: found for name, found in (weights or {}).items() if name in used}
         return kept or None, conflicts
@@ -183,7 +182,7 @@ class Trainer:
     def _accumulate_microbatches(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Accumulate the gradients of parts of a batch, each weighted by its share."""
         weighting, device = self.state.weighting, self.context.device
-        total = torch.zeros(len(self.context.loss_names), device=device)
+        total = torch.zeros(len(self.context.losses.names), device=device)
         counts = torch.zeros_like(total)
         found: list[Tensor] = []
         for rows in torch.arange(batch.size, device=device).split(self.microbatch):
@@ -294,7 +293,7 @@ class Trainer:
     def _multiply_weighted(self, factor: float) -> None:
         """Multiply the gradients of weighted parameters, where the config says so."""
         config = self.context.config
-        if not config.times_losses or isinstance(self.state.weighting, LossWeighting):
+        if not multiplies_weighted(config, self.state.weighting):
             return
         for parameter in (*self.shared, *(self.heads if config.weighted_heads else ())):
             if parameter.grad is not None:
@@ -306,6 +305,11 @@ class Trainer:
             all_parameters = self.state.model.parameters()
             clipped = all_parameters if config.clip == "all" else self.shared
             nn.utils.clip_grad_norm_(clipped, config.clip_norm)
+
+
+def multiplies_weighted(config: TrainingConfig, weighting: Weighting) -> bool:
+    """Return whether weighted gradients are multiplied by the number of losses covered."""
+    return config.times_losses and not isinstance(weighting, LossWeighting)
 
 
 def _why_unsplittable(objectives: Sequence[Objective], weighting: Weighting, model: Model) -> str:

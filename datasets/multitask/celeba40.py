@@ -58,6 +58,7 @@ class CelebA40(OnDisk, TaskBenchmark):
     folder_name = "celeba"
     other_folder_names = OTHER_FOLDERS
     landmarks = LANDMARKS
+    image_size = SIDE
     published_rule = "validation_mean_f1"
     reported_metrics = ("delta_m", "worst_task_delta", "mean_f1")
     tasks = tuple(

@@ -1,4 +1,4 @@
-"""``python -m core.recipe.published``: the published configurations, field by field.
+"""``python -m core.training.published``: the published configurations, field by field.
 
 The expected values are those of the authors' trainers, run scripts and values files: System 1 at
 ce40c60, System 2 at 2b8cba1, SDMGrad at 8333f9e.
@@ -6,13 +6,39 @@ ce40c60, System 2 at 2b8cba1, SDMGrad at 8333f9e.
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from core.recipe.method_files import list_methods, load_method
-from core.recipe.published import main
+import datasets
+from core.models import find_image_size
+from core.models.pretrained.loading import choose_image_size
+from core.recipe.method_files import FOLDER, list_methods, load_method
+from core.recipe.resolved_method import resolve_method
+from core.training.published.__main__ import describe_published, main
+
+# What is drawn of images, and of each second task: images, texts.
+CROPS = {
+    "name": "random_resized_crop", "crop_area": [0.05, 1.0], "aspect_ratio": [3 / 4, 4 / 3],
+    "flip": 0.0,
+}  # fmt: skip
+VIEWS = {"crop_area": [0.67, 1.0], "aspect_ratio": [3 / 4, 4 / 3], "flip": 0.5}
+SECOND_TASKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "reconstruction": (
+        {**VIEWS, "masked_blocks": 0.6, "block_patches": 2},  # 32 pixels: 2 patches of 16
+        {"predicted_tokens": 0.15, "become_the_mask_token": 0.8, "become_random_tokens": 0.1},
+    ),
+    "contrastive_or_causal": (
+        {
+            **VIEWS, "color_jitter": [0.8, 0.8, 0.8, 0.2], "jittered": 0.8, "gray": 0.2,
+            "blur_width": 39, "blur_sigma": [0.1, 2.0], "temperature": 1.0,
+        },
+        {"causal": True},
+    ),
+}  # fmt: skip
+NAMES = {"_mt2": "contrastive_or_causal", "_mt": "reconstruction"}  # by parts of methods' names
 
 System1 = dict[str, tuple[int, dict[str, float]]]
 
@@ -57,9 +83,11 @@ TASKS: dict[str, tuple[dict[str, Any], bool, bool, bool]] = {
     "fairgrad": ({"fairgrad": {"alpha": 2.0}}, True, True, False),
     "sdmgrad": ({"sdmgrad": {"strength": 0.3, "iterations": 20}}, True, True, False),
 }
-LAST10 = "--select published_last10 --audit-test --set training_split=train_and_validation"
-# Tasks, model, epochs, batch size, rate, augmentation, schedule, options of selection.
-BENCHMARKS: dict[str, tuple[int, str, int, int, float, str, str, str]] = {
+OPTION = {"option": "--protocol published"}
+LAST10 = {"rule": "published_last10", "training_split": "train_and_validation", **OPTION}
+BY_F1 = {"rule": "validation_mean_f1", "training_split": "train", **OPTION}
+# Tasks, model, epochs, batch size, rate, augmentation, schedule, the authors' selection.
+BENCHMARKS: dict[str, tuple[int, str, int, int, float, str, str, dict[str, str]]] = {
     "nyuv2": (3, "segnet_mtan", 200, 2, 1e-4, "scale_crop_flip", "step", LAST10),
     "cityscapes": (2, "segnet_mtan", 200, 8, 1e-4, "scale_crop_flip", "step", LAST10),
     "celeba40": (
@@ -70,9 +98,9 @@ BENCHMARKS: dict[str, tuple[int, str, int, int, float, str, str, str]] = {
         3e-4,
         "none",
         "constant",
-        "--select validation_mean_f1",
+        BY_F1,
     ),
-    "qm9": (11, "mpnn", 300, 120, 1e-3, "none", "plateau", ""),
+    "qm9": (11, "mpnn", 300, 120, 1e-3, "none", "plateau", {}),
 }
 
 
@@ -124,9 +152,13 @@ def test_system_1(
         assert read_values(entry["recipe"]) == values
         # One pass of JTT counts errors: an epoch of theirs, none of ours.
         stages = [values["T"], epochs - values["T"] - 1] if name == "jtt" else [epochs]
-        assert entry["stage_epochs"] == stages
+        assert [stage["epochs"] for stage in entry["stages"]] == stages
+        assert all(stage["starts"] == "new weights" for stage in entry["stages"])
         assert entry["optimizer"] == (
-            {"name": "adamw", "decay_of_weights": 0.0, "decay_of_biases_and_norms": 0.01}
+            {
+                "name": "adamw", "betas": [0.9, 0.999], "epsilon": 1e-8, "decay_of_weights": 0.0,
+                "decay_of_biases_and_norms": 0.01,
+            }
             if is_text
             else {
                 "name": "sgd", "momentum": 0.9, "decay_of_weights": 0.0,
@@ -135,18 +167,25 @@ def test_system_1(
         )  # fmt: skip
         steps = math.ceil(examples / batch_size) * epochs
         warmup = 500 if not is_text else round(0.06 * steps) if "_mt" in name else 0
-        schedule = entry["schedule"]
-        assert schedule["name"] == ("linear" if is_text else "cosine_with_restarts")
-        assert (schedule["steps"], schedule["warmup_steps"]) == (steps, warmup)
-        assert len(schedule["rates"]) == 3
-        assert min(schedule["rates"]) == warmup // 2
-        for step, found_rate in schedule["rates"].items():
-            expected = rate * compute_rate(step, warmup, steps, schedule["name"])
-            assert found_rate == pytest.approx(expected, rel=1e-9, abs=1e-15)
+        # JTT's second stage starts the same schedule anew, sized before errors are repeated.
+        for schedule in (stage["schedule"] for stage in entry["stages"]):
+            assert schedule["name"] == ("linear" if is_text else "cosine_with_restarts")
+            assert (schedule["steps"], schedule["warmup_steps"]) == (steps, warmup)
+            assert len(schedule["rates"]) == 3
+            assert min(schedule["rates"]) == warmup // 2
+            for step, found_rate in schedule["rates"].items():
+                expected = rate * compute_rate(step, warmup, steps, schedule["name"])
+                assert found_rate == pytest.approx(expected, rel=1e-9, abs=1e-15)
         norm = {"norm": 1.0, "parameters": "all"} if is_text else {"norm": 0.0}
         assert entry["clipping"] == {**norm, "factor": 1, "weighted_heads": False}
         assert entry["pad_to"] == (220 if is_text and name.endswith("l1") else 0)
-        assert entry["augmentation"] == ("none" if is_text else "random_resized_crop")
+        second = next((part for part in SECOND_TASKS if part in entry["inputs"]), None)
+        assert entry["inputs"] == {
+            **({"text_length": 220} if is_text else {"image_size": 384}),
+            "augmentation": {"name": "none"} if is_text else CROPS,
+            **({second: SECOND_TASKS[second][is_text]} if second else {}),
+        }
+        assert second == NAMES.get(next((n for n in NAMES if n in name), ""))
         assert entry["selection"] == "validation_worst_group_accuracy"
         assert entry["patience"] == 9
         auxiliary = [part for part in entry["recipe"]["objectives"] if "batch_size" in str(part)]
@@ -169,21 +208,36 @@ def test_system_2(dataset: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert entry["recipe"]["objectives"] == [{"task_losses": {}}]
         assert (entry["model"], entry["epochs"], entry["batch_size"]) == (model, epochs, batch_size)
         assert entry["lr"] == rate
-        assert entry["augmentation"] == augmentation
-        assert entry["stage_epochs"] == [epochs]
+        draws = {"scales": [1.0, 1.2, 1.5], "flip": 0.5} if augmentation != "none" else {}
+        assert entry["inputs"] == {
+            **({"image_size": 64} if dataset == "celeba40" else {}),
+            "augmentation": {"name": augmentation, **draws},
+        }
+        (stage,) = entry["stages"]
+        assert (stage["epochs"], stage["starts"]) == (epochs, "new weights")
         assert entry["optimizer"] == {
-            "name": "adam", "decay_of_weights": 0.0, "decay_of_biases_and_norms": 0.0,
+            "name": "adam", "betas": [0.9, 0.999], "epsilon": 1e-8, "decay_of_weights": 0.0,
+            "decay_of_biases_and_norms": 0.0,
+            **({"rate_of_weighting": 0.025} if name == "uw" else {}),
         }  # fmt: skip
-        assert entry["schedule"]["name"] == schedule
-        if schedule == "step":  # half after 100 of 200 epochs
-            assert entry["schedule"]["rates"] == {0: 1e-4, 50: 1e-4, 100: 5e-5}
-        if schedule == "constant":
-            assert set(entry["schedule"]["rates"].values()) == {rate}
+        found_schedule = stage["schedule"]
+        assert found_schedule["name"] == schedule
+        if schedule == "step":
+            assert (found_schedule["every_epochs"], found_schedule["factor"]) == (100, 0.5)
+            assert found_schedule["rates"] == {0: 1e-4, 50: 1e-4, 100: 5e-5}
+        elif schedule == "plateau":
+            assert found_schedule == {
+                "name": "plateau", "factor": 0.7, "patience": 5, "min_rate": 1e-5,
+                "follows": "validation delta_m, the minimum",
+            }  # fmt: skip
+        else:
+            assert set(found_schedule["rates"].values()) == {rate}
+            assert found_schedule["warmup_steps"] == 0
         norm = {"norm": 1.0, "parameters": "shared"} if is_clipped else {"norm": 0.0}
         factor = tasks if is_multiplied else 1
         assert entry["clipping"] == {**norm, "factor": factor, "weighted_heads": weights_heads}
         assert entry["selection"] == "validation_delta_m"
-        assert entry.get("published_selection", "") == rule
+        assert entry.get("published_selection", {}) == rule
         assert entry["patience"] == 0
         assert entry["pad_to"] == 0
 
@@ -216,3 +270,35 @@ def test_mistakes_are_one_line(
 def test_one_method_by_its_published_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--dataset", "qm9", "--method", "scaleinvls"]) == 0
     assert list(yaml.safe_load(capsys.readouterr().out)) == ["si"]
+
+
+@pytest.mark.parametrize(
+    ("weighting", "covered"),
+    [
+        ({"fairgrad": {"alpha": 2.0}}, 3),
+        ({"fairgrad": {"alpha": 2.0, "over": ["depth", "normals"]}}, 2),
+        ({"fairgrad": {"alpha": 2.0}, "fixed": {"segmentation": 0.5, "normals": 0.1}}, 1),
+    ],
+)
+def test_the_factor_counts_the_losses_that_the_weighting_covers(
+    weighting: dict[str, Any], covered: int, tmp_path: Path
+) -> None:
+    content = yaml.safe_load((FOLDER / "fairgrad.yaml").read_text(encoding="utf-8"))
+    content = {key: content[key] for key in ("description", "paper", "needs", "settings")}
+    content["recipe"] = {
+        "sampler": "uniform",
+        "objectives": ["task_losses"],
+        "weighting": weighting,
+        "stages": ["train"],
+    }
+    content["published"] = {"nyuv2": {"lr": 1e-4}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    method = load_method("mine", tmp_path)
+    entry = describe_published(resolve_method(method, datasets.load_benchmark("nyuv2")))
+    assert entry["clipping"] == {
+        "norm": 1.0, "parameters": "shared", "factor": covered, "weighted_heads": False,
+    }  # fmt: skip
+
+
+def test_the_public_vision_transformer_is_built_for_the_printed_size() -> None:
+    assert find_image_size("google/vit-base-patch16-224-in21k") == choose_image_size(224) == 384

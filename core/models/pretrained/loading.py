@@ -74,6 +74,11 @@ def load_pretrained(name: str, outputs: Mapping[str, int], parts: frozenset[str]
         raise UserError(f"model '{name}': {folder} cannot be loaded: {reason}") from error
 
 
+def choose_image_size(pretrained: int) -> int:
+    """Return the height and width at which a ViT is finetuned."""
+    return FINETUNED_PIXELS if pretrained == PRETRAINED_PIXELS else pretrained
+
+
 def _load_vit(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) -> ViT:
     import core.torchvision_compat  # noqa: F401
 
@@ -83,7 +88,7 @@ def _load_vit(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) -
     trunk = load_weights(ViTModel, folder, ("pooler.",), add_pooling_layer=False, **SDPA)
     own = trunk.config.image_size
     mean, std = read_mean_and_std(folder, DEFAULT_MEAN_AND_STD, DEFAULT_MEAN_AND_STD)
-    image = ImageSpec(FINETUNED_PIXELS if own == PRETRAINED_PIXELS else int(own), mean, std)
+    image = ImageSpec(choose_image_size(int(own)), mean, std)
     return ViT(outputs, parts, trunk, image)
 
 

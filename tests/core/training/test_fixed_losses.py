@@ -96,7 +96,7 @@ def test_the_minimax_is_over_the_groups_alone() -> None:
     row = run.train_epoch()
     weighting = run.stage_state.weighting
     assert isinstance(weighting, GroupDRO)
-    assert run.context.covered_losses == GROUPS
+    assert run.context.losses.covered == GROUPS
     assert weighting.log_q.shape == (4,)
     assert weighting.log_q.exp().sum().item() == pytest.approx(1.0)
     assert set(row.losses) == {*GROUPS, "reconstruction", "l1"}
@@ -105,13 +105,13 @@ def test_the_minimax_is_over_the_groups_alone() -> None:
 def test_over_names_losses_or_objectives(tmp_path: Path) -> None:
     objectives = ["group_losses", "l1"]
     one = begin(tmp_path, {"dro": {"over": ["group_1", "group_3"]}, "fixed": {"l1": 2}}, objectives)
-    assert one.context.covered_losses == ["group_1", "group_3"]
-    assert one.context.fixed_weights == {"l1": 2.0, "group_0": 1.0, "group_2": 1.0}
+    assert one.context.losses.covered == ["group_1", "group_3"]
+    assert one.context.losses.fixed_weights == {"l1": 2.0, "group_0": 1.0, "group_2": 1.0}
     assert one.train_epoch().losses["group_0"] > 0
     spelled = begin(tmp_path, {"dro": {"over": "group_losses"}, "fixed": {"l1": 2}}, objectives)
-    assert spelled.context.covered_losses == GROUPS
+    assert spelled.context.losses.covered == GROUPS
     short = begin(tmp_path, {"dro": {}, "fixed": {"l1": 2}}, objectives)
-    assert short.context.fixed_weights == spelled.context.fixed_weights == {"l1": 2.0}
+    assert short.context.losses.fixed_weights == spelled.context.losses.fixed_weights == {"l1": 2.0}
 
 
 def test_a_recipe_with_fixed_losses_survives_json() -> None:

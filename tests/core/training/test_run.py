@@ -68,9 +68,9 @@ def test_reports_every_promised_metric(method: str, dataset: str) -> None:
     assert sum(row.eligible for row in found) == 1
     for row in found:
         assert set(row.validation) >= promised(run)
-        assert set(row.losses) <= set(run.context.loss_names)
+        assert set(row.losses) <= set(run.context.losses.names)
         assert EpochRow.from_dict(json.loads(json.dumps(row.as_dict()))) == row
-    assert {name for row in found for name in row.losses} == set(run.context.loss_names)
+    assert {name for row in found for name in row.losses} == set(run.context.losses.names)
     assert [row.final for row in found] == [False] * (len(found) - 1) + [True]
     assert set(run.evaluate_split("test").compute_metrics()) >= promised(run)
 

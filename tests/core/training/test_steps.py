@@ -108,7 +108,7 @@ def test_a_clipped_step_has_the_published_length(method: str, shrink: float) -> 
     whole: dict[str, Any] = {"epochs": 1, "lr": 1e-9, "batch_size": 4000}
     plain = start(method, "two_digits", **whole, clip_norm=0.0, times_losses=False)
     plain.train_epoch()
-    length, tasks = measure_trunk(plain), len(plain.context.loss_names)
+    length, tasks = measure_trunk(plain), len(plain.context.losses.names)
     limit = tasks * length * shrink  # so that the factor decides whether the step is clipped
     clipped = start(method, "two_digits", **whole, clip_norm=limit)
     clipped.train_epoch()
@@ -127,7 +127,7 @@ def test_weights_of_published_mgda_sum_to_the_number_of_tasks(method: str) -> No
         run.train_epoch()
         grads = [p.grad for p in run.model.parameters() if p.grad is not None]
         lengths.append((measure_trunk(run), float(torch.nn.utils.get_total_norm(grads))))
-    tasks = len(run.context.loss_names)
+    tasks = len(run.context.losses.names)
     assert lengths[1] == pytest.approx([tasks * length for length in lengths[0]], rel=1e-4)
     assert start(method, "two_digits").context.config.times_losses
 

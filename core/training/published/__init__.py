@@ -1,0 +1,1 @@
+"""Published configurations, printed by ``python -m core.training.published``."""
