@@ -223,7 +223,7 @@ class Benchmark(ABC):
         return self
 
     @property
-    def published_split(self) -> str:
+    def published_training_split(self) -> str:
         """The ``training_split`` of the published protocol."""
         joins = type(self).join_training_splits is not Benchmark.join_training_splits
         return JOINED_SPLIT if joins else "train"

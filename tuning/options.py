@@ -158,6 +158,16 @@ class Options:
             choices=SEARCHES,
         ),
     )
+    protocol: str | None = field(
+        default=None,
+        metadata=_option(
+            SEARCH,
+            "published: --search published with the authors' selection rule and training examples "
+            "where the data set's own differ, labeled in every table",
+            default="the data set's",
+            choices=("published",),
+        ),
+    )
     trials: int | None = field(
         default=None,
         metadata=_option(

@@ -162,7 +162,7 @@ class ResolvedMethod:
                 f"unscaled_targets: received true, expected false: data set "
                 f"'{self.benchmark.name}' does not scale its targets"
             )
-        if config.training_split not in ("train", self.benchmark.published_split):
+        if config.training_split not in ("train", self.benchmark.published_training_split):
             raise ValueError(
                 f"training_split: received '{config.training_split}', expected 'train': data set "
                 f"'{self.benchmark.name}' has a validation split of its own"

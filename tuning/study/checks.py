@@ -35,6 +35,7 @@ from tuning.search.proposal import make_searcher
 from tuning.search.space import Space, make_space
 from tuning.search.trial_records import SEARCH_SEED
 from tuning.study.make_definition import check_resumed_studies
+from tuning.study.protocol import apply_protocol, describe_authors_protocol
 from tuning.study.same_data import refuse_other_data
 
 
@@ -79,6 +80,7 @@ def check_study(options: Options, is_plan: bool = False) -> CheckedStudy:
     baseline = read_baseline(options.baseline)
     benchmark = datasets.load_benchmark(options.dataset, str(options.data_root), baseline)
     options = replace(options, dataset=benchmark.name)
+    options, expanded = apply_protocol(options, benchmark)
     rule = choose_rule(options, benchmark)
     chosen, skipped = _choose_methods(options, benchmark)
     options = replace(options, methods=tuple(method.name for method in chosen))
@@ -134,7 +136,8 @@ def check_study(options: Options, is_plan: bool = False) -> CheckedStudy:
         check_resumed_studies(options, rule, spaces, records)
     if not absent:
         refuse_other_data(options, benchmark)
-    notes = [*skipped, *_list_ignored_options(options)]
+    protocol = expanded or describe_authors_protocol(options, benchmark, rule)
+    notes = [*skipped, *protocol, *_list_ignored_options(options)]
     if isinstance(benchmark, Folder):
         notes += benchmark.list_notices()
     return CheckedStudy(options, benchmark, baseline, rule, spaces, records, notes, absent)
@@ -215,7 +218,8 @@ def _check_training_splits(spaces: list[Space], search: str, rule: Rule) -> list
         return []
     return [
         f"training_split={JOINED_SPLIT} trains on the split that {rule.name} reads "
-        f"({', '.join(joined)}): it needs --audit-test --select published_last10"
+        f"({', '.join(joined)}): it needs --audit-test --select published_last10, as "
+        "--protocol published gives"
     ]
 
 

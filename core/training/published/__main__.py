@@ -81,7 +81,7 @@ def describe_published_rule(benchmark: Benchmark) -> Entry:
     return {
         "published_selection": {
             "rule": rule,
-            "training_split": benchmark.published_split,
+            "training_split": benchmark.published_training_split,
             "option": "--protocol published",
         }
     }
@@ -190,7 +190,7 @@ def _list_rates(
 ) -> dict[int, float]:
     """Return the rates of the model's weights at some steps."""
     if isinstance(schedule, LambdaLR):  # its steps need not be taken
-        rate, share = schedule.base_lrs[0], schedule.lr_lambdas[0]
+        rate, share = float(schedule.base_lrs[0]), schedule.lr_lambdas[0]
         return {step: rate * share(step) for step in asked}
     rates: dict[int, float] = {}
     for step in range(max(asked) + 1):

@@ -97,9 +97,8 @@ def test_all_frames_need_the_published_rule(
 
 def test_a_study_on_all_frames_says_so_in_every_table(root: Path, tmp_path: Path) -> None:
     done = run_tune(["--method", "ls", "--dataset", "nyuv2", "--data-root", root, "--results",
-                 tmp_path / "results", "--epochs", "1", "--search", "published", "--seeds", "1",
-                 "--set", "model=segnet_small", "--set", ALL, "--audit-test", "--select",
-                 "published_last10"])  # fmt: skip
+                 tmp_path / "results", "--epochs", "1", "--protocol", "published", "--seeds", "1",
+                 "--set", "model=segnet_small"])  # fmt: skip
     assert done.code == 0, done.err
     folder = tmp_path / "results" / "nyuv2"
     table = (folder / "table.md").read_text()
