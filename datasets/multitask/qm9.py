@@ -154,8 +154,8 @@ class QM9(OnDisk, TaskBenchmark):
             "not comparable with published ones",
         ]
 
-    def _read_files(self) -> tuple[np.ndarray, list[Molecule]]:
-        """Return the molecules that are kept, and their targets, ``(n, 11)``.
+    def _read_files(self) -> tuple[np.ndarray, list[Molecule], list[str]]:
+        """Return the targets, ``(n, 11)``, of the molecules that are kept, these and their names.
 
         Raises:
             UserError: If a file is malformed, or too many molecules cannot be read.
@@ -180,16 +180,16 @@ class QM9(OnDisk, TaskBenchmark):
         if faults:
             count = f"{len(faults):,} of {len(faults) + len(molecules):,}"
             print(f"{self.name}: {count} molecules left out", file=sys.stderr)
-        return targets[rows], molecules
+        return targets[rows], molecules, [names[row] for row in rows]
 
     @property
     def cache_parameters(self) -> Mapping[str, Any]:
         """The seed of the molecules' order, and how the list of excluded ones is read."""
-        return {"split_seed": SPLIT_SEED, "list": 3}
+        return {"split_seed": SPLIT_SEED, "list": 3, "names": 1}
 
     def write_arrays(self, writer: ArrayWriter) -> None:
         """Write the molecules in the order test, validation, training, as permuted."""
-        targets, kept = self._read_files()
+        targets, kept, names = self._read_files()
         if len(kept) < len(SPLITS):
             raise UserError(
                 f"{self.raw_folder}: {len(kept)} molecules, expected at least one for each split"
@@ -199,6 +199,7 @@ class QM9(OnDisk, TaskBenchmark):
         rows = targets[order]
         train = rows[2 * count_held_out(len(rows)) :]
         writer.write_array("targets", rows)
+        writer.write_array("names", _encode_names([names[place] for place in order]))
         writer.write_array("scales", np.stack([train.mean(axis=0), train.std(axis=0, ddof=1)]))
         _write_molecules(writer, molecules)
 
@@ -222,19 +223,19 @@ class QM9(OnDisk, TaskBenchmark):
         mean, deviation = self._scales
         targets = arrays["targets"]
         scaled = ((targets - mean) / deviation if self.is_scaled else targets).float()
-        held = count_held_out(len(molecules))
-        ends = {
-            "test": (0, held),
-            "validation": (held, 2 * held),
-            "train": (2 * held, len(molecules)),
-        }
         return {
             split: Split(
-                molecules.slice_range(*ends[split]),
-                dict(zip(TARGETS, scaled[slice(*ends[split])].T.contiguous(), strict=True)),
+                molecules.slice_range(rows.start, rows.stop),
+                dict(zip(TARGETS, scaled[rows].T.contiguous(), strict=True)),
             )
             for split in SPLITS
+            for rows in [_find_rows(split, len(molecules))]
         }
+
+    def list_ids(self, split: str) -> list[str]:
+        """Return the names of a split's molecules in the files, such as ``gdb_42``."""
+        names = self.cache.arrays["names"].numpy()
+        return [bytes(name).rstrip(b"\0").decode() for name in names[_find_rows(split, len(names))]]
 
     @cached_property
     def deviations(self) -> dict[str, float]:
@@ -253,6 +254,19 @@ class QM9(OnDisk, TaskBenchmark):
             name: AbsoluteError(f"mae_{name}", self.deviations[name] * REPORTED[name])
             for name in TARGETS
         }
+
+
+def _find_rows(split: str, molecules: int) -> slice:
+    """Return the rows of a split among all molecules: test, validation, training."""
+    held = count_held_out(molecules)
+    ends = {"test": (0, held), "validation": (held, 2 * held), "train": (2 * held, molecules)}
+    return slice(*ends[split])
+
+
+def _encode_names(names: Sequence[str]) -> np.ndarray:
+    """Return names as bytes, ``(n, width)`` uint8, zeros at their ends."""
+    encoded = np.array([name.encode() for name in names])
+    return encoded.view(np.uint8).reshape(len(names), -1)
 
 
 def count_held_out(molecules: int) -> int:

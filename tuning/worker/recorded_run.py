@@ -20,6 +20,7 @@ from core.training.epoch_row import EpochRow
 from core.training.run import Run
 from core.training.selection import Score, SelectionRow
 from datasets.benchmark import Benchmark, Meter
+from datasets.training_config import JOINED_SPLIT
 from tuning.records.run_data import Confirmation, Metrics, RunEnd, TrialStatus
 from tuning.records.run_record import RunRecord
 from tuning.worker.trial_work import RunOptions
@@ -159,7 +160,7 @@ class RecordedRun:
                 column: tensor.numpy() for column, tensor in meter.collect_predictions().items()
             }
             rows = columns.pop("index")
-            named = _name_examples(run.benchmark, name, rows.tolist())
+            named = _name_examples(run, name, rows.tolist())
             found = pd.DataFrame({"split": name, "index": rows, **named, **columns})
             if names := run.benchmark.list_group_names(name):
                 place = list(found).index("group") + 1
@@ -169,12 +170,14 @@ class RecordedRun:
             pd.concat(tables).to_parquet(new, index=False)
 
 
-def _name_examples(benchmark: Benchmark, split: str, rows: list[int]) -> dict[str, list[str]]:
+def _name_examples(run: Run, split: str, rows: list[int]) -> dict[str, list[str]]:
     """Return the ids and files of examples, as the data set names them, where it does."""
-    named = {}
+    joined = split == "train" and run.key.training_config.training_split == JOINED_SPLIT
+    parts = ("train", "validation") if joined else (split,)
+    benchmark, named = run.benchmark, {}
     for column, list_names in (("id", benchmark.list_ids), ("filename", benchmark.list_filenames)):
         with suppress(UserError, OSError):  # the original files need not be where the cache is
-            names = list_names(split)
-            if names is not None and len(names) == len(benchmark.splits[split]):
+            names = [name for part in parts for name in list_names(part) or ()]
+            if len(names) == len(run.context.loader.splits[split]):
                 named[column] = [str(names[row]) for row in rows]
     return named

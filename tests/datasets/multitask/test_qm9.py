@@ -325,3 +325,22 @@ def test_a_run_learns_unscaled_targets(tmp_path: Path) -> None:
         resolve_method(load_method("ls"), load_benchmark("two_digits")).make_key(
             {"unscaled_targets": True}, 0, detect_environment(gpu=False)
         )
+
+
+def test_ids_are_the_names_in_the_files(tmp_path: Path) -> None:
+    skipped = (1, 7, 40)
+    numbers = molecule_files.write(tmp_path, 120, skipped=skipped)
+    break_molecule(tmp_path, 3)
+    benchmark = QM9(tmp_path)
+    column = NUMBERS.index("mu")
+    seen: list[str] = []
+    for name, split in benchmark.splits.items():
+        ids = benchmark.list_ids(name)
+        assert len(ids) == len(split)
+        mean, deviation = benchmark.cache.arrays["scales"][:, 0]
+        rows = [int(found.removeprefix("gdb_")) - 1 for found in ids]
+        expected = (numbers[rows, column] - float(mean)) / float(deviation)
+        np.testing.assert_allclose(split.targets["mu"], expected, rtol=2e-5, atol=1e-6)
+        seen += ids
+    left = set(range(1, 121)) - {*skipped, 3}
+    assert sorted(seen) == sorted(f"gdb_{number}" for number in left)
