@@ -47,6 +47,12 @@ class Hyperparameter:
         separator = "," if self.kind == "choice" else ":"
         return f"{self.kind}:{separator.join(format_scalar(value) for value in self.values)}"
 
+    def as_mapping(self) -> dict[str, object]:
+        """Return the YAML mapping that :func:`parse_hyperparameter` reads."""
+        when = {name: list(values) for name, values in self.when.items()}
+        condition = {"when": when} if when else {}
+        return {self.kind: list(self.values), "default": self.default, **condition}
+
     @property
     def is_integer(self) -> bool:
         """Whether the domain holds integers only."""

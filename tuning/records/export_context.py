@@ -76,8 +76,8 @@ class ExportContext:
         environment: Where trials compute.
         rule: Name of the selection rule.
         search: Name of the search.
-        search_space: The domain of each hyperparameter searched, as ``--set`` takes it.
-        constant_metric: The rule's metric of a constant prediction; None where unknown.
+    search_space: Mapping[str, object] = field(default_factory=dict)
+    constant_metric: float | None = None
         scheduler: Name of the scheduler.
         trials: Trials of the search.
         search_seeds: Training seeds of a trial.
@@ -118,7 +118,7 @@ class ExportContext:
     command: CommandOptions
     defaults: Hyperparameters = field(default_factory=dict)
     best_published: Hyperparameters = field(default_factory=dict)
-    search_space: Mapping[str, str] = field(default_factory=dict)
+    search_space: Mapping[str, object] = field(default_factory=dict)
     constant_metric: float | None = None
     class_names: list[str] = field(default_factory=list)
     group_names: list[str] = field(default_factory=list)

@@ -63,7 +63,7 @@ def make_export_context(
         best_published=dict(search.space.resolved.published or {}),
         search_space={}
         if search.searcher is None
-        else {name: domain.describe_domain() for name, domain in search.space.free.items()},
+        else {name: domain.as_mapping() for name, domain in search.space.free.items()},
         class_names=list(benchmark.list_class_names()),
         group_names=list(benchmark.list_group_names("test")),
         train_group_names=list(benchmark.list_group_names("train")),

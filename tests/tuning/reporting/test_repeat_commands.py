@@ -10,7 +10,7 @@ import yaml
 
 import core.__main__
 import datasets
-from common.hyperparameters import Hyperparameters, Scalar
+from common.hyperparameters import Hyperparameter, Hyperparameters, Scalar
 from core.environment import detect_environment
 from core.recipe.assignments import format_assignment, parse_assignments
 from core.recipe.method_files import list_methods, load_method
@@ -22,6 +22,7 @@ from tests.datasets.own.test_references import write_images
 from tests.support.epoch_rows import make_row
 from tuning.cli.make_options import make_options
 from tuning.cli.parser import make_parser
+from tuning.option_values import read_space
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import Confirmation, RunEnd, TrialStatus
@@ -129,9 +130,38 @@ def test_the_commands_train_what_the_winners_key_says(
         assert resolve_command(exported[name]).as_dict() == replace(key, seed=0).as_dict()
     assert exported["training_config"] == key.training_config.as_dict()
     assert exported["recipe"] == key.recipe.as_dict()
+    if search in ("random", "tpe"):
+        check_space(exported, options, tmp_path)
     assert exported["provenance"]["seed_keys"] == [replace(key, seed=0).digest]
     for name, value in load_method(method).settings.items():
         assert exported["training_config"][name] == value or name in exported["hyperparameters"]
+
+
+def check_space(exported: dict[str, Any], options: Options, folder: Path) -> None:
+    """Check that the exported search space, as a file of ``--space``, is the study's."""
+    method, benchmark = load_method(options.methods[0]), open_benchmark(options.dataset)
+    file = folder / "space.yaml"
+    file.write_text(yaml.safe_dump(exported["selection"]["search_space"], sort_keys=False))
+    values, domains = read_space(file)
+    assert not values
+    again = replace(options, domains=domains)
+    assert make_space(method, benchmark, again).free == make_space(method, benchmark, options).free
+
+
+def test_conditions_of_the_search_space_are_exported(tmp_path: Path) -> None:
+    domains = {
+        "optimizer": Hyperparameter("choice", ("sgd", "adamw"), "sgd"),
+        "momentum": Hyperparameter("uniform", (0.0, 0.9), 0.5, {"optimizer": ("sgd",)}),
+    }
+    options = Options(
+        ("erm",), "colored_digits", search="random", trials=2, seeds=1, domains=domains
+    )
+    exported, _ = export_winner(options, tmp_path)
+    space = exported["selection"]["search_space"]
+    assert space["momentum"] == {
+        "uniform": [0.0, 0.9], "default": 0.5, "when": {"optimizer": ["sgd"]},
+    }  # fmt: skip
+    check_space(exported, options, tmp_path)
 
 
 PINNED: tuple[Hyperparameters, ...] = (

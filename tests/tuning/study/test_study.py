@@ -26,7 +26,7 @@ from tests.support.command import (
 from tests.support.undisturbed import ERM, JTT, RUNS, TIMES, once
 from tests.support.undisturbed import undisturbed as undisturbed
 from tuning.cli.main import main
-from tuning.option_values import parse_domains
+from tuning.option_values import read_space
 from tuning.records.method_records import MethodRecords
 from tuning.reporting.export_method import export_method
 from tuning.reporting.tables import write_tables
@@ -109,7 +109,9 @@ def test_winner_is_the_highest_validation_value(study: Path) -> None:
         assert chosen["selection"]["value"] == values.max()
         assert chosen["selection"]["rule"] == "validation_worst_group_accuracy"
         space = chosen["selection"]["search_space"]
-        _, domains = parse_domains([f"{name}={domain}" for name, domain in space.items()])
+        file = study.parent / f"{method}_space.yaml"
+        file.write_text(yaml.safe_dump(space))
+        _, domains = read_space(file)
         assert domains.keys() == space.keys() <= chosen["hyperparameters"].keys()
         for name, domain in domains.items():
             assert domain.find_broken_rule(chosen["hyperparameters"][name]) is None
