@@ -5,7 +5,7 @@ a table is a method and its values as printed: a number, ``number+-deviation``, 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,7 @@ class _Table:
         protocol: How its methods were trained and selected.
         rows: Its lines.
         summary_only: Whether a line has the values of ``SUMMARY_COLUMNS`` alone.
+        notes: Additions to the protocol of single methods.
     """
 
     columns: Sequence[str]
@@ -92,6 +93,7 @@ class _Table:
     protocol: str
     rows: str
     summary_only: bool = False
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def split_lines(self) -> dict[str, list[str]]:
         """Return the values as printed, by method."""
@@ -108,7 +110,9 @@ class _Table:
                 for name, text in zip(names, values, strict=True)
                 if name != "mean_rank" and text != "-"  # a rank holds among its table's rows only
             }
-            yield PublishedRow(method, self.source, self.protocol, metrics)
+            note = self.notes.get(method)
+            protocol = f"{self.protocol}; {method}: {note}" if note else self.protocol
+            yield PublishedRow(method, self.source, protocol, metrics)
 
 
 def _read_tables(dataset: str) -> list[_Table]:

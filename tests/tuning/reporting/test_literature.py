@@ -93,6 +93,17 @@ def test_tables_of_groups_have_published_means_and_deviations(tmp_path: Path) ->
     assert "mean rank" not in heads
 
 
+def test_the_batch_size_of_the_released_erm_l1_is_said(tmp_path: Path) -> None:
+    write_results(datasets.load_benchmark("civilcomments_small"), tmp_path)
+    assert main(["export", "--results", str(tmp_path), "--with", "published"]) == 0
+    folder = tmp_path / "civilcomments_small"
+    note = "erm_l1: released with batch size 8, where the values file, and so --search published"
+    assert (folder / "table.md").read_text().count(note) == 1
+    table = pd.read_csv(folder / "table.csv").set_index("method")
+    assert note in str(table.protocol["erm_l1 (published)"])
+    assert note not in str(table.protocol["erm (published)"])
+
+
 def test_only_asked_rows_are_added_and_unknown_data_sets_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
