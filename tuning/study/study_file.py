@@ -67,8 +67,4 @@ def _encode_value(name: str, value: object) -> object:
 
 def _encode_domain(value: object) -> object:
     """Return a value as it is, and a domain in the form of a ``--space`` file."""
-    if not isinstance(value, Hyperparameter):
-        return value
-    when = {name: list(values) for name, values in value.when.items()}
-    domain = {value.kind: list(value.values), "default": value.default}
-    return {**domain, "when": when} if when else domain
+    return value.as_mapping() if isinstance(value, Hyperparameter) else value
