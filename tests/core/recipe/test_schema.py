@@ -23,7 +23,7 @@ RELATIONS = (
     "not numeric",
     "did you mean 'reg'", "'up'", "did you mean 'colored_digits'", "'nothing'",
     "did you mean 'digits_vit'", "circular", "published.waterbirds.reg", "[1, False]",
-    "unknown loss", "in over and in fixed", "names all losses", "finite number", "inside of dro",
+    "unknown loss", "in over and in fixed", "names all losses", "finite number", "fixed.over",
 )  # fmt: skip
 
 
