@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+import datasets
 from core.__main__ import main
+from core.constant_prediction import measure_constant_prediction
+from core.training.selection import get_rule
 from tests.support.run_records import confirmation_of, end_of
 from tests.tuning.worker.test_recorded_run import finish, folders, work
 from tuning.worker.trial_runner import TrialRunner
@@ -33,6 +36,11 @@ def test_the_command_gives_the_result_of_a_confirmation_seed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     asked: dict[str, Any] = {"rule": rule, "audit": rule == ORACLE} if rule else {}
+    benchmark = datasets.load_benchmark("colored_digits")
+    constant = measure_constant_prediction(
+        benchmark, get_rule(rule or benchmark.default_selection_rule)
+    )
+    asked["constant_metric"] = constant
     given = work(tmp_path, method=method, config=config, confirm=True, **asked)
     finish(TrialRunner(given))
     (record,) = folders(given)
