@@ -29,6 +29,8 @@ def at_least(lowest: float) -> Callable[[str], float]:
             value: float = int(text) if whole else float(text)
         except ValueError:
             value = lowest - 1
+        if "_" in text:  # which Python reads as 10 in 1_0, a typing mistake
+            value = lowest - 1
         if not value >= lowest or value == float("inf"):
             raise argparse.ArgumentTypeError(f"received '{text}', expected {kind} from {lowest:g}")
         return value
@@ -43,6 +45,8 @@ def parse_gpus(text: str) -> Gpus:
     try:
         value = float(text)
     except ValueError:
+        value = -1.0
+    if "_" in text:
         value = -1.0
     if not (0 <= value <= 1 or (value.is_integer() and value > 0)):
         raise argparse.ArgumentTypeError(

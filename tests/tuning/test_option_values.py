@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuning.option_values import parse_duration
+from tuning.option_values import at_least, parse_duration, parse_gpus
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,13 @@ def test_units_add_up(days: int, hours: int, minutes: int) -> None:
 def test_other_durations_are_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="1h30m"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["1_0", "", "ten", "0", "-1", "1e999"])
+def test_other_numbers_are_refused(text: str) -> None:
+    for convert in (at_least(1), at_least(1.0)):
+        with pytest.raises(argparse.ArgumentTypeError, match="received"):
+            convert(text)
+    if text != "0":
+        with pytest.raises(argparse.ArgumentTypeError, match="received"):
+            parse_gpus(text)
