@@ -12,7 +12,7 @@ columns, a split to draw, ranges to search and a training config (:mod:`datasets
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -286,12 +286,23 @@ class Folder(TextBenchmark):
         if self.modality == "text":
             super().write_inputs(writer)
             return
-        reader = PictureReader(self.own_sizes.get(IMAGE_SIZE, 0))
+        reader = self._make_reader()
         for split in SPLITS:
             paths = locate_named_files(self.folder, self.select_rows(split).filename)
             write_images(writer, split, paths, f"{self.name}, {split}", reader)
         if changes := reader.describe_changes():
             print(f"{self.name}: images {changes}", file=sys.stderr)
+
+    def encode_files(self, paths: Sequence[Path], folder: Path) -> Inputs:
+        """Return other images or texts, read like those of the table."""
+        if self.modality == "text":
+            return super().encode_files(paths, folder)
+        writer = ArrayWriter(folder)
+        write_images(writer, "new", paths, f"{self.name}, new images", self._make_reader())
+        return read_images(writer.arrays, "new")
+
+    def _make_reader(self) -> PictureReader:
+        return PictureReader(self.own_sizes.get(IMAGE_SIZE, 0))
 
     def read_inputs(self, split: str) -> Inputs:
         """Return the images or the texts of a split."""

@@ -1,5 +1,6 @@
 """Group benchmarks on tables of image files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -77,6 +78,17 @@ class ImageBenchmark(TableBenchmark):
         """Decode all images."""
         for split in SPLITS:
             write_images(writer, split, self.list_images(split), f"{self.name}, {split}")
+
+    def encode_files(self, paths: Sequence[Path], folder: Path) -> Inputs:
+        """Return other images, decoded like those of the table.
+
+        Args:
+            paths: The images.
+            folder: An empty folder for their pixels.
+        """
+        writer = ArrayWriter(folder)
+        write_images(writer, "new", paths, f"{self.name}, new images")
+        return read_images(writer.arrays, "new")
 
     def read_inputs(self, split: str) -> Inputs:
         """Return the images of a split."""

@@ -1,7 +1,7 @@
 """Group benchmarks on tables of texts."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
+from common.files import read_text
 from common.hyperparameters import Hyperparameter
 from datasets.benchmark import SPLITS, Inputs
 from datasets.groups.base import GroupBenchmark
@@ -113,6 +114,20 @@ class TextBenchmark(TableBenchmark):
         splits = self.table.split.to_numpy()
         for number, split in enumerate(SPLITS):
             write_texts(writer, split, tokens, rows[splits == number])
+
+    def encode_files(self, paths: Sequence[Path], folder: Path) -> Inputs:
+        """Return the texts of other files, tokenized like those of the table.
+
+        Args:
+            paths: Text files in UTF-8, a text each.
+            folder: An empty folder for their tokens.
+        """
+        writer = ArrayWriter(folder)
+        found = [read_text(path) for path in paths]
+        name = f"{self.name}: tokenizing"
+        tokens = tokenize_texts(self.tokenizer_file, found, None, self.max_tokens, name)
+        write_texts(writer, "new", tokens, np.arange(len(found)))
+        return read_texts(writer.arrays, "new")
 
     def read_inputs(self, split: str) -> Inputs:
         """Return the texts of a split."""

@@ -134,6 +134,11 @@ class ArrayWriter:
             raise TypeError(f"array {name!r} holds objects")
         self.create_array(name, values.shape, values.dtype)[...] = values
 
+    @property
+    def arrays(self) -> dict[str, Tensor]:
+        """The arrays by name, mapped into memory."""
+        return {name: torch.from_numpy(array) for name, array in self._arrays.items()}
+
     def write_manifest(self) -> None:
         """Write the manifest."""
         entries = {}

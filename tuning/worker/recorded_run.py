@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
-from safetensors.torch import save_file
 
 import datasets
 from common.errors import UserError
+from core.kept_model import save_model
 from core.recipe.trial_key import TrialKey
 from core.training import selection
 from core.training.epoch_row import EpochRow
@@ -133,9 +133,8 @@ class RecordedRun:
         test = run.evaluate_split("test")
         self._write_predictions(run, test)
         if self.options.keep_model:
-            weights = {n: t.contiguous().cpu() for n, t in run.model.state_dict().items()}
             with self.record.atomic_write("model.safetensors") as new:
-                save_file(weights, new)
+                save_model(run.model, self.key, run.benchmark, new)
         selected = self.row_for_selection(best.epoch - 1)
         measured = selected.get_metrics("test") if self.rule.window else test.compute_metrics()
         return Confirmation(best.epoch, selected.epoch_row.validation, measured)
