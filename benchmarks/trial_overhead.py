@@ -43,7 +43,7 @@ def measure_overhead(trials: int, reuse: bool) -> tuple[float, float]:
         )  # fmt: skip
         patched = mock.patch("tuning.study.study.run_queue", timed)
         with patched, contextlib.redirect_stdout(io.StringIO()):
-            assert study.run_study(options, reuse) == 0
+            assert study.run_study(options, reuse).exit_code == 0
         rows = pd.concat(
             pd.read_csv(path) for path in Path(folder, "results").glob("*/erm/[ts]*s.csv")
         )

@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return print_plan(options)
         from tuning.study.study import run_study
 
-        return run_study(options)
+        return run_study(options).exit_code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

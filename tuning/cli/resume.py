@@ -63,7 +63,7 @@ def run_resume(arguments: Sequence[str]) -> int:
         print(f"resuming: python tune.py {shlex.join(list_study_arguments(options))}", flush=True)
         from tuning.study.study import run_study  # after the checks: it imports Ray
 
-        code = max(code, run_study(options))
+        code = max(code, run_study(options).exit_code)
         if code == EXIT_CODE:
             break
     return code

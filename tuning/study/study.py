@@ -26,6 +26,7 @@ from tuning.records.run_data import Phase
 from tuning.records.storage import storage_errors
 from tuning.reporting.export_method import export_method
 from tuning.reporting.live_progress import Progress, format_elapsed
+from tuning.reporting.study_results import StudyResults
 from tuning.reporting.tables import lock_results, write_tables
 from tuning.resources import Resources, choose_resources, count_slots
 from tuning.search.method_search import MethodSearch
@@ -48,10 +49,8 @@ from tuning.worker.trial_work import RunOptions, RunWork, TrialWork
 RESERVE_FACTOR = 1.5
 
 
-def run_study(options: Options, reuse_actors: bool = True) -> int:
-    """Run a study; return the exit code.
-
-    It is 0; 1 where a method has no result or learned nothing; 130 after Ctrl-C.
+def run_study(options: Options, reuse_actors: bool = True) -> StudyResults:
+    """Run a study; return its results and the exit code.
 
     Args:
         options: The command.
@@ -115,7 +114,8 @@ def run_study(options: Options, reuse_actors: bool = True) -> int:
         )
         study_run = _StudyRun(searches, options, run_options, resources, slots, stop, progress)
         study_run.run(reuse_actors)
-        return print_summary(searches, options, stop, console)
+        code = print_summary(searches, options, stop, console)
+        return StudyResults(options.results / study.benchmark.name, code)
 
 
 def _print_step(console: Console, text: str) -> None:
