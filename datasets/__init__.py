@@ -8,6 +8,7 @@ from common.errors import UserError, unknown_name_message
 from datasets.benchmark import Benchmark
 from datasets.discovery import FOLDERS as FOLDERS
 from datasets.discovery import find_class, find_files
+from datasets.multitask.base import TaskBenchmark
 from datasets.own.references import KIND, find_own_data, suggest_own_data
 
 
@@ -50,9 +51,12 @@ def load_benchmark(name: str, data_root: str | Path = "data", baseline: str = ""
     """
     check_name(name, data_root)
     own = find_own_data(name, Path(data_root), list_benchmarks())
-    benchmark = find_class(name if own is None else KIND)(Path(data_root))
+    benchmark_class = find_class(name if own is None else KIND)
+    if baseline:
+        if not issubclass(benchmark_class, TaskBenchmark):
+            raise UserError(f"data set '{name}' has no baseline")
+        return benchmark_class(Path(data_root), baseline)
+    benchmark = benchmark_class(Path(data_root))
     if own is not None:
         benchmark.use_folder(own)
-    if baseline:
-        benchmark.use_baseline(baseline)
     return benchmark

@@ -195,14 +195,6 @@ class Benchmark(ABC):
         """Return the names of a split's groups by number; none for data sets without groups."""
         return ()
 
-    def use_baseline(self, text: str) -> None:
-        """Compare with the baseline of a file's text in place of the benchmark's own.
-
-        Raises:
-            UserError: If the benchmark has no baseline, or the text is malformed.
-        """
-        raise UserError(f"data set '{self.name}' has no baseline")
-
     @cached_property
     def splits(self) -> dict[str, Split]:
         """The splits, read once per process."""

@@ -25,6 +25,13 @@ class TaskBenchmark(Benchmark):
 
     Metrics of a split are the tasks' own by name, ``delta_m`` and ``worst_task_delta`` (the
     largest mean change of a task's metrics), both in percent of the baseline.
+
+    Args:
+        data_root: The folder of all data sets.
+        baseline: The text of a baseline file in place of the benchmark's own; empty for that.
+
+    Raises:
+        UserError: If the baseline is malformed, or of another benchmark.
     """
 
     tasks: ClassVar[tuple[Task, ...]]
@@ -32,6 +39,12 @@ class TaskBenchmark(Benchmark):
     default_selection_rule = "validation_delta_m"
     reported_metrics: ClassVar[tuple[str, ...]] = ("delta_m", "worst_task_delta")
     provides = frozenset({"tasks"})
+
+    def __init__(self, data_root: Path, baseline: str = "") -> None:
+        super().__init__(data_root)
+        self._baseline = baseline
+        if baseline:
+            _ = self.baseline  # refuses a wrong one
 
     @property
     def output_sizes(self) -> dict[str, int]:
@@ -52,25 +65,19 @@ class TaskBenchmark(Benchmark):
 
     @cached_property
     def baseline(self) -> Baseline:
-        """The baseline of delta-m: the file of this benchmark's name, or the given one.
+        """The baseline of delta-m: the given one, else the file of this benchmark's name.
 
         Without a file every metric is compared with 1, which is enough for the method ``stl`` to
         make one: it chooses per task.
         """
+        if self._baseline:
+            return self._check_baseline(Baseline.from_json(self._baseline, "--baseline"))
         path = BASELINES / f"{self.name}.json"
         if not path.exists():
             ones = dict.fromkeys(self.task_metrics, 1.0)
             source = "no baseline file: every metric is compared with 1; make one by the method stl"
             return Baseline("none", self.name, "0", source, ones)
         return self._check_baseline(Baseline.from_json(path.read_text(encoding="utf-8"), path.name))
-
-    def use_baseline(self, text: str) -> None:
-        """Compare with the baseline of a file's text.
-
-        Raises:
-            UserError: If it is malformed, or of another benchmark.
-        """
-        self.baseline = self._check_baseline(Baseline.from_json(text, "--baseline"))
 
     def _check_baseline(self, baseline: Baseline) -> Baseline:
         if baseline.dataset != self.name:

@@ -209,9 +209,8 @@ class QM9(OnDisk, TaskBenchmark):
 
     @cached_property
     def _unscaled(self) -> "QM9":
-        found = type(self)(self.data_root)
+        found = type(self)(self.data_root, self._baseline)
         found.is_scaled = False
-        found.baseline = self.baseline
         return found
 
     def load_splits(self) -> dict[str, Split]:
