@@ -90,19 +90,18 @@ def describe_published_rule(benchmark: Benchmark) -> Entry:
 def _describe_inputs(key: TrialKey, benchmark: Benchmark) -> Entry:
     """Return the size of inputs, and what is drawn of them, also for the second task."""
     config = key.training_config
-    found: Entry = {}
-    if isinstance(benchmark, TextBenchmark):
-        found["text_length"] = benchmark.max_tokens
     size = models.find_image_size(config.model) or benchmark.image_size
-    if size is not None:
-        found["image_size"] = size
     augmentation = make_augmentation(config.augmentation)
-    found["augmentation"] = {"name": config.augmentation, **augmentation.describe_draws()}
-    for part in key.recipe.objectives:
-        draws = make_objective(part).describe_draws(benchmark.modality, size)
-        if draws:
-            found[part.name] = draws
-    return found
+    tasks = {
+        part.name: make_objective(part).describe_draws(benchmark.modality, size)
+        for part in key.recipe.objectives
+    }
+    return {
+        **({"text_length": benchmark.max_tokens} if isinstance(benchmark, TextBenchmark) else {}),
+        **({} if size is None else {"image_size": size}),
+        "augmentation": {"name": config.augmentation, **augmentation.describe_draws()},
+        **{name: draws for name, draws in tasks.items() if draws},
+    }
 
 
 def _describe_optimizer(key: TrialKey, weighting: Weighting) -> Entry:
@@ -115,15 +114,14 @@ def _describe_optimizer(key: TrialKey, weighting: Weighting) -> Entry:
         for field, name in names.items()
         if field in weights
     }
-    found: Entry = {
+    decay, vector_decay = (group["weight_decay"] for group in (weights, vectors))
+    return {
         "name": key.training_config.optimizer,
         **own,
-        "decay_of_weights": weights["weight_decay"],
-        "decay_of_biases_and_norms": vectors["weight_decay"],
+        "decay_of_weights": decay,
+        "decay_of_biases_and_norms": vector_decay,
+        **({"rate_of_weighting": learned[0]["lr"]} if learned else {}),
     }
-    if learned:
-        found["rate_of_weighting"] = learned[0]["lr"]
-    return found
 
 
 def _make_optimizer(key: TrialKey, weighting: Weighting) -> Optimizer:
@@ -140,12 +138,14 @@ def _describe_stages(key: TrialKey, benchmark: Benchmark, weighting: Weighting) 
     steps = -(-examples // config.batch_size)
     found: list[Entry] = []
     for part, stage, count in zip(key.recipe.stages, stages, epochs, strict=True):
-        entry: Entry = {"stage": part.name, "epochs": count}
+        trained: Entry = {}
         if not stage.splits_validation:  # which takes no steps
-            entry["starts"] = _describe_start(stage, first=not found)
             span = count_schedule_steps(config, steps, count, examples)
-            entry["schedule"] = _describe_schedule(key, benchmark, weighting, span, count)
-        found.append(entry)
+            trained = {
+                "starts": _describe_start(stage, first=not found),
+                "schedule": _describe_schedule(key, benchmark, weighting, span, count),
+            }
+        found.append({"stage": part.name, "epochs": count, **trained})
     return found
 
 
