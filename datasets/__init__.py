@@ -52,11 +52,12 @@ def load_benchmark(name: str, data_root: str | Path = "data", baseline: str = ""
     check_name(name, data_root)
     own = find_own_data(name, Path(data_root), list_benchmarks())
     benchmark_class = find_class(name if own is None else KIND)
+    if own is not None and not baseline:
+        from datasets.groups.folder import Folder  # here, since few commands need it
+
+        return Folder(Path(data_root), own)
     if baseline:
         if not issubclass(benchmark_class, TaskBenchmark):
             raise UserError(f"data set '{name}' has no baseline")
         return benchmark_class(Path(data_root), baseline)
-    benchmark = benchmark_class(Path(data_root))
-    if own is not None:
-        benchmark.use_folder(own)
-    return benchmark
+    return benchmark_class(Path(data_root))

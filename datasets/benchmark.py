@@ -16,10 +16,8 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor
 
-from common.errors import UserError
 from common.hyperparameters import Hyperparameter, Scalar
 from datasets.data_card import DataCard
-from datasets.own.references import OwnData
 from datasets.training_config import JOINED_SPLIT, TrainingConfig
 
 SPLITS = ("train", "validation", "test")
@@ -146,14 +144,6 @@ class Benchmark(ABC):
     def reference(self) -> str:
         """The name by which a command on any machine finds the data: a path where that is one."""
         return self.name
-
-    def use_folder(self, own: OwnData) -> None:
-        """Read the data of a folder of the user's own.
-
-        Raises:
-            UserError: If the benchmark reads other data.
-        """
-        raise UserError(f"data set '{self.name}' does not read a folder of your own")
 
     @property
     def published_sizes(self) -> Mapping[str, int]:

@@ -55,7 +55,12 @@ MAX_TOKENS = 220  # to which texts are truncated
 
 
 class Folder(TextBenchmark):
-    """Any folder of images or texts, judged by the worst group of its table."""
+    """Any folder of images or texts, judged by the worst group of its table.
+
+    Args:
+        data_root: The folder of all data sets.
+        own: The folder's name and place; None for ``<data root>/folder``.
+    """
 
     name = "folder"
     version = "2"
@@ -67,13 +72,10 @@ class Folder(TextBenchmark):
         paper="none",
     )
 
-    def __init__(self, data_root: Path) -> None:
+    def __init__(self, data_root: Path, own: OwnData | None = None) -> None:
         super().__init__(data_root)
-        self._own = OwnData(KIND, data_root / KIND, KIND)
-
-    def use_folder(self, own: OwnData) -> None:
-        """Read the data of another folder, and have its name."""
-        self._own, self.name = own, own.name
+        self._own = own or OwnData(KIND, data_root / KIND, KIND)
+        self.name = self._own.name
 
     @property
     def reference(self) -> str:
