@@ -61,7 +61,7 @@ GOOD = ["--method", "erm", "--dataset", "colored_digits"]
         ([*GOOD, "--set", "epochs=3", "--epochs", "4"], ["epochs"]),
         (["--method", "jtt", *GOOD[2:], "--set", "T=0"], ["epochs: received 0", "at least 1"]),
         (["--method", "jtt", *GOOD[2:], "--set", "up=-1"], ["upweight: received -1", "least 1"]),
-        (["--method", "dro", *GOOD[2:], "--set", "eta=-1"], ["step_size", "above 0"]),
+        (["--method", "dro", *GOOD[2:], "--set", "eta=-1"], ["eta is -1.0", "above 0"]),
         (["--method", "dro", *GOOD[2:], "--set", "eta=.nan"], ["eta", "nan", "a number"]),
         ([*GOOD, "--set", "lr=2020-13-45"], ["lr", "2020-13-45", "a number"]),
         (["--method", "all", "erm", *GOOD[2:]], ["'all' cannot be combined"]),

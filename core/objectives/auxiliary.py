@@ -12,6 +12,8 @@ from core.models.base import Model
 from core.objectives.base import Losses, Objective, Step
 from datasets.benchmark import Benchmark
 
+MAX_BATCHES = 1000  # per step: their graphs are in memory together
+
 
 @dataclass
 class Auxiliary(Objective):
@@ -35,8 +37,8 @@ class Auxiliary(Objective):
         Raises:
             ValueError: If a number is out of its range.
         """
-        if self.batches < 1:
-            raise ValueError(f"batches {self.batches}: expected at least 1")
+        if not 1 <= self.batches <= MAX_BATCHES:
+            raise ValueError(f"batches {self.batches:,}: expected 1 to {MAX_BATCHES:,}")
         if self.batch_size is not None and self.batch_size < 0:
             raise ValueError(f"batch_size {self.batch_size}: expected at least 0")
         return [self.name]

@@ -1,5 +1,6 @@
 """A method on a benchmark, resolved once: everything that its trials have in common."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -135,9 +136,20 @@ class ResolvedMethod:
             recipe.check_compatibility(self.benchmark, config)
             recipe.count_epochs(config.epochs, config.epochs_cover)
         except ValueError as error:
-            raise ValidationErrors([f"{where}: {error}"]) from None
+            message = self._name_hyperparameter(str(error))
+            raise ValidationErrors([f"{where}: {message}"]) from None
         version = self.benchmark.key_version
         return TrialKey(self.benchmark.name, version, recipe, config, seed, environment)
+
+    def _name_hyperparameter(self, message: str) -> str:
+        """Return a message that begins with a component's parameter, with the name users set."""
+        recipe = self.method.recipe
+        for part in (recipe.weighting, *recipe.objectives, *recipe.stages):
+            for parameter, value in part.parameters.items():
+                known = isinstance(value, str) and self.has_name(value)
+                if known and re.match(rf"{parameter}\b", message):
+                    return f"{value}{message.removeprefix(parameter)}"
+        return message
 
     def find_unused_settings(self, values: Mapping[str, Scalar]) -> dict[str, str]:
         """Return a message for each training-config field that ``values`` set without effect.
