@@ -8,7 +8,6 @@ from common.errors import UserError, unknown_name_message
 from datasets.benchmark import Benchmark
 from datasets.discovery import FOLDERS as FOLDERS
 from datasets.discovery import find_class, find_files
-from datasets.multitask.base import TaskBenchmark
 from datasets.own.references import KIND, find_own_data, suggest_own_data
 
 
@@ -52,11 +51,14 @@ def load_benchmark(name: str, data_root: str | Path = "data", baseline: str = ""
     check_name(name, data_root)
     own = find_own_data(name, Path(data_root), list_benchmarks())
     benchmark_class = find_class(name if own is None else KIND)
+    # Kinds of benchmarks are imported where they are made: listing them is quick.
     if own is not None and not baseline:
-        from datasets.groups.folder import Folder  # here, since few commands need it
+        from datasets.groups.folder import Folder
 
         return Folder(Path(data_root), own)
     if baseline:
+        from datasets.multitask.base import TaskBenchmark
+
         if not issubclass(benchmark_class, TaskBenchmark):
             raise UserError(f"data set '{name}' has no baseline")
         return benchmark_class(Path(data_root), baseline)
