@@ -6,9 +6,10 @@ model, classes and preprocessing are found again.
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -27,6 +28,12 @@ from datasets.groups.image_table import ImageBenchmark
 from datasets.groups.text_table import TextBenchmark
 
 BATCH_SIZE = 64
+METADATA = "trial"  # the entry of the file's metadata
+
+
+class _Trial(NamedTuple):
+    key: Mapping[str, Any]
+    dataset: str
 
 
 def save_model(model: Model, key: TrialKey, benchmark: Benchmark, path: Path) -> None:
@@ -39,8 +46,9 @@ def save_model(model: Model, key: TrialKey, benchmark: Benchmark, path: Path) ->
         path: The file.
     """
     weights = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    text = json.dumps(key.as_dict(), sort_keys=True)
-    save_file(weights, path, metadata={"key": text, "dataset": benchmark.reference})
+    trial = {"key": key.as_dict(), "dataset": benchmark.reference}
+    # One entry: several would be written in an order that differs from process to process.
+    save_file(weights, path, metadata={METADATA: json.dumps(trial, sort_keys=True)})
 
 
 @dataclass(frozen=True)
@@ -113,12 +121,12 @@ def _read_file(path: Path) -> tuple[TrialKey, str, dict[str, Tensor]]:
         raise UserError(f"{path}: missing; expected a file that --keep-models exported") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: no safetensors file ({error})") from None
-    if not {"key", "dataset"} <= set(metadata):
+    if METADATA not in metadata:
         raise UserError(
             f"{path}: names no trial; expected a file that a study with --keep-models exported"
         )
-    key, reference = (metadata.pop(name) for name in ("key", "dataset"))
-    return TrialKey.from_dict(json.loads(key)), reference, weights
+    trial = _Trial(**json.loads(metadata[METADATA]))
+    return TrialKey.from_dict(trial.key), trial.dataset, weights
 
 
 def load_model(path: Path, data_root: Path = Path("data")) -> KeptModel:
