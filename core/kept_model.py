@@ -125,8 +125,11 @@ def _read_file(path: Path) -> tuple[TrialKey, str, dict[str, Tensor]]:
         raise UserError(
             f"{path}: names no trial; expected a file that a study with --keep-models exported"
         )
-    trial = _Trial(**json.loads(metadata[METADATA]))
-    return TrialKey.from_dict(trial.key), trial.dataset, weights
+    try:
+        trial = _Trial(**json.loads(metadata[METADATA]))
+        return TrialKey.from_dict(trial.key), trial.dataset, weights
+    except (TypeError, ValueError, KeyError):
+        raise UserError(f"{path}: written by another version of Evenhand") from None
 
 
 def load_model(path: Path, data_root: Path = Path("data")) -> KeptModel:

@@ -112,8 +112,10 @@ def test_mistakes_get_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     save_model(run.model, run.key, run.benchmark, kept)
     run = train(tmp_path, "colored_digits", "erm")
     save_model(run.model, run.key, run.benchmark, digits)
-    bare, text = tmp_path / "bare.safetensors", tmp_path / "text.png"
+    bare, other = tmp_path / "bare.safetensors", tmp_path / "other.safetensors"
+    text = tmp_path / "text.png"
     save_file({"weight": torch.zeros(1)}, bare)
+    save_file({"weight": torch.zeros(1)}, other, metadata={"trial": '{"key": {"x": 1}}'})
     text.write_text("no image")
     capsys.readouterr()
     for model, image, message in [
@@ -122,6 +124,7 @@ def test_mistakes_get_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (tmp_path / "none", file, "none: missing"),
         (text, file, "no safetensors file"),
         (bare, file, "names no trial"),
+        (other, file, "written by another version of Evenhand"),
         (digits, file, "trained on colored_digits, which has no files"),
     ]:
         assert predict.main([str(model), str(image), "--data-root", str(tmp_path)]) == 2
