@@ -126,7 +126,8 @@ def test_an_absent_study_names_those_near_it(
 def test_a_study_is_resumed_from_its_folder(tmp_path: Path) -> None:
     results = tmp_path / "results"
     study = ["--method", "erm", "--dataset", "colored_digits", "--trials", "1", "--epochs", "2",
-             "--seeds", "1", "--set", "lr=0.02", "--results", results]  # fmt: skip
+             "--seeds", "1", "--search", "random",
+             "--set", "lr=0.02", "--results", results]  # fmt: skip
     done = run_tune(study)
     assert done.ran_to_end, done.err
     moved = results.rename(tmp_path / "moved")
@@ -143,6 +144,6 @@ def test_a_study_is_resumed_from_its_folder(tmp_path: Path) -> None:
     assert done.ran_to_end, done.err
     name = "colored_digits/erm/trials.csv"
     tables = [pd.read_csv(folder / name) for folder in (moved, tmp_path / "again")]
-    keys = [sorted(table.key) for table in tables]
+    keys = [sorted(table["keys"]) for table in tables]
     assert keys[0] == keys[1]
     assert len(keys[0]) == 2

@@ -36,7 +36,7 @@ def test_a_budget_leaves_confirmed_winners(tmp_path: Path) -> None:
     results = tmp_path / "results"
     arguments = ["--method", "erm", "rwg", "--dataset", "colored_digits", "--trials", "500",
                  "--epochs", "4", "--seeds", "3", "--results", results]  # fmt: skip
-    done = run_tune([*arguments, "--max-device-hours", "0.006"])
+    done = run_tune([*arguments, "--max-device-hours", "0.006"], parallel=True)
     assert done.ran_to_end, done.err + done.out
     assert "keep the rest of the budget for the confirmation seeds" in done.out
     assert done.out.splitlines()[-1].endswith("--max-device-hours 0.012 --resume")

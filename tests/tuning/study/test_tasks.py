@@ -164,7 +164,10 @@ def _check_single_run(folder: Path) -> None:
     assert (python, module, core) == ("python", "-m", "core")
     done = run_core([*arguments, "--json"])
     assert done.code == 0, done.err
-    first, *rows = [json.loads(line) for line in done.out.splitlines()]
+    first, *rows, test, chosen = [json.loads(line) for line in done.out.splitlines()]
+    seed = pd.read_csv(folder / "seeds.csv").iloc[0]
+    assert chosen["chosen"]["epoch"] == seed.best_epoch
+    assert test["test"]["delta_m"] == seed.test_delta_m
     assert first["key"] == exported["provenance"]["seed_keys"][0]
     curves = pd.read_csv(folder / "curves.csv", dtype={"key": str})
     recorded = curves[curves.key == first["key"]]
