@@ -1,6 +1,6 @@
 """Compile the dependencies of pyproject.toml into hashed requirements files.
 
-Run it with ``make lock``. It writes seven files for Linux (x86-64 and aarch64) and macOS (arm64),
+Run it with ``make lock``. It writes eight files for Linux (x86-64 and aarch64) and macOS (arm64),
 Python 3.11 to 3.13:
 
 * ``requirements.txt``: the dependencies of a run.
@@ -8,6 +8,7 @@ Python 3.11 to 3.13:
 * ``requirements-qm9.txt``: further dependencies of the data set qm9, which are in
   ``requirements-dev.txt`` too.
 * ``requirements-timm.txt``: further dependencies of models ``timm/NAME``; in no other file.
+* ``requirements-metaworld.txt``: further dependencies of the data sets mt1, mt10, mt25 and mt50.
 * ``requirements-head.txt``: further dependencies of a cluster's head node: Ray's dashboard and
   cloud launchers.
 * ``requirements-cuda.txt``: further dependencies of torch's CUDA build.
@@ -54,6 +55,9 @@ CPU_HASHES: dict[str, tuple[str, ...]] = {
 # Packages that only the CUDA build of torch needs.
 CUDA_PACKAGES = re.compile(r"(nvidia|cuda)-.+|triton")
 
+# Extras that are not among the dependencies of development.
+SEPARATE_EXTRAS = ("head", "timm", "metaworld")
+
 # The environments that the lock supports, as the variables of markers.
 LINUX, MACOS = (
     [
@@ -89,6 +93,7 @@ PURPOSES = {
     "requirements-cpu.txt": "The CPU build of torch, to install before requirements.txt.",
     "requirements-qm9.txt": "What the data set qm9 needs besides requirements.txt.",
     "requirements-timm.txt": "What models of timm need besides requirements.txt.",
+    "requirements-metaworld.txt": "What the data sets mt1 to mt50 need besides requirements.txt.",
     "requirements-head.txt": "What the head of a cluster needs besides requirements.txt.",
     "requirements-cuda.txt": "What the CUDA build of torch needs besides requirements.txt.",
 }
@@ -209,7 +214,7 @@ def main() -> None:
     parser.add_argument("--upgrade", action="store_true", help="select the newest allowed versions")
     upgrade = parser.parse_args().upgrade
 
-    locked = [ROOT / f"requirements-{name}.txt" for name in ("dev", "cuda", "head", "timm")]
+    locked = [ROOT / f"requirements-{name}.txt" for name in ("dev", "cuda", *SEPARATE_EXTRAS)]
     known = [
         pin
         for path in locked
@@ -221,11 +226,12 @@ def main() -> None:
     qm9 = compile_pins(everything, ["--extra", "qm9"])
     names = {pin.name for pin in everything}
     others = [pin for pin in known if pin.name not in names]
-    head = compile_pins([*everything, *others], ["--extra", "head"])
-    timm = compile_pins([*everything, *others], ["--extra", "timm"])
+    separate = {
+        name: compile_pins([*everything, *others], ["--extra", name]) for name in SEPARATE_EXTRAS
+    }
 
     pinned = {pin.key for pin in everything}
-    shared = [pin for pin in (*head, *timm) if pin.name in names]
+    shared = [pin for pins in separate.values() for pin in pins if pin.name in names]
     if conflicts := [p.key for p in (*run, *qm9, *shared) if p.key not in pinned]:
         sys.exit(f"versions differ from requirements-dev.txt: {', '.join(sorted({*conflicts}))}")
     if stale := CPU_HASHES.keys() - pinned:
@@ -240,8 +246,9 @@ def main() -> None:
     write_requirements("requirements.txt", [pin for pin in run if not pin.is_cuda_only])
     write_requirements("requirements-dev.txt", [pin for pin in everything if not pin.is_cuda_only])
     write_requirements("requirements-qm9.txt", [pin for pin in qm9 if pin.key not in everywhere])
-    write_requirements("requirements-timm.txt", [pin for pin in timm if pin.key not in everywhere])
-    write_requirements("requirements-head.txt", [pin for pin in head if pin.key not in everywhere])
+    for name, pins in separate.items():
+        own = [pin for pin in pins if pin.key not in everywhere]
+        write_requirements(f"requirements-{name}.txt", own)
     write_requirements("requirements-cpu.txt", cpu)
     write_requirements("requirements-cuda.txt", [pin for pin in run if pin.is_cuda_only])
 
