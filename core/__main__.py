@@ -14,6 +14,7 @@ from common.errors import UserError, ValidationErrors
 from common.paths import parse_path
 from common.terminal import run_command
 from core.environment import PRECISIONS, Environment, detect_environment
+from core.make_run import make_run
 from core.recipe.assignments import (
     BASELINE_HELP,
     DATA_ROOT_HELP,
@@ -30,7 +31,7 @@ from core.recipe.resolved_method import resolve_method
 from core.recipe.trial_key import TrialKey
 from core.selected_run import SelectedRun
 from core.training.epoch_row import EpochRow
-from core.training.run import NotFinite, Run
+from core.training.run import NotFinite
 from core.training.selection import Metrics, get_rule
 from core.training.steps import BatchTooLarge
 from datasets.benchmark import Benchmark
@@ -141,7 +142,7 @@ def _make_run(args: argparse.Namespace) -> SelectedRun:
         args.dataset, str(args.data_root), read_baseline(args.baseline)
     )
     rule = get_rule(args.select or benchmark.default_selection_rule, "--select")
-    return SelectedRun(Run(make_key(args, benchmark), benchmark), rule)
+    return SelectedRun(make_run(make_key(args, benchmark), benchmark), rule)
 
 
 def make_key(args: argparse.Namespace, benchmark: Benchmark) -> TrialKey:

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 import datasets
 from common.errors import UserError
@@ -36,7 +36,7 @@ class _Trial(NamedTuple):
     dataset: str
 
 
-def save_model(model: Model, key: TrialKey, benchmark: Benchmark, path: Path) -> None:
+def save_model(model: nn.Module, key: TrialKey, benchmark: Benchmark, path: Path) -> None:
     """Write a model with its trial key.
 
     Args:

@@ -3,9 +3,9 @@
 import copy
 
 from core.constant_prediction import measure_constant_prediction
+from core.make_run import AnyRun, make_run
 from core.training.epoch_row import EpochRow
-from core.training.run import Run
-from core.training.run_state import RunState
+from core.training.run_state import EpochState
 from core.training.selection import (
     Metrics,
     Patience,
@@ -24,7 +24,7 @@ class SelectedRun:
         rule: The rule; one that reads the test split has it measured after every epoch.
     """
 
-    def __init__(self, run: Run, rule: Rule) -> None:
+    def __init__(self, run: AnyRun, rule: Rule) -> None:
         self.run = run
         self.rule = rule
         self.rows: list[EpochRow] = []
@@ -33,7 +33,7 @@ class SelectedRun:
             run.key.training_config.patience, rule, measure_constant_prediction(run.benchmark, rule)
         )
         self._has_stalled = False
-        self._best_state: RunState | None = None
+        self._best_state: EpochState | None = None
 
     @property
     def is_done(self) -> bool:
@@ -68,6 +68,6 @@ class SelectedRun:
         if self.rule.window:
             index = self.best.epoch - 1
             return make_selection_row(self.rule, self.rows, self._audit, index).test
-        run = Run(self.run.key, self.run.benchmark)
+        run = make_run(self.run.key, self.run.benchmark)
         run.load_state(self._best_state)
         return run.evaluate_split("test").compute_metrics()

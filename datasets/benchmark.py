@@ -1,7 +1,8 @@
 """Benchmarks: splits, metrics and a default training config.
 
-There are two kinds: :mod:`datasets.groups.base` (classification, judged by the worst group) and
-:mod:`datasets.multitask.base` (several tasks, compared with single-task models).
+There are three kinds: :mod:`datasets.groups.base` (classification, judged by the worst group),
+:mod:`datasets.multitask.base` (several tasks, compared with single-task models) and
+:mod:`datasets.environments.base` (reinforcement learning).
 """
 
 import hashlib
@@ -111,8 +112,8 @@ class Meter(ABC):
 class Benchmark(ABC):
     """A data set with its splits, metrics and default training config.
 
-    A subclass in a file of ``datasets/groups`` or ``datasets/multitask`` that has a ``name`` is
-    found by it.
+    A subclass in a file of ``datasets/groups``, ``datasets/multitask`` or ``datasets/environments``
+    that has a ``name`` is found by it.
     """
 
     name: str
@@ -169,6 +170,11 @@ class Benchmark(ABC):
     def output_sizes(self) -> Mapping[str, int]:
         """The number of outputs by task: classes of classification (task ``y``), or channels."""
 
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """The names of the tasks; empty where there is one only."""
+        return ()
+
     def list_ids(self, split: str) -> Sequence[str | int] | None:
         """Return the examples' names in the data set's own files, in order; None without any."""
         return None
@@ -209,6 +215,13 @@ class Benchmark(ABC):
         """The ``training_split`` of the published protocol."""
         joins = type(self).join_training_splits is not Benchmark.join_training_splits
         return JOINED_SPLIT if joins else "train"
+
+    def check_requirements(self) -> None:  # noqa: B027  (most need none)
+        """Refuse a machine that lacks a library that training on the benchmark needs.
+
+        Raises:
+            UserError: If one is missing.
+        """
 
     def join_training_splits(self) -> Split | None:
         """Return training and validation split as one, where the published protocol trains on it.

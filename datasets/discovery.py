@@ -22,7 +22,7 @@ from common.imports import import_file
 from datasets.benchmark import Benchmark
 
 PACKAGE = Path(__file__).parent
-FOLDERS = ("groups", "multitask")
+FOLDERS = ("groups", "multitask", "environments")
 BENCHMARK = (Benchmark.__module__, Benchmark.__name__)
 # Libraries whose classes are no benchmarks.
 OTHER_LIBRARIES = sys.stdlib_module_names | {"numpy", "pandas", "torch"}

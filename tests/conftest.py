@@ -9,13 +9,22 @@ from hypothesis import settings
 
 import datasets
 from core.recipe.method_files import load_method
+from datasets.environments.base import EnvironmentBenchmark
 from datasets.on_disk import OnDisk
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 # Benchmarks whose data are in the project or its dependencies, so that they run everywhere.
 EMBEDDED = tuple(
-    n for n in datasets.list_benchmarks() if not isinstance(datasets.load_benchmark(n), OnDisk)
+    n
+    for n in datasets.list_benchmarks()
+    if not isinstance(datasets.load_benchmark(n), OnDisk | EnvironmentBenchmark)
+)
+# Benchmarks in a simulator, which need an extra to train.
+ENVIRONMENTS = tuple(
+    n
+    for n in datasets.list_benchmarks()
+    if isinstance(datasets.load_benchmark(n), EnvironmentBenchmark)
 )
 
 FAST_CASES = 3  # of each parametrized test, with --fast

@@ -68,10 +68,11 @@ class TaskLosses(Objective):
         Raises:
             ValueError: If the benchmark has no tasks.
         """
-        if not isinstance(benchmark, TaskBenchmark):
+        if not benchmark.task_names:
             raise ValueError(f"'{benchmark.name}' is not a multi-task data set")
-        self._losses = {task.name: LOSSES[task.loss] for task in benchmark.tasks}
-        return list(self._losses)
+        if isinstance(benchmark, TaskBenchmark):  # of environments, the learner has the losses
+            self._losses = {task.name: LOSSES[task.loss] for task in benchmark.tasks}
+        return list(benchmark.task_names)
 
     def compute_losses(self, step: Step) -> Losses:
         """Compute the tasks' losses, as scalars."""

@@ -16,7 +16,9 @@ from core.recipe.recipe import EpochCounts, Recipe
 from core.recipe.training_rules import TRAINING_CONFIG_FIELDS, broken_training_rule
 from core.recipe.trial_key import TrialKey
 from core.recipe.unused_settings import find_unused_settings
+from core.reinforcement.recipe_rules import check_reinforcement
 from datasets.benchmark import Benchmark
+from datasets.environments.config import ReinforcementConfig
 from datasets.training_config import TrainingConfig, check_schedule
 
 NO_DOMAINS: Mapping[str, Hyperparameter] = MappingProxyType({})
@@ -105,7 +107,7 @@ class ResolvedMethod:
             ValidationErrors: If there are too few for the stages.
         """
         complete = self.complete_values(values or {})
-        config = _make_training_config(complete)
+        config = _make_training_config(self.benchmark, complete)
         try:
             return self.fill_recipe(complete).count_epochs(config.epochs, config.epochs_cover)
         except ValueError as error:
@@ -128,12 +130,16 @@ class ResolvedMethod:
         self.check_values(values)
         complete = self.complete_values(values)
         where = f"{self.name} on {self.benchmark.name}"
-        config = _make_training_config(complete)
+        config = _make_training_config(self.benchmark, complete)
         recipe = self.fill_recipe(complete)
         try:
             check_schedule(config)
             self._check_data_options(config)
-            recipe.check_compatibility(self.benchmark, config)
+            benchmark = self.benchmark
+            if isinstance(config, ReinforcementConfig):
+                check_reinforcement(recipe, config, benchmark)
+                benchmark = benchmark.configure(config)  # which may have other tasks
+            recipe.check_compatibility(benchmark, config)
             recipe.count_epochs(config.epochs, config.epochs_cover)
         except ValueError as error:
             message = self._name_hyperparameter(str(error))
@@ -157,8 +163,10 @@ class ResolvedMethod:
         Args:
             values: Values that differ from the defaults.
         """
+        if isinstance(self.training_config, ReinforcementConfig):
+            return {}  # make_key refuses them
         complete = self.complete_values(values)
-        config, recipe = _make_training_config(complete), self.fill_recipe(complete)
+        config, recipe = _make_training_config(self.benchmark, complete), self.fill_recipe(complete)
         found = find_unused_settings(self.benchmark, recipe, config, self.training_config)
         where = f"{self.name} on {self.benchmark.name}"
         return {name: f"{where}: {text}" for name, text in found.items() if name in values}
@@ -198,7 +206,7 @@ class ResolvedMethod:
                 )
                 problems.append(f"{where}: {message}")
                 continue
-            if name in TRAINING_CONFIG_FIELDS:
+            if name in self.training_config.as_dict():
                 rule = broken_training_rule(name, value, values.get("from_scratch") is True)
             else:
                 rule = self._find_broken_kind(name, value)
@@ -243,7 +251,7 @@ def resolve_method(
     config = benchmark.training_config
     if "encoder" in method.needs and benchmark.encoder is not None:
         config = replace(config, model=benchmark.encoder)
-    config = _make_training_config({**config.as_dict(), **method.settings})
+    config = _make_training_config(benchmark, {**config.as_dict(), **method.settings})
     own = {n: domain for n, domain in benchmark.search_space.items() if n not in method.settings}
     hyperparameters = {**own, **method.search, **exceptions}
     origins = {
@@ -252,7 +260,7 @@ def resolve_method(
         **dict.fromkeys(exceptions, f"method {method.name} on {benchmark.name}"),
     }
     mistakes = list(find_condition_mistakes(own, hyperparameters))
-    known = {*hyperparameters, *method.options, *TRAINING_CONFIG_FIELDS}
+    known = {*hyperparameters, *method.options, *config.as_dict()}
     _check_own_file(benchmark, known)
     ranges = {n: d for n, d in benchmark.own_ranges.items() if n not in method.settings}
     asked = {name: d for name, d in {**ranges, **domains}.items() if name in known}
@@ -303,5 +311,7 @@ def _check_own_file(benchmark: Benchmark, known: Collection[str]) -> None:
         raise ValidationErrors(problems)
 
 
-def _make_training_config(values: Mapping[str, Any]) -> TrainingConfig:
-    return TrainingConfig(**{name: values[name] for name in TRAINING_CONFIG_FIELDS})
+def _make_training_config(benchmark: Benchmark, values: Mapping[str, Any]) -> TrainingConfig:
+    """Return the training config, of the benchmark's kind, with values for all of its fields."""
+    config = benchmark.training_config
+    return replace(config, **{name: values[name] for name in config.as_dict()})

@@ -2,6 +2,7 @@
 
 from core import models
 from core.recipe.component import component_classes, find_component_mistake
+from datasets.environments.config import REINFORCEMENT_RULES
 from datasets.training_config import TRAINING_CONFIG_RULES
 
 TRAINING_CONFIG_FIELDS = (*TRAINING_CONFIG_RULES, "model", "augmentation")
@@ -23,4 +24,8 @@ def broken_training_rule(name: str, value: object, from_scratch: bool = False) -
             return None
         mistake = find_component_mistake("augmentations", str(value))
         return f"one of {known}" if mistake is None else f"one that can be used: {mistake}"
+    if name == "task":
+        return None if isinstance(value, str) else "the name of a task"
+    if name in REINFORCEMENT_RULES:
+        return REINFORCEMENT_RULES[name].find_broken_rule(value)
     return TRAINING_CONFIG_RULES[name].find_broken_rule(value)

@@ -8,6 +8,7 @@ from typing import Any
 
 from core.environment import Environment
 from core.recipe.recipe import Recipe
+from datasets.environments.config import decode_training_config
 from datasets.training_config import TrainingConfig
 
 VERSION = 6  # raised when the training core computes other numbers from the same key
@@ -71,7 +72,7 @@ class TrialKey:
             dataset=dataset,
             version=version,
             recipe=Recipe.from_dict(recipe),
-            training_config=TrainingConfig(**settings),
+            training_config=decode_training_config(settings),
             seed=seed,
             environment=Environment(**environment),
             core=core,

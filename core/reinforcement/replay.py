@@ -1,10 +1,15 @@
 """Replay memory with a ring of transitions per task, on the learner's device."""
 
+import os
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from common.errors import UserError
+from datasets.environments.base import ACTION_SIZE, OBSERVATION_SIZE
+from datasets.environments.config import ReinforcementConfig
 
 
 class Transitions(NamedTuple):
@@ -87,7 +92,7 @@ class Replay:
         index = (uniform * self._size).long()  # below the size, as float64 cannot round up to it
         return Transitions(*(stored[self._tasks, index] for stored in self._stored))
 
-    def state_dict(self) -> dict[str, Tensor | int]:
+    def state_dict(self) -> dict[str, Any]:
         """Return the transitions and their number."""
         filled = len(self)
         stored = {
@@ -95,7 +100,7 @@ class Replay:
         }
         return {"added": self._added, **stored}
 
-    def load_state_dict(self, state: Mapping[str, Tensor | int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the state that :meth:`state_dict` returned."""
         added = state["added"]
         assert isinstance(added, int)
@@ -105,6 +110,25 @@ class Replay:
             assert isinstance(values, Tensor)
             stored[:, : values.shape[1]] = values.to(stored)
         self._size.fill_(len(self))
+
+
+def check_replay_memory(config: ReinforcementConfig, tasks: int, device: torch.device) -> None:
+    """Refuse a replay that is larger than the device's memory.
+
+    Raises:
+        UserError: If it does not.
+    """
+    needed = count_replay_bytes(tasks, config.capacity, OBSERVATION_SIZE, ACTION_SIZE)
+    if device.type == "cuda":
+        memory = torch.cuda.mem_get_info(device)[1]
+    else:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise UserError(
+            f"capacity: received {config.capacity:,}: the replay of {tasks} tasks would take "
+            f"{needed / 1e9:.1f} GB, and the device has {memory / 1e9:.1f} GB; use a smaller "
+            "capacity"
+        )
 
 
 def count_replay_bytes(

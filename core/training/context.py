@@ -114,7 +114,7 @@ class RunContext:
 
     def make_generator(self, purpose: str, stage: int, epoch: int = 0) -> Generator:
         """Return the generator of a purpose, seeded by (seed, purpose, stage, epoch)."""
-        return _make_generator(self.key.seed, purpose, stage, epoch)
+        return make_generator(self.key.seed, purpose, stage, epoch)
 
 
 def make_context(key: TrialKey, benchmark: Benchmark) -> RunContext:
@@ -140,7 +140,8 @@ def make_context(key: TrialKey, benchmark: Benchmark) -> RunContext:
     )
 
 
-def _make_generator(seed: int, purpose: str, stage: int, epoch: int = 0) -> Generator:
+def make_generator(seed: int, purpose: str, stage: int, epoch: int = 0) -> Generator:
+    """Return the generator of a purpose, seeded by (seed, purpose, stage, epoch)."""
     digest = hashlib.sha256(f"{seed} {purpose} {stage} {epoch}".encode()).digest()
     return Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
@@ -150,7 +151,7 @@ def _halve_validation(
 ) -> ValidationHalves | None:
     if split.group is None or not any(stage.splits_validation for stage in stages):
         return None
-    generator = _make_generator(key.seed, "halves", 0)
+    generator = make_generator(key.seed, "halves", 0)
     halves = ValidationHalves(*split_validation(split.group, generator, duplicate_ids(split)))
     present = [set(split.group[rows].tolist()) for rows in halves]
     missing = sorted(present[0] ^ present[1])

@@ -19,7 +19,7 @@ from core.training.evaluation import (
     evaluate_split,
 )
 from core.training.loader import AuxiliarySampler, get_text_lengths, make_batches
-from core.training.run_state import RunState
+from core.training.run_state import EpochState, RunState
 from core.training.single_tasks import SingleTasks
 from core.training.stage_state import StageState, begin_stage, draw_rows, plateau_metric
 from core.training.steps import BatchTooLarge, Trainer
@@ -71,6 +71,11 @@ class Run:
     def total_epochs(self) -> int:
         """The epochs of all stages."""
         return self.context.total_epochs
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The optimization steps of an epoch of the current stage."""
+        return self.stage_state.steps_per_epoch
 
     def begin_stage(self, index: int) -> None:
         """Begin a stage, with the current model unless the stage reinitializes it."""
@@ -216,8 +221,13 @@ class Run:
             microbatch=self.microbatch,
         )
 
-    def load_state(self, state: RunState) -> None:
+    def can_resume(self, state: EpochState) -> bool:
+        """Return whether training can go on from a state: always."""
+        return True
+
+    def load_state(self, state: EpochState) -> None:
         """Resume from the state that :meth:`make_state` returned."""
+        assert isinstance(state, RunState)
         self.epochs_done = state.epochs_done
         self.sample_counts = state.sample_counts
         self.microbatch = state.microbatch

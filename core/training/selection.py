@@ -39,8 +39,9 @@ class SelectionRow:
 class Rule:
     """A rule that orders epochs.
 
-    Ties go to the higher average accuracy (for tasks, the lower worst-task delta), then to the
-    earlier epoch, then to the lower trial number.
+    Ties go to the higher average accuracy (for tasks, the lower worst-task delta; for environments,
+    the higher success of the worst task), then to the earlier epoch, then to the lower trial
+    number.
 
     Args:
         name: The name that options and tables use.
@@ -81,6 +82,9 @@ RULES = {
         Rule("validation_worst_task_delta", "validation", "worst_task_delta", lower_is_better=True),
         Rule("validation_mean_f1", "validation", "mean_f1"),
         Rule("oracle_test_delta_m", "test", "delta_m", lower_is_better=True),
+        Rule("validation_success", "validation", "success"),
+        Rule("validation_worst_task_success", "validation", "worst_task_success"),
+        Rule("oracle_test_success", "test", "success"),
         Rule("published_last10", "test", "delta_m", lower_is_better=True, window=10),
     )
 }
@@ -108,7 +112,7 @@ class Score:
 
     Args:
         value: The rule's metric, negated where lower is better.
-        tie_breaker: The average accuracy, or minus the worst-task delta.
+        tie_breaker: The average accuracy, minus the worst-task delta, or the worst task's success.
         negated_epoch: Minus the epoch's number: among equal epochs the earlier one wins.
     """
 
@@ -157,6 +161,9 @@ def _read_tie_breaker(metrics: Metrics) -> float:
     worst, average = metrics.get("worst_task_delta"), metrics.get("average_accuracy", 0.0)
     if isinstance(worst, (int, float)):
         return -float(worst)
+    success = metrics.get("worst_task_success")
+    if isinstance(success, (int, float)):
+        return float(success)
     return float(average) if isinstance(average, (int, float)) else 0.0
 
 

@@ -52,6 +52,11 @@ class TaskBenchmark(Benchmark):
         return {task.name: task.output_size for task in self.tasks}
 
     @property
+    def task_names(self) -> tuple[str, ...]:
+        """The names of the tasks."""
+        return tuple(task.name for task in self.tasks)
+
+    @property
     def higher_is_better(self) -> dict[str, bool]:  # type: ignore[override]
         """Delta-m, the worst task's and all tasks' metrics: whether higher is better."""
         return {"delta_m": False, "worst_task_delta": False, **self.task_metrics}

@@ -8,6 +8,7 @@ import datasets
 from common.arguments import Parser
 from common.errors import UserError
 from core.recipe.assignments import parse_assignments
+from datasets.environments.base import EnvironmentBenchmark
 from tuning.cli.parser import add_options
 from tuning.cluster.addresses import find_cluster
 from tuning.cluster.connection import join_cluster
@@ -75,7 +76,8 @@ def run_doctor(arguments: Sequence[str]) -> int:
         datasets.check_name(dataset, data_root, "--dataset")
         benchmark = datasets.load_benchmark(dataset, str(data_root))
         dataset = benchmark.reference
-        model = model or benchmark.training_config.model
+        if not isinstance(benchmark, EnvironmentBenchmark):  # whose networks have no weights
+            model = model or benchmark.training_config.model
     check_writable("--results", results)
     if is_url(records):
         check_storage(open_storage(records))

@@ -10,9 +10,10 @@ import datasets
 from common.errors import UserError, ValidationErrors
 from common.hyperparameters import Hyperparameters, Scalar
 from core.environment import Environment
+from core.make_run import make_run
 from core.recipe.trial_key import TrialKey
+from core.reinforcement.run import ReinforcementRun
 from core.training.profiling import Usage, measure_usage
-from core.training.run import Run
 from tuning.cluster.remote import call_on_workers
 from tuning.option_values import AUTO
 from tuning.options import Options
@@ -88,7 +89,13 @@ def choose_largest_batches(space: Space, options: Options) -> Hyperparameters:
 def measure_trial(key: TrialKey, data_root: str, baseline: str, reference: str = "") -> Measurement:
     """Measure the use of this process's device by the run of a key."""
     try:
-        run = Run(key, datasets.load_benchmark(reference or key.dataset, data_root, baseline))
+        run = make_run(key, datasets.load_benchmark(reference or key.dataset, data_root, baseline))
+        if isinstance(run, ReinforcementRun):
+            return Measurement(
+                None,
+                f"--gpus-per-trial {AUTO}: trials of data set '{key.dataset}' are not measured; "
+                "give a share, such as 0.25",
+            )
         return Measurement(measure_usage(run))
     except UserError as error:
         return Measurement(None, str(error))

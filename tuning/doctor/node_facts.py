@@ -170,6 +170,7 @@ def _check_data(requirements: Requirements) -> tuple[tuple[str, ...], bool | Non
         return (), None
     try:
         benchmark = datasets.load_benchmark(requirements.dataset, requirements.data_root)
+        benchmark.check_requirements()
         if not isinstance(benchmark, OnDisk):
             return (), None
         problems = benchmark.find_problems()

@@ -26,7 +26,7 @@ from typing import BinaryIO
 from safetensors import SafetensorError
 
 from core.training.epoch_row import EpochRow
-from core.training.run_state import RunState
+from core.training.run_state import EpochState
 from tuning.records.json_files import (
     read_stored_list,
     read_stored_object,
@@ -109,7 +109,7 @@ class RunRecord:
         self,
         rows: Sequence[EpochRow],
         audit: Sequence[Metrics] = (),
-        state: RunState | None = None,
+        state: EpochState | None = None,
         is_best: bool = False,
     ) -> None:
         """Write the record of a run after an epoch.
@@ -157,11 +157,11 @@ class RunRecord:
         """Record that the run did not fit into its share of a GPU."""
         write_stored_json(self.storage, "oom.json", {"reason": reason})
 
-    def _write_state(self, name: str, state: RunState) -> None:
+    def _write_state(self, name: str, state: EpochState) -> None:
         with self.atomic_write(f"{name}.pt") as new:
             write_state_file(new, state)
 
-    def read_state(self, name: str) -> RunState | None:
+    def read_state(self, name: str) -> EpochState | None:
         """Return the state ``last`` or ``best``; None where it is missing or damaged.
 
         Raises:

@@ -7,17 +7,17 @@ from pickle import UnpicklingError
 
 import torch
 
-from core.training.run_state import RunState
+from core.training.run_state import EpochState, decode_state
 from tuning.records.storage import Storage, storage_errors
 
 
-def write_state_file(path: Path, state: RunState) -> None:
+def write_state_file(path: Path, state: EpochState) -> None:
     """Write a state into a local file."""
     with path.open("wb") as file:
         torch.save(state.as_dict(), file)
 
 
-def read_state_file(storage: Storage, name: str) -> RunState | None:
+def read_state_file(storage: Storage, name: str) -> EpochState | None:
     """Return a stored state; None where it is missing, damaged or of another version.
 
     Raises:
@@ -33,7 +33,7 @@ def read_state_file(storage: Storage, name: str) -> RunState | None:
                     if archive.testzip() is not None:
                         return None
                 file.seek(0)
-                return RunState.from_dict(torch.load(file, weights_only=True))
+                return decode_state(torch.load(file, weights_only=True))
         except (RuntimeError, EOFError, ValueError, UnpicklingError, zipfile.BadZipFile):
             return None
         except OSError as error:

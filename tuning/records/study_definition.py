@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any, Self
 
 from common.hyperparameters import Hyperparameter, Hyperparameters, Scalar
 from core.environment import Environment
 from core.recipe.recipe import Recipe
+from datasets.environments.config import decode_training_config
 from datasets.training_config import TrainingConfig
 from tuning.records.decoding import decode_fields, decode_optional
 
@@ -76,7 +76,7 @@ class StudyDefinition:
                 {"pinned" if name == "set" else name: value for name, value in data.items()},
                 recipe=Recipe.from_dict,
                 space=_decode_space,
-                training_config=partial(decode_fields, TrainingConfig),
+                training_config=decode_training_config,
                 environment=decode_optional(Environment),
             )
         except (AttributeError, KeyError, TypeError, ValueError):

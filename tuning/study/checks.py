@@ -18,10 +18,10 @@ from core.models.pretrained.tokenizer import find_tokenizer_mismatch
 from core.recipe.assignments import read_baseline
 from core.recipe.method import Method
 from core.recipe.method_files import ALIASES, list_methods, load_method
-from core.recipe.training_rules import TRAINING_CONFIG_FIELDS
 from core.training import selection
 from core.training.selection import Rule
 from datasets.benchmark import Benchmark
+from datasets.environments.base import EnvironmentBenchmark
 from datasets.groups.folder import Folder
 from datasets.on_disk import OnDisk
 from datasets.training_config import JOINED_SPLIT
@@ -95,7 +95,7 @@ def check_study(options: Options, is_plan: bool = False) -> CheckedStudy:
             *benchmark.search_space,
             *method.search,
             *method.options,
-            *TRAINING_CONFIG_FIELDS,
+            *benchmark.training_config.as_dict(),
         )
     }
     problems = [
@@ -131,6 +131,7 @@ def check_study(options: Options, is_plan: bool = False) -> CheckedStudy:
     if not options.resume:
         refuse_existing_study(options, records)
     if not absent:
+        benchmark.check_requirements()
         _ = benchmark.splits  # reads and checks the data
     if options.resume:
         check_resumed_studies(options, rule, spaces, records)
@@ -179,7 +180,9 @@ def choose_rule(options: Options, benchmark: Benchmark) -> Rule:
 
 
 def list_model_names(space: Space, search: str) -> list[str]:
-    """Return the names of the models that a method's trials train."""
+    """Return the names of the models that a method's trials train; none for environments."""
+    if isinstance(space.benchmark, EnvironmentBenchmark):
+        return []
     return [str(name) for name in space.list_values("model", search)]
 
 

@@ -9,8 +9,9 @@ from statistics import fmean
 import torch
 
 from core.environment import detect_environment
+from core.make_run import AnyRun, make_run
+from core.reinforcement.run import ReinforcementRun
 from core.training.profiling import measure_step_seconds
-from core.training.run import Run
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import Phase, RunDescription
@@ -71,7 +72,7 @@ def estimate_cost(
     counts = space.count_epochs(options.search)
     runs = MethodRecords(options.records_of(space.resolved.name)).read_runs()
     seconds, source = _average_recorded_seconds([run for run, _ in runs]) or (None, "not timed")
-    run = Run(key, space.benchmark) if can_run else None
+    run = make_run(key, space.benchmark) if can_run else None
     steps = count_epoch_steps(space, options.search, key, run)
     disk = None
     if run is not None:
@@ -105,9 +106,11 @@ def estimate_epochs(epochs: int, scheduler: str) -> float:
     return make_successive_halving(epochs).expected_epochs()
 
 
-def _measure_epoch_seconds(run: Run) -> tuple[float, str]:
+def _measure_epoch_seconds(run: AnyRun) -> tuple[float, str]:
     """Return the seconds of an epoch and their source; a long one is timed by its first steps."""
-    steps = run.stage_state.steps_per_epoch
+    if isinstance(run, ReinforcementRun):
+        return run.measure_epoch_seconds(), "steps timed here"
+    steps = run.steps_per_epoch
     if steps <= 2 * TIMED_STEPS:
         start = time.perf_counter()
         run.train_epoch()
@@ -117,10 +120,11 @@ def _measure_epoch_seconds(run: Run) -> tuple[float, str]:
     return seconds * (steps + batches * FORWARD_COST), f"{timed} steps timed here"
 
 
-def _measure_state_bytes(run: Run) -> int:
+def _measure_state_bytes(run: AnyRun) -> int:
     with tempfile.TemporaryFile() as file:
         torch.save(run.make_state().as_dict(), file)
-        return file.tell()
+        full = run.count_state_bytes() if isinstance(run, ReinforcementRun) else 0
+        return file.tell() + full
 
 
 def _average_recorded_seconds(runs: Sequence[RunRecord]) -> tuple[float, str] | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
+from core.make_run import AnyRun
 from core.recipe.component import make_stage
 from core.recipe.trial_key import TrialKey
 from core.stages.base import Stage
@@ -11,6 +12,7 @@ from core.training.context import make_context
 from core.training.run import Run
 from core.training.stage_state import count_stage_steps
 from datasets.benchmark import Benchmark
+from datasets.environments.config import ReinforcementConfig
 from datasets.groups.table import TableBenchmark
 from datasets.training_config import JOINED_SPLIT
 from tuning.search.space import Space
@@ -47,7 +49,7 @@ class EpochSteps:
         return ", then ".join(dict.fromkeys(texts))
 
 
-def count_epoch_steps(space: Space, search: str, key: TrialKey, run: Run | None) -> EpochSteps:
+def count_epoch_steps(space: Space, search: str, key: TrialKey, run: AnyRun | None) -> EpochSteps:
     """Return the steps of an epoch for each batch size that is known beforehand.
 
     Args:
@@ -56,6 +58,10 @@ def count_epoch_steps(space: Space, search: str, key: TrialKey, run: Run | None)
         key: The key of a trial with the values that all trials have.
         run: The run of that key; None where the data are absent, and the data card counts.
     """
+    config = key.training_config
+    if isinstance(config, ReinforcementConfig):
+        return EpochSteps({config.batch_size: (config.epoch_steps,)}, ("",))
+    assert run is None or isinstance(run, Run)
     values = space.find_common_values(search)
     points = space.grid() if search == "grid" else [values]
     completed = [space.resolved.complete_values(space.complete(point)) for point in points]

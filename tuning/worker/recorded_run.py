@@ -5,6 +5,7 @@ Resume, retry and extension are nothing else. Independent of Ray.
 
 import os
 import socket
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -14,10 +15,11 @@ import pandas as pd
 import datasets
 from common.errors import UserError
 from core.kept_model import save_model
+from core.make_run import AnyRun, make_run
 from core.recipe.trial_key import TrialKey
+from core.reinforcement.run import ReinforcementRun
 from core.training import selection
 from core.training.epoch_row import EpochRow
-from core.training.run import Run
 from core.training.selection import Score, SelectionRow
 from datasets.benchmark import Benchmark, Meter
 from datasets.training_config import JOINED_SPLIT
@@ -47,20 +49,27 @@ class RecordedRun:
         self.rows: list[EpochRow] = []
         self.audit: list[Metrics] = []
         self.best: Score | None = None
-        self._run: Run | None = None
+        self._run: AnyRun | None = None
         self._recorded = record.read_rows()
         self._recorded_audit = record.read_audit()
         if options.audit:
             self._recorded = self._recorded[: len(self._recorded_audit)]
 
     @property
-    def run(self) -> Run:
+    def run(self) -> AnyRun:
         """The run, made when first needed, from its last state if the record covers that."""
         if self._run is None:
-            self._run = Run(self.key, self._load_benchmark())
+            self._run = make_run(self.key, self._load_benchmark())
             state = self.record.read_state("last")
             if state is not None and state.epochs_done <= len(self._recorded):
-                self._run.load_state(state)
+                if self._run.can_resume(state):
+                    self._run.load_state(state)
+                else:
+                    print(
+                        f"{self.record.storage}: trains epochs 1 to {state.epochs_done} again: "
+                        "with keep_replay=false, states have no replay",
+                        file=sys.stderr,
+                    )
         return self._run
 
     def _load_benchmark(self) -> Benchmark:
@@ -139,9 +148,9 @@ class RecordedRun:
         measured = selected.get_metrics("test") if self.rule.window else test.compute_metrics()
         return Confirmation(best.epoch, selected.epoch_row.validation, measured)
 
-    def _run_until(self, epoch: int) -> Run:
+    def _run_until(self, epoch: int) -> AnyRun:
         """Return the run in its state after an epoch."""
-        run = Run(self.key, self._load_benchmark())
+        run = make_run(self.key, self._load_benchmark())
         state = self.record.read_state("best")
         if state is not None and state.epochs_done == epoch:
             run.load_state(state)
@@ -149,7 +158,7 @@ class RecordedRun:
             run.train_epoch()
         return run
 
-    def _write_predictions(self, run: Run, test: Meter) -> None:
+    def _write_predictions(self, run: AnyRun, test: Meter) -> None:
         meters = {"validation": run.evaluate_split("validation"), "test": test}
         if self.options.report_training:
             meters = {"train": run.evaluate_split("train"), **meters}
@@ -169,8 +178,10 @@ class RecordedRun:
             pd.concat(tables).to_parquet(new, index=False)
 
 
-def _name_examples(run: Run, split: str, rows: list[int]) -> dict[str, list[str]]:
+def _name_examples(run: AnyRun, split: str, rows: list[int]) -> dict[str, list[str]]:
     """Return the ids and files of examples, as the data set names them, where it does."""
+    if isinstance(run, ReinforcementRun):  # whose examples are goals
+        return {}
     joined = split == "train" and run.key.training_config.training_split == JOINED_SPLIT
     parts = ("train", "validation") if joined else (split,)
     benchmark, named = run.benchmark, {}

@@ -160,7 +160,7 @@ def test_states_come_back_as_they_were(tmp_path: Path) -> None:
     folder = RunRecord(tmp_path)
     folder.write_epoch(ROWS, state=state(3))
     found = folder.read_state("last")
-    assert found is not None
+    assert isinstance(found, RunState)
     assert found.epochs_done == 3
     assert torch.equal(found.model["w"], torch.arange(4.0))
 

@@ -1,0 +1,1 @@
+"""Benchmarks of reinforcement learning: tasks in a simulator."""

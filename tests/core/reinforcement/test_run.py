@@ -1,0 +1,159 @@
+"""Training runs in the simulator."""
+
+from contextlib import suppress
+from copy import deepcopy
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+
+import datasets
+from common.errors import UserError, ValidationErrors
+from common.hyperparameters import Scalar
+from core.__main__ import main
+from core.environment import detect_environment
+from core.recipe.method_files import list_methods, load_method
+from core.recipe.resolved_method import resolve_method
+from core.recipe.trial_key import TrialKey
+from core.reinforcement.collector import Collector, Goal, draw_random_actions
+from core.reinforcement.run import ReinforcementRun
+from tests.conftest import ENVIRONMENTS
+from tests.support.simulator import needs_simulator
+
+SMALL: dict[str, Scalar] = {
+    "epochs": 3, "epoch_steps": 12, "start_steps": 6, "width": 8, "depth": 1, "batch_size": 64,
+    "evaluation_goals": 1, "capacity": 20, "horizon": 5,
+}  # fmt: skip
+RUN_HERE = ("ls", "pcgrad", "cagrad", "imtl", "nashmtl", "famo", "fairgrad", "upgrad", "uw",
+            "dro_tasks")  # fmt: skip
+TWO = "reach-v3+drawer-close-v3"
+
+
+def make_key(method: str = "ls", dataset: str = "mt1", seed: int = 0, **values: Scalar) -> TrialKey:
+    given = {**SMALL, **({"task": TWO} if dataset == "mt1" else {}), **values}
+    resolved = resolve_method(load_method(method), datasets.load_benchmark(dataset))
+    return resolved.make_key(given, seed, detect_environment(gpu=False))
+
+
+def make_run(method: str = "ls", **values: Any) -> ReinforcementRun:
+    return ReinforcementRun(make_key(method, **values), datasets.load_benchmark("mt1"))
+
+
+def without_time(run: ReinforcementRun) -> dict[str, Any]:
+    row = run.train_epoch().as_dict()
+    del row["seconds"]
+    return row
+
+
+@pytest.mark.parametrize("dataset", ENVIRONMENTS)
+@pytest.mark.parametrize("method", RUN_HERE)
+def test_methods_have_a_key_that_is_decoded(method: str, dataset: str) -> None:
+    key = make_key(method, dataset)
+    assert TrialKey.from_dict(key.as_dict()) == key
+    assert TrialKey.from_dict(key.as_dict()).digest == key.digest
+
+
+@pytest.mark.parametrize("method", sorted(set(list_methods()) - set(RUN_HERE)))
+def test_other_methods_run_or_are_refused_with_a_reason(method: str) -> None:
+    with suppress(UserError, ValidationErrors):
+        key = make_key(method)
+        assert [part.name for part in key.recipe.objectives] == ["task_losses"]
+        return
+    with pytest.raises((UserError, ValidationErrors), match=rf"{method}.*(needs|expected)"):
+        make_key(method)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"momentum": 0.5}, "momentum: received 0.5.*reinforcement learning does not use it"),
+        ({"horizon": 501}, "horizon: received 501"),
+        ({"protocol": "v1"}, "protocol: received 'v1'"),
+        ({"task": "reech-v3"}, "did you mean 'reach-v3'"),
+        ({"gama": 0.9}, "did you mean 'gamma'"),
+    ],
+)
+def test_wrong_values_are_one_message(values: dict[str, Any], message: str) -> None:
+    with pytest.raises((UserError, ValidationErrors), match=message):
+        make_key(**values)
+
+
+def test_supervised_data_sets_refuse_fields_of_reinforcement_learning() -> None:
+    resolved = resolve_method(load_method("ls"), datasets.load_benchmark("two_digits"))
+    with pytest.raises(ValidationErrors, match="gamma"):
+        resolved.check_values({"gamma": 0.9})
+
+
+def test_replay_larger_than_memory_is_refused() -> None:
+    with pytest.raises(UserError, match=r"capacity: received 1,000,000,000.*GB"):
+        make_run(capacity=1_000_000_000)
+
+
+@needs_simulator
+def test_next_observations_are_of_their_own_episode() -> None:
+    """The last step of an episode has its own next observation, and has not ended."""
+    goals = [[Goal(10_000, number) for number in range(3)]]
+    collector = Collector(["reach-v3"], "v2", 0)
+    collector.begin_training(goals, [torch.Generator().manual_seed(0)], horizon=4)
+    steps = [collector.take_step(draw_random_actions) for _ in range(9)]
+    for number, (now, following) in enumerate(pairwise(steps), start=1):
+        continues = torch.equal(now.next_observations, following.observations)
+        assert continues == (number % 4 != 0)
+    assert not any(step.ended.any() for step in steps)
+    assert len({tuple(steps[i].observations[0, 36:].tolist()) for i in (0, 4, 8)}) > 1
+
+
+@needs_simulator
+def test_every_goal_is_visited_once_in_evaluation() -> None:
+    goals = [[Goal(20_000, number) for number in range(50)]]
+    seen = []
+    collector = Collector(["reach-v3"], "v2", 0)
+
+    def policy(observations: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(observations[0, 36:].tolist()))
+        return torch.zeros(1, 4)
+
+    (episodes,) = collector.evaluate_goals(goals, policy, horizon=2)
+    assert len(set(seen)) == 50
+    assert episodes.success.shape == episodes.returns.shape == (50,)
+
+
+@needs_simulator
+@pytest.mark.parametrize("method", ["famo", "fairgrad"])
+def test_resumed_runs_compute_the_same_numbers(method: str) -> None:
+    run = make_run(method)
+    first = without_time(run)
+    state = deepcopy(run.make_state())
+    rows = [without_time(run) for _ in range(2)]
+    again = make_run(method)
+    assert again.can_resume(state)
+    again.load_state(state)
+    assert [without_time(again) for _ in range(2)] == rows
+    assert first["steps"] == 6
+    assert rows[0]["steps"] == 12
+    assert set(first["losses"]) == {
+        f"{part}_{task}" for part in ("critic", "actor") for task in TWO.split("+")
+    }
+    assert run.evaluate_split("test").compute_metrics().keys() == first["validation"].keys()
+
+
+@needs_simulator
+def test_state_without_replay_cannot_be_resumed_but_evaluated() -> None:
+    run, other = make_run(keep_replay=False), make_run(keep_replay=False)
+    run.train_epoch()
+    state = deepcopy(run.make_state())
+    assert not other.can_resume(state)
+    other.load_state(state)
+    for a, b in zip(run.model.parameters(), other.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@needs_simulator
+def test_seeds_differ_and_protocols_train(capsys: pytest.CaptureFixture[str]) -> None:
+    assert without_time(make_run(seed=0)) != without_time(make_run(seed=1))
+    command = ["--method", "fairgrad", "--dataset", "mt1", "--test", "--epochs", "1"]
+    for name, value in {**SMALL, "protocol": "system2", "task": TWO, "reward": "v1"}.items():
+        command += [] if name == "epochs" else ["--set", f"{name}={value}"]
+    assert main([*command, "--device", "cpu"]) == 0
+    assert "worst_task_success" in capsys.readouterr().out
