@@ -140,10 +140,13 @@ class ResolvedMethod:
                 check_reinforcement(recipe, config, benchmark)
                 benchmark = benchmark.configure(config)  # which may have other tasks
             recipe.check_compatibility(benchmark, config)
-            recipe.count_epochs(config.epochs, config.epochs_cover)
         except ValueError as error:
             message = self._name_hyperparameter(str(error))
             raise ValidationErrors([f"{where}: {message}"]) from None
+        try:
+            recipe.count_epochs(config.epochs, config.epochs_cover)
+        except ValueError as error:
+            raise ValidationErrors([f"{where}: {error}"]) from None
         version = self.benchmark.key_version
         return TrialKey(self.benchmark.name, version, recipe, config, seed, environment)
 
