@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 
 from common.text import format_count
-from tuning.records.export_context import BaselineSource
 from tuning.reporting.intervals import MIN_SEEDS, format_confidence
 from tuning.reporting.summary import Summary
 
@@ -14,20 +13,33 @@ def write_notes(summaries: Sequence[Summary]) -> list[str]:
     Args:
         summaries: The summaries of its methods; at least one.
     """
-    first = summaries[0]
-    facts = [
-        _describe_fact("Selected by", summaries, _describe_selection),
-        _describe_fact("Budget", summaries, _describe_budget),
-        _describe_fact("Data", summaries, lambda s: f"{s.dataset}, version {s.dataset_version}"),
-        _describe_cost(summaries),
-    ]
-    notes = [" ".join(facts), _describe_numbers(first)]
+    data, *others, cost = list_facts(summaries)
+    notes = [" ".join([*others, data, cost]), describe_numbers(summaries[0])]
     if any(summary.worst_groups for summary in summaries):
         notes.append(_describe_worst_groups(summaries))
     users = _describe_group_use(summaries)
     if users:
         notes.append(users)
-    notes += _describe_baselines(list({s.baseline: None for s in summaries if s.baseline}))
+    baselines = describe_baselines(summaries)
+    if baselines:
+        ranks = "The mean rank is among the methods of this table, over all test metrics."
+        notes += [f"{baselines[0]} {ranks}", *baselines[1:]]
+    return notes + list_warnings(summaries)
+
+
+def list_facts(summaries: Sequence[Summary]) -> list[str]:
+    """Return the facts that all methods of a data set share, or those of each."""
+    return [
+        _describe_fact("Data", summaries, lambda s: f"{s.dataset}, version {s.dataset_version}"),
+        _describe_fact("Selected by", summaries, _describe_selection),
+        _describe_fact("Budget", summaries, _describe_budget),
+        _describe_cost(summaries),
+    ]
+
+
+def list_warnings(summaries: Sequence[Summary]) -> list[str]:
+    """Return which methods of a data set are not to be compared with the others, and why."""
+    notes: list[str] = []
     published = [s.method for s in summaries if s.averaged_epochs]
     if published:
         notes.append(
@@ -96,7 +108,8 @@ def _describe_cost(summaries: Sequence[Summary]) -> str:
     return f"Cost: {hours:.2g} device-hours on {devices}, search and confirmation of all rows."
 
 
-def _describe_numbers(first: Summary) -> str:
+def describe_numbers(first: Summary) -> str:
+    """Return the form of a data set's numbers, and their intervals'."""
     unit, bounds = (", in percent", ", within 0 and 100") if first.as_percent else ("", "")
     return (
         f"Mean ± standard deviation over confirmation seeds{unit}. The interval is the "
@@ -126,11 +139,12 @@ def _describe_group_use(summaries: Sequence[Summary]) -> str:
     return f"Trained with group labels {'; '.join(parts)}." if parts else ""
 
 
-def _describe_baselines(baselines: Sequence[BaselineSource]) -> list[str]:
+def describe_baselines(summaries: Sequence[Summary]) -> list[str]:
+    """Return what delta m is relative to; nothing for data sets without it."""
+    baselines = list(dict.fromkeys(s.baseline for s in summaries if s.baseline))
     notes = [
         f"Delta m: mean change in percent relative to the single-task baseline '{found.name}', "
-        f"version {found.version} ({found.source}); negative is better. The mean rank is among the "
-        "methods of this table, over all test metrics."
+        f"version {found.version} ({found.source}); negative is better."
         for found in baselines
     ]
     if any(found.batch_averaged for found in baselines):

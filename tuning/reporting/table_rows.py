@@ -90,13 +90,13 @@ def make_columns(
     """
     main, *others = first.reported_metrics
     columns = [
-        _make_metric_column(rows, first, main, "validation"),
-        _make_metric_column(rows, first, main, "test"),
-        _make_interval_column(rows, first, main),
+        make_metric_column(rows, first, main, "validation"),
+        make_metric_column(rows, first, main, "test"),
+        make_interval_column(rows, first, main),
     ]
     if with_sources:
         columns.append(Column(("", "here"), tuple(row.measured for row in rows)))
-    other = [_make_metric_column(rows, first, metric, "test") for metric in others]
+    other = [make_metric_column(rows, first, metric, "test") for metric in others]
     seeds = Column(("", "seeds"), tuple(row.seeds for row in rows))
     if has_tasks(first):
         return (*columns, _make_rank_column(rows), seeds, *other)
@@ -109,7 +109,7 @@ def make_details(rows: Sequence[TableRow], first: Summary) -> tuple[Details, ...
         names = [name for name in first.higher_is_better if name not in first.reported_metrics]
         if not names or len(first.higher_is_better) > MAX_PRINTED_METRICS:
             return ()
-        columns = tuple(_make_metric_column(rows, first, name, "test", "") for name in names)
+        columns = tuple(make_metric_column(rows, first, name, "test", "") for name in names)
         return (Details("Test metrics of each task", columns),)
     names = list(
         dict.fromkeys(n for row in rows for n in row.metrics if n.startswith(GROUP_METRIC))
@@ -120,9 +120,18 @@ def make_details(rows: Sequence[TableRow], first: Summary) -> tuple[Details, ...
     return (Details("Test accuracy of each group", columns),)
 
 
-def _make_metric_column(
+def make_metric_column(
     rows: Sequence[TableRow], first: Summary, metric: str, split: str, prefix: str | None = None
 ) -> Column:
+    """Return the column of a metric.
+
+    Args:
+        rows: The rows.
+        first: The summary of a method, whose units the column has.
+        metric: The metric.
+        split: The split, ``validation`` or ``test``; only a test metric has a best row.
+        prefix: The start of the head; None for the split.
+    """
     found = [row.metrics.get(f"{split}_{metric}") for row in rows]
     form = choose_format(metric, first.as_percent, found)
     up = first.higher_is_better[metric]
@@ -137,7 +146,8 @@ def _make_metric_column(
     )
 
 
-def _make_interval_column(rows: Sequence[TableRow], first: Summary, metric: str) -> Column:
+def make_interval_column(rows: Sequence[TableRow], first: Summary, metric: str) -> Column:
+    """Return the column of the intervals of a test metric; the arguments are as above."""
     found = [row.metrics.get(f"test_{metric}") for row in rows]
     form = choose_format(metric, first.as_percent, found)
     head = (format_confidence(), "interval")

@@ -8,6 +8,12 @@ from common.files import lock_file
 from common.interrupts import clean_up_after_signals
 from datasets.multitask.ranks import compute_mean_ranks
 from datasets.published_results import PublishedRow, read_published_rows
+from tuning.reporting import data_set_table
+from tuning.reporting.data_set_table import (
+    group_by_data_set,
+    list_data_set_values,
+    make_data_set_table,
+)
 from tuning.reporting.layout.columns import Column
 from tuning.reporting.layout.printed_table import PrintedTable
 from tuning.reporting.layout.table_files import write_table
@@ -64,6 +70,9 @@ def write_tables(results: Path, with_published: bool = False) -> None:
         values += _list_values(chosen, ())
     if summaries:
         write_table(results / "best_configs", values, _make_best_table(summaries))
+    if len(group_by_data_set(summaries)) > 1:
+        table = make_data_set_table(summaries)
+        write_table(results / data_set_table.NAME, list_data_set_values(summaries), table)
 
 
 def make_printed_table(

@@ -153,7 +153,7 @@ def _capitalize(text: str) -> str:
 
 def _has_unit(column: Column) -> bool:
     """Return whether the cells are in percent, which the head says once."""
-    return _has_numbers(column) and any(cell.endswith("%") for cell in column.cells)
+    return _has_numbers(column) and any("%" in cell for cell in column.cells)
 
 
 def _format_head(head: tuple[str, str], higher_is_better: bool | None, unit: bool) -> str:
@@ -208,10 +208,14 @@ def _format_cell(
         padded.append(pad + (rf"\mathbf{{{number}}}" if bold else number))
     if len(numbers) == len(sizes):
         text = _fill_form(form, padded)
-    else:  # a mean without a deviation
-        text = padded[0]
+    else:  # a mean without a deviation, or without an interval
+        pieces = form.split("#")
+        own, missing_form = (
+            "#".join(part) for part in (pieces[: len(numbers)], pieces[len(numbers) :])
+        )
         rest = [longest for _, _, longest in sizes[len(numbers) :]]
-        text += rf"\phantom{{{{}}{_fill_form(form.partition('#')[2], rest)}}}"
+        text = _fill_form(f"{own}#", padded)
+        text += rf"\phantom{{{{}}{_fill_form(missing_form, rest)}}}"
     mark = r"^{\ast}" if is_tied else ""
     return f"${text}$" + (rf"\rlap{{${mark}$}}" if mark else "")
 

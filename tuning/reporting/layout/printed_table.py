@@ -48,21 +48,30 @@ class PrintedTable:
     notes: tuple[str, ...] = field(default_factory=tuple)
 
 
-def format_terminal(table: PrintedTable, width: int = TERMINAL_WIDTH) -> list[str]:
+def format_terminal(
+    table: PrintedTable, width: int = TERMINAL_WIDTH, all_columns: bool = False
+) -> list[str]:
     """Return the lines of a table and its notes, none of them wider than a terminal.
 
     Args:
         table: The table.
         width: The width of the terminal in characters.
+        all_columns: Whether columns that do not fit follow below; else they are dropped.
     """
-    names = [name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…" for name in table.names]
+    names = list(map(_shorten_name, table.names))
     first = max(map(len, [table.row_head, *names]))
     parts = pack_columns(table.columns, lambda c: _measure_column(c) + GAP, first, width)
-    shown = parts[0] if parts else []
-    heads = [("", table.row_head), *(column.head for column in shown)]
-    rows = [[name, *(column.cells[i] for column in shown)] for i, name in enumerate(names)]
-    widths = [first, *(_measure_column(column) for column in shown)]
+    shown = (parts or [[]])[: None if all_columns else 1]
+    lines = [line for part in shown for line in [*_format_part(table.row_head, names, part), ""]]
+    return [*lines, *(line for note in table.notes for line in textwrap.wrap(note, width))]
+
+
+def _format_part(row_head: str, names: Sequence[str], columns: Sequence[Column]) -> list[str]:
+    """Return the lines of a table with some of the columns, for a terminal."""
+    heads = [("", row_head), *(tuple(map(_shorten_name, column.head)) for column in columns)]
+    rows = [[name, *(column.cells[i] for column in columns)] for i, name in enumerate(names)]
     lines = [[head[i] for head in heads] for i in range(2)]
+    widths = [max(map(len, cells)) for cells in zip(*lines, *rows, strict=True)]
     text = [
         "".join(
             cell.ljust(size) if i == 0 else " " * GAP + cell.rjust(size)
@@ -70,8 +79,11 @@ def format_terminal(table: PrintedTable, width: int = TERMINAL_WIDTH) -> list[st
         ).rstrip()
         for line in [*lines, ["-" * size for size in widths], *rows]
     ]
-    notes = [line for note in table.notes for line in textwrap.wrap(note, width)]
-    return [*filter(None, text), "", *notes]
+    return list(filter(None, text))
+
+
+def _shorten_name(name: str) -> str:
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
 
 
 def format_table_as_markdown(table: PrintedTable) -> str:
