@@ -78,7 +78,8 @@ def run_study(options: Options, reuse_actors: bool = True) -> StudyResults:
         if address is None:
             check_worker_start()
         environment = detect_trial_environment(resources, options, remote=address is not None)
-        stack.enter_context(stop.handle_signals())  # until here a signal ends the process
+        running = stack.enter_context(ExitStack())
+        running.enter_context(stop.handle_signals())  # until here a signal ends the process
         records = study.records
         for record in records:
             stack.enter_context(exclusive_lock(record.storage))
@@ -114,6 +115,7 @@ def run_study(options: Options, reuse_actors: bool = True) -> StudyResults:
         )
         study_run = _StudyRun(searches, options, run_options, resources, slots, stop, progress)
         study_run.run(reuse_actors)
+        running.close()  # from here on too: all is exported
         code = print_summary(searches, options, stop, console)
         return StudyResults(options.results / study.benchmark.name, code)
 
