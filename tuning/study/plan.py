@@ -28,6 +28,7 @@ from tuning.resources import (
 from tuning.study.checks import CheckedStudy, check_study
 from tuning.study.cost import CostEstimate, estimate_cost
 from tuning.study.space_table import format_spaces
+from tuning.study.steps import BOUND_REASONS
 
 
 def print_plan(options: Options) -> int:
@@ -105,12 +106,19 @@ def _format_plan(
     count = count_slots(nodes, resources)
     return [
         *format_markdown(rows),
+        *_explain_bounds(estimates),
         *_describe_absence(study),
         *(f"node {node}: {resources.count_trials(node)} trials in parallel" for node in nodes),
         *(() if nodes else ("this machine has no GPU: slots are counted where the study runs",)),
         _describe_time(estimates, count, resources),
         _describe_disk(study.options, [e.disk for e in estimates], count),
     ]
+
+
+def _explain_bounds(estimates: Sequence[CostEstimate]) -> list[str]:
+    """Return why some numbers of steps are bounds."""
+    bounds = dict.fromkeys(bound for e in estimates for bound in e.steps.bounds if bound)
+    return [f"{bound}N steps: {BOUND_REASONS[bound]}" for bound in bounds]
 
 
 def _describe_absence(study: CheckedStudy) -> list[str]:

@@ -18,6 +18,14 @@ from datasets.training_config import JOINED_SPLIT
 from tuning.search.space import Space
 
 SUBSAMPLED = "subsampled_"  # samplers of a subset of the training examples
+AT_LEAST, AT_MOST = "at least ", "at most "
+# The reason for which a number of steps is a bound.
+BOUND_REASONS = {
+    AT_LEAST: "a stage repeats the examples that the stage before finds wrong, which are counted "
+    "when it ends",
+    AT_MOST: "a subset as large as the smallest group or class allows, whose size is not in the "
+    "data card",
+}
 
 
 @dataclass(frozen=True)
@@ -26,8 +34,7 @@ class EpochSteps:
 
     Args:
         by_batch_size: The steps of an epoch of each stage, by batch size.
-        bounds: For each stage: ``at least ``, where an earlier stage may repeat examples; ``at most
-            ``, where a subset is drawn whose size is not known; else empty.
+        bounds: For each stage, a key of :data:`BOUND_REASONS`; empty where the steps are exact.
     """
 
     by_batch_size: Mapping[int, tuple[int, ...]]
@@ -76,10 +83,10 @@ def count_epoch_steps(space: Space, search: str, key: TrialKey, run: AnyRun | No
     changes = [type(s).compute_sample_counts is not Stage.compute_sample_counts for s in stages]
     is_bound = run is None and key.recipe.sampler.startswith(SUBSAMPLED)
     known = bool(_count_subsample(space.benchmark, key.recipe.sampler))
-    first = "at most " if is_bound and not known else ""
+    first = AT_MOST if is_bound and not known else ""
     return EpochSteps(
         found,
-        tuple("at least " if any(changes[:index]) else first for index in range(len(stages))),
+        tuple(AT_LEAST if any(changes[:index]) else first for index in range(len(stages))),
     )
 
 
@@ -94,8 +101,12 @@ def _count_by_card(benchmark: Benchmark, key: TrialKey) -> tuple[int, ...]:
 
 
 def _count_subsample(benchmark: Benchmark, sampler: str) -> int:
-    """Return the examples of a subset with groups of equal sizes; 0 where unknown."""
-    if sampler != "subsampled_groups" or not isinstance(benchmark, TableBenchmark):
+    """Return the examples of a subset with groups or classes of equal sizes; 0 where unknown."""
+    if not sampler.startswith(SUBSAMPLED) or not isinstance(benchmark, TableBenchmark):
         return 0
-    present = [count for count in benchmark.published_counts.get("train", ()) if count]
+    counts = benchmark.published_counts.get("train", ())
+    if sampler == "subsampled_classes":  # a class has a group for each attribute
+        size = len(benchmark.train_groups.attributes)
+        counts = tuple(sum(counts[start : start + size]) for start in range(0, len(counts), size))
+    present = [count for count in counts if count]
     return min(present, default=0) * len(present)

@@ -80,4 +80,30 @@ def test_a_grid_of_batch_sizes_and_subsets_show_their_ends(
     out = capsys.readouterr().out
     assert "| about 75-1199 " in out  # 4,795 examples in batches of 64 and 4
     assert "| about 4-56 " in out  # four groups of 56 in batches of 64 and 4
-    assert "| about at most 75-1199 " in out
+    assert "| about 35-557 " in out  # two classes of 1,113 in batches of 64 and 4
+    assert "at most" not in out
+
+
+@pytest.mark.parametrize(
+    ("command", "steps", "reason"),
+    [
+        (
+            "--method suby --dataset civilcomments --set batch_size=16",
+            "about at most 16815",
+            "at most N steps: a subset as large as the smallest group or class allows",
+        ),
+        (
+            "--method jtt --dataset waterbirds --search published",
+            "about 600, then at least 600",
+            "at least N steps: a stage repeats the examples that the stage before finds wrong",
+        ),
+    ],
+)
+def test_a_bound_of_the_steps_is_explained(
+    command: str, steps: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    none = ["--data-root", str(tmp_path / "none"), "--results", str(tmp_path / "results")]
+    assert main([*command.split(), "--address", "local", "--plan", *none]) == 0
+    out = capsys.readouterr().out
+    assert f"| {steps} " in out
+    assert reason in out
