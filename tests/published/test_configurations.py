@@ -83,6 +83,18 @@ TASKS: dict[str, tuple[dict[str, Any], bool, bool, bool]] = {
     "fairgrad": ({"fairgrad": {"alpha": 2.0}}, True, True, False),
     "sdmgrad": ({"sdmgrad": {"strength": 0.3, "iterations": 20}}, True, True, False),
 }
+# Options of methods, at the values of the published code.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "ls": {"task_weights": ""},
+    "si": {"task_weights": ""},
+    "dwa": {"window": 25},
+    "mgda": {"normalization": "none"},
+    "log_mgda": {"normalization": "none"},
+    "nashmtl": {"update_interval": 1},
+    "famo": {"weights_lr": 0.025},
+    "sdmgrad": {"iterations": 20},
+    **dict.fromkeys(("erm_mt", "erm_mt_l1", "erm_mt2_l1"), {"mt_batches": 1}),
+}
 OPTION = {"option": "--protocol published"}
 LAST10 = {"rule": "published_last10", "training_split": "train_and_validation", **OPTION}
 BY_F1 = {"rule": "validation_mean_f1", "training_split": "train", **OPTION}
@@ -150,6 +162,7 @@ def test_system_1(
         assert (entry["lr"], entry["batch_size"], entry["epochs"]) == (rate, batch_size, epochs)
         assert entry["model"] == model
         assert read_values(entry["recipe"]) == values
+        assert entry.get("options", {}) == OPTIONS.get(name, {})
         # One pass of JTT counts errors: an epoch of theirs, none of ours.
         stages = [values["T"], epochs - values["T"] - 1] if name == "jtt" else [epochs]
         assert [stage["epochs"] for stage in entry["stages"]] == stages
@@ -175,7 +188,7 @@ def test_system_1(
             assert min(schedule["rates"]) == warmup // 2
             for step, found_rate in schedule["rates"].items():
                 expected = rate * compute_rate(step, warmup, steps, schedule["name"])
-                assert found_rate == pytest.approx(expected, rel=1e-9, abs=1e-15)
+                assert found_rate == float(f"{expected:.6g}")
         norm = {"norm": 1.0, "parameters": "all"} if is_text else {"norm": 0.0}
         assert entry["clipping"] == {**norm, "factor": 1, "weighted_heads": False}
         assert entry["pad_to"] == (220 if is_text and name.endswith("l1") else 0)
@@ -206,6 +219,8 @@ def test_system_2(dataset: str, capsys: pytest.CaptureFixture[str]) -> None:
             weighting = {"famo": {"gamma": 0.01}}
         assert entry["recipe"]["weighting"] == weighting, name
         assert entry["recipe"]["objectives"] == [{"task_losses": {}}]
+        assert entry.get("options", {}) == OPTIONS.get(name, {})
+        assert not entry["unscaled_targets"]
         assert (entry["model"], entry["epochs"], entry["batch_size"]) == (model, epochs, batch_size)
         assert entry["lr"] == rate
         draws = {"scales": [1.0, 1.2, 1.5], "flip": 0.5} if augmentation != "none" else {}

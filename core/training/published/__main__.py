@@ -40,7 +40,9 @@ PARTS = (0.25, 0.5)  # of a schedule, at which its rates are printed; the first 
 # Fields that are printed as they are.
 PLAIN_FIELDS = (
     "model", "epochs", "epochs_cover", "lr", "batch_size", "pad_to", "patience", "training_split",
+    "unscaled_targets",
 )  # fmt: skip
+DIGITS = 6  # of printed rates
 
 Entry = dict[str, object]
 
@@ -61,9 +63,12 @@ def describe_published(resolved: ResolvedMethod) -> Entry:
     losses = recipe.name_losses([make_objective(part) for part in recipe.objectives], benchmark)
     weighting = make_weighting(recipe.weighting)
     weighting.setup(losses.covered)
+    complete = resolved.complete_values(values)
+    options = {name: complete[name] for name in resolved.method.options}
     return {
         **{name: value for name, value in config.as_dict().items() if name in PLAIN_FIELDS},
         "recipe": recipe.as_dict(),
+        **({"options": options} if options else {}),
         "inputs": _describe_inputs(key, benchmark),
         "optimizer": _describe_optimizer(key, weighting),
         "stages": _describe_stages(key, benchmark, weighting),
@@ -191,15 +196,20 @@ def _list_rates(
     """Return the rates of the model's weights at some steps."""
     if isinstance(schedule, LambdaLR):  # its steps need not be taken
         rate, share = float(schedule.base_lrs[0]), schedule.lr_lambdas[0]
-        return {step: rate * share(step) for step in asked}
+        return {step: _round_rate(rate * share(step)) for step in asked}
     rates: dict[int, float] = {}
     for step in range(max(asked) + 1):
         if step in asked:
-            rates[step] = read_learning_rate(optimizer)
+            rates[step] = _round_rate(read_learning_rate(optimizer))
         if schedule is not None:
             optimizer.step()
             schedule.step()
     return rates
+
+
+def _round_rate(rate: float) -> float:
+    """Return a rate without errors of floating point."""
+    return float(f"{rate:.{DIGITS}g}")
 
 
 def _describe_clipping(key: TrialKey, weighting: Weighting, covered: int) -> Entry:
