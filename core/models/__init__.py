@@ -76,6 +76,12 @@ def lacks_hidden_states(name: str) -> bool:
     return is_without_hidden_states(name)
 
 
+def lacks_task_heads(name: str) -> bool:
+    """Return whether all parameters of a model are shared, also its last layer."""
+    kind = _find_models().get(name)
+    return kind is not None and kind.get_task_heads is Model.get_task_heads
+
+
 def is_pretrained(name: str) -> bool:
     """Return whether a model has pretrained weights, unless its config asks for random ones."""
     kind = _find_models().get(name)

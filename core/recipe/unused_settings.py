@@ -1,6 +1,6 @@
 """Values of the training config that a method, a benchmark or a model cannot use."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from common.hyperparameters import format_scalar
 from core import models
@@ -11,6 +11,7 @@ from core.recipe.component import (
     make_stage,
 )
 from core.recipe.recipe import Recipe
+from core.stages.base import Stage
 from core.weighting.base import LossWeighting
 from datasets.benchmark import Benchmark
 from datasets.training_config import TrainingConfig
@@ -56,8 +57,9 @@ def _list_unused_fields(
 ) -> Iterator[tuple[str, str]]:
     """Yield the fields that change nothing, each with the reason and where it applies."""
     yield from find_unused_by_weighting(recipe).items()
-    if any(make_objective(part).shares_head for part in recipe.objectives):
-        reason = "the losses share one head, so that all parameters are shared; it applies to tasks"
+    stages = [make_stage(part) for part in recipe.stages]
+    reason = _explain_shared_parameters(recipe, config, stages)
+    if reason:
         yield "weighted_heads", reason
         yield "clip", reason
     if not config.clip_norm:
@@ -79,6 +81,20 @@ def _list_unused_fields(
             "augmentation",
             f"data set '{benchmark.name}' has no image files; it applies to photographs",
         )
-    stages = [make_stage(part) for part in recipe.stages]
+    if config.microbatch >= config.batch_size:
+        yield "microbatch", f"it does not split batches of {config.batch_size}"
     if len(stages) == 1 and stages[0].epochs is None and not stages[0].passes_after:
         yield "epochs_cover", "the method has one stage; it applies to several, such as jtt's"
+
+
+def _explain_shared_parameters(
+    recipe: Recipe, config: TrainingConfig, stages: Sequence[Stage]
+) -> str:
+    """Return why no parameters belong to a task's head alone; empty where some do."""
+    if any(make_objective(part).shares_head for part in recipe.objectives):
+        return "the losses share one head, so that all parameters are shared; it applies to tasks"
+    if any(stage.one_model_per_task for stage in stages):
+        return "each task has a model of its own, without shared parameters"
+    if models.lacks_task_heads(config.model):
+        return f"model '{config.model}' has no task heads, so that all parameters are shared"
+    return ""

@@ -50,7 +50,8 @@ def is_path(name: str) -> bool:
     """
     if name in FULL_NAMES:
         return (Path(name) / "config.json").is_file()
-    return name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).is_dir()
+    is_written_as_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    return is_written_as_path or (bool(name.strip()) and Path(name).is_dir())
 
 
 def check_folder(

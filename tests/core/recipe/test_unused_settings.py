@@ -22,6 +22,9 @@ UNUSED = [
     ("fairgrad_groups colored_digits", "weighted_heads=true", "share one head"),
     ("fairgrad_groups colored_digits", "clip=shared", "share one head"),
     ("ls two_digits", "clip=shared", "clip_norm is 0"),
+    ("erm colored_digits", "clip=shared clip_norm=1", "'digits_cnn' has no task heads"),
+    ("stl two_digits", "clip=shared clip_norm=1", "each task has a model of its own"),
+    ("erm colored_digits", "microbatch=64 batch_size=64", "does not split batches of 64"),
     ("fairgrad two_digits", "momentum=0.5", "applies to optimizer sgd; this one is adam"),
     ("erm colored_digits", "momentum=0.5 optimizer=adamw", "applies to optimizer sgd"),
     ("ls two_digits", "decay_target=vectors", "weight_decay is 0"),
@@ -59,6 +62,8 @@ USED = [
     ("ls two_digits", "optimizer=sgd momentum=0.5"),
     ("ls two_digits", "times_losses=false clip=all pad_to=0"),
     ("jtt colored_digits", "epochs_cover=run epochs=20"),
+    ("erm colored_digits", "microbatch=16 batch_size=choice:8,32"),
+    ("ls two_digits", "clip=shared clip_norm=1"),
     ("erm colored_digits", "optimizer=choice:sgd,adamw momentum=0.5"),
     ("erm colored_digits", "weight_decay=choice:0.0,0.1 decay_target=vectors"),
 ]

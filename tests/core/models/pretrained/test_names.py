@@ -43,6 +43,11 @@ def test_the_nearest_name_is_named(name: str, hint: str) -> None:
     assert rule.endswith(hint)
 
 
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_not_the_current_folder(name: str) -> None:
+    assert str(models.check_model_name(name)).startswith("one of [")
+
+
 @pytest.mark.parametrize(
     ("asked", "cached"),
     [
