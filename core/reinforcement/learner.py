@@ -109,6 +109,7 @@ class Learner:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.config = config
+        self._is_cuda = torch.device(device).type == "cuda"  # where steps can be captured
         sizes = (config.tasks, config.observation_size, config.action_size)
         rest = (config.depth, config.sharing)
         self.actor = TaskNetwork(sizes[0], sizes[1], 2 * sizes[2], config.width, *rest)
@@ -132,7 +133,10 @@ class Learner:
         self.actor_optimizer = self._make_optimizer(self.actor, actor_weighting)
         self.critic_optimizer = self._make_optimizer(self.critics, critic_weighting)
         self.temperature_optimizer = torch.optim.Adam(
-            [self.log_temperatures], lr=config.temperature_lr
+            [self.log_temperatures],
+            lr=config.temperature_lr,
+            fused=self._is_cuda or None,
+            capturable=self._is_cuda,
         )
         # Actor losses may be negative, which weightings by the losses' sizes cannot take.
         self.lowest_losses = LowestLosses(config.tasks, device, dtype)
@@ -144,7 +148,13 @@ class Learner:
         if learned:
             own_lr = {} if weighting.lr is None else {"lr": weighting.lr}
             groups.append({"params": learned, **own_lr})
-        return torch.optim.Adam(groups, lr=config.lr, eps=ADAM_EPSILON)
+        return torch.optim.Adam(
+            groups,
+            lr=config.lr,
+            eps=ADAM_EPSILON,
+            fused=self._is_cuda or None,
+            capturable=self._is_cuda,
+        )
 
     @property
     def temperatures(self) -> Tensor:

@@ -14,6 +14,7 @@ from core.recipe.trial_key import TrialKey
 from core.reinforcement.collector import Collector, Goal, draw_random_actions
 from core.reinforcement.learner import Learner, LearnerConfig, UpdateResult
 from core.reinforcement.replay import Replay, check_replay_memory, count_replay_bytes
+from core.reinforcement.updater import WARM_UP_UPDATES, Updater
 from core.training.context import make_generator
 from core.training.epoch_row import EpochRow
 from core.training.optimizers import read_learning_rate
@@ -145,13 +146,15 @@ class ReinforcementRun:
         torch.manual_seed(make_generator(seed, "round", 0, epoch).initial_seed())
         generators = [make_generator(seed, f"goals of {task}", 0, epoch) for task in self.tasks]
         self.collector.begin_training(self._list_goals("train"), generators, config.horizon)
+        # Made anew in every epoch, between which states are loaded and weightings change.
+        updater = Updater(self.learner, self.replay, config.batch_size)
         for step in range(count):
             is_random = epoch * config.epoch_steps + step < config.start_steps
             policy = draw_random_actions if is_random else self._choose_actions
             self.replay.add_transitions(self.collector.take_step(policy))
             if not is_random:
                 for _ in range(config.updates_per_step):
-                    yield self.learner.update(self.replay.draw_transitions(config.batch_size))
+                    yield updater.update()
 
     def measure_epoch_seconds(self) -> float:
         """Return the seconds of an epoch, from a few steps with and without updates.
@@ -164,13 +167,22 @@ class ReinforcementRun:
         for _ in range(TIMED_STEPS):
             self.replay.add_transitions(self.collector.take_step(self._choose_actions))
         stepping = (time.perf_counter() - start) / TIMED_STEPS
+        updater = Updater(self.learner, self.replay, config.batch_size)
+        for _ in range(WARM_UP_UPDATES + 1 if updater.uses_graph else 0):
+            updater.update()
+        self._wait_for_device()
         start = time.perf_counter()
         for _ in range(TIMED_UPDATES):
-            self.learner.update(self.replay.draw_transitions(config.batch_size))
+            updater.update()
+        self._wait_for_device()
         updating = (time.perf_counter() - start) / TIMED_UPDATES * config.updates_per_step
         goals = len(self.benchmark.validation_split) / len(self.tasks)
         evaluation = goals * self.benchmark.evaluation_horizon * stepping
         return config.epoch_steps * (stepping + updating) + evaluation
+
+    def _wait_for_device(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def count_state_bytes(self) -> int:
         """Return the size of a state whose replay is full, without the learner's part."""

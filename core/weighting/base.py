@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .device_only import is_staying_on_device
 from .errors import require_positive
 from .loss_transforms import compute_alpha_fair_loss, parse_loss_alpha
 from .search_history import SearchHistory
@@ -62,6 +63,11 @@ class Weighting(nn.Module, ABC):
     def needs_positive_losses(self) -> bool:
         """Whether all losses must be above 0: itself or its transform of them reads their sizes."""
         return self.reads_loss_sizes or self.loss_alpha > 0
+
+    @property
+    def is_capturable(self) -> bool:
+        """Whether a step can be captured in a CUDA graph: nothing reads a value on the host."""
+        return True
 
     def transform_losses(self, losses: Tensor) -> Tensor:
         """Return the losses that replace the given ones, ``(k,)``, differentiable.
@@ -252,7 +258,7 @@ class AlphaFairWeighting(GramWeighting):
         """Return the weights, ``(k,)``."""
         # A CUDA graph cannot wait for the CPU. Elsewhere a copy of K x K numbers there and back is
         # quicker than the couple of thousand small kernels that stay on the device.
-        if gram.is_cuda and torch.cuda.is_current_stream_capturing():
+        if gram.device.type != "cpu" and is_staying_on_device():
             on_device = solve_alpha_fair_on_device(gram, self.alpha)
             self._flag_step(on_device.status > 0)
             return on_device.weights

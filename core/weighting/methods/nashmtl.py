@@ -36,6 +36,11 @@ class NashMTL(AlphaFairWeighting):
         self._steps_since_solution = 0
         self.register_buffer("previous", torch.zeros(0))
 
+    @property
+    def is_capturable(self) -> bool:
+        """Whether every step solves: the host counts the steps between solutions."""
+        return self.update_interval == 1
+
     def use_cached_weights(self) -> Tensor | None:
         """Return the last solution until the next is due."""
         if not len(self.previous) or self._steps_since_solution + 1 >= self.update_interval:
