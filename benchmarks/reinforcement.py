@@ -1,7 +1,7 @@
 """Time of an update of soft actor-critic by weighting, and the shares of a step's parts.
 
 ``python -m benchmarks.reinforcement`` needs no simulator for the updates; the shares need
-requirements-metaworld.txt.
+requirements-metaworld.txt. ``--device cuda`` prints updates per second with and without the graph.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import torch
 from core.reinforcement.collector import Collector, Goal, draw_random_actions
 from core.reinforcement.learner import Learner, LearnerConfig
 from core.reinforcement.replay import Replay, Transitions
+from core.reinforcement.updater import WARM_UP_UPDATES, Updater
 from core.weighting import load_weighting
 from datasets.environments.base import ACTION_SIZE, GOAL_SEEDS, OBSERVATION_SIZE
 from datasets.environments.task_names import MT10, MT50
@@ -41,6 +42,8 @@ def draw_batch(tasks: int, count: int, device: str) -> Transitions:
 def measure_seconds(work: Callable[[], object], repeats: int, device: str) -> float:
     """Return seconds per call: of the process on a CPU, where others disturb the clock's."""
     read_clock = time.process_time if device == "cpu" else time.perf_counter
+    if device != "cpu":
+        torch.cuda.synchronize()
     start = read_clock()
     for _ in range(repeats):
         work()
@@ -62,6 +65,35 @@ def time_updates(device: str, repeats: int) -> None:
         for name, times in found.items():
             ratio = min(times) / min(found["ls"])
             print(f"MT{tasks}, {count} per task, {name:15} {min(times) * 1e3:7.1f} ms  {ratio:.2f}")
+
+
+def time_graphs(repeats: int) -> None:
+    """Print updates per second of drawing and updating, with the graph and without."""
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
+    for tasks, count in BATCHES.items():
+        for name in WEIGHTINGS:
+            rates = {}
+            for use_graph in (False, True):
+                learner = make_learner(tasks, name, "cuda")
+                updater = Updater(learner, fill_replay(tasks, "cuda"), count, use_graph)
+                for _ in range(WARM_UP_UPDATES + 2):  # makes the graph too
+                    updater.update()
+                torch.cuda.synchronize()
+                found = [measure_seconds(updater.update, 20, "cuda") for _ in range(repeats)]
+                if updater.uses_graph or not use_graph:
+                    rates[use_graph] = 1 / min(found)
+            text = f"MT{tasks}, {name:15} {rates[False]:8.1f} updates/s without graph"
+            if True in rates:
+                text += f" {rates[True]:8.1f} with  {rates[True] / rates[False]:5.2f} times"
+            print(text, flush=True)
+
+
+def fill_replay(tasks: int, device: str, count: int = 1000) -> Replay:
+    replay = Replay(tasks, count, OBSERVATION_SIZE, ACTION_SIZE, device)
+    batch = draw_batch(tasks, count, device)
+    for number in range(count):
+        replay.add_transitions(Transitions(*(values[:, number] for values in batch)))
+    return replay
 
 
 def time_parts(device: str, steps: int) -> None:
@@ -93,6 +125,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     time_updates(args.device, args.repeats)
+    if args.device == "cuda":
+        time_graphs(args.repeats)
     if importlib.util.find_spec("metaworld") is not None:
         time_parts(args.device, 200)
 
