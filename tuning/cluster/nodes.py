@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import ray
 import torch
+from ray.exceptions import RayError
 
 from common.cpus import count_cpus
+from common.errors import UserError
 from tuning.gpus import list_mig_slices
 from tuning.resources import Node
 
@@ -28,10 +30,19 @@ class ClusterNodes:
 
 
 def list_nodes() -> ClusterNodes:
-    """Return the nodes that the cluster has had until now."""
+    """Return the nodes that the cluster has had until now.
+
+    Raises:
+        UserError: If the cluster does not answer.
+    """
     alive: list[Node] = []
     lost = 0
-    for record in ray.nodes():
+    try:
+        records = ray.nodes()
+    except RayError as error:
+        first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        raise UserError(f"the Ray cluster does not answer: {first}") from None
+    for record in records:
         match record:
             case {"Alive": False}:
                 lost += 1

@@ -124,12 +124,17 @@ class Queue:
         self.on_change(search, trial)
         return continues
 
-    def report_crash(self, trial_id: str) -> None:
-        """Tell a trial's method that its process died; it decides whether the trial runs again."""
+    def report_crash(self, trial_id: str, cause: str = "") -> None:
+        """Tell a trial's method that its process died; it decides whether the trial runs again.
+
+        Args:
+            trial_id: Ray's name for the trial.
+            cause: The cause, as a clause; empty if it is not known.
+        """
         if trial_id in self.running:
             search, trial = self.running.pop(trial_id)
             with self._keep_error():
-                search.report_crash(trial, self.slots.count_lost_nodes())
+                search.report_crash(trial, self.slots.count_lost_nodes(), cause)
                 self.on_change(search, trial)
 
     @contextmanager

@@ -9,8 +9,20 @@ from pathlib import Path
 from ray._common.utils import get_default_ray_temp_dir
 from ray._private import ray_constants, services, worker
 from ray._raylet import InnerGcsClient  # type: ignore[attr-defined]
-from ray.exceptions import AuthenticationError, RpcError
+from ray.air.execution._internal import RayActorManager
+from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
+from ray.exceptions import (
+    AuthenticationError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    RpcError,
+)
+from ray.tune.execution import tune_controller
 
+KNOWN_TO_TUNE = (RayActorError, RayTaskError)  # errors that it hands on
+LOW_MEMORY = "Ray ended it because its machine was low on memory"
 CRASHED_AT_START = "probably it crashed during start"  # in a line of the node's process
 
 
@@ -71,6 +83,27 @@ def ask_head(address: str, timeout: float) -> HeadAnswer:
         return HeadAnswer.NO_ANSWER
     here = services.find_node_ids()
     return HeadAnswer.JOINS if nodes & set(here) else HeadAnswer.NOT_A_NODE
+
+
+class CrashingActorManager(RayActorManager):
+    """Takes any error of Ray's for a crash of the process that has it.
+
+    Tune itself knows one kind and ends at the others, such as that of a process that Ray ended
+    because its machine had no memory left.
+    """
+
+    def _actor_task_failed(
+        self, tracked_actor_task: TrackedActorTask, exception: Exception
+    ) -> None:
+        if isinstance(exception, RayError) and not isinstance(exception, KNOWN_TO_TUNE):
+            is_low = isinstance(exception, OutOfMemoryError)
+            exception = RayActorError(error_msg=LOW_MEMORY if is_low else str(exception))
+        super()._actor_task_failed(tracked_actor_task, exception)
+
+
+def take_errors_for_crashes() -> None:
+    """Let Tune drive its processes with :class:`CrashingActorManager` from now on."""
+    tune_controller.RayActorManager = CrashingActorManager  # type: ignore[attr-defined]
 
 
 def has_worker_crashed() -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayError, WorkerCrashedError
+from ray.exceptions import OutOfMemoryError, RayError, WorkerCrashedError
 
 from common.errors import UserError
 from core.environment import Environment, detect_environment
@@ -40,6 +40,11 @@ def check_worker_start() -> None:
     try:
         ray.get(asked)
     except Exception as error:  # any error of a worker that is set up differently
+        if isinstance(error, OutOfMemoryError):
+            raise UserError(
+                f"{start}: the first was ended, because this machine is low on memory: end other "
+                "programs, or raise the share at which Ray does so, RAY_memory_usage_threshold"
+            ) from None
         lines = str(error).strip().splitlines() or [type(error).__name__]
         died = isinstance(error, WorkerCrashedError) and ray_private.read_last_words()
         reason = (died or lines[-1]).removeprefix("error: ")

@@ -8,8 +8,13 @@ import os
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from ray import tune
+from ray.exceptions import RayError
+from ray.tune.error import TuneError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler
@@ -17,6 +22,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from common.errors import UserError
+from tuning.cluster import ray_private
 from tuning.cluster.capacity import Capacity
 from tuning.cluster.queue import Next, Queue
 from tuning.cluster.remote import START_SECONDS
@@ -88,6 +94,12 @@ class QueueScheduler(FIFOScheduler):
             del self._waiting[trial]
         return None
 
+    def on_trial_error(self, tune_controller: TuneController, trial: RayTrial) -> None:
+        """Hand on a crash that has a cause, which Tune does not show the searcher."""
+        text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+        if ray_private.LOW_MEMORY in text:
+            self.queue.report_crash(trial.trial_id, ray_private.LOW_MEMORY)
+
     def on_trial_result(
         self, tune_controller: TuneController, trial: RayTrial, result: dict[str, str]
     ) -> str:
@@ -147,6 +159,7 @@ def run_queue(
     # The queue gives no more than fit. Were it asked for fewer, a process that becomes idle would
     # take over the trial of one that still starts, and end that process.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(queue.batch_trials)
+    ray_private.take_errors_for_crashes()
     try:
         while not queue.done and not queue.should_stop():
             queue.begin_batch()
@@ -154,7 +167,7 @@ def run_queue(
             # takes a whole GPU would wait forever.
             capacity.change_resources(resources.whole_gpu if queue.whole_gpu else resources)
             temporary = tempfile.TemporaryDirectory(prefix="evenhand-")
-            with temporary as folder, warnings.catch_warnings():
+            with temporary as folder, warnings.catch_warnings(), _explain_ray_errors():
                 warnings.simplefilter("ignore")  # Ray's, which a user can do nothing about
                 _make_tuner(queue, capacity, folder, reuse_actors, trainable).fit()
             if queue.error:
@@ -166,6 +179,26 @@ def run_queue(
                 )
     finally:
         capacity.release()
+
+
+@contextmanager
+def _explain_ray_errors() -> Iterator[None]:
+    """Raise an error of Ray's own, which is none of a process, as one line.
+
+    Raises:
+        UserError: In its place.
+    """
+    try:
+        yield
+    except (RayError, TuneError) as error:  # Tune's holds a traceback as its text
+        lines = str(error).strip().splitlines() or [""]
+        if isinstance(error, TuneError) and RayError.__module__ not in lines[-1]:
+            raise  # an error of this project
+        reason = lines[0] if isinstance(error, RayError) else lines[-1]
+        raise UserError(
+            f"Ray failed: {type(error).__name__}: {reason}; the records are kept: run the same "
+            "command with --resume"
+        ) from None
 
 
 def _make_tuner(

@@ -232,12 +232,13 @@ class MethodSearch:
         """Report a trial's newest epoch; return whether the trial lags behind."""
         return trial.phase == Phase.SEARCH and self.pruner.report_epoch(trial.number, trial.scores)
 
-    def report_crash(self, trial: Trial, lost_nodes: int = 0) -> None:
+    def report_crash(self, trial: Trial, lost_nodes: int = 0, cause: str = "") -> None:
         """Take the crash of a trial's process: the trial has ended, runs again, or has failed.
 
         Args:
             trial: The trial.
             lost_nodes: Nodes that the cluster has lost so far.
+            cause: The cause of the crash, as a clause; empty if it is not known.
         """
         if trial.is_finished or self._restore_end(trial):
             return
@@ -246,6 +247,7 @@ class MethodSearch:
             return
         crashes = trial.retries.crashes
         reason = f"the worker process crashed {crashes} times without completing an epoch"
+        reason += f"; the last time {cause}" if cause else ""
         trial.write_end(TrialStatus.FAILED, reason)
         self._end_trial(trial, TrialStatus.FAILED, reason)
 

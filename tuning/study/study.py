@@ -1,11 +1,12 @@
 """A study from start to end: check, search, select, confirm, export."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
+from common.errors import UserError
 from core.constant_prediction import measure_constant_prediction
 from core.training.selection import Rule
 from tuning.cluster import gpu_share
@@ -169,7 +170,15 @@ class _StudyRun:
             queue = Queue(
                 self.searches, capacity, self._encode_work, self._should_stop, handle_change
             )
-            run_queue(queue, capacity, self.resources, reuse_actors)
+            try:
+                run_queue(queue, capacity, self.resources, reuse_actors)
+            except UserError:
+                with suppress(UserError):  # the first one counts, such as a full disk
+                    self._export_all()
+                raise
+        self._export_all()
+
+    def _export_all(self) -> None:
         for search in self.searches:
             search.restore_ended_trials()
         self._export(self.searches)

@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray import exceptions
+from ray.air.execution._internal import RayActorManager, TrackedActor
+from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
+from ray.tune.execution import tune_controller
 
 from tests.support.command import ROOT
 from tuning.cluster import ray_environment
+from tuning.cluster.ray_private import LOW_MEMORY, CrashingActorManager, take_errors_for_crashes
 
 HELP = f"Ray {ray.__version__} has changed: look at tuning/cluster/ray_private.py"
 
@@ -69,3 +74,43 @@ def test_workers_have_the_niceness_of_other_processes() -> None:
     for file in (*once, "cluster.yaml", "clusters/gcp.yaml", "clusters/onprem.yaml"):
         text = (ROOT / file).read_text(encoding="utf-8")
         assert text.count(f"{name}=0") == (1 if file in once else 2), file
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        exceptions.OutOfMemoryError("Task was killed due to the node running low on memory."),
+        exceptions.NodeDiedError("the node died"),
+        exceptions.ActorDiedError(),
+        exceptions.ObjectStoreFullError("full"),
+        exceptions.OutOfDiskError("full"),
+        exceptions.OwnerDiedError("0" * 56, None, ""),
+        exceptions.RaySystemError("lost connection"),
+        exceptions.GetTimeoutError("late"),
+        exceptions.WorkerCrashedError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_every_error_of_a_process_is_its_crash_and_ends_no_study(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = inspect.getsource(RayActorManager._actor_task_failed)
+    assert "isinstance(exception, RayActorError)" in source, HELP
+    heard: list[Exception] = []
+
+    def keep_error(manager: RayActorManager, task: TrackedActorTask, found: Exception) -> None:
+        heard.append(found)
+
+    monkeypatch.setattr(RayActorManager, "_actor_task_failed", keep_error)
+    manager = object.__new__(CrashingActorManager)  # one that is set up would start Ray
+    manager._actor_task_failed(TrackedActorTask(TrackedActor(0)), error)
+    assert isinstance(heard[0], exceptions.RayActorError)
+    assert (LOW_MEMORY in str(heard[0])) == isinstance(error, exceptions.OutOfMemoryError)
+
+
+def test_tune_drives_its_processes_with_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = tune_controller.RayActorManager  # type: ignore[attr-defined]
+    monkeypatch.setattr(tune_controller, "RayActorManager", original)  # restored afterwards
+    take_errors_for_crashes()
+    assert "RayActorManager(" in inspect.getsource(tune_controller.TuneController.__init__), HELP
+    assert tune_controller.RayActorManager is CrashingActorManager  # type: ignore[attr-defined]

@@ -244,9 +244,10 @@ def test_a_trial_whose_process_crashes_repeatedly_fails(tmp_path: Path) -> None:
         trial = search.next_trial()
         assert trial is not None
         train(search, trial, epochs=1)
-        search.report_crash(trial)
+        search.report_crash(trial, cause="its machine was low on memory")
     assert search.trials[0].status == "failed"
     assert "crashed 4 times" in search.trials[0].reason
+    assert search.trials[0].reason.endswith("; the last time its machine was low on memory")
     assert search.is_done
     assert search.select_hyperparameters() is None
 
