@@ -24,10 +24,14 @@ class PublishedValue:
     Args:
         mean: Its mean over seeds, in the data set's unit.
         std: Their standard deviation; None where not published.
+        decimals: The decimals with which the mean was published, in the data set's unit.
+        std_decimals: Those of the standard deviation.
     """
 
     mean: float
     std: float | None = None
+    decimals: int = 0
+    std_decimals: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,15 @@ def _make_tables(
 
 def _decode_value(text: str, unit: int) -> PublishedValue:
     mean, sign, deviation = text.partition("+-")
-    # In decimals, so that 39.29% is 0.3929.
-    return PublishedValue(
-        float(Decimal(mean) / unit), float(Decimal(deviation) / unit) if sign else None
-    )
+    value, decimals = _decode_number(mean, unit)
+    if not sign:
+        return PublishedValue(value, decimals=decimals)
+    std, std_decimals = _decode_number(deviation, unit)
+    return PublishedValue(value, std, decimals, std_decimals)
+
+
+def _decode_number(text: str, unit: int) -> tuple[float, int]:
+    """Return a printed number in the data set's unit, with its decimals there."""
+    exact = Decimal(text)
+    decimals = max(0, -int(exact.as_tuple().exponent)) + (len(str(unit)) - 1)
+    return float(exact / unit), decimals  # a quotient of decimals, so that 39.29% is 0.3929

@@ -93,7 +93,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "nashmtl": {"update_interval": 1},
     "famo": {"weights_lr": 0.025},
     "sdmgrad": {"iterations": 20},
-    **dict.fromkeys(("erm_mt", "erm_mt_l1", "erm_mt2_l1"), {"mt_batches": 1}),
+    **{name: {"mt_batches": 1} for name in ("erm_mt", "erm_mt_l1", "erm_mt2_l1")},
 }
 OPTION = {"option": "--protocol published"}
 LAST10 = {"rule": "published_last10", "training_split": "train_and_validation", **OPTION}

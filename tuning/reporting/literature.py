@@ -1,9 +1,12 @@
 """Published rows beside one's own: ``tune.py export --with published``."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from datasets.published_results import PublishedRow
+from datasets.published_results import PublishedRow, PublishedValue
 from tuning.reporting.intervals import SeedStatistics
+from tuning.reporting.layout.columns import NumberFormat
 
 MEASURED = "measured_here"  # the column that tells own rows from published ones
 
@@ -29,6 +32,17 @@ def list_statistics(row: PublishedRow) -> dict[str, SeedStatistics]:
         f"test_{name}": SeedStatistics(value.mean, value.std, None, None, 0)
         for name, value in row.metrics.items()
     }
+
+
+def format_printed(value: PublishedValue, form: NumberFormat) -> str:
+    """Return a published value with the digits with which it was printed."""
+    shift = round(math.log10(form.factor))  # of decimals, where shares are printed in percent
+    mean = replace(form, decimals=max(0, value.decimals - shift))
+    text = mean.format_number(value.mean, form.sign)
+    if value.std is not None:
+        std = replace(form, decimals=max(0, value.std_decimals - shift))
+        text += f" ± {std.format_number(value.std)}"
+    return text + form.unit
 
 
 def list_sources(rows: Sequence[PublishedRow]) -> list[str]:

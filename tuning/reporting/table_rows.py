@@ -1,10 +1,10 @@
 """The rows of tables over methods: complete ones for CSV files, and columns for people."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.hyperparameters import Scalar
-from datasets.published_results import PublishedRow
+from datasets.published_results import PublishedRow, PublishedValue
 from tuning.reporting.intervals import SeedStatistics, format_confidence
 from tuning.reporting.layout.columns import (
     DELTAS,
@@ -15,7 +15,13 @@ from tuning.reporting.layout.columns import (
     split_words,
 )
 from tuning.reporting.layout.printed_table import Details
-from tuning.reporting.literature import format_source, list_sources, list_statistics, name_published
+from tuning.reporting.literature import (
+    format_printed,
+    format_source,
+    list_sources,
+    list_statistics,
+    name_published,
+)
 from tuning.reporting.summary import Summary
 
 MAX_PRINTED_METRICS = 13  # of tasks; the CSV file has all
@@ -36,6 +42,7 @@ class TableRow:
         rank: The mean rank; None without one.
         measured: Whether it was measured here, or the number of its source.
         compared: Whether it may be the best: it was not selected on the test split.
+        published: The values of ``test_<metric>`` as printed, of a row of the literature.
     """
 
     name: str
@@ -44,6 +51,7 @@ class TableRow:
     rank: float | None
     measured: str
     compared: bool
+    published: Mapping[str, PublishedValue] = field(default_factory=dict)
 
 
 def has_tasks(summary: Summary) -> bool:
@@ -72,7 +80,7 @@ def list_rows(
     ]  # fmt: skip
     return measured + [
         TableRow(name, list_statistics(row), "-", ranks.get(name), format_source(row, sources),
-                 not row.is_baseline)
+                 not row.is_baseline, {f"test_{n}": value for n, value in row.metrics.items()})
         for row in published
         for name in [name_published(row)]
     ]  # fmt: skip
@@ -133,13 +141,17 @@ def make_metric_column(
         prefix: The start of the head; None for the split.
     """
     found = [row.metrics.get(f"{split}_{metric}") for row in rows]
+    published = [row.published.get(f"{split}_{metric}") for row in rows]
     form = choose_format(metric, first.as_percent, found)
     up = first.higher_is_better[metric]
     best, tied = find_best(found, up, [row.compared for row in rows])
     prefix = {"validation": "val.", "test": "test"}[split] if prefix is None else prefix
     return Column(
         split_words(f"{prefix} {name_metric(metric)}"),
-        tuple(map(form.format_mean, found)),
+        tuple(
+            form.format_mean(one) if value is None else format_printed(value, form)
+            for one, value in zip(found, published, strict=True)
+        ),
         up,
         best if split == "test" else frozenset(),
         tied if split == "test" else frozenset(),

@@ -89,11 +89,32 @@ def test_tables_of_groups_have_published_means_and_deviations(tmp_path: Path) ->
     lines = (tmp_path / "civilcomments_small" / "table.md").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith("| erm_mt_l1 (published)")]
     cells = [cell.strip() for cell in line.split("|")]
-    assert "69.5 ± 1.9" in cells or "69.4 ± 1.9" in cells
-    assert "82.0 ± 0.6" in cells
+    assert "69.45 ± 1.90" in cells
+    assert "82.00 ± 0.63" in cells
     (heads,) = [line for line in lines if line.startswith("| method")][:1]
     assert "| here" in heads
     assert "mean rank" not in heads
+
+
+@pytest.mark.parametrize("name", [name for name in list_published() if name != "celeba40"])
+def test_printed_tables_show_published_values_with_their_own_digits(
+    name: str, tmp_path: Path
+) -> None:
+    benchmark = datasets.load_benchmark(name)
+    write_results(benchmark, tmp_path)
+    assert main(["export", "--results", str(tmp_path), "--with", "published"]) == 0
+    text = (tmp_path / name / "table.md").read_text()
+    for table in read_printed_tables(name):
+        for method, printed in table.items():
+            lines = [line for line in text.splitlines() if line.startswith(f"| {method} (")]
+            shown = {cell.strip(" +%") for line in lines for cell in line.split("|")}
+            for value in printed[: len(printed) - 2 * isinstance(benchmark, TaskBenchmark)]:
+                mean, _, std = value.partition("+-")
+                own = [mean.removeprefix("0")]
+                # Shares of tasks are printed as such.
+                own += [f".{mean.replace('.', '')}"] if not std else []
+                wanted = {f"{one}{' ± ' if std else ''}{std}" for one in own}
+                assert value == "-" or wanted & {cell.removeprefix("0") for cell in shown}
 
 
 def test_the_batch_size_of_the_released_erm_l1_is_said(tmp_path: Path) -> None:

@@ -126,6 +126,17 @@ def test_latex_has_a_label_arrows_and_aligned_numbers() -> None:
     assert rows[0][1] == r"$\phantom{0}+1.5 \pm 0.2$"
 
 
+def test_numbers_with_different_decimals_are_aligned_at_the_point() -> None:
+    columns = (Column(("", "f1"), ("9.5 ± 1", "10.25 ± 0.5", "3 ± 2"), True),)
+    text = format_latex(PrintedTable("t", "t", "method", tuple("abc"), columns))
+    zero, point = r"\phantom{0}", r"\phantom{.}"
+    assert re.findall(r"^[abc] & (.*) \\tabularnewline$", text, re.MULTILINE) == [
+        rf"${zero}9.5{zero} \pm 1{point}{zero}$",
+        r"$10.25 \pm 0.5$",
+        rf"${zero}3{point}{zero}{zero} \pm 2{point}{zero}$",
+    ]
+
+
 def statistics(mean: float, std: float | None, n: int) -> SeedStatistics:
     return SeedStatistics(mean, std, None, None, n)
 

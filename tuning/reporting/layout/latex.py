@@ -6,6 +6,7 @@ test does not distinguish from it has an asterisk.
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from tuning.reporting.intervals import CONFIDENCE
@@ -185,27 +186,57 @@ def _format_cells(column: Column) -> list[str]:
     ]  # fmt: skip
 
 
-def _find_sizes(numbers: Sequence[str]) -> tuple[bool, int, str]:
-    """Return whether a number has a sign, the most digits before the point, and a longest one."""
-    signed = any(number[0] in "+-" for number in numbers)
-    digits = max(len(number.lstrip("+-").partition(".")[0]) for number in numbers)
-    return signed, digits, max(numbers, key=len)
+@dataclass(frozen=True)
+class _Sizes:
+    """The widths of the numbers of a column, or of their deviations.
+
+    Args:
+        signed: Whether a number has a sign.
+        digits: The most digits before the point.
+        decimals: The most digits after it.
+        longest: A longest number.
+    """
+
+    signed: bool
+    digits: int
+    decimals: int
+    longest: str
+
+    def pad_before(self, number: str) -> str:
+        """Return the phantoms before a number, which align its point."""
+        missing = self.digits - len(number.lstrip("+-").partition(".")[0])
+        sign = r"\phantom{-}" if self.signed and number[0] not in "+-" else ""
+        return r"\phantom{0}" * missing + sign
+
+    def pad_after(self, number: str) -> str:
+        """Return the phantoms behind a number with fewer decimals than others."""
+        decimals = len(number.partition(".")[2])
+        point = r"\phantom{.}" if self.decimals and not decimals else ""
+        return point + r"\phantom{0}" * (self.decimals - decimals)
+
+
+def _find_sizes(numbers: Sequence[str]) -> _Sizes:
+    """Return the widths of numbers; those with an exponent count before the point only."""
+    parts = [number.lstrip("+-").partition(".") for number in numbers]
+    return _Sizes(
+        signed=any(number[0] in "+-" for number in numbers),
+        digits=max(len(digits) for digits, _, _ in parts),
+        decimals=max(0 if "e" in decimals else len(decimals) for _, _, decimals in parts),
+        longest=max(numbers, key=len),
+    )
 
 
 def _format_cell(
     numbers: Sequence[str],
     form: str,
-    sizes: Sequence[tuple[bool, int, str]],
+    sizes: Sequence[_Sizes],
     is_best: bool,
     is_tied: bool,
 ) -> str:
     padded = []
-    for position, (number, (signed, digits, _)) in enumerate(zip(numbers, sizes, strict=False)):
-        sign = "" if number[0] not in "+-" else number[0]
-        missing = digits - len(number.lstrip("+-").partition(".")[0])
-        pad = r"\phantom{0}" * missing + (r"\phantom{-}" if signed and not sign else "")
-        bold = is_best and position == 0
-        padded.append(pad + (rf"\mathbf{{{number}}}" if bold else number))
+    for position, (number, size) in enumerate(zip(numbers, sizes, strict=False)):
+        shown = rf"\mathbf{{{number}}}" if is_best and position == 0 else number
+        padded.append(f"{size.pad_before(number)}{shown}{size.pad_after(number)}")
     if len(numbers) == len(sizes):
         text = _fill_form(form, padded)
     else:  # a mean without a deviation, or without an interval
@@ -213,7 +244,7 @@ def _format_cell(
         own, missing_form = (
             "#".join(part) for part in (pieces[: len(numbers)], pieces[len(numbers) :])
         )
-        rest = [longest for _, _, longest in sizes[len(numbers) :]]
+        rest = [size.longest for size in sizes[len(numbers) :]]
         text = _fill_form(f"{own}#", padded)
         text += rf"\phantom{{{{}}{_fill_form(missing_form, rest)}}}"
     mark = r"^{\ast}" if is_tied else ""
