@@ -117,6 +117,8 @@ def find_low_rank_gradients(
         parameters: The parameters to look for; those on accelerators are left out.
         tasks: The number of gradients needed.
     """
+    if all(parameter.device.type != "cpu" for parameter in parameters):
+        return {}  # without a search of the graph
     return {
         index: LowRankGradient(node, parameters[index])
         for index, node in _iterate_worthwhile_layers(order_topologically(ends), parameters, tasks)

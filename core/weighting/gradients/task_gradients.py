@@ -15,13 +15,17 @@ from .low_rank import LowRankGradient
 SMALL_PARAMETER_ENTRIES = 1 << 14
 # Entries to process at a time: a chunk fits a CPU's cache, or is worth a kernel.
 CPU_CHUNK_ENTRIES, DEVICE_CHUNK_ENTRIES = 1 << 18, 1 << 22
+# Length of the products of which accelerators take many at once: one long product of few rows would
+# leave most of their units idle.
+DEVICE_PRODUCT_ENTRIES = 1 << 12
 
 
 class TaskGradients:
     """Gradients of K losses by parameters.
 
     Gradients stay as the passes made them: memory grows by one gradient a pass, and later steps
-    read them piece by piece. Those of small parameters are joined, to be processed at once.
+    read them piece by piece. Those of small parameters are joined, to be processed at once; on
+    accelerators, where each parameter would cost kernels, those of all parameters.
 
     Args:
         parameters: Parameters that require a gradient, each once; at least one.
@@ -48,7 +52,8 @@ class TaskGradients:
         joined: list[int] = []
         single: list[list[int]] = []
         for i, size in enumerate(self._sizes):
-            if size < SMALL_PARAMETER_ENTRIES and i not in low_rank:
+            is_joined = size < SMALL_PARAMETER_ENTRIES or parameters[i].device.type != "cpu"
+            if is_joined and i not in low_rank:
                 joined.append(i)
             else:
                 single.append([i])
@@ -180,12 +185,26 @@ def compute_gram(rows: Tensor | Sequence[Tensor]) -> Tensor:
     count, size = len(rows), len(rows[0])
     found = rows[0].new_zeros(count, count, dtype=torch.float64)
     step = max(1, get_chunk_entries(rows[0]) // count)
+    if rows[0].device.type != "cpu":
+        for start in range(0, size, step):
+            chunk = torch.stack([row[start : start + step] for row in rows])
+            found += compute_gram_in_pieces(chunk)
+        return found
     buffer = found.new_empty(count, min(step, size))
     for start in range(0, size, step):
         chunk = buffer[:, : size - start]
         for target, row in zip(chunk, rows, strict=True):
             target.copy_(row[start : start + step])
         found.addmm_(chunk, chunk.T)
+    return found
+
+
+def compute_gram_in_pieces(rows: Tensor) -> Tensor:
+    """Return the inner products of rows, ``(k, n)``, in float64, as the sum of those of pieces."""
+    missing = -rows.shape[1] % DEVICE_PRODUCT_ENTRIES
+    wide = torch.nn.functional.pad(rows.double(), (0, missing))
+    pieces = wide.unflatten(1, (-1, DEVICE_PRODUCT_ENTRIES)).transpose(0, 1)
+    found: Tensor = (pieces @ pieces.mT).sum(0)
     return found
 
 

@@ -10,6 +10,11 @@ from core.weighting import (
     backward,
     load_weighting,
 )
+from core.weighting.gradients.task_gradients import (
+    DEVICE_PRODUCT_ENTRIES,
+    compute_gram,
+    compute_gram_in_pieces,
+)
 from tests.support.networks import (
     COMBINING,
     KNOWN,
@@ -196,3 +201,10 @@ def test_cached_weights_take_one_pass() -> None:
         strategies.append(step.strategy)
     assert strategies == ["exact", "scalarised", "exact"]
     assert_same_gradients(found[1], found[0])
+
+
+@pytest.mark.parametrize("size", [1, DEVICE_PRODUCT_ENTRIES, 2 * DEVICE_PRODUCT_ENTRIES + 3])
+def test_pieces_of_gradients_have_their_inner_products(size: int) -> None:
+    rows = torch.randn(3, size, dtype=torch.float64)
+    torch.testing.assert_close(compute_gram_in_pieces(rows), compute_gram(rows))
+    torch.testing.assert_close(compute_gram(rows), rows @ rows.T)
