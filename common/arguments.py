@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with code 2."""
-        spaced = re.search(r"([\w.-]+)(?: +=| *= )+(\S+)", self._received)
+        spaced = re.search(r"([\w.-]+)(?: +[=:]| *[=:] )+ *(\S+)", self._received)
         found = re.match(r"unrecognized arguments: (\S+)", message)
         if found and spaced:
             message = f"write {spaced.group(1)}={spaced.group(2)} without spaces"

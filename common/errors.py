@@ -87,8 +87,8 @@ def _take_initials(name: str) -> str:
 def unknown_name_message(kind: str, name: str, known: Iterable[str]) -> str:
     """Return the message for an unknown name, with the nearest and all known ones."""
     names = sorted(known)
-    parts = name.split(",")
-    if len(parts) > 1 and all(part.strip() in names for part in parts):
+    parts = [part for part in re.split(r"[,;\s]+", name) if part]
+    if parts != [name] and parts and all(part in names for part in parts):
         return f"received '{name}', expected {kind}s separated by spaces: {' '.join(parts)}"
     suggestion = suggest_name(name, names)
     return f"unknown {kind} '{name}'{suggestion}; known: {', '.join(names) or 'none'}"

@@ -87,7 +87,11 @@ def read_yaml_file(path: Path, name: str = "") -> Any:
     Raises:
         UserError: If it is missing or malformed.
     """
-    text = read_text(path)
+    try:
+        text = read_text(path)
+    except UserError as error:
+        place = name.removesuffix(f"'{path}'").strip()  # the option that names it
+        raise UserError(f"{place}: {error}" if place not in ("", name) else str(error)) from None
     try:
         return parse_yaml(text)
     except UserError as error:

@@ -71,6 +71,8 @@ GOOD = ["--method", "erm", "--dataset", "colored_digits"]
         ([*GOOD, "--set", "lr", "=", "0.1"], ["write lr=0.1 without spaces"]),
         ([*GOOD, "--set", "lr=", "0.1"], ["write lr=0.1 without spaces"]),
         ([*GOOD, "--set", "lr", "=0.1"], ["write lr=0.1 without spaces"]),
+        ([*GOOD, "--set", "lr:", "0.1"], ["write lr=0.1 without spaces"]),
+        (["--method", "rwg,", "erm", *GOOD[2:]], ["methods separated by spaces: rwg"]),
         ([*GOOD, "--set", "learning_rate=0.1"], ["did you mean 'lr'?"]),
         (["--method", "rwg,erm", *GOOD[2:]], ["expected methods separated by spaces: rwg erm"]),
         (["--method", "RWG", *GOOD[2:]], ["did you mean 'rwg'?"]),

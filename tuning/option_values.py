@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, overload
 
-from common.errors import UserError, ValidationErrors
+from common.errors import UserError, ValidationErrors, suggest_name, unknown_name_message
 from common.hyperparameters import KINDS, Hyperparameter, Hyperparameters, parse_hyperparameter
 from common.yaml_files import parse_yaml, read_yaml_file
 
 AUTO: Final = "auto"
 Gpus = float | Literal["auto"] | None  # of a trial, as asked
+NUMBERS = r"[-+.\deE]+([:,][-+.\deE]*)*"
 SECONDS_PER_UNIT = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
@@ -91,12 +92,11 @@ def parse_domains(texts: Sequence[str]) -> tuple[list[str], dict[str, Hyperparam
     for text in texts:
         name, _, given = text.partition("=")
         kind, colon, rest = given.partition(":")
-        if not colon or kind not in KINDS:
+        if not colon or not _is_domain(kind, rest):
             others.append(text)
             continue
-        separators = "," if kind == "choice" else "[:,]"
         try:
-            values = [parse_yaml(value) for value in re.split(separators, rest)]
+            values = _parse_domain_values(kind, rest)
         except UserError as error:
             problems.append(f"--set: received '{text}': {error}")
             continue
@@ -114,6 +114,39 @@ def parse_domains(texts: Sequence[str]) -> tuple[list[str], dict[str, Hyperparam
     return others, domains
 
 
+def _is_domain(kind: str, rest: str) -> bool:
+    """Return whether a text before a colon is, or resembles, a kind of domain, and no value."""
+    return kind in KINDS or (
+        re.fullmatch(r"[A-Za-z][\w-]*", kind) is not None
+        and (bool(suggest_name(kind, KINDS)) or re.fullmatch(NUMBERS, rest) is not None)
+    )
+
+
+def _parse_domain_values(kind: str, rest: str) -> list[object]:
+    """Return the values of a domain's text.
+
+    Raises:
+        UserError: If the kind is unknown, or a value is missing or malformed.
+    """
+    if kind not in KINDS:
+        raise UserError(unknown_name_message("domain", kind, KINDS))
+    separators = "," if kind == "choice" else "[:,]"
+    parts = re.split(separators, rest)
+    example = "choice:8,16,32" if kind == "choice" else f"{kind}:LOW:HIGH"
+    if not all(part.strip() for part in parts):
+        raise UserError(f"a value is empty, expected a domain such as {example}")
+    if kind == "choice" and any(re.fullmatch(NUMBERS, part) and ":" in part for part in parts):
+        raise UserError(
+            f"choices are separated by commas: choice:{rest.strip(':').replace(':', ',')}"
+        )
+    return [parse_yaml(part) for part in parts]
+
+
+def name_space(given: Path | Mapping[str, object]) -> str:
+    """Return the source of ``--space``, a file or part of a study file, as messages name it."""
+    return f"--space '{given}'" if isinstance(given, Path) else "--config: space"
+
+
 def read_space(
     given: Path | Mapping[str, object],
 ) -> tuple[Hyperparameters, dict[str, Hyperparameter]]:
@@ -126,7 +159,7 @@ def read_space(
         UserError: If it is missing or malformed.
         ValidationErrors: If a value or a domain is malformed.
     """
-    where = f"--space '{given}'" if isinstance(given, Path) else "--config: space"
+    where = name_space(given)
     content: object = read_yaml_file(given, where) if isinstance(given, Path) else given
     if not isinstance(content, Mapping) or not content:
         raise UserError(f"{where}: expected a mapping such as 'lr: {{log_uniform: [1e-4, 1e-1]}}'")

@@ -306,6 +306,9 @@ class Options:
         ),
     )
 
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Where values and domains were given, by name, for messages: ``--set``, ``--space FILE``."""
+
     @property
     def records(self) -> str:
         """The records' folder as an absolute path, because workers run elsewhere; or their URL."""
@@ -332,8 +335,9 @@ def get_definition(field: Field[object]) -> OptionDefinition:
     return found
 
 
-# The option of each field.
+# The fields that the command line offers, and the option of each.
+OPTION_FIELDS = tuple(field for field in fields(Options) if "option" in field.metadata)
 FLAGS = {
     field.name: get_definition(field).flag or f"--{field.name.replace('_', '-')}"
-    for field in fields(Options)
+    for field in OPTION_FIELDS
 }

@@ -33,7 +33,7 @@ def find_condition_mistakes(
 def _find_wrong_values(
     conditional: Mapping[str, Hyperparameter], search: Mapping[str, Hyperparameter]
 ) -> Iterator[str]:
-    known = (*search, *TRAINING_CONFIG_FIELDS)
+    known = dict.fromkeys((*search, *TRAINING_CONFIG_FIELDS))
     for name, hyperparameter in conditional.items():
         for other, values in hyperparameter.when.items():
             if other not in known:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +22,7 @@ from datasets.environments.config import ReinforcementConfig
 from datasets.training_config import TrainingConfig, check_schedule
 
 NO_DOMAINS: Mapping[str, Hyperparameter] = MappingProxyType({})
+NO_SOURCES: Mapping[str, str] = MappingProxyType({})
 COMMAND = "command line"  # the origin of a domain that a command gives
 
 
@@ -38,6 +39,7 @@ class ResolvedMethod:
             method's changes.
         defaults: The default value of every hyperparameter and every training-config field.
         origins: The place that defines each hyperparameter's domain.
+        sources: The option that gives a value or a domain, by name, for messages.
     """
 
     method: Method
@@ -46,6 +48,7 @@ class ResolvedMethod:
     training_config: TrainingConfig
     defaults: Hyperparameters
     origins: Mapping[str, str]
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -202,7 +205,7 @@ class ResolvedMethod:
         """
         problems = []
         for name, value in values.items():
-            where = f"{self.name} on {self.benchmark.name}"
+            where = self.sources.get(name, f"{self.name} on {self.benchmark.name}")
             if not self.has_name(name):
                 message = unknown_name_message(
                     "hyperparameter", name, (*self.defaults, *self.method.options)
@@ -231,7 +234,10 @@ class ResolvedMethod:
 
 
 def resolve_method(
-    method: Method, benchmark: Benchmark, domains: Mapping[str, Hyperparameter] = NO_DOMAINS
+    method: Method,
+    benchmark: Benchmark,
+    domains: Mapping[str, Hyperparameter] = NO_DOMAINS,
+    sources: Mapping[str, str] = NO_SOURCES,
 ) -> ResolvedMethod:
     """Return a method on a benchmark.
 
@@ -244,6 +250,7 @@ def resolve_method(
         benchmark: The benchmark.
         domains: Domains that replace the method's and the benchmark's, or make an option or a
             training-config field a hyperparameter. Names that neither has are ignored.
+        sources: The option that gives a value or a domain, by name, for messages.
 
     Raises:
         ValidationErrors: If a condition of a domain cannot hold.
@@ -262,7 +269,8 @@ def resolve_method(
         **dict.fromkeys(method.search, f"method {method.name}"),
         **dict.fromkeys(exceptions, f"method {method.name} on {benchmark.name}"),
     }
-    mistakes = list(find_condition_mistakes(own, hyperparameters))
+    place = f"{method.name} on {benchmark.name}: search space"
+    mistakes = [f"{place}{text}" for text in find_condition_mistakes(own, hyperparameters)]
     known = {*hyperparameters, *method.options, *config.as_dict()}
     _check_own_file(benchmark, known)
     ranges = {n: d for n, d in benchmark.own_ranges.items() if n not in method.settings}
@@ -271,14 +279,18 @@ def resolve_method(
         when = hyperparameters[name].when if name in hyperparameters else {}
         hyperparameters[name] = replace(domain, when=domain.when or when)
         origins[name] = COMMAND if name in domains else benchmark.own_file
-    conditional = {name: domain for name, domain in asked.items() if domain.when}
-    if conditional:
-        mistakes += find_condition_mistakes(conditional, hyperparameters)
+    for name, domain in asked.items():
+        key = f"{sources[name]}: {name}" if name in sources else f"{place}.{name}"
+        found = find_condition_mistakes({name: domain}, hyperparameters) if domain.when else ()
+        mistakes += [
+            f"{key}{text.removeprefix(f'.{name}')}"
+            for text in found
+            if text.startswith((f".{name}.", ":"))  # a mistake in it, or circular conditions
+        ]
     if mistakes:
-        where = f"{method.name} on {benchmark.name}: search space"
-        raise ValidationErrors([f"{where}{mistake}" for mistake in mistakes])
+        raise ValidationErrors(list(dict.fromkeys(mistakes)))
     defaults = config.as_dict() | {name: h.default for name, h in hyperparameters.items()}
-    return ResolvedMethod(method, benchmark, hyperparameters, config, defaults, origins)
+    return ResolvedMethod(method, benchmark, hyperparameters, config, defaults, origins, sources)
 
 
 def _check_own_file(benchmark: Benchmark, known: Collection[str]) -> None:
@@ -302,13 +314,13 @@ def _check_own_file(benchmark: Benchmark, known: Collection[str]) -> None:
             for name in unknown
             if name not in names
         ]
-    for field in ("model", "augmentation"):
-        value = benchmark.own_protocol.get(field)
+    for name in ("model", "augmentation"):
+        value = benchmark.own_protocol.get(name)
         scratch = benchmark.own_protocol.get("from_scratch") is True
-        rule = None if value is None else broken_training_rule(field, value, scratch)
+        rule = None if value is None else broken_training_rule(name, value, scratch)
         if rule is not None:
             problems.append(
-                f"{benchmark.own_file}: protocol.{field}: received {value!r}, expected {rule}"
+                f"{benchmark.own_file}: protocol.{name}: received {value!r}, expected {rule}"
             )
     if problems:
         raise ValidationErrors(problems)

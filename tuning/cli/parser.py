@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field
 from types import MappingProxyType
 
 import datasets
@@ -11,7 +11,7 @@ from common.paths import parse_location, parse_path
 from core.recipe.method_files import list_methods
 from core.training.selection import RULES
 from tuning.options import FLAGS as OPTION_FLAGS
-from tuning.options import RUN, Options, get_definition
+from tuning.options import OPTION_FIELDS, RUN, get_definition
 
 EPILOG = """\
 examples:
@@ -51,7 +51,7 @@ def make_parser() -> Parser:
         argument_default=argparse.SUPPRESS,
     )
     groups: dict[str, argparse._ArgumentGroup] = {}
-    for field in fields(Options):
+    for field in OPTION_FIELDS:
         title = get_definition(field).group
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
@@ -89,7 +89,7 @@ def add_options(
         names: Fields of :class:`Options`.
         helps: Other help texts than a study's, by field.
     """
-    known = {field.name: field for field in fields(Options)}
+    known = {field.name: field for field in OPTION_FIELDS}
     for name in names:
         _add_option(parser, known[name], helps.get(name))
 

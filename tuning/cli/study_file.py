@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 
 from common.errors import UserError, ValidationErrors, suggest_name
@@ -10,11 +9,11 @@ from common.hyperparameters import format_scalar
 from common.yaml_files import parse_yaml, read_yaml_file
 from core.recipe.assignments import format_assignment
 from tuning.cli.parser import make_parser
-from tuning.options import FLAGS, Options, get_definition
+from tuning.options import FLAGS, OPTION_FIELDS, Options, get_definition
 from tuning.study.study_file import format_study, name_key
 
-FLAG_FIELDS = {field.name for field in fields(Options) if isinstance(field.default, bool)}
-LIST_FIELDS = {field.name for field in fields(Options) if get_definition(field).nargs}
+FLAG_FIELDS = {field.name for field in OPTION_FIELDS if isinstance(field.default, bool)}
+LIST_FIELDS = {field.name for field in OPTION_FIELDS if get_definition(field).nargs}
 
 
 def read_study_file(path: Path) -> argparse.Namespace:

@@ -120,7 +120,7 @@ def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
         ValidationErrors: If a fixed value or a value of a domain is invalid.
         UserError: If the benchmark lacks what the method needs.
     """
-    resolved = resolve_method(method, benchmark, options.domains)
+    resolved = resolve_method(method, benchmark, options.domains, options.sources)
     hyperparameters = resolved.hyperparameters
     fixed = {name: value for name, value in options.fixed.items() if resolved.has_name(name)}
     resolved.check_values(fixed)

@@ -99,7 +99,7 @@ def check_study(options: Options, is_plan: bool = False) -> CheckedStudy:
         )
     }
     problems = [
-        f"--set: {unknown_name_message('hyperparameter', n, known)}"
+        f"{options.sources.get(n, '--set')}: {unknown_name_message('hyperparameter', n, known)}"
         for n in (*options.pinned, *options.domains)
         if n not in known
     ]
@@ -121,7 +121,8 @@ def check_study(options: Options, is_plan: bool = False) -> CheckedStudy:
     problems += _check_models(spaces, options.search)
     problems += _check_training_splits(spaces, options.search, rule)
     if problems:
-        raise ValidationErrors([*problems, *_find_missing_data(benchmark)])
+        problems += _find_missing_data(benchmark)
+        raise ValidationErrors(list(dict.fromkeys(problems)))  # methods share mistakes
     if options.seeds > SEARCH_SEED:
         raise UserError(
             f"--seeds: received {options.seeds}, expected at most {SEARCH_SEED} seeds; seeds from "

@@ -42,7 +42,7 @@ def _list_rows(space: Space, search: str) -> list[tuple[str, ...]]:
             name,
             domain.describe_domain(),
             format_scalar(domain.default),
-            _describe_conditions(domain),
+            _describe_conditions(space.resolved.hyperparameters[name]),  # also those that hold
             space.resolved.origins[name],
         )
         for name, domain in space.free.items()

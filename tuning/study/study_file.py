@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 
 from common.files import write_text
 from common.hyperparameters import Hyperparameter
 from common.yaml_files import write_yaml
-from tuning.options import FLAGS, Options
+from tuning.options import FLAGS, OPTION_FIELDS, Options
 from tuning.records.method_records import MethodRecords
 from tuning.records.open_storage import open_storage
 from tuning.records.storage import make_absolute, storage_errors
@@ -29,7 +28,7 @@ def format_study(options: Options) -> str:
     Paths other than the default ones are absolute, so that the file works in every folder.
     """
     content: dict[str, object] = {}
-    for field in fields(Options):
+    for field in OPTION_FIELDS:
         value: object = getattr(options, field.name)
         is_off = value is None or value is False or value == {}
         is_default_path = isinstance(value, Path) and value == field.default
