@@ -1,10 +1,13 @@
 """The alpha-fair equation on a device: no branch depends on a value, so the CPU never waits.
 
-The same steps as :mod:`core.weighting.solvers.alpha_fair_newton`, which explains them, a fixed
-number of them: usable inside a CUDA graph or a compiled step. Each iteration takes one
-factorization and tries several lengths of its step at once.
+The same steps as :mod:`core.weighting.solvers.alpha_fair_newton`, which explains them: usable
+inside a CUDA graph or a compiled step. Each iteration takes one factorization and tries several
+lengths of its step at once. With Triton a kernel takes all steps
+(:mod:`core.weighting.solvers.alpha_fair_kernel`), otherwise a fixed number of them runs.
 """
 
+from functools import cache
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
@@ -151,11 +154,30 @@ def solve_alpha_fair_on_device(gram: Tensor, alpha: float, iterations: int = 50)
     # A gradient of 0 becomes one that is orthogonal to the others, whose solution stays.
     correlations = torch.where(both, matrix / norms / norms[:, None], identity)
     equation = _Equation(correlations, (beta - 1) * norms.log(), beta)
-    no = torch.zeros((), dtype=torch.bool, device=gram.device)
-    state = _State(equation.compute_start(), no, no)
+    u = _iterate(equation, iterations)
+    return _select_weights(gram, matrix, equation, u, finite, kept)
+
+
+def _iterate(equation: _Equation, iterations: int) -> Tensor:
+    """Return the end, ``(k,)``, of at most so many steps: by one kernel where there is Triton."""
+    start = equation.compute_start()
+    if start.is_cuda and _has_triton():
+        from .alpha_fair_kernel import MAX_TASKS, run_newton_steps  # Triton is not everywhere
+
+        if len(start) <= MAX_TASKS:
+            return run_newton_steps(
+                equation.correlations, equation.log_r, start, equation.beta, iterations
+            )
+    no = torch.zeros((), dtype=torch.bool, device=start.device)
+    state = _State(start, no, no)
     for _ in range(iterations):
         state = equation.take_step(state)
-    return _select_weights(gram, matrix, equation, state.u, finite, kept)
+    return state.u
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
 
 
 def _select_weights(

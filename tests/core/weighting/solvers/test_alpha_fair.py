@@ -230,3 +230,17 @@ def test_the_device_version_runs_in_a_graph() -> None:
     gram.zero_()
     graph.replay()
     assert int(weighting.flagged_steps) == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("tasks", TASKS)
+def test_the_kernel_finds_the_solution_of_the_host(tasks: int) -> None:
+    rng = np.random.default_rng(tasks)
+    both = (*iterate_solvable(rng, tasks), *iterate_unsolvable(rng, tasks))
+    for case, alpha in zip(both, itertools.cycle(ALPHAS), strict=False):
+        gram = torch.from_numpy(case.gradients @ case.gradients.T)
+        expected = solve_alpha_fair(gram, alpha)
+        found = solve_alpha_fair_on_device(gram.cuda(), alpha)
+        assert STATUSES[int(found.status)] == expected.status, (case.name, alpha)
+        np.testing.assert_allclose(found.weights.cpu(), expected.weights, rtol=1e-6)
