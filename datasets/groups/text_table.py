@@ -122,11 +122,19 @@ class TextBenchmark(TableBenchmark):
             paths: Text files in UTF-8, a text each.
             folder: An empty folder for their tokens.
         """
+        return self.encode_texts([read_text(path) for path in paths], folder)
+
+    def encode_texts(self, texts: Sequence[str], folder: Path) -> Inputs:
+        """Return other texts, tokenized like those of the table.
+
+        Args:
+            texts: The texts.
+            folder: An empty folder for their tokens.
+        """
         writer = ArrayWriter(folder)
-        found = [read_text(path) for path in paths]
         name = f"{self.name}: tokenizing"
-        tokens = tokenize_texts(self.tokenizer_file, found, None, self.max_tokens, name)
-        write_texts(writer, "new", tokens, np.arange(len(found)))
+        tokens = tokenize_texts(self.tokenizer_file, list(texts), None, self.max_tokens, name)
+        write_texts(writer, "new", tokens, np.arange(len(texts)))
         return read_texts(writer.arrays, "new")
 
     def read_inputs(self, split: str) -> Inputs:

@@ -46,6 +46,10 @@ def test_a_kept_model_predicts_new_files(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     for path in paths:
         shutil.copy(path, tmp_path / "new")
+    rows = "".join(f"{path.name},cat,sea\n" for path in paths)
+    (tmp_path / "new" / "labels.csv").write_text(f"image,label,place\n{rows}")
     printed = run_there(tmp_path, MODEL)
     assert "('cat', 'dog')" in printed
+    for word in ("cat, sea", "average", "worst group"):
+        assert word in printed
     assert all(path.name in printed for path in paths)
