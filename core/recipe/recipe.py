@@ -43,6 +43,18 @@ class EpochCounts(NamedTuple):
     total: int
 
 
+class StageEpochs(NamedTuple):
+    """The epochs of a stage.
+
+    Args:
+        epochs: Their number.
+        is_eligible: Whether selection may choose one of them.
+    """
+
+    epochs: int
+    is_eligible: bool
+
+
 class LossNames(NamedTuple):
     """The losses of a recipe on a benchmark.
 
@@ -135,10 +147,24 @@ class Recipe:
         Raises:
             ValueError: If ``epochs`` cover all stages, and are too few for them.
         """
+        stages = self.list_stage_epochs(epochs, cover)
+        eligible = sum(stage.epochs for stage in stages if stage.is_eligible)
+        return EpochCounts(eligible, sum(stage.epochs for stage in stages))
+
+    def list_stage_epochs(self, epochs: int, cover: str = "stage") -> tuple[StageEpochs, ...]:
+        """Return the epochs of each stage of a recipe with values.
+
+        Args:
+            epochs: The training config's epochs, for stages that name none.
+            cover: The training config's ``epochs_cover``.
+
+        Raises:
+            ValueError: If ``epochs`` cover all stages, and are too few for them.
+        """
         stages = [make_stage(part) for part in self.stages]
         counts = count_stage_epochs(stages, epochs, cover)
-        eligible = [n for stage, n in zip(stages, counts, strict=True) if stage.eligible]
-        return EpochCounts(sum(eligible), sum(counts))
+        pairs = zip(counts, stages, strict=True)
+        return tuple(StageEpochs(count, stage.eligible) for count, stage in pairs)
 
     def name_losses(self, objectives: Sequence[Objective], benchmark: Benchmark) -> LossNames:
         """Return the losses of a recipe with values on a benchmark.

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.environment import Environment
-from core.recipe.recipe import Recipe
+from core.recipe.recipe import Recipe, StageEpochs
 from datasets.environments.config import decode_training_config
 from datasets.training_config import TrainingConfig
 
@@ -35,6 +35,11 @@ class TrialKey:
     seed: int
     environment: Environment
     core: int = VERSION
+
+    def list_stage_epochs(self) -> tuple[StageEpochs, ...]:
+        """Return the epochs of each stage."""
+        config = self.training_config
+        return self.recipe.list_stage_epochs(config.epochs, config.epochs_cover)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the key as plain data, whose canonical JSON is hashed."""

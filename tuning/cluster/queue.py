@@ -94,9 +94,9 @@ class Queue:
             return Next.END_BATCH
         if len(self.running) >= self.slots.count_slots() or full:
             return Next.WAIT
-        # The method with the fewest running trials comes first, so that none waits for another.
-        counts = {s.name: sum(m is s for m, _ in self.running.values()) for s in self.searches}
-        for search in sorted(self.searches, key=lambda s: counts[s.name]):
+        # Methods take turns, so that none waits for another, nor finds a budget used up.
+        running = {s.name: sum(m is s for m, _ in self.running.values()) for s in self.searches}
+        for search in sorted(self.searches, key=lambda s: (running[s.name], len(s.trials))):
             trial = search.next_trial(self.whole_gpu)
             if trial is not None:
                 self.running[trial_id] = (search, trial)

@@ -76,8 +76,6 @@ class ExportContext:
         environment: Where trials compute.
         rule: Name of the selection rule.
         search: Name of the search.
-    search_space: Mapping[str, object] = field(default_factory=dict)
-    constant_metric: float | None = None
         scheduler: Name of the scheduler.
         trials: Trials of the search.
         search_seeds: Training seeds of a trial.
@@ -92,6 +90,9 @@ class ExportContext:
         class_names: The classes of a data set of groups.
         group_names: Its groups in validation and test.
         train_group_names: Its groups in training.
+        search_space: The domains that it searches, by hyperparameter.
+        constant_metric: The rule's metric of a constant prediction; None where unknown.
+        slots: Trials that ran at once when the study started; 0 where unknown.
     """
 
     method: str
@@ -123,6 +124,7 @@ class ExportContext:
     class_names: list[str] = field(default_factory=list)
     group_names: list[str] = field(default_factory=list)
     train_group_names: list[str] = field(default_factory=list)
+    slots: int = 0
 
     def name_entries(self, split: str, metric: str, count: int) -> list[str]:
         """Return the names of the entries of a metric per class or group; numbers without names.

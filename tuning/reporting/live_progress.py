@@ -14,11 +14,46 @@ from common import COMMAND_START
 from common.hyperparameters import Hyperparameters
 from tuning.records.run_data import Phase, TrialStatus
 from tuning.search.method_search import MethodSearch
+from tuning.search.time_left import estimate_seconds_left
 from tuning.search.trial import Trial
 
 QUIET_SECONDS = 10.0  # between plain lines about epochs; ends of trials are always printed
 CELL_BORDER = 3  # columns of the screen that a cell of the table takes beside its text
 OTHER_LINES = 8  # of the screen: title, frame and header of the table, footer
+
+ChangeHandler = Callable[[MethodSearch, Trial], None]
+
+
+class Occupancy:
+    """The time in which slots are occupied, against the time of the epochs trained in it."""
+
+    def __init__(self) -> None:
+        self._time: float | None = None  # of the last change, once an epoch has been trained
+        self._running = 0
+        self._occupied = 0.0
+        self._first = 0.0
+        self._trained = 0.0
+
+    @property
+    def overhead(self) -> float:
+        """Seconds in a slot per trained second, at least 1; more where epochs are very short."""
+        return max(1.0, self._occupied / self._trained) if self._trained else 1.0
+
+    def add_change(self, time: float, running: int, trained: float) -> None:
+        """Take in a change of a trial.
+
+        Args:
+            time: When it happened, in seconds.
+            running: The trials that run from then on.
+            trained: Seconds of all epochs until then.
+        """
+        if self._time is None:
+            if not trained:  # processes still start
+                return
+            self._first = trained
+        else:
+            self._occupied += self._running * (time - self._time)
+        self._time, self._running, self._trained = time, running, trained - self._first
 
 
 class Progress:
@@ -34,22 +69,36 @@ class Progress:
         self.searches = searches
         self.slots = slots
         self.console = console
+        self._occupancy = Occupancy()
         self._last_line = time.monotonic()
         self._reported: set[tuple[str, str, int]] = {
             (s.name, t.phase, t.number) for s in searches for t in s.list_trials() if t.is_finished
         }
 
     @contextmanager
-    def show(self) -> Iterator[Callable[[MethodSearch, Trial], None]]:
+    def show(self) -> Iterator[ChangeHandler]:
         """Show progress during the block; yield a callback for every change of a trial."""
         if not self.console.is_terminal:
-            yield self._print_change
+            yield self._observe(self._print_change)
             return
         with Live(
             get_renderable=self.make_view, console=self.console, refresh_per_second=2,
             transient=True,
         ):  # fmt: skip
-            yield self._print_end
+            yield self._observe(self._print_end)
+
+    def _observe(self, show_change: ChangeHandler) -> ChangeHandler:
+        """Return a callback that measures the occupancy of the slots, then shows a change."""
+
+        def handle_change(search: MethodSearch, trial: Trial) -> None:
+            trials = [trial for search in self.searches for trial in search.list_trials()]
+            running = sum(trial.status == TrialStatus.RUNNING for trial in trials)
+            self._occupancy.add_change(
+                time.monotonic(), running, sum(trial.seconds for trial in trials)
+            )
+            show_change(search, trial)
+
+        return handle_change
 
     def _print_end(self, search: MethodSearch, trial: Trial) -> None:
         """Print a line for the end of a trial, once."""
@@ -83,14 +132,10 @@ class Progress:
         return f"{search.name}: {', '.join(words)}; about {self._estimate_time_left()} left"
 
     def _estimate_time_left(self) -> str:
-        """Return an estimate of the time left from the finished epochs; ``?`` before the first."""
-        done = [trial for search in self.searches for trial in search.list_trials()]
-        epochs = sum(t.epochs_done for t in done)
-        if not epochs:
-            return "?"
-        seconds = sum(t.seconds for t in done) / epochs
-        left = sum(_estimate_epochs_left(search) for search in self.searches)
-        return _format_duration(left * seconds / max(1, self.slots))
+        """Return an estimate of the time left; ``?`` before the first epoch."""
+        methods = [search.describe_times() for search in self.searches if not search.is_done]
+        seconds = estimate_seconds_left(methods, self.slots) if methods else 0.0
+        return "?" if seconds is None else _format_duration(seconds * self._occupancy.overhead)
 
     def _make_cells(self, search: MethodSearch) -> dict[str, str]:
         every = search.list_trials()
@@ -202,19 +247,6 @@ def _describe_values(values: Hyperparameters) -> str:
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in values.items()
     )
-
-
-def _estimate_epochs_left(search: MethodSearch) -> float:
-    """Return an estimate of the epochs left, from the mean of finished trials if there are any."""
-    full = search.epoch_counts.total
-    whole = full * search.options.search_seeds
-    trials, seeds = list(search.trials.values()), list(search.seeds.values())
-    finished = [t.epochs_done for t in trials if t.is_finished and t.epochs_done]
-    mean = sum(finished) / len(finished) if finished else whole
-    going = sum(max(0, whole - t.epochs_done) for t in trials if not t.is_finished)
-    confirming = sum(max(0, full - t.epochs_done) for t in seeds if not t.is_finished)
-    later = 0 if seeds else search.options.seeds * full
-    return (search.trial_budget - len(trials)) * mean + going + confirming + later
 
 
 def _format_duration(seconds: float) -> str:

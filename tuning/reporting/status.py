@@ -1,6 +1,6 @@
 """The state of studies as their records show it, from any machine that can read them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from common.text import format_count
@@ -9,6 +9,8 @@ from tuning.records.method_records import MethodRecords
 from tuning.records.storage import Storage
 from tuning.reporting.layout.printed_table import format_markdown
 from tuning.reporting.recorded_study import RecordedStudy, RecordedTrial, read_study
+from tuning.search.pruning import make_pruner
+from tuning.search.time_left import MethodTimes, TrialTimes, estimate_seconds_left
 
 MAX_FAILURES = 3  # failed trials of a method that are named
 
@@ -68,7 +70,13 @@ def format_statuses(statuses: list[StudyStatus]) -> list[str]:
 
 def format_table(statuses: list[StudyStatus]) -> list[str]:
     """Return a table with a row per study."""
-    return format_markdown([_format_row(status) for status in statuses])
+    times = _estimate_times_left(statuses)
+    return format_markdown(
+        [
+            _format_row(status) | {"time left": left}
+            for status, left in zip(statuses, times, strict=True)
+        ]
+    )
 
 
 def _format_row(status: StudyStatus) -> dict[str, str]:
@@ -84,23 +92,60 @@ def _format_row(status: StudyStatus) -> dict[str, str]:
         "best": "-" if best is None else f"{best:.4f}",
         "seeds": f"{len(study.confirmed_seeds)}/{context.seeds}",
         "device-hours": f"{study.sum_device_hours():.2g}",
-        "time left": _estimate_time_left(status),
     }
 
 
-def _estimate_time_left(status: StudyStatus) -> str:
-    """Return the training time left, if as many trials run as now and none is pruned."""
-    study, context = status.study, status.study.context
-    running = sum(not trial.is_finished for trial in (*study.trials, *study.seeds))
-    done = [trial for trial in (*study.trials, *study.seeds) if trial.epochs]
-    if status.is_complete or status.holder is None or not running or not done:
+def _estimate_times_left(statuses: Sequence[StudyStatus]) -> list[str]:
+    """Return the training time left of the command that runs each study; ``-`` without one."""
+    commands: dict[str, list[StudyStatus]] = {}
+    for status in statuses:
+        if status.holder is not None and not status.is_complete:
+            commands.setdefault(_name_process(status.holder), []).append(status)
+    left = {process: _estimate_time_left(found) for process, found in commands.items()}
+    return [
+        "-" if one.is_complete else left.get(_name_process(one.holder or ""), "-")
+        for one in statuses
+    ]
+
+
+def _name_process(holder: str) -> str:
+    """Return process and host of a command, which locks one study after another."""
+    return holder.partition(", since")[0]
+
+
+def _estimate_time_left(statuses: Sequence[StudyStatus]) -> str:
+    """Return the training time left of the studies that one command runs."""
+    studies = [status.study for status in statuses]
+    trials = [trial for study in studies for trial in (*study.trials, *study.seeds)]
+    running = sum(not trial.is_finished for trial in trials)
+    slots = max(study.context.slots or running for study in studies)
+    seconds = estimate_seconds_left([describe_times(study) for study in studies], slots)
+    if seconds is None:
         return "-"
-    per_epoch = sum(trial.seconds for trial in done) / sum(trial.epochs for trial in done)
-    length = context.epochs_per_trial * context.search_seeds
-    trials = max(0, context.trials - len(study.trials)) * length
-    seeds = max(0, context.seeds - len(study.confirmed_seeds)) * context.epochs_per_trial
-    minutes = (trials + seeds) * per_epoch / running / 60
-    return f"at most {minutes:.0f} min" if minutes < 90 else f"at most {minutes / 60:.1f} h"
+    minutes = seconds / 60
+    return f"about {minutes:.0f} min" if minutes < 90 else f"about {minutes / 60:.1f} h"
+
+
+def describe_times(study: RecordedStudy) -> MethodTimes:
+    """Return the times of a study's recorded epochs, and the number of trials still to start."""
+    context = study.context
+    known = [*study.trials, *study.seeds]
+    return MethodTimes(
+        stages=known[0].key.list_stage_epochs() if known else (),
+        trials=[_describe_trial(trial) for trial in study.trials],
+        seeds=[_describe_trial(seed) for seed in study.seeds],
+        new_trials=max(0, context.trials - len(study.trials)),
+        new_seeds=context.seeds - len(study.seeds),
+        search_seeds=context.search_seeds,
+        rungs=make_pruner(context.scheduler, context.epochs_per_trial).rungs,
+        winner=None if study.winner is None else _describe_trial(study.winner),
+    )
+
+
+def _describe_trial(trial: RecordedTrial) -> TrialTimes:
+    seconds = [sum(row.seconds for row in rows) for rows in zip(*trial.curves, strict=False)]
+    stages = trial.key.list_stage_epochs()
+    return TrialTimes(stages, tuple(seconds), trial.status, len(trial.curves))
 
 
 def _describe_trials(status: StudyStatus) -> list[str]:

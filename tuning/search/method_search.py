@@ -20,6 +20,7 @@ from tuning.search.proposal import Proposer, count_trials, make_searcher
 from tuning.search.pruning import make_pruner
 from tuning.search.searchers.base import Searcher
 from tuning.search.space import Space
+from tuning.search.time_left import MethodTimes, StageRates, list_work
 from tuning.search.trial import Trial
 from tuning.search.trial_pool import TrialPool
 from tuning.search.trial_records import TrialRecords
@@ -51,6 +52,8 @@ class MethodSearch:
         self.records = records
         self.rule = rule
         self.epoch_counts: EpochCounts = max(space.count_epochs(options.search))
+        values = space.find_common_values(options.search)
+        self._default_key = space.resolved.make_key(values, 0, environment)
         self._trial_records = TrialRecords(space, environment, records, options.search_seeds)
         earlier = self._trial_records.read_proposals()
         searcher = make_searcher(space, options, len(earlier))
@@ -97,9 +100,7 @@ class MethodSearch:
     @property
     def training_config(self) -> TrainingConfig:
         """The training config of a trial whose searched hyperparameters have their defaults."""
-        values = self.space.find_common_values(self.options.search)
-        key = self.space.resolved.make_key(values, 0, self.environment)
-        return key.training_config
+        return self._default_key.training_config
 
     def list_trials(self) -> list[Trial]:
         """Return the trials of the search and the confirmation seeds."""
@@ -137,14 +138,28 @@ class MethodSearch:
             return False
         return self.select_hyperparameters() is None or self._confirmation.is_done
 
+    def describe_times(self) -> MethodTimes:
+        """Return the times of all epochs so far, and the number of trials still to start."""
+        seeds = list(self.seeds.values())
+        confirms = not seeds and not self.is_done
+        started = [t for t in self.trials.values() if t.is_finished or not self.is_closed]
+        winner = self.find_incumbent()
+        return MethodTimes(
+            stages=self._default_key.list_stage_epochs(),
+            trials=[trial.times for trial in started],
+            seeds=[seed.times for seed in seeds],
+            new_trials=0 if self.has_proposed_all else self.trial_budget - len(self.trials),
+            new_seeds=self.options.seeds if confirms else 0,
+            search_seeds=self.options.search_seeds,
+            rungs=self.pruner.rungs,
+            winner=None if winner is None else winner.times,
+        )
+
     def estimate_confirmation_seconds(self) -> float:
-        """Return the training time of the seeds that are left, by the mean of all epochs so far."""
-        trials = self.list_trials()
-        epochs = sum(trial.epochs_done for trial in trials)
-        if not epochs:
-            return 0.0
-        left = self.options.seeds - sum(seed.is_finished for seed in self.seeds.values())
-        return left * self.epoch_counts.total * sum(t.seconds for t in trials) / epochs
+        """Return the training time of the seeds that are left, as far as epochs are timed."""
+        times = self.describe_times()
+        rates = StageRates(times)
+        return 0.0 if rates.mean is None else sum(list_work(times, rates)[1])
 
     def close(self) -> None:
         """End the search early, so that the best finished trial so far is confirmed.

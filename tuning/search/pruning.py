@@ -16,6 +16,11 @@ class Pruner:
     def __init__(self, halving: SuccessiveHalving | None) -> None:
         self.halving = halving
 
+    @property
+    def rungs(self) -> list[int]:
+        """The eligible epochs at which it prunes, descending."""
+        return [] if self.halving is None else [rung.epoch for rung in self.halving.rungs]
+
     def report_epoch(self, trial: int, scores: Sequence[Score | None]) -> bool:
         """Record a trial's newest epoch; return whether the trial lags behind.
 

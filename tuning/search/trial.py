@@ -1,8 +1,11 @@
 """A trial of a study: hyperparameters that it trains, with their state and records."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import zip_longest
 
 from common.hyperparameters import Hyperparameters
+from core.recipe.recipe import StageEpochs
 from core.recipe.trial_key import TrialKey
 from core.training.selection import Rule, Score, select_epoch
 from tuning.records.run_data import (
@@ -15,6 +18,7 @@ from tuning.records.run_data import (
 from tuning.records.run_record import RunRecord
 from tuning.search.recorded_scores import score_records
 from tuning.search.retries import Retries
+from tuning.search.time_left import TrialTimes
 from tuning.worker.trial_work import EpochReport
 
 
@@ -31,8 +35,8 @@ class Trial:
         status: ``waiting``, ``running``, or how it ended.
         reason: Why it failed.
         scores: The score of each epoch so far.
-        seconds: Time that its epochs took, over all training seeds.
-        device_seconds: The same, multiplied by the devices that it took at each epoch.
+        epoch_seconds: Time that each epoch took, over all training seeds.
+        device_seconds: Their sum, each multiplied by the devices that it took.
         retries: Its crashes and failed writes.
         recorded_epochs: Epochs of its record when it started, which its process replays.
         oom_reason: Why a share of a GPU was too small; it then takes a whole one.
@@ -46,7 +50,7 @@ class Trial:
     status: TrialStatus = TrialStatus.WAITING
     reason: str = ""
     scores: list[Score | None] = field(default_factory=list)
-    seconds: float = 0.0
+    epoch_seconds: list[float] = field(default_factory=list)
     device_seconds: float = 0.0
     retries: Retries = field(default_factory=Retries)
     recorded_epochs: int = 0
@@ -73,6 +77,21 @@ class Trial:
         return len(self.scores) * len(self.runs)
 
     @property
+    def seconds(self) -> float:
+        """The time of all epochs, over all training seeds."""
+        return sum(self.epoch_seconds)
+
+    @cached_property
+    def stages(self) -> tuple[StageEpochs, ...]:
+        """The epochs of each stage."""
+        return self.keys[0].list_stage_epochs()
+
+    @property
+    def times(self) -> TrialTimes:
+        """The times of its epochs."""
+        return TrialTimes(self.stages, tuple(self.epoch_seconds), self.status, len(self.runs))
+
+    @property
     def eligible_epochs(self) -> int:
         """The number of its epochs that have a score."""
         return sum(score is not None for score in self.scores)
@@ -92,7 +111,7 @@ class Trial:
         if report.epoch > len(self.scores):
             self.scores.append(report.score)
             self.retries.reset()
-            self.seconds += report.seconds
+            self.epoch_seconds.append(report.seconds)
             self.device_seconds += report.device_seconds
 
     def end(self, status: TrialStatus, reason: str) -> None:
@@ -125,9 +144,11 @@ class Trial:
         if combined.retried_whole_gpu:
             self.oom_reason = self.oom_reason or self.reason
         self.scores = score_records(rule, self.runs)
-        rows = [row for end in ends if end is not None for row in end.rows]
-        self.seconds = sum(row.seconds for row in rows)
-        self.device_seconds = sum(row.device_seconds for row in rows)
+        curves = [end.rows for end in ends if end is not None]
+        self.epoch_seconds = [
+            sum(row.seconds for row in rows if row is not None) for rows in zip_longest(*curves)
+        ]
+        self.device_seconds = sum(row.device_seconds for rows in curves for row in rows)
         return True
 
     def clean_up(self) -> None:

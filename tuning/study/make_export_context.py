@@ -11,7 +11,10 @@ from tuning.search.method_search import MethodSearch
 
 
 def make_export_context(
-    search: MethodSearch, options: Options, constant_metric: float | None = None
+    search: MethodSearch,
+    options: Options,
+    constant_metric: float | None = None,
+    slots: int = 0,
 ) -> ExportContext:
     """Return the facts about a method's study that its exports contain beyond its runs.
 
@@ -19,6 +22,7 @@ def make_export_context(
         search: The method.
         options: The command.
         constant_metric: The rule's metric of a constant prediction; None where unknown.
+        slots: Trials that run at once; 0 where unknown.
     """
     benchmark = search.space.benchmark
     return ExportContext(
@@ -68,6 +72,7 @@ def make_export_context(
         group_names=list(benchmark.list_group_names("test")),
         train_group_names=list(benchmark.list_group_names("train")),
         constant_metric=constant_metric,
+        slots=slots,
     )
 
 

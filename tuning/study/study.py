@@ -226,7 +226,8 @@ class _StudyRun:
             write_tables(results)
 
     def _write_context(self, search: MethodSearch) -> None:
-        context = make_export_context(search, self.options, self.run_options.constant_metric)
+        constant = self.run_options.constant_metric
+        context = make_export_context(search, self.options, constant, self.slots)
         search.records.write_context(context)
 
 
