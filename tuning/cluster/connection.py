@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypedDict
 
@@ -19,7 +19,7 @@ from common.files import find_existing_parent
 from tuning.cluster import ray_private
 from tuning.cluster.nodes import VISIBLE_DEVICES, list_nodes, local_node, mig_devices
 from tuning.cluster.ray_environment import TOKEN, protect_token
-from tuning.cluster.runtime_environment import make_runtime_environment
+from tuning.cluster.runtime_environment import make_runtime_environment, pass_variables_on
 from tuning.resources import Node
 
 # The variables that name the folder of Ray's temporary files, in Ray's order.
@@ -43,9 +43,10 @@ def join_cluster(address: str | None) -> Iterator[list[Node]]:
         UserError: If Ray cannot start here, or no cluster can be joined at the address.
     """
     arguments = RayArguments(address=address) if address else _local_arguments()
-    environment = make_runtime_environment(local=not address)
+    environment = make_runtime_environment() if address else None
     protect_token()
-    with warnings.catch_warnings(), _keep_signal_handlers():
+    variables = nullcontext() if address else pass_variables_on()
+    with warnings.catch_warnings(), _keep_signal_handlers(), variables:
         warnings.simplefilter("ignore")
         try:
             ray.init(

@@ -66,6 +66,7 @@ class Queue:
         self.whole_gpu = False  # whether trials that ran out of memory on a share have their turn
         self.running: dict[str, tuple[MethodSearch, Trial]] = {}
         self.started = 0  # trials of this batch
+        self.has_report = False  # whether a process has trained an epoch
         self.error: UserError | None = None  # ends the study
 
     @property
@@ -110,6 +111,7 @@ class Queue:
 
     def report_epoch(self, trial_id: str, report: EpochReport) -> bool:
         """Hand a report to its method; return whether the trial continues."""
+        self.has_report = True
         with self._keep_error():
             return self._report_epoch(trial_id, report)
         return False

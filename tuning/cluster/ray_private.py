@@ -24,6 +24,7 @@ from ray.tune.execution import tune_controller
 KNOWN_TO_TUNE = (RayActorError, RayTaskError)  # errors that it hands on
 LOW_MEMORY = "Ray ended it because its machine was low on memory"
 CRASHED_AT_START = "probably it crashed during start"  # in a line of the node's process
+CANNOT_IMPORT = "failed to import on the worker"  # in the error of an actor
 
 
 class HeadAnswer(Enum):
@@ -104,6 +105,12 @@ class CrashingActorManager(RayActorManager):
 def take_errors_for_crashes() -> None:
     """Let Tune drive its processes with :class:`CrashingActorManager` from now on."""
     tune_controller.RayActorManager = CrashingActorManager  # type: ignore[attr-defined]
+
+
+def is_own_cluster() -> bool:
+    """Return whether this process started the cluster, so that all workers run on this machine."""
+    node = worker.global_worker.node
+    return node is not None and bool(node.is_head())
 
 
 def has_worker_crashed() -> bool:

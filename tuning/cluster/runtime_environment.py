@@ -1,6 +1,8 @@
-"""The runtime environment of workers: a command's code, and the variables that locate data."""
+"""The code and the environment variables of workers."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ray.runtime_env import RuntimeEnv
 
@@ -14,24 +16,48 @@ STORE_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS
 DATA_VARIABLES = ("EVENHAND_CACHE", "HF_HOME", "TORCH_HOME")
 
 
-def make_runtime_environment(local: bool) -> RuntimeEnv:
-    """Return Ray's runtime environment of the workers.
+@contextmanager
+def pass_variables_on() -> Iterator[None]:
+    """Let the processes that start during the block, those of a local cluster, have the variables.
+
+    A runtime environment would cost a local study seconds: no worker that Ray starts ahead fits.
+    """
+    added = make_variables(str(ROOT))
+    before = {name: os.environ.get(name) for name in added}
+    os.environ |= added
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def make_runtime_environment() -> RuntimeEnv:
+    """Return Ray's runtime environment of workers on other machines: the code and the variables."""
+    code = upload_code()
+    code["env_vars"] = make_variables()
+    return code
+
+
+def make_variables(*paths: str) -> dict[str, str]:
+    """Return the environment variables of workers.
 
     Args:
-        local: Whether all workers run on this machine, and read its code.
+        paths: The folders of packages to come before those of PYTHONPATH.
     """
-    variables = {"PYTHONWARNINGS": "ignore"}
-    # A worker may have another working folder, to which a relative one would refer.
-    own = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep)
-           if path]  # fmt: skip
-    if paths := [str(ROOT), *own] if local else own:
-        variables["PYTHONPATH"] = os.pathsep.join(paths)
-    names = (*STORE_VARIABLES, *DATA_VARIABLES)
-    # A worker's home folder is its own, other variables are not there.
-    variables |= {n: os.path.expandvars(os.environ[n]) for n in names if n in os.environ}
-    code = RuntimeEnv() if local else upload_code()
-    code["env_vars"] = variables
-    return code
+    # A worker may have another working folder, to which a relative path would refer.
+    own = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    folders = [*paths, *(os.path.abspath(path) for path in own if path)]
+    names = [name for name in (*STORE_VARIABLES, *DATA_VARIABLES) if name in os.environ]
+    return {
+        "PYTHONWARNINGS": "ignore",
+        **({"PYTHONPATH": os.pathsep.join(folders)} if folders else {}),
+        # A worker's home folder is its own, other variables are not there.
+        **{name: os.path.expandvars(os.environ[name]) for name in names},
+    }
 
 
 def upload_code() -> RuntimeEnv:

@@ -22,13 +22,15 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from common.errors import UserError
-from tuning.cluster import ray_private
+from tuning.cluster import ray_private, worker_start
 from tuning.cluster.capacity import Capacity
 from tuning.cluster.queue import Next, Queue
-from tuning.cluster.remote import START_SECONDS
 from tuning.resources import Resources
 from tuning.worker.actor import TrialActor
 from tuning.worker.trial_work import EpochReport
+
+# Within this time a process starts. It may never: others may hold the nodes' resources.
+START_SECONDS = 300.0
 
 
 class QueueSearcher(Searcher):
@@ -95,10 +97,12 @@ class QueueScheduler(FIFOScheduler):
         return None
 
     def on_trial_error(self, tune_controller: TuneController, trial: RayTrial) -> None:
-        """Hand on a crash that has a cause, which Tune does not show the searcher."""
+        """Hand on what Tune does not show the searcher: a crash's cause, code without imports."""
         text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
         if ray_private.LOW_MEMORY in text:
             self.queue.report_crash(trial.trial_id, ray_private.LOW_MEMORY)
+        elif not self.queue.has_report:
+            self.queue.error = worker_start.explain_import_error(text)
 
     def on_trial_result(
         self, tune_controller: TuneController, trial: RayTrial, result: dict[str, str]
@@ -120,7 +124,9 @@ class QueueStopper(Stopper):
         return False
 
     def stop_all(self) -> bool:
-        """Return whether to stop; if this node has died, Tune alone would wait forever."""
+        """Return whether to stop; if this node or all workers died, Tune would wait forever."""
+        if not self.queue.has_report and self.queue.error is None:
+            self.queue.error = worker_start.explain_crash()
         if self.queue.error is not None or self.queue.should_stop():
             return True
         return not self.capacity.check_own_node()

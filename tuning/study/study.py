@@ -15,7 +15,7 @@ from tuning.cluster.capacity import Capacity
 from tuning.cluster.connection import join_cluster
 from tuning.cluster.nodes import local_node
 from tuning.cluster.queue import Queue
-from tuning.cluster.remote import check_worker_start, detect_trial_environment
+from tuning.cluster.remote import detect_trial_environment
 from tuning.cluster.tuner import run_queue
 from tuning.doctor.findings import Finding
 from tuning.doctor.node_facts import Requirements
@@ -76,8 +76,6 @@ def run_study(options: Options, reuse_actors: bool = True) -> StudyResults:
         resources = choose_resources(nodes, options.cpus_per_trial, options.gpus_per_trial)
         for warning in _check_nodes(study, resources, single_machine=address is None):
             console.print(str(warning))
-        if address is None:
-            check_worker_start()
         environment = detect_trial_environment(resources, options, remote=address is not None)
         running = stack.enter_context(ExitStack())
         running.enter_context(stop.handle_signals())  # until here a signal ends the process
