@@ -155,7 +155,8 @@ def make_parser() -> Parser:
         "--split",
         metavar="SHARES",
         help="draw a split of own data without one, with these shares of each group, and keep "
-        "them in dataset.yaml: 0.7/0.1/0.2",
+        "them in dataset.yaml: 0.7/0.1/0.2; two shares, 0.8/0.2, draw validation from training "
+        "where only validation is missing",
     )
     add("--seed", type=int, metavar="N", help="seed of --split (default: 0)")
     add("--no-cache", action="store_true", help="leave decoding or tokenizing to the first run")

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from common.errors import UserError
-from core.models.transformer import Transformer, require_part
+from core.models.transformer import Transformer, check_length, require_part
 from datasets.storage.padding import PAD_ID
 from datasets.storage.ragged_arrays import TextBatch
 
@@ -80,12 +79,7 @@ class Bert(Transformer):
         Raises:
             UserError: If a text is longer than the model permits.
         """
-        length, limit = inputs.ids.shape[1], int(self.trunk.config.max_position_embeddings)
-        if length > limit:
-            raise UserError(
-                f"model: a text has {length} tokens, but this model takes at most {limit} (its "
-                "max_position_embeddings); choose a model with a longer context"
-            )
+        check_length(inputs, int(self.trunk.config.max_position_embeddings))
         hidden: Tensor = self.trunk(
             input_ids=inputs.ids,
             attention_mask=make_attention_mask(inputs.attention_mask, causal),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from core.models.transformer import ClassToken, Transformer, require_part
+from core.models.transformer import ClassToken, Transformer, check_length, require_part
 from datasets.storage.ragged_arrays import TextBatch
 
 
@@ -84,12 +84,7 @@ class TextEncoder(Transformer):
         """
         if causal:
             raise UserError("causal language modeling needs a model of type bert")
-        length = inputs.ids.shape[1]
-        if length > self.max_tokens:
-            raise UserError(
-                f"model: a text has {length} tokens, but this model takes at most "
-                f"{self.max_tokens}; choose a model with a longer context"
-            )
+        check_length(inputs, self.max_tokens)
         padding = int(self.trunk.config.pad_token_id or 0)
         given = {"token_type_ids": inputs.segments} if self._takes_segments else {}
         hidden: Tensor = self.trunk(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from common.errors import UserError
 from core.batch import Output
 from core.models.base import Encoder
+from datasets.storage.ragged_arrays import TextBatch
 
 Part = TypeVar("Part", bound=nn.Module)
 
@@ -96,6 +97,25 @@ def count_classes(outputs: Mapping[str, int]) -> int:
             "need a model with one head per task"
         )
     return outputs["y"]
+
+
+def check_length(inputs: TextBatch, limit: int) -> None:
+    """Refuse texts that are longer than a model takes.
+
+    Args:
+        inputs: Tokenized texts.
+        limit: The number of tokens that the model takes.
+
+    Raises:
+        UserError: If one is longer.
+    """
+    length = inputs.ids.shape[1]
+    if length > limit:
+        raise UserError(
+            f"model: a text has {length} tokens, but this model takes at most {limit}; choose a "
+            "model with a longer context or, for own data, cut the texts by `protocol: "
+            f"{{text_length: {limit}}}` in dataset.yaml"
+        )
 
 
 def require_part(part: Part | None, name: str) -> Part:

@@ -7,14 +7,17 @@ from pathlib import Path
 import pandas as pd
 
 from common.errors import UserError, truncate_problems
+from datasets.benchmark import SPLITS
 from datasets.formats import csv_tables as tables
 from datasets.groups.base import Groups
 from datasets.own.columns import assign_roles, require_roles
 from datasets.own.dataset_file import DatasetFile
+from datasets.own.folder_tables import describe_folder_table
 from datasets.own.labels import number_values
 from datasets.own.splits import draw_splits, read_split_words
 from datasets.own.table_files import read_table_file
 
+PARTS_OF_TRAINING = ("train", "validation")  # into which two shares divide the training rows
 NO_ATTRIBUTE = "there is no column of attributes: the groups are the classes"
 
 
@@ -57,14 +60,16 @@ def read_contents(path: Path, file: DatasetFile) -> Contents:
         table[role] = found.numbers
         notes += [found.note] if found.note else []
     has_texts = "text" in table
-    table = table.assign(filename=_clean_file_names(path.parent, table, has_texts))
+    folder = path if path.is_dir() else path.parent
+    table = table.assign(filename=_clean_file_names(folder, table, has_texts))
+    if "split" in table:
+        table = table.assign(split=read_split_words(table.split))
     if file.split is not None:
         drawn = draw_splits(path, table, _name_groups(table, names), file.split)
-        table = table.assign(split=drawn)
         shares = "/".join(f"{share:g}" for share in file.split.shares)
-        notes.append(f"the split is drawn: {shares} of each group, seed {file.split.seed}")
-    else:
-        table = table.assign(split=read_split_words(table.split))
+        drawn_from = "the training rows of each group" if "split" in table else "each group"
+        notes.append(f"the split is drawn: {shares} of {drawn_from}, seed {file.split.seed}")
+        table = table.assign(split=drawn)
     parsed = tables.parse_table(path, table)
     problems = _find_problems(path, parsed, has_texts, names)
     if problems:
@@ -79,18 +84,40 @@ def _read_roles(path: Path, file: DatasetFile) -> tuple[pd.DataFrame, dict[str, 
     read = read_table_file(path)
     columns = [str(column) for column in read.columns]
     roles = assign_roles(path, columns, file.columns)
-    if file.split is not None and "split" in roles:
-        raise UserError(
-            f"{file.path}: split: the table has a column '{roles['split']}' already; remove one"
-        )
+    if file.split is not None:
+        _check_drawn_split(path, file, read[roles["split"]] if "split" in roles else None)
     require_roles(path, columns, {"split": "", **roles} if file.split is not None else roles)
     replaced = [role for role, column in roles.items() if role != column and role in columns]
     table = read.drop(columns=replaced).rename(columns={c: role for role, c in roles.items()})
-    notes = []
+    notes = [describe_folder_table(read)] if path.is_dir() else []
     if "a" not in roles:
         table = table.assign(a="0", a_name="")
         notes.append(f"{NO_ATTRIBUTE} (the columns are {', '.join(columns)})")
     return table, {"y": roles["y"], "a": roles.get("a", "a")}, notes
+
+
+def _check_drawn_split(path: Path, file: DatasetFile, split: "pd.Series[str] | None") -> None:
+    """Refuse to draw a split where the table has it, or lacks the rest.
+
+    Raises:
+        UserError: If the file says to.
+    """
+    shares = file.split.shares if file.split is not None else ()
+    if split is None:
+        if len(shares) == len(PARTS_OF_TRAINING):
+            raise UserError(
+                f"{file.path}: split: received two shares, but {path} has no column split; "
+                "expected three: training, validation and test, such as 0.7/0.1/0.2"
+            )
+    elif len(shares) > len(PARTS_OF_TRAINING):
+        raise UserError(
+            f"{file.path}: split: the table has a column '{split.name}' already; remove one, or "
+            "draw only validation from training by two shares, 0.8/0.2"
+        )
+    elif (read_split_words(split) == "1").any():
+        raise UserError(
+            f"{file.path}: split: the table has rows of validation already; remove the shares"
+        )
 
 
 def _clean_file_names(folder: Path, table: pd.DataFrame, has_texts: bool) -> "pd.Series[str]":
@@ -121,6 +148,14 @@ def _find_problems(
     path: Path, table: pd.DataFrame, has_texts: bool, names: dict[str, str]
 ) -> list[str]:
     problems = tables.find_missing_splits(path, table)
+    if len(problems) == 1:
+        has_validation = (table.split == SPLITS.index("validation")).any()
+        remedy = (
+            "remove the column and draw all splits with datasets.prepare --split 0.7/0.1/0.2"
+            if has_validation
+            else "draw it from the training rows with datasets.prepare --split 0.8/0.2"
+        )
+        problems = [f"{problems[0]}; {remedy}"]
     if not has_texts:
         problems += tables.find_outside_names(path, table.filename)
     if table.y.nunique() < 2:

@@ -91,7 +91,7 @@ def _number_rows(table: pd.DataFrame) -> "pd.Series[str]":
 
 def _locate_files(path: Path, table: pd.DataFrame) -> list[Path]:
     names = table.filename.str.replace("\\", "/", regex=False)
-    files = locate_named_files(path.parent, names)
+    files = locate_named_files(path if path.is_dir() else path.parent, names)
     problems = [
         f"{path}: row {row + 1}: {file}: missing{suggest_file(file)}"
         for row, file in enumerate(files)

@@ -11,7 +11,7 @@ from common.errors import UserError
 from datasets.formats.csv_tables import SPLIT_NUMBERS
 
 EVALUATION = ("eval", "evaluation")  # validation or test, the one that no other word names
-LEAST_ROWS = 3  # of a group, so that each split has one
+LEAST_ROWS = 3  # of a group, so that each of three splits has one
 
 
 @dataclass(frozen=True)
@@ -19,19 +19,20 @@ class DrawnSplit:
     """How a split is drawn.
 
     Args:
-        shares: The shares of training, validation and test.
+        shares: The shares of training, validation and test; or of training and validation in the
+            training rows of a table without validation.
         seed: The seed.
     """
 
-    shares: tuple[float, float, float]
+    shares: tuple[float, ...]
     seed: int = 0
 
 
-def parse_shares(text: str) -> tuple[float, float, float]:
-    """Return the shares of ``--split 0.7/0.1/0.2``.
+def parse_shares(text: str) -> tuple[float, ...]:
+    """Return the shares of ``--split 0.7/0.1/0.2`` or ``--split 0.8/0.2``.
 
     Raises:
-        UserError: If there are not three above 0 with the sum 1 (or 100).
+        UserError: If there are not two or three above 0 with the sum 1 (or 100).
     """
     try:
         shares = [float(part) for part in text.split("/")]
@@ -40,20 +41,21 @@ def parse_shares(text: str) -> tuple[float, float, float]:
     return check_shares("--split", text, shares)
 
 
-def check_shares(where: str, given: object, shares: Sequence[float]) -> tuple[float, float, float]:
-    """Return three shares whose sum is 1.
+def check_shares(where: str, given: object, shares: Sequence[float]) -> tuple[float, ...]:
+    """Return two or three shares whose sum is 1.
 
     Raises:
         UserError: If there are others.
     """
     total = 100 if sum(shares) > 2 else 1
-    if len(shares) != 3 or not min(shares) > 0 or not abs(sum(shares) - total) < 1e-6 * total:
+    are_parts = bool(shares) and min(shares) > 0 and abs(sum(shares) - total) < 1e-6 * total
+    if len(shares) not in (2, 3) or not are_parts:
         raise UserError(
             f"{where}: received {given}, expected shares of training, validation and test whose "
-            "sum is 1, such as 0.7/0.1/0.2"
+            "sum is 1, such as 0.7/0.1/0.2; or of training and validation, such as 0.8/0.2, where "
+            "the table has a test split but no validation split"
         )
-    train, validation, test = (share / total for share in shares)
-    return train, validation, test
+    return tuple(share / total for share in shares)
 
 
 def read_split_words(words: "pd.Series[str]") -> "pd.Series[str]":
@@ -72,30 +74,35 @@ def draw_splits(
 ) -> "pd.Series[str]":
     """Return a split of each row, 0, 1 or 2 as text, in which each group has its shares.
 
+    Two shares divide the training rows of a table that has splits.
+
     A row's place in its group's order is a hash of the seed and its id, so that it does not depend
     on the order of the rows or on a library's random numbers.
 
     Args:
         path: The table, for messages.
-        table: Its rows, with columns ``id``, ``y`` and ``a``.
+        table: Its rows, with columns ``id``, ``y`` and ``a``; with two shares also ``split``, as
+            :func:`read_split_words` returns it.
         names: The name of each row's group.
         drawn: The shares and the seed.
 
     Raises:
-        UserError: If a group has fewer than three rows.
+        UserError: If a group has fewer rows than there are shares.
     """
-    split = pd.Series("0", table.index)
-    for group, rows in table.groupby(["y", "a"]).groups.items():
-        if len(rows) < LEAST_ROWS:
+    has_test = len(drawn.shares) < LEAST_ROWS
+    split = table.split.copy() if has_test else pd.Series("0", table.index)
+    divided = table[split == "0"]
+    for rows in divided.groupby(["y", "a"]).groups.values():
+        if len(rows) < len(drawn.shares):
             raise UserError(
-                f"{path}: group {names[rows[0]]} has {len(rows)} row(s), expected at least "
-                f"{LEAST_ROWS}, one for each split; leave it out, or join it with another"
+                f"{path}: group {names[rows[0]]} has {len(rows)} row(s)"
+                f"{' in training' * has_test}, expected at least {len(drawn.shares)}, one for each "
+                "split; leave it out, or join it with another"
             )
-        del group
         ordered = sorted(rows, key=lambda row: _hash_id(table.id[row], drawn.seed))
-        _, validation, test = (max(1, round(share * len(rows))) for share in drawn.shares)
-        test = min(test, len(rows) - 2)
-        validation = min(validation, len(rows) - test - 1)
+        _, *others = (max(1, round(share * len(rows))) for share in drawn.shares)
+        test = 0 if has_test else min(others[1], len(rows) - 2)
+        validation = min(others[0], len(rows) - test - 1)
         split[ordered[:validation]] = "1"
         split[ordered[validation : validation + test]] = "2"
     return split

@@ -1,5 +1,6 @@
 """The files of own tables: CSV with any usual separator, TSV, Parquet, JSON lines."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pandas as pd
 from common.errors import UserError
 from common.files import is_hidden, read_text
 from datasets.formats.csv_tables import COLUMNS, read_csv
+from datasets.own.folder_tables import are_split_tables, join_split_tables, read_class_folders
 
 ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl")  # a folder's tables are those of the first found
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
@@ -19,37 +21,41 @@ SAVE_AS = "save it as CSV (UTF-8)"
 def find_table(folder: Path) -> Path:
     """Return the table of a folder: ``metadata.csv``, or the only one.
 
+    A folder of tables of a split each, or of folders of classes, is its own table.
+
     Raises:
         UserError: If there are several, or a spreadsheet only.
     """
-    endings = (*ENDINGS, *SPREADSHEETS)
-    files = sorted(
-        path
-        for path in folder.glob("*")
-        if path.suffix.lower() in endings and not is_hidden(path) and path.is_file()
-    )
     for ending in ENDINGS:
-        found = [path for path in files if path.suffix.lower() == ending]
+        found = _list_tables(folder, ending)
         for name in PREFERRED:
             if folder / f"{name}{ending}" in found:
                 return folder / f"{name}{ending}"
+        if are_split_tables(found):
+            return folder
         if len(found) > 1:
             names = ", ".join(path.name for path in found)
             raise UserError(f"{folder}: {names}: which one is the table? Call it metadata{ending}")
         if found:
             return found[0]
-    for path in files:
-        if path.suffix.lower() in SPREADSHEETS:
-            raise UserError(f"{path}: this is a spreadsheet; {SAVE_AS}")
+    for path in _list_tables(folder, *SPREADSHEETS):
+        raise UserError(f"{path}: this is a spreadsheet; {SAVE_AS}")
+    if read_class_folders(folder) is not None:
+        return folder
     return folder / f"{PREFERRED[0]}{ENDINGS[0]}"
 
 
 def read_table_file(path: Path) -> pd.DataFrame:
     """Return a table as text; missing values are empty.
 
+    Args:
+        path: The file, or the folder that :func:`find_table` returns.
+
     Raises:
         UserError: If it is missing, empty or malformed, or of another kind than its name says.
     """
+    if path.is_dir():
+        return _read_folder(path)
     if path.suffix.lower() == ".parquet":
         return _read_parquet(path)
     _check_encoding(path)
@@ -63,6 +69,23 @@ def read_table_file(path: Path) -> pd.DataFrame:
     if path.suffix.lower() == ".csv" and "," in first and separator != "\t":
         separator = ","
     return read_csv(path, COLUMNS, separator, optional=COLUMNS, is_any=True)
+
+
+def _read_folder(folder: Path) -> pd.DataFrame:
+    found = read_class_folders(folder)
+    if found is not None and not _list_tables(folder):
+        return found
+    tables = next(tables for ending in ENDINGS if (tables := _list_tables(folder, ending)))
+    return join_split_tables(tables, [read_table_file(table) for table in tables])
+
+
+def _list_tables(folder: Path, *endings: str) -> list[Path]:
+    """Return the files of a folder with the endings of tables, or some of them, sorted."""
+    return sorted(
+        path
+        for path in folder.glob("*")
+        if path.suffix.lower() in (endings or ENDINGS) and not is_hidden(path) and path.is_file()
+    )
 
 
 def _check_encoding(path: Path) -> None:
@@ -83,6 +106,15 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: no Parquet file: {_first_line(error)}") from None
+    for name, column in table.items():
+        value = next(iter(column[column.notna()]), None)
+        if isinstance(value, (bytes, Mapping)):  # as Hugging Face's datasets are stored
+            cell = "cell['bytes']" if isinstance(value, Mapping) else "cell"
+            raise UserError(
+                f"{path}: column {name} holds files, expected their names: write each to a file "
+                f"beside the table (in Python: open(name, 'wb').write({cell})), and a column image "
+                "with the names"
+            )
     named = any(name is not None for name in table.index.names)
     return _convert_to_text(table.reset_index() if named else table)
 

@@ -200,7 +200,8 @@ def test_columns_and_a_split_are_remembered(
         (["--columns", "kid=y"], "there is no column 'kid' (did you mean 'id'?)"),
         (["--columns", "y=id"], "received"),
         (["--columns", "a=labl"], "received a=labl (did you mean 'label'"),
-        (["--split", "0.5/0.5"], "expected shares of training, validation and test"),
+        (["--split", "0.5/0.4"], "expected shares of training, validation and test"),
+        (["--split", "0.8/0.2"], "the table has rows of validation already"),
         (["--split", "0.7/0.3/0"], "expected shares"),
         (["--split", "0.7/0.1/0.2"], "the table has a column 'split' already"),
         (["--seed", "1"], "--seed has no effect without --split"),
@@ -217,6 +218,76 @@ def test_wrong_choices_are_one_line(
     assert message in error
     assert error.count("\n") == 1
     assert not (birds / "birds" / "dataset.yaml").exists()
+
+
+def test_validation_is_drawn_from_training(birds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = read(birds)
+    save(table.assign(split=table.split.map({"0": "train", "1": "train", "2": "test"})), birds)
+    given = ["folder:birds", "--data-root", str(birds), "--no-cache"]
+    assert prepare.main(given) == 1
+    remedy = "draw it from the training rows with datasets.prepare --split 0.8/0.2"
+    assert remedy in capsys.readouterr().err
+    assert prepare.main([*given, "--split", "0.5/0.5"]) == 0
+    assert "0.5/0.5 of the training rows of each group, seed 0" in capsys.readouterr().err
+    found = load(birds)
+    assert found.select_rows("test").id.tolist() == table.id[table.split == "2"].tolist()
+    assert found.count_groups("train") == found.count_groups("validation")
+    save(table.drop(columns="split"), birds)
+    assert prepare.main(given) == 1
+    assert "has no column split; expected three" in capsys.readouterr().err
+
+
+def test_a_table_per_split(birds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected, table = load(birds), read(birds)
+    _ = expected.splits
+    (birds / "birds" / "metadata.csv").unlink()
+    for number, name in enumerate(("train", "val", "test")):
+        rows = table[table.split == str(number)].drop(columns="split")
+        rows.assign(id=range(len(rows))).to_csv(birds / "birds" / f"{name}.csv", index=False)
+    check_same(expected, load(birds))
+    assert prepare.main(["folder:birds", "--data-root", str(birds), "--no-cache"]) == 0
+    assert "the tables are the splits: test, train, val" in capsys.readouterr().err
+    (birds / "birds" / "other.csv").write_text("x\n")
+    (problem,) = load(birds).find_problems()
+    assert "which one is the table?" in problem
+
+
+@pytest.mark.parametrize("has_splits", [True, False])
+def test_folders_of_classes(
+    has_splits: bool, birds: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, folder = read(birds), birds / "birds"
+    splits = {"0": "train", "1": "valid", "2": "test"}
+    for row in table.itertuples():
+        parent = folder / splits[str(row.split)] if has_splits else folder
+        place = parent / WORDS[str(row.y)]
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / str(row.filename), place / f"{row.id}.png")
+    (folder / "metadata.csv").unlink()
+    given = ["folder:birds", "--data-root", str(birds), "--no-cache"]
+    drawn = [] if has_splits else ["--split", "0.5/0.25/0.25"]
+    if drawn:
+        assert prepare.main(given) == 1
+        assert "--split 0.7/0.1/0.2" in capsys.readouterr().err
+    assert prepare.main([*given, *drawn]) == 0
+    assert "the folders angry, calm are the classes" in capsys.readouterr().err
+    found = load(birds)
+    assert found.groups.names == ("angry", "calm")
+    assert len(found.table) == len(table)
+    if has_splits:
+        for number, split in enumerate(("train", "validation", "test")):
+            rows = table[table.split == str(number)]
+            assert found.count_groups(split) == [(rows.y == y).sum() for y in "10"]
+
+
+def test_files_inside_a_table_get_the_remedy(birds: Path) -> None:
+    table, folder = read(birds), birds / "birds"
+    files = [(folder / name).read_bytes() for name in table.filename]
+    cells = pd.Series([{"bytes": data, "path": None} for data in files], dtype=object)
+    save(table.drop(columns="filename").assign(image=cells), birds, "data.parquet")
+    (problem,) = load(birds).find_problems()
+    assert "column image holds files, expected their names" in problem
+    assert "write(cell['bytes'])" in problem
 
 
 def test_choices_are_for_own_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
