@@ -39,7 +39,7 @@ class TextEncoder(Transformer):
         rate = getattr(config, "hidden_dropout_prob", None)
         dropout = nn.Dropout(0.1 if rate is None else rate)
         if getattr(trunk, "pooler", None) is not None:
-            trunk.pooler = None  # the classifier reads the first token
+            trunk.pooler = nn.Identity()  # the classifier reads the first token
         super().__init__(outputs, trunk, [ClassToken(), dropout], nn.ModuleList([trunk]))
         accepted = inspect.signature(trunk.forward).parameters
         self._takes_segments = (
@@ -139,6 +139,7 @@ class _GivenStates(nn.Module):
         import core.torchvision_compat  # noqa: F401
 
         # isort: split
-        from transformers.modeling_outputs import BaseModelOutput
+        from transformers.models.longformer.modeling_longformer import LongformerBaseModelOutput
 
-        return BaseModelOutput(last_hidden_state=self.hidden)
+        # The output with the most fields: heads copy those of their family, without reading them.
+        return LongformerBaseModelOutput(last_hidden_state=self.hidden)

@@ -15,6 +15,7 @@ from core.models.base import Encoder
 from datasets.storage.ragged_arrays import TextBatch
 
 Part = TypeVar("Part", bound=nn.Module)
+DEFAULT_RANGE = 0.02  # standard deviation of new weights, where the configuration names none
 
 
 class Transformer(Encoder):
@@ -39,7 +40,8 @@ class Transformer(Encoder):
         self.width = int(trunk.config.hidden_size)
         self.trunk = trunk
         last = nn.Linear(self.width, count_classes(outputs))
-        nn.init.normal_(last.weight, std=trunk.config.initializer_range)
+        std = getattr(trunk.config, "initializer_range", DEFAULT_RANGE)
+        nn.init.normal_(last.weight, std=std)
         nn.init.zeros_(last.bias)
         self.classifier = nn.Sequential(*classifier, last)
         self._blocks = list(blocks)  # a list, so that they are not registered twice

@@ -84,6 +84,11 @@ def _load_text(folder: Path, outputs: Mapping[str, int], parts: frozenset[str]) 
     prefix = _find_prefix(folder)
     model = load_weights(AutoModelForMaskedLM, folder, (f"{prefix}.pooler.",), (f"{prefix}.",))
     trunk = model.base_model
+    if getattr(trunk.config, "is_encoder_decoder", False):
+        raise UserError(
+            f"model '{folder}': type '{trunk.config.model_type}' is an encoder with a decoder; "
+            "expected an encoder alone, such as roberta"
+        )
     special_ids = _read_special_ids(folder) if "reconstruction" in parts else ()
     return TextEncoder(outputs, parts, trunk, model, special_ids)
 

@@ -59,8 +59,8 @@ def load_pretrained(name: str, outputs: Mapping[str, int], parts: frozenset[str]
     model_type = str(read_config(folder).model_type)
     if not supports_type(model_type):
         raise UserError(
-            f"model '{name}': received type '{model_type}', expected one that reads texts or "
-            "images, such as bert or vit"
+            f"model '{name}': received type '{model_type}', expected one that encodes texts "
+            "or images, such as bert or vit"
         )
     try:
         with _silence_logging():

@@ -84,7 +84,7 @@ def check_folder(
         return f"a readable folder: {error}"
     if found is not None and supports_type(found):
         return None
-    return f"a model of a type that reads texts or images, such as bert or vit, not '{found}'"
+    return f"a model of a type that encodes texts or images, such as bert or vit, not '{found}'"
 
 
 def read_config(folder: Path) -> ModelConfig:

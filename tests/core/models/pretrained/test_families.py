@@ -41,6 +41,12 @@ TEXTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "albert": ("Albert", {**WORDS, **SIZES, "embedding_size": 8}),
 }  # fmt: skip
+# Whose pooler is always called, whose output has further fields, and without a range of weights.
+ODD_TEXTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "layoutlm": ("LayoutLM", {**WORDS, **SIZES}),
+    "longformer": ("Longformer", {**WORDS, **SIZES, "attention_window": 16}),
+    "xlm": ("XLM", {**WORDS, "emb_dim": 16, "n_layers": 1, "n_heads": 2}),
+}
 PER_PATCH: dict[str, tuple[str, dict[str, Any]]] = {
     "dinov2": (
         "Dinov2",
@@ -83,9 +89,10 @@ def make_texts(lengths: list[int]) -> TextBatch:
     return TextBatch(ids.masked_fill(~attention, 0), attention, torch.zeros_like(ids))
 
 
-@pytest.mark.parametrize("family", sorted(TEXTS))
+@pytest.mark.parametrize("family", sorted({**TEXTS, **ODD_TEXTS}))
 def test_text_families_load_and_reconstruct(family: str, tmp_path: Path) -> None:
-    theirs = save(tmp_path, *TEXTS[family], head="ForMaskedLM")
+    head = "WithLMHeadModel" if family == "xlm" else "ForMaskedLM"
+    theirs = save(tmp_path, *{**TEXTS, **ODD_TEXTS}[family], head=head)
     write_tokenizer(tmp_path)
     assert models.check_model_name(str(tmp_path)) is None
     assert not models.lacks_hidden_states(str(tmp_path))
@@ -129,6 +136,14 @@ def test_text_families_without_token_head_classify(family: str, tmp_path: Path) 
         models.build_model(str(tmp_path), {"y": 2}, RECONSTRUCTION)
     with pytest.raises(UserError, match="causal language modeling, which is for models of type"):
         models.build_model(str(tmp_path), {"y": 2}, frozenset({"projection"}))
+
+
+def test_a_text_model_with_a_decoder_is_refused(tmp_path: Path) -> None:
+    small = {"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    save(tmp_path, "Bart", {**WORDS, **small, **heads, "d_model": 16})
+    with pytest.raises(UserError, match="type 'bart' is an encoder with a decoder; expected an"):
+        models.build_model(str(tmp_path), {"y": 2})
 
 
 def test_too_long_texts_are_refused_where_positions_start_later(tmp_path: Path) -> None:
@@ -204,7 +219,7 @@ def test_other_types_are_named(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").touch()
     rule = models.check_model_name(str(tmp_path))
     assert rule is not None
-    assert "reads texts or images, such as bert or vit, not 'whisper'" in rule
+    assert "encodes texts or images, such as bert or vit, not 'whisper'" in rule
 
 
 def test_torchvision_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

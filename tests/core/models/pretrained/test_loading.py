@@ -195,7 +195,7 @@ def test_each_invalid_name_has_its_own_message(
     assert str(bert_folder.resolve()) in get_rule("./bert")
     (bert_folder / "config.json").write_text('{"model_type": "whisper"}')
     assert get_rule(bert_folder) == (
-        "a model of a type that reads texts or images, such as bert or vit, not 'whisper'"
+        "a model of a type that encodes texts or images, such as bert or vit, not 'whisper'"
     )
     (bert_folder / "config.json").write_text("{")
     assert "config.json" in get_rule(bert_folder)
