@@ -142,4 +142,5 @@ class _GivenStates(nn.Module):
         from transformers.models.longformer.modeling_longformer import LongformerBaseModelOutput
 
         # The output with the most fields: heads copy those of their family, without reading them.
+        assert self.hidden is not None
         return LongformerBaseModelOutput(last_hidden_state=self.hidden)

@@ -50,13 +50,16 @@ def list_sources(rows: Sequence[PublishedRow]) -> list[str]:
     return list(dict.fromkeys(_describe_source(row) for row in rows))
 
 
-def describe_literature(rows: Sequence[PublishedRow]) -> list[str]:
-    """Return the notes of a table with published rows."""
+def describe_literature(rows: Sequence[PublishedRow], are_ranked: bool) -> list[str]:
+    """Return the notes of a table with published rows, which may be ranked."""
     listed = "; ".join(f"[{n}] {text}" for n, text in enumerate(list_sources(rows), start=1))
+    ranks = (
+        " Here a mean rank is among all rows, also those published, that have every test metric, "
+        "except published single-task models."
+    )
     return [
         "Rows with a number were published, not measured here; sources and protocols: "
-        f"{listed}. Here a mean rank is among all rows, also those "
-        "published, that have every test metric, except published single-task models."
+        f"{listed}.{ranks if are_ranked else ''}"
     ]
 
 

@@ -85,8 +85,11 @@ def make_printed_table(
         published: Published rows, which follow.
     """
     first = summaries[0]
-    rows = list_rows(summaries, published, _rank_methods(summaries, published))
-    notes = write_notes(summaries) + (describe_literature(published) if published else [])
+    ranks = _rank_methods(summaries, published)
+    rows = list_rows(summaries, published, ranks)
+    notes = write_notes(summaries)
+    if published:
+        notes += describe_literature(published, are_ranked=ranks is not None)
     return PrintedTable(
         title=f"{first.dataset}: {TITLE}",
         label=first.dataset,
