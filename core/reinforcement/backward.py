@@ -5,9 +5,9 @@ layer's inputs and of the gradients by its outputs. One backward pass gives the 
 tasks, and batched products the former, where the general :func:`core.weighting.backward` takes a
 pass per task. The weightings are the same objects.
 
-A Gram matrix needs no gradient longer than its products take: gradients are made in pieces that fit
-a cache, and the weighted sum is one more product, of inputs and weighted gradients by outputs. So
-memory does not grow with the number of tasks times the number of parameters.
+The products are made in pieces that fit a cache, from which they go into the Gram matrix. Where
+that is quicker than to make them again for the weighted sum, they are kept, in the same memory in
+every step; elsewhere memory does not grow with the number of tasks times that of parameters.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,29 @@ from core.weighting.gradients.head_gradients import HeadGradients
 from core.weighting.gradients.losses import LossGraph
 from core.weighting.gradients.strategies.scalarised import apply_cached_weights, descend_objective
 from core.weighting.gradients.strategies.step import BackwardResult, StepInputs
-from core.weighting.gradients.task_gradients import compute_gram, get_chunk_entries
+from core.weighting.gradients.task_gradients import (
+    DEVICE_CHUNK_ENTRIES,
+    compute_gram,
+    compute_gram_in_pieces,
+)
+
+PIECE_ENTRIES = 1 << 19  # of gradients that a CPU makes at a time
+# Gradients of more bytes are not kept. Those of few examples are made again as quickly as read.
+MAX_KEPT_BYTES, MIN_KEPT_EXAMPLES = 1 << 30, 64
+
+
+class StepMemory:
+    """Memory that every step uses: a process gets new memory by pages, slower than it is filled."""
+
+    def __init__(self) -> None:
+        self._tensors: dict[str, Tensor] = {}
+
+    def provide(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Return the memory of a name, not initialized, with the type and device of a tensor."""
+        key = f"{name} {shape} {like.dtype}"
+        if key not in self._tensors:
+            self._tensors[key] = torch.empty(shape, dtype=like.dtype, device=like.device)
+        return self._tensors[key]
 
 
 def backward_tasks(
@@ -32,6 +54,7 @@ def backward_tasks(
     heads: Sequence[Tensor],
     *,
     weighted_heads: bool = False,
+    memory: StepMemory | None = None,
 ) -> BackwardResult:
     """Accumulate one step's gradients in ``.grad``; frees the graph.
 
@@ -42,6 +65,7 @@ def backward_tasks(
         traces: The shared layers, each once.
         heads: Parameters with a row per task, ``(k, ...)``.
         weighted_heads: Whether the heads' gradients are weighted too (loss weightings always do).
+        memory: The memory of the last step with the same layers.
 
     Returns:
         The weights and the Gram matrix, as :func:`core.weighting.backward`.
@@ -58,16 +82,22 @@ def backward_tasks(
             return apply_cached_weights(StepInputs(graph, shared, own, None), cached)
     targets = [*(trace.outputs for trace in traces), *heads]
     found = torch.autograd.grad(losses, targets, graph.factors)
-    pairs = list(zip(traces, found[: len(traces)], strict=True))
-    gram = torch.stack([compute_layer_gram(*pair) for pair in pairs]).sum(0)
+    memory = StepMemory() if memory is None else memory
+    layers = [
+        LayerGradients(trace, of_outputs, memory, number)
+        for number, (trace, of_outputs) in enumerate(zip(traces, found, strict=False))
+    ]
+    keeps = sum(layer.count_bytes() for layer in layers) <= MAX_KEPT_BYTES
+    keeps = keeps and (not losses.is_cpu or traces[0].inputs.shape[1] >= MIN_KEPT_EXAMPLES)
+    gram = torch.stack([layer.compute_gram(keeps) for layer in layers]).sum(0)
     weights: Tensor | None = None
     if isinstance(weighting, GramWeighting):
         weights = weighting.compute_weights(gram)
-        for trace, of_outputs in pairs:
-            _accumulate_weighted(trace, of_outputs, weights)
+        for layer in layers:
+            layer.accumulate_weighted(weights)
     else:
         assert isinstance(weighting, GradientWeighting)
-        _accumulate_direction(pairs, weighting)
+        _accumulate_direction(layers, weighting)
     for head, gradient in zip(heads, found[len(traces) :], strict=True):
         if weighted_heads and weights is not None:
             gradient *= weights.to(gradient).view(-1, *[1] * (gradient.ndim - 1))
@@ -75,46 +105,84 @@ def backward_tasks(
     return BackwardResult(weights, gram, "exact")
 
 
-def compute_task_gradients(trace: LayerTrace, of_outputs: Tensor) -> list[Tensor]:
-    """Return every task's gradients by a layer's weights and by its biases, ``(k, entries)``."""
-    weight = torch.bmm(of_outputs.transpose(1, 2), trace.inputs).flatten(1)
-    return [weight, of_outputs.sum(1)]
-
-
-def compute_layer_gram(trace: LayerTrace, of_outputs: Tensor) -> Tensor:
-    """Return the inner products of the tasks' gradients by a layer, ``(k, k)`` float64.
+class LayerGradients:
+    """The tasks' gradients by a shared layer's weights and biases.
 
     Args:
         trace: The layer and its inputs, ``(k, b, in)``.
         of_outputs: The losses' gradients by its outputs, ``(k, b, out)``.
+        memory: Memory that every step uses.
+        number: The layer's number there.
     """
-    found = compute_gram(of_outputs.sum(1))  # of the biases
-    tasks, _, inputs = trace.inputs.shape
-    outputs = of_outputs.shape[2]
-    step = max(1, get_chunk_entries(of_outputs) // (tasks * inputs))
-    transposed = of_outputs.transpose(1, 2)
-    buffer = found.new_empty(tasks, min(step, outputs) * inputs)
-    for start in range(0, outputs, step):
-        part = torch.bmm(transposed[:, start : start + step], trace.inputs).flatten(1)
-        chunk = buffer[:, : part.shape[1]].copy_(part)
-        found.addmm_(chunk, chunk.T)
-    return found
+
+    def __init__(
+        self, trace: LayerTrace, of_outputs: Tensor, memory: StepMemory, number: int = 0
+    ) -> None:
+        self.layer = trace.layer
+        self._memory, self._number = memory, number
+        self._inputs, self._of_outputs = trace.inputs, of_outputs
+        self._of_biases = of_outputs.sum(1)
+        self._kept: Tensor | None = None
+
+    def count_bytes(self) -> int:
+        """Return the memory of the gradients by the weights."""
+        tasks, _, outputs = self._of_outputs.shape
+        return tasks * outputs * self._inputs.shape[2] * self._inputs.element_size()
+
+    def compute_gradients(self) -> list[Tensor]:
+        """Return the gradients by weights and biases, ``(k, entries)`` each."""
+        if self._kept is None:
+            self._kept = torch.bmm(self._of_outputs.transpose(1, 2), self._inputs)
+        return [self._kept.flatten(1), self._of_biases]
+
+    def compute_gram(self, keep: bool = False) -> Tensor:
+        """Return the gradients' inner products, ``(k, k)`` float64.
+
+        Args:
+            keep: Whether to keep the gradients for the weighted sum.
+        """
+        found = compute_gram(self._of_biases)
+        tasks, _, inputs = self._inputs.shape
+        outputs = self._of_outputs.shape[2]
+        is_on_cpu = found.device.type == "cpu"
+        entries = PIECE_ENTRIES if is_on_cpu else DEVICE_CHUNK_ENTRIES
+        step = min(outputs, max(1, entries // (tasks * inputs)))
+        shape = (tasks, outputs if keep else step, inputs)
+        name = f"layer {self._number}" if keep else "piece"
+        made = self._memory.provide(name, shape, self._of_outputs)
+        wide = self._memory.provide("wide piece", (tasks * step * inputs * is_on_cpu,), found)
+        transposed = self._of_outputs.transpose(1, 2)
+        for start in range(0, outputs, step):
+            columns = transposed[:, start : start + step]
+            width = columns.shape[1]
+            part = made[:, start : start + width] if keep else made[:, :width]
+            torch.bmm(columns, self._inputs, out=part)
+            if not is_on_cpu:
+                found += compute_gram_in_pieces(part.flatten(1))
+                continue
+            rows = wide[: part.numel()].view(tasks, -1)
+            rows.view(part.shape).copy_(part)
+            found.addmm_(rows, rows.T)
+        self._kept = made if keep else None
+        return found
+
+    def accumulate_weighted(self, weights: Tensor) -> None:
+        """Add the sum of the gradients with weights, ``(k,)``, to ``.grad``."""
+        weights = weights.to(self._of_outputs)
+        if self._kept is not None:
+            of_weights = weights @ self._kept.flatten(1)
+        else:
+            weighted = (self._of_outputs * weights[:, None, None]).flatten(0, 1)
+            of_weights = weighted.T @ self._inputs.flatten(0, 1)
+        accumulate_gradient(self.layer.weight, of_weights.view_as(self.layer.weight))
+        accumulate_gradient(self.layer.bias, weights @ self._of_biases)
 
 
-def _accumulate_weighted(trace: LayerTrace, of_outputs: Tensor, weights: Tensor) -> None:
-    """Add the weighted sum of the tasks' gradients by a layer to ``.grad``."""
-    weighted = (of_outputs * weights.to(of_outputs)[:, None, None]).flatten(0, 1)
-    accumulate_gradient(trace.layer.weight, weighted.T @ trace.inputs.flatten(0, 1))
-    accumulate_gradient(trace.layer.bias, weighted.sum(0))
-
-
-def _accumulate_direction(
-    pairs: Sequence[tuple[LayerTrace, Tensor]], weighting: GradientWeighting
-) -> None:
+def _accumulate_direction(layers: Sequence[LayerGradients], weighting: GradientWeighting) -> None:
     """Add the direction that a weighting makes of all gradients to ``.grad``."""
-    rows = [part for pair in pairs for part in compute_task_gradients(*pair)]
+    rows = [part for layer in layers for part in layer.compute_gradients()]
     joined = weighting.combine_gradients(torch.cat(rows, dim=1))
-    parameters = [p for trace, _ in pairs for p in (trace.layer.weight, trace.layer.bias)]
+    parameters = [p for layer in layers for p in (layer.layer.weight, layer.layer.bias)]
     for parameter, piece in zip(
         parameters, joined.split([part.shape[1] for part in rows]), strict=True
     ):

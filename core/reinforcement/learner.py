@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from core.reinforcement.backward import backward_tasks
+from core.reinforcement.backward import StepMemory, backward_tasks
 from core.reinforcement.networks import LayerTrace, TaskNetwork
 from core.reinforcement.policy import choose_likeliest_actions, draw_actions
 from core.reinforcement.positive_losses import LowestLosses
@@ -138,6 +138,7 @@ class Learner:
             fused=self._is_cuda or None,
             capturable=self._is_cuda,
         )
+        self._memory = StepMemory()
         # Actor losses may be negative, which weightings by the losses' sizes cannot take.
         self.lowest_losses = LowestLosses(config.tasks, device, dtype)
 
@@ -276,6 +277,7 @@ class Learner:
             traces,
             heads,
             weighted_heads=config.weighted_heads,
+            memory=self._memory,
         )
         if config.times_losses and not isinstance(weighting, LossWeighting):
             for parameter in (*shared, *(heads if config.weighted_heads else ())):

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from core.recipe.component import component_classes
-from core.reinforcement.backward import backward_tasks, compute_layer_gram, compute_task_gradients
+from core.reinforcement import backward as task_backward
+from core.reinforcement.backward import LayerGradients, StepMemory, backward_tasks
 from core.reinforcement.learner import Learner, LearnerConfig
 from core.reinforcement.networks import SHARING, LayerTrace
 from core.reinforcement.replay import Transitions
@@ -68,7 +69,9 @@ def shared_of(traces: list[LayerTrace]) -> list[Tensor]:
 
 @pytest.mark.parametrize("part", ["actor", "critics"])
 @pytest.mark.parametrize("sharing", SHARING)
-def test_task_gradients_are_those_of_separate_passes(sharing: str, part: str) -> None:
+def test_task_gradients_are_those_of_separate_passes(
+    sharing: str, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     learner = make_learner(replace(SMALL, sharing=sharing))
     losses, traces, heads = losses_and_traces(learner, part)
     parameters = [*shared_of(traces), *heads]
@@ -78,14 +81,18 @@ def test_task_gradients_are_those_of_separate_passes(sharing: str, part: str) ->
     separate = [torch.autograd.grad(loss, parameters, retain_graph=True) for loss in losses]
     outputs = [trace.outputs for trace in traces]
     found = torch.autograd.grad(losses.sum(), outputs, retain_graph=True)
-    rows = [r for pair in zip(traces, found, strict=True) for r in compute_task_gradients(*pair)]
+    layers = [LayerGradients(*pair, StepMemory()) for pair in zip(traces, found, strict=True)]
+    rows = [row for layer in layers for row in layer.compute_gradients()]
     for i, of_tasks in enumerate(rows):
         expected = torch.stack([gradients[i].flatten() for gradients in separate])
         torch.testing.assert_close(of_tasks, expected, rtol=1e-9, atol=1e-12)
         assert expected.abs().max() > 0
     flat = torch.cat(rows, dim=1)
-    grams = [compute_layer_gram(*pair) for pair in zip(traces, found, strict=True)]
-    torch.testing.assert_close(torch.stack(grams).sum(0), flat @ flat.T, rtol=1e-9, atol=1e-15)
+    monkeypatch.setattr(task_backward, "PIECE_ENTRIES", 40)  # pieces, the last of them shorter
+    for keep in (True, False):
+        layers = [LayerGradients(*pair, StepMemory()) for pair in zip(traces, found, strict=True)]
+        gram = torch.stack([layer.compute_gram(keep) for layer in layers]).sum(0)
+        torch.testing.assert_close(gram, flat @ flat.T, rtol=1e-9, atol=1e-15)
 
 
 def make_every_weighting() -> list[str]:
