@@ -12,7 +12,9 @@ from rich.text import Text
 
 from common import COMMAND_START
 from common.hyperparameters import Hyperparameters
+from common.text import format_count
 from tuning.records.run_data import Phase, TrialStatus
+from tuning.reporting.reflow import DrawnView
 from tuning.search.method_search import MethodSearch
 from tuning.search.time_left import estimate_seconds_left
 from tuning.search.trial import Trial
@@ -81,11 +83,23 @@ class Progress:
         if not self.console.is_terminal:
             yield self._observe(self._print_change)
             return
+        drawn = DrawnView(self.console)
+
+        def draw_view() -> Group:
+            drawn.erase_wrapped()
+            view = self.make_view()
+            drawn.measure(view)
+            return view
+
+        def print_end(search: MethodSearch, trial: Trial) -> None:
+            if drawn.is_wrapped:
+                live.refresh()
+            self._print_end(search, trial)
+
         with Live(
-            get_renderable=self.make_view, console=self.console, refresh_per_second=2,
-            transient=True,
-        ):  # fmt: skip
-            yield self._observe(self._print_end)
+            get_renderable=draw_view, console=self.console, refresh_per_second=2, transient=True
+        ) as live:
+            yield self._observe(print_end)
 
     def _observe(self, show_change: ChangeHandler) -> ChangeHandler:
         """Return a callback that measures the occupancy of the slots, then shows a change."""
@@ -123,7 +137,8 @@ class Progress:
         reason = f": {trial.reason}" if trial.reason else ""
         status = trial.status.replace("_", " ")
         return (
-            f"{search.name} {trial.name} {status} after {len(trial.scores)} epochs{value}{reason}"
+            f"{search.name} {trial.name} {status} after "
+            f"{format_count(len(trial.scores), 'epoch')}{value}{reason}"
         )
 
     def _describe_state(self, search: MethodSearch) -> str:
