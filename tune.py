@@ -1,11 +1,12 @@
 """``python tune.py --method ... --dataset ...``: hands over to :mod:`tuning`."""
 
+import _signal  # type: ignore[import-not-found]  # the built-in part of signal
 import sys
 
-from common import require_package
-from common.interrupts import handle_signals
+_signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # until common handles it
 
-handle_signals()
+from common import require_package  # noqa: E402
+
 if sys.stdout and sys.stdout.isatty() and {"--method", "--config", "resume"}.intersection(sys.argv):
     print("loading Ray and torch", flush=True)
 require_package("ray")

@@ -1,13 +1,21 @@
 """Shared by all packages: errors, hyperparameters, progress."""
 
 import sys
-import time
 
-from common.interrupts import handle_signals
+from common.early_interrupt import end_at_signals
+
+# One of our commands, such as python -m core or tune.py, begins its imports.
+IS_COMMAND = bool(sys.argv) and sys.argv[0].rpartition("/")[2] in ("-m", "tune.py")
+if IS_COMMAND:
+    end_at_signals()
+
+import time  # noqa: E402
+
+from common.interrupts import handle_signals  # noqa: E402
 
 COMMAND_START = time.monotonic()  # roughly: this package is imported first
 
-if sys.argv[:1] == ["-m"]:  # one of our commands, such as python -m core, begins its imports
+if IS_COMMAND:
     handle_signals()
 
 

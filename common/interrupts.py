@@ -14,9 +14,10 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final, NoReturn
 
-EXIT_CODE: Final = 130
+from common.early_interrupt import EXIT_CODE as EXIT_CODE
+from common.early_interrupt import MESSAGE as MESSAGE
+
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-MESSAGE: Final = "interrupted"
 # To the start of the line, over the ^C that a terminal shows; with a visible cursor.
 RESTORE_TERMINAL = "\r\x1b[K\x1b[?25h"
 

@@ -111,3 +111,21 @@ def test_a_study_on_such_a_terminal(tmp_path: Path) -> None:
     again = run_shell([*study, "--resume"], ">/dev/full", LC_ALL="C", PYTHONUTF8="0")
     assert ran_to_end(again.returncode, again.stderr.removesuffix(INCOMPLETE))
     assert again.stderr.endswith(INCOMPLETE)
+
+
+def test_a_signal_during_the_first_imports_is_one_line() -> None:
+    code = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "common.interrupts":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["tune.py"]
+import common
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
