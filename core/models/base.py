@@ -34,6 +34,9 @@ class Model(nn.Module, ABC):
 
     image: ImageSpec | None = None  # None if images are tensors of one size
     modality: ClassVar[str] = ""  # of encoders: "images" or "text"
+    # Whether a forward pass in training runs the same operations for all inputs of one shape,
+    # without data from the host, so that a CUDA graph can repeat it.
+    has_fixed_kernels: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, inputs: Any) -> Output:

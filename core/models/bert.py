@@ -37,6 +37,7 @@ class Bert(Transformer):
     """
 
     modality = "text"
+    has_fixed_kernels = True
 
     def __init__(
         self,

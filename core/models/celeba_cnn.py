@@ -21,6 +21,7 @@ class CelebACNN(Model):
         outputs: The attributes; each has one output.
     """
 
+    has_fixed_kernels = True
     widths: ClassVar[tuple[int, ...]] = (64, 128, 256, 512)  # by resolution, finest first
 
     def __init__(self, outputs: Mapping[str, int]) -> None:

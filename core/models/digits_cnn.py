@@ -16,6 +16,8 @@ class DigitsCNN(Model):
         outputs: The number of classes, by the only task.
     """
 
+    has_fixed_kernels = True
+
     def __init__(self, outputs: Mapping[str, int]) -> None:
         super().__init__()
         self.trunk = nn.Sequential(

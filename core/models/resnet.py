@@ -25,6 +25,8 @@ class ResNet(Model):
         image: The format of its images.
     """
 
+    has_fixed_kernels = True
+
     def __init__(
         self, outputs: Mapping[str, int], trunk: Any, width: int, image: ImageSpec
     ) -> None:

@@ -41,6 +41,7 @@ class SegNetBase(Model):
         outputs: Channels by task. Predictions of the task ``normals`` are scaled to unit length.
     """
 
+    has_fixed_kernels = True
     filters: ClassVar[tuple[int, ...]] = (64, 128, 256, 512, 512)  # by stage, finest first
     convolutions: ClassVar[int] = 1  # in each block of encoder and decoder
 

@@ -17,6 +17,8 @@ class TasksMLP(Model):
         outputs: The tasks; each has one output.
     """
 
+    has_fixed_kernels = True
+
     def __init__(self, outputs: Mapping[str, int]) -> None:
         super().__init__()
         self.trunk = nn.Sequential(

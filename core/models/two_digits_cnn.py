@@ -19,6 +19,8 @@ class TwoDigitsCNN(Model):
         outputs: The number of outputs by task; predictions of a task with one output are ``(b,)``.
     """
 
+    has_fixed_kernels = True
+
     def __init__(self, outputs: Mapping[str, int]) -> None:
         super().__init__()
         self.trunk = nn.Sequential(

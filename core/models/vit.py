@@ -31,6 +31,7 @@ class ViT(PatchEncoder):
     """
 
     modality = "images"
+    has_fixed_kernels = True
     _resampling_matrix: Tensor | None
 
     def __init__(

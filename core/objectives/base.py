@@ -101,6 +101,9 @@ class Objective(ABC):
     model_parts: ClassVar[frozenset[str]] = frozenset()
     # Whether several of its losses belong to one task head.
     shares_head: ClassVar[bool] = False
+    # Whether it runs the same operations for all batches of one shape, without data from the host,
+    # so that a CUDA graph can repeat them.
+    has_fixed_kernels: ClassVar[bool] = False
     # Pattern of its losses' names, by which recipes are checked before a data set is known.
     loss_names: ClassVar[str] = ".*"
 
@@ -119,6 +122,11 @@ class Objective(ABC):
             size: Height and width of images; None where they are unknown.
         """
         return {}
+
+    @property
+    def is_always_present(self) -> bool:
+        """Whether each batch has examples of all its losses."""
+        return type(self).find_present is Objective.find_present
 
     def find_present(self, train: Split, rows: Tensor) -> Tensor | None:
         """Return a mask of the losses that have examples, ``(k,)`` bool on the host; None for all.

@@ -18,6 +18,7 @@ class EndTask(Objective):
     needs: ClassVar[frozenset[str]] = frozenset({"classification"})
     loss_names: ClassVar[str] = "end_task"
     is_example_mean: ClassVar[bool] = True
+    has_fixed_kernels: ClassVar[bool] = True
 
     def name_losses(self, benchmark: Benchmark) -> list[str]:
         """Return ``["end_task"]``."""

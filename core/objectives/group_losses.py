@@ -18,6 +18,7 @@ class GroupLosses(Objective):
     needs: ClassVar[frozenset[str]] = frozenset({"train_groups"})
     loss_names: ClassVar[str] = r"group_\d+"
     shares_head: ClassVar[bool] = True
+    has_fixed_kernels: ClassVar[bool] = True
 
     def name_losses(self, benchmark: Benchmark) -> list[str]:
         """Return ``["group_0", ...]``.

@@ -31,6 +31,7 @@ class L1(Objective):
     loss_names: ClassVar[str] = "l1"
     is_computed_last: ClassVar[bool] = True
     is_example_mean: ClassVar[bool] = True
+    has_fixed_kernels: ClassVar[bool] = True
 
     def name_losses(self, benchmark: Benchmark) -> list[str]:
         """Return ``["l1"]``."""

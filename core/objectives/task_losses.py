@@ -61,6 +61,7 @@ class TaskLosses(Objective):
     """The loss of each task of the benchmark, by the task's name."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"tasks"})
+    has_fixed_kernels: ClassVar[bool] = True
 
     def name_losses(self, benchmark: Benchmark) -> list[str]:
         """Return the names of the tasks.

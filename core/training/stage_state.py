@@ -28,6 +28,7 @@ from core.training.optimizers import (
     read_learning_rate,
 )
 from core.training.single_tasks import SingleTasks
+from core.training.step_graphs import StepGraphs
 from core.weighting import Weighting
 from datasets.multitask.base import TaskBenchmark
 from datasets.training_config import TrainingConfig
@@ -45,6 +46,7 @@ class StageState:
         steps_per_epoch: Optimization steps of an epoch.
         joins_single: Whether a last batch of one example joins the batch before, because the model
             cannot train on one example.
+        graphs: The graphs of the steps' kernels, for GPUs.
     """
 
     model: Model
@@ -53,6 +55,7 @@ class StageState:
     schedule: LRScheduler | None
     steps_per_epoch: int
     joins_single: bool
+    graphs: StepGraphs
 
     @property
     def lr(self) -> float:
@@ -127,7 +130,8 @@ def begin_stage(
         total_steps,
         context.benchmark.higher_is_better[plateau_metric(context)],
     )
-    return StageState(model, weighting, optimizer, schedule, steps_per_epoch, joins_single)
+    graphs = StepGraphs(optimizer, weighting)
+    return StageState(model, weighting, optimizer, schedule, steps_per_epoch, joins_single, graphs)
 
 
 def count_schedule_steps(

@@ -1,6 +1,7 @@
 """The optimization steps of one epoch."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,8 +17,15 @@ from core.training.context import RunContext
 from core.training.fixed_losses import LossSplit
 from core.training.loader import AuxiliarySampler
 from core.training.stage_state import StageState
+from core.training.step_graphs import StepGradients
 from core.training.step_statistics import StepStatistics
-from core.weighting import LossWeighting, Weighting, WeightingError, backward
+from core.weighting import (
+    GramWeighting,
+    LossWeighting,
+    Weighting,
+    WeightingError,
+    backward,
+)
 from datasets.multitask.base import TaskBenchmark
 from datasets.storage.padding import lengthen_texts
 from datasets.storage.ragged_arrays import TextBatch
@@ -82,6 +90,7 @@ class Trainer:
                     f"be split: {self._unsplittable}"
                 )
             self.microbatch = 0
+        self._graphs = state.graphs if self._has_fixed_kernels() else None
 
     def mean_losses(self) -> dict[str, float]:
         """Return the mean of each loss over the examples seen: the epoch's only transfer."""
@@ -109,26 +118,40 @@ class Trainer:
         """
         context, state = self.context, self.state
         batch = self._pad_texts(context.augmentation.transform_training(batch, state.model.image))
-        while True:
-            try:
-                state.optimizer.zero_grad(set_to_none=True)
-                values, counts = self._accumulate_gradients(rows, batch)
-                break
-            except torch.OutOfMemoryError as error:
-                self._halve_microbatch(batch.size, error)
-        self._multiply_weighted(self.tasks)
-        self._clip_gradients()
+        found = self._compute_gradients(rows, batch)
+        self._record_step(rows, batch, found)
         state.optimizer.step()
         state.step_batch_schedule()
         if state.weighting.needs_losses_after_step:
             with torch.no_grad():
                 again = self._join_covered(self._compute_losses(batch)[0])
                 state.weighting.after_step(state.weighting.transform_losses(again))
-        self._totals += values * counts
-        self._seen += counts
+        self._totals += found.losses * found.counts
+        self._seen += found.counts
 
-    def _accumulate_gradients(self, rows: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Accumulate the step's gradients; return the losses and their counts, ``(k,)``."""
+    def _compute_gradients(self, rows: Tensor, batch: Batch) -> StepGradients:
+        """Compute the step's gradients, in parts where they do not fit into memory."""
+        compute = partial(self._accumulate_gradients, rows)
+        while True:
+            try:
+                if self._graphs is not None and not self.microbatch:
+                    return self._graphs.compute_gradients(batch, compute)
+                return compute(batch)
+            except torch.OutOfMemoryError as error:
+                if self._graphs is not None and self._graphs.free():
+                    continue  # their memory may have been enough
+                self._halve_microbatch(batch.size, error)
+
+    def _accumulate_gradients(self, rows: Tensor, batch: Batch) -> StepGradients:
+        """Compute and clip the step's gradients."""
+        self.state.optimizer.zero_grad(set_to_none=True)
+        found = self._accumulate_losses(rows, batch)
+        self._multiply_weighted(self.tasks)
+        self._clip_gradients()
+        return found
+
+    def _accumulate_losses(self, rows: Tensor, batch: Batch) -> StepGradients:
+        """Accumulate the gradients of the losses."""
         weighting, config = self.state.weighting, self.context.config
         if self.microbatch and self.microbatch < batch.size:
             return self._accumulate_microbatches(batch)
@@ -137,54 +160,46 @@ class Trainer:
         if isinstance(weighting, LossWeighting):
             objective, weights = self._compute_objective(values, weighting)
             objective.backward()
-            self._record_step(rows, batch, output, weights[0] if weights else None)
-            return detached, counts
+            return StepGradients(detached, counts, weights[0] if weights else None, output=output)
         covered, fixed = self._split.select_covered(values), self._split.sum_fixed(values)
         if fixed is not None and fixed.requires_grad:
             fixed.backward(retain_graph=True)
             self._multiply_weighted(1 / self.tasks)  # only the weighted gradients are multiplied
-        if fixed is None or any(value.requires_grad for value in covered):
-            present = self._find_present(rows)
-            try:
-                result = backward(
-                    covered,
-                    weighting,
-                    shared=self.shared,
-                    heads=self.heads,
-                    features=None if output is None else output.features,
-                    present=present,
-                    strategy=config.gradients,
-                    weighted_heads=config.weighted_heads,
-                )
-            except WeightingError as error:  # other errors are not the user's
-                raise UserError(str(error)) from error
-            # The matrix of a matrix-free step is a model of the inner products.
-            gram = None if result.strategy == "matrix_free" else result.gram
-            self._record_step(rows, batch, output, result.weights, gram, present)
-        return detached, counts
+        if fixed is not None and not any(value.requires_grad for value in covered):
+            return StepGradients(detached, counts)
+        present = self._find_present(rows)
+        try:
+            result = backward(
+                covered,
+                weighting,
+                shared=self.shared,
+                heads=self.heads,
+                features=None if output is None else output.features,
+                present=present,
+                strategy=config.gradients,
+                weighted_heads=config.weighted_heads,
+            )
+        except WeightingError as error:  # other errors are not the user's
+            raise UserError(str(error)) from error
+        # The matrix of a matrix-free step is a model of the inner products.
+        gram = None if result.strategy == "matrix_free" else result.gram
+        return StepGradients(detached, counts, result.weights, gram, present, output)
 
-    def _record_step(
-        self,
-        rows: Tensor,
-        batch: Batch,
-        output: Output | None,
-        weights: Tensor | None,
-        gram: Tensor | None = None,
-        present: Tensor | None = None,
-    ) -> None:
+    def _record_step(self, rows: Tensor, batch: Batch, found: StepGradients) -> None:
         """Take a step's weights, gradients and predictions into the epoch's statistics."""
-        self.statistics.add_step(weights, gram, present)
-        if self.meter is not None and output is not None:
-            assert not isinstance(output.outputs, Tensor)  # the benchmark has tasks
-            outputs = {name: value.detach().float() for name, value in output.outputs.items()}
-            self.meter.update(rows, outputs, batch.targets)
+        self.statistics.add_step(found.weights, found.gram, found.present)
+        if self.meter is not None and found.output is not None:
+            outputs = found.output.outputs
+            assert not isinstance(outputs, Tensor)  # the benchmark has tasks
+            predicted = {name: value.detach().float() for name, value in outputs.items()}
+            self.meter.update(rows, predicted, batch.targets)
 
-    def _accumulate_microbatches(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _accumulate_microbatches(self, batch: Batch) -> StepGradients:
         """Accumulate the gradients of parts of a batch, each weighted by its share."""
         weighting, device = self.state.weighting, self.context.device
         total = torch.zeros(len(self.context.losses.names), device=device)
         counts = torch.zeros_like(total)
-        found: list[Tensor] = []
+        weighted: list[Tensor] = []
         for rows in torch.arange(batch.size, device=device).split(self.microbatch):
             part = _select_rows(batch, rows)
             share = part.size / batch.size
@@ -192,11 +207,11 @@ class Trainer:
             assert isinstance(weighting, LossWeighting)
             objective, weights = self._compute_objective(values, weighting)
             (objective * share).backward()
-            found += weights
+            weighted += weights
             total += torch.cat([value.detach().reshape(-1) for value in values]) * share
             counts += count
-        self.statistics.add_step(torch.stack(found).sum(dim=0) if found else None, None, None)
-        return total, counts
+        summed = torch.stack(weighted).sum(dim=0) if weighted else None
+        return StepGradients(total, counts, summed)
 
     def _compute_objective(
         self, values: list[Tensor], weighting: LossWeighting
@@ -305,6 +320,31 @@ class Trainer:
             all_parameters = self.state.model.parameters()
             clipped = all_parameters if config.clip == "all" else self.shared
             nn.utils.clip_grad_norm_(clipped, config.clip_norm)
+
+    def _has_fixed_kernels(self) -> bool:
+        """Return whether steps with batches of one shape differ in their numbers only."""
+        context, weighting = self.context, self.state.weighting
+        config = context.config
+        if isinstance(weighting, GramWeighting):  # solved outside of the graphs
+            is_fixed = (
+                config.gradients == "exact"
+                and not weighting.caches_weights
+                and bool(self._used.all())
+                and all(objective.is_always_present for objective in context.objectives)
+            )
+        else:
+            is_fixed = isinstance(weighting, LossWeighting) and weighting.has_fixed_kernels
+        return (
+            is_fixed
+            and context.device.type == "cuda"
+            and context.loader.resident
+            and self.state.model.has_fixed_kernels
+            and all(objective.has_fixed_kernels for objective in self.active)
+            and not weighting.needs_losses_after_step
+            and not context.losses.fixed_weights
+            and not (config.compile or config.checkpointing)
+            and self.meter is None
+        )
 
 
 def multiplies_weighted(config: TrainingConfig, weighting: Weighting) -> bool:

@@ -9,7 +9,8 @@ without the Gram matrix.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from numbers import Real
 from typing import Any, ClassVar
@@ -44,6 +45,9 @@ class Weighting(nn.Module, ABC):
 
     needs_losses_after_step: ClassVar[bool] = False  # whether after_step does anything
     reads_loss_sizes: ClassVar[bool] = False  # whether losses of 0 or below make no sense to it
+    # Whether a training step runs the same operations each time, and all that changes is in buffers
+    # of fixed shapes, so that a CUDA graph can repeat it.
+    has_fixed_kernels: ClassVar[bool] = False
     lr: float | None = None  # learning rate of its parameters; None for the model's
     # Properties that hold for any losses or gradients, tested for every weighting that names them:
     # positive       no weight is negative
@@ -163,10 +167,16 @@ class GramWeighting(Weighting):
 
     flagged_steps: Tensor  # the number of fallback steps, (), int64
     _present: Tensor | None = None  # mask of the tasks whose matrix is solved
+    _replaced_solver: Callable[[Tensor], Tensor] | None = None
 
     def __init__(self, losses: float | str = "plain") -> None:
         super().__init__(losses)
         self.register_buffer("flagged_steps", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def caches_weights(self) -> bool:
+        """Whether some steps need no Gram matrix."""
+        return type(self).use_cached_weights is not GramWeighting.use_cached_weights
 
     def use_cached_weights(self) -> Tensor | None:
         """Return cached weights for this step, ``(k,)``; None where a Gram matrix is needed.
@@ -192,6 +202,8 @@ class GramWeighting(Weighting):
             TypeError: If the matrix is no tensor of floating-point numbers.
             ValueError: If it is not square.
         """
+        if self._replaced_solver is not None:
+            return self._replaced_solver(gram)
         check_gram(gram)
         self._present = present
         gram = gram.detach()
@@ -208,6 +220,18 @@ class GramWeighting(Weighting):
             return found
         self._flag_step(~is_usable)
         return torch.where(is_usable, found, compute_inverse_norm_weights(gram))
+
+    @contextmanager
+    def replace_solver(self, solve: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Let a function return the weights of a Gram matrix within a ``with`` block.
+
+        By this a step is captured in CUDA graphs around weights that are solved on the host.
+        """
+        self._replaced_solver = solve
+        try:
+            yield
+        finally:
+            self._replaced_solver = None
 
     @abstractmethod
     def solve_weights(self, gram: Tensor) -> Tensor:

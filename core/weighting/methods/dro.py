@@ -29,6 +29,7 @@ class GroupDRO(LossWeighting):
     """
 
     properties = frozenset({"positive", "simplex", "equivariant"})
+    has_fixed_kernels = True
     log_q: Tensor
 
     def __init__(self, step_size: float = 0.01, losses: float | str = "plain") -> None:

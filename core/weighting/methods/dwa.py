@@ -35,6 +35,7 @@ class DynamicWeightAverage(LossWeighting):
     """
 
     properties = frozenset({"positive", "equivariant"})
+    has_fixed_kernels = True
     reads_loss_sizes: ClassVar[bool] = True
     history: Tensor  # (2, k), means of the last two epochs, or (2 * window, k), the last losses
     seen: Tensor  # (), int64, epochs or steps in the history

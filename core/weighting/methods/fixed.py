@@ -23,6 +23,7 @@ class Fixed(LossWeighting):
         ValueError: If a text of weights is malformed.
     """
 
+    has_fixed_kernels = True
     _weights: Tensor
 
     def __init__(

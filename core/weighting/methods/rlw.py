@@ -20,6 +20,7 @@ class RandomLossWeighting(LossWeighting):
     """
 
     properties = frozenset({"positive", "simplex"})
+    has_fixed_kernels = True
 
     def compute_weights(self, losses: Tensor) -> Tensor:
         """Return this step's draw, ``(k,)``."""

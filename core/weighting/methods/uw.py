@@ -31,6 +31,7 @@ class UncertaintyWeighting(LossWeighting):
     """
 
     properties = frozenset({"positive", "equivariant"})
+    has_fixed_kernels = True
     reads_loss_sizes: ClassVar[bool] = True
     log_variance: nn.Parameter  # (k,)
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from core.weighting import (
     GradientWeighting,
+    GramWeighting,
     LossWeighting,
     backward,
     load_weighting,
@@ -208,3 +209,22 @@ def test_pieces_of_gradients_have_their_inner_products(size: int) -> None:
     rows = torch.randn(3, size, dtype=torch.float64)
     torch.testing.assert_close(compute_gram_in_pieces(rows), compute_gram(rows))
     torch.testing.assert_close(compute_gram(rows), rows @ rows.T)
+
+
+def test_weights_may_be_solved_elsewhere() -> None:
+    network, inputs, targets = make_network()
+    weighting = load_weighting("fairgrad")
+    assert isinstance(weighting, GramWeighting)
+    grams: list[torch.Tensor] = []
+
+    def solve(gram: torch.Tensor) -> torch.Tensor:
+        grams.append(gram)
+        return torch.arange(1.0, len(gram) + 1, dtype=gram.dtype)
+
+    _, losses = compute_losses(network, inputs, targets)
+    with weighting.replace_solver(solve):
+        step = backward(losses, weighting, **group_parameters(network))
+    assert step.weights is not None
+    torch.testing.assert_close(step.weights, torch.arange(1.0, len(losses) + 1).to(step.weights))
+    assert step.gram is grams[0]
+    assert not torch.allclose(weighting.compute_weights(step.gram), solve(step.gram))

@@ -1,0 +1,63 @@
+"""Steps as CUDA graphs against the same steps without."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import datasets
+from core.environment import detect_environment
+from core.recipe.method_files import load_method
+from core.recipe.resolved_method import resolve_method
+from core.training import step_graphs
+from core.training.run import Run
+
+PAIRS = [
+    ("erm", "colored_digits"),
+    ("dro", "colored_digits"),
+    *((name, "imbalanced_tasks") for name in ("ls", "uw", "dwa", "rlw", "fairgrad", "cagrad")),
+]
+
+
+def make_run(method: str, dataset: str, precision: str) -> Run:
+    benchmark = datasets.load_benchmark(dataset)
+    environment = detect_environment(True, 1, True, precision)
+    resolved = resolve_method(load_method(method), benchmark)
+    return Run(resolved.make_key({"epochs": 3, "batch_size": 64}, 0, environment), benchmark)
+
+
+def train(run: Run) -> list[dict[str, Any]]:
+    """Train the epochs that are left; return their rows without the time."""
+    rows = []
+    while run.epochs_done < run.total_epochs:
+        rows.append({k: v for k, v in run.train_epoch().as_dict().items() if k != "seconds"})
+    return rows
+
+
+def copy_weights(run: Run) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in run.model.parameters()])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("method", "dataset"), PAIRS)
+def test_graphs_compute_the_numbers_of_single_kernels(
+    method: str, dataset: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = (method, dataset, precision)
+    captured = make_run(*given)
+    rows = train(captured)
+    assert captured.stage_state.graphs.count > 0
+    resumed = make_run(*given)
+    first = make_run(*given)
+    assert [first.train_epoch().losses] == [rows[0]["losses"]]
+    resumed.load_state(first.make_state())
+    assert train(resumed) == rows[1:]
+    monkeypatch.setattr(step_graphs, "MAX_GRAPHS", 0)
+    single = make_run(*given)
+    assert train(single) == rows
+    assert single.stage_state.graphs.count == 0
+    for run in (single, resumed):
+        assert torch.equal(copy_weights(run), copy_weights(captured))
