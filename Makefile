@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install demo test test-fast lint types unit test-cluster docs lock
+.PHONY: help install demo test test-fast lint types unit test-cluster gpu-check docs lock
 
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
@@ -88,6 +88,10 @@ test-fast: .venv/.installed ## run the tests to use while working: no Ray, few c
 
 test-cluster: .venv/.installed ## run a study over hosts that fail (root; Debian: openssh-server iproute2 rsync)
 	$(PY) -m pytest -q -s -n 2 --dist loadfile tests/cluster
+
+gpu-check: .venv/.installed ## check that the core is right and fast on this machine's GPU (8 minutes)
+	@mkdir -p build
+	OUT=build $(PY) -m benchmarks.gpu
 
 docs: .venv/.installed ## build the guides and API pages into build/docs
 	$(PY) -m sphinx -q -W --keep-going -b html docs build/docs

@@ -10,13 +10,19 @@ Right:
   e  the tests marked ``gpu``
 Fast:
   f  weighted steps against a scalarised step and forward + K backward
-  g  ViT-B/16 at 384 pixels, BERT-base, ResNet-50, SegNet: examples a second, share of the peak
-  h  1, 2, 4 processes on the GPU at once
+  g  ViT-B/16 at 384 pixels, BERT-base, ResNet-50, SegNet, the networks of CelebA and QM9:
+     examples a second, share of the peak
+  h  1, 2, 4, 8 processes on the GPU at once, with MPS where it is installed
+  i  where the time of a step goes: host, kernels, waiting for data
+  j  several seeds stacked in one process by torch.func
+  k  updates of reinforcement learning, with and without the graph
+  l  a study of several trials on the GPU at once, where Ray and Optuna are installed
 
-Each part is a process of its own, so that none spoils another; the parts a, b, c run side by
-side, the others one after the other. ``--device cpu --quick`` runs the same code small on a CPU,
-to find mistakes without a GPU. Verdicts come last; everything is in ``gpu.json`` in the folder that
-the environment variable OUT names.
+Each part is a process of its own, so that none spoils another, with its share of ``--seconds``; the
+parts a, b, c run side by side, the others one after the other. ``--device cpu --quick`` runs the
+same code small on a CPU, to find mistakes without a GPU. The verdict comes last; gpu.md (to paste
+into docs/gpu.md) and gpu.json are written into the folder that the environment variable OUT names.
+The exit code is 1 where something is wrong.
 """
 
 import argparse
@@ -27,18 +33,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.gpu.compare_runs import compare_runs
+from benchmarks.gpu.fused_trials import time_fused_trials
 from benchmarks.gpu.host_waits import find_host_waits
 from benchmarks.gpu.marked_tests import run_marked_tests
 from benchmarks.gpu.memory_caps import check_memory_caps
 from benchmarks.gpu.model_steps import time_models
+from benchmarks.gpu.other_commands import run_study, time_reinforcement
 from benchmarks.gpu.report import Report, get_device_name
 from benchmarks.gpu.shared_gpu import time_shared_gpu
+from benchmarks.gpu.step_shares import measure_step_shares
 from benchmarks.gpu.weighted_steps import time_weighted_steps
 from benchmarks.gpu.weightings import check_weightings
 from common.cpus import count_cpus
@@ -52,10 +62,19 @@ PARTS: dict[str, Callable[[Report], None]] = {
     "f": time_weighted_steps,
     "g": time_models,
     "h": time_shared_gpu,
+    "i": measure_step_shares,
+    "j": time_fused_trials,
+    "k": time_reinforcement,
+    "l": run_study,
 }
 TOGETHER = ("a", "b", "c")
-# Seconds after which a part is ended; its findings until then stay.
-LIMIT_SECONDS = {"a": 145, "b": 110, "c": 120, "d": 60, "e": 150, "f": 60, "g": 110, "h": 60}
+# Seconds after which a part is ended, of SECONDS in all; its findings until then stay.
+LIMIT_SECONDS = {
+    "a": 110, "b": 110, "c": 110, "d": 25, "e": 50, "f": 35, "g": 90, "h": 75, "i": 40, "j": 10,
+    "k": 35, "l": 40,
+}  # fmt: skip
+SECONDS = 470
+CPU_FACTOR = 8  # of all limits
 
 
 class PartProcess:
@@ -64,13 +83,14 @@ class PartProcess:
     def __init__(self, part: str, folder: Path, given: argparse.Namespace) -> None:
         self.part, self.file = part, folder / f"{part}.json"
         self.log = (folder / f"{part}.log").open("w+", encoding="utf-8")
+        self.limit = compute_limit(part, given)
         command = [sys.executable, "-m", "benchmarks.gpu", "--one", part, "--into", str(self.file),
-                   "--device", given.device, *(["--quick"] if given.quick else [])]  # fmt: skip
+                   "--seconds", str(given.seconds), "--device", given.device,
+                   *(["--quick"] if given.quick else [])]  # fmt: skip
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
         self.process = subprocess.Popen(
             command, stdout=self.log, stderr=subprocess.STDOUT, env=environment
         )
-        self.limit = LIMIT_SECONDS[part] * (1 if given.device == "cuda" else 8)
         self.end = time.monotonic() + self.limit
 
     def finish(self) -> dict[str, Any]:
@@ -81,7 +101,7 @@ class PartProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            problem = f"was ended after {self.limit} s"
+            problem = f"was ended after {self.limit:.0f} s"
         self.log.seek(0)
         print(f"--- part {self.part}\n{self.log.read()[-30000:]}", flush=True)
         found: dict[str, Any] = {"part": self.part, "verdicts": [], "figures": {}}
@@ -90,6 +110,12 @@ class PartProcess:
         if problem:
             found["verdicts"].append({"part": self.part, "verdict": "WRONG", "text": problem})
         return found
+
+
+def compute_limit(part: str, given: argparse.Namespace) -> float:
+    """Return the seconds that a part may take."""
+    factor = 1 if given.device == "cuda" else CPU_FACTOR
+    return float(LIMIT_SECONDS[part] * factor * given.seconds / SECONDS)
 
 
 def run_parts(given: argparse.Namespace, wanted: list[str]) -> list[dict[str, Any]]:
@@ -112,6 +138,7 @@ def main() -> None:
     )
     parser.add_argument("--parts", default=",".join(PARTS), help="such as a,b; all by default")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="for all parts on a GPU")
     parser.add_argument("--quick", action="store_true", help="small, for a look at the code")
     parser.add_argument("--one", choices=list(PARTS), help=argparse.SUPPRESS)
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
@@ -127,23 +154,41 @@ def main() -> None:
         parser.error("torch sees no GPU here; --device cpu --quick tries the code on a CPU")
     start = time.monotonic()
     name = get_device_name(given.device)
-    print(f"{name}, torch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN "
-          f"{torch.backends.cudnn.version()}, {count_cpus()} processors", flush=True)  # fmt: skip
+    versions = (f"torch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN "
+                f"{torch.backends.cudnn.version()}, {count_cpus()} processors")  # fmt: skip
+    print(f"{name}, {versions}", flush=True)
     found = run_parts(given, wanted)
-    out = os.environ.get("OUT")
-    if out:
-        text = json.dumps({"device": name, "torch": torch.__version__, "parts": found}, indent=1)
-        (Path(out) / "gpu.json").write_text(text, encoding="utf-8")
-    print("--- verdicts")
-    for part in found:
-        for verdict in part["verdicts"]:
-            print(f"[{verdict['part']}] {verdict['verdict']:5s} {verdict['text']}")
-    print(f"{name}: {time.monotonic() - start:.0f} s; seconds by part: "
-          + ", ".join(f"{p['part']} {p.get('seconds', 0):.0f}" for p in found))  # fmt: skip
+    verdicts = [verdict for part in found for verdict in part["verdicts"]]
+    took = ", ".join(f"{part['part']} {part.get('seconds', 0):.0f}" for part in found)
+    summary = [
+        *(f"[{v['part']}] {v['verdict']:5s} {v['text']}" for v in verdicts),
+        describe_verdict(verdicts, "right", "WRONG"),
+        describe_verdict(verdicts, "fast", "slow"),
+        f"{time.monotonic() - start:.0f} s; seconds by part: {took}",
+    ]
+    print("--- verdict", *summary, sep="\n")
+    if "OUT" in os.environ:
+        out = Path(os.environ["OUT"])
+        kept = {"device": name, "versions": versions, "parts": found}
+        (out / "gpu.json").write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        lines = [line for part in found for line in part.get("lines", [])]
+        text = [f"## {name}, {date.today()}", "", versions, "", "```", *summary, "", *lines, "```"]
+        (out / "gpu.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+    raise SystemExit(any(verdict["verdict"] == "WRONG" for verdict in verdicts))
+
+
+def describe_verdict(verdicts: list[dict[str, Any]], good: str, bad: str) -> str:
+    """Return one line that says whether all verdicts of a kind are good."""
+    words = [verdict["verdict"] for verdict in verdicts]
+    failed, passed = words.count(bad), words.count(good)
+    if not failed and not passed:
+        return f"{good}: not judged"
+    return f"{good}: {'no' if failed else 'yes'} ({passed} of {passed + failed} checks)"
 
 
 def _run_part(given: argparse.Namespace) -> None:
-    report = Report(given.one, given.device, given.quick, given.into)
+    limit = compute_limit(given.one, given)
+    report = Report(given.one, given.device, given.quick, given.into, limit)
     start = time.perf_counter()
     report.attempt("all of it", lambda: PARTS[given.one](report))
     report.seconds = time.perf_counter() - start

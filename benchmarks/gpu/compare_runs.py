@@ -35,8 +35,6 @@ from benchmarks.gpu.small_runs import (
 from common.cpus import count_cpus
 from core.training.run_state import RunState
 
-LIMIT_SECONDS = 130  # on a GPU; runs that are not compared by then are left out
-
 
 def compare_run(method: str, dataset: str, device: str) -> dict[str, Any]:
     """Return how one method on one data set compares; failures by what failed."""
@@ -122,9 +120,8 @@ def compare_runs(report: Report) -> None:
     workers = 2 if report.quick else min(WORKERS, count_cpus())
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
     waiting = [pool.submit(compare_run, *pair, report.device) for pair in work]
-    limit = LIMIT_SECONDS if report.is_cuda else 900
-    try:
-        for done in as_completed(waiting, timeout=limit):
+    try:  # runs that are not compared in time are left out
+        for done in as_completed(waiting, timeout=max(0.0, report.seconds_left)):
             found.append(done.result())
             report.add_figure("runs", found)
     except TimeoutError:

@@ -9,7 +9,11 @@ from torch import Generator, Tensor
 from datasets.benchmark import SPLITS, Split
 from datasets.data_card import DataCard
 from datasets.groups.base import GroupBenchmark, Groups
+from datasets.multitask.celeba40 import ATTRIBUTES, CelebA40
+from datasets.multitask.celeba40 import SIDE as FACE_SIDE
 from datasets.multitask.nyuv2 import NYUv2
+from datasets.multitask.qm9 import QM9, TARGETS
+from datasets.storage.molecules import ATOM_FEATURES, RaggedMolecules
 from datasets.storage.ragged_arrays import RaggedImages, RaggedTexts
 from datasets.training_config import TrainingConfig
 
@@ -115,6 +119,61 @@ class MadeScenes(NYUv2):
                 "normals": torch.randn(size, 3, *shape, generator=random),
             }
             splits[name] = Split(torch.rand(size, 3, *shape, generator=random), targets)
+        return splits
+
+
+class MadeFaces(CelebA40):
+    """Random images with forty random attributes.
+
+    Args:
+        train: Training examples.
+    """
+
+    def __init__(self, train: int) -> None:
+        super().__init__(Path("none"))
+        self.train = train
+
+    def load_splits(self) -> dict[str, Split]:
+        random = Generator().manual_seed(3)
+        splits = {}
+        for name in SPLITS:
+            size = self.train if name == "train" else 16
+            shape = (size, 3, FACE_SIDE, FACE_SIDE)
+            images = torch.randint(256, shape, dtype=torch.uint8, generator=random)
+            labels = torch.randint(2, (len(ATTRIBUTES), size), generator=random).to(torch.uint8)
+            targets = dict(zip(ATTRIBUTES, labels.unbind(), strict=True))
+            splits[name] = Split(images, targets)
+        return splits
+
+
+class MadeMolecules(QM9):
+    """Random molecules of QM9's sizes with eleven random targets.
+
+    Args:
+        train: Training examples.
+    """
+
+    deviations: ClassVar = dict.fromkeys(TARGETS, 1.0)
+
+    def __init__(self, train: int) -> None:
+        super().__init__(Path("none"))
+        self.train = train
+
+    def load_splits(self) -> dict[str, Split]:
+        random = Generator().manual_seed(3)
+        splits = {}
+        for name in SPLITS:
+            count = self.train if name == "train" else 16
+            sizes = torch.randint(9, 28, (count,), generator=random)
+            atoms = int(sizes.sum())
+            molecules = RaggedMolecules(
+                torch.randint(2, (atoms, ATOM_FEATURES), generator=random).to(torch.uint8),
+                torch.randn(atoms, 3, generator=random),
+                torch.randint(5, (int(sizes.square().sum()),), generator=random).to(torch.uint8),
+                sizes,
+            )
+            values = torch.randn(len(TARGETS), count, generator=random)
+            splits[name] = Split(molecules, dict(zip(TARGETS, values, strict=True)))
         return splits
 
 

@@ -22,16 +22,24 @@ class Report:
         device: ``cpu`` or ``cuda``.
         quick: Whether sizes are small, to show that the code runs.
         into: The file that holds the findings, rewritten with every one.
+        limit: Seconds after which the part will be ended.
     """
 
     part: str
     device: str
     quick: bool
     into: Path | None
+    limit: float = float("inf")
     lines: list[str] = field(default_factory=list)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    start: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the part will be ended, but for some to write its findings."""
+        return self.limit - 10 - (time.monotonic() - self.start)
 
     @property
     def is_cuda(self) -> bool:

@@ -1,95 +1,118 @@
-"""Part h: several trials on one GPU."""
+"""Part h: several trials on one GPU, in processes, and with MPS."""
 
 import multiprocessing
+import os
+import shutil
+import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
-import datasets
+from benchmarks.gpu.made_data import MadeImages, write_model
 from benchmarks.gpu.report import Report, end_with_parent
-from core.environment import detect_environment
-from core.recipe.method_files import load_method
-from core.recipe.resolved_method import resolve_method
-from core.training.profiling import measure_usage
+from benchmarks.gpu.small_runs import load_benchmark, silence_process
+from benchmarks.gpu.step_shares import make_run
 from core.training.run import Run
+
+COUNTS = (1, 2, 4, 8)  # trials at once
+DAEMON = "nvidia-cuda-mps-control"
 
 
 def time_shared_gpu(report: Report) -> None:
     """Part h: trials side by side on one GPU."""
+    with tempfile.TemporaryDirectory() as name:
+        model = write_model("resnet", report.quick, Path(name))
+        rates = _time_trials(report, model, "processes")
+        for trial, found in rates.items():
+            best = max(found) / found[0]
+            text = f"trials of {trial} at once: up to {best:.2f} times the epochs of one (1.5)"
+            report.add_verdict(best > 1.5, text, "fast")
+        if not report.is_cuda or shutil.which(DAEMON) is None:
+            report.print_line(f"  left out: MPS ({DAEMON} is not here)")
+            return
+        with _run_mps(Path(name)):
+            _time_trials(report, model, "with MPS")
+
+
+def _time_trials(report: Report, model: str, way: str) -> dict[str, list[float]]:
+    """Return epochs an hour of each trial by the number of processes."""
     context = multiprocessing.get_context("spawn")
+    counts = COUNTS[:2] if report.quick else COUNTS
     pipes, processes = [], []
-    most = 2 if report.quick else 4
-    for _ in range(most):
+    for _ in range(counts[-1]):
         mine, theirs = context.Pipe()
-        process = context.Process(target=_run_trial, args=(theirs, report.device), daemon=True)
+        given = (theirs, report.device, model, report.quick)
+        process = context.Process(target=_run_trials, args=given, daemon=True)
         process.start()
         pipes.append(mine)
         processes.append(process)
-    rows = []
-    for method, dataset in (("erm", "colored_digits"), ("fairgrad", "two_digits")):
+    rates: dict[str, list[float]] = {}
+    for trial in ("small", "middle"):
         for pipe in pipes:
-            pipe.send((method, dataset))
-        taken = [pipe.recv() for pipe in pipes]
-        if report.is_cuda:
-            pipes[0].send("usage")
-            busy = pipes[0].recv()
-        else:
-            busy = "-"
-        rates = []
-        for count in (1, 2, 4)[: 3 if most == 4 else 2]:
+            pipe.send(trial)
+        first = max(pipe.recv() for pipe in pipes)
+        rates[trial] = []
+        for count in counts:
             for pipe in pipes[:count]:
-                pipe.send(1.0 if report.quick else 5.0)
-            rates.append(sum(pipe.recv() for pipe in pipes[:count]) * 3600)
-        ratios = [rate / rates[0] for rate in rates]
-        rows.append([f"{method}/{dataset}", f"{max(taken):.1f}", busy, rates[0], *ratios[1:]])
-        report.add_figure(f"{method}/{dataset}", {"epochs an hour": rates, "busy": busy})
-        report.add_verdict(
-            ratios[-1] > 1.5,
-            f"{most} trials of {method} on {dataset} at once: "
-            f"{ratios[-1]:.2f} times the epochs of one",
-            "fast",
+                pipe.send(0.5 if report.quick else 2.0)
+            rates[trial].append(sum(pipe.recv() for pipe in pipes[:count]) * 3600)
+        row = {"first epoch s": first, "epochs an hour": rates[trial]}
+        report.add_figure(f"{trial}, {way}", row)
+        ratios = ", ".join(f"{rate / rates[trial][0]:.2f}" for rate in rates[trial])
+        report.print_line(
+            f"  {trial}, {way}: {rates[trial][0]:,.0f} epochs an hour alone; of "
+            f"{', '.join(map(str, counts))} at once {ratios} times"
         )
-    report.print_table(
-        [
-            "trial",
-            "first epoch s",
-            "busy alone",
-            "epochs/h alone",
-            *(f"{n} at once x" for n in (2, 4)[: most // 2]),
-        ],
-        rows,
-    )
     for pipe in pipes:
         pipe.send(None)
     for process in processes:
         process.join(5)
+    return rates
 
 
-def _run_trial(pipe: Any, device: str) -> None:
+@contextmanager
+def _run_mps(folder: Path) -> Iterator[None]:
+    """Run NVIDIA's multi-process service for the processes that begin in a ``with`` block."""
+    places = {f"CUDA_MPS_{kind}_DIRECTORY": str(folder / kind) for kind in ("PIPE", "LOG")}
+    for place in places.values():
+        Path(place).mkdir()
+    with mock.patch.dict(os.environ, places):
+        subprocess.run([DAEMON, "-d"], check=True, timeout=20)
+        try:
+            yield
+        finally:
+            subprocess.run([DAEMON], input="quit\n", text=True, timeout=20)
+
+
+def _run_trials(pipe: Any, device: str, model: str, quick: bool) -> None:
+    """Take orders: a trial to begin, or the seconds to train it for."""
     end_with_parent()
+    silence_process()
     run: Run | None = None
-
-    def make_run(method: str, dataset: str) -> Run:
-        benchmark = datasets.load_benchmark(dataset)
-        environment = detect_environment(device == "cuda", 1)
-        resolved = resolve_method(load_method(method), benchmark)
-        return Run(resolved.make_key({"epochs": 100000}, 0, environment), benchmark)
-
-    name = ("", "")
     while (order := pipe.recv()) is not None:
-        if isinstance(order, tuple):
-            start = time.perf_counter()
-            name = order
-            run = make_run(*name)
-            run.train_epoch()
-            pipe.send(time.perf_counter() - start)
-        elif order == "usage":
-            found = measure_usage(make_run(*name))
-            text = "not measured" if found.busy is None else f"{found.busy:.2f}"
-            pipe.send(f"{text}, {found.memory / 2**20:.0f} MiB, {found.seconds * 1e3:.2f} ms")
-        else:
-            assert run is not None
-            start, epochs = time.perf_counter(), 0
-            while time.perf_counter() - start < order:
+        start, epochs = time.perf_counter(), 0
+        if isinstance(order, str):
+            run = _make_trial(order, device, model, quick)
+            for _ in range(2):  # the second captures its steps
                 run.train_epoch()
-                epochs += 1
-            pipe.send(epochs / (time.perf_counter() - start))
+            pipe.send(time.perf_counter() - start)
+            continue
+        assert run is not None
+        while time.perf_counter() - start < order:
+            run.train_epoch()
+            epochs += 1
+        pipe.send(epochs / (time.perf_counter() - start))
+
+
+def _make_trial(trial: str, device: str, model: str, quick: bool) -> Run:
+    """Return a run of a small network on digits, or of a ResNet-50 on photographs."""
+    cuda, size = device == "cuda", 4 if quick else 32
+    if trial == "small":
+        benchmark = load_benchmark("colored_digits")
+        return make_run(benchmark, "erm", "", cuda, "auto", 32, epochs=100_000)
+    photographs = MadeImages(*((16, 48) if quick else (320, 256)))
+    return make_run(photographs, "erm", model, cuda, "auto", size, epochs=100_000)

@@ -59,7 +59,8 @@ def make_run(
     """Return a run of two epochs a stage at most, of larger batches than usual."""
     benchmark = load_benchmark(dataset)
     resolved = resolve_method(load_method(method), benchmark)
-    given: dict[str, Any] = {"epochs": 2, "batch_size": 64, **config}
+    size = 64 if dataset in MADE else 256  # some steps an epoch
+    given: dict[str, Any] = {"epochs": 2, "batch_size": size, **config}
     given |= {k: 1 for k in ("T", "pretrain_epochs") if k in resolved.hyperparameters}
     environment = detect_environment(device == "cuda", 1, exact, precision)
     return Run(resolved.make_key(given, 0, environment), benchmark)
