@@ -14,7 +14,7 @@ from common import COMMAND_START
 from common.hyperparameters import Hyperparameters
 from common.text import format_count
 from tuning.records.run_data import Phase, TrialStatus
-from tuning.reporting.reflow import DrawnView
+from tuning.reporting.layout.reflow import DrawnView
 from tuning.search.method_search import MethodSearch
 from tuning.search.time_left import estimate_seconds_left
 from tuning.search.trial import Trial

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import ROOT
-from tuning.reporting.reflow import count_rows, wraps_lines
+from tuning.reporting.layout.reflow import count_rows, wraps_lines
 
 SCRIPT = """
 import sys, time
@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
-from tuning.reporting.reflow import DrawnView
+from tuning.reporting.layout.reflow import DrawnView
 
 console = Console()
 drawn = DrawnView(console)
