@@ -30,7 +30,9 @@ class Environment:
         if self.deterministic:  # CUDA's matrix products require it
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.set_num_threads(self.threads)
-        torch.use_deterministic_algorithms(self.deterministic or self.device == "cpu")
+        # use_deterministic_algorithms does the same, and imports the compiler, which takes seconds.
+        deterministic = self.deterministic or self.device == "cpu"
+        torch.set_deterministic_debug_mode("error" if deterministic else "default")
         torch.backends.cudnn.benchmark = not self.deterministic
         # It plans each new shape anew, and batches of texts have ever new lengths.
         torch.backends.cuda.enable_cudnn_sdp(False)

@@ -38,7 +38,7 @@ def waterbirds(root: Path) -> None:
 
 
 def celeba(root: Path) -> None:
-    real_data.celeba(root / "celeba", keep=120)
+    real_data.celeba(root / "celeba", keep=60)
 
 
 def multinli(root: Path) -> None:
@@ -60,8 +60,8 @@ def _comments(folder: Path) -> None:
     data = real_data.comments()
     toxic, mentioned = data["toxicity"] >= 0.5, data[list(IDENTITIES)] >= 0.5
     keys = [data["split"], toxic]
-    parts = [data[mentioned[name]].groupby(keys).head(3) for name in IDENTITIES]
-    parts.append(data[~mentioned.any(axis=1)].groupby(keys).head(8))
+    parts = [data[mentioned[name]].groupby(keys).head(2) for name in IDENTITIES]
+    parts.append(data[~mentioned.any(axis=1)].groupby(keys).head(3))
     chosen = pd.concat(parts).drop_duplicates("id").reset_index(drop=True)
     folder.mkdir()
     chosen.to_csv(folder / "all_data_with_identities.csv")
@@ -80,7 +80,7 @@ def folder(root: Path) -> None:
     real_data.vocabulary(root)
     data = real_data.comments()
     data["y"], data["a"] = (data["toxicity"] >= 0.5).astype(int), (data["male"] >= 0.5).astype(int)
-    data = data.groupby(["split", "y", "a"]).head(8)
+    data = data.groupby(["split", "y", "a"]).head(3)
     table = pd.DataFrame({
         "id": data["id"], "filename": data["id"], "y": data["y"], "a": data["a"],
         "split": data["split"].map({"train": 0, "val": 1, "test": 2}),
@@ -105,7 +105,7 @@ def _tiles(root: Path, name: str) -> None:
             for top in range(0, size[0] - TILE + 1, TILE):
                 for left in range(0, size[1] - TILE + 1, TILE):
                     cut = {n: v[top : top + TILE, left : left + TILE] for n, v in parts.items()}
-                    if (cut["depth"] > 0).any() and tiles < 8:
+                    if (cut["depth"] > 0).any() and tiles < 4:
                         dense_files.write_frame(root / name / split, tiles, cut)
                         tiles += 1
 
@@ -119,7 +119,7 @@ def cityscapes(root: Path) -> None:
 
 
 def celeba40(root: Path) -> None:
-    celeba(root)
+    real_data.celeba(root / "celeba", keep=36)
 
 
 def qm9(root: Path) -> None:

@@ -7,6 +7,8 @@ A name is a file of this folder, the public name of a pretrained model, ``torchv
 import inspect
 from collections.abc import Mapping
 
+import torch
+
 from common.errors import UserError, suggest_name
 from core.models.base import Encoder, Model
 from core.models.pretrained.backbones import (
@@ -205,6 +207,7 @@ def build_model(
                 f"false, or a transformer: one of {[*list_encoders(), *PUBLIC_MODELS]} or a folder"
             )
         model.enable_checkpointing()
-    if compiled:
+    if compiled:  # the compiler has a switch of its own
+        torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled())
         model.compile()
     return model
