@@ -32,7 +32,7 @@ from core.recipe.trial_key import TrialKey
 from core.selected_run import SelectedRun
 from core.training.epoch_row import EpochRow
 from core.training.run import NotFinite
-from core.training.selection import Metrics, get_rule
+from core.training.selection import Metrics, check_rule, explain_trained_split, get_rule
 from core.training.steps import BatchTooLarge
 from datasets.benchmark import Benchmark
 
@@ -142,7 +142,12 @@ def _make_run(args: argparse.Namespace) -> SelectedRun:
         args.dataset, str(args.data_root), read_baseline(args.baseline)
     )
     rule = get_rule(args.select or benchmark.default_selection_rule, "--select")
-    return SelectedRun(make_run(make_key(args, benchmark), benchmark), rule)
+    check_rule(rule, benchmark)
+    key = make_key(args, benchmark)
+    reason = explain_trained_split(rule, key.training_config.training_split)
+    if reason:
+        raise UserError(f"{reason}: it needs --select published_last10")
+    return SelectedRun(make_run(key, benchmark), rule)
 
 
 def make_key(args: argparse.Namespace, benchmark: Benchmark) -> TrialKey:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from common.errors import UserError, unknown_name_message
 from core.training.epoch_row import EpochRow
+from datasets.benchmark import Benchmark
+from datasets.training_config import JOINED_SPLIT
 
 CONSTANT_TOLERANCE = 1e-9  # of means over training seeds
 
@@ -104,6 +106,33 @@ def get_rule(name: str, source: str = "") -> Rule:
         message = unknown_name_message("rule", name, RULES)
         raise UserError(f"{source}: {message}" if source else message)
     return RULES[name]
+
+
+def check_rule(rule: Rule, benchmark: Benchmark) -> None:
+    """Refuse a rule that does not fit a benchmark.
+
+    Raises:
+        UserError: If the benchmark does not report its metric, or was published with another rule.
+    """
+    if rule.metric not in benchmark.higher_is_better:
+        fitting = [name for name, r in RULES.items() if r.metric in benchmark.higher_is_better]
+        raise UserError(
+            f"--select {rule.name}: data set '{benchmark.name}' does not report {rule.metric}; "
+            f"compatible rules: {', '.join(fitting)}"
+        )
+    published = benchmark.published_rule
+    if rule.window and published not in (None, rule.name):
+        raise UserError(
+            f"--select {rule.name}: the published protocol of data set '{benchmark.name}' has "
+            f"another rule, {published}"
+        )
+
+
+def explain_trained_split(rule: Rule, training_split: str) -> str:
+    """Return why a rule cannot choose among epochs trained on a split; empty where it can."""
+    if training_split != JOINED_SPLIT or rule.window:
+        return ""
+    return f"training_split={JOINED_SPLIT} trains on the split that {rule.name} reads"
 
 
 @dataclass(frozen=True, order=True)

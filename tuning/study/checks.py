@@ -158,20 +158,7 @@ def choose_rule(options: Options, benchmark: Benchmark) -> Rule:
             benchmark.default_selection_rule, f"data set '{benchmark.name}': default_selection_rule"
         )
     )
-    if rule.metric not in benchmark.higher_is_better:
-        fitting = [
-            name for name, r in selection.RULES.items() if r.metric in benchmark.higher_is_better
-        ]
-        raise UserError(
-            f"--select {rule.name}: data set '{benchmark.name}' does not report {rule.metric}; "
-            f"compatible rules: {', '.join(fitting)}"
-        )
-    published = benchmark.published_rule
-    if rule.window and published not in (None, rule.name):
-        raise UserError(
-            f"--select {rule.name}: the published protocol of data set '{benchmark.name}' has "
-            f"another rule, {published}"
-        )
+    selection.check_rule(rule, benchmark)
     if rule.oracle and not options.audit_test:
         raise UserError(
             f"--select {rule.name} reads the test split: it needs --audit-test, and its results "
@@ -218,11 +205,11 @@ def _starts_from_scratch(space: Space, search: str) -> bool:
 def _check_training_splits(spaces: list[Space], search: str, rule: Rule) -> list[str]:
     """Return a message if trials train on the split that their rule reads."""
     joined = [space.resolved.name for space in spaces if _joins_splits(space, search)]
-    if not joined or rule.window:
+    reason = selection.explain_trained_split(rule, JOINED_SPLIT)
+    if not joined or not reason:
         return []
     return [
-        f"training_split={JOINED_SPLIT} trains on the split that {rule.name} reads "
-        f"({', '.join(joined)}): it needs --audit-test --select published_last10, as "
+        f"{reason} ({', '.join(joined)}): it needs --audit-test --select published_last10, as "
         "--protocol published gives"
     ]
 

@@ -9,6 +9,7 @@ import torch
 import datasets
 from common.errors import ValidationErrors
 from common.hyperparameters import Hyperparameters
+from core.__main__ import main as train
 from core.environment import detect_environment
 from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
@@ -92,6 +93,23 @@ def test_all_frames_need_the_published_rule(
     assert main([*command, *results, *given]) == 2
     message = capsys.readouterr().err
     assert "it needs --audit-test --select published_last10" in message
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["nyuv2", "--set", ALL], "reads: it needs --select published_last10"),
+        (["nyuv2", "--select", "validation_mean_f1"], "does not report mean_f1; compatible rules"),
+        (["celeba40", "--select", "published_last10"], "has another rule, validation_mean_f1"),
+    ],
+)
+def test_a_single_run_selects_by_the_same_rules(
+    given: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(["--method", "ls", "--dataset", *given]) == 2
+    message = capsys.readouterr().err
+    assert words in message
     assert message.count("\n") == 1
 
 
