@@ -237,13 +237,18 @@ def test_several_seeds_are_averaged_and_each_is_its_own_run(tmp_path: Path) -> N
 
 
 @pytest.mark.deviation("patience")
-def test_patience_counts_eligible_epochs_without_a_better_value(tmp_path: Path) -> None:
-    given = work(tmp_path, config={"epochs": 30, "patience": 2, "lr": 1e-6})
+@pytest.mark.parametrize(("method", "first"), [("erm", {}), ("jtt", {"T": 2, "up": 4})])
+def test_patience_counts_eligible_epochs_without_a_better_value(
+    method: str, first: dict[str, int], tmp_path: Path
+) -> None:
+    config = {"epochs": 30, "patience": 2, "lr": 1e-6, **first}
+    given = work(tmp_path, method=method, config=config)
     steps = finish(TrialRunner(given))
     values = [step.score.value for step in steps if step.score]
     assert steps[-1].status == "stopped_early"
     # Two epochs after the first of the best ones: another with the same value is no improvement.
-    assert len(steps) == values.index(max(values)) + 1 + 2 < 30
+    # Epochs of jtt's first stage do not count.
+    assert len(steps) == first.get("T", 0) + values.index(max(values)) + 1 + 2 < 30
     assert folders(given)[0].read_end() is not None
 
 
