@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from core.models.base import Model
+from core.models.single_tasks import SingleTasks
 from core.recipe.trial_key import TrialKey
 from core.training.context import EpochPosition, RunContext, make_context
 from core.training.epoch_row import EpochRow
@@ -20,7 +21,6 @@ from core.training.evaluation import (
 )
 from core.training.loader import AuxiliarySampler, get_text_lengths, make_batches
 from core.training.run_state import EpochState, RunState
-from core.training.single_tasks import SingleTasks
 from core.training.stage_state import StageState, begin_stage, draw_rows, plateau_metric
 from core.training.steps import BatchTooLarge, Trainer
 from core.weighting import GramWeighting

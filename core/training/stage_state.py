@@ -15,6 +15,7 @@ from common.errors import UserError
 from core import models
 from core.models.base import Model
 from core.models.pretrained.tokenizer import find_tokenizer_mismatch
+from core.models.single_tasks import SingleTasks
 from core.recipe.component import make_weighting
 from core.samplers import SAMPLERS
 from core.stages.base import Stage
@@ -27,7 +28,6 @@ from core.training.optimizers import (
     make_schedule,
     read_learning_rate,
 )
-from core.training.single_tasks import SingleTasks
 from core.training.step_graphs import StepGraphs
 from core.weighting import Weighting
 from datasets.multitask.base import TaskBenchmark

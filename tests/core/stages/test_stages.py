@@ -13,11 +13,11 @@ from sklearn.preprocessing import StandardScaler
 import datasets
 from common.errors import UserError
 from core.environment import detect_environment
+from core.models.single_tasks import SingleTasks
 from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
 from core.stages.base import split_validation
 from core.training.run import Run
-from core.training.single_tasks import SingleTasks
 from datasets.benchmark import Split
 from datasets.groups.base import GroupMeter
 from datasets.multitask.base import TaskBenchmark
