@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import cycle, islice
+from statistics import fmean
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -18,6 +19,7 @@ from core.training.steps import BatchTooLarge, Trainer
 WARMUP_STEPS = 5  # left out of the mean: the first ones pay for caches and compilation
 TIMED_STEPS, PROFILED_STEPS = 20, 10  # per stage
 MAX_TIMED_SECONDS = 20.0
+SMALL_BATCH = 2  # examples of a first step, which says how many examples may be timed
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,67 @@ def measure_step_seconds(run: Run, stage: int, max_steps: int) -> tuple[float, i
             break
     trainer.mean_losses()
     return (time.perf_counter() - start) / timed, taken
+
+
+def measure_stage_seconds(run: Run, max_seconds: float) -> tuple[float, ...]:
+    """Return the seconds of an epoch of each stage, extrapolated from a few steps.
+
+    Where a whole batch takes too long, steps of a part of it are timed. A stage without steps takes
+    the time of a pass over the validation split. The run can only be measured afterwards.
+
+    Args:
+        run: A new run.
+        max_seconds: Time for all stages, exceeded only by steps of parts of a batch.
+    """
+    stages = run.context.stages
+    validation = len(run.context.validation)
+    found: list[float] = []
+    for index, stage in enumerate(stages):
+        if index:
+            run.begin_stage(index)
+        step, example = _measure_step_and_example(run, index, max_seconds / len(stages))
+        steps = 0 if stage.splits_validation else run.steps_per_epoch
+        found.append(step * steps + example * validation)
+    return tuple(found)
+
+
+def _measure_step_and_example(run: Run, stage: int, max_seconds: float) -> tuple[float, float]:
+    """Return the seconds of a step, and of the evaluation of an example."""
+    trainer, batches = run.prepare_epoch(EpochPosition(stage, 0))
+    whole = len(batches[0])
+
+    def time_steps(taken: Iterable[torch.Tensor]) -> list[float]:
+        seconds = []
+        run.model.train()
+        start = time.perf_counter()
+        for rows, batch in run.context.loader.load_batches("train", taken):
+            trainer.take_step(rows, batch)
+            trainer.mean_losses()  # waits for the device
+            seconds.append(time.perf_counter() - start)
+            start = time.perf_counter()
+        return seconds
+
+    small = batches[0][:SMALL_BATCH]
+    first = time_steps([small])[0]
+    if first * 4 <= max_seconds:  # the first step paid for caches, too
+        first = time_steps([small])[0]
+    step = first * whole / len(small)
+    if step * 2 <= max_seconds:
+        step = fmean(time_steps(islice(cycle(batches), min(TIMED_STEPS, int(max_seconds / step)))))
+    elif whole > len(small) and first * 4 <= max_seconds:
+        larger = batches[0][: max(2 * len(small), int(len(small) * max_seconds / 2 / first))]
+        second = time_steps([larger])[0]
+        slope = (second - first) / (len(larger) - len(small))
+        step = second + min(max(0.0, slope), second / len(larger)) * (whole - len(larger))
+    batch = run.context.loader.load_batch("train", small)
+    run.model.eval()
+    start = time.perf_counter()
+    with torch.no_grad(), run.context.environment.autocast():
+        image = run.model.image
+        run.model(run.context.augmentation.transform_evaluation(batch.inputs, image))
+    if run.context.device.type == "cuda":
+        torch.cuda.synchronize()
+    return step, (time.perf_counter() - start) / len(small)
 
 
 def measure_usage(run: Run) -> Usage:

@@ -25,8 +25,9 @@ from tuning.resources import (
     count_slots,
     format_devices,
 )
+from tuning.search.time_left import estimate_seconds_left
 from tuning.study.checks import CheckedStudy, check_study
-from tuning.study.cost import CostEstimate, estimate_cost
+from tuning.study.cost import CostEstimate, estimate_costs
 from tuning.study.space_table import format_spaces
 from tuning.study.steps import BOUND_REASONS
 
@@ -57,7 +58,7 @@ def print_plan(options: Options) -> int:
         share = gpu_share.read_measured_share(records)
         resources, note = replace(resources, gpus=share or resources.gpus), _describe_share(share)
     can_run = not study.absent
-    estimates = [estimate_cost(options, space, resources, can_run) for space in study.spaces]
+    estimates = estimate_costs(options, study.spaces, resources, can_run)
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if options.resume and not any(
         MethodRecords(options.records_of(s.resolved.name)).read_definition() for s in study.spaces
@@ -97,7 +98,7 @@ def _format_plan(
             "seeds": str(e.seeds),
             "expected epochs (total)": f"{math.ceil(e.expected_epochs)}",
             "steps per epoch": f"{'about ' if study.absent else ''}{e.steps}",
-            "s per epoch": "-" if e.seconds is None else f"{e.seconds:.3g}",
+            "s per epoch": _format_seconds(e),
             "device-hours": _format_device_hours(e, resources),
             "timing source": e.source,
         }
@@ -133,24 +134,31 @@ def _describe_absence(study: CheckedStudy) -> list[str]:
     ]
 
 
+def _format_seconds(estimate: CostEstimate) -> str:
+    """Return the seconds of an epoch of each stage; of equal stages once."""
+    if estimate.times is None:
+        return "-"
+    return ", then ".join(dict.fromkeys(f"{one:.3g}" for one in estimate.times.assumed))
+
+
 def _format_device_hours(estimate: CostEstimate, resources: Resources) -> str:
     if estimate.seconds is None:
         return "-"
-    hours = estimate.expected_epochs * estimate.seconds * resources.device_share / 3600
-    return f"{hours:.2g}"
+    return f"{estimate.seconds * resources.device_share / 3600:.2g}"
 
 
 def _describe_time(estimates: Sequence[CostEstimate], slots: int, resources: Resources) -> str:
     """Return the hours on all slots; the number of steps where an epoch's time is unknown."""
-    start = f"each trial takes {format_devices(resources.cpus, resources.gpus)}; about "
-    seconds = [e.expected_epochs * e.seconds for e in estimates if e.seconds is not None]
-    if len(seconds) < len(estimates):
+    start = f"each trial takes {format_devices(resources.cpus, resources.gpus)}; "
+    known = [estimate.times for estimate in estimates if estimate.times is not None]
+    if len(known) < len(estimates):
         steps = sum(math.ceil(math.ceil(e.expected_epochs) * e.steps.mean) for e in estimates)
-        return f"{start}{steps:,} steps in all, whose time is measured where the study runs"
-    hours = sum(seconds) / max(1, slots) / 3600
+        return f"{start}about {steps:,} steps in all, whose time is measured where the study runs"
+    seconds = estimate_seconds_left(known, max(1, slots)) or 0.0
+    bound = "at least" if any("at least " in e.steps.bounds for e in estimates) else "about"
     return (
-        f"{start}{_format_hours(hours)} on {slots} slots, excluding start-up (seconds per node); "
-        f"device-hours are {'GPU' if resources.gpus else 'CPU'}-hours"
+        f"{start}{bound} {_format_hours(seconds / 3600)} on {slots} slots, excluding start-up "
+        f"(seconds per node); device-hours are {'GPU' if resources.gpus else 'CPU'}-hours"
     )
 
 
