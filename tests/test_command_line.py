@@ -67,7 +67,7 @@ GOOD = ["--method", "erm", "--dataset", "colored_digits"]
         ([*GOOD, "--set", "lr=2020-13-45"], ["lr", "2020-13-45", "a number"]),
         (["--method", "all", "erm", *GOOD[2:]], ["'all' cannot be combined"]),
         (["--method", "all", *GOOD[2:], "--set", "T=abc"], ["T", "'abc'", "an integer"]),
-        ([*GOOD, "rwg"], ["unknown argument 'rwg'"]),
+        ([*GOOD, "rwg"], ["--dataset: 'rwg' is a method", "--method erm rwg"]),
         ([*GOOD, "--set", "lr", "=", "0.1"], ["write lr=0.1 without spaces"]),
         ([*GOOD, "--set", "lr=", "0.1"], ["write lr=0.1 without spaces"]),
         ([*GOOD, "--set", "lr", "=0.1"], ["write lr=0.1 without spaces"]),

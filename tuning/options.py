@@ -105,7 +105,7 @@ class Options:
     dataset: str = field(
         metadata=_option(
             RUN,
-            "data set: folder:NAME or a path for your own, or one of: {datasets}",
+            "data sets, one study each: folder:NAME or a path for your own, or of: {datasets}",
             "D",
         )
     )

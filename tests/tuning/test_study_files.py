@@ -8,12 +8,13 @@ import pytest
 from common.yaml_files import parse_yaml
 from tests.support.command import run_tune
 from tuning.cli.main import main
-from tuning.cli.make_options import make_options
+from tuning.cli.make_options import make_command, make_options
 from tuning.cli.parser import make_parser
 from tuning.cli.resume import find_studies
 from tuning.cli.study_file import list_study_arguments, merge_arguments, parse_study
 from tuning.options import FLAGS, Options
-from tuning.study.study_file import format_study, name_key, write_study_file
+from tuning.study.data_sets import list_studies, share_time
+from tuning.study.study_file import StudyCommand, format_study, name_key, write_study_file
 
 STUDY = ["--method", "erm", "rwg", "--dataset", "colored_digits"]
 DOMAINS = """
@@ -30,7 +31,9 @@ def parse(*arguments: str) -> Options:
 
 def repeat_options(options: Options) -> Options:
     """Return the options that a study's own file gives."""
-    return make_options(parse_study(parse_yaml(format_study(options)), "--config"))
+    return make_options(
+        parse_study(parse_yaml(format_study(StudyCommand(options, (options.dataset,)))), "--config")
+    )
 
 
 @pytest.mark.parametrize(
@@ -49,7 +52,7 @@ def test_a_study_file_repeats_the_options(arguments: str) -> None:
     options = parse(*STUDY, *arguments.split())
     assert repeat_options(options) == options
     if not options.domains:
-        assert parse(*list_study_arguments(options)) == options
+        assert parse(*list_study_arguments(StudyCommand(options, (options.dataset,)))) == options
 
 
 def test_a_study_file_holds_domains_and_absolute_paths(tmp_path: Path) -> None:
@@ -60,6 +63,33 @@ def test_a_study_file_holds_domains_and_absolute_paths(tmp_path: Path) -> None:
     again = repeat_options(options)
     assert (again.domains, again.pinned) == (options.domains, options.pinned)
     assert (again.results, again.data_root) == (Path.cwd() / "out", Path.cwd() / "images")
+
+
+def test_a_study_file_holds_all_data_sets(tmp_path: Path) -> None:
+    given = ["--method", "ls", "--dataset", "two_digits", "imbalanced_tasks"]
+    given += ["--max-device-hours", "3", "--results", str(tmp_path)]
+    command = make_command(make_parser().parse_args(given))
+    text = format_study(command)
+    assert make_command(parse_study(parse_yaml(text), "--config")) == command
+    assert make_command(make_parser().parse_args(list_study_arguments(command))) == command
+    studies = list(list_studies(command))
+    assert [study.dataset for study in studies] == ["two_digits", "imbalanced_tasks"]
+    assert [study.max_device_hours for study in studies] == [1.5, 1.5]
+    assert share_time(90.0, 30.0, 3) == 20.0
+    assert share_time(None, 30.0, 3) is None
+
+
+def test_all_data_sets_are_checked_before_the_first_study(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--method", "ls", "--results", str(folder / "results"), "--dataset", "two_digits"]
+    for others, words in (
+        (["tow_digits"], "did you mean 'two_digits'"), (["two_digits"], "is given twice"),
+        (["colored_digits"], "method 'ls' needs tasks"),
+    ):  # fmt: skip
+        assert main([*given, *others]) == 2
+        assert words in capsys.readouterr().err
+        assert not list(folder.iterdir())
 
 
 def test_every_option_is_a_key() -> None:
@@ -86,7 +116,7 @@ def test_the_command_line_takes_precedence() -> None:
         ("seeeds: 3", "unknown option 'seeeds' (did you mean 'seeds'?)"),
         ("audit-test: 3", "audit-test: received 3, expected true or false"),
         ("time_limit: 2x", "argument --time-limit: received '2x'"),
-        ("dataset: [a, b]", "dataset: received ['a', 'b'], expected a single value"),
+        ("search: [a, b]", "search: received ['a', 'b'], expected a single value"),
         ("- erm", "expected a mapping such as"), ("", "expected a mapping such as"),
         ("method: [", "malformed YAML"), ("seeds: 1\nseeds: 2", "duplicate key seeds"),
         ("space: 3", "missing"),
@@ -111,7 +141,7 @@ def test_an_absent_study_names_those_near_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = parse(*STUDY, "--results", str(tmp_path / "results"))
-    write_study_file(options, [])
+    write_study_file(StudyCommand(options, (options.dataset,)), [])
     for mistyped in ("reslts", "results/colored_digits"):
         assert main(["resume", str(tmp_path / mistyped)]) == 2
         message = capsys.readouterr().err

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from common.errors import UserError, unknown_name_message
-from tuning.cli.make_options import make_options
+from tuning.cli.make_options import make_command
 from tuning.cli.parser import FLAGS, make_parser
 from tuning.cli.study_file import merge_arguments, read_study_file
 
@@ -79,14 +79,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         missing = [flag for name, flag in required.items() if name not in args]
         if missing:
             parser.error(f"the following arguments are required: {', '.join(missing)}")
-        options = make_options(args)
+        command = make_command(args)
         if "plan" in args:
-            from tuning.study.plan import print_plan
+            from tuning.study.data_sets import print_plans
 
-            return print_plan(options)
-        from tuning.study.study import run_study
+            return print_plans(command)
+        from tuning.study.data_sets import run_studies
 
-        return run_study(options).exit_code
+        return run_studies(command)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -17,6 +17,7 @@ EPILOG = """\
 examples:
   python tune.py --method erm rwg jtt --dataset colored_digits --trials 16
   python tune.py --method all --dataset colored_digits --plan
+  python tune.py --method ls fairgrad --dataset two_digits imbalanced_tasks --time-limit 1h
   python tune.py --method dro --dataset colored_digits --set batch_size=32 --search random
   python tune.py --method erm rwg jtt --dataset colored_digits --trials 32 --resume
 
@@ -55,7 +56,7 @@ def make_parser() -> Parser:
         title = get_definition(field).group
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
-        _add_option(groups[title], field)
+        _add_option(groups[title], field, takes_several=field.name == "dataset")
     groups[RUN].add_argument(
         "--config",
         metavar="FILE",
@@ -80,7 +81,10 @@ def make_parser() -> Parser:
 
 
 def add_options(
-    parser: argparse.ArgumentParser, names: Iterable[str], helps: Mapping[str, str] = NO_HELP
+    parser: argparse.ArgumentParser,
+    names: Iterable[str],
+    helps: Mapping[str, str] = NO_HELP,
+    several_data_sets: bool = False,
 ) -> None:
     """Add some of a study's options to the parser of another command.
 
@@ -88,14 +92,19 @@ def add_options(
         parser: The parser, whose ``argument_default`` is to be ``SUPPRESS``.
         names: Fields of :class:`Options`.
         helps: Other help texts than a study's, by field.
+        several_data_sets: Whether ``--dataset`` takes several, as that of a study.
     """
     known = {field.name: field for field in OPTION_FIELDS}
     for name in names:
-        _add_option(parser, known[name], helps.get(name))
+        several = several_data_sets and name == "dataset"
+        _add_option(parser, known[name], helps.get(name), several)
 
 
 def _add_option(
-    parser: argparse._ActionsContainer, field: Field[object], text: str | None = None
+    parser: argparse._ActionsContainer,
+    field: Field[object],
+    text: str | None = None,
+    takes_several: bool = False,
 ) -> None:
     defined = get_definition(field)
     if isinstance(field.default, bool):
@@ -106,7 +115,7 @@ def _add_option(
         FLAGS[field.name],
         dest=field.name,
         action="append" if defined.repeatable else "store",
-        nargs=defined.nargs,
+        nargs="+" if takes_several else defined.nargs,
         metavar=defined.metavar,
         type=defined.convert or str,
         choices=defined.choices or None,

@@ -11,7 +11,7 @@ from common.errors import UserError, suggest_name
 from common.interrupts import EXIT_CODE
 from common.paths import parse_location
 from common.yaml_files import parse_yaml
-from tuning.cli.make_options import make_options
+from tuning.cli.make_options import make_command, make_options
 from tuning.cli.parser import add_options
 from tuning.cli.study_file import list_study_arguments, merge_arguments, parse_study
 from tuning.options import FLAGS
@@ -44,7 +44,8 @@ def make_parser() -> Parser:
         type=parse_location,
         help="folder of the results, or folder or URL of the records",
     )
-    add_options(parser, [name for name in FLAGS if name != "resume"])
+    names = [name for name in FLAGS if name != "resume"]
+    add_options(parser, names, several_data_sets=True)
     return parser
 
 
@@ -59,11 +60,11 @@ def run_resume(arguments: Sequence[str]) -> int:
     for found in find_studies(given.location):
         args = merge_arguments(found, given)
         args.resume = True
-        options = make_options(args)
-        print(f"resuming: python tune.py {shlex.join(list_study_arguments(options))}", flush=True)
-        from tuning.study.study import run_study  # after the checks: it imports Ray
+        command = make_command(args)
+        print(f"resuming: python tune.py {shlex.join(list_study_arguments(command))}", flush=True)
+        from tuning.study.data_sets import run_studies  # after the checks: it imports Ray
 
-        code = max(code, run_study(options).exit_code)
+        code = max(code, run_studies(command))
         if code == EXIT_CODE:
             break
     return code

@@ -9,11 +9,11 @@ from common.hyperparameters import format_scalar
 from common.yaml_files import parse_yaml, read_yaml_file
 from core.recipe.assignments import format_assignment
 from tuning.cli.parser import make_parser
-from tuning.options import FLAGS, OPTION_FIELDS, Options, get_definition
-from tuning.study.study_file import format_study, name_key
+from tuning.options import FLAGS, OPTION_FIELDS, get_definition
+from tuning.study.study_file import StudyCommand, format_study, name_key
 
 FLAG_FIELDS = {field.name for field in OPTION_FIELDS if isinstance(field.default, bool)}
-LIST_FIELDS = {field.name for field in OPTION_FIELDS if get_definition(field).nargs}
+LIST_FIELDS = {"dataset", *(f.name for f in OPTION_FIELDS if get_definition(f).nargs)}
 
 
 def read_study_file(path: Path) -> argparse.Namespace:
@@ -61,15 +61,15 @@ def parse_study(content: object, where: str) -> argparse.Namespace:
     return parsed
 
 
-def list_study_arguments(options: Options) -> list[str]:
-    """Return the arguments of the command line that mean the same options."""
-    content: object = parse_yaml(format_study(options))
+def list_study_arguments(command: StudyCommand) -> list[str]:
+    """Return the arguments of the command line that mean the same command."""
+    content: object = parse_yaml(format_study(command))
     assert isinstance(content, Mapping)
     fields_by_key = {name_key(name): name for name in FLAGS}
     given = {fields_by_key[key]: value for key, value in content.items()}
     given.pop("domains", None)
     arguments = [text for name in given for text in _list_arguments(name, given[name], "")]
-    domains = {name: domain.describe_domain() for name, domain in options.domains.items()}
+    domains = {name: domain.describe_domain() for name, domain in command.options.domains.items()}
     return [*arguments, *_list_arguments("pinned", domains, "")]
 
 

@@ -54,9 +54,21 @@ def _describe_search(searches: Sequence[MethodSearch], options: Options) -> str:
 
 
 def print_summary(
-    searches: Sequence[MethodSearch], options: Options, stop: StopCondition, console: Console
+    searches: Sequence[MethodSearch],
+    options: Options,
+    stop: StopCondition,
+    console: Console,
+    max_device_hours: float | None,
 ) -> int:
-    """Print the table, failures and the command to resume; return the exit code."""
+    """Print the table, failures and the command to resume; return the exit code.
+
+    Args:
+        searches: The methods.
+        options: The options of the study.
+        stop: Why it ended.
+        console: The console.
+        max_device_hours: The budget of the command, which may have several data sets.
+    """
     folder = options.results / options.dataset
     summaries = [found for found in read_summaries(options.results) if found.dataset == folder.name]
     if summaries:
@@ -79,7 +91,7 @@ def print_summary(
     if stop.reason or closed:
         end = f"stopped: {stop.reason}; resume" if stop.reason else "search on"
         console.print(f"{end} with{_describe_budget(options)}:")
-        console.print(f"  {make_resume_command(options.max_device_hours)}")
+        console.print(f"  {make_resume_command(max_device_hours)}")
     if stop.reason == INTERRUPTED:
         return EXIT_CODE
     unlearned = [] if stop.reason else [s for s in searches if not _has_learned(s, options)]

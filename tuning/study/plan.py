@@ -32,8 +32,8 @@ from tuning.study.space_table import format_spaces
 from tuning.study.steps import BOUND_REASONS
 
 
-def print_plan(options: Options) -> int:
-    """Print the plan of a command; return 0.
+def print_plan(options: Options) -> float | None:
+    """Print the plan of a study; return its seconds on all slots, None where these are unknown.
 
     Raises:
         UserError: For any mistake that the command itself would refuse.
@@ -70,7 +70,7 @@ def print_plan(options: Options) -> int:
     if note:
         console.print(note)
     console.print("nothing was started")
-    return 0
+    return _estimate_seconds(estimates, count_slots(nodes, resources))
 
 
 def _describe_share(share: float | None) -> str:
@@ -150,16 +150,23 @@ def _format_device_hours(estimate: CostEstimate, resources: Resources) -> str:
 def _describe_time(estimates: Sequence[CostEstimate], slots: int, resources: Resources) -> str:
     """Return the hours on all slots; the number of steps where an epoch's time is unknown."""
     start = f"each trial takes {format_devices(resources.cpus, resources.gpus)}; "
-    known = [estimate.times for estimate in estimates if estimate.times is not None]
-    if len(known) < len(estimates):
+    seconds = _estimate_seconds(estimates, slots)
+    if seconds is None:
         steps = sum(math.ceil(math.ceil(e.expected_epochs) * e.steps.mean) for e in estimates)
         return f"{start}about {steps:,} steps in all, whose time is measured where the study runs"
-    seconds = estimate_seconds_left(known, max(1, slots)) or 0.0
     bound = "at least" if any("at least " in e.steps.bounds for e in estimates) else "about"
     return (
-        f"{start}{bound} {_format_hours(seconds / 3600)} on {slots} slots, excluding start-up "
+        f"{start}{bound} {format_hours(seconds / 3600)} on {slots} slots, excluding start-up "
         f"(seconds per node); device-hours are {'GPU' if resources.gpus else 'CPU'}-hours"
     )
+
+
+def _estimate_seconds(estimates: Sequence[CostEstimate], slots: int) -> float | None:
+    """Return the seconds on all slots; None where an epoch's time is unknown."""
+    known = [estimate.times for estimate in estimates if estimate.times is not None]
+    if len(known) < len(estimates):
+        return None
+    return estimate_seconds_left(known, max(1, slots))
 
 
 def _describe_disk(options: Options, states: Sequence[int | None], slots: int) -> str:
@@ -174,5 +181,6 @@ def _describe_disk(options: Options, states: Sequence[int | None], slots: int) -
     return f"disk: checkpoints up to {state_bytes / 1e6:.1f} MB in {options.records}{free}"
 
 
-def _format_hours(hours: float) -> str:
+def format_hours(hours: float) -> str:
+    """Return hours, or minutes of less than an hour."""
     return f"{hours:.1f} h" if hours >= 1 else f"{max(1, round(hours * 60))} min"

@@ -42,7 +42,7 @@ from tuning.study.make_definition import check_definition, make_definition
 from tuning.study.make_export_context import make_export_context
 from tuning.study.messages import describe_study, print_summary
 from tuning.study.stopping import StopCondition
-from tuning.study.study_file import write_study_file
+from tuning.study.study_file import StudyCommand, write_study_file
 from tuning.worker.trial_work import RunOptions, RunWork, TrialWork
 
 # Of the estimated cost of confirmation, the part of a budget that is kept for it: for the epoch
@@ -50,12 +50,15 @@ from tuning.worker.trial_work import RunOptions, RunWork, TrialWork
 RESERVE_FACTOR = 1.5
 
 
-def run_study(options: Options, reuse_actors: bool = True) -> StudyResults:
+def run_study(
+    options: Options, reuse_actors: bool = True, command: StudyCommand | None = None
+) -> StudyResults:
     """Run a study; return its results and the exit code.
 
     Args:
-        options: The command.
+        options: The options of the study.
         reuse_actors: Whether a process serves many trials; off only to measure what that saves.
+        command: The command, where it has several data sets.
 
     Raises:
         UserError: For a user's mistake, before anything is started or written.
@@ -94,7 +97,9 @@ def run_study(options: Options, reuse_actors: bool = True) -> StudyResults:
             check_definition(record, definition)
         for record, definition in zip(records, definitions, strict=True):
             record.write_definition(definition)
-        write_study_file(replace(options, dataset=study.benchmark.reference), records)
+        own = replace(options, dataset=study.benchmark.reference)
+        command = command or StudyCommand(own, (own.dataset,))
+        write_study_file(command, records)
         resources, message = gpu_share.choose_trial_resources(
             study.spaces, records, options, study.baseline, environment, nodes, resources
         )
@@ -115,7 +120,7 @@ def run_study(options: Options, reuse_actors: bool = True) -> StudyResults:
         study_run = _StudyRun(searches, options, run_options, resources, slots, stop, progress)
         study_run.run(reuse_actors)
         running.close()  # from here on too: all is exported
-        code = print_summary(searches, options, stop, console)
+        code = print_summary(searches, options, stop, console, command.options.max_device_hours)
         return StudyResults(options.results / study.benchmark.name, code)
 
 

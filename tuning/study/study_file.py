@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.files import write_text
@@ -17,19 +18,34 @@ COMMENT = "# python tune.py --config FILE repeats this study; its own options ta
 DURATIONS = ("time_limit",)
 
 
+@dataclass(frozen=True)
+class StudyCommand:
+    """A command with all its data sets, of which each is a study.
+
+    Args:
+        options: The options, for the first data set, with the budgets of all.
+        datasets: The data sets.
+    """
+
+    options: Options
+    datasets: tuple[str, ...]
+
+
 def name_key(field: str) -> str:
     """Return the key of a field of :class:`Options`: its option, without dashes in front."""
     return FLAGS[field].removeprefix("--")
 
 
-def format_study(options: Options) -> str:
+def format_study(command: StudyCommand) -> str:
     """Return the study file of a command: all options that are on or have a value.
 
     Paths other than the default ones are absolute, so that the file works in every folder.
     """
     content: dict[str, object] = {}
     for field in OPTION_FIELDS:
-        value: object = getattr(options, field.name)
+        value: object = getattr(command.options, field.name)
+        if field.name == "dataset" and len(command.datasets) > 1:
+            value = command.datasets
         is_off = value is None or value is False or value == {}
         is_default_path = isinstance(value, Path) and value == field.default
         if field.name != "resume" and not is_off and not is_default_path:
@@ -37,17 +53,17 @@ def format_study(options: Options) -> str:
     return COMMENT + write_yaml(content)
 
 
-def write_study_file(options: Options, records: Sequence[MethodRecords]) -> None:
+def write_study_file(command: StudyCommand, records: Sequence[MethodRecords]) -> None:
     """Write the study file of a command into its results, and into the records of each method.
 
     Raises:
         StorageError: If it cannot be written.
     """
-    text = format_study(options)
+    text, results = format_study(command), command.options.results
     for record in records:
         record.write_study_file(text)
-    with storage_errors(open_storage(options.results)):
-        write_text(options.results / FILE_NAME, text)
+    with storage_errors(open_storage(results)):
+        write_text(results / FILE_NAME, text)
 
 
 def _encode_value(name: str, value: object) -> object:

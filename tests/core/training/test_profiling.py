@@ -15,6 +15,7 @@ from core.training.profiling import (
     WARMUP_STEPS,
     Usage,
     covered_length,
+    measure_stage_seconds,
     measure_step_seconds,
     measure_usage,
     take_first_steps,
@@ -139,3 +140,26 @@ def test_any_number_of_steps_is_timed(steps: int, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Trainer, "take_step", slow)
     assert measure_step_seconds(run, 0, steps) == (1.0, steps)
+
+
+@pytest.mark.parametrize("max_seconds", [4.0, 1000.0])
+def test_epochs_are_extrapolated_stage_by_stage(
+    max_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that a step moves by a constant and by its examples."""
+    run = fresh("dfr")
+    now, taken = [0.0], [0]
+    monkeypatch.setattr("core.training.profiling.time.perf_counter", lambda: now[0])
+    take = Trainer.take_step
+
+    def slow(trainer: Trainer, rows: torch.Tensor, batch: Batch) -> None:
+        take(trainer, rows, batch)
+        now[0] += 0.1 + 0.1 * len(rows)
+        taken[0] += 1
+
+    monkeypatch.setattr(Trainer, "take_step", slow)
+    size, steps = run.key.training_config.batch_size, run.steps_per_epoch
+    trained, refitted = measure_stage_seconds(run, max_seconds)
+    assert trained == pytest.approx(steps * (0.1 + 0.1 * size))
+    assert refitted == 0  # by this clock, evaluation takes no time
+    assert taken[0] < 2 * steps
