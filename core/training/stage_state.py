@@ -19,6 +19,7 @@ from core.models.single_tasks import SingleTasks
 from core.recipe.component import make_weighting
 from core.samplers import SAMPLERS
 from core.stages.base import Stage
+from core.step_graphs import StepGraphs
 from core.training.context import EpochPosition, RunContext
 from core.training.evaluation import needs_two_examples
 from core.training.loader import count_batches
@@ -28,7 +29,6 @@ from core.training.optimizers import (
     make_schedule,
     read_learning_rate,
 )
-from core.training.step_graphs import StepGraphs
 from core.weighting import Weighting
 from datasets.multitask.base import TaskBenchmark
 from datasets.training_config import TrainingConfig

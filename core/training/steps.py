@@ -13,11 +13,11 @@ from core.models.base import Model
 from core.objectives.base import Losses, Objective, Step
 from core.recipe.splitting import why_unsplittable
 from core.stages.base import Stage
+from core.step_graphs import StepGradients
 from core.training.context import RunContext
 from core.training.fixed_losses import LossSplit
 from core.training.loader import AuxiliarySampler
 from core.training.stage_state import StageState
-from core.training.step_graphs import StepGradients
 from core.training.step_statistics import StepStatistics
 from core.weighting import (
     GramWeighting,

@@ -1,5 +1,7 @@
 """Steps as CUDA graphs against the same steps without."""
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -7,10 +9,11 @@ import torch
 from torch import Tensor
 
 import datasets
+from core import step_graphs
 from core.environment import detect_environment
 from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
-from core.training import step_graphs
+from core.step_graphs import hold_garbage
 from core.training.run import Run
 
 PAIRS = [
@@ -37,6 +40,28 @@ def train(run: Run) -> list[dict[str, Any]]:
 
 def copy_weights(run: Run) -> Tensor:
     return torch.cat([p.detach().flatten() for p in run.model.parameters()])
+
+
+class Cycle:
+    """An object that only the garbage collector frees."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_no_garbage_is_collected_during_a_capture() -> None:
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        with hold_garbage():
+            reference = weakref.ref(Cycle())
+            assert [Cycle() for _ in range(100)]
+            assert reference() is not None
+        assert gc.isenabled()
+        assert [Cycle() for _ in range(100)]
+        assert reference() is None
+    finally:
+        gc.set_threshold(*before)
 
 
 @pytest.mark.gpu

@@ -7,7 +7,9 @@ Weights of a Gram matrix are solved on the host, between two graphs: one compute
 the matrix, the other their weighted sum.
 """
 
-from collections.abc import Callable, Hashable
+import gc
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -20,6 +22,22 @@ from core.batch import Batch, Output
 from core.weighting import GramWeighting, Weighting
 
 MAX_GRAPHS = 256  # shapes of batches; others are computed without a graph
+
+
+@contextmanager
+def hold_garbage() -> Iterator[None]:
+    """Collect no garbage within a ``with`` block, in which a graph is captured.
+
+    The graphs of an earlier run may be garbage. CUDA refuses to free a graph during the capture of
+    another one, which then fails.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class StepGradients(NamedTuple):
@@ -121,7 +139,7 @@ class StepGraphs:
             self._buffers = self._buffers or dict(self._weighting.named_buffers())
         self._restore_buffers()
         torch.cuda.synchronize()
-        with torch.cuda.stream(stream):
+        with hold_garbage(), torch.cuda.stream(stream):
             record.begin()
             try:
                 result = record.run(self._weighting, compute, inputs)
