@@ -71,7 +71,7 @@ def time_fused_trials(report: Report) -> None:
             take_single_step(models[-1], inputs[-1], y[-1])
         names = [name for name, _ in models[-1].named_parameters()]
         apart = max(
-            float((stacked.parameters[name][-1] - value).abs().max())
+            float((stacked.parameters[name][-1] - value.detach()).abs().max())
             for name, value in zip(names, models[-1].parameters(), strict=True)
         )
         report.add_verdict(

@@ -11,8 +11,7 @@ from benchmarks.gpu.small_runs import ROOT
 
 def time_reinforcement(report: Report) -> None:
     """Part k: updates of soft actor-critic by weighting, with and without the graph."""
-    repeats = "1" if report.quick else "2"
-    command = ["-m", "benchmarks.reinforcement", "--device", report.device, "--repeats", repeats]
+    command = ["-m", "benchmarks.reinforcement", "--device", report.device, "--repeats", "1"]
     _run_command(report, "benchmarks.reinforcement", command)
 
 
@@ -20,7 +19,8 @@ def run_study(report: Report) -> None:
     """Part l: a study with four trials on the GPU at once, where Ray and Optuna are installed."""
     missing = [name for name in ("ray", "optuna") if importlib.util.find_spec(name) is None]
     if missing or not report.is_cuda:
-        report.print_line(f"  left out: a study ({', '.join(missing) or 'no GPU'} is missing)")
+        why = f"{' and '.join(missing)} not installed" if missing else "it needs a GPU"
+        report.print_line(f"  left out: a study, {why}")
         return
     with tempfile.TemporaryDirectory() as folder:
         command = ["tune.py", "--method", "erm", "--dataset", "colored_digits", "--trials", "8"]

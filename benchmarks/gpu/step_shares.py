@@ -20,11 +20,12 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu.made_data import MadeImages, MadeTexts, write_model
 from benchmarks.gpu.report import Report
+from benchmarks.gpu.small_runs import load_benchmark
+from core import step_graphs
 from core.batch import Batch
 from core.environment import detect_environment
 from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
-from core.training import step_graphs
 from core.training.context import EpochPosition
 from core.training.loader import Loader
 from core.training.profiling import covered_length
@@ -129,7 +130,7 @@ def measure_phases(run: Run, size: int, steps: int) -> dict[str, float]:
     row = {name: seconds / steps * 1e3 for name, seconds in row.items()}
     row["median host"] = statistics.median(took) * 1e3
     if cuda:
-        row |= _count_kernels(run, trainer, parts[:4])
+        row |= _count_kernels(run, trainer, parts[:2])
     return row
 
 
@@ -152,22 +153,28 @@ def _count_kernels(run: Run, trainer: Trainer, parts: list[Tensor]) -> dict[str,
 
 
 def _measure_phases(report: Report) -> None:
-    rows: list[list[Any]] = []
     steps = 2 if report.quick else 20
     with tempfile.TemporaryDirectory() as name:
-        model = write_model("bert", report.quick, Path(name))
+        bert = write_model("bert", report.quick, Path(name))
         texts = MadeTexts(64 if report.quick else 1000, 128, 38)
-        size = 4 if report.quick else 32
-        for precision in ("float32", "bfloat16"):
+        digits, two = load_benchmark("colored_digits"), load_benchmark("two_digits")
+        cases: list[tuple[str, Benchmark, str, str, str]] = [
+            ("BERT-base pairs erm", texts, "erm", bert, "float32"),
+            ("BERT-base pairs erm", texts, "erm", bert, "bfloat16"),
+            ("colored_digits erm", digits, "erm", "", "bfloat16"),
+            ("two_digits ls", two, "ls", "", "bfloat16"),
+            ("two_digits fairgrad", two, "fairgrad", "", "bfloat16"),
+        ]
+        for label, benchmark, method, model, precision in cases:
+            size = 4 if report.quick else 32
             for graphs in (0, step_graphs.MAX_GRAPHS):
                 with mock.patch.object(step_graphs, "MAX_GRAPHS", graphs):
-                    run = make_run(texts, "erm", model, report.is_cuda, precision, size)
+                    run = make_run(benchmark, method, model, report.is_cuda, precision, size)
                     found = measure_phases(run, size, steps)
-                label = f"BERT-base pairs {precision}{', graphs' if graphs else ''}"
-                report.add_figure(label, found)
-                rows.append([label, *found.values()])
-                report.print_line(f"  {label}: " + _describe(found))
-    report.print_line("milliseconds a step; the host's by phase, of graphs without phases")
+                full = f"{label} {precision}{', graphs' if graphs else ''}"
+                report.add_figure(full, found)
+                report.print_line(f"  {full}: {_describe(found)}")
+    report.print_line("  milliseconds a step; phases are the host's, which graphs do without")
 
 
 def _describe(found: dict[str, float]) -> str:
@@ -207,7 +214,7 @@ def _measure_data_waits(report: Report) -> None:
         for kind in ("resnet",) if report.quick else ("vit", "resnet"):
             model = write_model(kind, report.quick, Path(name))
             run = make_run(photographs, "erm", model, report.is_cuda, "bfloat16", size)
-            shares = _measure_waits(run, size, 2 if report.quick else 16)
+            shares = _measure_waits(run, size, 2 if report.quick else 8)
             rows.append([kind, *shares.values()])
             report.add_figure(f"waits for data, {kind}", shares)
             for source in ("resident", "store"):

@@ -31,7 +31,7 @@ def time_weighted_steps(report: Report) -> None:
         torch.manual_seed(0)
         width, batch = (0.06, 16) if report.quick else (1.0, 64)
         problem = NETWORKS[name](width, batch).to(report.device)
-        row, bound = _time_network(problem, 2 if report.quick else 15)
+        row, bound = _time_network(problem, 2 if report.quick else 8)
         rows.append([name, problem.tasks, *row])
         if row[2] > 1.05 * bound:
             late.append(f"{name} {row[2]:.2f} against {bound:.2f}")
