@@ -12,6 +12,7 @@ from common.errors import UserError
 from common.files import write_text
 from common.paths import parse_path
 from common.terminal import run_command
+from common.text import format_count
 from core.kept_model import load_model
 from core.recipe.assignments import DATA_ROOT_HELP
 from datasets.own.columns import parse_columns
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(text, end="")
         else:
             write_text(args.out, text)
-            print(f"{len(table):,} rows: {args.out}")
+            print(f"{format_count(len(table), 'row')}: {args.out}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

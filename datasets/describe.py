@@ -13,6 +13,7 @@ import datasets
 from common.arguments import Parser
 from common.errors import UserError
 from common.terminal import run_command
+from common.text import format_count
 from datasets.benchmark import SPLITS, Benchmark
 from datasets.groups.base import GroupBenchmark, Groups
 from datasets.groups.table import TableBenchmark
@@ -106,7 +107,7 @@ def summarize_training(benchmark: Benchmark) -> str:
     """Return the main values of the training config in one line."""
     config = benchmark.training_config
     return (
-        f"{config.model}, {config.epochs} epochs, batches of {config.batch_size}, "
+        f"{config.model}, {format_count(config.epochs, 'epoch')}, batches of {config.batch_size}, "
         f"{config.optimizer}, lr {config.lr:g}, weight decay {config.weight_decay:g}, "
         f"schedule {config.schedule}"
     )
@@ -171,10 +172,10 @@ def describe_noise(groups: Groups, counts: Sequence[int]) -> str:
     count = counts[number]
     error = 100 * math.sqrt(TYPICAL_ACCURACY * (1 - TYPICAL_ACCURACY) / count)
     return (
-        f"the smallest validation group is {number} ({groups.names[number]}) with {count:,} "
-        f"examples: there, an accuracy of {TYPICAL_ACCURACY:.0%} has a standard error of "
-        f"{error:.1f} points, and one example is {100 / count:.2f} points. Smaller differences "
-        "between worst groups are noise."
+        f"the smallest validation group is {number} ({groups.names[number]}) with "
+        f"{format_count(count, 'example')}: there, an accuracy of {TYPICAL_ACCURACY:.0%} has a "
+        f"standard error of {error:.1f} points, and one example is {100 / count:.2f} points. "
+        "Smaller differences between worst groups are noise."
     )
 
 

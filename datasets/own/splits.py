@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from common.errors import UserError
+from common.text import format_count
 from datasets.formats.csv_tables import SPLIT_NUMBERS
 
 EVALUATION = ("eval", "evaluation")  # validation or test, the one that no other word names
@@ -95,9 +96,9 @@ def draw_splits(
     for rows in divided.groupby(["y", "a"]).groups.values():
         if len(rows) < len(drawn.shares):
             raise UserError(
-                f"{path}: group {names[rows[0]]} has {len(rows)} row(s)"
-                f"{' in training' * has_test}, expected at least {len(drawn.shares)}, one for each "
-                "split; leave it out, or join it with another"
+                f"{path}: group {names[rows[0]]} has "
+                f"{format_count(len(rows), 'row')}{' in training' * has_test}, expected at least "
+                f"{len(drawn.shares)}, one for each split; leave it out, or join it with another"
             )
         ordered = sorted(rows, key=lambda row: _hash_id(table.id[row], drawn.seed))
         _, *others = (max(1, round(share * len(rows))) for share in drawn.shares)

@@ -112,4 +112,4 @@ def test_a_study_in_a_real_group_plans_for_its_quota(group: Path, tmp_path: Path
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "(1 CPU, " in done.stdout
-    assert "1 trials in parallel" in done.stdout
+    assert "1 trial in parallel" in done.stdout

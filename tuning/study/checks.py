@@ -23,6 +23,7 @@ from core.training.selection import Rule
 from datasets.benchmark import Benchmark
 from datasets.environments.base import EnvironmentBenchmark
 from datasets.groups.folder import Folder
+from datasets.groups.text_table import TextBenchmark
 from datasets.on_disk import OnDisk
 from datasets.training_config import JOINED_SPLIT
 from tuning.options import Options
@@ -308,6 +309,11 @@ def _find_missing_data(benchmark: Benchmark) -> list[str]:
     """Return the missing files of a data set that is not prepared, so that all is said at once."""
     if isinstance(benchmark, OnDisk) and not benchmark.folder.is_dir():
         return truncate_problems(benchmark.find_problems()).problems
+    try:
+        if isinstance(benchmark, TextBenchmark) and benchmark.modality == "text":
+            _ = benchmark.vocabulary
+    except UserError as error:
+        return [str(error)]
     return []
 
 

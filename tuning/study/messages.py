@@ -83,7 +83,8 @@ def print_summary(
     for search in closed:
         finished = sum(trial.is_finished for trial in search.trials.values())
         console.print(
-            f"{search.name}: the search ended after {finished} of {search.trial_budget} trials, to "
+            f"{search.name}: the search ended after {finished} of "
+            f"{format_count(search.trial_budget, 'trial')}, to "
             "keep the rest of the budget for the confirmation seeds"
         )
     if stop.reason and without_result:

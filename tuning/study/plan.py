@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from common.files import find_existing_parent
+from common.text import format_count
 from tuning.cluster import gpu_share
 from tuning.cluster.addresses import find_cluster
 from tuning.cluster.connection import join_cluster
@@ -109,7 +110,10 @@ def _format_plan(
         *format_markdown(rows),
         *_explain_bounds(estimates),
         *_describe_absence(study),
-        *(f"node {node}: {resources.count_trials(node)} trials in parallel" for node in nodes),
+        *(
+            f"node {node}: {format_count(resources.count_trials(node), 'trial')} in parallel"
+            for node in nodes
+        ),
         *(() if nodes else ("this machine has no GPU: slots are counted where the study runs",)),
         _describe_time(estimates, count, resources),
         _describe_disk(study.options, [e.disk for e in estimates], count),
@@ -156,8 +160,9 @@ def _describe_time(estimates: Sequence[CostEstimate], slots: int, resources: Res
         return f"{start}about {steps:,} steps in all, whose time is measured where the study runs"
     bound = "at least" if any("at least " in e.steps.bounds for e in estimates) else "about"
     return (
-        f"{start}{bound} {format_hours(seconds / 3600)} on {slots} slots, excluding start-up "
-        f"(seconds per node); device-hours are {'GPU' if resources.gpus else 'CPU'}-hours"
+        f"{start}{bound} {format_hours(seconds / 3600)} on {format_count(slots, 'slot')}, "
+        "excluding start-up (seconds per node); "
+        f"device-hours are {'GPU' if resources.gpus else 'CPU'}-hours"
     )
 
 

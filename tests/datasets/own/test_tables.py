@@ -312,7 +312,7 @@ def test_drawn_splits_have_each_groups_shares(sizes: list[int], tmp_path: Path) 
     assert again.tolist() == found.tolist()[::-1]
     other = draw_splits(tmp_path, table, table.y, DrawnSplit((0.7, 0.1, 0.2), 6))
     assert other.tolist() != found.tolist()
-    with pytest.raises(UserError, match=r"group 0 has 2 row\(s\), expected at least 3"):
+    with pytest.raises(UserError, match=r"group 0 has 2 rows, expected at least 3"):
         draw_splits(
             tmp_path, table.iloc[-2:].assign(y="0"), table.y * 0 + "0", DrawnSplit((1, 1, 1))
         )

@@ -170,12 +170,12 @@ def test_the_plan_counts_with_what_was_measured_or_says_that_nothing_was(
         gpus_per_trial="auto",
     )  # fmt: skip
     for share, count, words in (
-        (None, 1, "the plan counts one GPU per trial, the most"),
-        (0.25, 4, "0.25 of a GPU per trial, as measured by this study"),
+        (None, "1 trial", "the plan counts one GPU per trial, the most"),
+        (0.25, "4 trials", "0.25 of a GPU per trial, as measured by this study"),
     ):
         if share:
             MethodRecords(asked.records_of("erm")).write_probe(GpuProbe(share, ERM))
         assert plan.print_plan(asked) is not None
         said = capsys.readouterr().out
-        assert f"node a (8 CPUs, 1 GPU): {count} trials in parallel" in said
+        assert f"node a (8 CPUs, 1 GPU): {count} in parallel" in said
         assert words in said

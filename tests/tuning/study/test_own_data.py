@@ -78,3 +78,18 @@ def test_a_study_of_own_data_is_named_and_repeats(
         check(same)
     with pytest.raises(UserError, match="differs from this command:\n  data_hash"):
         check([*given, "--resume"])
+
+
+def test_texts_without_weights_and_vocabulary_lack_both_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "none"))
+    folder = tmp_path / "data" / "texts"
+    folder.mkdir(parents=True)
+    rows = [f"t{row},{'abc'[row // 4]} text,{row // 4},{row % 2}" for row in range(12)]
+    (folder / "metadata.csv").write_text("\n".join(["id,text,split,y", *rows]))
+    with pytest.raises(UserError) as refused:
+        check(["--method", "erm", "--dataset", "folder:texts", "--data-root", str(folder.parent)])
+    weights, vocabulary = str(refused.value).splitlines()
+    assert "its weights are not on this machine" in weights
+    assert "vocab.txt: missing" in vocabulary
