@@ -86,10 +86,7 @@ class Progress:
         drawn = DrawnView(self.console)
 
         def draw_view() -> Group:
-            drawn.erase_wrapped()
-            view = self.make_view()
-            drawn.measure(view)
-            return view
+            return drawn.draw_view(self.make_view)
 
         def print_end(search: MethodSearch, trial: Trial) -> None:
             if drawn.is_wrapped:

@@ -23,24 +23,19 @@ from tuning.reporting.layout.reflow import DrawnView
 console = Console()
 drawn = DrawnView(console)
 
-def draw_view():
-    drawn.erase_wrapped()
+def make_view():
     width = console.width
-    view = Text("\\n".join(f"view {n} ".ljust(width - n, "=") for n in range(4)), no_wrap=True)
-    drawn.measure(view)
-    return view
+    return Text("\\n".join(f"view {n} ".ljust(width - n, "=") for n in range(4)), no_wrap=True)
 
-# Drawn at a change of the width only: tmux tells it some time after it has wrapped the lines.
+def draw_view():
+    return drawn.draw_view(make_view)
+
 with Live(
-    get_renderable=draw_view, console=console, auto_refresh=False, transient=True
-) as live:
+    get_renderable=draw_view, console=console, refresh_per_second=8, transient=True
+):
     for number in range(30):  # the screen is full
         console.print(f"trial {number} ended")
-    width = 0
     while not Path(sys.argv[1]).exists():
-        if console.width != width:
-            width = console.width
-            live.refresh()
         time.sleep(0.05)
 print("done", flush=True)
 time.sleep(30)
