@@ -43,10 +43,11 @@ def run(folder: Path, *command: str) -> str:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project with the parts of the guide, and a method of them."""
     folder = tmp_path_factory.mktemp("project")
-    for package in ("common", "core", "datasets", "search_spaces", "tests"):
+    for package in ("common", "core", "datasets", "tuning", "search_spaces", "tests"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / package, folder / package, ignore=ignored)
-    shutil.copy(ROOT / "pyproject.toml", folder)
+    for file in ("pyproject.toml", "tune.py"):
+        shutil.copy(ROOT / file, folder)
     parts = blocks("extending.md")
     assert len({file for file, _ in parts}) == len(parts) == 5
     for file, code in parts:
@@ -66,11 +67,19 @@ def test_the_parts_of_the_guide_train(project: Path) -> None:
         assert any(metric in line for line in lines)
 
 
+def test_the_method_of_the_guide_is_a_method_of_the_project(project: Path) -> None:
+    assert run(project, "tune.py", "validate", "search_spaces/mine.yaml") == "1 valid file\n"
+
+
 # The test files of each kind of part, by its folder, and its cases there.
 CONTRACTS = {
     "core/objectives": (["core/recipe/test_components.py"], ["entropy"]),
     "core/weighting/methods": (
-        ["core/weighting/methods/test_families.py", "core/weighting/methods/test_containers.py"],
+        [
+            "core/weighting/methods/test_families.py",
+            "core/weighting/methods/test_containers.py",
+            "core/training/test_run.py",
+        ],
         ["worst"],
     ),
     "core/models": (["core/recipe/test_components.py"], ["two_layers"]),
@@ -82,7 +91,15 @@ CONTRACTS = {
         ["datasets/test_benchmarks.py", "core/training/test_run.py"],
         ["two_sums", "fairgrad-two_sums"],
     ),
-    "search_spaces": (["core/recipe/test_methods.py", "core/recipe/test_schema.py"], ["mine"]),
+    "search_spaces": (
+        [
+            "core/recipe/test_methods.py",
+            "core/recipe/test_schema.py",
+            "tuning/search/test_domains.py",
+            "tuning/study/test_plan_steps.py",
+        ],
+        ["mine"],
+    ),
 }
 
 

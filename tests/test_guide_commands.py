@@ -1,0 +1,122 @@
+"""Commands and YAML of README and the guides are parsed as they stand, in one process."""
+
+import importlib
+import re
+import shlex
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+
+import datasets
+from common.yaml_files import parse_yaml
+from tests.test_guides import ROOT
+from tuning.cli.main import COMMANDS, main
+from tuning.cli.parser import make_parser
+from tuning.option_values import read_space
+
+GUIDES = ("README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")))
+COMMAND = re.compile(r"\bpython (tune\.py|-m (?:core|datasets|tuning)[\w.]*)( [^`'\n|]*)?")
+PLACEHOLDER = re.compile(r"\.\.\.|\[[A-Z-]|<[a-z]|\.\*")  # of a synopsis, or a pattern
+# Tests that run the Python blocks of a guide.
+RUN_BY = {
+    "docs/extending.md": "tests/test_guides.py",
+    "docs/weighting.md": "tests/test_guides.py",
+    "docs/python.md": "tests/tuning/test_python_guide.py",
+}
+
+
+def read_guide(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def list_commands() -> list[tuple[str, str]]:
+    """Return all commands of the project in the guides, with the guide of each."""
+    found = []
+    for name in GUIDES:
+        parts = re.split(r"```[a-z{}]*\n", read_guide(name))
+        # Lines of code may be continued, commands in running text wrapped.
+        code = [re.sub(r" *\\\n *", " ", part) for part in parts[1::2]]
+        spans = [span for part in parts[::2] for span in re.findall(r"`([^`]+)`", part)]
+        text = "\n".join([*code, *(span.replace("\n", " ") for span in spans)])
+        for match in COMMAND.finditer(text):
+            command = f"{match.group(1)}{match.group(2) or ''}".partition(" #")[0]
+            command = re.split(r" [>&]| 2>", command)[0]
+            if not PLACEHOLDER.search(command):
+                found.append((name, command.strip()))
+    return sorted(set(found))
+
+
+def find_parser(words: list[str]) -> tuple[ArgumentParser, list[str]] | None:
+    """Return the parser of a command and its arguments; None for one whose parser is inside it."""
+    if words[0] == "tune.py":
+        if words[1:2] and words[1] in COMMANDS:
+            module = importlib.import_module(f"tuning.cli.{words[1]}")
+            return module.make_parser(), words[2:]
+        return make_parser(), words[1:]
+    package = words[1]
+    name = f"{package}.__main__" if (ROOT / package.replace(".", "/")).is_dir() else package
+    module = importlib.import_module(name)
+    return (module.make_parser(), words[2:]) if hasattr(module, "make_parser") else None
+
+
+def test_all_commands_of_the_guides_parse(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = list_commands()
+    assert len(commands) > 35
+    parsed = 0
+    for guide, command in commands:
+        words = shlex.split(command)
+        found = find_parser(words)
+        if (
+            found is None or len(words) <= 2 or "--help" in words
+        ):  # the name of a command in running text
+            continue
+        try:
+            given = found[0].parse_args(found[1])
+        except SystemExit as end:
+            raise AssertionError(f"{guide}: {command}: {capsys.readouterr().err}") from end
+        parsed += 1
+        for name in getattr(given, "methods", ()):
+            assert name == "all" or (ROOT / f"search_spaces/{name}.yaml").exists(), command
+        names = getattr(given, "dataset", ())
+        for name in [names] if isinstance(names, str) else names:
+            known = {*datasets.list_benchmarks(), "NAME", "D", "signs", "two_sums"}
+            assert name in known or name.startswith(("folder", "./")), command
+    assert parsed > 25
+
+
+def test_yaml_of_the_guides_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = [
+        (name, block)
+        for name in GUIDES
+        for block in re.findall(r"```yaml\n(.*?)```", read_guide(name), re.DOTALL)
+    ]
+    kinds = []
+    for name, block in blocks:
+        if block.startswith("weighting: "):  # two lines, each of another method
+            contents: list[object] = [parse_yaml(line) for line in block.splitlines()]
+        else:
+            contents = [parse_yaml(block)]
+        for content in contents:
+            assert isinstance(content, dict), name
+            if "recipe" in content:
+                path = tmp_path / "dro_l1.yaml"
+                path.write_text(block)
+                assert main(["validate", str(path)]) == 0, capsys.readouterr().err
+                kinds.append("method")
+            elif "weighting" in content:
+                kinds.append("weighting")
+            elif "columns" in content:
+                assert set(content) == {"columns", "split", "search", "protocol"}
+                kinds.append("dataset")
+            else:
+                assert read_space(content)[1]
+                kinds.append("domains")
+    assert set(kinds) == {"method", "weighting", "dataset", "domains"}
+    assert len(kinds) == len(blocks) + 1
+
+
+def test_all_python_of_the_guides_is_run() -> None:
+    assert {name for name in GUIDES if "```python" in read_guide(name)} == set(RUN_BY)
+    for name, test in RUN_BY.items():
+        assert Path(name).name in (ROOT / test).read_text(encoding="utf-8")
