@@ -10,11 +10,11 @@ import torch
 
 import datasets
 from common.arguments import Parser
-from common.errors import UserError, ValidationErrors
+from common.errors import UserError, ValidationErrors, unknown_name_message
 from common.paths import parse_path
 from common.terminal import run_command
 from core.environment import PRECISIONS, Environment, detect_environment
-from core.make_run import make_run
+from core.make_run import AnyRun, make_run
 from core.recipe.assignments import (
     BASELINE_HELP,
     DATA_ROOT_HELP,
@@ -29,12 +29,15 @@ from core.recipe.assignments import (
 from core.recipe.method_files import list_methods, load_method
 from core.recipe.resolved_method import resolve_method
 from core.recipe.trial_key import TrialKey
+from core.reinforcement.run import ReinforcementRun
+from core.reinforcement.video import write_video
 from core.selected_run import SelectedRun
 from core.training.epoch_row import EpochRow
 from core.training.run import NotFinite
 from core.training.selection import Metrics, check_rule, explain_trained_split, get_rule
 from core.training.steps import BatchTooLarge
 from datasets.benchmark import Benchmark
+from datasets.environments.rendering import choose_graphics_library
 
 EPILOG = """\
 examples:
@@ -120,6 +123,11 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("output").add_argument
     add("--test", action="store_true", help="evaluate the test split at the chosen epoch")
     add("--json", action="store_true", help="print one line of JSON per epoch, in full precision")
+    add(
+        "--render",
+        metavar="TASK",
+        help="of a data set in a simulator: write an episode of a task after training, as TASK.gif",
+    )
     return parser
 
 
@@ -127,7 +135,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train; return 0, 2 after a user's mistake, or 1 if the run had to stop."""
     args = make_parser().parse_args(arguments)
     try:
-        _print_training(_make_run(args), args.json, args.test)
+        run = _make_run(args)
+        check_render(run.run, args.render)
+        _print_training(run, args.json, args.test)
+        if args.render is not None:
+            print(render_episode(run.run, args.render))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -148,6 +160,34 @@ def _make_run(args: argparse.Namespace) -> SelectedRun:
     if reason:
         raise UserError(f"{reason}: it needs --select published_last10")
     return SelectedRun(make_run(key, benchmark), rule)
+
+
+def check_render(run: AnyRun, task: str | None) -> None:
+    """Check ``--render`` before training.
+
+    Raises:
+        UserError: If the run has no such task, or the machine no graphics library.
+    """
+    if task is None:
+        return
+    if not isinstance(run, ReinforcementRun):
+        raise UserError(
+            f"--render: received {task}, but data set '{run.benchmark.name}' is in no simulator; "
+            "mt1, mt10, mt25 and mt50 are"
+        )
+    if task not in run.tasks:
+        raise UserError(f"--render: {unknown_name_message('task', task, run.tasks)}")
+    choose_graphics_library()
+
+
+def render_episode(run: AnyRun, task: str) -> str:
+    """Write the video of an episode; return a sentence about it."""
+    assert isinstance(run, ReinforcementRun)
+    path = Path(f"{task}.gif")
+    success = write_video(run, task, path)
+    return (
+        f"wrote {path}: an episode of the first validation goal, {'a' if success else 'no'} success"
+    )
 
 
 def make_key(args: argparse.Namespace, benchmark: Benchmark) -> TrialKey:

@@ -145,7 +145,7 @@ class ReinforcementRun:
         config, epoch, seed = self.config, self.epochs_done, self.key.seed
         torch.manual_seed(make_generator(seed, "round", 0, epoch).initial_seed())
         generators = [make_generator(seed, f"goals of {task}", 0, epoch) for task in self.tasks]
-        self.collector.begin_training(self._list_goals("train"), generators, config.horizon)
+        self.collector.begin_training(self.list_goals("train"), generators, config.horizon)
         # Made anew in every epoch, between which states are loaded and weightings change.
         updater = Updater(self.learner, self.replay, config.batch_size)
         for step in range(count):
@@ -196,10 +196,12 @@ class ReinforcementRun:
         on_device = observations.to(self.device)[:, None]
         return self.learner.choose_actions(on_device, deterministic)[:, 0].cpu()
 
-    def _choose_likeliest(self, observations: Tensor) -> Tensor:
+    def choose_likeliest(self, observations: Tensor) -> Tensor:
+        """Return the actions of evaluation, ``(k, a)``, for observations, ``(k, o)``."""
         return self._choose_actions(observations, deterministic=True)
 
-    def _list_goals(self, split: str) -> list[list[Goal]]:
+    def list_goals(self, split: str) -> list[list[Goal]]:
+        """Return the goals of a split by task."""
         rows = self.benchmark.splits[split].inputs[torch.arange(len(self.benchmark.splits[split]))]
         goals: list[list[Goal]] = [[] for _ in self.tasks]
         for task, seed, number in rows.tolist():
@@ -216,9 +218,9 @@ class ReinforcementRun:
             batch_averaged: Has no effect.
             max_batches: The first goals of each task only; None for all.
         """
-        goals = [of_task[:max_batches] for of_task in self._list_goals(split)]
+        goals = [of_task[:max_batches] for of_task in self.list_goals(split)]
         horizon = self.benchmark.evaluation_horizon
-        found = self.collector.evaluate_goals(goals, self._choose_likeliest, horizon)
+        found = self.collector.evaluate_goals(goals, self.choose_likeliest, horizon)
         meter = self.benchmark.make_meter(split)
         tasks = self.benchmark.list_goal_tasks(split)
         for task, episodes in enumerate(found):
@@ -301,7 +303,7 @@ def make_learner_config(config: ReinforcementConfig, tasks: int) -> LearnerConfi
         lr=config.lr,
         temperature_lr=config.temperature_lr,
         initial_temperature=config.initial_temperature,
-        gamma=config.gamma,
+        gamma=config.discount,
         tau=config.tau,
         clip_norm=config.clip_norm,
         clip_shared=config.clip == "shared",

@@ -46,7 +46,7 @@ class ReinforcementConfig(TrainingConfig):
         shared_temperature: Whether all tasks have one temperature.
         temperature_lr: Learning rate of the temperatures.
         initial_temperature: The temperatures at the start.
-        gamma: Discount of a step.
+        discount: Factor of a later step's reward.
         tau: How far target critics follow the critics in an update.
     """
 
@@ -67,7 +67,7 @@ class ReinforcementConfig(TrainingConfig):
     shared_temperature: bool = False
     temperature_lr: float = 3e-4
     initial_temperature: float = 1.0
-    gamma: float = 0.99
+    discount: float = 0.99
     tau: float = 0.005
 
     def apply_protocol(self) -> "ReinforcementConfig":
@@ -99,7 +99,7 @@ REINFORCEMENT_RULES: Mapping[str, Hyperparameter] = {
     "shared_temperature": _SWITCH,
     "temperature_lr": Hyperparameter("uniform", (0.0, 1e30), 0.0),
     "initial_temperature": _POSITIVE,
-    "gamma": _SHARE,
+    "discount": _SHARE,
     "tau": _SHARE,
 }
 REINFORCEMENT_FIELDS = ("task", *REINFORCEMENT_RULES)

@@ -3,6 +3,7 @@
 McLean et al., Meta-World+: An Improved, Standardized, RL Benchmark, 2025.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
+from datasets.environments.rendering import Frame, make_frame_renderer
 
 INSTALL = "pip install --no-deps --require-hashes -r requirements-metaworld.txt"
 GOALS = 50  # that Meta-World draws of a task with one seed
@@ -87,6 +89,14 @@ class TaskSimulator:
         observation, reward, _, _, info = self._simulator.step(action)
         success = bool(info["success"])
         return StepResult(np.asarray(observation, np.float32), float(reward), success)
+
+    def make_renderer(self) -> Callable[[], Frame]:
+        """Return a function that draws the present state.
+
+        Raises:
+            UserError: If the graphics library cannot draw.
+        """
+        return make_frame_renderer(self._simulator)
 
     def close(self) -> None:
         """Free the simulator."""

@@ -1,12 +1,17 @@
 """Training runs in the simulator."""
 
+import sys
 from contextlib import suppress
 from copy import deepcopy
+from ctypes.util import find_library
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
+from PIL.GifImagePlugin import GifImageFile
 
 import datasets
 from common.errors import UserError, ValidationErrors
@@ -18,6 +23,9 @@ from core.recipe.resolved_method import resolve_method
 from core.recipe.trial_key import TrialKey
 from core.reinforcement.collector import Collector, Goal, draw_random_actions
 from core.reinforcement.run import ReinforcementRun
+from core.reinforcement.video import write_video
+from datasets.environments.config import REINFORCEMENT_FIELDS
+from datasets.environments.rendering import choose_graphics_library
 from tests.conftest import ENVIRONMENTS
 from tests.support.simulator import needs_simulator
 
@@ -71,7 +79,7 @@ def test_other_methods_run_or_are_refused_with_a_reason(method: str) -> None:
         ({"horizon": 501}, "horizon: received 501"),
         ({"protocol": "v1"}, "protocol: received 'v1'"),
         ({"task": "reech-v3"}, "did you mean 'reach-v3'"),
-        ({"gama": 0.9}, "did you mean 'gamma'"),
+        ({"discont": 0.9}, "did you mean 'discount'"),
     ],
 )
 def test_wrong_values_are_one_message(values: dict[str, Any], message: str) -> None:
@@ -81,8 +89,8 @@ def test_wrong_values_are_one_message(values: dict[str, Any], message: str) -> N
 
 def test_supervised_data_sets_refuse_fields_of_reinforcement_learning() -> None:
     resolved = resolve_method(load_method("ls"), datasets.load_benchmark("two_digits"))
-    with pytest.raises(ValidationErrors, match="gamma"):
-        resolved.check_values({"gamma": 0.9})
+    with pytest.raises(ValidationErrors, match="discount"):
+        resolved.check_values({"discount": 0.9})
 
 
 def test_replay_larger_than_memory_is_refused() -> None:
@@ -157,3 +165,47 @@ def test_seeds_differ_and_protocols_train(capsys: pytest.CaptureFixture[str]) ->
         command += [] if name == "epochs" else ["--set", f"{name}={value}"]
     assert main([*command, "--device", "cpu"]) == 0
     assert "worst_task_success" in capsys.readouterr().out
+
+
+def test_methods_have_no_hyperparameter_of_the_name_of_a_field() -> None:
+    """One value would set both: FAMO's gamma was the discount."""
+    for name in list_methods():
+        method = load_method(name)
+        assert not {*method.search, *method.options} & set(REINFORCEMENT_FIELDS), name
+
+
+def test_rendering_an_unknown_task_or_data_set_is_one_message(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = ["--method", "ls", "--epochs", "1", "--device", "cpu", "--set", "capacity=9"]
+    for dataset, task, message in (
+        ("mt1", "reech-v3", "did you mean 'reach-v3'"),
+        ("two_digits", "reach-v3", "is in no simulator"),
+    ):
+        settings = run if dataset == "mt1" else run[:-2]
+        assert main([*settings, "--dataset", dataset, "--render", task]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
+def test_machine_without_graphics_library_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr("datasets.environments.rendering.LIBRARIES", {"egl": "NoSuchLibrary"})
+    monkeypatch.delitem(sys.modules, "mujoco", raising=False)
+    with pytest.raises(UserError, match=r"neither EGL nor OSMesa.*install libegl1"):
+        choose_graphics_library()
+
+
+@needs_simulator
+@pytest.mark.skipif(not find_library("EGL"), reason="needs EGL")
+def test_video_of_an_episode_has_frames_that_differ(tmp_path: Path) -> None:
+    run = make_run(protocol="system2", task="reach-v3")
+    choose_graphics_library()
+    write_video(run, "reach-v3", tmp_path / "reach.gif")
+    with Image.open(tmp_path / "reach.gif") as video:
+        assert isinstance(video, GifImageFile)
+        assert (video.n_frames, video.size) == (19, (320, 240))
+        first = video.convert("RGB").tobytes()
+        video.seek(18)
+        assert video.convert("RGB").tobytes() != first
