@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
+from common.text import format_count
 from datasets.environments.base import ACTION_SIZE, OBSERVATION_SIZE
 from datasets.environments.config import ReinforcementConfig
 
@@ -125,9 +126,9 @@ def check_replay_memory(config: ReinforcementConfig, tasks: int, device: torch.d
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
         raise UserError(
-            f"capacity: received {config.capacity:,}: the replay of {tasks} tasks would take "
-            f"{needed / 1e9:.1f} GB, and the device has {memory / 1e9:.1f} GB; use a smaller "
-            "capacity"
+            f"capacity: received {config.capacity:,}: the replay of {format_count(tasks, 'task')} "
+            f"would take {needed / 1e9:.1f} GB, and the device has {memory / 1e9:.1f} GB; use a "
+            "smaller capacity"
         )
 
 

@@ -37,6 +37,7 @@ from tuning.search.space import Space, make_space
 from tuning.search.trial_records import SEARCH_SEED
 from tuning.study.make_definition import check_resumed_studies
 from tuning.study.protocol import apply_protocol, describe_authors_protocol
+from tuning.study.replay_memory import find_large_replays
 from tuning.study.same_data import refuse_other_data
 
 
@@ -121,6 +122,7 @@ def check_study(options: Options, is_plan: bool = False) -> CheckedStudy:
         problems += _find_missing_weights(spaces, options.search)
     problems += _check_models(spaces, options.search)
     problems += _check_training_splits(spaces, options.search, rule)
+    problems += find_large_replays(spaces, options)
     if problems:
         problems += _find_missing_data(benchmark)
         raise ValidationErrors(list(dict.fromkeys(problems)))  # methods share mistakes
