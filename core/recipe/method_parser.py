@@ -21,7 +21,11 @@ from core.recipe.conditions import find_condition_mistakes
 from core.recipe.method import IMPLIED_NEEDS, NEEDS, Method
 from core.recipe.recipe import Recipe
 from core.recipe.recipe_parser import parse_recipe
-from core.recipe.training_rules import TRAINING_CONFIG_FIELDS, broken_training_rule
+from core.recipe.training_rules import (
+    PUBLISHED_FIELDS,
+    TRAINING_CONFIG_FIELDS,
+    broken_training_rule,
+)
 from core.recipe.unused_settings import find_unused_by_weighting
 
 KEYS = (
@@ -191,7 +195,7 @@ class _MethodParser:
         return found
 
     def _is_known(self, key: str, name: object, search: Mapping[str, Hyperparameter]) -> bool:
-        known = (*search, *TRAINING_CONFIG_FIELDS)
+        known = (*search, *PUBLISHED_FIELDS)
         if name in known:
             return True
         self._add(key, unknown_name_message("hyperparameter", str(name), known))
@@ -206,7 +210,7 @@ class _MethodParser:
         search: Mapping[str, Hyperparameter],
     ) -> None:
         """Check published values, which may be outside of the searched range."""
-        is_field = name in TRAINING_CONFIG_FIELDS
+        is_field = name in PUBLISHED_FIELDS and name not in search
         for value in values:
             rule = (
                 broken_training_rule(name, value)

@@ -6,6 +6,8 @@ from datasets.environments.config import REINFORCEMENT_RULES
 from datasets.training_config import TRAINING_CONFIG_RULES
 
 TRAINING_CONFIG_FIELDS = (*TRAINING_CONFIG_RULES, "model", "augmentation")
+# Of published configurations, which are for one data set each: of environments too.
+PUBLISHED_FIELDS = (*TRAINING_CONFIG_FIELDS, *REINFORCEMENT_RULES)
 
 
 def broken_training_rule(name: str, value: object, from_scratch: bool = False) -> str | None:
