@@ -15,8 +15,10 @@ WITH_PROCESSES = {"a", "e", "h", "k"}
 
 
 @pytest.fixture(autouse=True)
-def same_threads() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Use one thread: at these sizes, threads only wait for each other."""
     before = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 

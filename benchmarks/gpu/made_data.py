@@ -211,7 +211,7 @@ def write_model(kind: str, tiny: bool, where: Path) -> str:
     else:
         sizes: dict[str, Any] = {}
         if tiny:
-            sizes = {"depths": [1, 1, 1, 1]}
+            sizes = {"depths": [1] * 4, "embedding_size": 8, "hidden_sizes": [8, 8, 16, 16]}
         model = transformers.ResNetModel(transformers.ResNetConfig(**sizes))
     path = where / kind
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -62,7 +62,7 @@ def make_run(
     config: dict[str, Any] = {"batch_size": size, **settings}
     if model:
         config["model"] = model
-    environment = detect_environment(cuda, 2, False, precision)
+    environment = detect_environment(cuda, 1, False, precision)
     return Run(resolved.make_key(config, 0, environment), benchmark)
 
 
