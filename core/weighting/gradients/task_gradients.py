@@ -15,8 +15,8 @@ from .low_rank import LowRankGradient
 SMALL_PARAMETER_ENTRIES = 1 << 14
 # Entries to process at a time: a chunk fits a CPU's cache, or is worth a kernel.
 CPU_CHUNK_ENTRIES, DEVICE_CHUNK_ENTRIES = 1 << 18, 1 << 22
-# Length of the products of which accelerators take many at once: one long product of few rows would
-# leave most of their units idle.
+# Length of the products of which accelerators take many at once. Of 40 rows they take half of the
+# time of one long product, of few rows as much (docs/gpu.md).
 DEVICE_PRODUCT_ENTRIES = 1 << 12
 
 
