@@ -1,5 +1,6 @@
 """A study from start to end: check, search, select, confirm, export."""
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -48,6 +49,9 @@ from tuning.worker.trial_work import RunOptions, RunWork, TrialWork
 # Of the estimated cost of confirmation, the part of a budget that is kept for it: for the epoch
 # that running trials finish, the start of processes, and epochs longer than the mean.
 RESERVE_FACTOR = 1.5
+# Of a time limit, for each confirmation seed of a slot besides its epochs: its data, model and the
+# evaluation of the test split, also on a machine that is busy.
+SEED_START_SECONDS = 4.0
 
 
 def run_study(
@@ -198,7 +202,8 @@ class _StudyRun:
         seconds = sum(search.estimate_confirmation_seconds() for search in self.searches)
         hours = RESERVE_FACTOR * seconds * self.resources.device_share / 3600
         longest = max(s.estimate_confirmation_seconds() / self.options.seeds for s in self.searches)
-        waited = RESERVE_FACTOR * max(seconds / self.slots, longest)
+        waves = math.ceil(len(self.searches) * self.options.seeds / self.slots)
+        waited = RESERVE_FACTOR * max(seconds / self.slots, longest) + SEED_START_SECONDS * waves
         if self.stop.should_end_searches(waited, hours, self._sum_device_hours):
             for search in self.searches:
                 search.close()
