@@ -27,7 +27,7 @@ from core.weighting import (
 
 def check_weightings(report: Report) -> None:
     """Part c: weightings and strategies against the host, and the solver on the device."""
-    torch.set_num_threads(min(4, count_cpus()))  # beside other parts
+    torch.set_num_threads(1 if report.quick else min(4, count_cpus()))  # beside other parts
     report.attempt("strategies", lambda: _check_strategies(report))
     report.attempt("every weighting", lambda: _check_every_weighting(report))
     report.attempt("solver", lambda: _check_solver(report))
