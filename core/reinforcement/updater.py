@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from core.reinforcement.learner import Learner, UpdateResult
 from core.reinforcement.replay import Replay
 from core.step_graphs import hold_garbage
-from core.step_graphs import hold_garbage
 from core.weighting.device_only import stay_on_device
 
 WARM_UP_UPDATES = 3  # before the capture, by which libraries and optimizers make their state
