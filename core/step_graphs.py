@@ -109,7 +109,10 @@ class StepGraphs:
                 if len(self._graphs) < self._max_graphs:
                     self._graphs[shape] = None
                 return compute(batch)
-            graph = self._graphs[shape] = self._capture_graph(batch, compute)
+            graph = self._try_to_capture(batch, compute)
+            if graph is None:
+                return compute(batch)
+            self._graphs[shape] = graph
         self._restore_buffers()
         for target, source in zip(graph.inputs, tensors, strict=True):
             target.copy_(source)
@@ -129,6 +132,18 @@ class StepGraphs:
         graphs.clear()
         torch.cuda.empty_cache()
         return True
+
+    def _try_to_capture(self, batch: Batch, compute: ComputeGradients) -> "_StepGraph | None":
+        """Return the graph of a batch; None, and no more graphs, where it cannot be captured."""
+        try:
+            return self._capture_graph(batch, compute)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:  # a kernel, or another thread's work, that CUDA does not capture
+            for name, kept in self._buffers.items():
+                setattr(self._weighting, name, kept)
+            self.free()
+            return None
 
     def _capture_graph(self, batch: Batch, compute: ComputeGradients) -> "_StepGraph":
         """Capture the gradients of a batch, without computing them."""

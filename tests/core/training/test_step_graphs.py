@@ -10,11 +10,13 @@ from torch import Tensor
 
 import datasets
 from core import step_graphs
+from core.batch import Batch
 from core.environment import detect_environment
 from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
-from core.step_graphs import hold_garbage
+from core.step_graphs import StepGradients, StepGraphs, hold_garbage
 from core.training.run import Run
+from core.weighting import load_weighting
 
 PAIRS = [
     ("erm", "colored_digits"),
@@ -86,3 +88,23 @@ def test_graphs_compute_the_numbers_of_single_kernels(
     assert single.stage_state.graphs.count == 0
     for run in (single, resumed):
         assert torch.equal(copy_weights(run), copy_weights(captured))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_steps_that_cuda_cannot_capture_are_computed_without_graphs() -> None:
+    parameter = torch.nn.Parameter(torch.ones(3, device="cuda"))
+
+    def compute(batch: Batch) -> StepGradients:
+        parameter.grad = None
+        loss = (parameter * batch.inputs).sum()
+        loss.backward()
+        assert loss.item() == 3.0  # waits for the device
+        return StepGradients(loss.detach()[None], torch.ones(1, device="cuda"))
+
+    graphs = StepGraphs(torch.optim.SGD([parameter], lr=0.1), load_weighting("ls"))
+    batch = Batch(torch.arange(3.0, device="cuda"), {}, None)
+    for _ in range(3):
+        assert graphs.compute_gradients(batch, compute).losses.tolist() == [3.0]
+        assert torch.equal(parameter.grad, batch.inputs)
+    assert graphs.count == 0
