@@ -126,10 +126,14 @@ class KeptModel:
             )
         found = self._predict_table(table)
         found = found.assign(number=table.labels, accuracy=found.prediction == found.label)
-        groups = found.groupby(["number", "group"]).accuracy.agg(["size", "mean"]).reset_index()
+        groups = (
+            found.groupby(["number", "group"])
+            .accuracy.agg(examples="size", share="mean")
+            .reset_index()
+        )
         names = [*groups.group, "average", "worst group"]
-        sizes = groups["size"].tolist()
-        accuracies = groups["mean"].tolist()
+        sizes = groups.examples.tolist()
+        accuracies = groups.share.tolist()
         worst = accuracies.index(min(accuracies))
         return pd.DataFrame(
             {

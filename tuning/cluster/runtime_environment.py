@@ -38,7 +38,7 @@ def pass_variables_on() -> Iterator[None]:
 def make_runtime_environment() -> RuntimeEnv:
     """Return Ray's runtime environment of workers on other machines: the code and the variables."""
     code = upload_code()
-    code["env_vars"] = make_variables()
+    code.set("env_vars", make_variables())
     return code
 
 

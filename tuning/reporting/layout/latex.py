@@ -20,7 +20,8 @@ NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:e[+-]\d+)?")
 UNSAFE = re.compile(r"[^\w.-]")  # in a label
 # Upper bounds of the widths of Computer Modern at 8pt, in points, by the characters that have them.
 NARROW, WIDE = " .,;:|!'ijltfIr()[]-", "mwMWQ@%+<>=/"
-WIDTHS = {"narrow": 3.4, "wide": 7.5, "upper": 6.5, "other": 4.8, "±": 10.6}
+NARROW_POINTS, WIDE_POINTS, UPPER_POINTS, OTHER_POINTS = 3.4, 7.5, 6.5, 4.8
+WIDTHS = {"±": 10.6}
 UNIT = " (%)"
 ARROW = 7.5  # of a direction and the space before it
 ASTERISK = 4.5
@@ -266,10 +267,10 @@ def _measure_character(character: str) -> float:
     if character in WIDTHS:
         return WIDTHS[character]
     if character in NARROW:
-        return WIDTHS["narrow"]
+        return NARROW_POINTS
     if character in WIDE:
-        return WIDTHS["wide"]
-    return WIDTHS["upper" if character.isupper() else "other"]
+        return WIDE_POINTS
+    return UPPER_POINTS if character.isupper() else OTHER_POINTS
 
 
 def _measure_column(column: Column) -> float:
