@@ -186,7 +186,7 @@ def test_defaults_and_ranges_are_as_stated() -> None:
     assert load_method("dro").search["eta"] == eta
     famo = load_method("famo")
     assert famo.search["gamma"].default == 0.001
-    assert {d: v["gamma"] for d, v in famo.published.items() if v["gamma"] != 0.001} == {
+    assert {d: v["gamma"] for d, v in famo.published.items() if v.get("gamma", 0.001) != 0.001} == {
         "cityscapes": 0.01
     }
     assert load_method("fairgrad").search["alpha"].default == 2.0

@@ -106,5 +106,6 @@ def test_steps_that_cuda_cannot_capture_are_computed_without_graphs() -> None:
     batch = Batch(torch.arange(3.0, device="cuda"), {}, None)
     for _ in range(3):
         assert graphs.compute_gradients(batch, compute).losses.tolist() == [3.0]
+        assert parameter.grad is not None
         assert torch.equal(parameter.grad, batch.inputs)
     assert graphs.count == 0

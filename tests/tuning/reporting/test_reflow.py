@@ -84,7 +84,9 @@ def test_a_narrowed_terminal_shows_no_remains(tmp_path: Path) -> None:
     tmux = ["tmux", "-S", str(tmp_path / "socket"), "-f", os.devnull]
     (tmp_path / "view.py").write_text(SCRIPT)
     end = tmp_path / "end"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    sizes = ("COLUMNS", "LINES")  # of another terminal
+    environment = {n: v for n, v in os.environ.items() if n not in sizes}
+    environment["PYTHONPATH"] = str(ROOT)
     started = [sys.executable, str(tmp_path / "view.py"), str(end)]
     size = ["-x", "120", "-y", "24"]
     subprocess.run(
