@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install demo test test-fast lint types unit test-cluster gpu-check docs lock
+.PHONY: help install demo test test-fast lint types unit test-studies test-cluster gpu-check docs lock
 
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
@@ -80,8 +80,11 @@ lint: .venv/.installed ## check style and format with ruff
 types: .venv/.installed ## check types with mypy
 	$(PY) -m mypy
 
-unit: .venv/.installed ## run the tests, without those of test-cluster
-	$(PY) -m pytest -q -n $(WORKERS) --dist worksteal --ignore=tests/cluster
+unit: .venv/.installed ## run the tests, without those of test-studies and test-cluster
+	$(PY) -m pytest -q -n $(WORKERS) --dist worksteal --ignore=tests/cluster -m "not study"
+
+test-studies: .venv/.installed ## run whole studies: killed, resumed, interrupted, on shared GPUs
+	$(PY) -m pytest -q -n $(WORKERS) --dist worksteal --ignore=tests/cluster -m study
 
 test-fast: .venv/.installed ## run the tests to use while working: no Ray, few cases of each
 	$(PY) -m pytest -q -n 2 --dist worksteal $(FAST)

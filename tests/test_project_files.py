@@ -40,7 +40,7 @@ def test_the_workflow_runs_what_make_test_runs() -> None:
     (path,) = WORKFLOWS
     called = " ".join(commands(yaml.safe_load(path.read_text())))
     (prerequisites,) = re.findall(r"^test: ([a-z ]+) ##", (ROOT / "Makefile").read_text(), re.M)
-    for target in (*prerequisites.split(), "test-cluster"):
+    for target in (*prerequisites.split(), "test-studies", "test-cluster"):
         assert f"make {target}" in called
 
 

@@ -12,6 +12,8 @@ import pytest
 from core.kept_model import save_model
 from tests.core.test_kept_model import train, write_own_data
 
+pytestmark = pytest.mark.study
+
 ROOT = Path(__file__).resolve().parents[2]
 STUDY, MODEL = re.findall(
     r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(encoding="utf-8"), re.DOTALL

@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.command import ROOT, clean_environment, list_descendants
 
+pytestmark = pytest.mark.study
+
 
 @pytest.mark.slow
 def test_a_study_whose_ray_died_ends(tmp_path: Path) -> None:

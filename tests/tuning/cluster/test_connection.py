@@ -14,6 +14,8 @@ from tests.support.ray_clusters import cluster_with_declared_gpu
 from tuning.cli.main import main
 from tuning.cluster.addresses import find_cluster
 
+pytestmark = pytest.mark.study
+
 ASK = """
 import os, sys
 import tuning

@@ -9,6 +9,8 @@ import pytest
 from tests.support.command import run_tune
 from tests.support.ray_clusters import cluster_with_declared_gpu
 
+pytestmark = pytest.mark.study
+
 
 @pytest.fixture(scope="module")
 def declared_gpu() -> Iterator[str]:

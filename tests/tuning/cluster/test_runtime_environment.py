@@ -14,6 +14,8 @@ from tests.support.ray_clusters import cluster_with_declared_gpu
 from tuning.cluster import runtime_environment
 from tuning.cluster.runtime_environment import upload_code
 
+pytestmark = pytest.mark.study
+
 # Asks a worker what it sees, twice; the other user's command runs at the same time.
 USER = """
 import json, sys

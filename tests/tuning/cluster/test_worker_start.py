@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.command import clean_environment, copy_project, ran_to_end
 
+pytestmark = pytest.mark.study
+
 STUDY = [
     "--method", "erm_l1", "--dataset", "colored_digits", "--trials", "1", "--epochs", "1",
     "--seeds", "1", "--address", "local", "--results", "results",

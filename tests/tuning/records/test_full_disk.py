@@ -13,6 +13,8 @@ from tests.support.command import PATIENCE, ROOT, clean_environment, run_tune
 from tests.support.undisturbed import STUDY, exported
 from tests.support.undisturbed import undisturbed as undisturbed
 
+pytestmark = pytest.mark.study
+
 
 def fill(folder: Path) -> None:
     """Shrink a file system to what it holds."""

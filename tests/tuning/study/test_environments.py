@@ -10,6 +10,8 @@ from tests.support.simulator import needs_simulator
 from tests.support.undisturbed import TIMES
 from tuning.cli.main import main
 
+pytestmark = pytest.mark.study
+
 METHODS = ("ls", "fairgrad")
 STUDIES = {
     "mt1": ["--epochs", "3", "--seeds", "2", "--set", "task=reach-v3+drawer-close-v3",

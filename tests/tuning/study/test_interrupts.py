@@ -14,6 +14,8 @@ import pytest
 
 from tests.support.command import ROOT, UNLEARNED, clean_environment, list_descendants
 
+pytestmark = pytest.mark.study
+
 TRIAL = ["--method", "erm", "--dataset", "colored_digits", "--epochs", "3"]
 WAIT_SECONDS = 240
 LONGEST_DELAY_SECONDS = 0.4  # after an event, drawn anew for each moment

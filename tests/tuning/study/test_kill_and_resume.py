@@ -26,6 +26,8 @@ from tests.support.command import (
 from tests.support.undisturbed import STUDY, exported
 from tests.support.undisturbed import undisturbed as undisturbed
 
+pytestmark = pytest.mark.study
+
 KILLS = int(os.environ.get("EVENHAND_KILLS", "2"))  # moments to try; 10 for the record
 
 

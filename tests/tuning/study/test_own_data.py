@@ -18,6 +18,8 @@ from tuning.cli.make_options import make_options
 from tuning.cli.parser import make_parser
 from tuning.study.checks import check_study
 
+pytestmark = pytest.mark.study
+
 FIXED = ["--set", "model=tiny_vit", "--set", "lr=0.01", "--set", "weight_decay=0"]
 STUDY = ["--method", "erm", *FIXED, "--set", "batch_size=8", "--epochs", "1", "--seeds", "1",
          "--search", "published"]  # fmt: skip

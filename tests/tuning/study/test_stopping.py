@@ -17,6 +17,8 @@ from tuning.cli.main import main
 from tuning.records.local_storage import LocalStorage
 from tuning.reporting.status import read_statuses
 
+pytestmark = pytest.mark.study
+
 
 def test_budgets_stop_export_and_say_how_to_resume(tmp_path: Path) -> None:
     results = tmp_path / "results"

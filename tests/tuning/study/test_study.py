@@ -31,6 +31,8 @@ from tuning.records.method_records import MethodRecords
 from tuning.reporting.export_method import export_method
 from tuning.reporting.tables import write_tables
 
+pytestmark = pytest.mark.study
+
 QUICK = ["--dataset", "colored_digits", "--trials", "3", "--seeds", "2", "--epochs", "4"]
 
 

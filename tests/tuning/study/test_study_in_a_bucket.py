@@ -22,6 +22,8 @@ from tuning.records.lock import LOCK_NAME, LockHolder, exclusive_lock
 from tuning.records.object_storage import ObjectStorage
 from tuning.records.open_storage import open_storage
 
+pytestmark = pytest.mark.study
+
 
 @pytest.fixture
 def bucket(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStorage:

@@ -23,6 +23,8 @@ from tests.support.command import PATIENCE, ROOT, clean_environment, run_core, r
 from tests.support.epoch_rows import make_row
 from tuning.cli.main import main
 
+pytestmark = pytest.mark.study
+
 DATASET = "imbalanced_tasks"
 SMALL = ["--epochs", "2", "--trials", "2", "--seeds", "2", "--set", "batch_size=512"]
 

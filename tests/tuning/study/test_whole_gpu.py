@@ -20,6 +20,8 @@ from tuning.records.run_record import RunRecord
 from tuning.worker.trial_runner import TrialRunner
 from tuning.worker.trial_work import OUT_OF_MEMORY, EpochReport, TrialWork
 
+pytestmark = pytest.mark.study
+
 TRAIN_EPOCH = Run.train_epoch
 
 
