@@ -2,9 +2,11 @@
 
 import os
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 import datasets
@@ -77,3 +79,12 @@ def folder(tmp_path: Path) -> Path:
     """An empty folder in which a refused command must leave nothing."""
     (tmp_path / "work").mkdir()
     return tmp_path / "work"
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Use one thread: at small sizes, threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,26 +1,17 @@
 """A rehearsal of the check of a GPU, small and on a CPU: python -m benchmarks.gpu."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from benchmarks.gpu.__main__ import LIMIT_SECONDS, PARTS, SECONDS, TOGETHER, describe_verdict
 from benchmarks.gpu.compare_runs import compare_run
 from benchmarks.gpu.report import Report
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # These start processes of their own.
 WITH_PROCESSES = {"a", "e", "h", "k"}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Use one thread: at these sizes, threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.slow
