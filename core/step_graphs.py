@@ -82,6 +82,7 @@ class StepGraphs:
         self._buffers: dict[str, Tensor] = {}
         self._gradients: dict[Tensor, Tensor] = {}
         self._pool: Any = None
+        self._stream: torch.cuda.Stream | None = None
         self._max_graphs = MAX_GRAPHS
 
     @property
@@ -117,29 +118,28 @@ class StepGraphs:
         for target, source in zip(graph.inputs, tensors, strict=True):
             target.copy_(source)
         graph.record.replay(self._weighting)
+        for parameter in self._parameters:  # another shape's step may have reached more
+            parameter.grad = None
         for parameter in graph.reached:
             parameter.grad = self._gradients[parameter]
         return graph.copy_result()
 
     def free(self) -> bool:
         """Free all graphs, and make no more; return whether there were any."""
-        graphs, self._max_graphs = self._graphs, 0
+        had_graphs, self._max_graphs = self.count > 0, 0
         self._graphs, self._gradients, self._pool = {}, {}, None
-        if not graphs:
-            return False
-        for parameter in self._parameters:
-            parameter.grad = None
-        graphs.clear()
-        torch.cuda.empty_cache()
-        return True
+        if had_graphs:
+            for parameter in self._parameters:
+                parameter.grad = None
+            torch.cuda.empty_cache()
+        return had_graphs
 
     def _try_to_capture(self, batch: Batch, compute: ComputeGradients) -> "_StepGraph | None":
         """Return the graph of a batch; None, and no more graphs, where it cannot be captured."""
         try:
             return self._capture_graph(batch, compute)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError:  # a kernel, or another thread's work, that CUDA does not capture
+        except RuntimeError:  # work that CUDA does not capture, or no memory for a graph
+            # What a capture left in the weighting was never computed.
             for name, kept in self._buffers.items():
                 setattr(self._weighting, name, kept)
             self.free()
@@ -149,12 +149,13 @@ class StepGraphs:
         """Capture the gradients of a batch, without computing them."""
         inputs = pytree.tree_map_only(Tensor, torch.clone, batch)
         self._pool = self._pool or torch.cuda.graph_pool_handle()
-        stream, record = torch.cuda.Stream(), _Record(self._pool)
+        self._stream = self._stream or torch.cuda.Stream()  # cuBLAS has a workspace for each
+        record = _Record(self._pool)
         if not isinstance(self._weighting, GramWeighting):
             self._buffers = self._buffers or dict(self._weighting.named_buffers())
         self._restore_buffers()
         torch.cuda.synchronize()
-        with hold_garbage(), torch.cuda.stream(stream):
+        with hold_garbage(), torch.cuda.stream(self._stream):
             record.begin()
             try:
                 result = record.run(self._weighting, compute, inputs)

@@ -108,4 +108,28 @@ def test_steps_that_cuda_cannot_capture_are_computed_without_graphs() -> None:
         assert graphs.compute_gradients(batch, compute).losses.tolist() == [3.0]
         assert parameter.grad is not None
         assert torch.equal(parameter.grad, batch.inputs)
+        assert torch.randn(1, device="cuda").isfinite()  # the generator draws again
     assert graphs.count == 0
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_a_capture_that_fails_leaves_the_weighting_as_it_was(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighting = load_weighting("dro")
+    weighting.setup(["first", "second"])
+    graphs = StepGraphs(torch.optim.SGD([torch.nn.Parameter(torch.ones(3))], lr=0.1), weighting)
+    kept = dict(weighting.named_buffers())
+    assert kept
+
+    def fail_to_capture(*arguments: object) -> None:
+        graphs._buffers = kept
+        for name, buffer in kept.items():
+            setattr(weighting, name, torch.full_like(buffer, torch.nan))
+        raise error("no graph")
+
+    monkeypatch.setattr(graphs, "_capture_graph", fail_to_capture)
+    batch = Batch(torch.zeros(3), {}, None)
+    assert graphs._try_to_capture(batch, lambda _: StepGradients(kept["x"], kept["x"])) is None
+    assert all(weighting.get_buffer(name) is buffer for name, buffer in kept.items())
+    assert not graphs.free()
