@@ -15,7 +15,7 @@ from datasets.own.dataset_file import DatasetFile
 from datasets.own.folder_tables import describe_folder_table
 from datasets.own.labels import number_values
 from datasets.own.splits import draw_splits, read_split_words
-from datasets.own.table_files import read_table_file
+from datasets.own.table_files import list_tables, read_table_file
 
 PARTS_OF_TRAINING = ("train", "validation")  # into which two shares divide the training rows
 NO_ATTRIBUTE = "there is no column of attributes: the groups are the classes"
@@ -89,7 +89,7 @@ def _read_roles(path: Path, file: DatasetFile) -> tuple[pd.DataFrame, dict[str, 
     require_roles(path, columns, {"split": "", **roles} if file.split is not None else roles)
     replaced = [role for role, column in roles.items() if role != column and role in columns]
     table = read.drop(columns=replaced).rename(columns={c: role for role, c in roles.items()})
-    notes = [describe_folder_table(read)] if path.is_dir() else []
+    notes = [describe_folder_table(read, bool(list_tables(path)))] if path.is_dir() else []
     if "a" not in roles:
         table = table.assign(a="0", a_name="")
         notes.append(f"{NO_ATTRIBUTE} (the columns are {', '.join(columns)})")

@@ -43,9 +43,14 @@ def join_split_tables(tables: Sequence[Path], parts: Sequence[pd.DataFrame]) -> 
     return joined
 
 
-def describe_folder_table(table: pd.DataFrame) -> str:
-    """Return a sentence on how a folder without one table was understood."""
-    if "y" in table and table.filename.str.contains("/").all():
+def describe_folder_table(table: pd.DataFrame, has_tables: bool) -> str:
+    """Return a sentence on how a folder without one table was understood.
+
+    Args:
+        table: Its rows.
+        has_tables: Whether they come from tables, one of each split; else from folders of classes.
+    """
+    if not has_tables:
         kinds = ", ".join(sorted(set(table.y))[:MAX_LISTED])
         end = ", those above them the splits" if "split" in table else ""
         return f"there is no table: the folders {kinds} are the classes{end}"

@@ -27,7 +27,7 @@ def find_table(folder: Path) -> Path:
         UserError: If there are several, or a spreadsheet only.
     """
     for ending in ENDINGS:
-        found = _list_tables(folder, ending)
+        found = list_tables(folder, ending)
         for name in PREFERRED:
             if folder / f"{name}{ending}" in found:
                 return folder / f"{name}{ending}"
@@ -38,7 +38,7 @@ def find_table(folder: Path) -> Path:
             raise UserError(f"{folder}: {names}: which one is the table? Call it metadata{ending}")
         if found:
             return found[0]
-    for path in _list_tables(folder, *SPREADSHEETS):
+    for path in list_tables(folder, *SPREADSHEETS):
         raise UserError(f"{path}: this is a spreadsheet; {SAVE_AS}")
     if read_class_folders(folder) is not None:
         return folder
@@ -73,13 +73,13 @@ def read_table_file(path: Path) -> pd.DataFrame:
 
 def _read_folder(folder: Path) -> pd.DataFrame:
     found = read_class_folders(folder)
-    if found is not None and not _list_tables(folder):
+    if found is not None and not list_tables(folder):
         return found
-    tables = next(tables for ending in ENDINGS if (tables := _list_tables(folder, ending)))
+    tables = next(tables for ending in ENDINGS if (tables := list_tables(folder, ending)))
     return join_split_tables(tables, [read_table_file(table) for table in tables])
 
 
-def _list_tables(folder: Path, *endings: str) -> list[Path]:
+def list_tables(folder: Path, *endings: str) -> list[Path]:
     """Return the files of a folder with the endings of tables, or some of them, sorted."""
     return sorted(
         path

@@ -247,6 +247,20 @@ def test_a_table_per_split(birds: Path, capsys: pytest.CaptureFixture[str]) -> N
     check_same(expected, load(birds))
     assert prepare.main(["folder:birds", "--data-root", str(birds), "--no-cache"]) == 0
     assert "the tables are the splits: test, train, val" in capsys.readouterr().err
+    for name in ("train", "val", "test"):  # files in folders, named as the roles are
+        path = birds / "birds" / f"{name}.csv"
+        rows = pd.read_csv(path).assign(filename=lambda rows: "./" + rows.filename)
+        rows.to_csv(path, index=False)
+    assert prepare.main(["folder:birds", "--data-root", str(birds), "--no-cache"]) == 0
+    assert "the tables are the splits: test, train, val" in capsys.readouterr().err
+    texts = birds / "texts"
+    texts.mkdir()
+    for name in ("train", "val", "test"):
+        rows = [f"{kind} {a},{kind},{a}" for kind in "xy" for a in (0, 1)]
+        (texts / f"{name}.csv").write_text("\n".join(["text,y,a", *rows]))
+    assert datasets.load_benchmark("folder:texts", birds).find_problems() == []
+    prepare.main(["folder:texts", "--data-root", str(birds), "--no-cache"])
+    assert "the tables are the splits: test, train, val" in capsys.readouterr().err
     (birds / "birds" / "other.csv").write_text("x\n")
     (problem,) = load(birds).find_problems()
     assert "which one is the table?" in problem
