@@ -113,7 +113,8 @@ def _name_values(table: pd.DataFrame, role: str, column: str) -> "pd.Series[str]
 
 def _read_labels(path: Path, table: pd.DataFrame, classes: Sequence[str], column: str) -> list[int]:
     names = dict(enumerate(classes))
-    numbers = {str(number): number for number in names}
+    are_numbered = any(re.search(r" = \d+$", name) for name in classes)  # by the written value
+    numbers = {} if are_numbered else {str(number): number for number in names}
     numbers |= {re.sub(r"^.* = ", "", name): number for number, name in names.items()}
     numbers |= {name: number for number, name in names.items()}
     written = table.y.str.replace(r"\.0*$", "", regex=True)

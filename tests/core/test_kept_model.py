@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import datasets
+from common.errors import UserError
 from core import predict
 from core.environment import detect_environment
 from core.kept_model import load_model, save_model
@@ -230,3 +231,5 @@ def test_labels_are_classes_by_name_value_or_number(tmp_path: Path) -> None:
     assert read_labels(("cat", "dog"), "label", "1", "0.0") == [1, 0]
     assert read_labels(("label = 1", "label = 2"), "label", "1", "2") == [0, 1]
     assert read_labels(("label = 1", "label = 2"), "y", "2", "1.0") == [1, 0]
+    with pytest.raises(UserError, match="row 1: label: received '0'"):  # a value, not a number
+        read_labels(("label = 1", "label = 2"), "label", "0", "1")
