@@ -116,10 +116,9 @@ def parse_domains(texts: Sequence[str]) -> tuple[list[str], dict[str, Hyperparam
 
 def _is_domain(kind: str, rest: str) -> bool:
     """Return whether a text before a colon is, or resembles, a kind of domain, and no value."""
-    return kind in KINDS or (
-        re.fullmatch(r"[A-Za-z][\w-]*", kind) is not None
-        and (bool(suggest_name(kind, KINDS)) or re.fullmatch(NUMBERS, rest) is not None)
-    )
+    is_word = re.fullmatch(r"[A-Za-z][\w-]*", kind) is not None
+    is_range = re.fullmatch(r"[-+.\deE]+:[-+.\deE]+", rest) is not None  # task:weight is a value
+    return kind in KINDS or (is_word and (is_range or bool(suggest_name(kind, KINDS))))
 
 
 def _parse_domain_values(kind: str, rest: str) -> list[object]:

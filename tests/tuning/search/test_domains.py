@@ -179,6 +179,11 @@ def test_domains_that_cannot_be_searched_are_refused(
         assert word in message
 
 
+def test_values_with_a_colon_are_no_domains() -> None:
+    texts = ["task_weights=depth:2", "task_weights=depth:2,normals:3"]
+    assert parse_domains(texts) == (texts, {})
+
+
 def test_a_value_and_a_domain_of_one_name_are_refused() -> None:
     with pytest.raises(UserError, match="lr is given a value and a domain"):
         parse_domains(["lr=0.1", "lr=uniform:0.1:1"])
