@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from common.yaml_files import parse_yaml
+from tests.datasets.own.test_references import write_images
 from tests.support.command import run_tune
 from tuning.cli.main import main
 from tuning.cli.make_options import make_command, make_options
@@ -90,6 +91,18 @@ def test_all_data_sets_are_checked_before_the_first_study(
         assert main([*given, *others]) == 2
         assert words in capsys.readouterr().err
         assert not list(folder.iterdir())
+
+
+def test_two_names_of_a_folder_are_one_data_set(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = folder.parent / "data"
+    write_images(root / "birds")
+    given = ["--method", "erm", "--data-root", str(root), "--set", "model=tiny_vit",
+             "--results", str(folder / "results")]  # fmt: skip
+    assert main([*given, "--dataset", "folder:birds", str(root / "birds")]) == 2
+    assert "--dataset: folder:birds is given twice" in capsys.readouterr().err
+    assert not list(folder.iterdir())
 
 
 def test_every_option_is_a_key() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from rich.console import Console
 
 import datasets
+from common.errors import UserError
 from common.interrupts import EXIT_CODE
 from common.text import format_count
 from tuning.options import Options
@@ -33,6 +34,11 @@ def run_studies(command: StudyCommand) -> int:
     command = _refer_to_data(command)
     studies = list(list_studies(command))
     names = [check_study(study).benchmark.name for study in studies]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(
+            f"--dataset: {', '.join(twice)} is given twice; the name of own data is that of their "
+            "folder, which names their results"
+        )
     code, start = 0, time.monotonic()
     for number, (study, name) in enumerate(zip(studies, names, strict=True), start=1):
         print(f"data set {number} of {len(studies)}: {name}", flush=True)
@@ -61,8 +67,9 @@ def print_plans(command: StudyCommand) -> int:
     known = [one for one in seconds if one is not None]
     total = f"total of {format_count(len(seconds), 'data set')}: "
     if len(known) < len(seconds):
-        total += "unknown, because some are not timed here; the others take "
-    print(f"{total}about {format_hours(sum(known) / 3600)}")
+        total += "unknown, because some are not timed here"
+        total += "; the others take " if known else ""
+    print(f"{total}about {format_hours(sum(known) / 3600)}" if known else total)
     return 0
 
 
