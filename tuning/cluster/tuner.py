@@ -102,7 +102,7 @@ class QueueScheduler(FIFOScheduler):
         if ray_private.LOW_MEMORY in text:
             self.queue.report_crash(trial.trial_id, ray_private.LOW_MEMORY)
         elif not self.queue.has_report:
-            self.queue.error = worker_start.explain_import_error(text)
+            self.queue.error = self.queue.error or worker_start.explain_import_error(text)
 
     def on_trial_result(
         self, tune_controller: TuneController, trial: RayTrial, result: dict[str, str]
