@@ -1,5 +1,6 @@
 """Commands and YAML of README and the guides are parsed as they stand, in one process."""
 
+import ast
 import importlib
 import re
 import shlex
@@ -119,4 +120,6 @@ def test_yaml_of_the_guides_is_valid(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_all_python_of_the_guides_is_run() -> None:
     assert {name for name in GUIDES if "```python" in read_guide(name)} == set(RUN_BY)
     for name, test in RUN_BY.items():
-        assert Path(name).name in (ROOT / test).read_text(encoding="utf-8")
+        tree = ast.parse((ROOT / test).read_text(encoding="utf-8"))
+        strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
+        assert strings & {name, Path(name).name}, test

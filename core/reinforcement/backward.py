@@ -150,7 +150,9 @@ class LayerGradients:
         shape = (tasks, outputs if keep else step, inputs)
         name = f"layer {self._number}" if keep else "piece"
         made = self._memory.provide(name, shape, self._of_outputs)
-        wide = self._memory.provide("wide piece", (tasks * step * inputs * is_on_cpu,), found)
+        wide = self._memory.provide(
+            "wide piece", (tasks * step * inputs if is_on_cpu else 0,), found
+        )
         transposed = self._of_outputs.transpose(1, 2)
         for start in range(0, outputs, step):
             columns = transposed[:, start : start + step]
