@@ -161,8 +161,8 @@ def solve_alpha_fair_on_device(gram: Tensor, alpha: float, iterations: int = 50)
 def _iterate(equation: _Equation, iterations: int) -> Tensor:
     """Return the end, ``(k,)``, of at most so many steps: by one kernel where there is Triton."""
     start = equation.compute_start()
-    if start.is_cuda and _has_triton():
-        from .alpha_fair_kernel import MAX_TASKS, run_newton_steps  # Triton is not everywhere
+    if start.is_cuda and _can_run_kernel(start.device):
+        from .alpha_fair_kernel import MAX_TASKS, run_newton_steps
 
         if len(start) <= MAX_TASKS:
             return run_newton_steps(
@@ -176,8 +176,18 @@ def _iterate(equation: _Equation, iterations: int) -> Tensor:
 
 
 @cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None
+def _can_run_kernel(device: torch.device) -> bool:
+    """Return whether the kernel runs on a GPU: Triton is there, and the C compiler it needs."""
+    if find_spec("triton") is None:
+        return False
+    from .alpha_fair_kernel import run_newton_steps  # Triton is not everywhere
+
+    zeros = torch.zeros(2, dtype=torch.float64, device=device)
+    try:
+        run_newton_steps(torch.diag(zeros + 1), zeros, zeros, 0.5, 1)
+    except Exception:  # Triton has many
+        return False
+    return True
 
 
 def _select_weights(
