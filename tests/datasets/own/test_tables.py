@@ -256,9 +256,9 @@ def test_a_table_per_split(birds: Path, capsys: pytest.CaptureFixture[str]) -> N
     texts = birds / "texts"
     texts.mkdir()
     for name in ("train", "val", "test"):
-        rows = [f"{kind} {a},{kind},{a}" for kind in "xy" for a in (0, 1)]
-        (texts / f"{name}.csv").write_text("\n".join(["text,y,a", *rows]))
-    assert datasets.load_benchmark("folder:texts", birds).find_problems() == []
+        lines = [f"{kind} {a},{kind},{a}" for kind in "xy" for a in (0, 1)]
+        (texts / f"{name}.csv").write_text("\n".join(["text,y,a", *lines]))
+    assert load(birds, "texts").find_problems() == []
     prepare.main(["folder:texts", "--data-root", str(birds), "--no-cache"])
     assert "the tables are the splits: test, train, val" in capsys.readouterr().err
     (birds / "birds" / "other.csv").write_text("x\n")
