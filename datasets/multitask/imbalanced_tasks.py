@@ -46,7 +46,7 @@ class ImbalancedTasks(TaskBenchmark):
         optimizer="adam",
     )
     search_space: ClassVar = {
-        "lr": Hyperparameter("log_uniform", (1e-3, 3e-2), 1e-2),
+        "lr": Hyperparameter("log_uniform", (1e-5, 1e-1), 1e-2),
         "batch_size": Hyperparameter("choice", (32, 64, 128), 64),
     }
     card = DataCard(

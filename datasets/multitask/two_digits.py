@@ -47,7 +47,7 @@ class TwoDigits(TaskBenchmark):
         optimizer="adam",
     )
     search_space: ClassVar = {
-        "lr": Hyperparameter("log_uniform", (3e-4, 3e-2), 3e-3),
+        "lr": Hyperparameter("log_uniform", (1e-5, 1e-1), 3e-3),
         "batch_size": Hyperparameter("choice", (32, 64, 128), 64),
     }
     card = DataCard(

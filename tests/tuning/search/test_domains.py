@@ -62,7 +62,7 @@ def test_every_method_searches_the_domains_of_the_command(method: str, name: str
 def test_origins_are_named() -> None:
     text = "\n".join(format_spaces(make_spaces(["--set", "batch_size=16"], "jtt", "dro")))
     rows = {row.split(" | ")[0].strip("| "): row for row in text.splitlines()}
-    assert "| log_uniform:1e-05:0.003 |" in rows["weight_decay"]
+    assert "| log_uniform:1e-06:0.1 " in rows["weight_decay"]
     assert "| data set colored_digits | all" in rows["weight_decay"]
     assert "| method jtt" in rows["up"]
     assert "| method dro" in rows["eta"]
