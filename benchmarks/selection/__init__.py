@@ -1,0 +1,1 @@
+"""Recorded training curves of random configurations, and search strategies replayed on them."""
