@@ -42,6 +42,8 @@ class SeedStatistics:
         low: Lower end of the t interval of the mean; None for one or two seeds.
         high: Its upper end.
         n: Number of seeds.
+        seeds: The seeds; empty where the values are unknown, such as those of published rows.
+        values: The value of each.
     """
 
     mean: float
@@ -49,16 +51,26 @@ class SeedStatistics:
     low: float | None
     high: float | None
     n: int
+    seeds: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
+
+    @property
+    def by_seed(self) -> dict[int, float]:
+        """The value of each seed; empty where unknown."""
+        return dict(zip(self.seeds, self.values, strict=True))
 
 
 def compute_statistics(
-    values: Sequence[float], bounds: tuple[float, float] = UNBOUNDED
+    values: Sequence[float],
+    bounds: tuple[float, float] = UNBOUNDED,
+    seeds: Sequence[int] | None = None,
 ) -> SeedStatistics:
     """Return mean, standard deviation and t interval of a metric, one value per seed.
 
     Args:
         values: The values.
         bounds: The lowest and the highest value that the metric can have.
+        seeds: The seed of each; None for 0 to n - 1.
 
     Raises:
         ValueError: If there is no value.
@@ -67,8 +79,9 @@ def compute_statistics(
         raise ValueError("expected at least one value, received none")
     n, mean = len(values), float(np.mean(values))
     std = float(np.std(values, ddof=1)) if n > 1 else None
+    given = tuple(range(n) if seeds is None else seeds), tuple(values)
     if std is None or n < MIN_SEEDS:
-        return SeedStatistics(mean, std, None, None, n)
+        return SeedStatistics(mean, std, None, None, n, *given)
     half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * std / n**0.5
     low, high = (min(max(end, bounds[0]), bounds[1]) for end in (mean - half, mean + half))
-    return SeedStatistics(mean, std, low, high, n)
+    return SeedStatistics(mean, std, low, high, n, *given)

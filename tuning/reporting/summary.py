@@ -191,18 +191,18 @@ def _count_worst_groups(study: RecordedStudy) -> dict[str, int]:
 
 def _summarize_metrics(study: RecordedStudy) -> dict[str, SeedStatistics]:
     """Return statistics of each metric over the seeds in which it is defined."""
-    results = [seed.confirmation for seed in study.confirmed_seeds if seed.confirmation]
-    columns = [
-        flatten_metrics("validation", result.validation, study.context)
+    columns = {
+        seed.number: flatten_metrics("validation", result.validation, study.context)
         | flatten_metrics("test", result.test, study.context)
-        for result in results
-    ]
+        for seed in study.confirmed_seeds
+        if (result := seed.confirmation) is not None
+    }
     bounds = SHARE if study.context.as_percent else UNBOUNDED
     metrics = {}
-    for name in columns[0] if columns else ():
-        values = [float(value) for row in columns if (value := row[name]) is not None]
+    for name in next(iter(columns.values()), {}):
+        values = {n: float(value) for n, row in columns.items() if (value := row[name]) is not None}
         if values:
-            metrics[name] = compute_statistics(values, bounds)
+            metrics[name] = compute_statistics(list(values.values()), bounds, list(values))
     return metrics
 
 
@@ -235,4 +235,7 @@ def read_summaries(results: Path) -> list[Summary]:
 
 
 def _decode_metrics(data: object) -> dict[str, SeedStatistics]:
-    return {name: decode_fields(SeedStatistics, d) for name, d in require_object(data).items()}
+    return {
+        name: decode_fields(SeedStatistics, found, seeds=tuple, values=tuple)
+        for name, found in require_object(data).items()
+    }

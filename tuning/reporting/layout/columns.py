@@ -5,9 +5,8 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from scipy import stats
-
-from tuning.reporting.intervals import CONFIDENCE, MIN_SEEDS, SeedStatistics
+from tuning.reporting.intervals import SeedStatistics
+from tuning.reporting.statistics.paired import find_indistinguishable
 
 DELTAS = ("delta_m", "worst_task_delta")  # signed changes, in percent of the baseline
 SIGNIFICANT_DIGITS = 4  # of the median of a column
@@ -96,8 +95,9 @@ def find_best(
 ) -> tuple[frozenset[int], frozenset[int]]:
     """Return the rows with the best mean, and those that are not distinguishable from them.
 
-    A row is not distinguishable where Welch's t-test of the means over seeds does not reject their
-    equality at the level of the intervals. Rows with too few seeds for an interval are not tested.
+    Seeds are the same for all rows, so that the test is the paired t-test, with Holm's correction
+    for all pairs of rows, at the level of the intervals. Rows with fewer than three common seeds
+    cannot be distinguished.
 
     Args:
         column: The statistics of each row.
@@ -113,24 +113,8 @@ def find_best(
     if len(found) < 2:
         return frozenset(), frozenset()
     top = max(sign * one.mean for one in found.values())
-    best = {row: one for row, one in found.items() if sign * one.mean == top}
-    tied = {
-        row
-        for row, one in found.items()
-        if row not in best and any(not _are_distinguished(one, other) for other in best.values())
-    }
-    return frozenset(best), frozenset(tied)
-
-
-def _are_distinguished(one: SeedStatistics, other: SeedStatistics) -> bool:
-    if one.std is None or other.std is None or min(one.n, other.n) < MIN_SEEDS:
-        return True
-    if one.std == other.std == 0:
-        return one.mean != other.mean
-    test = stats.ttest_ind_from_stats(
-        one.mean, one.std, one.n, other.mean, other.std, other.n, equal_var=False
-    )
-    return bool(test.pvalue < 1 - CONFIDENCE)
+    best = frozenset(row for row, one in found.items() if sign * one.mean == top)
+    return best, find_indistinguishable(found, best)
 
 
 def name_metric(metric: str) -> str:

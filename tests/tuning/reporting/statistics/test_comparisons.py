@@ -1,0 +1,89 @@
+"""Methods compared on one data set, and ranked over several."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import datasets
+from tests.support.summaries import make_summary_of
+from tuning.reporting.intervals import SHARE, compute_statistics
+from tuning.reporting.statistics.method_comparison import compare_methods
+from tuning.reporting.statistics.paired import compute_t_p_value
+from tuning.reporting.statistics.ranks import compare_ranks, compute_critical_difference
+from tuning.reporting.summary import Summary
+
+COLUMN = "test_worst_group_accuracy"
+DIGITS = datasets.load_benchmark("colored_digits")
+
+
+def make_summary(method: str, values: list[float], dataset: str = "colored_digits") -> Summary:
+    """Return a summary with the values of the main test metric, one per seed."""
+    summary = make_summary_of(DIGITS, method, len(values))
+    metrics = {**summary.metrics, COLUMN: compute_statistics(values, SHARE)}
+    return replace(summary, dataset=dataset, metrics=metrics)
+
+
+def test_all_pairs_are_compared_and_corrected() -> None:
+    first, second, third = [0.80, 0.82, 0.81, 0.83, 0.79], [0.78, 0.80, 0.82, 0.80, 0.75], [0.5] * 5
+    summaries = [make_summary(*one) for one in (("c", third), ("a", first), ("b", second))]
+    oracle = replace(make_summary("o", [0.9] * 5), oracle=True)
+    older = make_summary("old", [0.7] * 5)
+    unknown = replace(older.metrics[COLUMN], seeds=(), values=())
+    older = replace(older, metrics={**older.metrics, COLUMN: unknown})
+    found = compare_methods([*summaries, oracle, older])
+    assert [(pair.first, pair.second) for pair in found.pairs] == [
+        ("a", "b"), ("a", "c"), ("b", "c"),
+    ]  # fmt: skip
+    assert found.best == "a"
+    assert found.left_out == (
+        "o: selected on the test split", "old: its summary.json lacks the values of each seed",
+    )  # fmt: skip
+    raw = compute_t_p_value(np.subtract(first, second))
+    assert found.pairs[0].adjusted_p_value == pytest.approx(raw)  # the largest of three
+    needed = found.pairs[0].needed_seeds
+    assert found.pairs[0].describe_result() == (
+        f"5 seeds cannot tell a from b (difference 2 points, p = {raw:.2g}); "
+        f"about {needed} seeds would."
+    )
+    assert found.pairs[1].is_distinguished
+    assert found.pairs[1].describe_result().startswith("a is better than c (difference 31 points")
+
+
+def test_two_seeds_are_too_few() -> None:
+    (pair,) = compare_methods([make_summary("a", [0.5, 0.6]), make_summary("b", [0.4, 0.3])]).pairs
+    assert pair.adjusted_p_value is None
+    assert pair.describe_result().startswith("a and b have 2 common seeds, too few for a test")
+
+
+def test_ranks_agree_with_scipy_and_demsar() -> None:
+    random = np.random.default_rng(3)
+    values = random.random((4, 3))
+    grouped = {
+        f"d{i}": [
+            make_summary(method, [value] * 5, f"d{i}")
+            for method, value in zip("abc", row.tolist(), strict=True)
+        ]
+        for i, row in enumerate(values)
+    }
+    grouped["d0"].append(make_summary("alone", [0.1] * 5, "d0"))
+    found = compare_ranks(grouped)
+    assert found is not None
+    test = stats.friedmanchisquare(*values.T)
+    assert (found.statistic, found.p_value) == pytest.approx((test.statistic, test.pvalue))
+    ranks = stats.rankdata(-values, axis=1).mean(axis=0)
+    assert found.mean_ranks == pytest.approx(dict(zip("abc", ranks, strict=True)))
+    assert list(found.mean_ranks.values()) == sorted(ranks)
+    assert found.left_out == ("alone: no result on d1, d2, d3",)
+    # Demšar (2006), section 3.2.2: four classifiers on 14 data sets
+    assert compute_critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)
+    assert compare_ranks({"d0": grouped["d0"]}) is None
+
+
+def test_methods_that_tie_everywhere_do_not_differ() -> None:
+    grouped = {d: [make_summary(m, [0.5] * 3, d) for m in "abc"] for d in ("d", "e")}
+    found = compare_ranks(grouped)
+    assert found is not None
+    assert (found.statistic, found.p_value) == (0.0, 1.0)
+    assert found.mean_ranks == {"a": 2.0, "b": 2.0, "c": 2.0}

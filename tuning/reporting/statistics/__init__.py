@@ -1,0 +1,1 @@
+"""Statistics of recorded results: differences, tests, ranks, uncertainty, the origin of numbers."""

@@ -1,0 +1,153 @@
+"""All pairs of methods of one data set, compared over their confirmation seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from tuning.reporting.intervals import MIN_SEEDS, SeedStatistics
+from tuning.reporting.statistics.paired import (
+    LEVEL,
+    PairedDifference,
+    compare_pairs,
+    correct_holm,
+    count_needed_seeds,
+)
+from tuning.reporting.summary import Summary
+
+
+@dataclass(frozen=True)
+class MethodComparison:
+    """Two methods on a metric of a data set's test split, the better one first.
+
+    Args:
+        dataset: The data set.
+        metric: The metric.
+        first: The method with the better mean over the common seeds.
+        second: The other one.
+        difference: First minus second, so that the sign follows the metric.
+        adjusted_p_value: The p-value of the paired t-test after Holm's correction for all pairs of
+            the data set; None with fewer than three common seeds.
+        needed_seeds: The seeds with which the test would tell them apart with a power of 0.8, at
+            the level divided by the number of pairs; None where more than 1,000, or unknown.
+        unit: Follows the difference: ``points`` of metrics in percent.
+        factor: Multiplies the difference in sentences: 100 for metrics in percent.
+    """
+
+    dataset: str
+    metric: str
+    first: str
+    second: str
+    difference: PairedDifference
+    adjusted_p_value: float | None
+    needed_seeds: int | None
+    unit: str
+    factor: float
+
+    @property
+    def is_distinguished(self) -> bool:
+        """Whether the corrected test tells the two methods apart."""
+        return self.adjusted_p_value is not None and self.adjusted_p_value < LEVEL
+
+    def describe_result(self) -> str:
+        """Return the result as a sentence."""
+        count = len(self.difference.seeds)
+        mean = f"{abs(self.factor * self.difference.statistics.mean):.3g}{self.unit}"
+        if self.adjusted_p_value is None:
+            return (
+                f"{self.first} and {self.second} have {count} common "
+                f"{'seed' if count == 1 else 'seeds'}, too few for a test (at least {MIN_SEEDS})."
+            )
+        p_value = format_p_value(self.adjusted_p_value)
+        if self.is_distinguished:
+            return (
+                f"{self.first} is better than {self.second} (difference {mean}, {p_value}, "
+                f"{count} seeds)."
+            )
+        needed = "." if self.needed_seeds is None else f"; about {self.needed_seeds:,} seeds would."
+        return (
+            f"{count} seeds cannot tell {self.first} from {self.second} (difference {mean}, "
+            f"{p_value}){needed}"
+        )
+
+
+@dataclass(frozen=True)
+class DataSetComparison:
+    """All pairs of methods of a data set on one test metric.
+
+    Args:
+        dataset: The data set.
+        metric: The metric.
+        higher_is_better: Its direction.
+        pairs: The pairs that have common seeds, in the order of the methods' means.
+        left_out: A line for each method that is not compared, with the reason.
+    """
+
+    dataset: str
+    metric: str
+    higher_is_better: bool
+    pairs: tuple[MethodComparison, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def best(self) -> str | None:
+        """The method with the best mean; None without pairs."""
+        return self.pairs[0].first if self.pairs else None
+
+    def list_pairs_with_best(self) -> list[MethodComparison]:
+        """Return the pairs of the best method."""
+        return [pair for pair in self.pairs if self.best in (pair.first, pair.second)]
+
+
+def format_p_value(value: float) -> str:
+    """Return a p-value as sentences and tables have it: ``p = 0.31``, ``p < 0.001``."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
+
+
+def compare_methods(summaries: Sequence[Summary], metric: str | None = None) -> DataSetComparison:
+    """Return all pairs of a data set's methods, compared on a metric of the test split.
+
+    Methods whose rule reads the test split are left out beside others, as in tables.
+
+    Args:
+        summaries: The summaries of its methods; at least one.
+        metric: The metric; None for the first one that is reported.
+    """
+    first = summaries[0]
+    name = first.reported_metrics[0] if metric is None else metric
+    higher = first.higher_is_better.get(name, True)
+    honest = any(not summary.oracle for summary in summaries)
+    found: dict[str, SeedStatistics] = {}
+    left_out = []
+    for summary in summaries:
+        statistics = summary.metrics.get(f"test_{name}")
+        if summary.oracle and honest:
+            left_out.append(f"{summary.method}: selected on the test split")
+        elif statistics is None:
+            left_out.append(f"{summary.method}: no confirmation seed has test_{name}")
+        elif not statistics.values:
+            left_out.append(f"{summary.method}: its summary.json lacks the values of each seed")
+        else:
+            found[summary.method] = statistics
+    ordered = sorted(found, key=lambda m: found[m].mean, reverse=higher)
+    raw = [
+        (one, other, compared)
+        for one, other in combinations(ordered, 2)
+        if (compared := compare_pairs(found[one], found[other], higher)) is not None
+    ]
+    tested = [compared.p_value for _, _, compared in raw if compared.p_value is not None]
+    corrected = iter(correct_holm(tested))
+    pairs = tuple(
+        MethodComparison(
+            dataset=first.dataset,
+            metric=name,
+            first=one,
+            second=other,
+            difference=compared,
+            adjusted_p_value=None if compared.p_value is None else next(corrected),
+            needed_seeds=count_needed_seeds(compared.statistics, LEVEL / max(1, len(tested))),
+            unit=" points" if first.as_percent else "",
+            factor=100 if first.as_percent else 1,
+        )
+        for one, other, compared in raw
+    )
+    return DataSetComparison(first.dataset, name, higher, pairs, tuple(left_out))
