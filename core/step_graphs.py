@@ -8,7 +8,7 @@ the matrix, the other their weighted sum.
 """
 
 import gc
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
-from core.batch import Batch, Output
+from core.batch import Batch
 from core.weighting import GramWeighting, Weighting
 
 MAX_GRAPHS = 256  # shapes of batches; others are computed without a graph
@@ -40,6 +40,16 @@ def hold_garbage() -> Iterator[None]:
             gc.enable()
 
 
+def renew_generator() -> None:
+    """Give the current device's generator a copy of its state, after a capture that failed.
+
+    Such a capture leaves the old state waiting for the end of a capture, and each draw fails.
+    """
+    if torch.cuda.is_available():
+        generator = torch.cuda.default_generators[torch.cuda.current_device()]
+        generator.graphsafe_set_state(generator.clone_state())
+
+
 class StepGradients(NamedTuple):
     """The losses of a step whose gradients are in ``.grad``.
 
@@ -49,7 +59,7 @@ class StepGradients(NamedTuple):
         weights: The weights of the covered losses; None where there are none.
         gram: Inner products of the present losses' gradients; None where unknown.
         present: Mask of the losses with examples, on the host; None for all.
-        output: The model's output for the batch; None where no loss needs it.
+        predictions: The model's predictions by task, float32; None where they are not measured.
     """
 
     losses: Tensor
@@ -57,7 +67,7 @@ class StepGradients(NamedTuple):
     weights: Tensor | None = None
     gram: Tensor | None = None
     present: Tensor | None = None
-    output: Output | None = None
+    predictions: Mapping[str, Tensor] | None = None
 
 
 ComputeGradients = Callable[[Batch], StepGradients]
@@ -93,7 +103,7 @@ class StepGraphs:
     def compute_gradients(self, batch: Batch, compute: ComputeGradients) -> StepGradients:
         """Return the losses of a batch, whose gradients are then in ``.grad``.
 
-        Losses and counts are overwritten by the next call.
+        Losses, counts and predictions are overwritten by the next call.
 
         Args:
             batch: The batch, on the GPU.
@@ -139,6 +149,7 @@ class StepGraphs:
         try:
             return self._capture_graph(batch, compute)
         except RuntimeError:  # work that CUDA does not capture, or no memory for a graph
+            renew_generator()
             # What a capture left in the weighting was never computed.
             for name, kept in self._buffers.items():
                 setattr(self._weighting, name, kept)
@@ -164,7 +175,7 @@ class StepGraphs:
             finally:
                 record.end()
         tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
-        return _StepGraph(record, tensors, result._replace(output=None), reached, compute)
+        return _StepGraph(record, tensors, result, reached, compute)
 
     def _keep_gradients(self) -> list[Tensor]:
         """Copy the gradients to where every graph leaves them; return their parameters."""

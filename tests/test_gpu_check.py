@@ -47,6 +47,7 @@ def test_all_parts_end_within_the_time() -> None:
         ([], "right: not judged"),
         (["right", "slow"], "right: yes (1 of 1 checks)"),
         (["right", "WRONG"], "right: no (1 of 2 checks)"),
+        (["right", "unfinished"], "right: yes (1 of 1 checks, 1 unfinished)"),
     ],
 )
 def test_the_verdict_counts_checks(words: list[str], expected: str) -> None:

@@ -130,7 +130,10 @@ def compare_runs(report: Report) -> None:
         for process in list(pool._processes.values()):
             process.terminate()
         pool.shutdown(wait=False, cancel_futures=True)
-    report.add_verdict(len(found) == len(work), f"{len(found)} of {len(work)} runs were compared")
+    if len(found) < len(work):
+        report.add_unfinished(f"{len(found)} of {len(work)} runs were compared")
+    else:
+        report.add_verdict(True, f"all {len(work)} runs were compared")
     _judge_runs(report, found)
 
 

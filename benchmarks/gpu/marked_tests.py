@@ -1,8 +1,6 @@
 """Part e: the tests that are marked ``gpu``."""
 
-import subprocess
-import sys
-
+from benchmarks.gpu.other_commands import run_command
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.small_runs import ROOT
 
@@ -14,10 +12,12 @@ def run_marked_tests(report: Report) -> None:
         if "pytest.mark.gpu" in path.read_text(encoding="utf-8")
     ]  # fmt: skip
     command = [
-        sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "-rfEs",
+        "-m", "pytest", "-m", "gpu", "-v", "--durations=8", "-p", "no:cacheprovider", "-rfEs",
         "-o", "filterwarnings=default", "-o", "minversion=7", "-o", "addopts=", *map(str, marked),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    done = run_command(report, command)
+    if done is None:
+        return
     summary = (done.stdout.strip().splitlines() or ["nothing"])[-1]
     passed = done.returncode == 0 and "passed" in summary
     report.add_verdict(passed or not report.is_cuda, f"{len(marked)} files of tests: {summary}")

@@ -4,7 +4,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -40,8 +40,8 @@ class Case:
         method: The method.
         batch: Examples a step.
         make: Returns the data set.
-        precisions: Which of them.
-        compiled: Whether it is measured compiled too, in bfloat16.
+        precision: ``bfloat16`` or ``float32``.
+        is_compiled: Whether the model is compiled.
     """
 
     name: str
@@ -49,8 +49,12 @@ class Case:
     method: str
     batch: int
     make: Callable[[], Benchmark]
-    precisions: tuple[str, ...]
-    compiled: bool = False
+    precision: str
+    is_compiled: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} {self.precision}{' compiled' if self.is_compiled else ''}"
 
 
 def _list_cases(quick: bool) -> list[Case]:
@@ -60,28 +64,36 @@ def _list_cases(quick: bool) -> list[Case]:
     scenes = partial(MadeScenes, *((8, 48) if quick else (96, 288)))
     faces, molecules = partial(MadeFaces, 64 if quick else 4096), partial(MadeMolecules, texts)
     size, few = (4, 2) if quick else (32, 8)
-    # On a CPU, bfloat16 takes many times as long.
-    half, both = (("float32",),) * 2 if quick else (("bfloat16",), ("float32", "bfloat16"))
+    half = "float32" if quick else "bfloat16"  # on a CPU, bfloat16 takes many times as long
     segnet, celeba, mpnn = (
         f"{name}{'_small' * quick}" for name in ("segnet_mtan", "celeba_cnn", "mpnn")
     )
+    vit = Case("ViT-B/16 384 erm", "vit", "erm", size, photographs, half)
+    bert = Case("BERT-base pairs erm", "bert", "erm", size, pairs, half)
+    dense = Case("SegNet-MTAN ls", segnet, "ls", few, scenes, half)
+    attributes = Case("CelebA-CNN ls", celeba, "ls", 8 * size, faces, half)
+    molecule = Case("QM9-MPNN ls", mpnn, "ls", 4 * size, molecules, half)
+    resnet = Case("ResNet-50 224 erm", "resnet", "erm", size, photographs, half)
+    families = [vit, bert, dense, attributes, molecule, resnet]
+    if quick:
+        return families
     # The first ones are measured where the time does not suffice for all.
-    found = [
-        Case("ViT-B/16 384 erm", "vit", "erm", size, photographs, half, True),
-        Case("BERT-base pairs erm", "bert", "erm", size, pairs, both, True),
-        Case("BERT-base posts erm", "bert", "erm", size, posts, half),
-        Case("ResNet-50 224 erm", "resnet", "erm", size, photographs, both),
-        Case("SegNet-MTAN ls", segnet, "ls", few, scenes, half),
-        Case("SegNet-MTAN fairgrad", segnet, "fairgrad", few, scenes, half),
-        Case("CelebA-CNN ls", celeba, "ls", 8 * size, faces, both),
-        Case("CelebA-CNN fairgrad", celeba, "fairgrad", 8 * size, faces, half),
-        Case("QM9-MPNN ls", mpnn, "ls", 4 * size, molecules, both),
-        Case("BERT-base posts erm_mt_l1", "bert", "erm_mt_l1", size, posts, half),
-        Case("ViT-B/16 384 erm_mt_l1", "vit", "erm_mt_l1", size, photographs, half),
-        Case("SegNet-MTAN ls", segnet, "ls", few, scenes, ("float32",)),
-        Case("ViT-B/16 384 erm", "vit", "erm", size, photographs, ("float32",)),
+    long_texts = Case("BERT-base posts erm", "bert", "erm", size, posts, half)
+    return [
+        *families,
+        replace(vit, is_compiled=True),
+        replace(dense, name="SegNet-MTAN fairgrad", method="fairgrad"),
+        replace(attributes, name="CelebA-CNN fairgrad", method="fairgrad"),
+        long_texts,
+        replace(long_texts, name="BERT-base posts erm_mt_l1", method="erm_mt_l1"),
+        replace(bert, is_compiled=True),
+        *(
+            replace(case, precision="float32")
+            for case in (bert, resnet, attributes, dense, molecule)
+        ),
+        replace(vit, name="ViT-B/16 384 erm_mt_l1", method="erm_mt_l1"),
+        replace(vit, precision="float32"),
     ]
-    return found[::2] if quick else found
 
 
 def time_models(report: Report) -> None:
@@ -99,6 +111,7 @@ def time_models(report: Report) -> None:
         "GiB",
     ]
     rows: list[list[Any]] = []
+    late: list[str] = []
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         where = Path(name)
@@ -106,32 +119,25 @@ def time_models(report: Report) -> None:
             kind: write_model(kind, report.quick, where) for kind in ("vit", "bert", "resnet")
         }
         report.print_line(f"  models written: {time.perf_counter() - start:.1f} s")
-        work = [(case, p, False) for case in _list_cases(report.quick) for p in case.precisions]
-        if report.is_cuda:
-            work += [(c, "bfloat16", True) for c in _list_cases(report.quick) if c.compiled]
-        made: dict[str, Benchmark] = {}
-        for case, precision, compiled in work:
+        made: dict[Callable[[], Benchmark], Benchmark] = {}
+        for case in _list_cases(report.quick):
             if report.seconds_left < 0:
-                report.print_line(f"  no time left for {case.name}")
+                late.append(case.label)
                 continue
-            label = f"{case.name} {precision}{' compiled' if compiled else ''}"
 
-            def measure(
-                case: Case = case,
-                precision: str = precision,
-                compiled: bool = compiled,
-                label: str = label,
-            ) -> None:
-                key = case.name.split(" ")[0] + str("posts" in case.name)
-                benchmark = made.setdefault(key, case.make())
+            def measure(case: Case = case) -> None:
+                if case.make not in made:
+                    made[case.make] = case.make()
                 model = folders.get(case.kind, case.kind)
-                row = _measure_case(case, benchmark, model, precision, compiled, report)
+                row = _measure_case(case, made[case.make], model, report)
                 rows.append(row)
                 report.print_line(f"  {row}")
-                report.add_figure(label, dict(zip(head, row, strict=True)))
+                report.add_figure(case.label, dict(zip(head, row, strict=True)))
 
-            report.attempt(label, measure)
+            report.attempt(case.label, measure)
     report.print_table(head, rows)
+    if late:
+        report.add_unfinished(f"no time for {', '.join(late)}")
     best: dict[str, float] = {}
     for row in rows:
         if str(row[2]).startswith("bfloat16") and row[0].startswith(("ViT", "BERT")):
@@ -140,12 +146,11 @@ def time_models(report: Report) -> None:
         report.add_verdict(share >= 0.35, f"{name}: {share:.0%} of the bfloat16 peak (35%)", "fast")
 
 
-def _measure_case(
-    case: Case, benchmark: Benchmark, model: str, precision: str, compiled: bool, report: Report
-) -> list[Any]:
+def _measure_case(case: Case, benchmark: Benchmark, model: str, report: Report) -> list[Any]:
     run = make_run(
-        benchmark, case.method, model, report.is_cuda, precision, case.batch, compile=compiled
-    )
+        benchmark, case.method, model, report.is_cuda, case.precision, case.batch,
+        compile=case.is_compiled,
+    )  # fmt: skip
     trainer, parts = make_steps(run, case.batch, 2 if report.quick else 16)
     load = partial(run.context.loader.load_batches, "train")
     lengths = get_text_lengths(run.context.train)
@@ -154,7 +159,7 @@ def _measure_case(
         trainer.take_step(rows, batch)
     operations = float("nan")
     counted = parts[:1] if lengths is None else parts
-    if not compiled:
+    if not case.is_compiled:
         with FlopCounterMode(display=False) as counter, mock.patch.object(trainer, "_graphs", None):
             for rows, batch in load(counted):
                 trainer.take_step(rows, batch)
@@ -174,7 +179,7 @@ def _measure_case(
     return [
         case.name,
         case.batch,
-        precision + (" compiled" if compiled else ""),
+        case.label.removeprefix(f"{case.name} "),
         statistics.median(took) * 1e3,
         f"{min(took) * 1e3:.1f}-{max(took) * 1e3:.1f}",
         case.batch / mean,

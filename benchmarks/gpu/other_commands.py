@@ -12,7 +12,7 @@ from benchmarks.gpu.small_runs import ROOT
 def time_reinforcement(report: Report) -> None:
     """Part k: updates of soft actor-critic by weighting, with and without the graph."""
     command = ["-m", "benchmarks.reinforcement", "--device", report.device, "--repeats", "1"]
-    _run_command(report, "benchmarks.reinforcement", command)
+    _judge_command(report, "benchmarks.reinforcement", command)
 
 
 def run_study(report: Report) -> None:
@@ -25,11 +25,27 @@ def run_study(report: Report) -> None:
     with tempfile.TemporaryDirectory() as folder:
         command = ["tune.py", "--method", "erm", "--dataset", "colored_digits", "--trials", "8"]
         command += ["--gpus-per-trial", "0.25", "--results", f"{folder}/results"]
-        _run_command(report, "a study of 8 trials, 4 at once", command)
+        _judge_command(report, "a study of 8 trials, 4 at once", command)
 
 
-def _run_command(report: Report, name: str, command: list[str]) -> None:
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT)
+def run_command(report: Report, command: list[str]) -> subprocess.CompletedProcess[str] | None:
+    """Run Python with arguments; print the output so far and return None if time runs out."""
+    limit = None if report.seconds_left == float("inf") else max(1.0, report.seconds_left)
+    try:
+        return subprocess.run(
+            [sys.executable, *command], capture_output=True, text=True, cwd=ROOT, timeout=limit
+        )
+    except subprocess.TimeoutExpired as error:
+        output = error.stdout or b""
+        report.print_line((output if isinstance(output, str) else output.decode())[-6000:])
+        report.add_unfinished(f"{' '.join(command[:4])} was ended after {limit:.0f} s")
+        return None
+
+
+def _judge_command(report: Report, name: str, command: list[str]) -> None:
+    done = run_command(report, command)
+    if done is None:
+        return
     report.print_line(done.stdout[-6000:])
     report.add_figure(name, done.stdout.splitlines())
     problem = "" if not done.returncode else f": {done.stderr.strip()[-400:]}"

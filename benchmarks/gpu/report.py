@@ -53,7 +53,13 @@ class Report:
 
     def add_verdict(self, good: bool, text: str, kind: str = "right") -> None:
         """Say whether something is right, or fast, as ``kind`` asks."""
-        word = kind if good else {"right": "WRONG", "fast": "slow"}[kind]
+        self._add_verdict(kind if good else {"right": "WRONG", "fast": "slow"}[kind], text)
+
+    def add_unfinished(self, text: str) -> None:
+        """Say that the time did not suffice for something."""
+        self._add_verdict("unfinished", text)
+
+    def _add_verdict(self, word: str, text: str) -> None:
         self.verdicts.append({"part": self.part, "verdict": word, "text": text})
         self.print_line(f"[{self.part}] {word:5s} {text}")
 

@@ -26,7 +26,8 @@ def time_shared_gpu(report: Report) -> None:
     """Part h: trials side by side on one GPU."""
     with tempfile.TemporaryDirectory() as name:
         model = write_model("resnet", report.quick, Path(name))
-        rates = _time_trials(report, model, "processes")
+        counts = COUNTS[:2] if report.quick else COUNTS
+        rates = _time_trials(report, model, "processes", counts)
         best = max(rates["small"]) / rates["small"][0]
         text = f"small trials at once: up to {best:.2f} times the epochs of one (1.5)"
         report.add_verdict(best > 1.5, text, "fast")
@@ -34,13 +35,14 @@ def time_shared_gpu(report: Report) -> None:
             report.print_line(f"  left out: MPS ({DAEMON} is not here)")
             return
         with _run_mps(Path(name)):
-            _time_trials(report, model, "with MPS")
+            _time_trials(report, model, "with MPS", (1, 8))
 
 
-def _time_trials(report: Report, model: str, way: str) -> dict[str, list[float]]:
+def _time_trials(
+    report: Report, model: str, way: str, counts: tuple[int, ...]
+) -> dict[str, list[float]]:
     """Return epochs an hour of each trial by the number of processes."""
     context = multiprocessing.get_context("spawn")
-    counts = COUNTS[:2] if report.quick else COUNTS
     pipes, processes = [], []
     for _ in range(counts[-1]):
         mine, theirs = context.Pipe()

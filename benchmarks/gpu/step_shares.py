@@ -36,6 +36,7 @@ from datasets.storage.ragged_arrays import ImageBatch, RaggedImages
 
 PHASES = ("forward", "backward", "clip", "optimizer")
 WARM_STEPS = 4
+LISTED_KERNELS = 14
 MAX_WAIT = 0.03  # share of a step in which it waits for data
 
 
@@ -98,8 +99,8 @@ class PhaseClock:
             yield
 
 
-def measure_phases(run: Run, size: int, steps: int) -> dict[str, float]:
-    """Return milliseconds a step: in all, of the host by phase, and of kernels and their number."""
+def measure_phases(run: Run, size: int, steps: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Return milliseconds a step: in all, of the host by phase, of all kernels; of each kernel."""
     cuda = run.context.device.type == "cuda"
 
     def wait() -> float:
@@ -129,13 +130,16 @@ def measure_phases(run: Run, size: int, steps: int) -> dict[str, float]:
     row = {"step": total, "host": host} | {p: clock.seconds[p] for p in ("loading", *PHASES)}
     row = {name: seconds / steps * 1e3 for name, seconds in row.items()}
     row["median host"] = statistics.median(took) * 1e3
-    if cuda:
-        row |= _count_kernels(run, trainer, parts[:2])
-    return row
+    if not cuda:
+        return row, {}
+    counts, kernels = _count_kernels(run, trainer, parts[:2])
+    return row | counts, kernels
 
 
-def _count_kernels(run: Run, trainer: Trainer, parts: list[Tensor]) -> dict[str, float]:
-    """Return the number of kernels and of launches a step, and the kernels' milliseconds."""
+def _count_kernels(
+    run: Run, trainer: Trainer, parts: list[Tensor]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return kernels, launches and kernels' milliseconds a step; milliseconds of the longest."""
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
         for rows, batch in run.context.loader.load_batches("train", parts):
             trainer.take_step(rows, batch)
@@ -145,24 +149,29 @@ def _count_kernels(run: Run, trainer: Trainer, parts: list[Tensor]) -> dict[str,
     spans = [(e.time_range.start, e.time_range.end) for e in kernels]
     launches = sum(e.name.startswith(("cudaLaunch", "cuLaunch", "cudaGraphLaunch")) for e in events)
     count = len(parts)
-    return {
+    by_name: defaultdict[str, float] = defaultdict(float)
+    for event, (begin, end) in zip(kernels, spans, strict=True):
+        by_name[event.name[:100]] += (end - begin) / 1e3 / count
+    longest = sorted(by_name, key=by_name.__getitem__, reverse=True)[:LISTED_KERNELS]
+    found = {
         "kernels": len(kernels) / count,
         "launches": launches / count,
         "kernels ms": covered_length(spans) / 1e3 / count,
     }
+    return found, {name: by_name[name] for name in longest}
 
 
 def _measure_phases(report: Report) -> None:
     steps = 2 if report.quick else 20
     with tempfile.TemporaryDirectory() as name:
-        bert = write_model("bert", report.quick, Path(name))
+        bert, vit = (write_model(kind, report.quick, Path(name)) for kind in ("bert", "vit"))
+        photographs = MadeImages(*((32, 48) if report.quick else (320, 400)))
         texts = MadeTexts(64 if report.quick else 1000, 128, 38)
         digits, two = load_benchmark("colored_digits"), load_benchmark("two_digits")
         cases: list[tuple[str, Benchmark, str, str, str]] = [
-            ("BERT-base pairs erm", texts, "erm", bert, "float32"),
+            ("ViT-B/16 384 erm", photographs, "erm", vit, "bfloat16"),
             ("BERT-base pairs erm", texts, "erm", bert, "bfloat16"),
             ("colored_digits erm", digits, "erm", "", "bfloat16"),
-            ("two_digits ls", two, "ls", "", "bfloat16"),
             ("two_digits fairgrad", two, "fairgrad", "", "bfloat16"),
         ]
         for label, benchmark, method, model, precision in cases:
@@ -170,10 +179,13 @@ def _measure_phases(report: Report) -> None:
             for graphs in (0, step_graphs.MAX_GRAPHS):
                 with mock.patch.object(step_graphs, "MAX_GRAPHS", graphs):
                     run = make_run(benchmark, method, model, report.is_cuda, precision, size)
-                    found = measure_phases(run, size, steps)
+                    found, kernels = measure_phases(run, size, steps)
                 full = f"{label} {precision}{', graphs' if graphs else ''}"
                 report.add_figure(full, found)
                 report.print_line(f"  {full}: {_describe(found)}")
+                if "ViT" in label and not graphs and kernels:
+                    report.add_figure(f"kernels of {full}", kernels)
+                    report.print_table(["kernel", "ms a step"], list(kernels.items()))
     report.print_line("  milliseconds a step; phases are the host's, which graphs do without")
 
 

@@ -157,10 +157,13 @@ class Trainer:
             return self._accumulate_microbatches(batch)
         values, counts, output = self._compute_losses(batch)
         detached = torch.cat([value.detach().reshape(-1) for value in values])
+        predictions = None if self.meter is None else _detach_predictions(output)
         if isinstance(weighting, LossWeighting):
             objective, weights = self._compute_objective(values, weighting)
             objective.backward()
-            return StepGradients(detached, counts, weights[0] if weights else None, output=output)
+            return StepGradients(
+                detached, counts, weights[0] if weights else None, predictions=predictions
+            )
         covered, fixed = self._split.select_covered(values), self._split.sum_fixed(values)
         if fixed is not None and fixed.requires_grad:
             fixed.backward(retain_graph=True)
@@ -183,16 +186,13 @@ class Trainer:
             raise UserError(str(error)) from error
         # The matrix of a matrix-free step is a model of the inner products.
         gram = None if result.strategy == "matrix_free" else result.gram
-        return StepGradients(detached, counts, result.weights, gram, present, output)
+        return StepGradients(detached, counts, result.weights, gram, present, predictions)
 
     def _record_step(self, rows: Tensor, batch: Batch, found: StepGradients) -> None:
         """Take a step's weights, gradients and predictions into the epoch's statistics."""
         self.statistics.add_step(found.weights, found.gram, found.present)
-        if self.meter is not None and found.output is not None:
-            outputs = found.output.outputs
-            assert not isinstance(outputs, Tensor)  # the benchmark has tasks
-            predicted = {name: value.detach().float() for name, value in outputs.items()}
-            self.meter.update(rows, predicted, batch.targets)
+        if self.meter is not None and found.predictions is not None:
+            self.meter.update(rows, found.predictions, batch.targets)
 
     def _accumulate_microbatches(self, batch: Batch) -> StepGradients:
         """Accumulate the gradients of parts of a batch, each weighted by its share."""
@@ -343,7 +343,6 @@ class Trainer:
             and not weighting.needs_losses_after_step
             and not context.losses.fixed_weights
             and not (config.compile or config.checkpointing)
-            and self.meter is None
         )
 
 
@@ -358,6 +357,14 @@ def _why_unsplittable(objectives: Sequence[Objective], weighting: Weighting, mod
     if not reason and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
         return "the model has batch normalization"
     return reason
+
+
+def _detach_predictions(output: Output | None) -> dict[str, Tensor] | None:
+    """Return the predictions by task, float32; None without an output."""
+    if output is None:
+        return None
+    assert not isinstance(output.outputs, Tensor)  # the benchmark has tasks
+    return {name: value.detach().float() for name, value in output.outputs.items()}
 
 
 def _select_rows(batch: Batch, rows: Tensor) -> Batch:

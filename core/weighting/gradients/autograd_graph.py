@@ -26,6 +26,20 @@ REENTRANT_CHECKPOINT = "CheckpointFunctionBackward"
 LAYERS = frozenset({BIASED_PRODUCT, PRODUCT, CONVOLUTION})  # linear layers and convolutions
 
 
+class LayerInput(NamedTuple):
+    """The fields that hold the input of a linear layer or a convolution."""
+
+    unpacked: str
+    packed: str
+
+
+_LAYER_INPUTS = {
+    CONVOLUTION: LayerInput("_saved_input", "_raw_saved_input"),
+    BIASED_PRODUCT: LayerInput("_saved_mat1", "_raw_saved_mat1"),
+    PRODUCT: LayerInput("_saved_self", "_raw_saved_self"),
+}
+
+
 class OutputMetadata(Protocol):
     """Shape, type and device of an output of a node."""
 
@@ -186,22 +200,14 @@ def get_pooling_indices(node: Node) -> Tensor:
 
 def has_dense_layer_input(node: Node) -> bool:
     """Return whether a layer's input is in memory as a dense tensor: not checkpointed."""
-    saved = _read_raw_layer_input(node)
+    saved = _read_field(node, _LAYER_INPUTS[node.name()].packed)
     return saved.unpack_hook is None and saved.data.layout == torch.strided
 
 
 def get_layer_input(node: Node) -> Tensor:
     """Return the input of a linear layer or a convolution, detached."""
-    saved: Tensor = _read_raw_layer_input(node).unpack()
+    saved: Tensor = _read_field(node, _LAYER_INPUTS[node.name()].unpacked)
     return saved.detach()
-
-
-def _read_raw_layer_input(node: Node) -> Any:
-    """Return the packed input of a linear layer or a convolution."""
-    if node.name() == CONVOLUTION:
-        return _read_field(node, "_raw_saved_input")
-    is_biased = node.name() == BIASED_PRODUCT
-    return _read_field(node, "_raw_saved_mat1" if is_biased else "_raw_saved_self")
 
 
 def _read_field(node: Node, name: str) -> Any:

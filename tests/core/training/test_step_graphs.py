@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 import datasets
+from common.hyperparameters import Hyperparameters
 from core import step_graphs
 from core.batch import Batch
 from core.environment import detect_environment
@@ -17,6 +19,7 @@ from core.recipe.resolved_method import resolve_method
 from core.step_graphs import StepGradients, StepGraphs, hold_garbage
 from core.training.run import Run
 from core.weighting import load_weighting
+from tests.support.dense_files import write_dense
 
 PAIRS = [
     ("erm", "colored_digits"),
@@ -30,6 +33,15 @@ def make_run(method: str, dataset: str, precision: str) -> Run:
     environment = detect_environment(True, 1, True, precision)
     resolved = resolve_method(load_method(method), benchmark)
     return Run(resolved.make_key({"epochs": 3, "batch_size": 64}, 0, environment), benchmark)
+
+
+def make_dense_run(method: str, folder: Path) -> Run:
+    benchmark = datasets.load_benchmark("nyuv2", str(folder))
+    config: Hyperparameters = {"model": "segnet_small", "epochs": 3}
+    key = resolve_method(load_method(method), benchmark).make_key(
+        config, 0, detect_environment(True, 1, True, "float32")
+    )
+    return Run(key, benchmark)
 
 
 def train(run: Run) -> list[dict[str, Any]]:
@@ -133,3 +145,20 @@ def test_a_capture_that_fails_leaves_the_weighting_as_it_was(
     assert graphs._try_to_capture(batch, lambda _: StepGradients(kept["x"], kept["x"])) is None
     assert all(weighting.get_buffer(name) is buffer for name, buffer in kept.items())
     assert not graphs.free()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("method", ["ls", "fairgrad"])
+def test_graphs_measure_the_steps_of_dense_tasks(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_dense(tmp_path, "nyuv2")
+    captured = make_dense_run(method, tmp_path)
+    rows = train(captured)
+    assert captured.stage_state.graphs.count > 0
+    assert all(row["training_batches"] for row in rows)
+    monkeypatch.setattr(step_graphs, "MAX_GRAPHS", 0)
+    single = make_dense_run(method, tmp_path)
+    assert train(single) == rows
+    assert torch.equal(copy_weights(single), copy_weights(captured))
