@@ -211,7 +211,7 @@ def write_model(kind: str, tiny: bool, where: Path) -> str:
     else:
         sizes: dict[str, Any] = {}
         if tiny:
-            # torch 2.13 crashes on a CPU where convolutions of channels-last images have 2 channels.
+            # On a CPU, torch 2.13 crashes in convolutions of channels-last images by 2 channels.
             sizes = {"depths": [1] * 4, "embedding_size": 16, "hidden_sizes": [16, 16, 32, 32]}
         model = transformers.ResNetModel(transformers.ResNetConfig(**sizes))
     path = where / kind
