@@ -33,7 +33,9 @@ FLOORS = [
 USERS = {
     "ray": ["tuning/cluster/", "tuning/worker/actor.py", "tuning/doctor/ask_nodes.py"],
     "yaml": ["common/yaml_files.py", "tuning/reporting/export_method.py"],
-    "optuna": ["tuning/search/searchers/tpe.py"],
+    "optuna": ["tuning/search/searchers/tpe.py", "tuning/reporting/report/figures/importance.py"],
+    "matplotlib": ["core/toy/figure.py", "tuning/reporting/report/"],
+    "jinja2": ["tuning/reporting/report/write_report.py"],
     "ray._common": ["tuning/cluster/ray_private.py"],
     "ray._private": ["tuning/cluster/ray_private.py"],
     "ray._raylet": ["tuning/cluster/ray_private.py"],
@@ -42,6 +44,7 @@ USERS = {
 MAX_MODULES = 15  # in a folder, unless it holds one thing per file
 ONE_THING_PER_FILE = {
     "core/models", "core/weighting/methods", "datasets/groups", "datasets/multitask",
+    "tuning/reporting/report/figures",
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from tuning.cli.make_options import make_command
 from tuning.cli.parser import FLAGS, make_parser
 from tuning.cli.study_file import merge_arguments, read_study_file
 
-COMMANDS = ("doctor", "export", "ls", "resume", "show", "status", "validate")
+COMMANDS = ("doctor", "export", "ls", "report", "resume", "show", "status", "validate")
 
 
 def _check_simulate(args: argparse.Namespace) -> None:
@@ -44,6 +44,10 @@ def _load_command(name: str) -> Callable[[Sequence[str]], int]:
         from tuning.cli.resume import run_resume
 
         return run_resume
+    if name == "report":
+        from tuning.cli.report import run_report
+
+        return run_report
     if name == "show":
         from tuning.cli.show import run_show
 

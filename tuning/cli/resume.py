@@ -81,14 +81,14 @@ def find_studies(location: str) -> list[argparse.Namespace]:
     """
     texts = read_study_files(open_storage(location))
     if texts:
-        return [_parse_text(text, location) for text in texts]
+        return [parse_study_text(text, location) for text in texts]
     summary = Path(location, FILE_NAME)
     if is_url(location) or not summary.is_file():
         raise UserError(_describe_absence(location))
-    last = _parse_text(summary.read_text(encoding="utf-8"), location)
+    last = parse_study_text(summary.read_text(encoding="utf-8"), location)
     last.results = Path(location)  # the folder may have moved
     records = make_options(last).records
-    found = [_parse_text(text, records) for text in read_study_files(open_storage(records))]
+    found = [parse_study_text(text, records) for text in read_study_files(open_storage(records))]
     for study in found:
         study.results = last.results
     return found or [last]
@@ -105,7 +105,16 @@ def read_study_files(root: Storage) -> list[str]:
     return list(dict.fromkeys(file.decode("utf-8") for file in files if file is not None))
 
 
-def _parse_text(text: str, location: str) -> argparse.Namespace:
+def parse_study_text(text: str, location: str) -> argparse.Namespace:
+    """Return the options in the text of a study file.
+
+    Args:
+        text: The text.
+        location: The folder or URL, as error messages name it.
+
+    Raises:
+        UserError: If it is malformed, or names an option that does not exist.
+    """
     where = f"'{location}': {FILE_NAME}"
     try:
         content: object = parse_yaml(text)

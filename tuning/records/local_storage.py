@@ -59,6 +59,13 @@ class LocalStorage(Storage):
         """Return whether a file exists."""
         return (self.path / name).is_file()
 
+    def read_modification_time(self, name: str) -> float | None:
+        """Return when a file was last written, in seconds since 1970; None where there is none."""
+        try:
+            return (self.path / name).stat().st_mtime
+        except OSError:
+            return None
+
     @property
     def name(self) -> str:
         """The name of the folder."""

@@ -99,6 +99,11 @@ class ObjectStorage(Storage):
         info = self.store.get_file_info(self._full_name(name))
         return bool(info.type == fs.FileType.File)
 
+    def read_modification_time(self, name: str) -> float | None:
+        """Return when an object was written, in seconds since 1970; None where there is none."""
+        written = self.store.get_file_info(self._full_name(name)).mtime
+        return None if written is None else float(written.timestamp())
+
     @property
     def name(self) -> str:
         """The last part of the prefix."""

@@ -48,6 +48,10 @@ class Storage(ABC):
     def exists(self, name: str) -> bool:
         """Return whether something is stored under a name."""
 
+    @abstractmethod
+    def read_modification_time(self, name: str) -> float | None:
+        """Return when a name was last written, in seconds since 1970; None where unknown."""
+
     @property
     @abstractmethod
     def name(self) -> str:

@@ -1,0 +1,217 @@
+"""The studies of a report, read from records; those that cannot be read are named."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from common.errors import UserError
+from core.training.epoch_row import EpochRow
+from tuning.records.lock import describe_holder
+from tuning.records.method_records import MethodRecords
+from tuning.records.storage import Storage, storage_errors
+from tuning.reporting.layout.columns import DELTAS
+from tuning.reporting.recorded_study import RecordedStudy, RecordedTrial, read_study
+from tuning.reporting.report.chart import shorten_name
+from tuning.reporting.status import StudyStatus
+from tuning.reporting.summary import Summary, make_summary
+
+MAX_NAMED_RECORDS = 5  # of a method, that were left out
+
+
+@dataclass(frozen=True)
+class RecordSource:
+    """A place with records of studies.
+
+    Args:
+        name: Its name in the report: the results folder.
+        storage: The records.
+    """
+
+    name: str
+    storage: Storage
+
+
+@dataclass(frozen=True)
+class BusyTime:
+    """The time in which a run was trained, by the time stamp of its file.
+
+    Args:
+        start: Its start, in seconds since 1970.
+        end: Its end.
+    """
+
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class ReportedStudy:
+    """A method's study as the report shows it.
+
+    Args:
+        study: The study.
+        label: The method, and its source where two have the same.
+        source: The name of its source.
+        state: Where it stands, in words.
+        busy: When its runs were trained; empty where the storage keeps no times.
+    """
+
+    study: RecordedStudy
+    label: str
+    source: str
+    state: str
+    busy: tuple[BusyTime, ...] = ()
+
+    @property
+    def short_label(self) -> str:
+        """The label as figures show it."""
+        return shorten_name(self.label)
+
+    @property
+    def metric(self) -> str:
+        """The metric that selects."""
+        return self.study.rule.metric
+
+    @property
+    def higher_is_better(self) -> bool:
+        """The direction of that metric."""
+        return not self.study.rule.lower_is_better
+
+    def scale(self, value: float) -> float:
+        """Return a metric's value as tables show it: shares in percent."""
+        return 100 * value if self.study.context.as_percent else value
+
+    def name_axis(self, metric: str, split: str = "") -> str:
+        """Return the label of an axis: the metric with its split and unit."""
+        percent = self.study.context.as_percent or metric in DELTAS
+        words = f"{split} {metric.replace('_', ' ')}".strip()
+        return f"{words} (%)" if percent else words
+
+    def get_value(self, trial: RecordedTrial) -> float | None:
+        """Return the selection metric of a trial's best epoch, scaled; None without one."""
+        value = self.study.rule.read_metric(trial.best)
+        return None if value is None else self.scale(value)
+
+    def list_values(self) -> list[tuple[RecordedTrial, float]]:
+        """Return the trials that have a value, with it."""
+        found = [(trial, self.get_value(trial)) for trial in self.study.trials]
+        return [(trial, value) for trial, value in found if value is not None]
+
+    def make_summary(self) -> Summary:
+        """Return the summary of the study under its label."""
+        return replace(make_summary(self.study), method=self.label)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Records that are not in the report.
+
+    Args:
+        where: The method, and the run where it is one.
+        reason: Why.
+    """
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """The content of a report.
+
+    Args:
+        studies: The studies, by data set.
+        left_out: The records that could not be read.
+    """
+
+    studies: dict[str, list[ReportedStudy]]
+    left_out: list[LeftOut]
+
+
+def read_studies(sources: Sequence[RecordSource]) -> ReportData:
+    """Return the studies in some records, by data set.
+
+    Args:
+        sources: The records.
+
+    Raises:
+        StorageError: If a storage cannot be listed.
+    """
+    found: list[ReportedStudy] = []
+    left_out: list[LeftOut] = []
+    for source in sources:
+        for storage in _list_methods(source.storage):
+            _read_method(source, storage, found, left_out)
+    names = Counter((one.study.context.dataset, one.label) for one in found)
+    studies: dict[str, list[ReportedStudy]] = {}
+    for one in found:
+        dataset = one.study.context.dataset
+        if names[dataset, one.label] > 1:
+            one = replace(one, label=f"{one.label} ({one.source})")
+        studies.setdefault(dataset, []).append(one)
+    return ReportData(dict(sorted(studies.items())), left_out)
+
+
+def _list_methods(root: Storage) -> Iterator[Storage]:
+    with storage_errors(root):
+        yield from (
+            root / dataset / method
+            for dataset in root.list_names()
+            for method in (root / dataset).list_names()
+        )
+
+
+def _read_method(
+    source: RecordSource, storage: Storage, found: list[ReportedStudy], left_out: list[LeftOut]
+) -> None:
+    """Read one method's study into one of two lists."""
+    records = MethodRecords(storage)
+    where = f"{source.name}: {storage}"
+    try:
+        study = read_study(records)
+        if study is None:
+            if storage.exists("export.json") or storage.exists("study.json"):
+                left_out.append(LeftOut(where, "export.json is missing or damaged"))
+            return
+        left_out += _list_unread_runs(source, storage, study)
+    except UserError as error:  # of another version of the project, or not readable
+        left_out.append(LeftOut(where, str(error)))
+        return
+    state = StudyStatus(study, describe_holder(storage)).phase
+    busy = tuple(_list_busy_times(storage, (*study.trials, *study.recorded_seeds)))
+    found.append(ReportedStudy(study, study.context.method, source.name, state, busy))
+
+
+def _list_unread_runs(
+    source: RecordSource, storage: Storage, study: RecordedStudy
+) -> list[LeftOut]:
+    """Return the runs whose record is damaged."""
+    runs = storage / "runs"
+    read = {key for trial in (*study.trials, *study.recorded_seeds) for key in trial.keys}
+    with storage_errors(runs):
+        names = [name for name in runs.list_names() if name not in read]
+    shown = [
+        LeftOut(f"{source.name}: {runs / name}", "run.json is missing or damaged")
+        for name in names[:MAX_NAMED_RECORDS]
+    ]
+    rest = len(names) - MAX_NAMED_RECORDS
+    return [*shown, *([LeftOut(f"{source.name}: {runs}", f"{rest} more runs")] if rest > 0 else [])]
+
+
+def _list_busy_times(storage: Storage, trials: Sequence[RecordedTrial]) -> Iterator[BusyTime]:
+    """Yield the time of each run: its file's time stamp less the seconds of its epochs."""
+    for trial in trials:
+        for key, curve in zip(trial.keys, trial.curves, strict=True):
+            end = _read_end_time(storage / "runs" / key)
+            if end is not None and curve:
+                yield BusyTime(end - sum(row.seconds for row in curve), end)
+
+
+def _read_end_time(run: Storage) -> float | None:
+    found = run.read_modification_time("end.json")
+    return run.read_modification_time("rows.json") if found is None else found
+
+
+def list_rows(trial: RecordedTrial | None) -> tuple[EpochRow, ...]:
+    """Return the epochs of a trial's first run; none without a trial."""
+    return trial.curves[0] if trial is not None and trial.curves else ()

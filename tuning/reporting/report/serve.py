@@ -1,0 +1,132 @@
+"""A local web server that shows the report and makes it anew while the studies run."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Sequence
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from common.errors import UserError
+from tuning.records.storage import Storage, storage_errors
+from tuning.reporting.report.read_studies import RecordSource
+from tuning.reporting.report.write_report import make_report
+
+ADDRESS = "127.0.0.1"  # loopback: nobody else on the network sees it
+HOSTS = ("127.0.0.1", "localhost")
+MIN_SECONDS = 10.0  # between two reports
+BUSY_SHARE = 0.2  # of the time that making them may take
+
+
+class ReportServer(ThreadingHTTPServer):
+    """Serves the report of some records on a free port of the loopback address.
+
+    A page names the state of the records in its version; its script asks for the newest version
+    and loads the page again where it differs.
+
+    Args:
+        sources: The records.
+        min_seconds: The shortest time between two reports.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, sources: Sequence[RecordSource], min_seconds: float = MIN_SECONDS) -> None:
+        self.sources = sources
+        self.min_seconds = min_seconds
+        self.page = ""
+        self.version = ""
+        self._lock = threading.Lock()
+        self._next = 0.0
+        super().__init__((ADDRESS, 0), ReportHandler)
+
+    @property
+    def url(self) -> str:
+        """The address of the page."""
+        return f"http://{ADDRESS}:{self.server_port}/"
+
+    def refresh(self) -> None:
+        """Make the report anew if the records have changed and it is not too soon.
+
+        Raises:
+            UserError: If the records cannot be read.
+        """
+        with self._lock:
+            start = time.monotonic()
+            if start < self._next:
+                return
+            version = compute_version(self.sources)
+            if version != self.version:
+                self.page = make_report(self.sources, version)
+                self.version = version
+            spent = time.monotonic() - start
+            self._next = time.monotonic() + max(self.min_seconds, spent / BUSY_SHARE)
+
+
+class ReportHandler(BaseHTTPRequestHandler):
+    """Answers the requests of the page: itself, and its newest version."""
+
+    server_version = "evenhand"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """Answer a request."""
+        server = self.server
+        assert isinstance(server, ReportServer)
+        # A foreign page whose name points to this address must not read the report.
+        if (self.headers.get("Host") or "").partition(":")[0] not in HOSTS:
+            self._answer(HTTPStatus.FORBIDDEN, "this page is for this machine only\n")
+            return
+        if self.path not in ("/", "/version"):
+            self._answer(HTTPStatus.NOT_FOUND, "there is only /\n")
+            return
+        try:
+            server.refresh()
+        except UserError as error:
+            if not server.page:
+                self._answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n")
+                return
+        if self.path == "/":
+            self._answer(HTTPStatus.OK, server.page, "text/html")
+        else:
+            self._answer(HTTPStatus.OK, server.version)
+
+    def _answer(self, status: HTTPStatus, text: str, kind: str = "text/plain") -> None:
+        data = text.encode("utf-8")
+        self.send_response(status)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing."""
+
+
+def compute_version(sources: Sequence[RecordSource]) -> str:
+    """Return a text that changes with the records: which runs there are, and their time stamps."""
+    digest = hashlib.sha256()
+    for source in sources:
+        for path, time_stamp in _list_times(source.storage):
+            digest.update(f"{path} {time_stamp}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _list_times(root: Storage) -> list[tuple[str, float | None]]:
+    with storage_errors(root):
+        methods = [
+            root / dataset / method
+            for dataset in root.list_names()
+            for method in (root / dataset).list_names()
+        ]
+        runs = [
+            method / "runs" / name for method in methods for name in (method / "runs").list_names()
+        ]
+        contexts = [(str(m), m.read_modification_time("export.json")) for m in methods]
+        return contexts + [
+            (f"{run}/{name}", run.read_modification_time(name))
+            for run in runs
+            for name in ("rows.json", "end.json")
+        ]

@@ -1,0 +1,250 @@
+"""The report as one HTML file, and its figures as files for papers."""
+
+import base64
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from common.errors import UserError
+from common.files import atomic_write, write_text
+from tuning.records.provenance import collect_provenance
+from tuning.reporting.report.chart import Chart, clean_text
+from tuning.reporting.report.comparisons import describe_ranks
+from tuning.reporting.report.html_table import HtmlTable, make_row_table
+from tuning.reporting.report.read_studies import (
+    RecordSource,
+    ReportData,
+    ReportedStudy,
+    read_studies,
+)
+from tuning.reporting.report.sections import Section, make_section
+from tuning.reporting.report.style import PANEL, apply_style
+from tuning.reporting.report.svg import make_svg
+
+FOLDER = Path(__file__).parent
+PRINT_DOTS_PER_INCH = 300
+FIGURE_FORMATS = ("pdf", "png")
+
+
+@dataclass(frozen=True)
+class ShownChart:
+    """A figure as the template shows it.
+
+    Args:
+        title: Its title.
+        owner: The data set or method.
+        svg: The drawing.
+        is_wide: Whether it may need scrolling.
+        note: The sentence below it.
+    """
+
+    title: str
+    owner: str
+    svg: Markup
+    is_wide: bool
+    note: str
+
+
+def make_report(sources: Sequence[RecordSource], version: str = "") -> str:
+    """Return the report of all studies in some records, an HTML document.
+
+    Args:
+        sources: The records.
+        version: The version of a served page, which asks for a newer one; empty for a file.
+
+    Raises:
+        UserError: If there are no studies.
+    """
+    data = _read_data(sources)
+    with apply_style():
+        sections = [
+            make_section(number, dataset, studies)
+            for number, (dataset, studies) in enumerate(data.studies.items(), start=1)
+        ]
+        return _render_page(sections, data, sources, version)
+
+
+def write_figures(sources: Sequence[RecordSource], folder: Path) -> list[Path]:
+    """Write the report's figures as PDF and PNG files; return their paths.
+
+    Args:
+        sources: The records.
+        folder: The folder; each data set and method has one in it.
+
+    Raises:
+        UserError: If there are no studies.
+    """
+    written = []
+    with apply_style():
+        for number, (dataset, studies) in enumerate(_read_data(sources).studies.items()):
+            section = make_section(number, dataset, studies)
+            target = folder / make_file_name(dataset)
+            owned = [(target, chart) for part in section.parts for chart in part.charts]
+            owned += [
+                (target / make_file_name(method.name), chart)
+                for method in section.methods
+                for chart in method.charts
+            ]
+            for place, chart in owned:
+                for kind in FIGURE_FORMATS:
+                    path = place / f"{make_file_name(chart.name)}.{kind}"
+                    with atomic_write(path) as temporary:
+                        chart.figure.savefig(
+                            temporary, format=kind, dpi=PRINT_DOTS_PER_INCH, facecolor="white"
+                        )
+                    written.append(path)
+    return written
+
+
+def make_file_name(name: str) -> str:
+    """Return a name without characters that a file name cannot hold."""
+    kept = "".join(c if c.isalnum() or c in "-_." else "_" for c in name).lstrip(".")
+    return kept or "_"
+
+
+def _read_data(sources: Sequence[RecordSource]) -> ReportData:
+    data = read_studies(sources)
+    if not data.studies:
+        places = ", ".join(str(source.storage) for source in sources)
+        first = f" ({data.left_out[0].where}: {data.left_out[0].reason})" if data.left_out else ""
+        raise UserError(f"no study found in '{places}'{first}; check RESULTS or --storage")
+    return data
+
+
+def _render_page(
+    sections: Sequence[Section], data: ReportData, sources: Sequence[RecordSource], version: str
+) -> str:
+    css, js = (
+        Markup((FOLDER / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js")
+    )
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined,
+        keep_trailing_newline=True, finalize=_clean_value,
+    )  # fmt: skip
+    names = [section.name for section in sections]
+    studies = [one for found in data.studies.values() for one in found]
+    return environment.get_template("page.html.j2").render(
+        title=f"Evenhand: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}",
+        policy=_make_policy(css, js, is_served=bool(version)),
+        css=css,
+        js=js,
+        version=version,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        sources=", ".join(source.name for source in sources),
+        ranks=describe_ranks(
+            {name: [one.make_summary() for one in found] for name, found in data.studies.items()}
+        ),
+        sections=[_show_section(section) for section in sections],
+        provenance=_describe_studies(studies),
+        machine=_describe_machine(studies),
+        left_out=data.left_out,
+    )
+
+
+def _clean_value(value: object) -> object:
+    """Return a value of the page without control characters; markup is the project's own."""
+    return clean_text(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _make_policy(css: str, js: str, is_served: bool) -> str:
+    """Return a content security policy: nothing but this page's own style and script."""
+    style, script = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (css, js)
+    )
+    connect = "connect-src 'self'; " if is_served else ""
+    return (
+        f"default-src 'none'; {connect}img-src data:; style-src 'sha256-{style}'; "
+        f"script-src 'sha256-{script}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _show_section(section: Section) -> dict[str, object]:
+    """Return a section for the template, its figures drawn."""
+    show = _make_drawer(section.id)
+    return {
+        "id": section.id,
+        "name": section.name,
+        "messages": section.messages,
+        "overview": section.overview,
+        "notes": section.notes,
+        "parts": [
+            {
+                "title": part.title,
+                "messages": part.messages,
+                "tables": part.tables,
+                "charts": [show(chart, section.name) for chart in part.charts],
+            }
+            for part in section.parts
+        ],
+        "methods": [
+            {
+                "id": method.id,
+                "name": method.name,
+                "summary": method.summary,
+                "facts": method.facts,
+                "commands": method.commands,
+                "charts": [show(chart, method.name) for chart in method.charts],
+            }
+            for method in section.methods
+        ],
+    }
+
+
+def _make_drawer(prefix: str) -> Callable[[Chart, str], ShownChart]:
+    """Return a function that draws figures with ids of their own."""
+    numbers = iter(range(1, 10**6))
+
+    def draw_chart(chart: Chart, owner: str) -> ShownChart:
+        is_wide = chart.figure.get_figwidth() > PANEL[0]
+        svg = make_svg(chart, f"{prefix}-{next(numbers)}")
+        return ShownChart(chart.title, owner, svg, is_wide, chart.note)
+
+    return draw_chart
+
+
+def _describe_studies(studies: Sequence[ReportedStudy]) -> HtmlTable:
+    rows = [
+        {
+            "method": one.label,
+            "data set": one.study.context.dataset,
+            "source": one.source,
+            "data version": one.study.context.dataset_version,
+            "data hash": one.study.context.data_hash,
+            "search": one.study.context.search,
+            "scheduler": one.study.context.scheduler,
+            "trials": str(one.study.context.trials),
+            "selection rule": one.study.context.rule,
+            "device": one.study.context.environment.device_class,
+            "precision": one.study.context.environment.precision,
+            "slots": str(one.study.context.slots or "-"),
+            "state": one.state,
+        }
+        for one in studies
+    ]
+    return make_row_table("studies", "The studies of this report", rows)
+
+
+def _describe_machine(studies: Sequence[ReportedStudy]) -> list[tuple[str, str]]:
+    found = collect_provenance()
+    differs = " with uncommitted changes" if found.code_differs else ""
+    return [
+        ("code of this report", f"{found.commit or 'no checkout'}{differs}"),
+        ("Python", found.python),
+        ("packages", ", ".join(f"{name} {version}" for name, version in found.packages.items())),
+        ("machine", found.machine),
+        ("device-hours", f"{sum(one.study.sum_device_hours() for one in studies):.3g}"),
+    ]
+
+
+def save_report(sources: Sequence[RecordSource], path: Path) -> None:
+    """Write the report of some records into a file, atomically.
+
+    Raises:
+        UserError: If there are no studies.
+    """
+    write_text(path, make_report(sources))
