@@ -57,7 +57,7 @@ class Updater:
         self.uses_graph = (
             use_graph
             and learner.log_temperatures.is_cuda
-            and all(weighting.is_capturable for weighting in self._weightings)
+            and all(weighting.has_fixed_kernels for weighting in self._weightings)
         )
         self._updates = 0
         self._captured: _Captured | None = None

@@ -45,9 +45,6 @@ class Weighting(nn.Module, ABC):
 
     needs_losses_after_step: ClassVar[bool] = False  # whether after_step does anything
     reads_loss_sizes: ClassVar[bool] = False  # whether losses of 0 or below make no sense to it
-    # Whether a training step runs the same operations each time, and all that changes is in buffers
-    # of fixed shapes, so that a CUDA graph can repeat it.
-    has_fixed_kernels: ClassVar[bool] = False
     lr: float | None = None  # learning rate of its parameters; None for the model's
     # Properties that hold for any losses or gradients, tested for every weighting that names them:
     # positive       no weight is negative
@@ -69,9 +66,13 @@ class Weighting(nn.Module, ABC):
         return self.reads_loss_sizes or self.loss_alpha > 0
 
     @property
-    def is_capturable(self) -> bool:
-        """Whether a step can be captured in a CUDA graph: nothing reads a value on the host."""
-        return True
+    def has_fixed_kernels(self) -> bool:
+        """Whether a CUDA graph can repeat a step.
+
+        Its operations are the same each time, none reads a value on the host, and all that changes
+        is in parameters and in buffers of fixed shapes.
+        """
+        return False
 
     def transform_losses(self, losses: Tensor) -> Tensor:
         """Return the losses that replace the given ones, ``(k,)``, differentiable.

@@ -36,11 +36,6 @@ class AlignedMTL(GramWeighting):
             raise ValueError(f"scale is {scale!r}, expected one of {', '.join(SCALES)}")
         self.scale = scale
 
-    @property
-    def is_capturable(self) -> bool:
-        """No: it is solved on the host."""
-        return False
-
     def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         # On the CPU: a GPU is slower at so small a matrix, and its solver makes the host wait.

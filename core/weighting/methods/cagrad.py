@@ -53,11 +53,6 @@ class CAGrad(GramWeighting):
         self.c = c
         self.divisor = (1.0, 1 + c**2, 1 + c)[rescale]
 
-    @property
-    def is_capturable(self) -> bool:
-        """No: it is solved on the host."""
-        return False
-
     def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         matrix = gram_to_array(gram)

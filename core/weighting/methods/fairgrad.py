@@ -28,5 +28,7 @@ class FairGrad(AlphaFairWeighting):
         ValueError: If ``alpha`` is not above 0.
     """
 
+    has_fixed_kernels = True
+
     def __init__(self, alpha: float = 2.0, losses: float | str = "plain") -> None:
         super().__init__(alpha, losses)

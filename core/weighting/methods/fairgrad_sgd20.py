@@ -32,6 +32,7 @@ class FairGradSGD20(GramWeighting):
     """
 
     properties = frozenset({"positive"})
+    has_fixed_kernels = True
 
     def __init__(self, alpha: float = 2.0, losses: float | str = "plain") -> None:
         super().__init__(losses)

@@ -34,6 +34,7 @@ class FAMO(LossWeighting):
     """
 
     properties = frozenset({"positive", "simplex", "equivariant"})
+    has_fixed_kernels = True
     needs_losses_after_step: ClassVar[bool] = True
     reads_loss_sizes: ClassVar[bool] = True
     logits: Tensor  # (k,)

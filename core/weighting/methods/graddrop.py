@@ -27,6 +27,7 @@ class GradDrop(GradientWeighting):
     """
 
     properties = frozenset({"scale_free"})
+    has_fixed_kernels = True
 
     def __init__(self, leak: float = 0.0, losses: float | str = "plain") -> None:
         super().__init__(losses)

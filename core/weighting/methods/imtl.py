@@ -24,11 +24,6 @@ class IMTLG(GramWeighting):
 
     properties = frozenset({"equivariant", "scale_free"})
 
-    @property
-    def is_capturable(self) -> bool:
-        """No: it is solved on the host."""
-        return False
-
     def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         noise = 4 * len(gram) * torch.finfo(gram.dtype).eps

@@ -44,11 +44,6 @@ class MGDA(GramWeighting):
         self.normalization = normalization
         self._losses = torch.ones(0)  # of this step
 
-    @property
-    def is_capturable(self) -> bool:
-        """No: it is solved on the host."""
-        return False
-
     def transform_losses(self, losses: Tensor) -> Tensor:
         """Return the transformed losses, ``(k,)``, and keep the given ones."""
         self._losses = losses.detach()

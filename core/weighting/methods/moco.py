@@ -37,6 +37,7 @@ class MoCo(GradientWeighting):
     """
 
     properties = frozenset({"equivariant"})
+    has_fixed_kernels = True
     tracked: Tensor  # (k, p)
     shares: Tensor  # (k,)
     steps: Tensor  # (), int64

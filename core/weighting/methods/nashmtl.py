@@ -37,7 +37,7 @@ class NashMTL(AlphaFairWeighting):
         self.register_buffer("previous", torch.zeros(0))
 
     @property
-    def is_capturable(self) -> bool:
+    def has_fixed_kernels(self) -> bool:
         """Whether every step solves: the host counts the steps between solutions."""
         return self.update_interval == 1
 

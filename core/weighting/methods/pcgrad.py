@@ -22,6 +22,7 @@ class PCGrad(GramWeighting):
     """
 
     properties = frozenset({"positive", "scale_free"})
+    has_fixed_kernels = True
 
     def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""

@@ -56,7 +56,7 @@ class SDMGrad(GramWeighting):
         self.register_buffer("found", torch.zeros(0))
 
     @property
-    def is_capturable(self) -> bool:
+    def has_fixed_kernels(self) -> bool:
         """Whether the published search runs: the minimum itself is found on the host."""
         return self.iterations > 0
 

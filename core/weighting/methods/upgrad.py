@@ -25,11 +25,6 @@ class UPGrad(GramWeighting):
 
     properties = frozenset({"positive", "equivariant", "scale_free", "conflict_free"})
 
-    @property
-    def is_capturable(self) -> bool:
-        """No: it is solved on the host."""
-        return False
-
     def solve_weights(self, gram: Tensor) -> Tensor:
         """Return the weights, ``(k,)``."""
         matrix = gram_to_array(gram)

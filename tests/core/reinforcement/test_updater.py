@@ -59,7 +59,7 @@ def test_capturable_weightings_read_no_value_on_the_host(
     """A meta tensor has no value: whatever would wait for a device raises."""
     learner, replay = make_learner(name, "meta", **parameters)
     with stay_on_device():
-        if learner.critic_weighting.is_capturable:
+        if learner.critic_weighting.has_fixed_kernels:
             for _ in range(2):
                 result = learner.update(replay.draw_transitions(COUNT))
             assert all(tensor.is_meta for tensor in read_state(learner) if tensor.ndim)
@@ -71,7 +71,7 @@ def test_capturable_weightings_read_no_value_on_the_host(
                 learner.update(replay.draw_transitions(COUNT))
 
 
-@pytest.mark.parametrize("name", [n for n in WEIGHTINGS if load_weighting(n).is_capturable])
+@pytest.mark.parametrize("name", [n for n in WEIGHTINGS if load_weighting(n).has_fixed_kernels])
 def test_state_keeps_its_memory_and_its_numbers(name: str) -> None:
     learner, replay = make_learner(name, "cpu")
     other, _ = make_learner(name, "cpu")
@@ -103,7 +103,7 @@ def test_results_are_joined_and_split(name: str) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize("name", [n for n in WEIGHTINGS if load_weighting(n).is_capturable])
+@pytest.mark.parametrize("name", [n for n in WEIGHTINGS if load_weighting(n).has_fixed_kernels])
 def test_graph_computes_the_numbers_of_single_kernels(name: str) -> None:
     found: list[list[UpdateResult]] = []
     states = []
