@@ -10,10 +10,18 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .alpha_fair_newton import MAX_ADDITIVE_STEP, MAX_CONVEX_STEP, MAX_ERROR_LENGTH, MAX_LOG_STEP
+from .alpha_fair_newton import (
+    CONVEX_STEP_FACTORS,
+    LOG_STEP_FACTORS,
+    MAX_ADDITIVE_STEP,
+    MAX_CONVEX_STEP,
+    MAX_ERROR_LENGTH,
+    MAX_LOG_STEP,
+)
 
 MAX_TASKS = 64  # whose system fits the registers of a program
-LOG_STEPS, CONVEX_STEPS, LONGEST_CONVEX_STEP = 4, 12, 4.0  # as alpha_fair_newton's factors
+LOG_STEPS, CONVEX_STEPS = len(LOG_STEP_FACTORS), len(CONVEX_STEP_FACTORS)
+LONGEST_CONVEX_STEP = float(CONVEX_STEP_FACTORS[0])
 
 
 def run_newton_steps(
