@@ -24,7 +24,7 @@ FLOORS = [
     ["worker"],
     ["search"],
     ["cluster", "reporting"],
-    ["doctor"],
+    ["doctor", "loggers"],
     ["study"],
     ["cli"],
 ]
@@ -33,9 +33,16 @@ FLOORS = [
 USERS = {
     "ray": ["tuning/cluster/", "tuning/worker/actor.py", "tuning/doctor/ask_nodes.py"],
     "yaml": ["common/yaml_files.py", "tuning/reporting/export_method.py"],
-    "optuna": ["tuning/search/searchers/tpe.py", "tuning/reporting/report/figures/importance.py"],
+    "optuna": [
+        "tuning/search/searchers/tpe.py",
+        "tuning/loggers/optuna_journal.py",
+        "tuning/reporting/report/figures/importance.py",
+    ],
     "matplotlib": ["core/toy/figure.py", "tuning/reporting/report/"],
     "jinja2": ["tuning/reporting/report/write_report.py"],
+    "tensorboardX": ["tuning/loggers/tensorboard.py"],
+    "mlflow": ["tuning/loggers/mlflow.py"],
+    "wandb": ["tuning/loggers/wandb.py"],
     "ray._common": ["tuning/cluster/ray_private.py"],
     "ray._private": ["tuning/cluster/ray_private.py"],
     "ray._raylet": ["tuning/cluster/ray_private.py"],

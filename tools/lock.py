@@ -1,6 +1,6 @@
 """Compile the dependencies of pyproject.toml into hashed requirements files.
 
-Run it with ``make lock``. It writes eight files for Linux (x86-64 and aarch64) and macOS (arm64),
+Run it with ``make lock``. It writes ten files for Linux (x86-64 and aarch64) and macOS (arm64),
 Python 3.11 to 3.13:
 
 * ``requirements.txt``: the dependencies of a run.
@@ -9,6 +9,7 @@ Python 3.11 to 3.13:
   ``requirements-dev.txt`` too.
 * ``requirements-timm.txt``: further dependencies of models ``timm/NAME``; in no other file.
 * ``requirements-metaworld.txt``: further dependencies of the data sets mt1, mt10, mt25 and mt50.
+* ``requirements-mlflow.txt``, ``requirements-wandb.txt``: further dependencies of ``--log``.
 * ``requirements-head.txt``: further dependencies of a cluster's head node: Ray's dashboard and
   cloud launchers.
 * ``requirements-cuda.txt``: further dependencies of torch's CUDA build.
@@ -56,7 +57,7 @@ CPU_HASHES: dict[str, tuple[str, ...]] = {
 CUDA_PACKAGES = re.compile(r"(nvidia|cuda)-.+|triton")
 
 # Extras that are not among the dependencies of development.
-SEPARATE_EXTRAS = ("head", "timm", "metaworld")
+SEPARATE_EXTRAS = ("head", "timm", "metaworld", "mlflow", "wandb")
 
 # The environments that the lock supports, as the variables of markers.
 LINUX, MACOS = (
@@ -94,6 +95,8 @@ PURPOSES = {
     "requirements-qm9.txt": "What the data set qm9 needs besides requirements.txt.",
     "requirements-timm.txt": "What models of timm need besides requirements.txt.",
     "requirements-metaworld.txt": "What the data sets mt1 to mt50 need besides requirements.txt.",
+    "requirements-mlflow.txt": "What --log mlflow needs besides requirements.txt.",
+    "requirements-wandb.txt": "What --log wandb needs besides requirements.txt.",
     "requirements-head.txt": "What the head of a cluster needs besides requirements.txt.",
     "requirements-cuda.txt": "What the CUDA build of torch needs besides requirements.txt.",
 }

@@ -23,6 +23,7 @@ from tuning.records.storage import Storage, make_absolute
 
 SEARCHES = ("tpe", "random", "grid", "published")
 SCHEDULERS = ("asha", "none")
+LOGGERS = ("mlflow", "wandb")  # besides those that always write
 DEFAULT_TRIALS = 16
 
 Group = Literal[
@@ -303,6 +304,18 @@ class Options:
             OUTPUT,
             "keep the weights of the winner's confirmation seeds in the records, and export those "
             "of the best seed (safetensors)",
+        ),
+    )
+    log: tuple[str, ...] = field(
+        default=(),
+        metadata=_option(
+            OUTPUT,
+            "also log every run to MLflow (MLFLOW_TRACKING_URI, else <results>/mlruns) or to "
+            "Weights & Biases (offline until you log in); event files for TensorBoard and "
+            "optuna.journal for optuna-dashboard are always in the results",
+            default="",
+            choices=LOGGERS,
+            nargs="+",
         ),
     )
 

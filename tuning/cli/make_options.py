@@ -45,6 +45,7 @@ def make_options(args: argparse.Namespace) -> Options:
     sources |= dict.fromkeys((*(text.partition("=")[0] for text in assignments), *asked), "--set")
     parsed = {
         "methods": tuple(args.methods),
+        "log": tuple(dict.fromkeys(given.get("log", ()))),
         "dataset": args.dataset[0],
         "pinned": pinned,
         "domains": domains,

@@ -35,11 +35,18 @@ def _list_epochs(
             audit = records.open_run(key).read_audit()
         for index, row in enumerate(curve):
             test = audit[index] if index < len(audit) else {}
-            measured = _make_row(row, test, study.context)
+            measured = flatten_epoch(row, test, study.context)
             yield {"phase": phase, **numbers, "seed": seed, "key": key, **measured}
 
 
-def _make_row(row: EpochRow, test: Metrics, context: ExportContext) -> dict[str, object]:
+def flatten_epoch(row: EpochRow, test: Metrics, context: ExportContext) -> dict[str, object]:
+    """Return all that was measured in an epoch, by column.
+
+    Args:
+        row: The epoch.
+        test: Its audited test metrics; empty without an audit.
+        context: The study.
+    """
     conflicts = row.conflicts or {}
     return {
         "epoch": row.epoch,

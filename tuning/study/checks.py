@@ -26,6 +26,7 @@ from datasets.groups.folder import Folder
 from datasets.groups.text_table import TextBenchmark
 from datasets.on_disk import OnDisk
 from datasets.training_config import JOINED_SPLIT
+from tuning.loggers.study_logs import check_loggers
 from tuning.options import Options
 from tuning.records.lock import is_empty
 from tuning.records.method_records import MethodRecords
@@ -77,6 +78,7 @@ def check_study(options: Options, is_plan: bool = False) -> CheckedStudy:
     Raises:
         UserError: With all mistakes at once, as far as one does not hide others.
     """
+    check_loggers(options.log)
     datasets.check_name(options.dataset, options.data_root, "--dataset")
     # Read once: every trial has the baseline that its key names, also if the file changes later.
     baseline = read_baseline(options.baseline)

@@ -21,6 +21,7 @@ from tuning.cluster.tuner import run_queue
 from tuning.doctor.findings import Finding
 from tuning.doctor.node_facts import Requirements
 from tuning.doctor.run_checks import preflight_check
+from tuning.loggers.study_logs import StudyLogs, make_study_logs
 from tuning.options import Options
 from tuning.records.lock import exclusive_lock
 from tuning.records.open_storage import open_storage
@@ -121,7 +122,10 @@ def run_study(
             make_run_options(options, study.rule, study.baseline, reference),
             constant_metric=measure_constant_prediction(study.benchmark, study.rule),
         )
-        study_run = _StudyRun(searches, options, run_options, resources, slots, stop, progress)
+        logs = stack.enter_context(make_study_logs(options, console.print))
+        study_run = _StudyRun(
+            searches, options, run_options, resources, slots, stop, progress, logs
+        )
         study_run.run(reuse_actors)
         running.close()  # from here on too: all is exported
         code = print_summary(searches, options, stop, console, command.options.max_device_hours)
@@ -161,16 +165,19 @@ class _StudyRun:
     slots: int
     stop: StopCondition
     progress: Progress
+    logs: StudyLogs
     exported: set[str] = field(default_factory=set)
 
     def run(self, reuse_actors: bool) -> None:
         for search in self.searches:  # so that exports can be made while it runs
             self._write_context(search)
+        self._log_ended()
         with self.progress.show() as show_change:
 
             def handle_change(search: MethodSearch, trial: Trial) -> None:
                 show_change(search, trial)
                 if trial.is_finished:
+                    self.logs.add_runs(search.records, trial.runs)
                     self._export_done()
 
             capacity = Capacity(self.resources, self._count_unfinished)
@@ -188,7 +195,15 @@ class _StudyRun:
     def _export_all(self) -> None:
         for search in self.searches:
             search.restore_ended_trials()
+        self._log_ended()
         self._export(self.searches)
+
+    def _log_ended(self) -> None:
+        """Log what ended in an earlier session, or without a report."""
+        for search in self.searches:
+            for trial in search.list_trials():
+                if trial.is_finished:
+                    self.logs.add_runs(search.records, trial.runs)
 
     def _should_stop(self) -> bool:
         if self.stop.is_limited:

@@ -46,7 +46,7 @@ def format_study(command: StudyCommand) -> str:
         value: object = getattr(command.options, field.name)
         if field.name == "dataset" and len(command.datasets) > 1:
             value = command.datasets
-        is_off = value is None or value is False or value == {}
+        is_off = value is None or value is False or value in ({}, ())
         is_default_path = isinstance(value, Path) and value == field.default
         if field.name != "resume" and not is_off and not is_default_path:
             content[name_key(field.name)] = _encode_value(field.name, value)

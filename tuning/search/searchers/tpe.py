@@ -1,4 +1,4 @@
-"""Tree-structured Parzen estimator, the only file that knows Optuna."""
+"""Tree-structured Parzen estimator of Optuna."""
 
 import itertools
 import warnings

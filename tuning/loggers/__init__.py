@@ -1,0 +1,1 @@
+"""Loggers: ended runs of a study, written in the forms that other tools read."""
