@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from tuning.reporting.intervals import CONFIDENCE
 from tuning.reporting.layout.columns import Column, pack_columns
+from tuning.reporting.layout.escaping import show_control_characters
 from tuning.reporting.layout.printed_table import PrintedTable
 
 TEXT_WIDTH = 345.0  # points: \textwidth of the class article at 10pt
@@ -30,7 +31,7 @@ PARAGRAPH = 120.0  # of a column of long texts, whose lines break
 SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$", "…": r"\dots{}",
-    "-": "-", **{character: "\\" + character for character in "{}$&%#_"},
+    "-": "-", "[": "{[}", "*": "{*}", **{character: "\\" + character for character in "{}$&%#_"},
 }  # fmt: skip
 
 
@@ -65,7 +66,8 @@ def escape_latex(text: str, breaks: bool = False) -> str:
         text: The text.
         breaks: Whether lines may break inside long words.
     """
-    escaped = "".join(SPECIAL.get(character, character) for character in text)
+    shown = show_control_characters(text)  # an empty line would end a caption
+    escaped = "".join(SPECIAL.get(character, character) for character in shown)
     if breaks:
         escaped = " ".join(
             re.sub(r"([/=]|\\_)", r"\1\\allowbreak{}", word) if len(word) > LONG_WORD else word

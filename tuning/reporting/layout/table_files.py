@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from common.files import write_text
+from tuning.reporting.layout.escaping import protect_formula
 from tuning.reporting.layout.latex import format_latex
 from tuning.reporting.layout.printed_table import PrintedTable, format_table_as_markdown
 
@@ -15,14 +16,20 @@ SHORT_DIGITS, ROUNDED_DIGITS = 10, 12
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table atomically, with quotes around cells that hold a line break."""
+    """Write a table atomically, with quotes around cells that hold a line break.
+
+    Texts that a spreadsheet would take for a formula get an apostrophe in front.
+    """
     # With this end of rows, Python before 3.11.9 and 3.12.3 quotes carriage returns too.
-    text = str(table.map(_round_number).to_csv(index=False, lineterminator="\r\n"))
+    safe = table.map(_make_cell).rename(columns=lambda name: protect_formula(str(name)))
+    text = str(safe.to_csv(index=False, lineterminator="\r\n"))
     write_text(path, text.replace("\r\n", "\n"))
 
 
-def _round_number(value: object) -> object:
-    """Return a cell; a number without an error of floating point."""
+def _make_cell(value: object) -> object:
+    """Return a cell: a number without an error of floating point, or a text that is no formula."""
+    if isinstance(value, str):
+        return protect_formula(value)
     if not isinstance(value, float):
         return value
     short = float(f"{value:.{SHORT_DIGITS}g}")
