@@ -16,8 +16,9 @@ from datasets.multitask.baseline import Baseline
 from datasets.published_results import list_published
 from tuning.cli.parser import add_options
 from tuning.options import Options, locate_records
+from tuning.reporting.damage.report_damage import find_damage, report_left_out
 from tuning.reporting.reselection import reselect_results
-from tuning.reporting.summary import read_summaries, read_summary
+from tuning.reporting.summary import read_summary, scan_summaries
 from tuning.reporting.tables import lock_results, write_tables
 
 METHOD = "stl"  # trains one model per task
@@ -63,7 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def run_export(arguments: Sequence[str]) -> int:
-    """Run the command; return 0.
+    """Run the command; return 0, or 1 where a damaged or foreign file is left out.
 
     Raises:
         UserError: If there is nothing to export.
@@ -87,14 +88,15 @@ def run_export(arguments: Sequence[str]) -> int:
     with lock_results(results):
         if with_published:
             _describe_published(results)
-        write_tables(results, with_published)
+        left_out = write_tables(results, with_published)
         print(f"tables: {results}")
         if rule is not None:
             storage = locate_records(results, given.get("storage"))
+            left_out += find_damage(results, storage)
             print("\n".join(reselect_results(results, storage, rule, dataset)))
         if writes_baseline:
             print(f"baseline: {write_baseline(results, dataset)}")
-    return 0
+    return report_left_out(left_out)
 
 
 def _check_measured(results: Path, dataset: str) -> None:
@@ -103,7 +105,7 @@ def _check_measured(results: Path, dataset: str) -> None:
     Raises:
         UserError: If it has none; the message suggests those that have.
     """
-    measured = sorted({summary.dataset for summary in read_summaries(results)})
+    measured = sorted({summary.dataset for summary in scan_summaries(results)[0]})
     if dataset not in measured:
         message = unknown_name_message("data set", dataset, measured)
         raise UserError(f"--dataset: no results in '{results}': {message}")
@@ -115,7 +117,7 @@ def _describe_published(results: Path) -> None:
     Raises:
         UserError: If none of the results has any.
     """
-    measured = sorted({summary.dataset for summary in read_summaries(results)})
+    measured = sorted({summary.dataset for summary in scan_summaries(results)[0]})
     missing = [name for name in measured if name not in list_published()]
     if missing == measured:
         listed = ", ".join(measured) or "results without a summary"

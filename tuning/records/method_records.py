@@ -136,15 +136,30 @@ class MethodRecords:
         """
         return [run for run, _ in self.read_runs()]
 
-    def read_runs(self) -> list[tuple[RunRecord, RunDescription]]:
+    def read_runs(
+        self, skip_other_versions: bool = False
+    ) -> list[tuple[RunRecord, RunDescription]]:
         """Return the records of all runs with a readable description, with the description.
 
+        Args:
+            skip_other_versions: Whether to leave out runs that another version of the project
+                wrote.
+
         Raises:
-            UserError: If another version of the project wrote one of them.
+            UserError: If another version wrote one of them, unless they are left out.
         """
+        read = _read_own_description if skip_other_versions else RunRecord.read_description
         runs = self.storage / "runs"
         with storage_errors(runs):
             found = [RunRecord(runs / name) for name in runs.list_names()]
         with ThreadPoolExecutor(MAX_REQUESTS) as pool:
-            described = zip(found, pool.map(RunRecord.read_description, found), strict=True)
+            described = zip(found, pool.map(read, found), strict=True)
             return [(run, description) for run, description in described if description is not None]
+
+
+def _read_own_description(run: RunRecord) -> RunDescription | None:
+    """Return the description of a run; None also where another version wrote it."""
+    try:
+        return run.read_description()
+    except UserError:
+        return None

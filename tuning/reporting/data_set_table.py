@@ -18,6 +18,7 @@ from tuning.reporting.table_rows import (
     list_rows,
     make_interval_column,
     make_metric_column,
+    mark_rows,
 )
 
 NAME = "data_sets"
@@ -63,11 +64,13 @@ def list_data_set_values(summaries: Sequence[Summary]) -> list[Row]:
             summary = next((one for one in measured if one.method == method), None)
             found = None if summary is None else summary.metrics.get(metric)
             name = f"{dataset}_{metric}"
+            marks = mark_rows(list_rows(measured, (), None), measured[0])
             row |= {
                 f"{name}_mean": found.mean if found else None,
                 f"{name}_std": found.std if found else None,
                 f"{name}_low": found.low if found else None,
                 f"{name}_high": found.high if found else None,
+                f"{name}_mark": marks[method][f"{metric}_mark"] if summary else None,
                 f"{dataset}_seeds": summary.seeds if summary else None,
             }
         rows.append(row)

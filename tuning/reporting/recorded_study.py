@@ -177,6 +177,9 @@ class RecordedStudy:
 def read_study(records: MethodRecords, rule: str | None = None) -> RecordedStudy | None:
     """Return the study in a method's records; None where there is none to export.
 
+    Runs whose record is damaged, or of another version of the project, are left out;
+    :func:`tuning.reporting.damage.find_damage.find_damaged_records` names them.
+
     Args:
         records: The records.
         rule: The rule that selects; None for the study's own. Another rule may choose another
@@ -185,7 +188,6 @@ def read_study(records: MethodRecords, rule: str | None = None) -> RecordedStudy
 
     Raises:
         StorageError: If the records cannot be read.
-        UserError: If another version of the project wrote them.
     """
     context = records.read_context()
     if context is None:
@@ -195,7 +197,7 @@ def read_study(records: MethodRecords, rule: str | None = None) -> RecordedStudy
         context = replace(context, rule=rule, command=command, constant_metric=None)
     searched: dict[int, list[tuple[RunRecord, RunDescription]]] = {}
     confirmed: list[tuple[RunRecord, RunDescription]] = []
-    for run, description in records.read_runs():
+    for run, description in records.read_runs(skip_other_versions=True):
         if description.phase == Phase.SEARCH:
             searched.setdefault(description.number, []).append((run, description))
         else:

@@ -12,10 +12,11 @@ from tuning.records.open_storage import open_storage
 from tuning.reporting.export_method import export_method
 from tuning.reporting.intervals import compute_statistics
 from tuning.reporting.layout.columns import choose_format, name_metric
+from tuning.reporting.layout.escaping import escape_markdown
 from tuning.reporting.layout.printed_table import format_markdown
 from tuning.reporting.recorded_study import RecordedStudy, read_study
 from tuning.reporting.repeat_commands import make_repeat_commands
-from tuning.reporting.summary import read_summaries
+from tuning.reporting.summary import scan_summaries
 from tuning.reporting.tables import write_tables
 
 FILE_NAME = "selection.md"
@@ -38,7 +39,7 @@ def reselect_results(results: Path, storage: str, rule: str, dataset: str = "") 
     """
     found = [
         MethodRecords(open_storage(storage) / summary.dataset / summary.method)
-        for summary in read_summaries(results)
+        for summary in scan_summaries(results)[0]
         if dataset in ("", summary.dataset)
     ]
     target = results / f"by_{rule}"
@@ -109,7 +110,16 @@ def format_selection(dataset: str, methods: Sequence[MethodRecords]) -> str:
         "measured, `python tune.py export --select RULE` prints the command that trains them. "
         "Rules that read the test split are optimistically biased."
     )
-    return "\n".join([f"# {dataset}: selection rules", "", *format_markdown(rows), "", notes, ""])
+    return "\n".join(
+        [
+            f"# {escape_markdown(dataset)}: selection rules",
+            "",
+            *format_markdown(rows),
+            "",
+            notes,
+            "",
+        ]
+    )
 
 
 def _make_row(study: RecordedStudy) -> dict[str, str]:
@@ -124,7 +134,7 @@ def _make_row(study: RecordedStudy) -> dict[str, str]:
     selected = choose_format(rule.metric, context.as_percent, [value])
     form = choose_format(main, context.as_percent, [test])
     return {
-        "method": context.method,
+        "method": escape_markdown(context.method),
         "rule": rule.name,
         "trial": str(winner.number),
         "epoch": str(best.epoch) if best else "-",

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+from common.errors import UserError
 from common.files import is_hidden
 from common.hyperparameters import Hyperparameters
 from datasets.training_config import JOINED_SPLIT
@@ -16,8 +17,11 @@ from tuning.records.json_files import read_json, write_json
 from tuning.records.provenance import Provenance, collect_provenance
 from tuning.records.run_data import Metrics
 from tuning.records.version import RECORD_VERSION, check_record_version
+from tuning.reporting.damage.find_damage import LeftOutFile
 from tuning.reporting.intervals import SHARE, UNBOUNDED, SeedStatistics, compute_statistics
 from tuning.reporting.recorded_study import RecordedStudy
+from tuning.reporting.statistics.uncertainty import UncertaintyParts, split_uncertainty
+from tuning.reporting.statistics.winner_values import WinnerValues, compare_winner_values
 
 FILE_NAME = "summary.json"
 
@@ -57,6 +61,8 @@ class Summary:
         worst_groups: The groups that are worst in a seed's test split, and in how many seeds, the
             most frequent first; empty for data sets of tasks.
         has_learned: Whether any trial is better than a constant prediction.
+        winner: The winner's value in the search beside those of its fresh seeds.
+        uncertainty: The parts of the main test metric's uncertainty; None without a result.
     """
 
     method: str
@@ -88,6 +94,8 @@ class Summary:
     provenance: Provenance
     worst_groups: Mapping[str, int] = field(default_factory=dict)
     has_learned: bool = True
+    winner: WinnerValues | None = None
+    uncertainty: UncertaintyParts | None = None
 
     @property
     def is_trained_on_all(self) -> bool:
@@ -113,6 +121,8 @@ class Summary:
                 baseline=decode_optional(BaselineSource),
                 metrics=_decode_metrics,
                 provenance=partial(decode_fields, Provenance),
+                winner=decode_optional(WinnerValues),
+                uncertainty=_decode_uncertainty,
             )
         except (KeyError, TypeError):
             return None
@@ -150,6 +160,8 @@ def make_summary(study: RecordedStudy) -> Summary:
     confirmed = study.confirmed_seeds
     run = study.winning_run
     statuses = [trial.status for trial in study.trials]
+    metrics, worst_groups = _summarize_metrics(study), _count_worst_groups(study)
+    validation, test = (metrics.get(f"{s}_{study.rule.metric}") for s in ("validation", "test"))
     return Summary(
         method=context.method,
         dataset=context.dataset,
@@ -176,10 +188,12 @@ def make_summary(study: RecordedStudy) -> Summary:
         device_hours=study.sum_device_hours(),
         hyperparameters=study.effective_hyperparameters,
         training_split=run.key.training_config.training_split if run else "",
-        metrics=_summarize_metrics(study),
+        metrics=metrics,
         provenance=collect_provenance(),
-        worst_groups=_count_worst_groups(study),
+        worst_groups=worst_groups,
         has_learned=study.has_learned,
+        winner=compare_winner_values(study, validation, test),
+        uncertainty=split_uncertainty(study, metrics, next(iter(worst_groups), None)),
     )
 
 
@@ -229,9 +243,34 @@ def read_summaries(results: Path) -> list[Summary]:
     Raises:
         UserError: If another version of the project wrote one of them.
     """
-    found = [path.parent for path in results.glob(f"*/*/{FILE_NAME}")]
-    folders = sorted(path for path in found if not (is_hidden(path) or is_hidden(path.parent)))
+    folders = _list_method_folders(results)
     return [summary for folder in folders if (summary := read_summary(folder)) is not None]
+
+
+def scan_summaries(results: Path) -> tuple[list[Summary], list[LeftOutFile]]:
+    """Return the summaries of a results folder, and the files that are left out, with the reason.
+
+    Left out are damaged files, and those of another version of the project.
+    """
+    summaries: list[Summary] = []
+    left_out: list[LeftOutFile] = []
+    for folder in _list_method_folders(results):
+        file = str(folder / FILE_NAME)
+        try:
+            found = read_summary(folder)
+        except UserError as error:
+            left_out.append(LeftOutFile(file, str(error).removeprefix(f"'{file}' ")))
+            continue
+        if found is None:
+            left_out.append(LeftOutFile(file, "not the summary of a study"))
+        else:
+            summaries.append(found)
+    return summaries, left_out
+
+
+def _list_method_folders(results: Path) -> list[Path]:
+    found = [path.parent for path in results.glob(f"*/*/{FILE_NAME}")]
+    return sorted(path for path in found if not (is_hidden(path) or is_hidden(path.parent)))
 
 
 def _decode_metrics(data: object) -> dict[str, SeedStatistics]:
@@ -239,3 +278,7 @@ def _decode_metrics(data: object) -> dict[str, SeedStatistics]:
         name: decode_fields(SeedStatistics, found, seeds=tuple, values=tuple)
         for name, found in require_object(data).items()
     }
+
+
+def _decode_uncertainty(data: object) -> UncertaintyParts | None:
+    return None if data is None else decode_fields(UncertaintyParts, data, unknown=tuple)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from common.text import format_count
 from tuning.reporting.intervals import MIN_SEEDS, format_confidence
+from tuning.reporting.layout.columns import choose_format, name_metric
 from tuning.reporting.summary import Summary
 
 
@@ -67,10 +68,32 @@ def list_warnings(summaries: Sequence[Summary]) -> list[str]:
             "Nothing learned: no trial is better on the metric of selection than a constant "
             f"prediction: {', '.join(unlearned)}."
         )
+    cursed = [_describe_curse(s) for s in summaries if s.winner and s.winner.exceeds_seeds]
+    if cursed:
+        notes.append(
+            "The best of many trials is partly luck: the winner's value in the search is better "
+            f"than its fresh seeds explain (beyond their {format_confidence()} prediction "
+            f"interval): {'; '.join(cursed)}."
+        )
     incomplete = [s.method for s in summaries if not s.complete]
     if incomplete:
         notes.append(f"Unfinished, or with failed seeds: {', '.join(incomplete)}.")
     return notes
+
+
+def _describe_curse(summary: Summary) -> str:
+    """Return a winner's value in the search, and those of its fresh seeds."""
+    winner = summary.winner
+    assert winner is not None
+    form = choose_format(winner.metric, summary.as_percent, [])
+    shown = ", ".join(
+        f"{name} {form.format_number(value)}"
+        for name, value in (
+            ("search", winner.searched), ("validation", winner.validation), ("test", winner.test),
+        )
+        if value is not None
+    )  # fmt: skip
+    return f"{summary.method} ({name_metric(winner.metric)}: {shown})"
 
 
 def _describe_fact(

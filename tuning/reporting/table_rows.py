@@ -206,8 +206,12 @@ def make_row(summary: Summary) -> Row:
             f"{name}_low": found.low if found else None,
             f"{name}_high": found.high if found else None,
         }
-    worst = summary.worst_groups
+    worst, winner = summary.worst_groups, summary.winner
     return row | {
+        "winner_metric": winner.metric if winner else None,
+        "winner_searched": winner.searched if winner else None,
+        "winner_validation": winner.validation if winner else None,
+        "winner_test": winner.test if winner else None,
         "test_worst_group": next(iter(worst), None),
         "test_worst_group_seeds": next(iter(worst.values()), None),
         "seeds": summary.seeds,
@@ -226,6 +230,26 @@ def make_row(summary: Summary) -> Row:
         "needs": " ".join(summary.needs),
         "hyperparameters": ", ".join(f"{n}={v}" for n, v in summary.hyperparameters.items()),
     }
+
+
+def mark_rows(rows: Sequence[TableRow], first: Summary) -> dict[str, Row]:
+    """Return the columns of marks of CSV files, ``best`` or ``tied``, by row.
+
+    Args:
+        rows: The rows.
+        first: The summary of a method, whose metrics the rows have.
+    """
+    groups = {n for row in rows for n in row.metrics if n.startswith(GROUP_METRIC)}
+    names = [*(f"test_{metric}" for metric in first.reported_metrics), *sorted(groups)]
+    marks: dict[str, Row] = {row.name: {} for row in rows}
+    for name in names:
+        up = first.higher_is_better.get(name.removeprefix("test_"), True)
+        found = [row.metrics.get(name) for row in rows]
+        best, tied = find_best(found, up, [row.compared for row in rows])
+        for i, row in enumerate(rows):
+            mark = "best" if i in best else "tied" if i in tied else None
+            marks[row.name][f"{name}_mark"] = mark
+    return marks
 
 
 def describe_best(summary: Summary) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from common.interrupts import clean_up_after_signals
 from datasets.multitask.ranks import compute_mean_ranks
 from datasets.published_results import PublishedRow, read_published_rows
 from tuning.reporting import data_set_table
+from tuning.reporting.damage.find_damage import LeftOutFile
 from tuning.reporting.data_set_table import (
     group_by_data_set,
     list_data_set_values,
@@ -24,7 +25,7 @@ from tuning.reporting.literature import (
     make_published_row,
     name_published,
 )
-from tuning.reporting.summary import Summary, read_summaries
+from tuning.reporting.summary import Summary, scan_summaries
 from tuning.reporting.table_notes import write_notes
 from tuning.reporting.table_rows import (
     Row,
@@ -34,6 +35,7 @@ from tuning.reporting.table_rows import (
     make_columns,
     make_details,
     make_row,
+    mark_rows,
 )
 
 LOCK_NAME = ".lock"
@@ -50,17 +52,17 @@ def lock_results(results: Path) -> Iterator[None]:
         yield
 
 
-def write_tables(results: Path, with_published: bool = False) -> None:
+def write_tables(results: Path, with_published: bool = False) -> list[LeftOutFile]:
     """Rewrite all tables of a results folder from the summaries of its methods.
 
     Args:
         results: The folder.
         with_published: Whether published rows follow, where a data set has any.
 
-    Raises:
-        UserError: If another version of the project wrote one of the summaries.
+    Returns:
+        The summaries that are left out, damaged or of another version of the project.
     """
-    summaries = read_summaries(results)
+    summaries, left_out = scan_summaries(results)
     values: list[Row] = []
     for dataset in sorted({summary.dataset for summary in summaries}):
         chosen = [summary for summary in summaries if summary.dataset == dataset]
@@ -73,6 +75,7 @@ def write_tables(results: Path, with_published: bool = False) -> None:
     if len(group_by_data_set(summaries)) > 1:
         table = make_data_set_table(summaries)
         write_table(results / data_set_table.NAME, list_data_set_values(summaries), table)
+    return left_out
 
 
 def make_printed_table(
@@ -104,16 +107,24 @@ def make_printed_table(
 def _list_values(summaries: Sequence[Summary], published: Sequence[PublishedRow]) -> list[Row]:
     """Return the rows of a data set's CSV file."""
     ranks = _rank_methods(summaries, published)
+    marks = mark_rows(list_rows(summaries, published, ranks), summaries[0])
     values = [
-        make_row(summary) | ({} if ranks is None else {"mean_rank": ranks.get(summary.method)})
+        make_row(summary)
+        | marks[summary.method]
+        | ({} if ranks is None else {"mean_rank": ranks.get(summary.method)})
         for summary in summaries
     ]
     if not published:
         return values
     dataset = summaries[0].dataset
     return [row | {MEASURED: True} for row in values] + [
-        {"dataset": dataset, **make_published_row(row, (ranks or {}).get(name_published(row)))}
+        {
+            "dataset": dataset,
+            **make_published_row(row, (ranks or {}).get(name)),
+            **marks[name],
+        }
         for row in published
+        for name in [name_published(row)]
     ]
 
 

@@ -1,0 +1,1 @@
+"""Records and results that exports leave out: damaged, half-written or foreign."""
