@@ -312,6 +312,12 @@ def active_names(
     return names
 
 
+def list_defaults(hyperparameters: Mapping[str, Hyperparameter]) -> Hyperparameters:
+    """Return the defaults of the hyperparameters that are active with them."""
+    defaults = {name: domain.default for name, domain in hyperparameters.items()}
+    return {name: defaults[name] for name in active_names(hyperparameters, defaults)}
+
+
 def sort_by_conditions(hyperparameters: Mapping[str, Hyperparameter]) -> list[str]:
     """Return the names of hyperparameters, each after those that its condition names.
 

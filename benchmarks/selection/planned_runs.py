@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 import datasets
-from common.hyperparameters import Hyperparameters, active_names
+from common.hyperparameters import Hyperparameters, list_defaults
 from core.recipe.method_files import load_method
 from datasets.benchmark import Benchmark
 from tuning.options import Options
-from tuning.search.searchers.random import RandomSearcher
+from tuning.search.searchers.random import RandomSearcher, sample_hyperparameters
 from tuning.search.space import Space, make_space
 
 CONFIGURATIONS = 60  # drawn at random, numbered from 1; number 0 has the defaults
@@ -96,10 +98,9 @@ def find_text_model() -> str:
 
 def draw_configurations(space: Space) -> list[Hyperparameters]:
     """Return the defaults, then the random configurations."""
-    defaults = {name: domain.default for name, domain in space.free.items()}
-    searcher = RandomSearcher(space.free, STUDY_SEED, space.method.name)
-    drawn = [searcher.propose_hyperparameters(number) for number in range(CONFIGURATIONS)]
-    return [
-        {name: defaults[name] for name in active_names(space.free, defaults)},
-        *(values for values in drawn if values is not None),
+    entropy = RandomSearcher(space.free, STUDY_SEED, space.method.name).entropy
+    generators = [
+        np.random.Generator(np.random.PCG64([*entropy, number])) for number in range(CONFIGURATIONS)
     ]
+    drawn = [sample_hyperparameters(space.free, generator) for generator in generators]
+    return [list_defaults(space.free), *drawn]

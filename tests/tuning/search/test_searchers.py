@@ -81,6 +81,17 @@ def test_conditional_hyperparameters_appear_only_where_they_mean_something() -> 
             assert ("momentum" in config) == (config["optimizer"] == "sgd")
 
 
+def test_the_first_trial_has_the_defaults() -> None:
+    defaults: Hyperparameters = {"optimizer": "sgd", "momentum": 0.5, "layers": 1}
+    for searcher in (RandomSearcher(HYPERPARAMETERS, 0, "x"), TPESearcher(HYPERPARAMETERS, 0)):
+        assert searcher.propose_hyperparameters(0) == defaults
+        searcher.report_trial(0, [Score(0.5, 0.5, -1)], TrialStatus.COMPLETED)
+        assert searcher.propose_hyperparameters(1) != defaults
+    tpe = TPESearcher(HYPERPARAMETERS, 0)
+    tpe.add_trial(3, defaults)
+    assert tpe.propose_hyperparameters(0) != defaults
+
+
 def test_random_configuration_is_a_function_of_seed_and_number() -> None:
     order = [
         RandomSearcher(HYPERPARAMETERS, 3, "erm").draw_hyperparameters(number)
@@ -162,13 +173,13 @@ def test_dependents_of_a_dropped_hyperparameter_are_dropped() -> None:
 
 def test_tpe_learns_the_running_best_and_pruned_trials() -> None:
     searcher = TPESearcher(HYPERPARAMETERS, 0)
-    for number in range(3):
+    for number in range(1, 4):
         searcher.propose_hyperparameters(number)
-    numbers = [searcher.asked[number].number for number in range(3)]
+    numbers = [searcher.asked[number].number for number in range(1, 4)]
     scores = [Score(0.2, 0, -1), Score(0.9, 0, -2), None, Score(0.3, 0, -4)]
-    searcher.report_trial(0, scores, TrialStatus.COMPLETED)
-    searcher.report_trial(1, scores[:1], TrialStatus.PRUNED)
-    searcher.report_trial(2, [], TrialStatus.FAILED)
+    searcher.report_trial(1, scores, TrialStatus.COMPLETED)
+    searcher.report_trial(2, scores[:1], TrialStatus.PRUNED)
+    searcher.report_trial(3, [], TrialStatus.FAILED)
     first, second, third = (searcher.study.trials[number] for number in numbers)
     assert (first.value, first.intermediate_values) == (0.9, {1: 0.2, 2: 0.9, 3: 0.9})
     assert second.state == optuna.trial.TrialState.PRUNED

@@ -5,7 +5,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from common.hyperparameters import Hyperparameter, Hyperparameters, active_names, sort_by_conditions
+from common.hyperparameters import (
+    Hyperparameter,
+    Hyperparameters,
+    active_names,
+    list_defaults,
+    sort_by_conditions,
+)
 from tuning.search.searchers.base import Searcher, make_identity
 from tuning.search.searchers.grid import list_points
 
@@ -13,7 +19,7 @@ MAX_DRAWS = 100  # draws of hyperparameters that are known already, before a spa
 
 
 class RandomSearcher(Searcher):
-    """Proposes a seeded sequence: trial i is a function of (study seed, i).
+    """Proposes the defaults, then a seeded sequence: trial i is a function of (study seed, i).
 
     Args:
         hyperparameters: The hyperparameters.
@@ -25,8 +31,8 @@ class RandomSearcher(Searcher):
         super().__init__()
         self.hyperparameters = hyperparameters
         self.entropy = [seed, int.from_bytes(hashlib.sha256(salt.encode()).digest()[:8], "little")]
-        self.sequence: list[Hyperparameters] = []
-        self.drawn: set[str] = set()
+        self.sequence: list[Hyperparameters] = [list_defaults(hyperparameters)]
+        self.drawn: set[str] = {make_identity(self.sequence[0])}
 
     def draw_hyperparameters(self, number: int) -> Hyperparameters | None:
         """Return entry ``number`` of the sequence, without regard to other proposals."""

@@ -19,6 +19,7 @@ from common.hyperparameters import (
     Hyperparameters,
     Scalar,
     active_names,
+    list_defaults,
     sort_by_conditions,
 )
 from core.training.selection import Score
@@ -32,7 +33,7 @@ MAX_ASKS = 100  # asks that give known hyperparameters, before they are sampled 
 class TPESearcher(Searcher):
     """Tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011) of Optuna, in memory.
 
-    It learns from the running best of the selection value, epoch by epoch, and from pruned trials.
+    The first trial has the defaults. It learns from the running best of the selection value, epoch by epoch, and from pruned trials.
     If Optuna repeats a proposal, it gets the known result and is asked again.
 
     Args:
@@ -56,6 +57,10 @@ class TPESearcher(Searcher):
 
     def draw_hyperparameters(self, number: int) -> Hyperparameters | None:
         """Ask Optuna; after many repeated proposals in a row sample at random."""
+        defaults = list_defaults(self.hyperparameters)
+        if not number and make_identity(defaults) not in self.proposed:
+            self.add_trial(number, defaults)
+            return defaults
         for _ in range(MAX_ASKS):
             trial = self.study.ask()
             values: Hyperparameters = {}
