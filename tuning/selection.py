@@ -3,10 +3,10 @@
 Nothing here reads records: :mod:`tuning.search.recorded_scores` does.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from core.training.selection import Score
+from core.training.selection import Rule, Score, rank_trial
 from tuning.records.run_data import TrialStatus
 
 
@@ -26,15 +26,24 @@ class Candidate(Protocol):
         """Whether it has ended."""
 
     @property
-    def best(self) -> Score | None:
-        """The score of its best epoch."""
+    def scores(self) -> Sequence[Score | None]:
+        """The score of each of its epochs."""
 
 
 C = TypeVar("C", bound=Candidate)
 
 
-def select_trial(trials: Iterable[C]) -> C | None:
-    """Return the winner among the trials that have ended without failing; None without a score."""
+def select_trial(trials: Iterable[C], rule: Rule) -> C | None:
+    """Return the winner among the trials that have ended without failing; None without a score.
+
+    Args:
+        trials: The trials.
+        rule: The rule that ranks them.
+    """
     candidates = [t for t in trials if t.is_finished and t.status != TrialStatus.FAILED]
-    scored = [(trial.best, -trial.number, trial) for trial in candidates if trial.best is not None]
+    scored = [
+        (score, -trial.number, trial)
+        for trial in candidates
+        if (score := rank_trial(rule, trial.scores)) is not None
+    ]
     return max(scored, key=lambda ranked: ranked[:2])[2] if scored else None

@@ -52,6 +52,8 @@ class Rule:
         lower_is_better: Whether lower is better.
         window: Number of last epochs whose metrics are averaged, instead of choosing an epoch; 0
             chooses the best epoch.
+        ranked_epochs: Number of best epochs whose mean ranks a trial among others. The best epoch
+            alone is the luckiest one; the epoch that is kept is the best one all the same.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Rule:
     metric: str
     lower_is_better: bool = False
     window: int = 0
+    ranked_epochs: int = 1
 
     def read_metric(self, score: "Score | None") -> float | None:
         """Return the metric behind a score, whose value is negated where lower is better."""
@@ -76,11 +79,24 @@ RULES = {
     rule.name: rule
     for rule in (
         Rule("validation_worst_group_accuracy", "validation", "worst_group_accuracy"),
+        Rule(
+            "validation_worst_group_accuracy_best3",
+            "validation",
+            "worst_group_accuracy",
+            ranked_epochs=3,
+        ),
         Rule("validation_average_accuracy", "validation", "average_accuracy"),
         Rule("validation_worst_class_accuracy", "validation", "worst_class_accuracy"),
         Rule("validation_training_weighted_accuracy", "validation", "training_weighted_accuracy"),
         Rule("oracle_test_worst_group_accuracy", "test", "worst_group_accuracy"),
         Rule("validation_delta_m", "validation", "delta_m", lower_is_better=True),
+        Rule(
+            "validation_delta_m_best3",
+            "validation",
+            "delta_m",
+            lower_is_better=True,
+            ranked_epochs=3,
+        ),
         Rule("validation_worst_task_delta", "validation", "worst_task_delta", lower_is_better=True),
         Rule("validation_mean_f1", "validation", "mean_f1"),
         Rule("oracle_test_delta_m", "test", "delta_m", lower_is_better=True),
@@ -226,6 +242,28 @@ def _average_metrics(metrics: Sequence[Metrics]) -> Metrics:
 def select_epoch(scores: Iterable[Score | None]) -> Score | None:
     """Return the score of the epoch that the rule selects; None if no epoch has a score."""
     return max((score for score in scores if score is not None), default=None)
+
+
+def rank_trial(rule: Rule, scores: Iterable[Score | None]) -> Score | None:
+    """Return the score by which a trial is compared with others; None if no epoch has a score.
+
+    Args:
+        rule: The rule.
+        scores: The score of each epoch; the mean is over the best ones, of which a trial that
+            ended early may have fewer.
+
+    Returns:
+        The score, which names the best epoch.
+    """
+    ordered = sorted((score for score in scores if score is not None), reverse=True)
+    best = ordered[: rule.ranked_epochs]
+    if len(best) < 2:
+        return best[0] if best else None
+    return Score(
+        sum(score.value for score in best) / len(best),
+        sum(score.tie_breaker for score in best) / len(best),
+        best[0].negated_epoch,
+    )
 
 
 def score_curves(rule: Rule, curves: Sequence[Sequence[SelectionRow]]) -> list[Score | None]:

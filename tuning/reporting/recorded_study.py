@@ -104,7 +104,7 @@ class RecordedStudy:
     @cached_property
     def winner(self) -> RecordedTrial | None:
         """The best finished trial; None for a study without a search."""
-        return select_trial(self.trials)
+        return select_trial(self.trials, self.rule)
 
     @property
     def winning_hyperparameters(self) -> Hyperparameters | None:

@@ -58,7 +58,7 @@ class MethodSearch:
         earlier = self._trial_records.read_proposals()
         searcher = make_searcher(space, options, len(earlier))
         self._proposer = Proposer(searcher, count_trials(space, options))
-        self._pool = TrialPool()
+        self._pool = TrialPool(rule)
         self._confirmation = ConfirmationSeeds(self._trial_records, self.rule, options.seeds)
         self.pruner = make_pruner(options.scheduler, self.epoch_counts.eligible)
         self.is_closed = False  # whether a budget has ended the search early

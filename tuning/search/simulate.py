@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-from core.training.selection import Rule
+from core.training.selection import Rule, Score, select_epoch
 from tuning.records.run_data import TrialStatus
 from tuning.search.pruning import make_pruner
 from tuning.search.recorded_curves import Curve, RecordedCurves, read_curves
 from tuning.search.searchers.base import Searcher
 from tuning.search.searchers.random import RandomSearcher
 from tuning.search.searchers.tpe import TPESearcher
+from tuning.selection import select_trial
 
 SEARCHES = ("random", "tpe")
 SCHEDULERS = ("none", "asha")
@@ -40,6 +41,28 @@ class Outcome:
     device_hours: float
     hours: float
     pruned: int
+
+
+@dataclass(frozen=True)
+class SimulatedTrial:
+    """A trial that has ended, which a rule may select.
+
+    Args:
+        number: The trial's number.
+        curve: The recorded trial that it repeated.
+        scores: The score of each of its epochs.
+        status: How it ended.
+    """
+
+    number: int
+    curve: Curve
+    scores: Sequence[Score | None]
+    status: TrialStatus
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has ended."""
+        return self.status.has_ended
 
 
 class SimulatedSearch:
@@ -66,13 +89,14 @@ class SimulatedSearch:
         self.pruner = make_pruner(scheduler, recorded.eligible_epochs)
         self.trials = trials
         self.slots = slots
+        self.ended: list[SimulatedTrial] = []
         self._now = 0.0
         self._curves: dict[int, Curve] = {}  # of each trial
         self._events: list[tuple[float, int, int]] = []  # time, trial, and epoch that ends then
 
     def run(self) -> Outcome:
         """Run the search; return its outcome."""
-        spent, pruned, best = 0.0, 0, -math.inf
+        spent = 0.0
         for number in range(self.slots):
             self._start_trial(number)
         while self._events:
@@ -86,12 +110,15 @@ class SimulatedSearch:
                 ends = self._now + curve.seconds[index + 1]
                 heapq.heappush(self._events, (ends, number, index + 1))
                 continue
-            pruned += not is_last
             status = TrialStatus.COMPLETED if is_last else TrialStatus.PRUNED
             self.searcher.report_trial(number, scores, status)
-            best = max([best, *(score.value for score in scores if score is not None)])
+            self.ended.append(SimulatedTrial(number, curve, scores, status))
             self._start_trial(len(self._curves))
-        return Outcome(best, spent / 3600, self._now / 3600, pruned)
+        winner = select_trial(self.ended, self.recorded.rule)
+        best = None if winner is None else select_epoch(winner.scores)
+        pruned = sum(trial.status == TrialStatus.PRUNED for trial in self.ended)
+        value = -math.inf if best is None else best.value
+        return Outcome(value, spent / 3600, self._now / 3600, pruned)
 
     def _start_trial(self, number: int) -> None:
         if number >= self.trials:

@@ -1,5 +1,6 @@
 """Bookkeeping: the trials of a search, and the incumbent, the best of them so far."""
 
+from core.training.selection import Rule
 from tuning.records.run_data import TrialStatus
 from tuning.search.trial import Trial
 from tuning.selection import select_trial
@@ -10,9 +11,13 @@ class TrialPool:
 
     Those that are finished and not the incumbent are set aside, so that the time per event does not
     grow with the number of trials.
+
+    Args:
+        rule: The rule that ranks trials.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
         self.trials: dict[int, Trial] = {}
         self._contenders: list[Trial] = []  # unfinished trials and the incumbent
 
@@ -39,7 +44,7 @@ class TrialPool:
 
     def find_incumbent(self) -> Trial | None:
         """Return the best finished trial so far; None if none has a score."""
-        return select_trial(list(self._contenders))
+        return select_trial(list(self._contenders), self.rule)
 
     def list_contenders(self) -> list[Trial]:
         """Return the unfinished trials and the incumbent."""

@@ -121,7 +121,7 @@ def _print_failures(search: MethodSearch) -> None:
 
 def _has_result(search: MethodSearch) -> bool:
     """Return whether a confirmation seed has succeeded."""
-    return select_trial(search.seeds.values()) is not None
+    return select_trial(search.seeds.values(), search.rule) is not None
 
 
 def _has_learned(search: MethodSearch, options: Options) -> bool:

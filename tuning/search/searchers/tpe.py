@@ -33,8 +33,9 @@ MAX_ASKS = 100  # asks that give known hyperparameters, before they are sampled 
 class TPESearcher(Searcher):
     """Tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011) of Optuna, in memory.
 
-    The first trial has the defaults. It learns from the running best of the selection value, epoch by epoch, and from pruned trials.
-    If Optuna repeats a proposal, it gets the known result and is asked again.
+    The first trial has the defaults. It learns from the running best of the selection value, epoch
+    by epoch, and from pruned trials. If Optuna repeats a proposal, it gets the known result and is
+    asked again.
 
     Args:
         hyperparameters: The hyperparameters.
