@@ -2,16 +2,21 @@
 
     python -m benchmarks.selection train --work WORK [--processes 2]
     python -m benchmarks.selection pack --work WORK
+    python -m benchmarks.selection replay [--replays 200] [--budget 160] [--peers]
 
 ``train`` trains every configuration of every table on every seed and may be stopped and started
-again; ``pack`` writes the tables of this folder from its results.
+again; ``pack`` writes the tables of this folder from its results; ``replay`` prints what each
+strategy finds in them.
 """
 
 import argparse
 from pathlib import Path
 
+from benchmarks.selection.curves import TableCurves
 from benchmarks.selection.planned_runs import POSTS_TABLE, TABLES
-from benchmarks.selection.recorded_table import pack_tables
+from benchmarks.selection.recorded_table import pack_tables, read_tables
+from benchmarks.selection.replay import BUDGETS, format_replays
+from benchmarks.selection.strategies import PEERS, STRATEGIES
 from benchmarks.selection.train_runs import read_results, train_runs
 from common.paths import parse_path
 
@@ -25,7 +30,20 @@ def main() -> None:
         if name == "train":
             add("--processes", type=int, default=1, help="runs at once, of one thread each (1)")
             add("--posts", type=parse_path, help="data that benchmarks.civil_posts made")
+    add = commands.add_parser("replay").add_argument
+    add("--replays", type=int, default=200, help="replays of each strategy (200)")
+    add("--budget", type=int, nargs="+", default=BUDGETS, help="epochs to spend (80 160 320)")
+    add("--table", nargs="+", help="names of tables, such as rwg-colored_digits (all)")
+    add("--peers", action="store_true", help="replay Optuna's studies too")
     args = parser.parse_args()
+    if args.command == "replay":
+        strategies = {**STRATEGIES, **PEERS} if args.peers else STRATEGIES
+        for table in read_tables():
+            if len(table.seeds) > 1 and (args.table is None or str(table.name) in args.table):
+                curves = TableCurves(table)
+                for line in format_replays(curves, strategies, args.replays, args.budget):
+                    print(line, flush=True)
+        return
     path: Path = args.work / "runs.jsonl"
     if args.command == "train":
         tables = TABLES if args.posts is None else (*TABLES, POSTS_TABLE)

@@ -1,0 +1,150 @@
+"""A recorded table as strategies see it: scores of epochs by a rule, and true values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from benchmarks.selection.planned_runs import TableName, load_table_benchmark
+from benchmarks.selection.recorded_table import RecordedTable
+from common.hyperparameters import Hyperparameters
+from core.training.epoch_row import EpochRow
+from core.training.selection import Rule, Score, SelectionRow, get_rule, score_curves, select_epoch
+from tuning.search.recorded_curves import Curve, RecordedCurves, compute_distance
+
+SCORED_METRICS = ("average_accuracy", "worst_task_delta")  # by which rules break ties
+
+
+@dataclass(frozen=True)
+class PooledCurves(RecordedCurves):
+    """Recorded trials of which each is proposed once: the nearest one that is left.
+
+    Args:
+        left: The indices of the trials that are left.
+    """
+
+    left: list[int] = field(default_factory=list)
+
+    def find_nearest(self, values: Hyperparameters) -> Curve:
+        """Take the nearest trial that is left."""
+        index = min(
+            self.left,
+            key=lambda i: compute_distance(self.space, self.curves[i].hyperparameters, values),
+        )
+        self.left.remove(index)
+        return self.curves[index]
+
+
+class TableCurves:
+    """The scores and true values of a table.
+
+    Greater values are better: metrics of which lower ones are better are negated. Epochs that a
+    failed run lacks have the worst value of the table.
+
+    Args:
+        table: The table.
+    """
+
+    def __init__(self, table: RecordedTable) -> None:
+        self.table = table
+        benchmark = load_table_benchmark(table.name.dataset, None)
+        self.rule: Rule = get_rule(benchmark.default_selection_rule)
+        self.seeds = table.seeds
+        self._curves: dict[tuple[int, ...], list[Curve]] = {}
+
+    @cached_property
+    def group_counts(self) -> np.ndarray:
+        """The validation examples of each group."""
+        benchmark = load_table_benchmark(self.name.dataset, None)
+        group = benchmark.splits["validation"].group
+        assert group is not None
+        return np.bincount(group.numpy())
+
+    @property
+    def name(self) -> TableName:
+        """The table's name."""
+        return self.table.name
+
+    @cached_property
+    def validation(self) -> np.ndarray:
+        """The rule's metric on the validation split, ``(configurations, seeds, epochs)``."""
+        return self._orient_metric("validation")
+
+    @cached_property
+    def test(self) -> np.ndarray:
+        """The same on the test split."""
+        return self._orient_metric("test")
+
+    def _orient_metric(self, split: str) -> np.ndarray:
+        values = self.table.get_metric(split, self.rule.metric)
+        values = -values if self.rule.lower_is_better else values
+        return np.where(np.isnan(values), np.nanmin(values), values)
+
+    @cached_property
+    def rows(self) -> list[list[list[SelectionRow]]]:
+        """The epochs of each configuration and seed, ineligible ones first."""
+        names = [n for n in (self.rule.metric, *SCORED_METRICS) if n in self.table.metrics]
+        sign = -1 if self.rule.lower_is_better else 1
+        arrays = {name: self.table.get_metric("validation", name) for name in names}
+        arrays[self.rule.metric] = sign * self.validation
+        configurations, seeds, epochs = self.validation.shape
+
+        def make_rows(configuration: int, seed: int) -> list[SelectionRow]:
+            start = int(self.table.ineligible[configuration])
+            rows = []
+            for epoch in range(start + epochs):
+                place = (configuration, seed, max(0, epoch - start))
+                metrics = {name: float(np.nan_to_num(a[place])) for name, a in arrays.items()}
+                rows.append(_make_row(epoch, start, start + epochs - 1, metrics))
+            return rows
+
+        return [[make_rows(c, s) for s in range(seeds)] for c in range(configurations)]
+
+    @cached_property
+    def chosen_test(self) -> np.ndarray:
+        """The test value at the epoch that validation chooses, ``(configurations, seeds)``."""
+        found = np.empty(self.validation.shape[:2])
+        for (c, s), _ in np.ndenumerate(found):
+            best = select_epoch(score_curves(self.rule, [self.rows[c][s]]))
+            assert best is not None
+            found[c, s] = self.test[c, s, best.epoch - 1 - int(self.table.ineligible[c])]
+        return found
+
+    def list_curves(self, seeds: Sequence[int]) -> list[Curve]:
+        """Return the curve of each configuration, averaged over training seeds."""
+        key = tuple(sorted(seeds))
+        if key not in self._curves:
+            self._curves[key] = [self._make_curve(c, key) for c in range(len(self.rows))]
+        return self._curves[key]
+
+    def _make_curve(self, configuration: int, seeds: Sequence[int]) -> Curve:
+        scores: list[Score | None] = score_curves(
+            self.rule, [self.rows[configuration][seed] for seed in seeds]
+        )
+        # Epochs are the unit of cost: each training seed's counts.
+        epochs = (float(len(seeds)),) * len(scores)
+        return Curve(self.table.hyperparameters[configuration], tuple(scores), epochs, epochs)
+
+    def make_pool(self, seeds: Sequence[int]) -> PooledCurves:
+        """Return the curves from which a search proposes, the defaults among them."""
+        curves = self.list_curves(seeds)
+        return PooledCurves(
+            str(self.name), self.table.space, self.rule, curves, 0, list(range(len(curves)))
+        )
+
+
+def _make_row(epoch: int, start: int, last: int, metrics: dict[str, float]) -> SelectionRow:
+    row = EpochRow(
+        epoch=epoch + 1,
+        stage=int(epoch >= start),
+        stage_epoch=epoch,
+        eligible=epoch >= start,
+        final=epoch == last,
+        losses={},
+        lr=0.0,
+        steps=1,
+        validation=metrics,
+        seconds=1.0,
+    )
+    return SelectionRow(row)

@@ -1,0 +1,411 @@
+"""Search strategies: what they train within a budget of epochs, and the configuration they choose.
+
+Where the project has the part, it is the part that runs: searchers, successive halving, simulated
+time and the selection of trials.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import optuna
+
+from benchmarks.selection.curves import TableCurves
+from common.hyperparameters import Hyperparameters
+from core.training.selection import Score, select_epoch
+from tuning.records.run_data import TrialStatus
+from tuning.search.recorded_curves import Curve
+from tuning.search.searchers.base import Searcher
+from tuning.search.searchers.random import RandomSearcher
+from tuning.search.searchers.tpe import TPESearcher, suggest_value
+from tuning.search.simulate import SimulatedSearch, SimulatedTrial
+from tuning.selection import select_trial
+
+SLOTS = 2  # trials at once
+FINALISTS = 4
+BOOTSTRAPS = 200
+HOPELESS = 2.0  # standard errors of a paired difference behind the leader
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a strategy sees in one replay.
+
+    Args:
+        curves: The table.
+        seeds: The training seeds that it may use, in the order in which it takes them.
+        seed: Seed of its own draws.
+        budget: Epochs to spend.
+    """
+
+    curves: TableCurves
+    seeds: Sequence[int]
+    seed: int
+    budget: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a strategy chose.
+
+    Args:
+        configuration: The number of the configuration.
+        epochs: The epochs that it trained.
+    """
+
+    configuration: int
+    epochs: float
+
+
+Strategy = Callable[[Replay], Choice]
+Chooser = Callable[[Replay, Sequence[SimulatedTrial]], SimulatedTrial]
+
+
+class BudgetedSearcher(Searcher):
+    """Proposes until the trials that have ended used up a budget.
+
+    Args:
+        searcher: The searcher that proposes.
+        budget: Epochs.
+        training_seeds: Training seeds of a trial.
+        most: The number of configurations that exist.
+    """
+
+    def __init__(self, searcher: Searcher, budget: float, training_seeds: int, most: int) -> None:
+        super().__init__()
+        self.searcher = searcher
+        self.left = budget
+        self.training_seeds = training_seeds
+        self.most = most
+
+    def draw_hyperparameters(self, number: int) -> Hyperparameters | None:
+        """Propose, unless the budget is used up."""
+        if self.left <= 0 or number >= self.most:
+            return None
+        return self.searcher.propose_hyperparameters(number)
+
+    def report_trial(
+        self, number: int, scores: Sequence[Score | None], status: TrialStatus
+    ) -> None:
+        """Count a trial's epochs."""
+        self.left -= len(scores) * self.training_seeds
+        self.searcher.report_trial(number, scores, status)
+
+
+def search_trials(
+    replay: Replay, search: str, scheduler: str, training_seeds: int = 1
+) -> list[SimulatedTrial]:
+    """Return the trials of a search by the project's own searcher and pruner."""
+    pool = replay.curves.make_pool(replay.seeds[:training_seeds])
+    inner = (
+        TPESearcher(pool.space, replay.seed)
+        if search == "tpe"
+        else RandomSearcher(pool.space, replay.seed, pool.name)
+    )
+    most = len(pool.curves)
+    searcher = BudgetedSearcher(inner, replay.budget, training_seeds, most)
+    simulated = SimulatedSearch(pool, searcher, scheduler, most, SLOTS)
+    simulated.run()
+    return simulated.ended
+
+
+def count_epochs(trials: Sequence[SimulatedTrial], training_seeds: int = 1) -> float:
+    """Return the epochs of trials."""
+    return float(sum(len(trial.scores) for trial in trials) * training_seeds)
+
+
+def find_configuration(replay: Replay, curve: Curve) -> int:
+    """Return the number of a curve's configuration."""
+    return replay.curves.table.hyperparameters.index(curve.hyperparameters)
+
+
+# --- choosing among the trials of a search ---
+
+
+def list_values(trial: SimulatedTrial) -> list[float]:
+    """Return the values of a trial's eligible epochs."""
+    return [score.value for score in trial.scores if score is not None]
+
+
+def choose_by_rule(ranked_epochs: int) -> Chooser:
+    """Return the project's selection, by the mean of so many best epochs."""
+
+    def choose(replay: Replay, trials: Sequence[SimulatedTrial]) -> SimulatedTrial:
+        rule = replace(replay.curves.rule, ranked_epochs=ranked_epochs)
+        found = select_trial(trials, rule)
+        assert found is not None
+        return found
+
+    return choose
+
+
+def _choose_by(value: Callable[[Replay, SimulatedTrial], float]) -> Chooser:
+    def choose(replay: Replay, trials: Sequence[SimulatedTrial]) -> SimulatedTrial:
+        scored = [trial for trial in trials if list_values(trial)]
+        return max(scored, key=lambda trial: (value(replay, trial), -trial.number))
+
+    return choose
+
+
+def smooth_epochs(_: Replay, trial: SimulatedTrial) -> float:
+    """Return the best mean of three neighboring epochs."""
+    values = list_values(trial)
+    width = min(3, len(values))
+    return max(sum(values[i : i + width]) / width for i in range(len(values) - width + 1))
+
+
+def _read_groups(replay: Replay, trial: SimulatedTrial) -> tuple[np.ndarray, np.ndarray]:
+    """Return the accuracies of groups at a trial's best epoch, and the examples of each."""
+    table = replay.curves.table
+    best = select_epoch(trial.scores)
+    assert best is not None
+    configuration = find_configuration(replay, trial.curve)
+    epoch = best.epoch - 1 - int(table.ineligible[configuration])
+    columns = [table.metrics.index(name) for name in table.list_groups()]
+    accuracies = table.validation[configuration, replay.seeds[0], epoch][columns]
+    return np.nan_to_num(accuracies.astype(np.float64)), replay.curves.group_counts
+
+
+def bound_groups(replay: Replay, trial: SimulatedTrial) -> float:
+    """Return the lowest accuracy less its standard error, over groups."""
+    accuracies, counts = _read_groups(replay, trial)
+    smoothed = (accuracies * counts + 1) / (counts + 2)
+    return float((accuracies - np.sqrt(smoothed * (1 - smoothed) / counts)).min())
+
+
+def bootstrap_groups(replay: Replay, trial: SimulatedTrial) -> float:
+    """Return the mean worst group over bootstraps of the validation split."""
+    accuracies, counts = _read_groups(replay, trial)
+    generator = np.random.default_rng(replay.seed)
+    drawn = generator.binomial(counts, accuracies, size=(BOOTSTRAPS, len(counts))) / counts
+    return float(drawn.min(axis=1).mean())
+
+
+def prefer_default(replay: Replay, trials: Sequence[SimulatedTrial]) -> SimulatedTrial:
+    """Choose the default unless the best trial is more than a standard error better."""
+    best = choose_by_rule(1)(replay, trials)
+    default = next((trial for trial in trials if trial.number == 0), None)
+    if default is None or not list_values(default):
+        return best
+    accuracies, counts = _read_groups(replay, best)
+    worst = int(accuracies.argmin())
+    error = np.sqrt(accuracies[worst] * (1 - accuracies[worst]) / counts[worst])
+    return default if max(list_values(default)) >= max(list_values(best)) - error else best
+
+
+def make_search(search: str, scheduler: str, choose: Chooser, training_seeds: int = 1) -> Strategy:
+    """Return a strategy that searches and then chooses among its trials."""
+
+    def run(replay: Replay) -> Choice:
+        trials = search_trials(replay, search, scheduler, training_seeds)
+        chosen = choose(replay, trials)
+        return Choice(
+            find_configuration(replay, chosen.curve), count_epochs(trials, training_seeds)
+        )
+
+    return run
+
+
+# --- further seeds for finalists ---
+
+
+def make_finalists(search: str, scheduler: str, share: float, ranked_epochs: int = 3) -> Strategy:
+    """Return a search whose best trials get further training seeds, the hopeless leaving first.
+
+    Args:
+        search: The searcher.
+        scheduler: The scheduler.
+        share: The part of the budget that is kept for the finalists.
+        ranked_epochs: Best epochs whose mean ranks a run.
+    """
+
+    def run(replay: Replay) -> Choice:
+        trials = search_trials(
+            replace(replay, budget=replay.budget * (1 - share)), search, scheduler
+        )
+        choose = choose_by_rule(ranked_epochs)
+        rest, finalists = list(trials), list[int]()
+        while rest and len(finalists) < FINALISTS:
+            if all(not list_values(trial) for trial in rest):
+                break
+            best = choose(replay, rest)
+            rest.remove(best)
+            finalists.append(find_configuration(replay, best.curve))
+        spent = count_epochs(trials)
+        values: dict[int, list[float]] = {c: [] for c in finalists}
+        for seed in replay.seeds[1:]:
+            for configuration in finalists:
+                curve = replay.curves.list_curves([seed])[configuration]
+                if spent + len(curve.scores) > replay.budget:
+                    break
+                spent += len(curve.scores)
+                best_epochs = sorted((s.value for s in curve.scores if s), reverse=True)
+                values[configuration].append(float(np.mean(best_epochs[:ranked_epochs])))
+            finalists = _drop_hopeless(finalists, values)
+        done = max(len(found) for found in values.values())
+        # The search's own seed proposed them: only further seeds are unbiased.
+        compared = [c for c in values if len(values[c]) == done and c in finalists] if done else []
+        chosen = max(compared, key=lambda c: np.mean(values[c])) if compared else next(iter(values))
+        return Choice(chosen, spent)
+
+    return run
+
+
+def _drop_hopeless(finalists: list[int], values: dict[int, list[float]]) -> list[int]:
+    """Return the finalists that are not clearly behind the leader."""
+    full = max(len(values[c]) for c in finalists)
+    if full < 2:
+        return finalists
+    complete = [c for c in finalists if len(values[c]) == full]
+    leader = max(complete, key=lambda c: np.mean(values[c]))
+
+    def is_hopeless(configuration: int) -> bool:
+        if configuration == leader or configuration not in complete:
+            return False
+        differences = np.subtract(values[leader], values[configuration])
+        error = differences.std(ddof=1) / np.sqrt(full)
+        return bool(differences.mean() > HOPELESS * error)
+
+    return [c for c in finalists if not is_hopeless(c)]
+
+
+# --- successive halving that pauses and promotes ---
+
+
+def promote_trials(replay: Replay) -> Choice:
+    """Pause each trial at a rung, and promote the best third of a rung (ASHA as published)."""
+    pool = replay.curves.make_pool(replay.seeds[:1])
+    searcher = RandomSearcher(pool.space, replay.seed, pool.name)
+    epochs = pool.eligible_epochs
+    rungs = [max(1, epochs // 9), max(1, epochs // 9) * 3, epochs]
+    reached: list[dict[int, float]] = [{} for _ in rungs]  # the value of each trial at each rung
+    promoted: list[set[int]] = [set() for _ in rungs]
+    curves: list[Curve] = []
+    trained: dict[int, int] = {}
+    spent = 0.0
+    while spent < replay.budget:
+        number, rung = -1, 0
+        for index in range(len(rungs) - 2, -1, -1):
+            ordered = sorted(reached[index], key=lambda n: -reached[index][n])
+            best = [n for n in ordered[: len(ordered) // 3] if n not in promoted[index]]
+            if best:
+                number, rung = best[0], index + 1
+                promoted[index].add(number)
+                break
+        if number < 0:
+            if not pool.left:
+                break
+            values = searcher.propose_hyperparameters(len(curves))
+            assert values is not None
+            number = len(curves)
+            curves.append(pool.find_nearest(values))
+        curve = curves[number]
+        skipped = sum(score is None for score in curve.scores)
+        spent += skipped + rungs[rung] - trained.get(number, 0)
+        trained[number] = rungs[rung] + skipped
+        reached[rung][number] = _mean_of_best(curve.scores[: trained[number]])
+    last = max(index for index, found in enumerate(reached) if found)
+    best_number = max(reached[last], key=lambda n: reached[last][n])
+    return Choice(find_configuration(replay, curves[best_number]), spent)
+
+
+def _mean_of_best(scores: Sequence[Score | None], count: int = 3) -> float:
+    values = sorted((score.value for score in scores if score is not None), reverse=True)
+    return float(np.mean(values[:count]))
+
+
+# --- peers ---
+
+
+def make_optuna(
+    make_sampler: Callable[[int], optuna.samplers.BaseSampler],
+    make_pruner: Callable[[int], optuna.pruners.BasePruner],
+) -> Strategy:
+    """Return a study of Optuna as its users write one: ask, report epochs, prune, best trial."""
+
+    def run(replay: Replay) -> Choice:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        pool = replay.curves.make_pool(replay.seeds[:1])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # several are marked experimental
+            study = optuna.create_study(
+                direction="maximize",
+                sampler=make_sampler(replay.seed),
+                pruner=make_pruner(pool.eligible_epochs),
+            )
+            spent, best, chosen = 0.0, -np.inf, pool.curves[0]
+            while spent < replay.budget and pool.left:
+                trial = study.ask()
+                values = {name: suggest_value(trial, name, d) for name, d in pool.space.items()}
+                curve = pool.find_nearest(values)
+                highest, step, pruned = -np.inf, 0, False
+                for score in curve.scores:
+                    spent += 1
+                    if score is None:
+                        continue
+                    step += 1
+                    highest = max(highest, score.value)
+                    trial.report(highest, step)
+                    if trial.should_prune():
+                        pruned = True
+                        break
+                state = optuna.trial.TrialState.PRUNED if pruned else None
+                study.tell(trial, None if pruned else highest, state=state)
+                if not pruned and highest > best:
+                    best, chosen = highest, curve
+        return Choice(find_configuration(replay, chosen), spent)
+
+    return run
+
+
+def make_optuna_halving(epochs: int) -> optuna.pruners.BasePruner:
+    """Return Optuna's successive halving with the project's rungs."""
+    return optuna.pruners.SuccessiveHalvingPruner(
+        min_resource=max(1, epochs // 9), reduction_factor=3
+    )
+
+
+def make_optuna_hyperband(epochs: int) -> optuna.pruners.BasePruner:
+    """Return Optuna's hyperband."""
+    return optuna.pruners.HyperbandPruner(
+        min_resource=max(1, epochs // 9), max_resource=epochs, reduction_factor=3
+    )
+
+
+BASE = "tpe, asha, best epoch (default)"
+# Strategies that groups make: they read the accuracy of each.
+GROUP_STRATEGIES: dict[str, Strategy] = {
+    "random, asha, bound by group sizes": make_search("random", "asha", _choose_by(bound_groups)),
+    "random, asha, bootstrap": make_search("random", "asha", _choose_by(bootstrap_groups)),
+    "random, asha, prefer the default": make_search("random", "asha", prefer_default),
+}
+STRATEGIES: dict[str, Strategy] = {
+    BASE: make_search("tpe", "asha", choose_by_rule(1)),
+    "tpe, asha, mean of 3 best": make_search("tpe", "asha", choose_by_rule(3)),
+    "random, asha, best epoch": make_search("random", "asha", choose_by_rule(1)),
+    "random, asha, mean of 3 best": make_search("random", "asha", choose_by_rule(3)),
+    "random, asha, mean of 5 best": make_search("random", "asha", choose_by_rule(5)),
+    "random, asha, neighbors smoothed": make_search("random", "asha", _choose_by(smooth_epochs)),
+    "random, all epochs, best epoch": make_search("random", "none", choose_by_rule(1)),
+    "random, all epochs, mean of 3 best": make_search("random", "none", choose_by_rule(3)),
+    "random, asha, 2 training seeds": make_search("random", "asha", choose_by_rule(1), 2),
+    "random, asha, 4 finalists": make_finalists("random", "asha", 0.5),
+    "random, pause and promote": promote_trials,
+    **GROUP_STRATEGIES,
+}
+PEERS: dict[str, Strategy] = {
+    "Optuna, TPE, successive halving": make_optuna(
+        lambda seed: optuna.samplers.TPESampler(seed=seed), make_optuna_halving
+    ),
+    "Optuna, multivariate TPE, hyperband": make_optuna(
+        lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True), make_optuna_hyperband
+    ),
+    "Optuna, GP, successive halving": make_optuna(
+        lambda seed: optuna.samplers.GPSampler(seed=seed), make_optuna_halving
+    ),
+    "Optuna, random, median": make_optuna(
+        lambda seed: optuna.samplers.RandomSampler(seed=seed),
+        lambda _: optuna.pruners.MedianPruner(),
+    ),
+}
