@@ -7,8 +7,8 @@ from pathlib import Path
 
 from common.arguments import Parser
 from common.errors import UserError
+from common.files import wrap_os_errors, write_text
 from common.paths import parse_location, parse_path
-from common.text import format_count
 from tuning.cli.make_options import make_options
 from tuning.cli.parser import add_options
 from tuning.cli.resume import parse_study_text
@@ -92,14 +92,15 @@ def run_report(arguments: Sequence[str]) -> int:
     sources = [find_source(str(location), storage) for location in locations]
     if serves:
         return _serve(sources)
-    from tuning.reporting.report.write_report import save_report, write_figures
+    from tuning.reporting.report.write_report import make_report
 
     path = out or choose_path([str(location) for location in locations])
-    save_report(sources, path)
+    page = make_report(sources, figures=figures)
+    with wrap_os_errors(path.parent):
+        write_text(path, page)
     print(f"report: {path}")
     if figures is not None:
-        written = write_figures(sources, figures)
-        print(f"figures: {figures} ({format_count(len(written), 'file')})")
+        print(f"figures: {figures}")
     return 0
 
 

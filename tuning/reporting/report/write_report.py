@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from common.errors import UserError
-from common.files import atomic_write, write_text
+from common.files import atomic_write
 from tuning.records.provenance import collect_provenance
 from tuning.reporting.report.chart import Chart, clean_text
 from tuning.reporting.report.comparisons import describe_ranks
@@ -50,12 +50,16 @@ class ShownChart:
     note: str
 
 
-def make_report(sources: Sequence[RecordSource], version: str = "") -> str:
+def make_report(
+    sources: Sequence[RecordSource], version: str = "", figures: Path | None = None
+) -> str:
     """Return the report of all studies in some records, an HTML document.
 
     Args:
         sources: The records.
         version: The version of a served page, which asks for a newer one; empty for a file.
+        figures: A folder for all figures as PDF and PNG files; each data set and method has one in
+            it.
 
     Raises:
         UserError: If there are no studies.
@@ -66,39 +70,25 @@ def make_report(sources: Sequence[RecordSource], version: str = "") -> str:
             make_section(number, dataset, studies)
             for number, (dataset, studies) in enumerate(data.studies.items(), start=1)
         ]
+        if figures is not None:
+            for section in sections:
+                _write_figures(section, figures / make_file_name(section.name))
         return _render_page(sections, data, sources, version)
 
 
-def write_figures(sources: Sequence[RecordSource], folder: Path) -> list[Path]:
-    """Write the report's figures as PDF and PNG files; return their paths.
-
-    Args:
-        sources: The records.
-        folder: The folder; each data set and method has one in it.
-
-    Raises:
-        UserError: If there are no studies.
-    """
-    written = []
-    with apply_style():
-        for number, (dataset, studies) in enumerate(_read_data(sources).studies.items()):
-            section = make_section(number, dataset, studies)
-            target = folder / make_file_name(dataset)
-            owned = [(target, chart) for part in section.parts for chart in part.charts]
-            owned += [
-                (target / make_file_name(method.name), chart)
-                for method in section.methods
-                for chart in method.charts
-            ]
-            for place, chart in owned:
-                for kind in FIGURE_FORMATS:
-                    path = place / f"{make_file_name(chart.name)}.{kind}"
-                    with atomic_write(path) as temporary:
-                        chart.figure.savefig(
-                            temporary, format=kind, dpi=PRINT_DOTS_PER_INCH, facecolor="white"
-                        )
-                    written.append(path)
-    return written
+def _write_figures(section: Section, folder: Path) -> None:
+    owned = [(folder, chart) for part in section.parts for chart in part.charts]
+    owned += [
+        (folder / make_file_name(method.name), chart)
+        for method in section.methods
+        for chart in method.charts
+    ]
+    for place, chart in owned:
+        for kind in FIGURE_FORMATS:
+            with atomic_write(place / f"{make_file_name(chart.name)}.{kind}") as temporary:
+                chart.figure.savefig(
+                    temporary, format=kind, dpi=PRINT_DOTS_PER_INCH, facecolor="white"
+                )
 
 
 def make_file_name(name: str) -> str:
@@ -122,28 +112,39 @@ def _render_page(
     css, js = (
         Markup((FOLDER / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js")
     )
-    environment = Environment(
+    names = [section.name for section in sections]
+    studies = [one for found in data.studies.values() for one in found]
+    return (
+        make_environment()
+        .get_template("page.html.j2")
+        .render(
+            title=f"Evenhand: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}",
+            policy=_make_policy(css, js, is_served=bool(version)),
+            css=css,
+            js=js,
+            version=version,
+            made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            sources=", ".join(source.name for source in sources),
+            ranks=describe_ranks(
+                {
+                    name: [one.make_summary() for one in found]
+                    for name, found in data.studies.items()
+                }
+            ),
+            sections=[_show_section(section) for section in sections],
+            provenance=_describe_studies(studies),
+            machine=_describe_machine(studies),
+            left_out=data.left_out,
+        )
+    )
+
+
+def make_environment() -> Environment:
+    """Return the environment of the page's template, which escapes all text."""
+    return Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined,
         keep_trailing_newline=True, finalize=_clean_value,
     )  # fmt: skip
-    names = [section.name for section in sections]
-    studies = [one for found in data.studies.values() for one in found]
-    return environment.get_template("page.html.j2").render(
-        title=f"Evenhand: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}",
-        policy=_make_policy(css, js, is_served=bool(version)),
-        css=css,
-        js=js,
-        version=version,
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        sources=", ".join(source.name for source in sources),
-        ranks=describe_ranks(
-            {name: [one.make_summary() for one in found] for name, found in data.studies.items()}
-        ),
-        sections=[_show_section(section) for section in sections],
-        provenance=_describe_studies(studies),
-        machine=_describe_machine(studies),
-        left_out=data.left_out,
-    )
 
 
 def _clean_value(value: object) -> object:
@@ -239,12 +240,3 @@ def _describe_machine(studies: Sequence[ReportedStudy]) -> list[tuple[str, str]]
         ("machine", found.machine),
         ("device-hours", f"{sum(one.study.sum_device_hours() for one in studies):.3g}"),
     ]
-
-
-def save_report(sources: Sequence[RecordSource], path: Path) -> None:
-    """Write the report of some records into a file, atomically.
-
-    Raises:
-        UserError: If there are no studies.
-    """
-    write_text(path, make_report(sources))

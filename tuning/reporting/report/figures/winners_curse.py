@@ -64,5 +64,5 @@ def draw_winners_curse(
     return Chart(
         "winners_curse", "The winner's curse", f"{listed}.", figure,
         note="The value that won the search is the best of many noisy ones, so fresh seeds are "
-        "expected below it.",
+        "expected to be worse.",
     )  # fmt: skip
