@@ -20,6 +20,7 @@ from tuning.records.version import RECORD_VERSION, check_record_version
 from tuning.reporting.damage.find_damage import LeftOutFile
 from tuning.reporting.intervals import SHARE, UNBOUNDED, SeedStatistics, compute_statistics
 from tuning.reporting.recorded_study import RecordedStudy
+from tuning.reporting.statistics.search_spread import SearchSpread, measure_search_spread
 from tuning.reporting.statistics.uncertainty import UncertaintyParts, split_uncertainty
 from tuning.reporting.statistics.winner_values import WinnerValues, compare_winner_values
 
@@ -63,6 +64,7 @@ class Summary:
         has_learned: Whether any trial is better than a constant prediction.
         winner: The winner's value in the search beside those of its fresh seeds.
         uncertainty: The parts of the main test metric's uncertainty; None without a result.
+        search_spread: How much the trials differ beyond noise; None where there are too few.
     """
 
     method: str
@@ -96,6 +98,7 @@ class Summary:
     has_learned: bool = True
     winner: WinnerValues | None = None
     uncertainty: UncertaintyParts | None = None
+    search_spread: SearchSpread | None = None
 
     @property
     def is_trained_on_all(self) -> bool:
@@ -123,6 +126,7 @@ class Summary:
                 provenance=partial(decode_fields, Provenance),
                 winner=decode_optional(WinnerValues),
                 uncertainty=_decode_uncertainty,
+                search_spread=decode_optional(SearchSpread),
             )
         except (KeyError, TypeError):
             return None
@@ -194,6 +198,7 @@ def make_summary(study: RecordedStudy) -> Summary:
         has_learned=study.has_learned,
         winner=compare_winner_values(study, validation, test),
         uncertainty=split_uncertainty(study, metrics, next(iter(worst_groups), None)),
+        search_spread=measure_search_spread(study),
     )
 
 

@@ -75,6 +75,13 @@ def list_warnings(summaries: Sequence[Summary]) -> list[str]:
             f"than its fresh seeds explain (beyond their {format_confidence()} prediction "
             f"interval): {'; '.join(cursed)}."
         )
+    equal = [_describe_spread(s) for s in summaries]
+    if any(equal):
+        notes.append(
+            "The search found no difference between configurations beyond noise, so that, as far "
+            "as its trials tell, a configuration drawn blindly would have served as well: "
+            f"{', '.join(text for text in equal if text)}."
+        )
     incomplete = [s.method for s in summaries if not s.complete]
     if incomplete:
         notes.append(f"Unfinished, or with failed seeds: {', '.join(incomplete)}.")
@@ -94,6 +101,19 @@ def _describe_curse(summary: Summary) -> str:
         if value is not None
     )  # fmt: skip
     return f"{summary.method} ({name_metric(winner.metric)}: {shown})"
+
+
+def _describe_spread(summary: Summary) -> str:
+    """Return a method whose trials do not differ beyond noise; empty for others."""
+    spread = summary.search_spread
+    if spread is None or spread.exceeds_noise:
+        return ""
+    factor = 100 if summary.as_percent else 1
+    return (
+        f"{summary.method} (deviation of {format_count(spread.trials, 'trial')} "
+        f"{factor * spread.deviation:.2g}, of {format_count(spread.seeds, 'seed')} "
+        f"{factor * spread.noise:.2g})"
+    )
 
 
 def _describe_fact(
