@@ -24,7 +24,7 @@ FLOORS = [
     ["worker"],
     ["search"],
     ["cluster", "reporting"],
-    ["doctor", "loggers"],
+    ["doctor", "loggers", "publishing"],
     ["study"],
     ["cli"],
 ]

@@ -93,6 +93,7 @@ def test_a_method_is_shown(method: str, name: str, capsys: pytest.CaptureFixture
         (["status", "--results", "/no/such/results"], "no study found"),
         (["ls", "studies", "--results", "/no/such/results"], "no study found"),
         (["validate", "/no/such/file.yaml"], "/no/such/file.yaml"),
+        (["reproduce", "civilcoments_small"], "did you mean 'civilcomments_small'"),
         (["statsu"], "did you mean 'status'"),
     ],
 )

@@ -9,7 +9,9 @@ from tuning.cli.make_options import make_command
 from tuning.cli.parser import FLAGS, make_parser
 from tuning.cli.study_file import merge_arguments, read_study_file
 
-COMMANDS = ("doctor", "export", "ls", "report", "resume", "show", "status", "validate")
+COMMANDS = (
+    "doctor", "export", "ls", "report", "reproduce", "resume", "show", "status", "validate",
+)  # fmt: skip
 
 
 def _check_simulate(args: argparse.Namespace) -> None:
@@ -40,6 +42,10 @@ def _load_command(name: str) -> Callable[[Sequence[str]], int]:
         from tuning.cli.status import run_status
 
         return run_status
+    if name == "reproduce":
+        from tuning.cli.reproduce import run_reproduce
+
+        return run_reproduce
     if name == "resume":
         from tuning.cli.resume import run_resume
 

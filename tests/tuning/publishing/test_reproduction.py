@@ -1,0 +1,106 @@
+"""The papers' tables: valid study files, and results beside the published values."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import datasets
+from core.recipe.method_files import list_methods, load_method
+from datasets.published_results import PublishedRow, PublishedValue, read_published_rows
+from tests.support.summaries import make_summary_of, write_summary_of
+from tuning.cli.main import main
+from tuning.cli.make_options import make_command
+from tuning.cli.reproduce import FOLDER, list_tables, make_parser, read_costs, read_table
+from tuning.publishing.reproduction import ComparedCell, count_seeds, find_method
+from tuning.reporting.intervals import compute_statistics
+
+
+@pytest.mark.parametrize("table", list_tables())
+def test_a_table_trains_the_published_values_of_every_method_that_is_here(table: str) -> None:
+    options = make_command(read_table(table, make_parser().parse_args([]))).options
+    assert (options.dataset, options.protocol) == (table, "published")
+    assert all(table in load_method(name).published for name in options.methods)
+    rows = [row for row in read_published_rows(table) if not row.is_baseline]
+    known = [row for row in rows if find_method(row.method) in list_methods()]
+    published = {name for name in list_methods() if table in load_method(name).published}
+    assert {find_method(row.method) for row in known} & published - {"sdmgrad"} <= {
+        *options.methods
+    }
+    assert all(count_seeds(row) for row in known)
+    cost = read_costs()[table]
+    assert set(cost.seconds) <= set(options.methods)
+    assert cost.other >= max(cost.seconds.values())
+
+
+def test_the_plan_needs_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "--plan", "--data-root", str(tmp_path)]) == 0
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if "|" in line]
+    hours = {row[1].strip(): float(row[5].replace(",", "")) for row in rows[2:]}
+    assert sorted(hours) == sorted(list_tables())
+    assert sorted(path.stem for path in FOLDER.glob("*.yaml")) == sorted([*hours, "costs"])
+    seconds = sum(read_costs()["nyuv2"].seconds.values()) + 2 * read_costs()["nyuv2"].other
+    assert hours["nyuv2"] == round(200 * 3 * seconds / 3600)
+
+
+def make_cell(measured: float, published: float, std: float | None = 0.02) -> ComparedCell:
+    value = PublishedValue(published, 0.03, 4, 4)
+    return ComparedCell("erm", "m", value, 5, measured, std, 3, True)
+
+
+def test_the_standard_error_is_that_of_the_difference() -> None:
+    random = np.random.default_rng(0)
+    ours, theirs = random.normal(0, 0.02, (20000, 3)), random.normal(0, 0.03, (20000, 5))
+    spread = float(np.std(ours.mean(axis=1) - theirs.mean(axis=1)))
+    error = make_cell(0.5, 0.5).standard_error
+    assert error == pytest.approx(spread, rel=0.02)
+    assert make_cell(0.5 + 3 * spread, 0.5).standard_errors == pytest.approx(3, rel=0.02)
+
+
+def test_verdicts() -> None:
+    error = make_cell(0, 0).standard_error
+    assert error is not None
+    by_distance = {1.9: "agrees", -1.9: "agrees", 2.5: "perhaps better", -2.5: "perhaps worse",
+                   3.1: "better", -3.1: "worse"}  # fmt: skip
+    for distance, verdict in by_distance.items():
+        cell = make_cell(0.5 + distance * error, 0.5)
+        assert cell.verdict == verdict
+        flipped = replace(cell, higher_is_better=False).verdict
+        opposite = {"better": "worse", "worse": "better"}
+        assert flipped == " ".join(opposite.get(word, word) for word in verdict.split())
+    assert make_cell(0.5, 0.5, std=None).verdict == "no deviation: needs 2 seeds"
+    assert replace(make_cell(0.5, 0.5), measured=None).verdict == "not measured"
+
+
+def test_a_published_method_has_a_name_here() -> None:
+    names = {"FairGrad": "fairgrad", "Nash-MTL": "nashmtl", "IMTL-G": "imtl", "LS": "ls",
+             "erm_mt_l1": "erm_mt_l1"}  # fmt: skip
+    assert {name: find_method(name) for name in names} == names
+    assert count_seeds(PublishedRow("a", "b", "10 epochs, 3 seeds", {})) == 3
+    assert count_seeds(PublishedRow("a", "b", "10 epochs", {})) == 0
+
+
+def test_results_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["reproduce", "civilcomments_small", "--compare", "--results", str(tmp_path)]
+    assert main(command) == 2
+    assert "no results of civilcomments_small" in capsys.readouterr().err
+    benchmark = datasets.load_benchmark("civilcomments_small")
+    summary = make_summary_of(benchmark, "erm")
+    published = dict(load_method("erm").published["civilcomments_small"])
+    metrics = {
+        "test_worst_group_accuracy": compute_statistics([0.67, 0.68, 0.66]),
+        "test_average_accuracy": compute_statistics([0.91, 0.92, 0.93]),
+    }
+    changed = {**published, "epochs": 2}
+    write_summary_of(tmp_path, replace(summary, metrics=metrics, hyperparameters=changed))
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert "1 of 2 cells agree" in text
+    assert "erm was trained with epochs 2" in text
+    folder = tmp_path / "civilcomments_small"
+    assert (folder / "reproduction.md").read_text() == text
+    table = pd.read_csv(folder / "reproduction.csv")
+    assert table.verdict.tolist() == ["agrees", "better"]
+    assert table.published_seeds.tolist() == [5, 5]

@@ -1,0 +1,1 @@
+"""Results for others: models, archives to verify, and tables beside the published ones."""

@@ -1,0 +1,196 @@
+"""Results beside the published ones, cell by cell: the difference in standard errors, a verdict."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from common.files import write_text
+from common.hyperparameters import Hyperparameters, format_scalar
+from datasets.published_results import PublishedRow, PublishedValue, read_published_rows
+from tuning.reporting.layout.printed_table import format_markdown
+from tuning.reporting.layout.table_files import write_csv
+from tuning.reporting.summary import Summary
+
+FILE_NAME = "reproduction"
+AGREES, DIFFERS = 2.0, 3.0  # standard errors
+NAMES = {"imtl-g": "imtl"}  # methods here of published names; the others are found by spelling
+
+
+@dataclass(frozen=True)
+class ComparedCell:
+    """A metric of a method, measured here and published.
+
+    Args:
+        method: The method.
+        metric: The metric of the test split.
+        published: The published value.
+        published_seeds: Its seeds; 0 where unknown.
+        measured: The mean measured here; None where there is no result.
+        std: Its standard deviation over seeds; None for one seed.
+        seeds: Its seeds.
+        higher_is_better: The metric's direction.
+    """
+
+    method: str
+    metric: str
+    published: PublishedValue
+    published_seeds: int
+    measured: float | None
+    std: float | None
+    seeds: int
+    higher_is_better: bool
+
+    @property
+    def standard_error(self) -> float | None:
+        """The standard error of the difference; None where deviations are unknown.
+
+        Published means without a deviation are given ours; a mean of unknown seeds counts as one
+        run. The rounding of the printed mean is a part.
+        """
+        if self.std is None or not self.seeds:
+            return None
+        theirs = self.std if self.published.std is None else self.published.std
+        rounding = 10.0**-self.published.decimals / math.sqrt(12)
+        parts = self.std**2 / self.seeds, theirs**2 / max(1, self.published_seeds), rounding**2
+        return math.sqrt(sum(parts))
+
+    @property
+    def standard_errors(self) -> float | None:
+        """The difference, ours less theirs, in standard errors."""
+        error = self.standard_error
+        if self.measured is None or not error:
+            return None
+        return (self.measured - self.published.mean) / error
+
+    @property
+    def verdict(self) -> str:
+        """Whether the published value was found again."""
+        if self.measured is None:
+            return "not measured"
+        found = self.standard_errors
+        if found is None:
+            return "no deviation: needs 2 seeds"
+        if abs(found) <= AGREES:
+            return "agrees"
+        side = "better" if (found > 0) == self.higher_is_better else "worse"
+        return side if abs(found) > DIFFERS else f"perhaps {side}"
+
+
+def compare_with_published(dataset: str, summaries: Sequence[Summary]) -> list[ComparedCell]:
+    """Return a cell for each published metric of each method.
+
+    Args:
+        dataset: The data set.
+        summaries: Summaries of results, of any data sets.
+    """
+    measured = {summary.method: summary for summary in summaries if summary.dataset == dataset}
+    directions = {n: h for s in measured.values() for n, h in s.higher_is_better.items()}
+    cells = []
+    for row in read_published_rows(dataset):
+        method = find_method(row.method)
+        summary = measured.get(method)
+        if summary is None or row.is_baseline:
+            continue
+        for metric, value in row.metrics.items():
+            found = summary.metrics.get(f"test_{metric}")
+            cells.append(
+                ComparedCell(
+                    method,
+                    metric,
+                    value,
+                    count_seeds(row),
+                    None if found is None else found.mean,
+                    None if found is None else found.std,
+                    0 if found is None else found.n,
+                    directions.get(metric, metric != "delta_m"),
+                )
+            )
+    return cells
+
+
+def find_method(published: str) -> str:
+    """Return the name that a published method has here, such as ``nashmtl`` for Nash-MTL."""
+    lower = published.lower()
+    return NAMES.get(lower, re.sub(r"[^a-z0-9_]", "", lower))
+
+
+def count_seeds(row: PublishedRow) -> int:
+    """Return the number of seeds that a row's protocol states; 0 where it states none."""
+    found = re.search(r"(\d+) (?:seeds|runs)", row.protocol)
+    return int(found[1]) if found else 0
+
+
+def describe_deviations(summary: Summary, published: Hyperparameters) -> list[str]:
+    """Return the values in which a result was trained otherwise than published.
+
+    Args:
+        summary: The result.
+        published: The published hyperparameters of its method.
+    """
+    found = {**summary.hyperparameters}
+    return [
+        f"{name} {format_scalar(value)}"
+        + (f" (published {format_scalar(published[name])})" if name in published else "")
+        for name, value in sorted(found.items())
+        if published.get(name) != value
+    ]
+
+
+def write_reproduction(
+    results: Path, dataset: str, cells: Sequence[ComparedCell], notes: Sequence[str]
+) -> list[str]:
+    """Write ``<results>/<dataset>/reproduction.{md,csv}``; return the lines of the former."""
+    lines = [*format_markdown([_make_row(cell) for cell in cells]), "", *_count(cells), *notes]
+    folder = results / dataset
+    write_text(folder / f"{FILE_NAME}.md", "\n".join(lines) + "\n")
+    rows = [
+        {
+            "method": cell.method,
+            "metric": cell.metric,
+            "published": cell.published.mean,
+            "published_std": cell.published.std,
+            "published_seeds": cell.published_seeds,
+            "measured": cell.measured,
+            "measured_std": cell.std,
+            "measured_seeds": cell.seeds,
+            "standard_errors": cell.standard_errors,
+            "verdict": cell.verdict,
+        }
+        for cell in cells
+    ]
+    write_csv(folder / f"{FILE_NAME}.csv", pd.DataFrame(rows))
+    return lines
+
+
+def _make_row(cell: ComparedCell) -> Mapping[str, str]:
+    decimals = cell.published.decimals
+    errors = cell.standard_errors
+    return {
+        "method": cell.method,
+        "metric": cell.metric,
+        "published": _format_mean(cell.published.mean, cell.published.std, decimals),
+        "measured": _format_mean(cell.measured, cell.std, decimals),
+        "seeds": str(cell.seeds),
+        "standard errors": "" if errors is None else f"{errors:+.1f}",
+        "verdict": cell.verdict,
+    }
+
+
+def _format_mean(mean: float | None, std: float | None, decimals: int) -> str:
+    if mean is None:
+        return ""
+    return f"{mean:.{decimals}f}" + ("" if std is None else f" ± {std:.{decimals}f}")
+
+
+def _count(cells: Sequence[ComparedCell]) -> Iterator[str]:
+    agreeing = sum(cell.verdict == "agrees" for cell in cells)
+    judged = sum(cell.standard_errors is not None for cell in cells)
+    yield (
+        f"{agreeing} of {judged} cells agree: the means differ by at most {AGREES:g} standard "
+        f"errors of their difference; above {DIFFERS:g} they differ. Published means without a "
+        "deviation are given the one measured here."
+    )
