@@ -1,10 +1,11 @@
 """Find and load the methods' YAML files in ``search_spaces/``."""
 
+from functools import lru_cache
 from pathlib import Path
 
 from common.errors import UserError, ValidationErrors, unknown_name_message
-from common.files import is_hidden
-from common.yaml_files import read_yaml_file
+from common.files import is_hidden, read_text
+from common.yaml_files import parse_yaml
 from core.recipe.method import Method
 from core.recipe.method_parser import name_file, parse_method
 
@@ -30,7 +31,16 @@ def load_method(name: str, folder: Path = FOLDER) -> Method:
     if name not in list_methods(folder):
         raise UserError(unknown_name_message("method", name, list_methods(folder)))
     try:
-        content = read_yaml_file(path, name_file(path))
+        text = read_text(path)
     except UserError as error:
         raise ValidationErrors([str(error)]) from None
+    return _parse_text(path, text)
+
+
+@lru_cache  # a command asks for the same few files again and again
+def _parse_text(path: Path, text: str) -> Method:
+    try:
+        content = parse_yaml(text)
+    except UserError as error:
+        raise ValidationErrors([f"{name_file(path)}: malformed YAML: {error}"]) from None
     return parse_method(path, content)
