@@ -163,8 +163,7 @@ def _estimate_cost(
         for index in range(len(stages))
     ]
     known = tuple(one for one in seconds if one is not None)
-    trials = max(0, count_trials(space, options) - _count_finished(runs, Phase.SEARCH))
-    seeds = max(0, options.seeds - _count_finished(runs, Phase.CONFIRM))
+    trials, seeds = _count_left(options, space, runs)
     times = MethodTimes(
         stages=stages,
         new_trials=trials,
@@ -220,6 +219,20 @@ def _average_recorded_seconds(runs: Sequence[RunRecord]) -> dict[int, float]:
         for row in run.read_rows():
             found.setdefault(row.stage, []).append(row.seconds)
     return {stage: fmean(seconds) for stage, seconds in found.items()}
+
+
+def is_finished_on_record(options: Options, space: Space, records: MethodRecords) -> bool:
+    """Return whether a method's records hold all trials and seeds that a command asks for."""
+    return not any(_count_left(options, space, records.read_runs()))
+
+
+def _count_left(
+    options: Options, space: Space, runs: Sequence[tuple[RunRecord, RunDescription]]
+) -> tuple[int, int]:
+    """Return the trials of the search and the confirmation seeds that are left to run."""
+    trials = count_trials(space, options) - _count_finished(runs, Phase.SEARCH)
+    seeds = options.seeds - _count_finished(runs, Phase.CONFIRM)
+    return max(0, trials), max(0, seeds)
 
 
 def _count_finished(runs: Sequence[tuple[RunRecord, RunDescription]], phase: Phase) -> int:

@@ -40,6 +40,7 @@ from tuning.study.checks import (
     list_model_names,
     refuse_existing_study,
 )
+from tuning.study.cost import is_finished_on_record
 from tuning.study.make_definition import check_definition, make_definition
 from tuning.study.make_export_context import make_export_context
 from tuning.study.messages import describe_study, print_summary
@@ -75,13 +76,17 @@ def run_study(
     for line in study.notes:
         console.print(line)
     address = find_cluster(options.address)
+    needs_ray = True
     if address is None:
-        choose_resources([local_node()], options.cpus_per_trial, options.gpus_per_trial)
+        nodes = [local_node()]
+        resources = choose_resources(nodes, options.cpus_per_trial, options.gpus_per_trial)
+        needs_ray = resources.gpus > 0 or not _is_finished(study)
     stop = StopCondition(options.time_limit, options.max_device_hours)
     with ExitStack() as stack:
-        _print_step(console, "joining the cluster" if address else "starting Ray")
-        nodes = stack.enter_context(join_cluster(address))
-        resources = choose_resources(nodes, options.cpus_per_trial, options.gpus_per_trial)
+        if needs_ray:
+            _print_step(console, "joining the cluster" if address else "starting Ray")
+            nodes = stack.enter_context(join_cluster(address))
+            resources = choose_resources(nodes, options.cpus_per_trial, options.gpus_per_trial)
         for warning in _check_nodes(study, resources, single_machine=address is None):
             console.print(str(warning))
         environment = detect_trial_environment(resources, options, remote=address is not None)
@@ -114,6 +119,8 @@ def run_study(
             MethodSearch(space, options, environment, record, study.rule)
             for space, record in zip(study.spaces, records, strict=True)
         ]
+        if not needs_ray and not all(search.is_done for search in searches):
+            stack.enter_context(join_cluster(address))  # such as for the seeds of another winner
         console.print(describe_study(searches, options, nodes, resources))
         slots = count_slots(nodes, resources)
         progress = Progress(searches, slots, console)
@@ -130,6 +137,14 @@ def run_study(
         running.close()  # from here on too: all is exported
         code = print_summary(searches, options, stop, console, command.options.max_device_hours)
         return StudyResults(options.results / study.benchmark.name, code)
+
+
+def _is_finished(study: CheckedStudy) -> bool:
+    """Return whether a resumed study has all that it asks for on record."""
+    pairs = zip(study.spaces, study.records, strict=True)
+    return study.options.resume and all(
+        is_finished_on_record(study.options, space, records) for space, records in pairs
+    )
 
 
 def _print_step(console: Console, text: str) -> None:
@@ -172,6 +187,11 @@ class _StudyRun:
         for search in self.searches:  # so that exports can be made while it runs
             self._write_context(search)
         self._log_ended()
+        if not all(search.is_done for search in self.searches):
+            self._run_queue(reuse_actors)
+        self._export_all()
+
+    def _run_queue(self, reuse_actors: bool) -> None:
         with self.progress.show() as show_change:
 
             def handle_change(search: MethodSearch, trial: Trial) -> None:
@@ -190,7 +210,6 @@ class _StudyRun:
                 with suppress(UserError):  # the first one counts, such as a full disk
                     self._export_all()
                 raise
-        self._export_all()
 
     def _export_all(self) -> None:
         for search in self.searches:

@@ -160,25 +160,34 @@ def test_the_written_command_repeats_the_seeds_and_searches_nothing(
     assert json.loads((again / "colored_digits/rwg/summary.json").read_text())["trials"] == 0
 
 
-def test_resume_of_a_finished_study_runs_nothing_again(study: Path, tmp_path: Path) -> None:
+def refuse_ray(address: str | None) -> None:
+    raise AssertionError("Ray was about to start")
+
+
+def test_resume_of_a_finished_study_starts_and_runs_nothing(
+    study: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     study = Path(shutil.copytree(study.parent, tmp_path / "again"), "results")
     records = study.parent / "results.records"
     before = {path: path.stat().st_mtime_ns for path in records.rglob("end.json")}
-    table = (study / "colored_digits" / "table.csv").read_text()
-    arguments = ["--method", "erm", "rwg", *QUICK, "--keep-models", "--results", study]
-    done = run_tune([*arguments, "--resume"])
-    assert done.ran_to_end, done.err
+    table = study / "colored_digits" / "table.csv"
+    text = table.read_text()
+    table.unlink()
+    monkeypatch.setattr("tuning.study.study.join_cluster", refuse_ray)
+    arguments = ["--method", "erm", "rwg", *QUICK, "--keep-models", "--results", str(study)]
+    assert main([*arguments, "--resume"]) == 0
+    assert "test worst" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in records.rglob("end.json")}
-    assert (study / "colored_digits" / "table.csv").read_text() == table
+    assert table.read_text() == text
 
 
 def test_resume_of_another_study_is_refused_and_says_what_differs(
     study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(address: str | None) -> None:
-        raise AssertionError("Ray was about to start")
-
-    monkeypatch.setattr("tuning.study.study.join_cluster", refuse)
+    monkeypatch.setattr("tuning.study.study.join_cluster", refuse_ray)
     arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "3", "--seeds", "2"]
     given = [*arguments, "--epochs", "5", "--keep-models", "--results", str(study), "--resume"]
     assert main(given) == 2  # before Ray starts
