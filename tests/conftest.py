@@ -29,7 +29,7 @@ ENVIRONMENTS = tuple(
     if isinstance(datasets.load_benchmark(n), EnvironmentBenchmark)
 )
 
-FAST_CASES = 3  # of each parametrized test, with --fast
+FAST_CASES = 2  # of each parametrized test, with --fast
 FAST_EXAMPLES = 10  # of each property, with --fast
 
 
@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     cases: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
-        if not any(item.get_closest_marker(name) for name in ("slow", "cluster")):
+        if not any(item.get_closest_marker(name) for name in ("medium", "slow", "cluster")):
             cases[item.nodeid.partition("[")[0]].append(item)
     kept = {item for group in cases.values() for item in group[:: -(-len(group) // FAST_CASES)]}
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])

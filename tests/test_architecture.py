@@ -120,6 +120,7 @@ def test_the_floors_of_tuning() -> None:
         assert not above, f"{module} imports {above}"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("library", USERS)
 def test_few_files_know_a_library(library: str) -> None:
     for package in PACKAGES:

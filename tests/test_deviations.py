@@ -108,6 +108,7 @@ def test_a_new_line_is_read_whatever_its_cells_hold() -> None:
     assert added == {"brand-new"}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("name", "options"), list_spans("--"))
 def test_options_of_the_last_column_are_accepted(
     name: str, options: str, capsys: pytest.CaptureFixture[str], tmp_path: Path

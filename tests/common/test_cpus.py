@@ -103,6 +103,7 @@ def group() -> Iterator[Path]:
     folder.rmdir()
 
 
+@pytest.mark.medium
 def test_a_study_in_a_real_group_plans_for_its_quota(group: Path, tmp_path: Path) -> None:
     plan = ["--method", "erm", "--dataset", "colored_digits", "--plan", "--address", "local"]
     done = subprocess.run(

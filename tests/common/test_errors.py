@@ -72,6 +72,7 @@ def test_names_joined_by_commas_are_explained() -> None:
     assert "unknown method 'rwg,x'" in unknown_name_message("method", "rwg,x", ["erm", "rwg"])
 
 
+@pytest.mark.medium
 @given(name=st.text(max_size=8), known=st.lists(st.text(max_size=8), max_size=5))
 def test_only_known_names_are_suggested(name: str, known: list[str]) -> None:
     suggestion = suggest_name(name, known)

@@ -94,6 +94,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, s
     return root, found
 
 
+@pytest.mark.medium
 def test_files_with_mistakes_disturb_nothing_else(answers: tuple[Path, dict[str, str]]) -> None:
     assert answers[1]["works"] == "1"
     assert answers[1]["method"].startswith("search_spaces/worn.yaml: malformed YAML")

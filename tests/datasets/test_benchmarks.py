@@ -55,6 +55,7 @@ def test_perfect_and_useless_predictions(name: str) -> None:
         assert metrics(benchmark, split, -right)["average_accuracy"] == 0
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_data_are_the_same_in_another_process(name: str) -> None:
     assert hash_in_another_process()[name] == datasets.load_benchmark(name).data_hash

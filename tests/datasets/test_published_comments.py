@@ -34,6 +34,7 @@ def test_the_published_files_of_civilcomments_small_have_addresses_and_checksums
             assert hash_git_blob(real_data.piece("civilcomments_small", name)) == source.git_blob
 
 
+@pytest.mark.medium
 @pytest.mark.real_data
 def test_civilcomments_small_from_a_server(
     tmp_path: Path, www: tuple[Path, Server], capsys: pytest.CaptureFixture[str]

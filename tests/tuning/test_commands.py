@@ -45,6 +45,7 @@ sys.exit(code or main(["ls", "methods", "--dataset", "two_digits"]))
 """
 
 
+@pytest.mark.medium
 def test_a_method_with_a_mistake_keeps_its_row(tmp_path: Path) -> None:
     for package in ("common", "core", "datasets", "search_spaces", "tuning"):
         shutil.copytree(

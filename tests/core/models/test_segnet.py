@@ -247,6 +247,7 @@ def test_task_attention_has_no_common_features() -> None:
     assert found.features is None
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_has_its_tasks_gradients(name: str) -> None:
     model = make_model(name)
@@ -312,6 +313,7 @@ def test_initial_weights_are_xavier_normal(name: str) -> None:
                 assert float(module.weight.detach().std()) == pytest.approx(deviation, rel=0.1)
 
 
+@pytest.mark.medium
 def test_wide_and_deep_segnets_have_the_published_layers() -> None:
     """MTAN's variants: 1024 filters at the coarsest stage; two convolutions in each block."""
 

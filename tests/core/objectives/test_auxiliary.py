@@ -309,6 +309,7 @@ def test_step_of_each_objective(
         assert all(used) if head in needed else not any(used)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", [Reconstruction, ContrastiveOrCausal])
 @pytest.mark.parametrize(("name", "inputs"), CASES, ids=[name for name, _ in CASES])
 def test_initial_losses_match_chance_and_decrease(

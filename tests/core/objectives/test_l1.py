@@ -113,6 +113,7 @@ def test_auxiliary_batches_are_averaged(batches: int) -> None:
     assert compute_l1(step).item() == pytest.approx(expected)
 
 
+@pytest.mark.medium
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     ("dataset", "read", "positions", "share"),
@@ -150,6 +151,7 @@ def real_pairs() -> tuple[list[str], list[str]]:
     return table["sentence1"].tolist(), table["sentence2"].tolist()
 
 
+@pytest.mark.medium
 @pytest.mark.real_data
 def test_a_run_pads_and_scales_as_its_config_says(tmp_path: Any) -> None:
     civilcomments(tmp_path)

@@ -65,6 +65,7 @@ def test_an_option_changes_key_and_component(method: str, option: str, value: Sc
     make_weighting(changed.recipe.weighting)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("method", "option", "value"),
     [("dwa", "window", 2), ("mgda", "normalization", "loss+"), ("ls", "task_weights", "sum:9"),

@@ -133,6 +133,7 @@ def test_step_is_that_of_supervised_training(name: str, part: str, weighted_head
         torch.testing.assert_close(found.weights, expected.weights, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("name", "config"),
     [

@@ -82,6 +82,7 @@ def test_dfr_refits_on_one_half_and_selects_on_the_other() -> None:
     assert not set(meter.rows.tolist()) & set(run.context.halves.refitting.tolist())
 
 
+@pytest.mark.medium
 def test_dfr_is_close_to_logistic_regression_on_balanced_features() -> None:
     run = start("dfr", "colored_digits", epochs=8, c=1.0)
     for _ in range(8):
@@ -119,6 +120,7 @@ def test_dfr_is_close_to_logistic_regression_on_balanced_features() -> None:
     assert test.compute_metrics()["worst_group_accuracy"] > before
 
 
+@pytest.mark.medium
 @pytest.mark.deviation("stl")
 def test_stl_trains_each_task_independently() -> None:
     run = start("stl", "two_digits", epochs=2, lr=3e-3)
@@ -147,6 +149,7 @@ def test_stl_trains_each_task_independently() -> None:
     assert found[-1].validation["sum_mae"] <= found[0].validation["sum_mae"]
 
 
+@pytest.mark.medium
 def test_stl_keeps_each_task_at_its_own_best_epoch() -> None:
     run = start("stl", "two_digits", epochs=6, lr=0.05)  # high enough for tasks to get worse again
     current: list[dict[str, float]] = []
@@ -190,6 +193,7 @@ def test_dfr_refuses_a_group_missing_from_one_half() -> None:
         Run(key, benchmark)
 
 
+@pytest.mark.medium
 @pytest.mark.deviation("tapt-epochs")
 def test_tapt_pretrains_on_reconstruction_and_keeps_the_weights() -> None:
     run = start("tapt", "colored_digits", epochs=1, pretrain_epochs=2)

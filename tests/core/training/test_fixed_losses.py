@@ -59,6 +59,7 @@ def check_difference(both: Tensor, covered: Tensor, share: float, folder: Path) 
     assert (both - covered - penalty).norm() < 1e-3 * penalty.norm()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "weighting",
     [

@@ -22,6 +22,7 @@ def close(one: list[EpochRow], other: list[EpochRow]) -> None:
         assert a.losses == pytest.approx(b.losses, rel=2e-3)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("method", ["erm", "erm_l1", "rwg"])
 def test_a_split_batch_is_the_same_step(method: str) -> None:
     whole = list(rows(start(method, "colored_digits", epochs=2)))
@@ -101,6 +102,7 @@ def measure_trunk(run: Run) -> float:
 
 # The published step is K times the weighted sum, then clipped at 1; these of the first step of all
 # examples, whose lengths are on both sides of 1/K and of 1.
+@pytest.mark.medium
 @pytest.mark.deviation("step-length")
 @pytest.mark.parametrize("method", ["fairgrad", "cagrad", "log_cagrad", "alpha_fair_cagrad"])
 @pytest.mark.parametrize("shrink", [1.0, 0.5, 1e-2])

@@ -17,6 +17,7 @@ ENDS = {"unix": "\n", "dos": "\r\n", "old mac": "\r"}
 shared_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@pytest.mark.medium
 @shared_folder
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5))
 def test_texts_come_back(tmp_path: Path, rows: list[tuple[str, str]]) -> None:

@@ -64,6 +64,7 @@ def test_waterbirds_table_of_the_published_code_is_read_where_it_lies(tmp_path: 
     assert loaded("waterbirds", tmp_path).count_groups("train") == first.count_groups("train")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("layout", ["flat", "release"])
 def test_celeba(tmp_path: Path, layout: str) -> None:
     folder = tmp_path / "celeba"
@@ -94,6 +95,7 @@ def slow_negation(sentence: str) -> int:
     return int(any(word in ("no", "nobody", "never", "nothing") for word in kept.split(" ")))
 
 
+@pytest.mark.medium
 @pytest.mark.deviation("multinli-split")
 def test_multinli_from_text(tmp_path: Path) -> None:
     real_data.vocabulary(tmp_path)
@@ -176,6 +178,7 @@ def slow_groups(data: pd.DataFrame, split: str, fine: bool) -> list[int]:
     return sorted(found)
 
 
+@pytest.mark.medium
 @pytest.mark.deviation("comment-groups")
 @pytest.mark.parametrize("name", ["civilcomments", "civilcomments_fine"])
 def test_civilcomments(tmp_path: Path, wilds: pd.DataFrame, name: str) -> None:
@@ -210,6 +213,7 @@ def test_civilcomments_refuses_the_layout_of_the_challenge(tmp_path: Path) -> No
         _ = loaded("civilcomments", tmp_path).table
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("grouping", ["coarse", "fine"])
 def test_civilcomments_small_has_the_published_groups(tmp_path: Path, grouping: str) -> None:
     folder = tmp_path / "civilcomments_small"

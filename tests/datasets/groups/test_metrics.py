@@ -13,6 +13,7 @@ examples = st.lists(
 )
 
 
+@pytest.mark.medium
 @given(examples)
 def test_agrees_with_pandas(rows: list[tuple[int, int, bool]]) -> None:
     table = pd.DataFrame(rows, columns=["y", "a", "correct"])

@@ -35,6 +35,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.medium
 @pytest.mark.deviation("held-out-frames")
 @pytest.mark.parametrize("name", ["nyuv2", "cityscapes"])
 def test_all_frames_train_where_the_config_says_so(name: str, root: Path) -> None:
@@ -113,6 +114,7 @@ def test_a_single_run_selects_by_the_same_rules(
     assert message.count("\n") == 1
 
 
+@pytest.mark.medium
 def test_a_study_on_all_frames_says_so_in_every_table(root: Path, tmp_path: Path) -> None:
     done = run_tune(["--method", "ls", "--dataset", "nyuv2", "--data-root", root, "--results",
                  tmp_path / "results", "--epochs", "1", "--protocol", "published", "--seeds", "1",

@@ -37,6 +37,7 @@ def resolve(root: Path, text: str, method: str = "erm") -> ResolvedMethod:
     return resolve_method(load_method(method), load(root, text))
 
 
+@pytest.mark.medium
 def test_the_example_of_the_guide(birds: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = birds / "birds" / "metadata.csv"
     lines = [line.split(",") for line in table.read_text().replace("a", "where", 0).split("\n")]

@@ -189,6 +189,7 @@ load_or_build("things", root, [root / "source.txt"], {}, build)
 """
 
 
+@pytest.mark.medium
 def test_of_two_processes_one_builds_and_the_other_says_that_it_waits(
     building: Building, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -131,6 +131,7 @@ def test_asha_prunes_by_eligible_epochs_alone(tmp_path: Path) -> None:
         assert len(folder.read_rows()) == len(trial.scores)
 
 
+@pytest.mark.medium
 def test_replayed_epochs_are_not_pruned(tmp_path: Path) -> None:
     first = search_of(tmp_path, trials=2)
     slow = first.next_trial()
@@ -363,6 +364,7 @@ def test_repeated_configurations_are_not_run_twice(tmp_path: Path) -> None:
     assert search.is_done
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("changed", [{"trials": 8}, {"seeds": 3}])
 def test_extension_keeps_finished_trials(changed: dict[str, int], tmp_path: Path) -> None:
     drive(search_of(tmp_path, trials=4, epochs=3))
