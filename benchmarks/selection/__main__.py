@@ -29,7 +29,7 @@ def main() -> None:
         add("--work", type=parse_path, required=True, help="folder of the runs")
         if name == "train":
             add("--processes", type=int, default=1, help="runs at once, of one thread each (1)")
-            add("--posts", type=parse_path, help="data that benchmarks.civil_posts made")
+        add("--posts", type=parse_path, help="data that benchmarks.civil_posts made")
     add = commands.add_parser("replay").add_argument
     add("--replays", type=int, default=200, help="replays of each strategy (200)")
     add("--budget", type=int, nargs="+", default=BUDGETS, help="epochs to spend (80 160 320)")
@@ -49,7 +49,7 @@ def main() -> None:
         tables = TABLES if args.posts is None else (*TABLES, POSTS_TABLE)
         train_runs(path, tables, args.processes, args.posts)
     else:
-        pack_tables(read_results(path))
+        pack_tables(read_results(path), args.posts)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """A recorded table as strategies see it: scores of epochs by a rule, and true values."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
-from benchmarks.selection.planned_runs import TableName, load_table_benchmark
+from benchmarks.selection.planned_runs import TableName
 from benchmarks.selection.recorded_table import RecordedTable
 from common.hyperparameters import Hyperparameters
 from core.training.epoch_row import EpochRow
@@ -48,18 +49,9 @@ class TableCurves:
 
     def __init__(self, table: RecordedTable) -> None:
         self.table = table
-        benchmark = load_table_benchmark(table.name.dataset, None)
-        self.rule: Rule = get_rule(benchmark.default_selection_rule)
+        self.rule: Rule = get_rule(table.rule)
         self.seeds = table.seeds
         self._curves: dict[tuple[int, ...], list[Curve]] = {}
-
-    @cached_property
-    def group_counts(self) -> np.ndarray:
-        """The validation examples of each group."""
-        benchmark = load_table_benchmark(self.name.dataset, None)
-        group = benchmark.splits["validation"].group
-        assert group is not None
-        return np.bincount(group.numpy())
 
     @property
     def name(self) -> TableName:
@@ -83,29 +75,34 @@ class TableCurves:
 
     @cached_property
     def rows(self) -> list[list[list[SelectionRow]]]:
-        """The epochs of each configuration and seed, ineligible ones first."""
+        """The epochs of each configuration and seed, ineligible ones first; empty without."""
         names = [n for n in (self.rule.metric, *SCORED_METRICS) if n in self.table.metrics]
         sign = -1 if self.rule.lower_is_better else 1
-        arrays = {name: self.table.get_metric("validation", name) for name in names}
-        arrays[self.rule.metric] = sign * self.validation
+        arrays = {
+            name: np.nan_to_num(self.table.get_metric("validation", name)) for name in names
+        } | {self.rule.metric: sign * self.validation}
         configurations, seeds, epochs = self.validation.shape
 
         def make_rows(configuration: int, seed: int) -> list[SelectionRow]:
+            if seed not in self.seeds:
+                return []
             start = int(self.table.ineligible[configuration])
-            rows = []
-            for epoch in range(start + epochs):
-                place = (configuration, seed, max(0, epoch - start))
-                metrics = {name: float(np.nan_to_num(a[place])) for name, a in arrays.items()}
-                rows.append(_make_row(epoch, start, start + epochs - 1, metrics))
-            return rows
+            columns = [array[configuration, seed].tolist() for array in arrays.values()]
+            eligible = [dict(zip(arrays, row, strict=True)) for row in zip(*columns, strict=True)]
+            metrics = [eligible[0]] * start + eligible
+            last = start + epochs - 1
+            return [_make_row(epoch, start, last, found) for epoch, found in enumerate(metrics)]
 
         return [[make_rows(c, s) for s in range(seeds)] for c in range(configurations)]
 
     @cached_property
     def chosen_test(self) -> np.ndarray:
-        """The test value at the epoch that validation chooses, ``(configurations, seeds)``."""
-        found = np.empty(self.validation.shape[:2])
-        for (c, s), _ in np.ndenumerate(found):
+        """The test value at the epoch that validation chooses, ``(configurations, seeds)``.
+
+        NaN where a seed is not trained with every configuration.
+        """
+        found = np.full(self.validation.shape[:2], np.nan)
+        for c, s in itertools.product(range(len(found)), self.seeds):
             best = select_epoch(score_curves(self.rule, [self.rows[c][s]]))
             assert best is not None
             found[c, s] = self.test[c, s, best.epoch - 1 - int(self.table.ineligible[c])]

@@ -11,7 +11,6 @@ import numpy as np
 import datasets
 from common.hyperparameters import Hyperparameters, list_defaults
 from core.recipe.method_files import load_method
-from datasets.benchmark import Benchmark
 from tuning.options import Options
 from tuning.search.searchers.random import RandomSearcher, sample_hyperparameters
 from tuning.search.space import Space, make_space
@@ -75,18 +74,12 @@ def load_space(table: TableName, data_root: Path | None = None) -> Space:
         data_root: The folder that :mod:`benchmarks.civil_posts` made, for the table of posts.
     """
     options = Options((table.method,), table.dataset)
-    benchmark = load_table_benchmark(table.dataset, data_root)
+    benchmark = datasets.load_benchmark(table.dataset, str(data_root or "data"))
     if table.dataset == POSTS:
         options = Options(
             (table.method,), table.dataset, epochs=3, pinned={"model": find_text_model()}
         )
     return make_space(load_method(table.method), benchmark, options)
-
-
-@cache
-def load_table_benchmark(dataset: str, data_root: Path | None) -> Benchmark:
-    """Return the benchmark of a table."""
-    return datasets.load_benchmark(dataset, str(data_root or "data"))
 
 
 def find_text_model() -> str:

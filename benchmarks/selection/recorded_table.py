@@ -22,6 +22,8 @@ class RecordedTable:
     Args:
         name: Method and data set.
         space: The hyperparameters from whose domains configurations were drawn.
+        rule: The name of the data set's selection rule.
+        group_counts: The validation examples of each group; empty for data sets of tasks.
         hyperparameters: Those of each configuration.
         metrics: The names of the metrics; a metric per group has its number behind a colon.
         validation: Metrics of eligible epochs, ``(configurations, seeds, epochs, metrics)``; NaN
@@ -35,6 +37,8 @@ class RecordedTable:
 
     name: TableName
     space: dict[str, Hyperparameter]
+    rule: str
+    group_counts: list[int]
     hyperparameters: list[Hyperparameters]
     metrics: list[str]
     validation: np.ndarray
@@ -68,13 +72,18 @@ def _flatten_metrics(metrics: Metrics) -> dict[str, float]:
     return flat
 
 
-def build_table(name: TableName, results: Sequence[RunResult]) -> RecordedTable:
+def build_table(
+    name: TableName, results: Sequence[RunResult], data_root: Path | None = None
+) -> RecordedTable:
     """Return the table of the results of a method.
 
     Args:
         name: The table's name.
         results: Its results, at least one of which has an eligible epoch.
+        data_root: The folder of the posts, for their table.
     """
+    space = load_space(name, data_root)
+    group = space.benchmark.splits["validation"].group
     epochs = max(len(result.validation) for result in results)
     first = next(result for result in results if result.validation)
     names = list(_flatten_metrics(first.validation[0]))
@@ -99,7 +108,9 @@ def build_table(name: TableName, results: Sequence[RunResult]) -> RecordedTable:
                 array[place][epoch] = [flat[metric] for metric in names]
     return RecordedTable(
         name,
-        load_space(name).free,
+        space.free,
+        space.benchmark.default_selection_rule,
+        [] if group is None else [int(count) for count in group.bincount()],
         [configurations.get(number, {}) for number in range(shape[0])],
         names,
         validation,
@@ -117,6 +128,8 @@ def write_table(table: RecordedTable, folder: Path = FOLDER) -> Path:
         "method": table.name.method,
         "dataset": table.name.dataset,
         "space": {name: domain.as_mapping() for name, domain in table.space.items()},
+        "rule": table.rule,
+        "group_counts": table.group_counts,
         "hyperparameters": table.hyperparameters,
         "metrics": table.metrics,
     }
@@ -145,6 +158,8 @@ def read_table(path: Path) -> RecordedTable:
         return RecordedTable(
             TableName(description["method"], description["dataset"]),
             space,
+            description["rule"],
+            description["group_counts"],
             description["hyperparameters"],
             description["metrics"],
             arrays["validation"],
@@ -160,13 +175,21 @@ def read_tables(folder: Path = FOLDER) -> list[RecordedTable]:
     return [read_table(path) for path in sorted(folder.glob("*.npz"))]
 
 
-def pack_tables(results: Iterable[RunResult], folder: Path = FOLDER) -> None:
-    """Write the tables that results make, where every configuration has a seed."""
+def pack_tables(
+    results: Iterable[RunResult], data_root: Path | None = None, folder: Path = FOLDER
+) -> None:
+    """Write the tables that results make, where every configuration has a seed.
+
+    Args:
+        results: The results.
+        data_root: The folder of the posts, for their table.
+        folder: Where to.
+    """
     found: dict[TableName, list[RunResult]] = {}
     for result in results:
         found.setdefault(result.planned.table, []).append(result)
     for name, runs in found.items():
-        table = build_table(name, runs)
+        table = build_table(name, runs, data_root)
         if not table.seeds:
             print(f"{name}: left out, {len(runs)} runs: no seed of all configurations")
             continue

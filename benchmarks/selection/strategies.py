@@ -164,7 +164,7 @@ def _read_groups(replay: Replay, trial: SimulatedTrial) -> tuple[np.ndarray, np.
     epoch = best.epoch - 1 - int(table.ineligible[configuration])
     columns = [table.metrics.index(name) for name in table.list_groups()]
     accuracies = table.validation[configuration, replay.seeds[0], epoch][columns]
-    return np.nan_to_num(accuracies.astype(np.float64)), replay.curves.group_counts
+    return np.nan_to_num(accuracies.astype(np.float64)), np.array(table.group_counts)
 
 
 def bound_groups(replay: Replay, trial: SimulatedTrial) -> float:

@@ -1,0 +1,114 @@
+"""The recorded tables and their replays, on made-up curves with a known answer."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.selection.curves import TableCurves
+from benchmarks.selection.planned_runs import CONFIGURATIONS, TableName, plan_runs
+from benchmarks.selection.recorded_table import RecordedTable, build_table, read_table, write_table
+from benchmarks.selection.replay import replay_strategy, split_seeds
+from benchmarks.selection.strategies import BASE, STRATEGIES, Replay
+from benchmarks.selection.train_runs import Metrics, RunResult, read_results
+
+NAME = TableName("rwg", "colored_digits")
+SEEDS, EPOCHS = 4, 9
+BEST = 7  # the configuration that is best on every seed
+WHOLE = "random, all epochs, best epoch"
+
+
+def make_result(configuration: int, seed: int, random: np.random.Generator) -> RunResult:
+    """A run that gets better with each epoch, up to a level of its configuration."""
+    level = 0.9 if configuration == BEST else 0.2 + 0.4 * configuration / CONFIGURATIONS
+    curve = np.round(level * np.arange(1, EPOCHS + 1) / EPOCHS + random.uniform(0, 0.01, EPOCHS), 4)
+
+    def make_metrics(value: float) -> Metrics:
+        return {"average_accuracy": 0.9, "worst_group_accuracy": value,
+                "group_accuracy": [value, 0.9, 0.9, 0.9]}  # fmt: skip
+
+    values = {"lr": 10 ** (-4 + 4 * configuration / CONFIGURATIONS), "weight_decay": 1e-3}
+    rows = [make_metrics(float(value)) for value in curve]
+    test = [*rows[:-1], make_metrics(float(curve[-1]) - 0.1)]
+    return RunResult(
+        NAME.method, NAME.dataset, configuration, seed, {**values, "batch_size": 32}, 0, "",
+        [0.5] * EPOCHS, rows, test,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def table() -> RecordedTable:
+    random = np.random.default_rng(0)
+    numbers = range(CONFIGURATIONS + 1)
+    return build_table(NAME, [make_result(c, s, random) for c in numbers for s in range(SEEDS)])
+
+
+@pytest.fixture(scope="module")
+def curves(table: RecordedTable) -> TableCurves:
+    return TableCurves(table)
+
+
+def test_a_file_holds_the_table(table: RecordedTable, tmp_path: Path) -> None:
+    found = read_table(write_table(table, tmp_path))
+    assert (found.rule, found.group_counts) == (table.rule, [91, 90, 89, 89])
+    assert (found.name, found.space, found.hyperparameters) == (
+        table.name, table.space, table.hyperparameters,
+    )  # fmt: skip
+    assert found.seeds == list(range(SEEDS))
+    for one, other in ((found.validation, table.validation), (found.test, table.test)):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_first_seeds_of_all_configurations_are_trained_first() -> None:
+    other = TableName("erm", "colored_digits")
+    planned = list(plan_runs((NAME, other)))
+    assert len(planned) == len(set(planned)) == 2 * 8 * (CONFIGURATIONS + 1)
+    assert {run.seed for run in planned[: 2 * 4 * (CONFIGURATIONS + 1)]} == {0, 1, 2, 3}
+    assert {run.configuration for run in planned[: CONFIGURATIONS + 1]} == set(
+        range(CONFIGURATIONS + 1)
+    )
+
+
+def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    path.write_text('{"method": "rwg", "dataset": "colored_di\n')
+    assert list(read_results(path)) == []
+    assert list(read_results(tmp_path / "missing")) == []
+
+
+def test_true_values_are_those_of_the_epoch_that_validation_chooses(curves: TableCurves) -> None:
+    chosen = curves.validation.argmax(axis=2)
+    expected = np.take_along_axis(curves.test, chosen[..., None], axis=2)[..., 0]
+    np.testing.assert_array_equal(curves.chosen_test[:, :SEEDS], expected[:, :SEEDS])
+
+
+def test_epochs_that_a_failed_run_lacks_have_the_worst_value(table: RecordedTable) -> None:
+    validation = table.validation.copy()
+    validation[3, 0, 4:] = np.nan
+    found = TableCurves(replace(table, validation=validation)).validation
+    assert (found[3, 0, 4:] == np.nanmin(validation[..., 1])).all()
+
+
+def test_a_whole_search_finds_the_best_and_counts_its_epochs(curves: TableCurves) -> None:
+    most = (CONFIGURATIONS + 1) * EPOCHS
+    found = replay_strategy(curves, STRATEGIES[WHOLE], most, 3)
+    assert not found.regrets.any()
+    assert not found.overtuned.any()
+    assert (found.epochs == most).all()
+
+
+def test_no_choice_depends_on_seeds_held_out(table: RecordedTable, curves: TableCurves) -> None:
+    split = split_seeds(range(SEEDS), 0)
+    assert not set(split.used) & set(split.held_out)
+    altered = {}
+    for field in ("validation", "test"):
+        values = getattr(table, field).copy()
+        values[:, split.held_out] = 1 - values[:, split.held_out]
+        altered[field] = values
+    other = TableCurves(replace(table, **altered))
+    assert BASE in STRATEGIES
+    for name, strategy in STRATEGIES.items():
+        one = strategy(Replay(curves, split.used, seed=1, budget=60))
+        assert one == strategy(Replay(other, split.used, seed=1, budget=60)), name
+        assert one.epochs <= 60 + 2 * 2 * EPOCHS  # trials that run at the end are trained on
