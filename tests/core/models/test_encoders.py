@@ -54,6 +54,7 @@ def change_after(batch: TextBatch, place: int) -> TextBatch:
     return batch._replace(ids=ids)
 
 
+@pytest.mark.medium
 @pytest.mark.deviation("causal")
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(0, 99))
@@ -70,6 +71,7 @@ def test_causal_states_do_not_depend_on_later_tokens(lengths: list[int], seed: i
         assert (seen > 1e-9).all()  # without causal masking every earlier state changes
 
 
+@pytest.mark.medium
 @pytest.mark.deviation("padding")
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=2, max_size=4), st.booleans())

@@ -223,6 +223,7 @@ def test_normals_have_unit_length(name: str) -> None:
     torch.testing.assert_close(normals.norm(dim=1), torch.ones(2, 32, 32, dtype=torch.float64))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", NAMES)
 def test_normals_have_unit_length_in_half_precision_too(name: str) -> None:
     torch.manual_seed(0)
