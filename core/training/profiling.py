@@ -128,7 +128,8 @@ def _measure_step_and_example(run: Run, stage: int, max_seconds: float) -> tuple
         first = time_steps([small])[0]
     step = first * whole / len(small)
     if step * 2 <= max_seconds:
-        step = fmean(time_steps(islice(cycle(batches), min(TIMED_STEPS, int(max_seconds / step)))))
+        taken = time_steps(islice(cycle(batches), min(TIMED_STEPS, int(max_seconds / step))))
+        step = fmean(taken[1:])  # the first of this size pays for memory and compilation
     elif whole > len(small) and first * 4 <= max_seconds:
         larger = batches[0][: max(2 * len(small), int(len(small) * max_seconds / 2 / first))]
         second = time_steps([larger])[0]

@@ -27,7 +27,7 @@ from tuning.search.pruning import make_pruner
 from tuning.search.space import Space
 from tuning.search.successive_halving import make_successive_halving
 from tuning.search.time_left import MethodTimes, StageRates, list_work
-from tuning.study.steps import EpochSteps, count_epoch_steps
+from tuning.study.steps import EpochSteps, count_epoch_steps, list_batch_sizes
 
 TIMING_SECONDS = 25.0  # for all methods of a plan
 SHORT_TIMING_SECONDS = 1.0  # methods that take no longer are all timed, the others once per kind
@@ -76,21 +76,30 @@ class CostEstimate:
 
 
 @dataclass(frozen=True)
-class _Timing:
-    """The timing of a method's run: seconds of an epoch of each stage, and bytes of its state."""
+class _Measurement:
+    """The measurement of a method's run, which serves all methods whose steps cost the same.
+
+    Args:
+        method: The method.
+        seconds: The seconds of an epoch of each stage; empty if it was not timed.
+        disk: The bytes of its state.
+        is_short: Whether timing it took little time.
+        steps: The steps of its epochs.
+    """
 
     method: str
     seconds: tuple[float, ...]
     disk: int
     is_short: bool
+    steps: EpochSteps
 
 
 def estimate_costs(
     options: Options, spaces: Sequence[Space], resources: Resources, can_run: bool = True
 ) -> list[CostEstimate]:
-    """Return the cost of each method's study; epochs are timed here unless some are recorded.
+    """Return the cost of each method's study; stages are timed here unless epochs are recorded.
 
-    Methods whose steps cost the same are timed once, where that takes long.
+    Methods whose steps cost the same are built and timed once, where that takes long.
 
     Args:
         options: The command.
@@ -105,20 +114,32 @@ def estimate_costs(
         space.resolved.make_key(space.find_common_values(options.search), 0, environment)
         for space in spaces
     ]
-    kinds = [_describe_step(key) for key in keys]
-    timings: dict[str, _Timing] = {}
+    kinds = [
+        (_describe_step(key), list_batch_sizes(space, options.search))
+        for space, key in zip(spaces, keys, strict=True)
+    ]
+    measured: dict[tuple[str, tuple[int, ...]], _Measurement] = {}
     deadline = time.monotonic() + TIMING_SECONDS
     found: list[CostEstimate] = []
     with ProgressBar("methods timed by a few steps", len(spaces)) as progress:
         for index, (space, key, kind) in enumerate(zip(spaces, keys, kinds, strict=True)):
-            run = make_run(key, space.benchmark) if can_run else None
-            if run is not None and (kind not in timings or timings[kind].is_short):
-                left = len({other for other in kinds[index:] if other not in timings})
-                share = (deadline - time.monotonic()) / max(1, left)
-                timings[kind] = _time_run(space.resolved.name, run, share)
-            found.append(_estimate_cost(options, space, key, run, timings.get(kind)))
+            runs = MethodRecords(options.records_of(space.resolved.name)).read_runs()
+            recorded = _average_recorded_seconds([record for record, _ in runs])
+            is_timed = len(recorded) == len(key.list_stage_epochs())
+            known = measured.get(kind)
+            if can_run and (known is None or not (is_timed or _is_settled(known))):
+                left = len({other for other in kinds[index:] if other not in measured})
+                share = 0.0 if is_timed else (deadline - time.monotonic()) / max(1, left)
+                known = _measure_run(options, space, key, share, is_timed)
+                measured[kind] = known
+            found.append(_estimate_cost(options, space, key, runs, recorded, known))
             progress.advance()
     return found
+
+
+def _is_settled(measurement: _Measurement) -> bool:
+    """Return whether other methods of its kind need no timing of their own."""
+    return bool(measurement.seconds) and not measurement.is_short
 
 
 def _describe_step(key: TrialKey) -> str:
@@ -132,18 +153,29 @@ def _describe_step(key: TrialKey) -> str:
     return repr((kind, recipe.sampler, [o.name for o in recipe.objectives], stages, config))
 
 
-def _time_run(method: str, run: AnyRun, max_seconds: float) -> _Timing:
-    """Return the seconds of an epoch of each stage of a new run, from a few steps."""
+def _measure_run(
+    options: Options, space: Space, key: TrialKey, max_seconds: float, is_timed: bool
+) -> _Measurement:
+    """Build a method's run, and time a few of its steps unless its epochs are timed already."""
+    run = make_run(key, space.benchmark)
     disk, start = _measure_state_bytes(run), time.monotonic()
+    seconds: tuple[float, ...] = ()
     if isinstance(run, ReinforcementRun):
-        seconds: tuple[float, ...] = (run.measure_epoch_seconds(),)
-    else:
+        seconds = () if is_timed else (run.measure_epoch_seconds(),)
+    elif not is_timed:
         seconds = measure_stage_seconds(run, max_seconds)
-    return _Timing(method, seconds, disk, time.monotonic() - start <= SHORT_TIMING_SECONDS)
+    is_short = time.monotonic() - start <= SHORT_TIMING_SECONDS
+    steps = count_epoch_steps(space, options.search, key, run)
+    return _Measurement(space.resolved.name, seconds, disk, is_short, steps)
 
 
 def _estimate_cost(
-    options: Options, space: Space, key: TrialKey, run: AnyRun | None, timing: _Timing | None
+    options: Options,
+    space: Space,
+    key: TrialKey,
+    runs: Sequence[tuple[RunRecord, RunDescription]],
+    recorded: Mapping[int, float],
+    measured: _Measurement | None,
 ) -> CostEstimate:
     """Return the cost of a method's study.
 
@@ -151,17 +183,15 @@ def _estimate_cost(
         options: The command.
         space: The search space of the method.
         key: The key of a trial with the values that all trials have.
-        run: The run of that key; None where the data are absent.
-        timing: The timing of it, or of a run whose steps cost the same.
+        runs: The recorded runs.
+        recorded: The mean seconds of their epochs of each stage.
+        measured: The measurement of its run, or of one whose steps cost the same; None where the
+            data are absent.
     """
     counts = space.count_epochs(options.search)
-    runs = MethodRecords(options.records_of(space.resolved.name)).read_runs()
-    recorded = _average_recorded_seconds([record for record, _ in runs])
     stages = key.list_stage_epochs()
-    seconds = [
-        recorded.get(index, timing.seconds[index] if timing else None)
-        for index in range(len(stages))
-    ]
+    timed = measured.seconds if measured else ()
+    seconds = [recorded.get(index, timed[index] if timed else None) for index in range(len(stages))]
     known = tuple(one for one in seconds if one is not None)
     trials, seeds = _count_left(options, space, runs)
     times = MethodTimes(
@@ -183,19 +213,21 @@ def _estimate_cost(
         seeds=seeds,
         trial_epochs=(min(totals), max(totals)),
         expected_epochs=trials * options.search_seeds * search_epochs + seeds * fmean(totals),
-        steps=count_epoch_steps(space, options.search, key, run),
+        steps=measured.steps if measured else count_epoch_steps(space, options.search, key, None),
         times=times if len(known) == len(stages) else None,
-        source=_describe_source(space.resolved.name, recorded, timing),
-        disk=None if timing is None else timing.disk * (options.search_seeds + 2),
+        source=_describe_source(space.resolved.name, recorded, measured),
+        disk=None if measured is None else measured.disk * (options.search_seeds + 2),
     )
 
 
-def _describe_source(method: str, recorded: Mapping[int, float], timing: _Timing | None) -> str:
+def _describe_source(
+    method: str, recorded: Mapping[int, float], measured: _Measurement | None
+) -> str:
     if recorded:
         return "recorded epochs"
-    if timing is None:
+    if measured is None:
         return "not timed"
-    return "steps timed here" if timing.method == method else f"as {timing.method}"
+    return "steps timed here" if measured.method == method else f"as {measured.method}"
 
 
 def estimate_epochs(epochs: int, scheduler: str) -> float:

@@ -70,10 +70,8 @@ def count_epoch_steps(space: Space, search: str, key: TrialKey, run: AnyRun | No
         return EpochSteps({config.batch_size: (config.epoch_steps,)}, ("",))
     assert run is None or isinstance(run, Run)
     values = space.find_common_values(search)
-    points = space.grid() if search == "grid" else [values]
-    completed = [space.resolved.complete_values(space.complete(point)) for point in points]
     found: dict[int, tuple[int, ...]] = {}
-    for size in sorted({int(point["batch_size"]) for point in completed}):
+    for size in list_batch_sizes(space, search):
         of_size = space.resolved.make_key({**values, "batch_size": size}, 0, key.environment)
         if run is None:
             found[size] = _count_by_card(space.benchmark, of_size)
@@ -88,6 +86,13 @@ def count_epoch_steps(space: Space, search: str, key: TrialKey, run: AnyRun | No
         found,
         tuple(AT_LEAST if any(changes[:index]) else first for index in range(len(stages))),
     )
+
+
+def list_batch_sizes(space: Space, search: str) -> tuple[int, ...]:
+    """Return the batch sizes that are known before a search; of one that draws, the default."""
+    points = space.grid() if search == "grid" else [space.find_common_values(search)]
+    completed = [space.resolved.complete_values(space.complete(point)) for point in points]
+    return tuple(sorted({int(point["batch_size"]) for point in completed}))
 
 
 def _count_by_card(benchmark: Benchmark, key: TrialKey) -> tuple[int, ...]:

@@ -7,8 +7,12 @@ import pytest
 
 import datasets
 from core.environment import detect_environment
+from core.make_run import AnyRun, make_run
 from core.recipe.method_files import load_method
+from core.recipe.trial_key import TrialKey
 from core.training import selection
+from core.training.run import Run
+from datasets.benchmark import Benchmark
 from tests.conftest import EMBEDDED
 from tuning.cli.main import main
 from tuning.options import Options
@@ -16,6 +20,7 @@ from tuning.records.method_records import MethodRecords
 from tuning.resources import Node, Resources
 from tuning.search.method_search import MethodSearch
 from tuning.search.space import make_space
+from tuning.study.cost import estimate_costs
 from tuning.study.messages import describe_study
 
 BY_CARD = [n for n in datasets.list_benchmarks() if datasets.load_benchmark(n).published_sizes]
@@ -151,3 +156,36 @@ def test_the_first_line_of_a_study_counts_what_a_grid_sets(
     records = MethodRecords(tmp_path / "records")
     found = MethodSearch(space, options, detect_environment(gpu=False), records, rule)
     assert words in describe_study([found], options, [Node("a", 2, 0)], Resources(1, 0))
+
+
+def test_methods_of_a_kind_are_built_once_and_recorded_epochs_are_not_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+    timed: list[str] = []
+
+    def make_noted(key: TrialKey, benchmark: Benchmark) -> AnyRun:
+        built.append(key.recipe.weighting.name)
+        return make_run(key, benchmark)
+
+    def measure(run: Run, max_seconds: float) -> tuple[float, ...]:
+        timed.append(run.key.recipe.weighting.name)
+        return (1.0,)
+
+    monkeypatch.setattr("tuning.study.cost.make_run", make_noted)
+    monkeypatch.setattr("tuning.study.cost.measure_stage_seconds", measure)
+    monkeypatch.setattr("tuning.study.cost.SHORT_TIMING_SECONDS", -1.0)
+    options = Options(("cagrad", "imtl", "uw"), "two_digits", results=tmp_path / "results")
+    spaces = [
+        make_space(load_method(name), datasets.load_benchmark("two_digits"), options)
+        for name in options.methods
+    ]
+    first = estimate_costs(options, spaces, Resources(1, 0))
+    assert built == timed == ["cagrad", "uw"]
+    assert [cost.source for cost in first] == ["steps timed here", "as cagrad", "steps timed here"]
+    assert str(first[1].steps) == str(first[0].steps)
+    monkeypatch.setattr("tuning.study.cost._average_recorded_seconds", lambda runs: {0: 2.0})
+    again = estimate_costs(options, spaces, Resources(1, 0))
+    assert timed == ["cagrad", "uw"]
+    assert {cost.source for cost in again} == {"recorded epochs"}
+    assert all(cost.disk == before.disk for cost, before in zip(again, first, strict=True))
