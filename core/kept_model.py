@@ -7,7 +7,7 @@ key, by which model and preprocessing are found again.
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,6 +20,8 @@ from torch import Tensor, nn
 import datasets
 from common.errors import UserError
 from core import models
+from core.environment import detect_environment
+from core.make_run import AnyRun, make_run
 from core.models.base import Model
 from core.recipe.component import make_augmentation, make_objective
 from core.recipe.trial_key import TrialKey
@@ -262,3 +264,31 @@ def load_model(path: Path, data_root: Path = Path("data")) -> KeptModel:
     model.load_state_dict(weights)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return KeptModel(key, benchmark, model.to(device).eval(), device, classes)
+
+
+def load_kept_run(path: Path, data_root: Path = Path("data")) -> AnyRun:
+    """Return the run that trained a kept model, with the model's weights, to evaluate it again.
+
+    Args:
+        path: The file ``model.safetensors``.
+        data_root: The folder of all data sets, which must have that of the model.
+
+    Raises:
+        UserError: If the file is missing or was not written by a study, or does not fit the data.
+    """
+    key, reference, _, weights = _read_file(path)
+    benchmark = datasets.load_benchmark(reference, data_root)
+    if benchmark.version != key.version.partition(",")[0]:
+        raise UserError(
+            f"{path}: trained on version '{key.version}' of {key.dataset}, found "
+            f"'{benchmark.version}'"
+        )
+    known = key.environment
+    environment = detect_environment(threads=known.threads, precision=known.precision)
+    config = replace(key.training_config, from_scratch=True)  # the weights are those of the file
+    run = make_run(replace(key, training_config=config, environment=environment), benchmark)
+    try:
+        run.model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"{path}: {str(error).splitlines()[0]}") from None
+    return run

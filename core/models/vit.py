@@ -68,13 +68,13 @@ class ViT(PatchEncoder):
             token = require_part(self.decoder, "reconstruction").mask_token
             patches = torch.where(masked.unsqueeze(-1), token.to(patches.dtype), patches)
         first = embeddings.cls_token.expand(len(patches), -1, -1).to(patches.dtype)
-        hidden = embeddings.dropout(torch.cat([first, patches], dim=1) + self._resample_positions())
+        hidden = embeddings.dropout(torch.cat([first, patches], dim=1) + self.resample_positions())
         for layer in self.trunk.layers:
             hidden = layer(hidden, None)
         normed: Tensor = self.trunk.layernorm(hidden)
         return normed
 
-    def _resample_positions(self) -> Tensor:
+    def resample_positions(self) -> Tensor:
         """Return the position embeddings for the images' size, ``(1, 1 + patches, width)``."""
         positions: Tensor = self.trunk.embeddings.position_embeddings
         if self._resampling_matrix is None:

@@ -115,7 +115,7 @@ def tokenize_texts(
         max_tokens: The length to which each is truncated, the longer text of a pair first.
         description: The description of the progress bar.
     """
-    tokenizer = _open_tokenizer(file)
+    tokenizer = open_tokenizer(file)
     tokenizer.enable_truncation(max_tokens)
     flat: list[np.ndarray] = [np.zeros(0, dtype=np.int32)]
     lengths: list[int] = []
@@ -142,7 +142,7 @@ def describe_difference(one: Path, other: Path) -> str:
         one: The file of :func:`find_tokenizer`.
         other: The file of another one.
     """
-    first, second = _open_tokenizer(one), _open_tokenizer(other)
+    first, second = open_tokenizer(one), open_tokenizer(other)
     words, others = first.get_vocab(), second.get_vocab()
     if words != others:
         if len(words) != len(others):
@@ -158,7 +158,7 @@ def describe_difference(one: Path, other: Path) -> str:
 
 def count_words(file: Path) -> int:
     """Return the number of words that a tokenizer knows."""
-    return int(_open_tokenizer(file).get_vocab_size())
+    return int(open_tokenizer(file).get_vocab_size())
 
 
 def write_texts(writer: ArrayWriter, prefix: str, tokens: Tokens, rows: np.ndarray) -> None:
@@ -185,7 +185,12 @@ def read_texts(arrays: Mapping[str, Tensor], prefix: str) -> RaggedTexts:
     return RaggedTexts(*(arrays[name] for name in names))
 
 
-def _open_tokenizer(file: Path) -> Tokenizer | BertWordPieceTokenizer:
+def open_tokenizer(file: Path) -> Tokenizer | BertWordPieceTokenizer:
+    """Return the tokenizer of a file of :func:`find_tokenizer`.
+
+    Raises:
+        UserError: If the file is none of a tokenizer.
+    """
     try:
         if file.name == "tokenizer.json":
             tokenizer = Tokenizer.from_file(str(file))

@@ -10,7 +10,8 @@ from tuning.cli.parser import FLAGS, make_parser
 from tuning.cli.study_file import merge_arguments, read_study_file
 
 COMMANDS = (
-    "doctor", "export", "ls", "report", "reproduce", "resume", "show", "status", "validate",
+    "doctor", "export", "ls", "publish", "report", "reproduce", "resume", "show", "status",
+    "validate", "verify",
 )  # fmt: skip
 
 
@@ -42,6 +43,10 @@ def _load_command(name: str) -> Callable[[Sequence[str]], int]:
         from tuning.cli.status import run_status
 
         return run_status
+    if name in ("publish", "verify"):
+        from tuning.cli.publish import run_publish, run_verify
+
+        return run_publish if name == "publish" else run_verify
     if name == "reproduce":
         from tuning.cli.reproduce import run_reproduce
 

@@ -30,6 +30,7 @@ See also:
   python tune.py doctor --help   check the machines for a study, with a fix for each finding
   python tune.py export --help   rebuild the tables; write single-task baselines for delta-m
   python tune.py report --help   write an HTML page about the studies, or show it while they run
+  python tune.py publish --help  write a model for others, with a card and an archive to verify
   python tune.py reproduce --help  run the papers' tables, and compare with their values
   python tune.py resume --help   continue a study with all options that it was started with
   python tune.py status --help   print the state of running and ended studies

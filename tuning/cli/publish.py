@@ -1,0 +1,188 @@
+"""``python tune.py publish`` and ``verify``: a model for others, and the check of its row."""
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from common.arguments import Parser
+from common.errors import UserError, unknown_name_message
+from common.files import wrap_os_errors, write_text
+from common.paths import parse_path
+from common.yaml_files import read_yaml_file
+from core.hub_model import write_hub_model
+from core.kept_model import load_kept_run
+from core.recipe.assignments import DATA_ROOT_HELP
+from core.reinforcement.run import ReinforcementRun
+from tuning.option_values import at_least
+from tuning.publishing.archive import (
+    MODEL,
+    SEEDS,
+    TOLERANCE,
+    VERSION,
+    ArchiveManifest,
+    verify_archive,
+    write_archive,
+)
+from tuning.publishing.model_card import ARCHIVE, PublishedModel, write_model_card
+from tuning.reporting.export_method import MODEL_NAME
+from tuning.reporting.summary import FILE_NAME, Summary, read_summaries
+
+CONFIG = "best_config.yaml"
+PUBLISH_EPILOG = """\
+examples:
+  python tune.py --method dro --dataset colored_digits --keep-models
+  python tune.py publish results --method dro --dataset colored_digits --to published/dro
+  python tune.py verify published/dro/evenhand.zip
+
+The model is that of the confirmation seed with the best validation value.
+"""
+VERIFY_EPILOG = """\
+example:
+  python tune.py verify evenhand.zip --data-root data
+
+The exit code is 1 if anything differs.
+"""
+
+
+def make_publish_parser() -> Parser:
+    """Return the parser of ``publish``."""
+    parser = Parser(
+        prog="python tune.py publish",
+        description="Write the best seed's model as a folder in the form of the Hugging Face Hub: "
+        "weights, configuration,\ntokenizer or image processor, a model card, and an archive with "
+        "which others verify the row.",
+        epilog=PUBLISH_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("results", metavar="RESULTS", type=parse_path, help="a results folder")
+    parser.add_argument("--method", metavar="M", required=True, help="the method")
+    parser.add_argument("--dataset", metavar="D", required=True, help="the data set")
+    parser.add_argument(
+        "--to", metavar="FOLDER", type=parse_path, required=True, help="a new or empty folder"
+    )
+    _add_data_root(parser)
+    return parser
+
+
+def make_verify_parser() -> Parser:
+    """Return the parser of ``verify``."""
+    parser = Parser(
+        prog="python tune.py verify",
+        description="Check an archive of publish: the hashes of its files, the means and\n"
+        "deviations of its row, and the metrics of its model, evaluated on the test split again.",
+        epilog=VERIFY_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("archive", metavar="ARCHIVE", type=parse_path, help="the archive")
+    parser.add_argument(
+        "--tolerance",
+        metavar="X",
+        type=at_least(0.0),
+        default=TOLERANCE,
+        help=f"largest difference of a metric, because machines round differently (default: "
+        f"{TOLERANCE:g})",
+    )
+    _add_data_root(parser)
+    return parser
+
+
+def _add_data_root(parser: Parser) -> None:
+    parser.add_argument(
+        "--data-root",
+        type=parse_path,
+        default=Path("data"),
+        metavar="DIR",
+        help=f"{DATA_ROOT_HELP} (default: data)",
+    )
+
+
+def run_publish(arguments: Sequence[str]) -> int:
+    """Run the command; return 0.
+
+    Raises:
+        UserError: If there is no model to publish, or the folder is not empty.
+    """
+    args = make_publish_parser().parse_args(arguments)
+    summary = _find_summary(args.results, args.dataset, args.method)
+    source, target = args.results / args.dataset / args.method, args.to
+    if not (source / MODEL_NAME).is_file():
+        raise UserError(
+            f"'{source}' has no {MODEL_NAME}: studies keep models with --keep-models only; run "
+            f"python tune.py --method {args.method} --dataset {args.dataset} --search published "
+            "--keep-models --results NEW, or the command in its best_config.yaml with --keep-models"
+        )
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(f"--to: '{target}' exists and is not empty; choose another folder")
+    run = load_kept_run(source / MODEL_NAME, args.data_root)
+    if isinstance(run, ReinforcementRun):
+        raise UserError(f"--dataset: {args.dataset} is a simulator: its policies are not published")
+    metrics = run.evaluate_split("test").compute_metrics()
+    config = read_yaml_file(source / CONFIG)
+    commands = [config[name] for name in ("command", "command_of_one_seed")]
+    with wrap_os_errors(target):
+        target.mkdir(parents=True, exist_ok=True)
+        architecture = write_hub_model(run.model, run.benchmark, target)
+        if architecture is None:
+            shutil.copyfile(source / MODEL_NAME, target / MODEL)
+        model = PublishedModel(summary, run.key.seed, architecture, metrics, commands)
+        write_text(target / "README.md", write_model_card(model, run.benchmark))
+        manifest = ArchiveManifest(
+            version=VERSION,
+            dataset=args.dataset,
+            method=args.method,
+            seed=run.key.seed,
+            data_hash=run.benchmark.data_hash,
+            metrics=metrics,
+            files={},
+        )
+        write_archive(target / ARCHIVE, manifest, _list_files(source, run.key.seed))
+    loader = architecture or "python -m core.predict and verify"
+    print(f"{target}: seed {run.key.seed}, the best by validation; loaded by {loader}")
+    return 0
+
+
+def _find_summary(results: Path, dataset: str, method: str) -> Summary:
+    """Return the summary of a method's results.
+
+    Raises:
+        UserError: If there is none; the message suggests others.
+    """
+    summaries = read_summaries(results)
+    if not summaries:
+        raise UserError(f"no results in '{results}': expected a results folder of a study")
+    known = sorted({summary.dataset for summary in summaries})
+    if dataset not in known:
+        raise UserError(f"--dataset: {unknown_name_message('data set', dataset, known)}")
+    methods = {found.method: found for found in summaries if found.dataset == dataset}
+    if method not in methods:
+        raise UserError(f"--method: {unknown_name_message('method', method, sorted(methods))}")
+    return methods[method]
+
+
+def _list_files(source: Path, seed: int) -> Mapping[str, Path]:
+    """Return the files of an archive: the row, its seeds and winner, the model, its predictions."""
+    names = [FILE_NAME, SEEDS, CONFIG, MODEL_NAME, f"predictions/seed_{seed}.parquet"]
+    return {name: source / name for name in names if (source / name).is_file()}
+
+
+def run_verify(arguments: Sequence[str]) -> int:
+    """Run the command; return 0, or 1 if anything differs.
+
+    Raises:
+        UserError: If the archive is damaged or none of ours, or the data are not here.
+    """
+    args = make_verify_parser().parse_args(arguments)
+    if not args.archive.is_file():
+        raise UserError(f"{args.archive}: missing; expected an archive of python tune.py publish")
+    with tempfile.TemporaryDirectory(prefix="evenhand-verify-") as folder:
+        checks = verify_archive(
+            args.archive, Path(folder) / "archive", args.data_root, args.tolerance
+        )
+    for check in checks:
+        print(f"{'differs' if check.problem else 'ok'}: {check.name}"
+              + (f": {check.problem}" if check.problem else ""))  # fmt: skip
+    return int(any(check.problem for check in checks))
