@@ -1,17 +1,21 @@
-"""Confidence intervals in result tables: Student's t interval of a metric's mean over seeds.
+"""Confidence intervals in result tables: of a metric's mean over seeds.
 
-Each table entry is the mean of a metric over n training runs, which differ in their seed only:
-the confirmation seeds 0 to n-1 of the winning hyperparameters. Its interval is
+Each table entry is the mean m of a metric over n training runs, which differ in their seed only:
+the confirmation seeds 0 to n-1 of the winning hyperparameters. Its interval is that of the expected
+metric of a new seed, on the same data and split. With the sample standard deviation s (divisor
+n - 1) and Student's t quantile with n - 1 degrees of freedom, half its width is
 
-    mean ± t((1 + CONFIDENCE) / 2, n - 1) · s / sqrt(n)
+    h = t((1 + CONFIDENCE) / 2, n - 1) · s / sqrt(n)
 
-with the sample standard deviation s (divisor n - 1) and Student's t quantile with n - 1 degrees of
-freedom: the confidence interval of the expected metric of a new seed, if the metric is normally
-distributed over seeds. It says nothing about other data, other splits, or the search itself. Where
-a metric has bounds, such as 0 and 1 for an accuracy, the ends are clipped to them: its mean lies
-within them, so that the clipped interval contains it exactly as often. One seed has no deviation.
-Fewer than three seeds have no interval: two would be multiplied by t(0.975, 1) = 12.7. Seeds that
-failed do not count in n.
+and it is m ± h for a metric without bounds. A metric within 0 and 1, such as an accuracy, has it on
+the logit scale by the delta method,
+
+    logit(m) ± h / (m (1 - m)),
+
+mapped back: so it stays within the bounds, and is longer towards the middle, as is the distribution
+of a mean near a bound. docs/statistics.md has its coverage. It says nothing about other data, other
+splits, or the search itself. One seed has no deviation. Fewer than three seeds have no interval:
+two would be multiplied by t(0.975, 1) = 12.7. Seeds that failed do not count in n.
 """
 
 import math
@@ -19,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit  # the quantile; scipy.stats takes long to import
+from scipy.special import expit, logit, stdtrit  # scipy.stats takes long to import
 
 MIN_SEEDS = 3  # of an interval
 SHARE = (0.0, 1.0)  # the bounds of accuracies
@@ -39,7 +43,7 @@ class SeedStatistics:
     Args:
         mean: Mean.
         std: Sample standard deviation (divisor n - 1); None for one seed.
-        low: Lower end of the t interval of the mean; None for one or two seeds.
+        low: Lower end of the interval of the mean; None for one or two seeds.
         high: Its upper end.
         n: Number of seeds.
         seeds: The seeds; empty where the values are unknown, such as those of published rows.
@@ -65,7 +69,7 @@ def compute_statistics(
     bounds: tuple[float, float] = UNBOUNDED,
     seeds: Sequence[int] | None = None,
 ) -> SeedStatistics:
-    """Return mean, standard deviation and t interval of a metric, one value per seed.
+    """Return mean, standard deviation and interval of a metric, one value per seed.
 
     Args:
         values: The values.
@@ -83,5 +87,23 @@ def compute_statistics(
     if std is None or n < MIN_SEEDS:
         return SeedStatistics(mean, std, None, None, n, *given)
     half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * std / n**0.5
-    low, high = (min(max(end, bounds[0]), bounds[1]) for end in (mean - half, mean + half))
+    low, high = _find_ends(mean, half, bounds)
     return SeedStatistics(mean, std, low, high, n, *given)
+
+
+def _find_ends(mean: float, half: float, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Return the ends of the interval of a mean.
+
+    Args:
+        mean: The mean.
+        half: Half the width of its t interval.
+        bounds: The bounds of the metric; between finite ones the logit scale is used.
+    """
+    width = bounds[1] - bounds[0]
+    share = (mean - bounds[0]) / width
+    if not (math.isfinite(width) and half > 0 and 0 < share < 1):
+        return mean - half, mean + half
+    center = float(logit(share))
+    spread = half / width / (share * (1 - share))
+    low, high = (bounds[0] + width * float(expit(center + s * spread)) for s in (-1, 1))
+    return min(low, mean), max(high, mean)

@@ -153,7 +153,7 @@ def _describe_cost(summaries: Sequence[Summary]) -> str:
 
 def describe_numbers(first: Summary) -> str:
     """Return the form of a data set's numbers, and their intervals'."""
-    unit, bounds = (", in percent", ", within 0 and 100") if first.as_percent else ("", "")
+    unit, bounds = (", in percent", ", on the logit scale") if first.as_percent else ("", "")
     return (
         f"Mean ± standard deviation over confirmation seeds{unit}. The interval is the "
         f"{format_confidence()} confidence interval of the mean to its left (Student's t over "
