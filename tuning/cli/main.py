@@ -10,8 +10,8 @@ from tuning.cli.parser import FLAGS, make_parser
 from tuning.cli.study_file import merge_arguments, read_study_file
 
 COMMANDS = (
-    "doctor", "export", "ls", "publish", "report", "reproduce", "resume", "show", "status",
-    "validate", "verify",
+    "compare", "doctor", "export", "ls", "publish", "report", "reproduce", "resume",
+    "show", "status", "trace", "validate", "verify",
 )  # fmt: skip
 
 
@@ -35,6 +35,14 @@ def _load_command(name: str) -> Callable[[Sequence[str]], int]:
         from tuning.cli.export import run_export
 
         return run_export
+    if name == "compare":
+        from tuning.cli.results.compare import run_compare
+
+        return run_compare
+    if name == "trace":
+        from tuning.cli.results.trace import run_trace
+
+        return run_trace
     if name == "doctor":
         from tuning.cli.doctor import run_doctor
 

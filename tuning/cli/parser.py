@@ -27,6 +27,7 @@ results/<dataset>/table.md compares the methods; results/<dataset>/<method>/best
 the winner and the command that reproduces it.
 
 See also:
+  python tune.py compare --help  test the differences of methods over seeds and data sets
   python tune.py doctor --help   check the machines for a study, with a fix for each finding
   python tune.py export --help   rebuild the tables; write single-task baselines for delta-m
   python tune.py report --help   write an HTML page about the studies, or show it while they run
@@ -35,6 +36,7 @@ See also:
   python tune.py resume --help   continue a study with all options that it was started with
   python tune.py status --help   print the state of running and ended studies
   python tune.py show --help     print a method's search space and published values
+  python tune.py trace --help    print where a number of a table comes from
 """
 NO_HELP: Mapping[str, str] = MappingProxyType({})
 

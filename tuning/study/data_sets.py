@@ -13,8 +13,9 @@ from common.text import format_count
 from tuning.options import Options
 from tuning.reporting.data_set_table import make_data_set_table
 from tuning.reporting.layout.printed_table import TERMINAL_WIDTH, format_terminal
-from tuning.reporting.summary import read_summaries
+from tuning.reporting.summary import scan_summaries
 from tuning.study.checks import check_study
+from tuning.study.messages import highlight_best
 from tuning.study.plan import format_hours, print_plan
 from tuning.study.study import run_study
 from tuning.study.study_file import StudyCommand
@@ -103,10 +104,10 @@ def _refer_to_data(command: StudyCommand) -> StudyCommand:
 
 def _print_table(options: Options, names: list[str]) -> None:
     """Print the methods by data sets."""
-    summaries = [found for found in read_summaries(options.results) if found.dataset in names]
+    summaries = [found for found in scan_summaries(options.results)[0] if found.dataset in names]
     if summaries:
         summaries.sort(key=lambda summary: names.index(summary.dataset))
         console = Console(soft_wrap=True, markup=False, highlight=False)
         width = min(TERMINAL_WIDTH, console.width)
-        console.print("\n".join(["", *format_terminal(make_data_set_table(summaries), width)]))
+        console.print(highlight_best(["", *format_terminal(make_data_set_table(summaries), width)]))
         console.print(f"results: {options.results} (data_sets.md, data_sets.csv)")

@@ -4,13 +4,14 @@ import sys
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.text import Text
 
 from common.interrupts import EXIT_CODE
 from common.text import format_count
 from tuning.options import Options
 from tuning.records.run_data import TrialStatus
-from tuning.reporting.layout.printed_table import TERMINAL_WIDTH, format_terminal
-from tuning.reporting.summary import read_summaries, read_summary
+from tuning.reporting.layout.printed_table import BEST, TERMINAL_WIDTH, format_terminal
+from tuning.reporting.summary import read_summary, scan_summaries
 from tuning.reporting.tables import make_printed_table
 from tuning.resources import Node, Resources, count_slots
 from tuning.search.method_search import MethodSearch
@@ -18,6 +19,7 @@ from tuning.selection import select_trial
 from tuning.study.stopping import INTERRUPTED, StopCondition, make_resume_command
 
 MAX_FAILURES = 3  # failed trials of a method that are named
+BEST_CELL = rf"[^\s^:]+(?: ± [^\s^]+)?\{BEST}(?!:)"
 
 
 def describe_study(
@@ -70,11 +72,13 @@ def print_summary(
         max_device_hours: The budget of the command, which may have several data sets.
     """
     folder = options.results / options.dataset
-    summaries = [found for found in read_summaries(options.results) if found.dataset == folder.name]
+    summaries = [
+        found for found in scan_summaries(options.results)[0] if found.dataset == folder.name
+    ]
     if summaries:
         table = make_printed_table(summaries)
         lines = format_terminal(table, min(TERMINAL_WIDTH, console.width))
-        console.print("\n".join(["", *lines, ""]))
+        console.print(highlight_best(["", *lines, ""]))
     for search in searches:
         _print_failures(search)
     console.print(f"results: {folder} (table.md has all columns, table.csv all metrics)")
@@ -102,6 +106,13 @@ def print_summary(
         for search in unlearned:
             print(_describe_nothing_learned(search, options), file=sys.stderr)
     return 1 if without_result or unlearned else 0
+
+
+def highlight_best(lines: Sequence[str]) -> Text:
+    """Return the lines of a table with the best of each column in bold, where a terminal can."""
+    text = Text("\n".join(lines))
+    text.highlight_regex(BEST_CELL, "bold")
+    return text
 
 
 def _describe_budget(options: Options) -> str:

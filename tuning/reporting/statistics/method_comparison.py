@@ -51,7 +51,8 @@ class MethodComparison:
     def describe_result(self) -> str:
         """Return the result as a sentence."""
         count = len(self.difference.seeds)
-        mean = f"{abs(self.factor * self.difference.statistics.mean):.3g}{self.unit}"
+        size = abs(self.factor * self.difference.statistics.mean)
+        mean = f"{size:.1f}{self.unit}" if self.unit else f"{size:.3g}"
         if self.adjusted_p_value is None:
             return (
                 f"{self.first} and {self.second} have {count} common "

@@ -44,21 +44,24 @@ class RankComparison:
     left_out: tuple[str, ...]
 
 
-def compare_ranks(grouped: Mapping[str, Sequence[Summary]]) -> RankComparison | None:
+def compare_ranks(
+    grouped: Mapping[str, Sequence[Summary]], metric: str | None = None
+) -> RankComparison | None:
     """Return the methods' mean ranks; None with fewer than two data sets or common methods.
 
     Args:
         grouped: The summaries of each data set.
+        metric: The test metric; None for the first one that each data set reports.
     """
     means: dict[str, dict[str, float]] = {}
     higher: dict[str, bool] = {}
     for dataset, summaries in grouped.items():
-        metric = summaries[0].reported_metrics[0]
-        higher[dataset] = summaries[0].higher_is_better[metric]
+        name = summaries[0].reported_metrics[0] if metric is None else metric
+        higher[dataset] = summaries[0].higher_is_better[name]
         means[dataset] = {
             summary.method: found.mean
             for summary in summaries
-            if not summary.oracle and (found := summary.metrics.get(f"test_{metric}")) is not None
+            if not summary.oracle and (found := summary.metrics.get(f"test_{name}")) is not None
         }
     everywhere = [
         method

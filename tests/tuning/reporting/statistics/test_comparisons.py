@@ -44,11 +44,11 @@ def test_all_pairs_are_compared_and_corrected() -> None:
     assert found.pairs[0].adjusted_p_value == pytest.approx(raw)  # the largest of three
     needed = found.pairs[0].needed_seeds
     assert found.pairs[0].describe_result() == (
-        f"5 seeds cannot tell a from b (difference 2 points, p = {raw:.2g}); "
+        f"5 seeds cannot tell a from b (difference 2.0 points, p = {raw:.2g}); "
         f"about {needed} seeds would."
     )
     assert found.pairs[1].is_distinguished
-    assert found.pairs[1].describe_result().startswith("a is better than c (difference 31 points")
+    assert found.pairs[1].describe_result().startswith("a is better than c (difference 31.0 points")
 
 
 def test_two_seeds_are_too_few() -> None:

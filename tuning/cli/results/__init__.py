@@ -1,0 +1,1 @@
+"""Commands that read results: comparisons of methods, and the origin of numbers."""

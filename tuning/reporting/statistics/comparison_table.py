@@ -1,0 +1,180 @@
+"""The comparison of methods as a table of pairs, with sentences below."""
+
+from collections.abc import Sequence
+
+from common.text import format_count
+from tuning.reporting.intervals import format_confidence
+from tuning.reporting.layout.columns import Column, choose_format, name_metric
+from tuning.reporting.layout.printed_table import PrintedTable
+from tuning.reporting.statistics.method_comparison import (
+    DataSetComparison,
+    MethodComparison,
+    format_p_value,
+)
+from tuning.reporting.statistics.ranks import RankComparison
+from tuning.reporting.summary import Summary
+from tuning.reporting.table_rows import Row
+
+MAX_SENTENCES = 8  # of a data set, on its best method
+
+
+def list_comparison_values(comparisons: Sequence[DataSetComparison]) -> list[Row]:
+    """Return a row per pair for the CSV file."""
+    return [_make_row(pair) for comparison in comparisons for pair in comparison.pairs]
+
+
+def _make_row(pair: MethodComparison) -> Row:
+    found, improvement = pair.difference, pair.difference.improvement
+    return {
+        "dataset": pair.dataset,
+        "metric": f"test_{pair.metric}",
+        "better": pair.first,
+        "other": pair.second,
+        "difference_mean": found.statistics.mean,
+        "difference_std": found.statistics.std,
+        "difference_low": found.statistics.low,
+        "difference_high": found.statistics.high,
+        "p_value": found.p_value,
+        "adjusted_p_value": pair.adjusted_p_value,
+        "permutation_p_value": found.permutation_p_value,
+        "probability_of_improvement": improvement.value,
+        "probability_low": improvement.low,
+        "probability_high": improvement.high,
+        "seeds": len(found.seeds),
+        "needed_seeds": pair.needed_seeds,
+        "distinguished": pair.is_distinguished,
+    }
+
+
+def make_comparison_table(
+    comparisons: Sequence[DataSetComparison],
+    ranks: RankComparison | None,
+    summaries: Sequence[Summary] = (),
+) -> PrintedTable:
+    """Return the table of all pairs of methods.
+
+    Args:
+        comparisons: The comparison on each data set.
+        ranks: The ranks over data sets; None for one data set.
+        summaries: The methods whose uncertainty is told part by part.
+    """
+    pairs = [pair for comparison in comparisons for pair in comparison.pairs]
+    has_data_sets = len(comparisons) > 1
+    columns = (
+        Column(("", "difference"), tuple(_format_difference(pair) for pair in pairs)),
+        Column((format_confidence(), "interval"), tuple(_format_interval(pair) for pair in pairs)),
+        Column(("p,", "Holm"), tuple(_format_p(pair.adjusted_p_value) for pair in pairs)),
+        Column(("prob.", "better"), tuple(f"{p.difference.improvement.value:.2f}" for p in pairs)),
+        Column(("", "seeds"), tuple(str(len(pair.difference.seeds)) for pair in pairs)),
+        Column(("seeds", "needed"), tuple(_format_needed(pair) for pair in pairs)),
+        Column(("p,", "signs"), tuple(_format_p(p.difference.permutation_p_value)
+                                              for p in pairs)),
+    )  # fmt: skip
+    metrics = dict.fromkeys(
+        f"{c.dataset}: test {name_metric(c.metric)}{_name_unit(c)}" for c in comparisons if c.pairs
+    )
+    return PrintedTable(
+        title="Paired differences of methods",
+        label="comparison",
+        row_head="better - other" if not has_data_sets else "data set: better - other",
+        names=tuple(
+            (f"{pair.dataset}: " if has_data_sets else "") + f"{pair.first} - {pair.second}"
+            for pair in pairs
+        ),
+        columns=columns,
+        notes=(
+            f"{'; '.join(metrics)}.",
+            *_write_notes(comparisons),
+            *_describe_ranks(ranks),
+            *_describe_uncertainties(summaries),
+        ),
+    )
+
+
+def _name_unit(comparison: DataSetComparison) -> str:
+    return ", in points" if comparison.pairs[0].factor > 1 else ""
+
+
+def _write_notes(comparisons: Sequence[DataSetComparison]) -> list[str]:
+    notes = [
+        f"Difference: mean ± standard deviation over the seeds that both methods have, with "
+        f"Student's {format_confidence()} interval of each pair alone. p: two-sided paired t-test, "
+        "by Holm's correction for all pairs of a data set, and of the permutation test of signs, "
+        "uncorrected, which cannot be below 2 / 2^seeds. Prob. better: probability that a seed of "
+        "the better method is better than one of the other. Seeds needed: for a power of 0.8, if "
+        "the difference and its deviation are as estimated."
+    ]
+    for comparison in comparisons:
+        start = f"{comparison.dataset}: " if len(comparisons) > 1 else ""
+        pairs = comparison.list_pairs_with_best()
+        notes += [f"{start}{pair.describe_result()}" for pair in pairs[:MAX_SENTENCES]]
+        notes += [f"{start}not compared: {reason}." for reason in comparison.left_out]
+    return notes
+
+
+def _describe_ranks(ranks: RankComparison | None) -> list[str]:
+    if ranks is None:
+        return []
+    listed = ", ".join(f"{method} {rank:.2f}" for method, rank in ranks.mean_ranks.items())
+    text = f"Mean ranks over {format_count(len(ranks.datasets), 'data set')}: {listed}."
+    if ranks.p_value is not None and ranks.critical_difference is not None:
+        text += (
+            f" Friedman's test: {format_p_value(ranks.p_value)}; mean ranks differ where they are "
+            f"at least {ranks.critical_difference:.2f} apart (Nemenyi, {format_confidence()})."
+        )
+    return [text, *(f"Not ranked: {reason}." for reason in ranks.left_out)]
+
+
+def _describe_uncertainties(summaries: Sequence[Summary]) -> list[str]:
+    """Return the parts of the uncertainty of each method's main test metric."""
+    notes: list[str] = []
+    unknown: list[str] = []
+    for summary in summaries:
+        parts = summary.uncertainty
+        if parts is None:
+            continue
+        form = choose_format(parts.metric, summary.as_percent, [])
+        named = (
+            ("training seed", parts.seed),
+            ("finite group, at most", parts.group),
+            ("choice of configuration", parts.configuration),
+        )
+        listed = ", ".join(
+            f"{name} {form.format_number(value)}" for name, value in named if value is not None
+        )
+        notes.append(
+            f"{summary.method} on {summary.dataset} {form.format_number(parts.total)} ({listed})"
+        )
+        unknown += parts.unknown
+    if not notes:
+        return []
+    text = f"Standard errors of the main test metric, and their parts: {'; '.join(notes)}."
+    reasons = "; ".join(dict.fromkeys(unknown))
+    return [f"{text} Not known: {reasons}." if reasons else text]
+
+
+def _format_difference(pair: MethodComparison) -> str:
+    found = pair.difference.statistics
+    deviation = "" if found.std is None else f" ± {_format(pair, found.std)}"
+    return f"{_format(pair, found.mean, '+')}{deviation}"
+
+
+def _format_interval(pair: MethodComparison) -> str:
+    found = pair.difference.statistics
+    if found.low is None or found.high is None:
+        return "-"
+    return f"[{_format(pair, found.low, '+')}, {_format(pair, found.high, '+')}]"
+
+
+def _format(pair: MethodComparison, value: float, sign: str = "") -> str:
+    return f"{pair.factor * value:{sign}.1f}" if pair.factor > 1 else f"{value:{sign}.3g}"
+
+
+def _format_p(value: float | None) -> str:
+    return "-" if value is None else format_p_value(value).removeprefix("p ").removeprefix("= ")
+
+
+def _format_needed(pair: MethodComparison) -> str:
+    if pair.is_distinguished or pair.adjusted_p_value is None:
+        return "-"
+    return "over 1,000" if pair.needed_seeds is None else str(pair.needed_seeds)
