@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common.arguments import Parser
 from common.errors import UserError
-from common.files import wrap_os_errors, write_text
+from common.files import wrap_os_errors
 from common.paths import parse_location, parse_path
 from tuning.cli.make_options import make_options
 from tuning.cli.parser import add_options
@@ -92,12 +92,11 @@ def run_report(arguments: Sequence[str]) -> int:
     sources = [find_source(str(location), storage) for location in locations]
     if serves:
         return _serve(sources)
-    from tuning.reporting.report.write_report import make_report
+    from tuning.reporting.report.write_report import save_report
 
     path = out or choose_path([str(location) for location in locations])
-    page = make_report(sources, figures=figures)
-    with wrap_os_errors(path.parent):
-        write_text(path, page)
+    with wrap_os_errors(path.parent if figures is None else figures):
+        save_report(sources, path, figures)
     print(f"report: {path}")
     if figures is not None:
         print(f"figures: {figures}")

@@ -32,8 +32,11 @@ ROLES = {
     **{color: f"series-{number}" for number, color in enumerate(SERIES)},
 }  # fmt: skip
 
-PANEL = (3.5, 2.4)  # inches: a panel fits a phone
+PANEL, TALL_PANEL = (3.5, 2.4), (3.5, 3.0)  # inches: a panel fits a phone
 PIXELS_PER_INCH = 100
+# Sizes of a legend: pixels of a handle with its gaps and of a character, inches of a row.
+LEGEND_HANDLE, LEGEND_CHARACTER, LEGEND_ROW = 40.0, 5.4, 0.13
+MAX_LEGEND_COLUMNS = 3
 MAX_TICKS = 6  # of an axis
 STEPS = (1, 2, 2.5, 5, 10)  # between ticks, times a power of ten
 SETTINGS: dict[RcKeyType, object] = {
@@ -47,7 +50,7 @@ SETTINGS: dict[RcKeyType, object] = {
     "xtick.major.size": 2.5, "ytick.major.size": 2.5, "xtick.major.width": 0.7,
     "ytick.major.width": 0.7, "xtick.minor.visible": False, "ytick.minor.visible": False,
     "hatch.linewidth": 0.6,
-    "legend.frameon": False, "legend.fontsize": 7.0, "legend.handlelength": 2.6,
+    "legend.frameon": False, "legend.fontsize": 7.0, "legend.handlelength": 2.2,
     "svg.fonttype": "none", "svg.hashsalt": "evenhand", "pdf.fonttype": 42,
     "path.simplify_threshold": 0.5,
 }  # fmt: skip
@@ -90,6 +93,33 @@ def make_panel(
     axes.yaxis.set_label_coords(0, 0.5)
     axes.set_title(y_label, loc="left", x=(0.08 - left) / (width - left - right), y=1.0, fontsize=8)
     return figure, axes
+
+
+def add_legend(figure: Figure, axes: Axes) -> None:
+    """Put the legend above the plot, in as many columns as fit, and make the figure as much taller.
+
+    Args:
+        figure: The figure.
+        axes: The plot, whose labeled artists the legend has.
+    """
+    handles, labels = axes.get_legend_handles_labels()
+    if not handles:
+        return
+    width, height = figure.get_size_inches()
+    longest = max(map(len, labels))
+    fitting = int(width * PIXELS_PER_INCH // (LEGEND_HANDLE + LEGEND_CHARACTER * longest))
+    columns = max(1, min(MAX_LEGEND_COLUMNS, fitting))
+    rows = -(-len(labels) // columns)
+    taller = height + LEGEND_ROW * rows + 0.05
+    for panel in figure.axes:
+        box = panel.get_position()
+        scale = height / taller
+        panel.set_position((box.x0, box.y0 * scale, box.width, box.height * scale))
+    figure.set_figheight(taller)
+    figure.legend(
+        handles, labels, loc="upper left", ncols=columns, bbox_to_anchor=(0, 1),
+        borderaxespad=0.2, columnspacing=1.0, handletextpad=0.5, labelspacing=0.3,
+    )  # fmt: skip
 
 
 def mark_whole_epochs(axes: Axes) -> None:

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from common.errors import UserError
-from common.files import atomic_write
+from common.files import atomic_write, write_text
 from tuning.records.provenance import collect_provenance
 from tuning.reporting.report.chart import Chart, clean_text
 from tuning.reporting.report.comparisons import describe_ranks
@@ -50,14 +50,27 @@ class ShownChart:
     note: str
 
 
-def make_report(
-    sources: Sequence[RecordSource], version: str = "", figures: Path | None = None
-) -> str:
+def make_report(sources: Sequence[RecordSource], version: str = "") -> str:
     """Return the report of all studies in some records, an HTML document.
 
     Args:
         sources: The records.
         version: The version of a served page, which asks for a newer one; empty for a file.
+
+    Raises:
+        UserError: If there are no studies.
+    """
+    data = _read_data(sources)
+    with apply_style():
+        return _render_page(_make_sections(data), data, sources, version)
+
+
+def save_report(sources: Sequence[RecordSource], path: Path, figures: Path | None = None) -> None:
+    """Write the report of all studies in some records.
+
+    Args:
+        sources: The records.
+        path: The file of the page, written first.
         figures: A folder for all figures as PDF and PNG files; each data set and method has one in
             it.
 
@@ -66,14 +79,18 @@ def make_report(
     """
     data = _read_data(sources)
     with apply_style():
-        sections = [
-            make_section(number, dataset, studies)
-            for number, (dataset, studies) in enumerate(data.studies.items(), start=1)
-        ]
+        sections = _make_sections(data)
+        write_text(path, _render_page(sections, data, sources, version=""))
         if figures is not None:
             for section in sections:
                 _write_figures(section, figures / make_file_name(section.name))
-        return _render_page(sections, data, sources, version)
+
+
+def _make_sections(data: ReportData) -> list[Section]:
+    return [
+        make_section(number, dataset, studies)
+        for number, (dataset, studies) in enumerate(data.studies.items(), start=1)
+    ]
 
 
 def _write_figures(section: Section, folder: Path) -> None:

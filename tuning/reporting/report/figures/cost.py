@@ -6,7 +6,15 @@ import numpy as np
 
 from tuning.reporting.report.chart import Chart, list_words
 from tuning.reporting.report.read_studies import BusyTime, ReportedStudy
-from tuning.reporting.report.style import HATCHES, INK, PANEL, SERIES, SURFACE, make_panel
+from tuning.reporting.report.style import (
+    HATCHES,
+    INK,
+    PANEL,
+    SERIES,
+    SURFACE,
+    add_legend,
+    make_panel,
+)
 
 SECONDS = {"h": 3600.0, "min": 60.0, "s": 1.0}
 MAX_GAP_SECONDS = 60.0  # between runs, from which no command ran
@@ -25,10 +33,8 @@ def draw_device_hours(studies: Sequence[ReportedStudy]) -> Chart | None:
     if not any(sum(hours) for _, hours in rows):
         return None
     longest = max(len(one.short_label) for one, _ in rows)
-    height = 0.95 + 0.2 * len(rows)
-    figure, axes = make_panel(
-        "device-hours", "", (PANEL[0] * 1.3, height), left=0.2 + 0.066 * longest
-    )
+    height = 0.7 + 0.2 * len(rows)
+    figure, axes = make_panel("device-hours", "", (PANEL[0], height), left=0.2 + 0.066 * longest)
     start = np.zeros(len(rows))
     kinds = ("search", "confirmation", "earlier winners")
     for number, (kind, hatch) in enumerate(zip(kinds, HATCHES, strict=False)):
@@ -41,7 +47,7 @@ def draw_device_hours(studies: Sequence[ReportedStudy]) -> Chart | None:
     axes.invert_yaxis()
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.1)
+    add_legend(figure, axes)
     listed = list_words(
         [f"{one.label} {h[0]:.3g} search and {h[1]:.3g} confirmation" for one, h in rows]
     )

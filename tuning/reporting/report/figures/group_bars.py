@@ -10,7 +10,7 @@ from tuning.records.export_context import BaselineSource
 from tuning.reporting.intervals import SeedStatistics
 from tuning.reporting.report.chart import Chart, list_words, shorten_name
 from tuning.reporting.report.read_studies import ReportedStudy
-from tuning.reporting.report.style import INK, PANEL, choose_styles, make_panel
+from tuning.reporting.report.style import INK, PANEL, add_legend, choose_styles, make_panel
 from tuning.reporting.summary import Summary
 
 GROUP_METRIC = "test_group_accuracy["
@@ -96,9 +96,9 @@ def _draw_dots(
 ) -> Chart | None:
     """Return dots with intervals: a band per group or metric, a line per method in it."""
     step = ROW_HEIGHT * max(1, len(studies))
-    height = 0.9 + (step + 0.14) * len(names) + 0.16 * ((len(studies) + 2) // 3)
+    height = 0.69 + (step + 0.14) * len(names)
     longest = max(len(shorten_name(one)) for one in names)
-    figure, axes = make_panel(x_label, "", (PANEL[0] * 1.3, height), left=0.2 + 0.066 * longest)
+    figure, axes = make_panel(x_label, "", (PANEL[0], height), left=0.2 + 0.066 * longest)
     hints = {}
     offsets = (np.arange(len(studies)) - (len(studies) - 1) / 2) * (step / (step + 0.14))
     offsets = offsets / max(1, len(studies))
@@ -126,12 +126,7 @@ def _draw_dots(
         axes.axhline(edge - 0.5, color=axes.spines["left"].get_edgecolor(), linewidth=0.4)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
-    rows = (len(studies) + 2) // 3
-    top = 1 - (0.12 + 0.16 * rows) / height
-    box = axes.get_position()
-    axes.set_position((box.x0, 0.42 / height, box.width, top - 0.42 / height))
-    figure.legend(*axes.get_legend_handles_labels(), loc="upper left", ncols=3,
-                  bbox_to_anchor=(0, 1), borderaxespad=0.2, columnspacing=1.0)  # fmt: skip
+    add_legend(figure, axes)
     means_by_name = [
         f"{names[i]}: " + list_words([
             f"{one.label} {row[i][0]:.4g}" if row[i] else f"{one.label} -"  # type: ignore[index]

@@ -11,7 +11,7 @@ from tuning.records.run_data import TrialStatus
 from tuning.reporting.report.chart import Chart, list_words, shorten_name
 from tuning.reporting.report.figures.learning_curves import choose_trials, describe_trial
 from tuning.reporting.report.read_studies import ReportedStudy
-from tuning.reporting.report.style import FAINT, PANEL, SERIES, make_panel
+from tuning.reporting.report.style import FAINT, PANEL, SERIES, add_legend, make_panel
 from tuning.search.searchers.tpe import make_distribution
 
 MIN_TRIALS = 5  # with a value, from which an importance is computed
@@ -134,7 +134,8 @@ def _draw_slice(one: ReportedStudy, name: str, domain: Hyperparameter) -> Chart 
         axes.minorticks_off()
         ticks = np.geomspace(*domain.bounds, 4)
         axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
-    axes.legend(loc="best")
+    if len(hints) > 1:
+        add_legend(figure, axes)
     top = max(trials, key=lambda trial: trial.best.value if trial.best else -np.inf)
     return Chart(
         f"slice_{name}", f"Value against {name}",

@@ -10,7 +10,14 @@ from tuning.records.run_data import TrialStatus
 from tuning.reporting.recorded_study import RecordedTrial
 from tuning.reporting.report.chart import Chart
 from tuning.reporting.report.read_studies import ReportedStudy
-from tuning.reporting.report.style import FAINT, MUTED, SERIES, make_panel, mark_whole_epochs
+from tuning.reporting.report.style import (
+    FAINT,
+    MUTED,
+    SERIES,
+    add_legend,
+    make_panel,
+    mark_whole_epochs,
+)
 
 MAX_CURVES = 150  # of a method; the best ones and evenly spaced others
 MAX_POINTS = 100  # of a curve
@@ -44,7 +51,7 @@ def draw_learning_curves(one: ReportedStudy) -> Chart | None:
                 axes.plot(*np.array(points).T, linestyle="", marker="o", color=color, markersize=3)
     axes.autoscale()
     mark_whole_epochs(axes)
-    axes.legend(loc="best")
+    add_legend(figure, axes)
     pruned = sum(trial.status == TrialStatus.PRUNED for trial in one.study.trials)
     part = "" if len(shown) == len(trials) else f" Drawn: {len(shown)} of {len(trials)} trials."
     best = None if winner is None else one.get_value(winner)

@@ -8,7 +8,7 @@ from tuning.reporting.recorded_study import RecordedTrial
 from tuning.reporting.report.chart import Chart
 from tuning.reporting.report.figures.learning_curves import choose_trials, describe_trial
 from tuning.reporting.report.read_studies import ReportedStudy
-from tuning.reporting.report.style import INK, PANEL, choose_styles, make_panel
+from tuning.reporting.report.style import INK, TALL_PANEL, add_legend, choose_styles, make_panel
 
 # The worst and the average of groups, tasks and environments.
 PAIRS = (
@@ -57,14 +57,10 @@ def draw_pareto_front(studies: Sequence[ReportedStudy]) -> Chart | None:
     ]
     if not found:
         return None
-    height = max(PANEL[1] * 1.25, 0.7 + 0.15 * (len(studies) + 1))
     figure, axes = make_panel(
         first.name_axis(x_name, "validation"), first.name_axis(y_name, "validation"),
-        (PANEL[0] * 1.55, height),
+        TALL_PANEL,
     )  # fmt: skip
-    position = axes.get_position()
-    axes.set_position((position.x0, position.y0, position.width * 0.68, position.height))
-    axes.title.set_x(axes.title.get_position()[0] / 0.68)
     hints: dict[str, list[str]] = {}
     for number, (one, (color, _, marker)) in enumerate(
         zip(studies, choose_styles(len(studies)), strict=True)
@@ -82,7 +78,7 @@ def draw_pareto_front(studies: Sequence[ReportedStudy]) -> Chart | None:
     axes.step(*np.array(front).T, where="pre" if x_up == y_up else "post", color=INK,
               linewidth=1.1, marker="o", markersize=7, markerfacecolor="none",
               label="Pareto front", zorder=1)  # fmt: skip
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), borderaxespad=0.4)
+    add_legend(figure, axes)
     ends = [front[0], front[-1]]
     x_words, y_words = (name.replace("_", " ") for name in pair)
     return Chart(

@@ -9,7 +9,14 @@ import numpy as np
 from tuning.reporting.recorded_study import RecordedTrial
 from tuning.reporting.report.chart import Chart, list_words
 from tuning.reporting.report.read_studies import ReportedStudy
-from tuning.reporting.report.style import MUTED, PANEL, SERIES, choose_styles, make_panel
+from tuning.reporting.report.style import (
+    MUTED,
+    SERIES,
+    TALL_PANEL,
+    add_legend,
+    choose_styles,
+    make_panel,
+)
 
 MIN_EXPECTED = 3  # trials with a value, of an expectation
 MAX_POINTS = 300  # of a line
@@ -92,7 +99,7 @@ def draw_progress(one: ReportedStudy, cost: Cost) -> Chart | None:
         steps = [mean * k for k in range(1, len(expected) + 1)]
         axes.plot(*_thin_out(steps, expected), color=MUTED, linestyle="--", linewidth=1.2,
                   label="random order, expected")  # fmt: skip
-    axes.legend(loc="lower right" if one.higher_is_better else "upper right")
+    add_legend(figure, axes)
     axes.set_xlim(left=0)
     best = values[-1]
     description = (
@@ -112,13 +119,9 @@ def draw_all_progress(studies: Sequence[ReportedStudy], cost: Cost) -> Chart | N
     if not drawn:
         return None
     first = drawn[0][0]
-    height = max(PANEL[1] * 1.15, 0.7 + 0.15 * len(drawn))
     figure, axes = make_panel(
-        cost.name, f"best {first.name_axis(first.metric, 'validation')}", (PANEL[0] * 1.55, height)
+        cost.name, f"best {first.name_axis(first.metric, 'validation')}", TALL_PANEL
     )
-    position = axes.get_position()
-    axes.set_position((position.x0, position.y0, position.width * 0.68, position.height))
-    axes.title.set_x(axes.title.get_position()[0] / 0.68)
     styles = choose_styles(len(drawn))
     hints: dict[str, list[str]] = {}
     for (one, costs, values), (color, line, marker) in zip(drawn, styles, strict=True):
@@ -127,7 +130,7 @@ def draw_all_progress(studies: Sequence[ReportedStudy], cost: Cost) -> Chart | N
                   markersize=4, markevery=[len(x) - 1], label=one.short_label,
                   gid=f"line-{len(hints)}")  # fmt: skip
         hints[f"line-{len(hints)}"] = [f"{one.label}: {values[-1]:.4g}"] * 2
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), borderaxespad=0.4)
+    add_legend(figure, axes)
     axes.set_xlim(left=0)
     ordered = sorted(drawn, key=lambda item: item[2][-1], reverse=first.higher_is_better)
     listed = list_words([f"{one.label} {values[-1]:.4g}" for one, _, values in ordered])

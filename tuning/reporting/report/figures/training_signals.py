@@ -8,8 +8,8 @@ from core.training.epoch_row import EpochRow
 from tuning.reporting.report.chart import Chart, list_words, shorten_name
 from tuning.reporting.report.read_studies import ReportedStudy, list_rows
 from tuning.reporting.report.style import (
-    PANEL,
     SERIES,
+    add_legend,
     choose_styles,
     make_panel,
     mark_whole_epochs,
@@ -89,9 +89,7 @@ def _draw_lines(
     note: str,
     bands: Mapping[str, np.ndarray] | None = None,
 ) -> Chart:
-    rows = (len(lines) + 2) // 3
-    height = PANEL[1] + 0.16 * rows
-    figure, axes = make_panel("epoch", "", (PANEL[0], height))
+    figure, axes = make_panel("epoch", y_label)
     styles = choose_styles(len(lines))
     for (task, values), (color, line, marker) in zip(lines.items(), styles, strict=True):
         if bands is not None:
@@ -100,14 +98,7 @@ def _draw_lines(
         axes.plot(epochs, values, color=color, linestyle=line, marker=marker, markersize=3,
                   linewidth=1.4, label=shorten_name(task))  # fmt: skip
     mark_whole_epochs(axes)
-    box = axes.get_position()
-    top = 1 - (0.3 + 0.16 * rows) / height
-    axes.set_position((box.x0, box.y0, box.width, top - box.y0))
-    axes.set_title(y_label, loc="left", x=axes.title.get_position()[0], fontsize=8)
-    figure.text(0.08 / PANEL[0], top + 0.06 / height, y_label, va="bottom")
-    axes.set_title("")
-    figure.legend(*axes.get_legend_handles_labels(), loc="upper left", ncols=3,
-                  bbox_to_anchor=(0, 1), borderaxespad=0.2, columnspacing=1.0)  # fmt: skip
+    add_legend(figure, axes)
     ends = list_words([f"{task} {v[0]:.3g} to {v[-1]:.3g}" for task, v in lines.items()], 8)
     return Chart(name, title, f"From epoch {epochs[0]} to {epochs[-1]}: {ends}.", figure, note=note)
 

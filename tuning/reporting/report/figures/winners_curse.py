@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tuning.reporting.report.chart import Chart
 from tuning.reporting.report.read_studies import ReportedStudy
-from tuning.reporting.report.style import MUTED, PANEL, SERIES, make_panel
+from tuning.reporting.report.style import MUTED, PANEL, SERIES, add_legend, make_panel
 from tuning.reporting.summary import Summary
 
 KINDS = (
@@ -29,7 +29,7 @@ def draw_winners_curse(
     longest = max(len(one.short_label) for one, _ in rows)
     first = rows[0][0]
     figure, axes = make_panel(
-        first.name_axis(first.metric), "", (PANEL[0] * 1.3, 1.0 + 0.22 * len(rows)),
+        first.name_axis(first.metric), "", (PANEL[0], 0.7 + 0.22 * len(rows)),
         left=0.2 + 0.066 * longest,
     )  # fmt: skip
     for row, (_, values) in enumerate(rows):
@@ -48,12 +48,7 @@ def draw_winners_curse(
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
-    box = axes.get_position()
-    height = figure.get_figheight()
-    axes.set_position((box.x0, box.y0, box.width, 1 - 0.35 / height - box.y0))
-    figure.legend(*axes.get_legend_handles_labels(), loc="upper left", ncols=3,
-                  bbox_to_anchor=(0, 1), borderaxespad=0.2, columnspacing=0.8,
-                  handletextpad=0.2)  # fmt: skip
+    add_legend(figure, axes)
     listed = "; ".join(
         f"{one.label}: " + ", ".join(
             f"{kind[0]} {value:.4g}"
