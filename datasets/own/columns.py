@@ -104,8 +104,9 @@ def require_roles(path: Path, columns: Sequence[str], roles: Mapping[str, str]) 
     """Refuse a table without a label, without inputs or without splits.
 
     Raises:
-        UserError: If a column is missing, with the way to name it.
+        UserError: A sentence per missing column, with the way to name it.
     """
+    problems: list[str] = []
     listed = f"the file has {', '.join(columns) or 'none'}"
     way = "name one with datasets.prepare --columns COLUMN="
     for role, also in (("y", ()), ("filename", ("text",))):
@@ -114,15 +115,17 @@ def require_roles(path: Path, columns: Sequence[str], roles: Mapping[str, str]) 
             names = [name for found in (role, *also) for name in USUAL_NAMES[found]]
             others = [name for name in names if name not in (role, *also, meaning)]
             near = suggest_name(role, columns)
-            raise UserError(
+            problems.append(
                 f"{path}: missing column {' or '.join((role, *also))}{near} (or {meaning}, "
                 f"{', '.join(others[:3])}, ...); {listed}; {way}{meaning}"
             )
     if "split" not in roles:
-        raise UserError(
+        problems.append(
             f"{path}: missing column split; {listed}; {way}split, or draw "
             "one with datasets.prepare --split 0.7/0.1/0.2 --seed 0"
         )
+    if problems:
+        raise UserError("\n".join(problems))
 
 
 def _simplify(name: str) -> str:

@@ -210,6 +210,10 @@ def test_a_changed_image_is_read_anew(images: Path) -> None:
     [
         (lambda t: t.rename(columns={"y": "why"}), r"missing column y.*--columns COLUMN=label"),
         (lambda t: t.drop(columns="filename"), r"missing column filename or text .*id, split, y"),
+        (
+            lambda t: t.drop(columns=["y", "filename"]),
+            r"(?s)missing column y .*\n.*missing column filename or text",
+        ),
         (lambda t: t.drop(columns="split"), r"missing column split; .*--split 0.7/0.1/0.2"),
         (
             lambda t: t.assign(label="1").drop(columns="y").assign(target="0"),
