@@ -8,6 +8,8 @@ from typing import NoReturn
 
 from common.errors import suggest_name
 
+REQUIRED = "the following arguments are required: "  # argparse's words
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line with the nearest right name, and exit with code 2."""
@@ -37,4 +39,15 @@ class Parser(argparse.ArgumentParser):
             known = [option for action in self._actions for option in action.option_strings]
             kind = "option" if given.startswith("-") else "argument"
             message = f"unknown {kind} '{given}'{suggest_name(given, known)}"
+        elif message.startswith(REQUIRED):
+            message += self._list_choices(message.removeprefix(REQUIRED).split(", "))
         self.exit(2, f"error: {self._source}{message}\n")
+
+    def _list_choices(self, missing: Sequence[str]) -> str:
+        """Return the values that missing arguments may have, with an example of the first."""
+        found = [a for a in self._actions if a.choices is not None and a.dest in missing]
+        if not found:
+            return ""
+        listed = [f"{action.dest} is one of {', '.join(action.choices or ())}" for action in found]
+        example = next(iter(found[0].choices or ()))
+        return f"; {'; '.join(listed)}, such as: {self.prog} {example}"

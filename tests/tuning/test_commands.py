@@ -107,6 +107,15 @@ def test_mistakes_get_one_line(
     assert words in capsys.readouterr().err
 
 
+def test_a_missing_kind_is_asked_for_by_its_values(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["ls"])
+    assert capsys.readouterr().err == (
+        "error: the following arguments are required: kind; kind is one of methods, datasets, "
+        "studies, such as: python tune.py ls methods\n"
+    )
+
+
 def test_method_files_are_validated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate"]) == 0
     assert capsys.readouterr().out == f"{len(list_methods())} valid method files\n"
