@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from common.errors import UserError
 from common.yaml_files import parse_yaml
 from tests.datasets.own.test_references import write_images
 from tests.support.command import run_tune
@@ -14,6 +15,7 @@ from tuning.cli.parser import make_parser
 from tuning.cli.resume import find_studies
 from tuning.cli.study_file import list_study_arguments, merge_arguments, parse_study
 from tuning.options import FLAGS, Options
+from tuning.reporting.study_results import StudyResults
 from tuning.study.data_sets import list_studies, share_time
 from tuning.study.study_file import StudyCommand, format_study, name_key, write_study_file
 
@@ -191,3 +193,23 @@ def test_a_study_is_resumed_from_its_folder(tmp_path: Path) -> None:
     keys = [sorted(table["keys"]) for table in tables]
     assert keys[0] == keys[1]
     assert len(keys[0]) == 2
+
+
+def test_an_error_in_one_data_set_ends_no_other_and_is_reported_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[str] = []
+
+    def run(options: Options, command: StudyCommand) -> StudyResults:
+        ran.append(options.dataset)
+        if options.dataset == "two_digits":
+            raise UserError("no room on the disk")
+        return StudyResults(options.results / options.dataset, 0)
+
+    monkeypatch.setattr("tuning.study.data_sets.run_study", run)
+    given = ["--dataset", "two_digits", "imbalanced_tasks", "--results", str(tmp_path / "r")]
+    assert main(["--method", "ls", *given]) == 2
+    assert ran == ["two_digits", "imbalanced_tasks"]
+    printed = capsys.readouterr()
+    assert "data set two_digits ended with an error: no room on the disk" in printed.out
+    assert printed.err == "error: data set two_digits: no room on the disk\n"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from rich.console import Console
 
 import datasets
-from common.errors import UserError
+from common.errors import UserError, ValidationErrors
 from common.interrupts import EXIT_CODE
 from common.text import format_count
 from tuning.options import Options
@@ -24,11 +24,13 @@ from tuning.study.study_file import StudyCommand
 def run_studies(command: StudyCommand) -> int:
     """Run the study of each data set; return the highest exit code.
 
-    All are checked before the first one starts. Device-hours are divided equally; a time limit is
+    All are checked before the first one starts. Where one ends with an error, the others go on, and
+    the error is reported at the end. Device-hours are divided equally; a time limit is
     divided among the studies that are left, so one takes over the time that those before it leave.
 
     Raises:
-        UserError: For a user's mistake, before anything is started or written.
+        UserError: For a user's mistake, before anything is started or written; and, in the end, for
+            the studies that ended with an error.
     """
     if len(command.datasets) == 1:
         return run_study(command.options).exit_code
@@ -41,13 +43,22 @@ def run_studies(command: StudyCommand) -> int:
             "folder, which names their results"
         )
     code, start = 0, time.monotonic()
+    problems: list[str] = []
     for number, (study, name) in enumerate(zip(studies, names, strict=True), start=1):
         print(f"data set {number} of {len(studies)}: {name}", flush=True)
         left = share_time(study.time_limit, time.monotonic() - start, len(studies) - number + 1)
-        code = max(code, run_study(replace(study, time_limit=left), command=command).exit_code)
+        try:
+            result = run_study(replace(study, time_limit=left), command=command)
+        except UserError as error:
+            problems.append(f"data set {name}: {error}")
+            print(f"data set {name} ended with an error: {error}", flush=True)
+            continue
+        code = max(code, result.exit_code)
         if code == EXIT_CODE:
             return code
     _print_table(command.options, names)
+    if problems:
+        raise ValidationErrors(problems)
     return code
 
 
