@@ -8,7 +8,12 @@ from typing import Any, ClassVar
 
 from common.errors import truncate_problems
 from datasets.benchmark import Benchmark
-from datasets.storage.array_cache import ArrayWriter, CachedArrays, load_or_build
+from datasets.storage.array_cache import (
+    ArrayWriter,
+    CachedArrays,
+    load_or_build,
+    locate_cache,
+)
 
 
 class OnDisk(Benchmark):
@@ -109,9 +114,23 @@ class OnDisk(Benchmark):
             self.cache_name,
             self.data_root,
             self.list_source_files(),
-            {"version": self.version, **self.cache_parameters},
+            self._all_parameters,
             self._write_if_valid,
         )
+
+    @property
+    def cache_path(self) -> Path:
+        """The folder of the cache that today's files and parameters make, built or not.
+
+        Raises:
+            UserError: If a file is missing.
+        """
+        sources = self.list_source_files()
+        return locate_cache(self.cache_name, self.data_root, sources, self._all_parameters)
+
+    @property
+    def _all_parameters(self) -> dict[str, Any]:
+        return {"version": self.version, **self.cache_parameters}
 
     def _write_if_valid(self, writer: ArrayWriter) -> None:
         problems = self.find_problems()

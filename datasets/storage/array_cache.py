@@ -175,7 +175,7 @@ def load_or_build(
         ValidationErrors: If ``write`` finds mistakes in the sources.
     """
     folder = cache_folder(name, data_root)
-    target = folder / _hash_inputs(data_root, sources, parameters)
+    target = locate_cache(name, data_root, sources, parameters)
     if not find_cache_problems(target):
         return _open_cache(target)
     with wrap_os_errors(folder, CACHE_HINT):
@@ -192,6 +192,23 @@ def load_or_build(
 def cache_folder(name: str, data_root: Path) -> Path:
     """Return the folder of the caches of a benchmark."""
     return (read_path_variable("EVENHAND_CACHE") or data_root / ".cache") / name
+
+
+def locate_cache(
+    name: str, data_root: Path, sources: Iterable[Path], parameters: Mapping[str, Any]
+) -> Path:
+    """Return the folder of the cache of these sources and parameters, built or not.
+
+    Args:
+        name: As for :func:`load_or_build`.
+        data_root: As for :func:`load_or_build`.
+        sources: As for :func:`load_or_build`.
+        parameters: As for :func:`load_or_build`.
+
+    Raises:
+        ValidationErrors: If a source is missing.
+    """
+    return cache_folder(name, data_root) / _hash_inputs(data_root, sources, parameters)
 
 
 def list_caches(name: str, data_root: Path) -> list[Path]:

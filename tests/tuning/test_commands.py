@@ -96,6 +96,7 @@ def test_a_method_is_shown(method: str, name: str, capsys: pytest.CaptureFixture
         (["validate", "/no/such/file.yaml"], "/no/such/file.yaml"),
         (["reproduce", "civilcoments_small"], "did you mean 'civilcomments_small'"),
         (["publish", "/no/such", "--method", "a", "--dataset", "b", "--to", "c"], "no results in"),
+        (["clean", "--storage", "s4://bucket"], "s4"),
         (["verify", "/no/such.zip"], "/no/such.zip: missing"),
         (["statsu"], "did you mean 'status'"),
     ],

@@ -10,7 +10,7 @@ from tuning.cli.parser import FLAGS, make_parser
 from tuning.cli.study_file import merge_arguments, read_study_file
 
 COMMANDS = (
-    "compare", "doctor", "export", "ls", "publish", "report", "reproduce", "resume",
+    "clean", "compare", "doctor", "export", "ls", "publish", "report", "reproduce", "resume",
     "show", "status", "trace", "validate", "verify",
 )  # fmt: skip
 
@@ -43,6 +43,10 @@ def _load_command(name: str) -> Callable[[Sequence[str]], int]:
         from tuning.cli.results.trace import run_trace
 
         return run_trace
+    if name == "clean":
+        from tuning.cli.clean import run_clean
+
+        return run_clean
     if name == "doctor":
         from tuning.cli.doctor import run_doctor
 

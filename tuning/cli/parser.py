@@ -27,6 +27,7 @@ results/<dataset>/table.md compares the methods; results/<dataset>/<method>/best
 the winner and the command that reproduces it.
 
 See also:
+  python tune.py clean --help    list what could be removed, with sizes, and remove it
   python tune.py compare --help  test the differences of methods over seeds and data sets
   python tune.py doctor --help   check the machines for a study, with a fix for each finding
   python tune.py export --help   rebuild the tables; write single-task baselines for delta-m

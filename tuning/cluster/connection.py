@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TypedDict
 
@@ -23,6 +23,7 @@ from tuning.cluster.runtime_environment import make_runtime_environment, pass_va
 from tuning.resources import Node
 
 # The variables that name the folder of Ray's temporary files, in Ray's order.
+SESSION_MARK = "evenhand"  # a file in the folders of Ray's sessions that studies start
 TEMPORARY_FOLDERS = ("RAY_TMPDIR", "TMPDIR")
 
 
@@ -59,6 +60,8 @@ def join_cluster(address: str | None) -> Iterator[list[Node]]:
             raise UserError(_explain_start_error(error, address)) from None
         finally:
             protect_token()
+    if not address:
+        _mark_session()
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
@@ -66,6 +69,13 @@ def join_cluster(address: str | None) -> Iterator[list[Node]]:
     finally:
         sys.stdout.flush()
         ray.shutdown()
+
+
+def _mark_session() -> None:
+    """Mark the folder of this process's cluster, so that ``tune.py clean`` knows whose it is."""
+    for session in Path(ray_private.find_temporary_folder()).glob(f"session_*_{os.getpid()}"):
+        with suppress(OSError):
+            (session / SESSION_MARK).touch()
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from tuning.worker.trial_work import EpochReport
 
 # Within this time a process starts. It may never: others may hold the nodes' resources.
 START_SECONDS = 300.0
+TEMPORARY = "evenhand-"  # begins the names of temporary folders, before the process
 
 
 class QueueSearcher(Searcher):
@@ -172,7 +173,7 @@ def run_queue(
             # In the Tuner of small trials, which fill every share that becomes free, a trial that
             # takes a whole GPU would wait forever.
             capacity.change_resources(resources.whole_gpu if queue.whole_gpu else resources)
-            temporary = tempfile.TemporaryDirectory(prefix="evenhand-")
+            temporary = tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}{os.getpid()}-")
             with temporary as folder, warnings.catch_warnings(), _explain_ray_errors():
                 warnings.simplefilter("ignore")  # Ray's, which a user can do nothing about
                 _make_tuner(queue, capacity, folder, reuse_actors, trainable).fit()

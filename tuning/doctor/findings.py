@@ -152,7 +152,7 @@ def check_node(
 
 def check_disks(host: str, free_gib: Mapping[str, float]) -> list[Finding]:
     """Check the free disk space of folders, in GiB."""
-    fix = "delete unneeded files, such as old *.records or Ray's sessions in /tmp/ray"
+    fix = "delete unneeded files, such as old *.records; python tune.py clean lists others"
     findings = []
     for folder, free in free_gib.items():
         if free < LOW_DISK_GIB:
