@@ -9,13 +9,14 @@ from core.training.epoch_row import EpochRow
 from tuning.records.lock import describe_holder
 from tuning.records.method_records import MethodRecords
 from tuning.records.storage import Storage, storage_errors
+from tuning.reporting.damage.find_damage import find_damaged_records
 from tuning.reporting.layout.columns import DELTAS
 from tuning.reporting.recorded_study import RecordedStudy, RecordedTrial, read_study
 from tuning.reporting.report.chart import shorten_name
 from tuning.reporting.status import StudyStatus
 from tuning.reporting.summary import Summary, make_summary
 
-MAX_NAMED_RECORDS = 5  # of a method, that were left out
+MAX_NAMED = 5  # damaged files of a method
 
 
 @dataclass(frozen=True)
@@ -164,38 +165,22 @@ def _list_methods(root: Storage) -> Iterator[Storage]:
 def _read_method(
     source: RecordSource, storage: Storage, found: list[ReportedStudy], left_out: list[LeftOut]
 ) -> None:
-    """Read one method's study into one of two lists."""
+    """Read one method's study into one list, and its damaged files into the other."""
     records = MethodRecords(storage)
-    where = f"{source.name}: {storage}"
     try:
+        damaged = find_damaged_records(records)
         study = read_study(records)
-        if study is None:
-            if storage.exists("export.json") or storage.exists("study.json"):
-                left_out.append(LeftOut(where, "export.json is missing or damaged"))
-            return
-        left_out += _list_unread_runs(source, storage, study)
     except UserError as error:  # of another version of the project, or not readable
-        left_out.append(LeftOut(where, str(error)))
+        left_out.append(LeftOut(f"{source.name}: {storage}", str(error)))
+        return
+    left_out += [LeftOut(f"{source.name}: {one.file}", one.reason) for one in damaged[:MAX_NAMED]]
+    if (rest := len(damaged) - MAX_NAMED) > 0:
+        left_out.append(LeftOut(f"{source.name}: {storage}", f"{rest:,} more damaged files"))
+    if study is None:
         return
     state = StudyStatus(study, describe_holder(storage)).phase
     busy = tuple(_list_busy_times(storage, (*study.trials, *study.recorded_seeds)))
     found.append(ReportedStudy(study, study.context.method, source.name, state, busy))
-
-
-def _list_unread_runs(
-    source: RecordSource, storage: Storage, study: RecordedStudy
-) -> list[LeftOut]:
-    """Return the runs whose record is damaged."""
-    runs = storage / "runs"
-    read = {key for trial in (*study.trials, *study.recorded_seeds) for key in trial.keys}
-    with storage_errors(runs):
-        names = [name for name in runs.list_names() if name not in read]
-    shown = [
-        LeftOut(f"{source.name}: {runs / name}", "run.json is missing or damaged")
-        for name in names[:MAX_NAMED_RECORDS]
-    ]
-    rest = len(names) - MAX_NAMED_RECORDS
-    return [*shown, *([LeftOut(f"{source.name}: {runs}", f"{rest} more runs")] if rest > 0 else [])]
 
 
 def _list_busy_times(storage: Storage, trials: Sequence[RecordedTrial]) -> Iterator[BusyTime]:

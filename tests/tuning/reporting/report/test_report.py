@@ -131,11 +131,15 @@ def test_damaged_and_foreign_records_are_named_and_left_out(tmp_path: Path) -> N
     other = sorted((c / "runs").iterdir())[0] / "run.json"
     other.write_text(other.read_text().replace('"record_version": ', '"record_version": 9'))
     data = read_studies([RecordSource("r", open_storage(root))])
-    assert [one.label for one in data.studies["digits"]] == ["a"]
-    named = {one.where: one.reason for one in data.left_out}
-    assert str(run) in next(iter(named))
-    assert [where for where in named if str(b) in where and "export.json" in named[where]]
-    assert [where for where in named if str(c) in where and "version" in named[where]]
+    # A damaged run is left out of its study; without export.json there is no study.
+    assert [one.label for one in data.studies["digits"]] == ["a", "c"]
+    trials = [len(one.study.trials) + len(one.study.seeds) for one in data.studies["digits"]]
+    assert trials == [8, 8]
+    found = sorted((one.where.removeprefix("r: "), one.reason) for one in data.left_out)
+    assert [where for where, _ in found] == sorted(
+        [str(run / "run.json"), str(b / "export.json"), str(other)]
+    )
+    assert "version" in dict(found)[str(other)]
     text = make_report([RecordSource("r", open_storage(root))])
     assert "Left out" in text
 
