@@ -4,15 +4,19 @@ import ast
 import importlib
 import re
 import shlex
+import subprocess
 from argparse import ArgumentParser
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
+from ray.scripts.scripts import cli
 
 import datasets
 from common.yaml_files import parse_yaml
 from tests.test_guides import ROOT
 from tuning.cli.main import COMMANDS, main
+from tuning.cli.main import _load_command as load_command
 from tuning.cli.parser import make_parser
 from tuning.option_values import read_space
 
@@ -52,8 +56,9 @@ def find_parser(words: list[str]) -> tuple[ArgumentParser, list[str]] | None:
     """Return the parser of a command and its arguments; None for one whose parser is inside it."""
     if words[0] == "tune.py":
         if words[1:2] and words[1] in COMMANDS:
-            module = importlib.import_module(f"tuning.cli.{words[1]}")
-            return module.make_parser(), words[2:]
+            module = importlib.import_module(load_command(words[1]).__module__)
+            make = getattr(module, f"make_{words[1]}_parser", None) or module.make_parser
+            return make(), words[2:]
         return make_parser(), words[1:]
     package = words[1]
     name = f"{package}.__main__" if (ROOT / package.replace(".", "/")).is_dir() else package
@@ -123,3 +128,49 @@ def test_all_python_of_the_guides_is_run() -> None:
         tree = ast.parse((ROOT / test).read_text(encoding="utf-8"))
         strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
         assert strings & {name, Path(name).name}, test
+
+
+def list_shell_blocks(name: str) -> list[str]:
+    """Return the blocks of a guide that a shell runs: those without a language, but listings."""
+    blocks = re.findall(r"^```(\S*)\n(.*?)^```", read_guide(name), re.DOTALL | re.MULTILINE)
+    return [
+        block
+        for language, block in blocks
+        if not language and not re.match(r"\S+[/.]\S* {3}", block)
+    ]
+
+
+def is_argument(word: str) -> bool:
+    """Return whether a word of a line is no operator of the shell."""
+    return word not in ("|", "||", "&&", ">", ">>", "<", "2>&1")
+
+
+def test_a_shell_reads_all_blocks_of_commands() -> None:
+    blocks = [(name, block) for name in GUIDES for block in list_shell_blocks(name)]
+    assert len(blocks) > 20
+    script = "\n".join(f": {name}\n{block}" for name, block in blocks)
+    done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+def test_commands_of_clusters_exist_with_their_options_and_files() -> None:
+    seen = set()
+    for name in GUIDES:
+        text = re.sub(r" *\\\n *", " ", "\n".join(list_shell_blocks(name)))
+        text = re.sub(r"\$\([^)]*\)", "1", text)  # what another command prints
+        for line in text.splitlines():
+            if not line.startswith(("ray ", "sbatch ")):
+                continue
+            words = list(takewhile(is_argument, shlex.split(line, comments=True)))
+            files = [word for word in words if re.fullmatch(r"[\w/]+\.(yaml|sh)", word)]
+            assert all((ROOT / file).is_file() for file in files), line
+            seen |= {*files, f"{words[0]} {words[1].partition('=')[0]}"}
+            if words[0] == "sbatch":
+                make_parser().parse_args(words[words.index(files[0]) + 1 :])
+                continue
+            options = {
+                o for p in cli.commands[words[1]].params for o in (*p.opts, *p.secondary_opts)
+            }
+            given = {word.partition("=")[0] for word in words if word.startswith("-")}
+            assert given <= options, line
+    assert seen >= {"ray up", "ray start", "sbatch --nodes", "clusters/slurm.sh", "cluster.yaml"}
