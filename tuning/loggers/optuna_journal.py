@@ -29,6 +29,7 @@ class OptunaLogger(RunLogger):
 
     def __init__(self, results: Path) -> None:
         self.results = results
+        self._storage: JournalStorage | None = None  # one: each holds all that the file has
         self._studies: dict[str, optuna.study.Study] = {}
         self._known: dict[str, set[str]] = {}  # keys of the runs of each study
 
@@ -50,8 +51,11 @@ class OptunaLogger(RunLogger):
             lower = get_rule(run.context.rule).lower_is_better
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that the storage is experimental
+                if self._storage is None:
+                    backend = JournalFileBackend(str(self.results / FILE_NAME))
+                    self._storage = JournalStorage(backend)
                 study = optuna.create_study(
-                    storage=JournalStorage(JournalFileBackend(str(self.results / FILE_NAME))),
+                    storage=self._storage,
                     study_name=name,
                     direction="minimize" if lower else "maximize",
                     load_if_exists=True,
