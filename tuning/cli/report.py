@@ -1,6 +1,7 @@
 """``python tune.py report``: one HTML page about studies, from their records."""
 
 import argparse
+import gc
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,6 +95,7 @@ def run_report(arguments: Sequence[str]) -> int:
         return _serve(sources)
     from tuning.reporting.report.write_report import save_report
 
+    gc.freeze()  # the imported modules, which drawing would have searched for garbage many times
     path = out or choose_path([str(location) for location in locations])
     with wrap_os_errors(path.parent if figures is None else figures):
         save_report(sources, path, figures)

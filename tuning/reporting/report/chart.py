@@ -49,6 +49,8 @@ def list_words(items: Sequence[str], most: int = 12) -> str:
 
 def clean_text(text: str) -> str:
     """Return a text without control characters, marks of direction included; lines stay lines."""
+    if text.isprintable():
+        return text
     return "".join(
         "\ufffd" if unicodedata.category(char) in UNPRINTABLE and char != "\n" else char
         for char in text

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from common.errors import UserError
 from core.training.epoch_row import EpochRow
@@ -90,16 +91,22 @@ class ReportedStudy:
 
     def get_value(self, trial: RecordedTrial) -> float | None:
         """Return the selection metric of a trial's best epoch, scaled; None without one."""
-        value = self.study.rule.read_metric(trial.best)
-        return None if value is None else self.scale(value)
+        return self._values.get(trial.number)
+
+    @cached_property
+    def _values(self) -> dict[int, float]:
+        """The selection metric of each trial of the search that has one, scaled."""
+        found = [(t.number, self.study.rule.read_metric(t.best)) for t in self.study.trials]
+        return {number: self.scale(value) for number, value in found if value is not None}
 
     def list_values(self) -> list[tuple[RecordedTrial, float]]:
         """Return the trials that have a value, with it."""
         found = [(trial, self.get_value(trial)) for trial in self.study.trials]
         return [(trial, value) for trial, value in found if value is not None]
 
-    def make_summary(self) -> Summary:
-        """Return the summary of the study under its label."""
+    @cached_property
+    def summary(self) -> Summary:
+        """The summary of the study under its label."""
         return replace(make_summary(self.study), method=self.label)
 
 

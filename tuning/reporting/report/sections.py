@@ -108,7 +108,7 @@ def make_section(number: int, dataset: str, studies: Sequence[ReportedStudy]) ->
         dataset: The data set.
         studies: The studies of its methods; at least one.
     """
-    summaries = [one.make_summary() for one in studies]
+    summaries = [one.summary for one in studies]
     printed = make_printed_table(summaries)
     details = [column for part in printed.details for column in part.columns]
     overview = make_column_table(

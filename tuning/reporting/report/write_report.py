@@ -143,10 +143,7 @@ def _render_page(
             made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             sources=", ".join(source.name for source in sources),
             ranks=describe_ranks(
-                {
-                    name: [one.make_summary() for one in found]
-                    for name, found in data.studies.items()
-                }
+                {name: [one.summary for one in found] for name, found in data.studies.items()}
             ),
             sections=[_show_section(section) for section in sections],
             provenance=_describe_studies(studies),

@@ -17,9 +17,9 @@ from tuning.search.searchers.tpe import make_distribution
 MIN_TRIALS = 5  # with a value, from which an importance is computed
 MAX_TRIALS = 400  # of the fit; more change little and take long
 MAX_BARS = 12
-MAX_SLICES = 4
+MAX_SLICES = 3
 MAX_MARKS = 500
-TREES, DEPTH = 16, 5  # of the forest: larger ones change little and take seconds
+TREES, DEPTH = 10, 5  # of the forest: larger ones change little and take seconds
 
 
 def read_domains(one: ReportedStudy) -> dict[str, Hyperparameter]:
