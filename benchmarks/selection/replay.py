@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.selection.curves import TableCurves
-from benchmarks.selection.strategies import BASE, GROUP_STRATEGIES, Replay, Strategy
+from benchmarks.selection.strategies import BASE, GROUP_STRATEGIES, NEEDED_SEEDS, Replay, Strategy
 from tuning.reporting.intervals import compute_statistics
 
 BUDGETS = (80, 160, 320)  # epochs: 4, 8 and 16 whole trainings of 20 epochs
@@ -97,6 +97,8 @@ def format_replays(
         base: Judged | None = None
         for name, strategy in strategies.items():
             if name in GROUP_STRATEGIES and not has_groups:
+                continue
+            if NEEDED_SEEDS.get(name, 1) > len(split_seeds(curves.seeds, 0).used):
                 continue
             found = replay_strategy(curves, strategy, budget, replays)
             base = found if name == BASE else base

@@ -394,6 +394,8 @@ STRATEGIES: dict[str, Strategy] = {
     "random, pause and promote": promote_trials,
     **GROUP_STRATEGIES,
 }
+# Training seeds that a strategy must be able to use, where they are several.
+NEEDED_SEEDS = {"random, asha, 2 training seeds": 2, "random, asha, 4 finalists": 2}
 PEERS: dict[str, Strategy] = {
     "Optuna, TPE, successive halving": make_optuna(
         lambda seed: optuna.samplers.TPESampler(seed=seed), make_optuna_halving
