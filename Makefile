@@ -11,7 +11,7 @@ WORKERS ?= 3
 
 # What `make demo` runs; a second time it goes on with what is there.
 DEMO := $(PY) tune.py --method erm rwg jtt --dataset colored_digits --trials 8 \
-	--results demo-results $(if $(wildcard demo-results.records),--resume)
+	--search-seeds 3 --results demo-results $(if $(wildcard demo-results.records),--resume)
 
 # Exits with 0 where the venv's torch is a CUDA build whose packages are missing.
 define LACKS_CUDA
