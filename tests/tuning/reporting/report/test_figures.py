@@ -1,0 +1,51 @@
+"""The numbers behind the report's figures, against slow references."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tuning.reporting.report.figures.cost import measure_idle_share
+from tuning.reporting.report.figures.pareto_front import find_front
+from tuning.reporting.report.figures.progress import expect_random_best
+from tuning.reporting.report.read_studies import BusyTime
+
+numbers = st.floats(-100, 100).map(lambda value: round(value, 2))
+
+
+@given(st.lists(numbers, min_size=1, max_size=7), st.booleans())
+def test_the_random_expectation_is_the_mean_over_all_subsets(
+    values: list[float], higher: bool
+) -> None:
+    best = max if higher else min
+    for k, expected in enumerate(expect_random_best(values, higher), start=1):
+        subsets = [best(subset) for subset in combinations(values, k)]
+        assert expected == pytest.approx(np.mean(subsets), abs=1e-9)
+
+
+@given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=12), st.booleans(), st.booleans())
+def test_no_point_of_the_front_is_exceeded_in_both_values(
+    points: list[tuple[float, float]], x_up: bool, y_up: bool
+) -> None:
+    signed = [(x if x_up else -x, y if y_up else -y) for x, y in points]
+    best = {
+        one
+        for one in signed
+        if not any(other != one and other[0] >= one[0] and other[1] >= one[1] for other in signed)
+    }
+    front = [signed[i] for i in find_front(points, x_up, y_up)]
+    assert sorted(front) == sorted(best)
+
+
+def test_idle_time_is_that_of_slots_without_a_run() -> None:
+    both = [BusyTime(0, 10), BusyTime(0, 10)]
+    assert measure_idle_share(both, 2) == 0
+    assert measure_idle_share(both, 4) == pytest.approx(0.5)
+    assert measure_idle_share([BusyTime(0, 10), BusyTime(0, 5)], 2) == pytest.approx(0.25)
+    # Short gaps are idle; long ones are between two commands.
+    assert measure_idle_share([BusyTime(0, 10), BusyTime(30, 40)], 1) == pytest.approx(0.5)
+    assert measure_idle_share([BusyTime(0, 10), BusyTime(1000, 1010)], 1) == 0
+    assert measure_idle_share([], 2) is None
+    assert measure_idle_share(both, 0) is None
