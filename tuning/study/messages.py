@@ -10,6 +10,7 @@ from common.interrupts import EXIT_CODE
 from common.text import format_count
 from tuning.options import Options
 from tuning.records.run_data import TrialStatus
+from tuning.reporting.damage.report_damage import report_left_out
 from tuning.reporting.layout.printed_table import BEST, TERMINAL_WIDTH, format_terminal
 from tuning.reporting.summary import read_summary, scan_summaries
 from tuning.reporting.tables import make_printed_table
@@ -19,7 +20,7 @@ from tuning.selection import select_trial
 from tuning.study.stopping import INTERRUPTED, StopCondition, make_resume_command
 
 MAX_FAILURES = 3  # failed trials of a method that are named
-BEST_CELL = rf"[^\s^:]+(?: ± [^\s^]+)?\{BEST}(?!:)"
+BEST_CELL = rf"[^\s^:]+(?: ± [^\s^]+)?(?: \[[^\]]+\])?\{BEST}(?!:)"
 
 
 def describe_study(
@@ -72,13 +73,13 @@ def print_summary(
         max_device_hours: The budget of the command, which may have several data sets.
     """
     folder = options.results / options.dataset
-    summaries = [
-        found for found in scan_summaries(options.results)[0] if found.dataset == folder.name
-    ]
+    found, left_out = scan_summaries(options.results)
+    summaries = [summary for summary in found if summary.dataset == folder.name]
     if summaries:
         table = make_printed_table(summaries)
         lines = format_terminal(table, min(TERMINAL_WIDTH, console.width))
         console.print(highlight_best(["", *lines, ""]))
+    report_left_out(left_out)
     for search in searches:
         _print_failures(search)
     console.print(f"results: {folder} (table.md has all columns, table.csv all metrics)")

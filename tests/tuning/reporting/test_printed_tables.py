@@ -25,6 +25,7 @@ from tuning.reporting.layout.printed_table import (
     format_terminal,
 )
 from tuning.reporting.tables import make_printed_table, write_tables
+from tuning.study.messages import highlight_best
 
 NAMES = [name for name in datasets.list_benchmarks() if name != "folder"]
 METHODS = ["erm", "alpha_fair_cagrad", "dro_mt_l1"]
@@ -135,6 +136,13 @@ def test_numbers_with_different_decimals_are_aligned_at_the_point() -> None:
         r"$10.25 \pm 0.5$",
         rf"${zero}3{point}{zero}{zero} \pm 2{point}{zero}$",
     ]
+
+
+def test_the_best_cells_of_a_terminal_are_bold() -> None:
+    lines = ["a  76.7 ± 3.3^  1", "b  +1.5% [1, 2]^  72.0*", "^: the best of a column."]
+    text = highlight_best(lines)
+    bold = [text.plain[span.start : span.end] for span in text.spans]
+    assert bold == ["76.7 ± 3.3^", "+1.5% [1, 2]^"]
 
 
 def statistics(mean: float, std: float | None, n: int) -> SeedStatistics:
