@@ -94,8 +94,13 @@ def test_exports_can_be_regenerated_from_the_records(study: Path, tmp_path: Path
         records = study.parent / "results.records" / "colored_digits" / method
         export_method(MethodRecords(records), tmp_path)
     write_tables(tmp_path)
-    own = (".lock", "study.yaml")  # of the command, not exports
-    paths = [path for path in study.rglob("*") if path.is_file() and path.name not in own]
+    own = (".lock", "study.yaml", "optuna.journal")  # of the command, not exports
+    files = [path for path in study.rglob("*") if path.is_file() and path.name not in own]
+    paths = [path for path in files if not path.name.startswith("events.out.tfevents.")]
+    for method in ("erm", "rwg"):  # an event file of every run
+        logged = {p.name.rpartition(".")[2] for p in (study / "colored_digits" / method).rglob("*")}
+        runs = study.parent / "results.records" / "colored_digits" / method / "runs"
+        assert {run.name for run in runs.iterdir()} <= logged
     assert len(paths) > 15
     for path in paths:
         assert (tmp_path / path.relative_to(study)).read_bytes() == path.read_bytes(), path
