@@ -16,7 +16,7 @@ from tuning.reporting.report.style import (
 )
 
 MAX_LINES = 16  # tasks
-WEIGHT_NOTE = "Mean weight of each epoch's steps; the band reaches from the lowest to the highest."
+WEIGHT_NOTE = "Mean weight of each epoch's steps; thin lines are the lowest and the highest."
 
 
 def draw_training_signals(one: ReportedStudy) -> list[Chart]:
