@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from core.models.base import Model
@@ -36,7 +37,10 @@ def write_hub_model(model: Model, benchmark: Benchmark, folder: Path) -> str | N
         made = _make_vit(model, classes)
     else:
         return None
-    made.save_pretrained(folder)
+    made.config.architectures = [type(made).__name__]
+    made.config.save_pretrained(folder)
+    weights = {name: tensor.contiguous() for name, tensor in made.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     if isinstance(model, Bert) and isinstance(benchmark, TextBenchmark):
         _write_tokenizer(benchmark, folder)
     if isinstance(model, ViT):
