@@ -20,7 +20,11 @@ from tuning.records.version import RECORD_VERSION, check_record_version
 from tuning.reporting.damage.find_damage import LeftOutFile
 from tuning.reporting.intervals import SHARE, UNBOUNDED, SeedStatistics, compute_statistics
 from tuning.reporting.recorded_study import RecordedStudy
-from tuning.reporting.statistics.search_spread import SearchSpread, measure_search_spread
+from tuning.reporting.statistics.search_spread import (
+    SearchConclusion,
+    SearchSpread,
+    measure_search_spread,
+)
 from tuning.reporting.statistics.uncertainty import UncertaintyParts, split_uncertainty
 from tuning.reporting.statistics.winner_values import WinnerValues, compare_winner_values
 
@@ -64,7 +68,7 @@ class Summary:
         has_learned: Whether any trial is better than a constant prediction.
         winner: The winner's value in the search beside those of its fresh seeds.
         uncertainty: The parts of the main test metric's uncertainty; None without a result.
-        search_spread: How much the trials differ beyond noise; None where there are too few.
+        search_spread: How much the trials differ beyond noise; None without trials or seeds.
     """
 
     method: str
@@ -126,9 +130,9 @@ class Summary:
                 provenance=partial(decode_fields, Provenance),
                 winner=decode_optional(WinnerValues),
                 uncertainty=_decode_uncertainty,
-                search_spread=decode_optional(SearchSpread),
+                search_spread=_decode_search_spread,
             )
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, ValueError):
             return None
 
 
@@ -287,3 +291,7 @@ def _decode_metrics(data: object) -> dict[str, SeedStatistics]:
 
 def _decode_uncertainty(data: object) -> UncertaintyParts | None:
     return None if data is None else decode_fields(UncertaintyParts, data, unknown=tuple)
+
+
+def _decode_search_spread(data: object) -> SearchSpread | None:
+    return None if data is None else decode_fields(SearchSpread, data, conclusion=SearchConclusion)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from common.text import format_count
 from tuning.reporting.intervals import MIN_SEEDS, format_confidence
 from tuning.reporting.layout.columns import choose_format, name_metric
+from tuning.reporting.statistics.search_spread import COLLAPSE, SearchConclusion
 from tuning.reporting.summary import Summary
 
 
@@ -75,12 +76,20 @@ def list_warnings(summaries: Sequence[Summary]) -> list[str]:
             f"than its fresh seeds explain (beyond their {format_confidence()} prediction "
             f"interval): {'; '.join(cursed)}."
         )
-    equal = [_describe_spread(s) for s in summaries]
-    if any(equal):
+    collapsed = _describe_spreads(summaries, SearchConclusion.COLLAPSED)
+    if collapsed:
         notes.append(
-            "The search found no difference between configurations beyond noise, so that, as far "
-            "as its trials tell, a configuration drawn blindly would have served as well: "
-            f"{', '.join(text for text in equal if text)}."
+            "All configurations collapsed: no trial of the search is better than a constant "
+            f"prediction by more than {100 * COLLAPSE:.0f} points, so that nothing was chosen: "
+            f"{collapsed}."
+        )
+    equal = _describe_spreads(summaries, SearchConclusion.EQUAL)
+    if equal:
+        notes.append(
+            "The search found no difference between configurations beyond noise, and its winner is "
+            "no more than a standard deviation of seeds above the mean of all trials, so that, as "
+            "far as they tell, a configuration drawn blindly would have served as well: "
+            f"{equal}."
         )
     incomplete = [s.method for s in summaries if not s.complete]
     if incomplete:
@@ -103,17 +112,28 @@ def _describe_curse(summary: Summary) -> str:
     return f"{summary.method} ({name_metric(winner.metric)}: {shown})"
 
 
-def _describe_spread(summary: Summary) -> str:
-    """Return a method whose trials do not differ beyond noise; empty for others."""
-    spread = summary.search_spread
-    if spread is None or spread.exceeds_noise:
-        return ""
-    factor = 100 if summary.as_percent else 1
-    return (
-        f"{summary.method} (deviation of {format_count(spread.trials, 'trial')} "
-        f"{factor * spread.deviation:.2g}, of {format_count(spread.seeds, 'seed')} "
-        f"{factor * spread.noise:.2g})"
-    )
+def _describe_spreads(summaries: Sequence[Summary], conclusion: SearchConclusion) -> str:
+    """Return the methods whose search has a conclusion, with the deviations; empty if none has.
+
+    Those that learned nothing have a note of their own.
+    """
+    found = []
+    for summary in summaries:
+        spread = summary.search_spread
+        if spread is None or spread.conclusion != conclusion or not summary.has_learned:
+            continue
+        factor = 100 if summary.as_percent else 1
+        parts = [
+            f"{name} {factor * value:.2g}"
+            for name, value in (
+                (f"deviation of {format_count(spread.trials, 'trial')}", spread.deviation),
+                (f"of {format_count(spread.seeds, 'seed')}", spread.noise),
+                ("winner above the mean", spread.gain),
+            )
+            if value is not None
+        ]
+        found.append(f"{summary.method} ({', '.join(parts)})")
+    return ", ".join(found)
 
 
 def _describe_fact(
