@@ -63,7 +63,8 @@ def make_parser() -> Parser:
         prog="python tune.py reproduce",
         description="Run the studies of the papers' tables with the published hyperparameters and "
         "protocol, and\nset the results beside the published ones: the difference in standard "
-        "errors, and a verdict,\nfor each cell, in <results>/<data set>/reproduction.md.",
+        "errors, its t-test and a verdict\nof each cell, in "
+        "<results>/<data set>/reproduction.md.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -1,4 +1,4 @@
-"""Results beside the published ones, cell by cell: the difference in standard errors, a verdict."""
+"""Results beside the published ones, cell by cell: the difference, its t-test, and a verdict."""
 
 import math
 import re
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from scipy.special import stdtr  # scipy.stats takes long to import
 
 from common.files import write_text
 from common.hyperparameters import Hyperparameters, format_scalar
@@ -16,7 +17,7 @@ from tuning.reporting.layout.table_files import write_csv
 from tuning.reporting.summary import Summary
 
 FILE_NAME = "reproduction"
-AGREES, DIFFERS = 2.0, 3.0  # standard errors
+AGREES, DIFFERS = 0.05, 0.01  # p-values, two-sided
 NAMES = {"imtl-g": "imtl"}  # methods here of published names; the others are found by spelling
 
 
@@ -51,12 +52,8 @@ class ComparedCell:
         Published means without a deviation are given ours; a mean of unknown seeds counts as one
         run. The rounding of the printed mean is a part.
         """
-        if self.std is None or not self.seeds:
-            return None
-        theirs = self.std if self.published.std is None else self.published.std
-        rounding = 10.0**-self.published.decimals / math.sqrt(12)
-        parts = self.std**2 / self.seeds, theirs**2 / max(1, self.published_seeds), rounding**2
-        return math.sqrt(sum(parts))
+        variances = self._variances
+        return None if variances is None else math.sqrt(sum(variances))
 
     @property
     def standard_errors(self) -> float | None:
@@ -67,17 +64,55 @@ class ComparedCell:
         return (self.measured - self.published.mean) / error
 
     @property
+    def degrees_of_freedom(self) -> float | None:
+        """Those of the standard error (Welch, Biometrika 1947); None where it is unknown.
+
+        Ours alone count where theirs have no deviation or an unknown number of seeds. The rounding
+        is known, as is the variance of equal values.
+        """
+        variances = self._variances
+        if variances is None:
+            return None
+        ours, theirs, _ = variances
+        if self.published.std is None:
+            uncertain = (ours + theirs) ** 2 / (self.seeds - 1)
+        else:
+            uncertain = ours**2 / (self.seeds - 1)
+            if self.published_seeds > 1:
+                uncertain += theirs**2 / (self.published_seeds - 1)
+        return sum(variances) ** 2 / uncertain if uncertain else math.inf
+
+    @property
+    def p_value(self) -> float | None:
+        """The p-value of the two-sided t-test of equal means; None where deviations are unknown."""
+        found, freedom = self.standard_errors, self.degrees_of_freedom
+        if found is None or freedom is None:
+            return None
+        return 2 * float(stdtr(freedom, -abs(found)))
+
+    @property
+    def _variances(self) -> tuple[float, float, float] | None:
+        """The variances of both means and of the rounding; None where ours is unknown."""
+        if self.std is None or self.seeds < 2:
+            return None
+        theirs = self.std if self.published.std is None else self.published.std
+        rounding = 10.0**-self.published.decimals / math.sqrt(12)
+        return (
+            self.std**2 / self.seeds, theirs**2 / max(1, self.published_seeds), rounding**2
+        )  # fmt: skip
+
+    @property
     def verdict(self) -> str:
         """Whether the published value was found again."""
         if self.measured is None:
             return "not measured"
-        found = self.standard_errors
-        if found is None:
-            return "no deviation: needs 2 seeds"
-        if abs(found) <= AGREES:
+        found, p_value = self.standard_errors, self.p_value
+        if found is None or p_value is None:
+            return "no standard deviation (one seed)"
+        if p_value >= AGREES:
             return "agrees"
         side = "better" if (found > 0) == self.higher_is_better else "worse"
-        return side if abs(found) > DIFFERS else f"perhaps {side}"
+        return side if p_value < DIFFERS else f"perhaps {side}"
 
 
 def compare_with_published(dataset: str, summaries: Sequence[Summary]) -> list[ComparedCell]:
@@ -158,6 +193,8 @@ def write_reproduction(
             "measured_std": cell.std,
             "measured_seeds": cell.seeds,
             "standard_errors": cell.standard_errors,
+            "degrees_of_freedom": cell.degrees_of_freedom,
+            "p": cell.p_value,
             "verdict": cell.verdict,
         }
         for cell in cells
@@ -168,7 +205,7 @@ def write_reproduction(
 
 def _make_row(cell: ComparedCell) -> Mapping[str, str]:
     decimals = cell.published.decimals
-    errors = cell.standard_errors
+    errors, p_value = cell.standard_errors, cell.p_value
     return {
         "method": cell.method,
         "metric": cell.metric,
@@ -176,6 +213,7 @@ def _make_row(cell: ComparedCell) -> Mapping[str, str]:
         "measured": _format_mean(cell.measured, cell.std, decimals),
         "seeds": str(cell.seeds),
         "standard errors": "" if errors is None else f"{errors:+.1f}",
+        "p": "" if p_value is None else f"{p_value:.3f}",
         "verdict": cell.verdict,
     }
 
@@ -188,9 +226,9 @@ def _format_mean(mean: float | None, std: float | None, decimals: int) -> str:
 
 def _count(cells: Sequence[ComparedCell]) -> Iterator[str]:
     agreeing = sum(cell.verdict == "agrees" for cell in cells)
-    judged = sum(cell.standard_errors is not None for cell in cells)
+    judged = sum(cell.p_value is not None for cell in cells)
     yield (
-        f"{agreeing} of {judged} cells agree: the means differ by at most {AGREES:g} standard "
-        f"errors of their difference; above {DIFFERS:g} they differ. Published means without a "
-        "deviation are given the one measured here."
+        f"{agreeing} of {judged} cells agree: a two-sided t-test finds no difference at the level "
+        f"{AGREES:g}; they differ below p = {DIFFERS:g}. Published means without a deviation are "
+        "given the one measured here."
     )

@@ -60,18 +60,38 @@ def test_the_standard_error_is_that_of_the_difference() -> None:
 
 
 def test_verdicts() -> None:
-    error = make_cell(0, 0).standard_error
+    error, freedom = make_cell(0, 0).standard_error, make_cell(0, 0).degrees_of_freedom
     assert error is not None
-    by_distance = {1.9: "agrees", -1.9: "agrees", 2.5: "perhaps better", -2.5: "perhaps worse",
-                   3.1: "better", -3.1: "worse"}  # fmt: skip
+    assert freedom == pytest.approx(5.779, abs=0.001)  # (a + b)^2 / (a^2 / 2 + b^2 / 4)
+    # its quantiles of 97.5% and 99.5% are 2.47 and 3.77
+    by_distance = {2.4: "agrees", -2.4: "agrees", 2.6: "perhaps better", -2.6: "perhaps worse",
+                   3.7: "perhaps better", 3.9: "better", -3.9: "worse"}  # fmt: skip
     for distance, verdict in by_distance.items():
         cell = make_cell(0.5 + distance * error, 0.5)
         assert cell.verdict == verdict
         flipped = replace(cell, higher_is_better=False).verdict
         opposite = {"better": "worse", "worse": "better"}
         assert flipped == " ".join(opposite.get(word, word) for word in verdict.split())
-    assert make_cell(0.5, 0.5, std=None).verdict == "no deviation: needs 2 seeds"
+    assert make_cell(0.5, 0.5, std=None).verdict == "no standard deviation (one seed)"
     assert replace(make_cell(0.5, 0.5), measured=None).verdict == "not measured"
+
+
+@pytest.mark.parametrize("has_deviation", [False, True])
+@pytest.mark.parametrize(("ours", "theirs"), [(3, 3), (5, 5), (3, 5)])
+def test_one_in_twenty_equal_methods_does_not_agree(
+    ours: int, theirs: int, has_deviation: bool
+) -> None:
+    random, draws = np.random.default_rng(0), 2000
+    verdicts = []
+    for _ in range(draws):
+        a, b = random.normal(size=ours), random.normal(size=theirs)
+        std = float(np.std(b, ddof=1)) if has_deviation else None
+        value = PublishedValue(float(np.mean(b)), std, 4, 4)
+        mean = float(np.mean(a)), float(np.std(a, ddof=1))
+        verdicts.append(ComparedCell("erm", "m", value, theirs, *mean, ours, True).verdict)
+    found = 1 - verdicts.count("agrees") / draws
+    assert 0.03 < found < 0.065
+    assert sum(verdict in ("better", "worse") for verdict in verdicts) < 0.02 * draws
 
 
 def test_a_published_method_has_a_name_here() -> None:
