@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import sys
 import uuid
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from filelock import FileLock, Timeout
 from common.errors import UserError
 
 TEMPORARY_PREFIX = ".new-"  # of files that are not complete
+TEMPORARY_NAME = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}.+\.[0-9a-f]{{8}}")  # of atomic_write
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_PERMISSION_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS)
 LOCK_NOTICE_SECONDS = 1.0

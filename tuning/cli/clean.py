@@ -3,11 +3,12 @@
 import argparse
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 from common.arguments import Parser
 from common.errors import UserError
 from tuning.cli.parser import add_options
-from tuning.doctor.leftovers import Leftover, find_leftovers
+from tuning.doctor.leftovers import Leftover, are_caches_inside, find_leftovers
 from tuning.options import Options
 from tuning.records.storage import describe_error, is_url, refuse_misspelled_url
 from tuning.reporting.layout.printed_table import format_markdown
@@ -44,7 +45,8 @@ def run_clean(arguments: Sequence[str]) -> int:
     """Run the command; return 0, or 1 if something could not be removed.
 
     Raises:
-        UserError: If the records cannot be read, or --storage is malformed.
+        UserError: If the records cannot be read, --storage is malformed, or a given folder is
+            missing.
     """
     given = vars(make_parser().parse_args(arguments))
     removes = given.pop("yes", False)
@@ -52,6 +54,14 @@ def run_clean(arguments: Sequence[str]) -> int:
     refuse_misspelled_url(options.records)
     if is_url(options.records):
         print(f"{options.records}: not looked at; only records in a folder are")
+    if "results" in given and not any(
+        path.is_dir() for path in (options.results, Path(options.records))
+    ):
+        raise UserError(f"--results: '{options.results}' is missing; expected a results folder")
+    if "data_root" in given and not options.data_root.is_dir():
+        raise UserError(f"--data-root: '{options.data_root}' is missing; expected a folder")
+    if not are_caches_inside(options.data_root):
+        print("EVENHAND_CACHE: not looked at; other data roots may use its caches")
     found = list(find_leftovers(options.records, options.results, options.data_root))
     if not found:
         print("nothing to remove")

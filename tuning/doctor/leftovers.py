@@ -14,10 +14,10 @@ from pathlib import Path
 
 import datasets
 from common.errors import UserError
-from common.files import TEMPORARY_PREFIX
+from common.files import TEMPORARY_NAME, TEMPORARY_PREFIX
 from datasets.on_disk import OnDisk
 from datasets.own.references import list_own_data
-from datasets.storage.array_cache import list_caches
+from datasets.storage.array_cache import cache_folder, list_caches
 from tuning.cluster.connection import SESSION_MARK
 from tuning.cluster.ray_private import find_temporary_folder
 from tuning.cluster.tuner import TEMPORARY
@@ -26,9 +26,11 @@ from tuning.records.lock import LockHolder, describe_holder, exclusive_lock
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_record import UNNEEDED_FILES
 from tuning.records.storage import is_url
+from tuning.reporting.summary import FILE_NAME as SUMMARY_FILE
 
 OLD_SECONDS = 24 * 3600.0  # after which nobody writes an unfinished file any more
 QUIET_SECONDS = 3600.0  # without a change, after which a folder without its process is not used
+METHOD_FILES = (SUMMARY_FILE, "study.json", "export.json")  # in a method's results and records
 # The process in evenhand-<process>-<random>, and in Ray's session_<date>_<time>_<process>.
 PROCESS = re.compile(rf"^{TEMPORARY}(\d+)-\w+$|^session_[-\d]+_[-\d]+_\d+_(\d+)$")
 
@@ -83,16 +85,27 @@ def _find_states(records: Path) -> Iterator[Leftover]:
 
 
 def _find_unfinished(folder: Path) -> Iterator[Leftover]:
-    """Yield files that a process began to write long ago."""
-    for path in sorted(folder.rglob(f"{TEMPORARY_PREFIX}*")):
-        method = next((parent for parent in path.parents if (parent / "runs").is_dir()), None)
-        is_held = method is not None and describe_holder(LocalStorage(method)) is not None
-        if _is_old(path) and not is_held:
+    """Yield files of studies that a process began to write long ago, named as it names them."""
+    methods = {path.parent for name in METHOD_FILES for path in folder.glob(f"*/*/{name}")}
+    shared = {path for method in methods for path in (method.parent, folder)}
+    if (folder / "study.yaml").is_file():
+        shared.add(folder)
+    held = {path for path in methods if describe_holder(LocalStorage(path)) is not None}
+    found = [path for one in shared for path in one.glob(f"{TEMPORARY_PREFIX}*")]
+    found += [path for one in methods - held for path in one.rglob(f"{TEMPORARY_PREFIX}*")]
+    for path in sorted(found):
+        is_ours = TEMPORARY_NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink()
+        if is_ours and _is_old(path):
             yield Leftover("unfinished file", path, measure(path), partial(remove_path, path))
 
 
 def _find_caches(data_root: Path) -> Iterator[Leftover]:
-    """Yield caches of data sets that were made from other files or parameters than today's."""
+    """Yield caches of data sets that were made from other files or parameters than today's.
+
+    Caches outside the data root may be those of other data roots.
+    """
+    if not are_caches_inside(data_root):
+        return
     current: dict[str, set[Path]] = {}
     unknown: set[str] = set()
     known = datasets.list_benchmarks()
@@ -113,6 +126,11 @@ def _find_caches(data_root: Path) -> Iterator[Leftover]:
                 yield Leftover(
                     "cache of other data", path, measure(path), partial(remove_path, path)
                 )
+
+
+def are_caches_inside(data_root: Path) -> bool:
+    """Return whether the caches of a data root are in it, and so of no other one."""
+    return cache_folder("", data_root).resolve().is_relative_to(data_root.resolve())
 
 
 def _find_temporary_folders() -> Iterator[Leftover]:

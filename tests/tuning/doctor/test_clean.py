@@ -53,8 +53,12 @@ def machine(
     kept += [Path(ended.location) / name for name in ("run.json", "end.json")]
     kept.append(Path(running.location) / "last.pt")
     results = tmp_path / "r" / "d"
-    removed.append(results / ".new-table.csv.0123")
-    kept += [results / "table.csv", results / ".new-summary.json.0123"]
+    removed.append(results / ".new-table.csv.0123abcd")
+    removed.append(results / "erm" / "predictions" / ".new-seed_0.parquet.89abcdef")
+    new = results / "erm" / ".new-summary.json.0123abcd"
+    kept += [results / "table.csv", results / "erm" / "summary.json", new]
+    kept += [results / ".new-photos" / "a.jpg", results / "erm" / ".new-notes.txt"]
+    kept.append(tmp_path / "r" / "thesis" / ".new-chapter.tex.0123abcd")  # of no study
     cache = tmp_path / "data" / ".cache"
     write_birds(tmp_path / "data")
     benchmark = datasets.load_benchmark("waterbirds", str(tmp_path / "data"))
@@ -76,7 +80,6 @@ def machine(
             path.write_bytes(b"x" * 1000)
     for name in ("r", "r.records", "tmp", "ray", "data/.cache"):  # not the data, whose times count
         make_old(tmp_path / name)
-    new = results / ".new-summary.json.0123"
     os.utime(new)  # still written
     return {"removed": removed, "kept": kept}
 
@@ -114,6 +117,31 @@ def test_nothing_of_a_running_study_is_listed(
         assert clean(tmp_path, "--yes") == 0
     assert str(tmp_path / "r.records") not in capsys.readouterr().out
     assert machine["removed"][0].exists()
+
+
+def test_caches_that_other_data_roots_share_are_not_listed(
+    machine: dict[str, list[Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cache = tmp_path / "shared"
+    (tmp_path / "data" / ".cache").rename(cache)
+    monkeypatch.setenv("EVENHAND_CACHE", str(cache))
+    assert clean(tmp_path, "--yes") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("EVENHAND_CACHE: not looked at")
+    assert str(cache) not in text
+    assert (cache / "waterbirds" / "0123456789abcdef" / "x.npy").exists()
+    assert not machine["removed"][0].exists()
+
+
+@pytest.mark.parametrize("option", ["--results", "--data-root"])
+def test_a_missing_folder_is_an_error(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["clean", option, str(tmp_path / "absent")]) == 2
+    assert "absent' is missing" in capsys.readouterr().err
 
 
 def test_the_folder_of_rays_sessions_is_found() -> None:
