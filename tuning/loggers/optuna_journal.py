@@ -1,5 +1,6 @@
 """The search mirrored into a journal file of Optuna, which ``optuna-dashboard`` opens."""
 
+import math
 import warnings
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def _make_trial(run: LoggedRun) -> optuna.trial.FrozenTrial:
     rule = get_rule(run.context.rule)
     value = run.results.get(f"best_{rule.name}")
     state = STATES.get(run.status, TrialState.COMPLETE)
-    if value is None:
+    if value is None or not math.isfinite(value):
         state = TrialState.FAIL
     domains = _read_domains(run)
     params = {

@@ -1,6 +1,7 @@
 """Ended runs in the forms of other tools: TensorBoard, Optuna, MLflow, Weights & Biases."""
 
 import logging
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -123,6 +124,23 @@ def test_the_search_is_a_study_of_optuna(records: MethodRecords, tmp_path: Path)
     assert study.best_trial.params == {"lr": 0.2}
     assert study.best_value == pytest.approx(0.6)
     assert trials[1].intermediate_values == {1: pytest.approx(0.3), 2: pytest.approx(0.6)}
+
+
+def test_a_value_that_is_not_finite_is_a_failed_trial(
+    records: MethodRecords, tmp_path: Path
+) -> None:
+    context = records.read_context()
+    assert context is not None
+    run = read_logged_run(context, next(r for r in records.list_runs() if r.read_end()))
+    assert run is not None
+    logger = OptunaLogger(tmp_path)
+    for value in (math.nan, math.inf, 0.5):
+        results = dict.fromkeys(run.results, value)
+        epochs = tuple(replace(e, metrics=dict.fromkeys(e.metrics, value)) for e in run.epochs)
+        logger.log_run(replace(run, digest=str(value), results=results, epochs=epochs))
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "optuna.journal"))
+    study = optuna.load_study(study_name="d/erm", storage=optuna.storages.JournalStorage(backend))
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "FAIL", "COMPLETE"]
 
 
 class Broken(RunLogger):
