@@ -1,6 +1,7 @@
 """All pairs of methods of one data set, compared over their confirmation seeds."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -79,7 +80,7 @@ class DataSetComparison:
         dataset: The data set.
         metric: The metric.
         higher_is_better: Its direction.
-        pairs: The pairs that have common seeds, in the order of the methods' means.
+        pairs: The pairs that have common seeds, in the order of the methods' means over all seeds.
         left_out: A line for each method that is not compared, with the reason.
     """
 
@@ -91,8 +92,13 @@ class DataSetComparison:
 
     @property
     def best(self) -> str | None:
-        """The method with the best mean; None without pairs."""
-        return self.pairs[0].first if self.pairs else None
+        """The method that is the better one of most pairs; None without pairs.
+
+        It has the best mean where all methods have the same seeds. Of several, it is the first
+        in the order of pairs.
+        """
+        wins = Counter(pair.first for pair in self.pairs)
+        return max(wins, key=lambda method: wins[method], default=None)
 
     def list_pairs_with_best(self) -> list[MethodComparison]:
         """Return the pairs of the best method."""
@@ -131,9 +137,9 @@ def compare_methods(summaries: Sequence[Summary], metric: str | None = None) -> 
             found[summary.method] = statistics
     ordered = sorted(found, key=lambda m: found[m].mean, reverse=higher)
     raw = [
-        (one, other, compared)
+        pair
         for one, other in combinations(ordered, 2)
-        if (compared := compare_pairs(found[one], found[other], higher)) is not None
+        if (pair := _order_pair(one, other, found, higher)) is not None
     ]
     tested = [compared.p_value for _, _, compared in raw if compared.p_value is not None]
     corrected = iter(correct_holm(tested))
@@ -152,3 +158,13 @@ def compare_methods(summaries: Sequence[Summary], metric: str | None = None) -> 
         for one, other, compared in raw
     )
     return DataSetComparison(first.dataset, name, higher, pairs, tuple(left_out))
+
+
+def _order_pair(
+    one: str, other: str, found: Mapping[str, SeedStatistics], higher_is_better: bool
+) -> tuple[str, str, PairedDifference] | None:
+    """Return two methods, the better over their common seeds first; None without such seeds."""
+    compared = compare_pairs(found[one], found[other], higher_is_better)
+    if compared is None or (1 if higher_is_better else -1) * compared.statistics.mean >= 0:
+        return None if compared is None else (one, other, compared)
+    return _order_pair(other, one, found, higher_is_better)

@@ -51,6 +51,24 @@ def test_all_pairs_are_compared_and_corrected() -> None:
     assert found.pairs[1].describe_result().startswith("a is better than c (difference 31.0 points")
 
 
+def test_the_better_method_is_better_on_common_seeds() -> None:
+    # the mean of "a" over all its seeds is the best one, by a seed that no other method has
+    lucky = make_summary("a", [0.99, 0.70, 0.71, 0.70, 0.72])
+    others = [make_summary("b", [0.73, 0.735, 0.73, 0.752]), make_summary("c", [0.6] * 4)]
+    moved = [
+        replace(one, metrics={COLUMN: replace(one.metrics[COLUMN], seeds=(1, 2, 3, 4))})
+        for one in others
+    ]
+    found = compare_methods([lucky, *moved])
+    assert [(pair.first, pair.second) for pair in found.pairs] == [
+        ("b", "a"), ("a", "c"), ("b", "c"),
+    ]  # fmt: skip
+    assert all(pair.difference.statistics.mean > 0 for pair in found.pairs)
+    assert found.pairs[0].difference.improvement.value > 0.5
+    assert found.best == "b"
+    assert [pair.second for pair in found.list_pairs_with_best()] == ["a", "c"]
+
+
 def test_two_seeds_are_too_few() -> None:
     (pair,) = compare_methods([make_summary("a", [0.5, 0.6]), make_summary("b", [0.4, 0.3])]).pairs
     assert pair.adjusted_p_value is None
