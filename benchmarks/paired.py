@@ -31,6 +31,6 @@ def print_differences(
     for name, own in values.items():
         if name != base:
             found = compute_statistics((own - values[base]).tolist())
-            print(
-                f"{name:10} {found.mean:+7.2f}  95% interval [{found.low:+.2f}, {found.high:+.2f}]"
-            )
+            has_interval = found.low is not None and found.high is not None
+            interval = f"[{found.low:+.2f}, {found.high:+.2f}]" if has_interval else "-"
+            print(f"{name:10} {found.mean:+7.2f}  95% interval {interval}")

@@ -105,7 +105,9 @@ def format_replays(
             difference = "-"
             if base is not None and name != BASE:
                 paired = compute_statistics((found.regrets - base.regrets).tolist())
-                difference = f"{paired.mean:+.3f} [{paired.low:+.3f}, {paired.high:+.3f}]"
+                difference = f"{paired.mean:+.3f}"
+                if paired.low is not None and paired.high is not None:
+                    difference += f" [{paired.low:+.3f}, {paired.high:+.3f}]"
             yield (
                 f"| {name} | {budget} | {found.epochs.mean():.0f} | {found.values.mean():.3f} "
                 f"| {found.regrets.mean():.3f} | {difference} | {found.overtuned.mean():.0%} |"

@@ -15,7 +15,8 @@ the logit scale by the delta method,
 mapped back: so it stays within the bounds, and is longer towards the middle, as is the distribution
 of a mean near a bound. docs/statistics.md has its coverage. It says nothing about other data, other
 splits, or the search itself. One seed has no deviation. Fewer than three seeds have no interval:
-two would be multiplied by t(0.975, 1) = 12.7. Seeds that failed do not count in n.
+two would be multiplied by t(0.975, 1) = 12.7. Equal values have none either: a few seeds that
+agree do not make the mean certain. Seeds that failed do not count in n.
 """
 
 import math
@@ -23,11 +24,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit, logit, stdtrit  # scipy.stats takes long to import
 
 MIN_SEEDS = 3  # of an interval
 SHARE = (0.0, 1.0)  # the bounds of accuracies
 UNBOUNDED = (-math.inf, math.inf)
+EQUAL = 1e-12  # of values, relative to the largest: errors of floating point
 CONFIDENCE = 0.95  # of all intervals, and of what tables say about them
 
 
@@ -43,7 +46,7 @@ class SeedStatistics:
     Args:
         mean: Mean.
         std: Sample standard deviation (divisor n - 1); None for one seed.
-        low: Lower end of the interval of the mean; None for one or two seeds.
+        low: Lower end of the interval of the mean; None for one or two seeds, or equal values.
         high: Its upper end.
         n: Number of seeds.
         seeds: The seeds; empty where the values are unknown, such as those of published rows.
@@ -84,11 +87,16 @@ def compute_statistics(
     n, mean = len(values), float(np.mean(values))
     std = float(np.std(values, ddof=1)) if n > 1 else None
     given = tuple(range(n) if seeds is None else seeds), tuple(values)
-    if std is None or n < MIN_SEEDS:
+    if std is None or n < MIN_SEEDS or are_equal(values):
         return SeedStatistics(mean, std, None, None, n, *given)
     half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * std / n**0.5
     low, high = _find_ends(mean, half, bounds)
     return SeedStatistics(mean, std, low, high, n, *given)
+
+
+def are_equal(values: Sequence[float] | NDArray[np.float64]) -> bool:
+    """Return whether values are equal but for errors of floating point; at least one."""
+    return float(np.ptp(values)) <= EQUAL * float(np.abs(values).max())
 
 
 def _find_ends(mean: float, half: float, bounds: tuple[float, float]) -> tuple[float, float]:

@@ -177,7 +177,7 @@ def describe_numbers(first: Summary) -> str:
     return (
         f"Mean ± standard deviation over confirmation seeds{unit}. The interval is the "
         f"{format_confidence()} confidence interval of the mean to its left (Student's t over "
-        f"seeds{bounds}); fewer than {MIN_SEEDS} seeds have none."
+        f"seeds{bounds}); fewer than {MIN_SEEDS} seeds, or equal values, have none."
     )
 
 

@@ -84,8 +84,12 @@ def test_intervals_stay_within_the_bounds() -> None:
     assert found.low is not None
     assert found.high is not None
     assert 0 < found.low < found.mean < found.high < 1
-    equal = compute_statistics([1.0, 1.0, 1.0], SHARE)
-    assert (equal.low, equal.high) == (1, 1)
+
+
+@pytest.mark.parametrize("values", [[1.0] * 3, [0.0] * 5, [0.1 + 0.2, 0.3, 0.3]])
+def test_equal_values_have_no_interval(values: list[float]) -> None:
+    found = compute_statistics(values, SHARE)
+    assert (found.low, found.high) == (None, None)
 
 
 def test_published_row() -> None:

@@ -25,14 +25,20 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 from scipy.special import stdtr
 
-from tuning.reporting.intervals import CONFIDENCE, MIN_SEEDS, SeedStatistics, compute_statistics
+from tuning.reporting.intervals import (
+    CONFIDENCE,
+    EQUAL,
+    MIN_SEEDS,
+    SeedStatistics,
+    are_equal,
+    compute_statistics,
+)
 
 LEVEL = 1 - CONFIDENCE  # of tests
 MAX_EXACT_SEEDS = 12  # of the permutation test: 4,096 sign patterns
 RESAMPLES = 9_999  # of sign patterns, where there are more
 MAX_NEEDED_SEEDS = 1_000
 POWER = 0.8
-EQUAL = 1e-12  # of differences, relative to the largest: errors of floating point
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ class PairedDifference:
     Args:
         seeds: These seeds.
         statistics: Mean, deviation and t interval of the differences, first minus second.
-        p_value: Of the paired t-test, two-sided; None with fewer than three seeds.
+        p_value: Of the paired t-test, two-sided; None with fewer than three seeds. Equal
+            differences have that of the permutation test.
         permutation_p_value: Of the sign-flip permutation test, two-sided; None likewise.
         improvement: The probability that a seed of the first method is better than one of the
             second.
@@ -101,12 +108,13 @@ def compare_pairs(
 def compute_t_p_value(differences: Sequence[float] | NDArray[np.float64]) -> float:
     """Return the two-sided p-value of the paired t-test of differences, at least two.
 
-    Equal differences have no deviation: p is 0, or 1 where all are 0.
+    Equal differences have no deviation, and t no distribution: p is that of the permutation test
+    of signs, 2 / 2^n, or 1 where all are 0.
     """
-    values = np.asarray(differences)
-    n, scale = len(values), float(np.abs(values).max())
-    if float(np.ptp(values)) <= EQUAL * scale:
-        return 1.0 if scale == 0 else 0.0
+    values = np.asarray(differences, dtype=np.float64)
+    n = len(values)
+    if are_equal(values):
+        return 2.0 ** (1 - n) if values.any() else 1.0
     t = float(values.mean()) / (float(values.std(ddof=1)) / math.sqrt(n))
     return 2 * float(stdtr(n - 1, -abs(t)))  # faster than scipy.stats, for tables of many pairs
 

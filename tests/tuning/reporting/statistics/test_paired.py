@@ -31,9 +31,16 @@ def test_paired_t_agrees_with_scipy(first: list[float], data: st.DataObject) -> 
         assert compute_t_p_value(differences) == pytest.approx(expected, abs=1e-9)
 
 
-def test_equal_differences_need_no_deviation() -> None:
-    assert compute_t_p_value([0.1 + 0.2, 0.3, 0.3]) == 0
-    assert compute_t_p_value([0.0, 0.0, 0.0]) == 1
+@pytest.mark.parametrize("n", [3, 5, 8])
+def test_equal_differences_have_no_t_test_and_no_interval(n: int) -> None:
+    first = compute_statistics([0.7 + 0.03 * seed for seed in range(n)])
+    second = compute_statistics([value - 1 / 90 for value in first.values])
+    found = compare_pairs(first, second, higher_is_better=True)
+    assert found is not None
+    assert found.p_value == 2 / 2**n
+    assert found.permutation_p_value == pytest.approx(2 / 2**n)
+    assert (found.statistics.low, found.statistics.high) == (None, None)
+    assert compute_t_p_value([0.0] * n) == compute_permutation_p_value([0.0] * n) == 1
 
 
 def test_permutation_test_enumerates_all_signs() -> None:
