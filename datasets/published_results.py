@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from common.hyperparameters import Hyperparameters
 from common.yaml_files import read_yaml_file
 
 FOLDER = Path(__file__).parent / "published"
@@ -43,12 +44,16 @@ class PublishedRow:
         source: Where the row was published.
         protocol: How it was trained and selected.
         metrics: The values of its test metrics, with ``delta_m`` where the data set has tasks.
+        note: An addition to the protocol for this method; empty without one.
+        trained_with: Hyperparameters that the row had, where the published values are others.
     """
 
     method: str
     source: str
     protocol: str
     metrics: Mapping[str, PublishedValue]
+    note: str = ""
+    trained_with: Hyperparameters = field(default_factory=dict)
 
     @property
     def is_baseline(self) -> bool:
@@ -89,6 +94,7 @@ class _Table:
         rows: Its lines.
         summary_only: Whether a line has the values of ``SUMMARY_COLUMNS`` alone.
         notes: Additions to the protocol of single methods.
+        trained_with: Hyperparameters of single methods, where the published values are others.
     """
 
     columns: Sequence[str]
@@ -98,6 +104,7 @@ class _Table:
     rows: str
     summary_only: bool = False
     notes: Mapping[str, str] = field(default_factory=dict)
+    trained_with: Mapping[str, Hyperparameters] = field(default_factory=dict)
 
     def split_lines(self) -> dict[str, list[str]]:
         """Return the values as printed, by method."""
@@ -114,9 +121,10 @@ class _Table:
                 for name, text in zip(names, values, strict=True)
                 if name != "mean_rank" and text != "-"  # a rank holds among its table's rows only
             }
-            note = self.notes.get(method)
+            note = self.notes.get(method, "")
             protocol = f"{self.protocol}; {method}: {note}" if note else self.protocol
-            yield PublishedRow(method, self.source, protocol, metrics)
+            trained_with = self.trained_with.get(method, {})
+            yield PublishedRow(method, self.source, protocol, metrics, note, trained_with)
 
 
 def _read_tables(dataset: str) -> list[_Table]:

@@ -19,6 +19,8 @@ from tuning.options import FLAGS, Options
 from tuning.publishing.reproduction import (
     compare_with_published,
     describe_deviations,
+    find_published_values,
+    list_row_notes,
     write_reproduction,
 )
 from tuning.reporting.layout.printed_table import format_markdown
@@ -184,9 +186,9 @@ def compare_table(table: str, results: Path) -> list[str]:
             f"{table} --results {results}"
         )
     cells = compare_with_published(table, summaries)
-    notes = []
+    notes = list_row_notes(table, [summary.method for summary in summaries])
     for summary in summaries:
-        published = load_method(summary.method).published.get(table, {})
+        published = find_published_values(table, summary.method)
         changed = describe_deviations(summary, published)
         if changed:
             notes.append(f"{summary.method} was trained with {', '.join(changed)}.")

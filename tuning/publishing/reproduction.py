@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from scipy.special import stdtr  # scipy.stats takes long to import
 
 from common.files import write_text
 from common.hyperparameters import Hyperparameters, format_scalar
+from core.recipe.method_files import load_method
 from datasets.published_results import PublishedRow, PublishedValue, read_published_rows
 from tuning.reporting.layout.printed_table import format_markdown
 from tuning.reporting.layout.table_files import write_csv
@@ -34,6 +35,8 @@ class ComparedCell:
         std: Its standard deviation over seeds; None for one seed.
         seeds: Its seeds.
         higher_is_better: The metric's direction.
+        has_same_training: Whether it was trained with the hyperparameters of the published row,
+            where these are not the published ones.
     """
 
     method: str
@@ -44,6 +47,7 @@ class ComparedCell:
     std: float | None
     seeds: int
     higher_is_better: bool
+    has_same_training: bool = True
 
     @property
     def standard_error(self) -> float | None:
@@ -106,6 +110,8 @@ class ComparedCell:
         """Whether the published value was found again."""
         if self.measured is None:
             return "not measured"
+        if not self.has_same_training:
+            return "not compared: other training"
         found, p_value = self.standard_errors, self.p_value
         if found is None or p_value is None:
             return "no standard deviation (one seed)"
@@ -142,6 +148,7 @@ def compare_with_published(dataset: str, summaries: Sequence[Summary]) -> list[C
                     None if found is None else found.std,
                     0 if found is None else found.n,
                     directions.get(metric, metric != "delta_m"),
+                    row.trained_with.items() <= summary.hyperparameters.items(),
                 )
             )
     return cells
@@ -157,6 +164,22 @@ def count_seeds(row: PublishedRow) -> int:
     """Return the number of seeds that a row's protocol states; 0 where it states none."""
     found = re.search(r"(\d+) (?:seeds|runs)", row.protocol)
     return int(found[1]) if found else 0
+
+
+def list_row_notes(dataset: str, methods: Collection[str]) -> list[str]:
+    """Return the notes on the published rows of methods, such as how their training differed."""
+    rows = read_published_rows(dataset)
+    found = {find_method(row.method): row.note for row in rows if row.note}
+    return [f"{method}: {note}." for method, note in found.items() if method in methods]
+
+
+def find_published_values(dataset: str, method: str) -> Hyperparameters:
+    """Return the hyperparameters of a method's published row, else its published ones."""
+    values = {**load_method(method).published.get(dataset, {})}
+    for row in read_published_rows(dataset):
+        if find_method(row.method) == method:
+            values |= row.trained_with
+    return values
 
 
 def describe_deviations(summary: Summary, published: Hyperparameters) -> list[str]:
@@ -226,7 +249,7 @@ def _format_mean(mean: float | None, std: float | None, decimals: int) -> str:
 
 def _count(cells: Sequence[ComparedCell]) -> Iterator[str]:
     agreeing = sum(cell.verdict == "agrees" for cell in cells)
-    judged = sum(cell.p_value is not None for cell in cells)
+    judged = sum(cell.p_value is not None and cell.has_same_training for cell in cells)
     yield (
         f"{agreeing} of {judged} cells agree: a two-sided t-test finds no difference at the level "
         f"{AGREES:g}; they differ below p = {DIFFERS:g}. Published means without a deviation are "

@@ -102,6 +102,28 @@ def test_a_published_method_has_a_name_here() -> None:
     assert count_seeds(PublishedRow("a", "b", "10 epochs", {})) == 0
 
 
+@pytest.mark.parametrize(("batch_size", "is_compared"), [(32, False), (8, True)])
+def test_rows_of_other_hyperparameters_are_not_compared(
+    batch_size: int,
+    is_compared: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    summary = make_summary_of(datasets.load_benchmark("civilcomments_small"), "erm_l1")
+    published = load_method("erm_l1").published["civilcomments_small"]
+    metrics = {"test_worst_group_accuracy": compute_statistics([0.66, 0.67, 0.65])}
+    trained = {**published, "batch_size": batch_size}
+    write_summary_of(tmp_path, replace(summary, metrics=metrics, hyperparameters=trained))
+    command = ["reproduce", "civilcomments_small", "--compare", "--results", str(tmp_path)]
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert ("1 of 1 cells agree" if is_compared else "0 of 0 cells agree") in text
+    assert ("not compared: other training" in text) == (not is_compared)
+    assert ("erm_l1 was trained with batch_size 32 (published 8)" in text) == (not is_compared)
+    assert "erm_l1: released with batch size 8" in text
+    assert "jtt" not in text
+
+
 def test_results_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["reproduce", "civilcomments_small", "--compare", "--results", str(tmp_path)]
     assert main(command) == 2
