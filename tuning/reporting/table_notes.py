@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 from common.text import format_count
 from tuning.reporting.intervals import MIN_SEEDS, format_confidence
-from tuning.reporting.layout.columns import choose_format, name_metric
+from tuning.reporting.layout.columns import choose_format, find_best, name_metric
+from tuning.reporting.statistics.paired import find_untested
 from tuning.reporting.statistics.search_spread import COLLAPSE, SearchConclusion
 from tuning.reporting.summary import Summary
 
@@ -63,6 +64,12 @@ def list_warnings(summaries: Sequence[Summary]) -> list[str]:
             "Selected on the TEST split, so the results are optimistically biased: "
             f"{', '.join(oracles)}."
         )
+    untested = _list_untested(summaries)
+    if untested:
+        notes.append(
+            f"Not tested, for they have fewer than {MIN_SEEDS} seeds in common with the best of "
+            f"the main test metric: {', '.join(untested)}."
+        )
     unlearned = [s.method for s in summaries if not s.has_learned]
     if unlearned:
         notes.append(
@@ -95,6 +102,22 @@ def list_warnings(summaries: Sequence[Summary]) -> list[str]:
     if incomplete:
         notes.append(f"Unfinished, or with failed seeds: {', '.join(incomplete)}.")
     return notes
+
+
+def _list_untested(summaries: Sequence[Summary]) -> list[str]:
+    """Return the methods that no test compares with the best of the main test metric."""
+    metric = summaries[0].reported_metrics[0]
+    honest = any(not summary.oracle for summary in summaries)
+    column = {
+        row: found
+        for row, summary in enumerate(summaries)
+        if (found := summary.metrics.get(f"test_{metric}")) is not None
+        and not (summary.oracle and honest)
+    }
+    listed = [column.get(row) for row in range(len(summaries))]
+    higher = summaries[0].higher_is_better.get(metric, True)
+    best, _ = find_best(listed, higher, [True] * len(listed))
+    return [summaries[row].method for row in sorted(find_untested(column, best))] if best else []
 
 
 def _describe_curse(summary: Summary) -> str:

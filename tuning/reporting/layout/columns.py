@@ -96,8 +96,8 @@ def find_best(
     """Return the rows with the best mean, and those that are not distinguishable from them.
 
     Seeds are the same for all rows, so that the test is the paired t-test, with Holm's correction
-    for all pairs of rows, at the level of the intervals. Rows with fewer than three common seeds
-    cannot be distinguished.
+    for all pairs of rows, at the level of the intervals. Rows with fewer than three seeds in common
+    with the best are not tested, and not among them; a note below the table names those.
 
     Args:
         column: The statistics of each row.

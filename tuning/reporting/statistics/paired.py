@@ -240,6 +240,21 @@ def find_indistinguishable(
     return frozenset(row for pair in tied if pair & best for row in pair - best)
 
 
+def find_untested(column: Mapping[int, SeedStatistics], best: frozenset[int]) -> frozenset[int]:
+    """Return the rows that share too few seeds with each best row for a test.
+
+    Args:
+        column: The statistics of each row that takes part.
+        best: The rows with the best mean.
+    """
+    return frozenset(
+        row
+        for row, found in column.items()
+        if row not in best
+        and all(len(set(found.seeds) & set(column[top].seeds)) < MIN_SEEDS for top in best)
+    )
+
+
 def _test_rows(one: Mapping[int, float], other: Mapping[int, float]) -> float | None:
     """Return the p-value of two rows over their common seeds; None with too few."""
     differences = [one[seed] - other[seed] for seed in one if seed in other]

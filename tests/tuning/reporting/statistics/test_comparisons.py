@@ -13,6 +13,7 @@ from tuning.reporting.statistics.method_comparison import compare_methods
 from tuning.reporting.statistics.paired import compute_t_p_value
 from tuning.reporting.statistics.ranks import compare_ranks, compute_critical_difference
 from tuning.reporting.summary import Summary
+from tuning.reporting.table_notes import list_warnings
 
 COLUMN = "test_worst_group_accuracy"
 DIGITS = datasets.load_benchmark("colored_digits")
@@ -73,6 +74,17 @@ def test_two_seeds_are_too_few() -> None:
     (pair,) = compare_methods([make_summary("a", [0.5, 0.6]), make_summary("b", [0.4, 0.3])]).pairs
     assert pair.adjusted_p_value is None
     assert pair.describe_result().startswith("a and b have 2 common seeds, too few for a test")
+
+
+def test_a_table_names_rows_that_no_test_compares_with_the_best() -> None:
+    two, three = [0.5, 0.6], [0.5, 0.6, 0.7]
+    summaries = [make_summary("a", [0.6, 0.7]), make_summary("b", two), make_summary("c", two)]
+    (note,) = [note for note in list_warnings(summaries) if note.startswith("Not tested")]
+    assert note.endswith("of the main test metric: b, c.")
+    summaries = [make_summary("a", [0.9, 0.8, 0.7]), make_summary("b", two)]
+    assert [n for n in list_warnings([*summaries, make_summary("c", three)]) if ": b." in n]
+    whole = [summaries[0], make_summary("c", three)]
+    assert not [note for note in list_warnings(whole) if note.startswith("Not tested")]
 
 
 def test_ranks_agree_with_scipy_and_demsar() -> None:
