@@ -19,7 +19,6 @@ from tuning.options import FLAGS, Options
 from tuning.publishing.reproduction import (
     compare_with_published,
     describe_deviations,
-    find_published_values,
     list_row_notes,
     write_reproduction,
 )
@@ -117,7 +116,8 @@ def run_reproduce(arguments: Sequence[str]) -> int:
             if code == EXIT_CODE:
                 return code
         results: Path = getattr(given, "results", Options.results)
-        print("\n".join(compare_table(table, results)), flush=True)
+        data_root: Path = getattr(given, "data_root", Options.data_root)
+        print("\n".join(compare_table(table, results, data_root)), flush=True)
     return code
 
 
@@ -173,7 +173,7 @@ def read_costs() -> dict[str, TableCost]:
     return {table: TableCost(**cost) for table, cost in found.items()}
 
 
-def compare_table(table: str, results: Path) -> list[str]:
+def compare_table(table: str, results: Path, data_root: Path) -> list[str]:
     """Write the comparison of a table's results with the published ones; return its lines.
 
     Raises:
@@ -185,13 +185,11 @@ def compare_table(table: str, results: Path) -> list[str]:
             f"--results: no results of {table} in '{results}'; run python tune.py reproduce "
             f"{table} --results {results}"
         )
+    benchmark = datasets.load_benchmark(table, str(data_root))
     cells = compare_with_published(table, summaries)
     notes = list_row_notes(table, [summary.method for summary in summaries])
     for summary in summaries:
-        published = find_published_values(table, summary.method)
-        changed = describe_deviations(summary, published)
-        if changed:
-            notes.append(f"{summary.method} was trained with {', '.join(changed)}.")
+        notes += describe_deviations(summary, benchmark)
     if not cells:
         notes.append(f"No published values of these methods on {table} are known.")
     return write_reproduction(results, table, cells, notes)

@@ -11,7 +11,9 @@ from scipy.special import stdtr  # scipy.stats takes long to import
 
 from common.files import write_text
 from common.hyperparameters import Hyperparameters, format_scalar
+from common.text import format_count
 from core.recipe.method_files import load_method
+from datasets.benchmark import Benchmark
 from datasets.published_results import PublishedRow, PublishedValue, read_published_rows
 from tuning.reporting.layout.printed_table import format_markdown
 from tuning.reporting.layout.table_files import write_csv
@@ -182,20 +184,40 @@ def find_published_values(dataset: str, method: str) -> Hyperparameters:
     return values
 
 
-def describe_deviations(summary: Summary, published: Hyperparameters) -> list[str]:
-    """Return the values in which a result was trained otherwise than published.
+def describe_deviations(summary: Summary, benchmark: Benchmark) -> list[str]:
+    """Return a sentence for each way in which a result came about otherwise than published.
 
     Args:
         summary: The result.
-        published: The published hyperparameters of its method.
+        benchmark: Its data set.
     """
-    found = {**summary.hyperparameters}
-    return [
-        f"{name} {format_scalar(value)}"
-        + (f" (published {format_scalar(published[name])})" if name in published else "")
-        for name, value in sorted(found.items())
-        if published.get(name) != value
-    ]
+    method, rule = summary.method, benchmark.published_rule or benchmark.default_selection_rule
+    published = find_published_values(benchmark.name, method)
+    changed = list(_list_changes(summary.hyperparameters, published))
+    split = benchmark.published_training_split
+    sentences = [f"{method} was trained with {', '.join(changed)}."] if changed else []
+    if summary.training_split not in ("", split):
+        sentences.append(f"{method} was trained on {summary.training_split} (published {split}).")
+    if summary.rule != rule:
+        sentences.append(f"{method} was selected by {summary.rule} (published {rule}).")
+    if summary.oracle:
+        as_published = ", as published" if summary.rule == rule else ""
+        sentences.append(f"{method} was selected on the test split{as_published}.")
+    if not summary.complete:
+        sentences.append(f"{method} is not complete: {format_count(summary.seeds, 'seed')} so far.")
+    return sentences
+
+
+def _list_changes(found: Hyperparameters, published: Hyperparameters) -> Iterator[str]:
+    """Yield the values that differ; the training split is no hyperparameter of the papers."""
+    for name in sorted({*found, *published} - {"training_split"}):
+        if name not in found:
+            yield f"the default of {name} (published {format_scalar(published[name])})"
+        elif name not in published:
+            yield f"{name} {format_scalar(found[name])} (not published)"
+        elif found[name] != published[name]:
+            values = format_scalar(found[name]), format_scalar(published[name])
+            yield f"{name} {values[0]} (published {values[1]})"
 
 
 def write_reproduction(

@@ -14,7 +14,12 @@ from tests.support.summaries import make_summary_of, write_summary_of
 from tuning.cli.main import main
 from tuning.cli.make_options import make_command
 from tuning.cli.reproduce import FOLDER, list_tables, make_parser, read_costs, read_table
-from tuning.publishing.reproduction import ComparedCell, count_seeds, find_method
+from tuning.publishing.reproduction import (
+    ComparedCell,
+    count_seeds,
+    describe_deviations,
+    find_method,
+)
 from tuning.reporting.intervals import compute_statistics
 
 
@@ -122,6 +127,31 @@ def test_rows_of_other_hyperparameters_are_not_compared(
     assert ("erm_l1 was trained with batch_size 32 (published 8)" in text) == (not is_compared)
     assert "erm_l1: released with batch size 8" in text
     assert "jtt" not in text
+
+
+def test_all_deviations_from_the_published_study_are_named() -> None:
+    benchmark = datasets.load_benchmark("nyuv2")
+    published = load_method("ls").published["nyuv2"]
+    summary = replace(
+        make_summary_of(benchmark, "ls"),
+        hyperparameters={**published, "training_split": "train_and_validation"},
+        training_split="train_and_validation",
+        rule="published_last10",
+        oracle=True,
+    )
+    assert describe_deviations(summary, benchmark) == [
+        "ls was selected on the test split, as published."
+    ]
+    changed = {"lr": published["lr"], "momentum": 0.5}
+    other = replace(summary, hyperparameters=changed, training_split="train", complete=False)
+    assert describe_deviations(replace(other, rule="test_delta_m"), benchmark) == [
+        "ls was trained with the default of batch_size (published 2), "
+        "momentum 0.5 (not published).",
+        "ls was trained on train (published train_and_validation).",
+        "ls was selected by test_delta_m (published published_last10).",
+        "ls was selected on the test split.",
+        "ls is not complete: 1 seed so far.",
+    ]
 
 
 def test_results_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
