@@ -266,6 +266,15 @@ def load_model(path: Path, data_root: Path = Path("data")) -> KeptModel:
     return KeptModel(key, benchmark, model.to(device).eval(), device, classes)
 
 
+def read_kept_key(path: Path) -> TrialKey:
+    """Return the key of the run that trained a kept model, as it was.
+
+    Raises:
+        UserError: If the file is missing or was not written by a study.
+    """
+    return _read_file(path).key
+
+
 def load_kept_run(path: Path, data_root: Path = Path("data")) -> AnyRun:
     """Return the run that trained a kept model, with the model's weights, to evaluate it again.
 

@@ -3,33 +3,43 @@
 import argparse
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from common.arguments import Parser
 from common.errors import UserError, unknown_name_message
-from common.files import wrap_os_errors, write_text
+from common.files import find_existing_parent, wrap_os_errors, write_text
 from common.paths import parse_path
-from common.yaml_files import read_yaml_file
 from core.hub_model import write_hub_model
-from core.kept_model import load_kept_run
+from core.kept_model import load_kept_run, read_kept_key
 from core.recipe.assignments import DATA_ROOT_HELP
 from core.reinforcement.run import ReinforcementRun
 from tuning.option_values import at_least
 from tuning.publishing.archive import (
     MODEL,
-    SEEDS,
-    TOLERANCE,
     VERSION,
     ArchiveManifest,
     verify_archive,
     write_archive,
 )
+from tuning.publishing.archive_checks import (
+    CONFIG,
+    SEEDS,
+    TOLERANCE,
+    ArchiveCheck,
+    Winner,
+    check_data,
+    check_parts,
+    check_row,
+    name_predictions,
+    read_seeds,
+)
 from tuning.publishing.model_card import ARCHIVE, PublishedModel, write_model_card
 from tuning.reporting.export_method import MODEL_NAME
 from tuning.reporting.summary import FILE_NAME, Summary, read_summaries
 
-CONFIG = "best_config.yaml"
+FOLDER_MODE = 0o755
 PUBLISH_EPILOG = """\
 examples:
   python tune.py --method dro --dataset colored_digits --keep-models
@@ -104,7 +114,8 @@ def run_publish(arguments: Sequence[str]) -> int:
     """Run the command; return 0.
 
     Raises:
-        UserError: If there is no model to publish, or the folder is not empty.
+        UserError: If there is no model to publish, the folder is not empty, or the data or the
+            model are not those that the study recorded.
     """
     args = make_publish_parser().parse_args(arguments)
     summary = _find_summary(args.results, args.dataset, args.method)
@@ -117,32 +128,61 @@ def run_publish(arguments: Sequence[str]) -> int:
         )
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"--to: '{target}' exists and is not empty; choose another folder")
+    if not find_existing_parent(target).is_dir():
+        raise UserError(f"--to: '{find_existing_parent(target)}' is a file; choose another folder")
+    winner, seeds = Winner.read(source / CONFIG), read_seeds(source / SEEDS)
     run = load_kept_run(source / MODEL_NAME, args.data_root)
     if isinstance(run, ReinforcementRun):
         raise UserError(f"--dataset: {args.dataset} is a simulator: its policies are not published")
+    seed, data_hash = run.key.seed, run.benchmark.data_hash
+    _require(source, check_data(args.dataset, data_hash, winner.data_hash))
+    key = read_kept_key(source / MODEL_NAME)
+    _require(source, check_parts((args.method, args.dataset, seed), summary, winner, key, seeds))
     metrics = run.evaluate_split("test").compute_metrics()
-    config = read_yaml_file(source / CONFIG)
-    commands = [config[name] for name in ("command", "command_of_one_seed")]
-    with wrap_os_errors(target):
-        target.mkdir(parents=True, exist_ok=True)
-        architecture = write_hub_model(run.model, run.benchmark, target)
+    _require(source, check_row(seeds, summary, seed, metrics))
+    with wrap_os_errors(target), _write_folder(target) as folder:
+        architecture = write_hub_model(run.model, run.benchmark, folder)
         if architecture is None:
-            shutil.copyfile(source / MODEL_NAME, target / MODEL)
-        model = PublishedModel(summary, run.key.seed, architecture, metrics, commands)
-        write_text(target / "README.md", write_model_card(model, run.benchmark))
+            shutil.copyfile(source / MODEL_NAME, folder / MODEL)
+        commands = [winner.command, winner.command_of_one_seed]
+        model = PublishedModel(summary, seed, architecture, metrics, commands)
+        write_text(folder / "README.md", write_model_card(model, run.benchmark))
         manifest = ArchiveManifest(
             version=VERSION,
             dataset=args.dataset,
             method=args.method,
-            seed=run.key.seed,
-            data_hash=run.benchmark.data_hash,
+            seed=seed,
+            data_hash=data_hash,
             metrics=metrics,
             files={},
         )
-        write_archive(target / ARCHIVE, manifest, _list_files(source, run.key.seed))
+        write_archive(folder / ARCHIVE, manifest, _list_files(source, seed))
     loader = architecture or "python -m core.predict and verify"
-    print(f"{target}: seed {run.key.seed}, the best by validation; loaded by {loader}")
+    print(f"{target}: seed {seed}, the best by validation; loaded by {loader}")
     return 0
+
+
+def _require(source: Path, check: ArchiveCheck) -> None:
+    """Raise a UserError if the results do not pass a check."""
+    if check.problem:
+        raise UserError(
+            f"'{source}' is not published: {check.name}: {check.problem}; restore the data and the "
+            "results of the study, or run it again"
+        )
+
+
+@contextmanager
+def _write_folder(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside the target, which it becomes when the block ends."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield folder
+        folder.chmod(FOLDER_MODE)  # mkdtemp's is for its owner alone
+        folder.replace(target)  # an empty target is replaced
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _find_summary(results: Path, dataset: str, method: str) -> Summary:
@@ -165,7 +205,7 @@ def _find_summary(results: Path, dataset: str, method: str) -> Summary:
 
 def _list_files(source: Path, seed: int) -> Mapping[str, Path]:
     """Return the files of an archive: the row, its seeds and winner, the model, its predictions."""
-    names = [FILE_NAME, SEEDS, CONFIG, MODEL_NAME, f"predictions/seed_{seed}.parquet"]
+    names = [FILE_NAME, SEEDS, CONFIG, MODEL_NAME, name_predictions(seed)]
     return {name: source / name for name in names if (source / name).is_file()}
 
 
@@ -176,6 +216,10 @@ def run_verify(arguments: Sequence[str]) -> int:
         UserError: If the archive is damaged or none of ours, or the data are not here.
     """
     args = make_verify_parser().parse_args(arguments)
+    if args.archive.is_dir():
+        inside = args.archive / ARCHIVE
+        hint = f"'{inside}'" if inside.is_file() else "an archive of python tune.py publish"
+        raise UserError(f"'{args.archive}' is a folder; expected {hint}")
     if not args.archive.is_file():
         raise UserError(f"{args.archive}: missing; expected an archive of python tune.py publish")
     with tempfile.TemporaryDirectory(prefix="evenhand-verify-") as folder:

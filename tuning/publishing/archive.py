@@ -1,31 +1,42 @@
 """Archives with which another person verifies a row: records, model, predictions, hashes."""
 
 import json
-import math
+import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Self
 
-import numpy as np
-import pandas as pd
-
 from common.errors import UserError
 from common.files import atomic_write, hash_file
-from core.kept_model import load_kept_run
+from core.kept_model import load_kept_run, read_kept_key
 from datasets.fetch.archives import ArchiveLimits, extract_archive
+from tuning.publishing.archive_checks import (
+    CONFIG,
+    SEEDS,
+    TOLERANCE,
+    ArchiveCheck,
+    Winner,
+    check_data,
+    check_parts,
+    check_predictions,
+    check_row,
+    is_close,
+    is_number,
+    list_values,
+    name_predictions,
+    read_seeds,
+)
 from tuning.records.decoding import decode_fields, require_object
 from tuning.records.run_data import Metrics
-from tuning.reporting.summary import Summary, read_summary
+from tuning.reporting.summary import FILE_NAME as SUMMARY
+from tuning.reporting.summary import read_summary
 
 MANIFEST = "manifest.json"
 MODEL = "model.safetensors"
-SEEDS = "seeds.csv"
 VERSION = 1
 LIMITS = ArchiveLimits(members=1000, size=50 * 10**9, ratio=100.0)
-SAME = 1e-9  # of numbers that are computed again from the same ones
-TOLERANCE = 1e-3  # of metrics of the model: another machine rounds otherwise
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,16 @@ class ArchiveManifest:
     metrics: Metrics
     files: Mapping[str, str]
 
+    @property
+    def is_well_typed(self) -> bool:
+        """Whether metrics are numbers, the seed is an integer, and names are texts."""
+        values = [value for found in self.metrics.values() for value in list_values(found)]
+        return (
+            isinstance(self.seed, int)
+            and all(isinstance(n, str) for n in (self.dataset, self.method, self.data_hash))
+            and all(value is None or is_number(value) for value in values)
+        )
+
     @classmethod
     def read(cls, path: Path) -> Self:
         """Return the manifest of an extracted archive.
@@ -60,12 +81,13 @@ class ArchiveManifest:
         try:
             data = require_object(json.loads(path.read_text(encoding="utf-8")))
             found = decode_fields(cls, data, metrics=require_object, files=require_object)
+            if not found.is_well_typed:
+                raise TypeError("a value of another type")
         except (OSError, ValueError, TypeError) as error:
-            raise UserError(
-                f"{path.name}: no archive of python tune.py publish ({error})"
-            ) from None
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UserError(f"{path}: no archive of python tune.py publish ({reason})") from None
         if found.version != VERSION:
-            raise UserError(f"{path.name}: version {found.version}, expected {VERSION}")
+            raise UserError(f"{path}: version {found.version}, expected {VERSION}")
         return found
 
 
@@ -85,19 +107,6 @@ def write_archive(path: Path, manifest: ArchiveManifest, files: Mapping[str, Pat
             archive.write(file, name)
 
 
-@dataclass(frozen=True)
-class ArchiveCheck:
-    """A check of an archive.
-
-    Args:
-        name: What was checked.
-        problem: What is wrong; empty if nothing is.
-    """
-
-    name: str
-    problem: str = ""
-
-
 def verify_archive(
     archive: Path, folder: Path, data_root: Path, tolerance: float = TOLERANCE
 ) -> list[ArchiveCheck]:
@@ -113,21 +122,35 @@ def verify_archive(
         UserError: If it is damaged, was not written by ``publish``, or its data are not here.
     """
     extract_archive(archive, folder, LIMITS)
+    try:
+        return _verify_files(folder, data_root, tolerance)
+    except UserError as error:  # names the user's file, not the temporary one
+        raise UserError(str(error).replace(f"{folder}{os.sep}", f"{archive}: ")) from None
+
+
+def _verify_files(folder: Path, data_root: Path, tolerance: float) -> list[ArchiveCheck]:
     manifest = ArchiveManifest.read(folder / MANIFEST)
     checks = [_check_hashes(folder, manifest)]
     if checks[0].problem:
         return checks
     summary = read_summary(folder)
     if summary is None:
-        raise UserError(f"{archive}: no readable summary.json")
-    checks.append(_check_row(folder / SEEDS, summary, manifest))
+        raise UserError(f"{folder / SUMMARY}: missing or unreadable")
+    winner, table = Winner.read(folder / CONFIG), read_seeds(folder / SEEDS)
+    key = read_kept_key(folder / MODEL)
+    names = manifest.method, manifest.dataset, manifest.seed
+    try:
+        checks.append(check_parts(names, summary, winner, key, table))
+        checks.append(check_row(table, summary, manifest.seed, manifest.metrics))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / SUMMARY} or {CONFIG}: malformed ({error})") from None
     run = load_kept_run(folder / MODEL, data_root)
-    found = run.benchmark.data_hash
-    same = found == manifest.data_hash
-    problem = "" if same else f"hash {found} here, {manifest.data_hash} in the archive"
-    checks.append(ArchiveCheck(f"the data of {manifest.dataset} are those of the archive", problem))
-    measured = run.evaluate_split("test").compute_metrics()
-    checks.append(_check_metrics(measured, manifest.metrics, tolerance))
+    checks.append(check_data(manifest.dataset, run.benchmark.data_hash, manifest.data_hash))
+    test = run.evaluate_split("test")
+    checks.append(_check_metrics(test.compute_metrics(), manifest.metrics, tolerance))
+    predictions = folder / name_predictions(manifest.seed)
+    if predictions.is_file():
+        checks.append(check_predictions(predictions, test.collect_predictions(), tolerance))
     return checks
 
 
@@ -135,7 +158,7 @@ def _check_hashes(folder: Path, manifest: ArchiveManifest) -> ArchiveCheck:
     found = {
         str(PurePosixPath(path.relative_to(folder))): hash_file(path)
         for path in folder.rglob("*")
-        if path.is_file() and path.name != MANIFEST
+        if path.is_file() and path != folder / MANIFEST
     }
     names = sorted({*found, *manifest.files})
     wrong = [name for name in names if found.get(name) != manifest.files.get(name)]
@@ -144,48 +167,14 @@ def _check_hashes(folder: Path, manifest: ArchiveManifest) -> ArchiveCheck:
     )
 
 
-def _check_row(path: Path, summary: Summary, manifest: ArchiveManifest) -> ArchiveCheck:
-    """Compute the row's means and deviations from the seeds again."""
-    table = pd.read_csv(path)
-    name = f"means and deviations of {len(table)} seeds"
-    wrong = []
-    for column, statistics in summary.metrics.items():
-        if column not in table:
-            wrong.append(column)
-            continue
-        values = table[column].dropna().to_numpy(dtype=float)
-        std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        if not (_is_close(float(values.mean()), statistics.mean, SAME)
-                and _is_close(std, statistics.std, SAME)):  # fmt: skip
-            wrong.append(column)
-    own = table[table.seed == manifest.seed]
-    for metric, value in manifest.metrics.items():
-        column = f"test_{metric}"
-        if column in own and not isinstance(value, Sequence) and len(own) == 1:
-            recorded = own[column].iloc[0]
-            if not _is_close(None if pd.isna(recorded) else float(recorded), value, TOLERANCE):
-                wrong.append(f"{column} of seed {manifest.seed}")
-    return ArchiveCheck(name, f"differ: {', '.join(wrong)}" if wrong else "")
-
-
 def _check_metrics(measured: Metrics, expected: Metrics, tolerance: float) -> ArchiveCheck:
     wrong = []
     for metric in sorted({*measured, *expected}):
-        one, other = _list_values(measured.get(metric)), _list_values(expected.get(metric))
+        one, other = list_values(measured.get(metric)), list_values(expected.get(metric))
         same = len(one) == len(other) and all(
-            _is_close(a, b, tolerance) for a, b in zip(one, other, strict=True)
+            is_close(a, b, tolerance) for a, b in zip(one, other, strict=True)
         )
         if not same:
             wrong.append(f"{metric}: {measured.get(metric)} here, {expected.get(metric)} published")
     name = f"the model's {len(expected)} metrics on the test split, within {tolerance:g}"
     return ArchiveCheck(name, "; ".join(wrong))
-
-
-def _list_values(value: float | list[float | None] | None) -> list[float | None]:
-    return value if isinstance(value, list) else [value]
-
-
-def _is_close(one: float | None, other: float | None, tolerance: float) -> bool:
-    if one is None or other is None:
-        return one is other
-    return math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)

@@ -1,10 +1,12 @@
 """A published model and its archive: another person finds the same, or what differs."""
 
+import errno
 import json
 import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,9 +14,12 @@ import pytest
 
 import datasets
 from common.files import hash_file, write_text
+from common.hyperparameters import Hyperparameters
+from common.yaml_files import write_yaml
 from core.kept_model import save_model
 from tests.core.test_kept_model import train
 from tests.support.summaries import make_summary_of
+from tuning.cli import publish
 from tuning.cli.main import main
 from tuning.publishing.model_card import escape_markdown
 from tuning.reporting.intervals import compute_statistics
@@ -31,15 +36,29 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir(parents=True)
     run = train(root, "colored_digits", "erm")
     save_model(run.model, run.key, run.benchmark, folder / "model.safetensors")
-    metrics = run.evaluate_split("test").compute_metrics()
-    scalars = {f"test_{n}": v for n, v in metrics.items() if isinstance(v, float)}
-    table = pd.DataFrame([{"seed": seed, **scalars} for seed in (0, 1)])
-    table.loc[1, list(scalars)] += 0.01
+    test = run.evaluate_split("test")
+    columns: dict[str, float] = {}
+    for name, value in test.compute_metrics().items():
+        named = enumerate(value) if isinstance(value, list) else ()
+        columns |= {f"test_{name}[{n}]": v for n, v in named if v is not None}
+        columns |= {f"test_{name}": value} if isinstance(value, float) else {}
+    table = pd.DataFrame([{"seed": seed, "key": run.key.digest, **columns} for seed in (0, 1)])
+    table[list(columns)] = table[list(columns)].astype(float)
+    table.loc[1, list(columns)] += 0.01
     table.to_csv(folder / "seeds.csv", index=False)
     summary = make_summary_of(datasets.load_benchmark("colored_digits"), "erm")
-    statistics = {name: compute_statistics(table[name].tolist()) for name in scalars}
-    write_summary(folder, replace(summary, metrics=statistics, seeds=2))
-    write_text(folder / "best_config.yaml", "command: tune\ncommand_of_one_seed: train\n")
+    statistics = {name: compute_statistics(table[name].tolist()) for name in columns}
+    values: Hyperparameters = {"lr": run.key.training_config.lr, "epochs": 1}
+    write_summary(folder, replace(summary, metrics=statistics, seeds=2, hyperparameters=values))
+    winner = {
+        "method": "erm", "dataset": "colored_digits", "hyperparameters": dict(values),
+        "command": "tune", "command_of_one_seed": "train", "recipe": run.key.recipe.as_dict(),
+        "provenance": {"data_hash": run.benchmark.data_hash},
+    }  # fmt: skip
+    write_text(folder / "best_config.yaml", write_yaml(winner))
+    outputs = {name: tensor.numpy() for name, tensor in test.collect_predictions().items()}
+    (folder / "predictions").mkdir()
+    pd.DataFrame({"split": "test", **outputs}).to_parquet(folder / "predictions/seed_0.parquet")
     return root / "results"
 
 
@@ -62,7 +81,7 @@ def test_an_archive_verifies(
 ) -> None:
     code, text = verify(archive, capsys)
     assert code == 0
-    assert [line.split(":")[0] for line in text.splitlines()] == ["ok"] * 4
+    assert [line.split(":")[0] for line in text.splitlines()] == ["ok"] * 6
     folder = archive.parent
     kept = results / "colored_digits" / "erm" / "model.safetensors"
     assert hash_file(folder / "model.safetensors") == hash_file(kept)
@@ -89,12 +108,63 @@ def change_seeds(folder: Path) -> None:
     table.to_csv(folder / "seeds.csv", index=False)
 
 
+def change_json(name: str, entry: str, value: object, folder: Path) -> None:
+    """Replace an entry of a JSON file."""
+    content = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps({**content, entry: value}))
+
+
+def change_counts(folder: Path) -> None:
+    """Claim fifty seeds for a metric."""
+    content = json.loads((folder / "summary.json").read_text())
+    content["metrics"]["test_average_accuracy"]["n"] = 50
+    (folder / "summary.json").write_text(json.dumps(content))
+
+
+def write_file(name: str, content: bytes, folder: Path) -> None:
+    """Replace a file."""
+    (folder / name).write_bytes(content)
+
+
+def add_manifest(folder: Path) -> None:
+    """Add a file of the manifest's name to a folder in it."""
+    (folder / "x").mkdir()
+    (folder / "x" / "manifest.json").write_text("{}")
+
+
+def change_archive(archive: Path, change: Callable[[Path], None], hashes: bool) -> Path:
+    """Return a changed copy of an archive; with hashes as one who forges a row would."""
+    folder = archive.parent.parent / "extracted"
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(folder)
+    change(folder)
+    if hashes:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        files = [name for name in manifest["files"] if (folder / name).is_file()]
+        manifest["files"] = {name: hash_file(folder / name) for name in files}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    return Path(shutil.make_archive(str(folder.parent / "changed"), "zip", folder))
+
+
 @pytest.mark.parametrize(
     ("change", "hashes", "line"),
     [
-        (change_seeds, False, "differs: hashes of 4 files: differ: seeds.csv"),
+        (change_seeds, False, "differs: hashes of 5 files: differ: seeds.csv"),
+        (add_manifest, False, "differs: hashes of 6 files: differ: x/manifest.json"),
         (change_seeds, True, "differs: means and deviations of 2 seeds"),
-        (change_model, True, "differs: the model's"),
+        (
+            partial(change_json, "summary.json", "method", "famo"),
+            True,
+            "differ: method (erm, famo)",
+        ),
+        (partial(change_json, "summary.json", "dataset", "waterbirds"), True, "differ: data set"),
+        (partial(change_json, "summary.json", "seeds", 50), True, "number of seeds (2, 50)"),
+        (partial(change_json, "summary.json", "hyperparameters", {"lr": 9.0}), True, "hyperparam"),
+        (partial(change_json, "summary.json", "metrics", {}), True, "(not in the summary)"),
+        (partial(change_json, "manifest.json", "method", "dro"), True, "differ: method (dro, erm)"),
+        (partial(write_file, "predictions/seed_0.parquet", b"junk"), True, "test split: no table"),
+        (change_counts, True, "differs: means and deviations of 2 seeds: differ: test_average"),
+        (change_model, True, "differs: the model's 7 metrics"),
     ],
 )
 def test_what_differs_is_said(
@@ -102,21 +172,110 @@ def test_what_differs_is_said(
     hashes: bool,
     line: str,
     archive: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, text = verify(change_archive(archive, change, hashes), capsys)
+    assert code == 1
+    assert line in text
+
+
+def remove_seeds(folder: Path) -> None:
+    """Remove the table of seeds."""
+    (folder / "seeds.csv").unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (remove_seeds, "seeds.csv: cannot be read"),
+        (partial(write_file, "seeds.csv", b"a,b\n1,2\n"), "seeds.csv: no column 'seed'"),
+        (partial(write_file, "seeds.csv", b""), "seeds.csv: no table"),
+        (partial(write_file, "seeds.csv", b"\xff\xfe\x00\x80" * 30), "seeds.csv: no table"),
+        (partial(write_file, "seeds.csv", b"seed,key,test_a\n0,k,abc\n"), "'test_a': expected num"),
+        (partial(write_file, "best_config.yaml", b"method: erm\n"), "no entry 'dataset'"),
+        (partial(change_json, "manifest.json", "metrics", {"a": "x"}), "a value of another type"),
+        (partial(change_json, "manifest.json", "metrics", {"a": ["x"]}), "a value of another type"),
+        (partial(change_json, "manifest.json", "seed", "0"), "a value of another type"),
+        (partial(change_json, "summary.json", "hyperparameters", [1]), "summary.json"),
+    ],
+)
+def test_malformed_archives_are_one_line(
+    change: Callable[[Path], None],
+    words: str,
+    archive: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    changed = change_archive(archive, change, hashes=True)
+    code, text = verify(changed, capsys)
+    assert code == 2
+    assert words in text
+    assert text.startswith(f"error: {changed}: ")
+    assert len(text.splitlines()) == 1
+
+
+def change_recorded_seed(folder: Path) -> None:
+    """Record another value for the kept model's seed."""
+    table = pd.read_csv(folder / "seeds.csv")
+    table.loc[0, "test_worst_group_accuracy"] = 0.99
+    table.to_csv(folder / "seeds.csv", index=False)
+
+
+def change_recorded_data(folder: Path) -> None:
+    """Record another hash of the data."""
+    text = (folder / "best_config.yaml").read_text()
+    write_text(folder / "best_config.yaml", text.replace("data_hash: ", "data_hash: other"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (change_recorded_seed, "test_worst_group_accuracy of seed 0 (0.99 recorded"),
+        (change_recorded_data, "the data of colored_digits are those of the study: hash"),
+        (partial(write_file, "best_config.yaml", b"method: erm\n"), "has no entry 'dataset'"),
+    ],
+)
+def test_results_that_differ_from_the_model_are_not_published(
+    change: Callable[[Path], None],
+    words: str,
+    results: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = tmp_path / "extracted"
-    with zipfile.ZipFile(archive) as packed:
-        packed.extractall(folder)
-    change(folder)
-    if hashes:  # as one who forges a row would
-        manifest = json.loads((folder / "manifest.json").read_text())
-        manifest["files"] = {name: hash_file(folder / name) for name in manifest["files"]}
-        (folder / "manifest.json").write_text(json.dumps(manifest))
-    changed = shutil.make_archive(str(tmp_path / "changed"), "zip", folder)
-    code, text = verify(Path(changed), capsys)
-    assert code == 1
-    assert line in text
+    copied = tmp_path / "results"
+    shutil.copytree(results, copied)
+    change(copied / "colored_digits" / "erm")
+    assert main(["publish", str(copied), *WHERE, "--to", str(tmp_path / "to")]) == 2
+    text = capsys.readouterr().err
+    assert words in text
+    assert len(text.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+def test_wrong_paths_are_one_line(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["publish", str(results), *WHERE, "--to", str(tmp_path / "file" / "x")]) == 2
+    assert "file' is a file; choose another folder" in capsys.readouterr().err
+    assert main(["verify", str(tmp_path)]) == 2
+    assert "is a folder; expected an archive" in capsys.readouterr().err
+
+
+def fail(*_: object) -> None:
+    """Fail as a full disk does."""
+    raise OSError(errno.ENOSPC, "No space left on device", "x")
+
+
+def test_a_full_disk_leaves_no_folder(
+    results: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(publish, "write_archive", fail)
+    assert main(["publish", str(results), *WHERE, "--to", str(tmp_path / "to")]) == 2
+    assert "the disk is full" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
