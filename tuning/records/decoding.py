@@ -1,7 +1,9 @@
-"""Decoding of dataclasses from JSON objects."""
+"""Decoding of dataclasses from JSON objects, whose values must have the types of the fields."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+import types
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Decoded = TypeVar("Decoded")
 
@@ -18,14 +20,67 @@ def decode_fields(
             the JSON values as they are.
 
     Raises:
-        TypeError: If the data is no object, or if a field is missing or unknown.
+        TypeError: If the data is no object, if a field is missing or unknown, or if its value has
+            another type.
     """
+    found = require_object(data)
+    check_field_types(make, {n: value for n, value in found.items() if n not in decoders})
     return make(
         **{
             name: decoders[name](value) if name in decoders else value
-            for name, value in require_object(data).items()
+            for name, value in found.items()
         }
     )
+
+
+def check_field_types(make: Callable[..., object], values: Mapping[str, object]) -> None:
+    """Check the JSON values of a dataclass's fields.
+
+    Raises:
+        TypeError: If a value has another type than its field.
+    """
+    checkers = _list_checkers(make)
+    for name, value in values.items():
+        if name in checkers and not checkers[name](value):
+            raise TypeError(f"{name}: received {value!r:.80}")
+
+
+def check_type(value: object, hint: object) -> None:
+    """Check a JSON value.
+
+    Raises:
+        TypeError: If it has another type.
+    """
+    if not _make_checker(hint)(value):
+        raise TypeError(f"received {value!r:.80}, expected {hint}")
+
+
+@cache
+def _list_checkers(make: Callable[..., object]) -> dict[str, Callable[[object], bool]]:
+    return {name: _make_checker(hint) for name, hint in get_type_hints(make).items()}
+
+
+@cache
+def _make_checker(hint: Any) -> Callable[[object], bool]:
+    """Return a function that says whether a JSON value has a type; others than JSON's pass."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        options = [_make_checker(argument) for argument in arguments]
+        return lambda value: any(fits(value) for fits in options)
+    if origin is Literal:
+        return lambda value: value in arguments
+    if origin in (list, tuple):
+        fits_item = _make_checker(arguments[0])
+        return lambda value: isinstance(value, (list, tuple)) and all(map(fits_item, value))
+    if origin in (dict, Mapping):
+        fits_value = _make_checker(arguments[1])
+        return lambda value: isinstance(value, dict) and all(map(fits_value, value.values()))
+    if hint in (int, float):
+        accepted = (int, float) if hint is float else int
+        return lambda value: isinstance(value, accepted) and not isinstance(value, bool)
+    if hint in (bool, str, types.NoneType):
+        return lambda value: isinstance(value, hint)
+    return lambda value: True
 
 
 def decode_optional(

@@ -146,12 +146,14 @@ class ExportContext:
     def from_dict(cls, data: Mapping[str, object]) -> Self | None:
         """Return the context that :meth:`as_dict` encoded; None for anything else."""
         try:
-            return decode_fields(
+            found = decode_fields(
                 cls,
                 data,
                 baseline=decode_optional(BaselineSource),
                 environment=partial(decode_fields, Environment),
                 command=partial(decode_fields, CommandOptions),
             )
-        except (KeyError, TypeError):
+            # The first one is that of messages and of the best method.
+            return found if found.reported_metrics[0] in found.higher_is_better else None
+        except (IndexError, KeyError, TypeError):
             return None

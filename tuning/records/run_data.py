@@ -8,7 +8,13 @@ from typing import Self
 from common.hyperparameters import Hyperparameters
 from core.recipe.trial_key import TrialKey
 from core.training.epoch_row import EpochRow
-from tuning.records.decoding import decode_fields, decode_optional, require_object
+from tuning.records.decoding import (
+    check_field_types,
+    check_type,
+    decode_fields,
+    decode_optional,
+    require_object,
+)
 from tuning.records.version import RECORD_VERSION
 
 Metrics = Mapping[str, float | list[float | None] | None]  # of one split
@@ -67,7 +73,7 @@ class RunDescription:
         """Return the description that :meth:`as_dict` encoded; None for anything else."""
         try:
             return decode_fields(cls, data, phase=Phase, key=TrialKey.from_dict)
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             return None
 
 
@@ -113,17 +119,35 @@ class RunEnd:
         """Return the content of ``end.json``."""
         return {**asdict(self), "rows": [row.as_dict() for row in self.rows]}
 
+    def check_lengths(self) -> None:
+        """Check that a metric has as many entries, or is a number, in every epoch and split.
+
+        Raises:
+            ValueError: If it has not.
+        """
+        result = self.confirmation
+        splits = [row.validation for row in self.rows]
+        splits += [] if result is None else [result.validation, result.test]
+        lengths: dict[str, int] = {}
+        for metrics in splits:
+            for name, value in metrics.items():
+                length = len(value) if isinstance(value, list) else 0
+                if value is not None and lengths.setdefault(name, length) != length:
+                    raise ValueError(f"{name}: received {length} and {lengths[name]} entries")
+
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> Self | None:
         """Return the end that :meth:`as_dict` encoded; None for anything else."""
         try:
-            return decode_fields(
+            end = decode_fields(
                 cls,
                 data,
                 status=TrialStatus,
                 rows=decode_rows,
                 confirmation=decode_optional(Confirmation),
             )
+            end.check_lengths()
+            return end
         except (KeyError, TypeError, ValueError):
             return None
 
@@ -164,12 +188,21 @@ def decode_rows(data: object) -> tuple[EpochRow, ...]:
     """Return the rows of epochs from a JSON list.
 
     Raises:
-        TypeError: If the data is no list of objects.
+        TypeError: If the data is no list of objects, or if a field has another type.
         ValueError: If a field is missing or unknown.
     """
     if not isinstance(data, list):
         raise TypeError(f"expected a JSON list, received {type(data).__name__}")
-    return tuple(EpochRow.from_dict(require_object(row)) for row in data)
+    return tuple(map(_decode_row, data))
+
+
+def _decode_row(data: object) -> EpochRow:
+    found = require_object(data)
+    check_field_types(EpochRow, found)
+    row = EpochRow.from_dict(found)
+    for metrics in (row.validation, row.training_batches, row.training):
+        check_type({} if metrics is None else metrics, Metrics)
+    return row
 
 
 def describe_whole_gpu_retry(oom_reason: str) -> str:

@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 
 from core.training.epoch_row import EpochRow
 from core.training.run_state import EpochState
+from tuning.records.decoding import check_type
 from tuning.records.json_files import (
     read_stored_list,
     read_stored_object,
@@ -103,7 +104,12 @@ class RunRecord:
 
     def read_audit(self) -> list[Metrics]:
         """Return the test metrics of each epoch; only for oracle rules, and for exports."""
-        return list(read_stored_list(self.storage, "audit.json"))
+        found = read_stored_list(self.storage, "audit.json")
+        try:
+            check_type(found, list[Metrics])
+        except TypeError:  # damaged
+            return []
+        return list(found)
 
     def write_epoch(
         self,

@@ -223,7 +223,9 @@ def _summarize_metrics(study: RecordedStudy) -> dict[str, SeedStatistics]:
     bounds = SHARE if study.context.as_percent else UNBOUNDED
     metrics = {}
     for name in next(iter(columns.values()), {}):
-        values = {n: float(value) for n, row in columns.items() if (value := row[name]) is not None}
+        values = {
+            n: float(value) for n, row in columns.items() if (value := row.get(name)) is not None
+        }
         if values:
             metrics[name] = compute_statistics(list(values.values()), bounds, list(values))
     return metrics

@@ -13,6 +13,8 @@ from tuning.cli.main import main
 from tuning.records.method_records import MethodRecords
 from tuning.reporting.damage.find_damage import find_damaged_records
 from tuning.reporting.export_method import export_method
+from tuning.reporting.recorded_study import read_study
+from tuning.reporting.summary import make_summary
 
 
 def make_damaged_records(folder: Path) -> tuple[MethodRecords, list[str]]:
@@ -55,6 +57,49 @@ def test_damaged_records_are_named_and_the_rest_exported(
     given = ["--results", str(tmp_path / "results"), "--storage", str(tmp_path / "records")]
     assert main(["export", *given, "--select", rule]) == 1
     assert capsys.readouterr().err.count("left out: ") == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "file"),
+    [
+        (("rows", 0, "seconds"), "x", "end.json"),
+        (("rows", 0, "epoch"), 1.5, "end.json"),
+        (("rows", 0, "validation", "worst_group_accuracy"), [0.5, "x"], "end.json"),
+        (("confirmation", "test", "worst_group_accuracy"), "x", "end.json"),
+        (("confirmation", "validation", "worst_group_accuracy"), [0.5], "end.json"),
+        (("confirmation", "test", "group_accuracy"), [0.5], "end.json"),
+        (("number",), "0", "run.json"),
+        (("key", "recipe"), "x", "run.json"),
+        (("trials",), "six", "export.json"),
+        (("seeds",), True, "export.json"),
+        (("reported_metrics",), [], "export.json"),
+        (("higher_is_better",), {}, "export.json"),
+        (("environment", "threads"), "one", "export.json"),
+    ],
+)
+def test_a_value_of_another_type_is_named_and_left_out(
+    place: tuple[str | int, ...], value: object, file: str, tmp_path: Path
+) -> None:
+    records = MethodRecords(tmp_path / "d" / "erm")
+    records.write_context(CONTEXT)
+    add_run(records, "search", 0, 0.1, 0.5)
+    path = folder_of(add_run(records, "confirm", 0, 0.1, 0.5)) / file
+    path = records_file if (records_file := tmp_path / "d" / "erm" / file).exists() else path
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if "group_accuracy" in place:
+        content["confirmation"]["validation"]["group_accuracy"] = [0.5, 0.6]
+    holder = content
+    for key in place[:-1]:
+        holder = holder[key]
+    holder[place[-1]] = value
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert [found.file for found in find_damaged_records(records)] == [str(path)]
+    study = read_study(records)
+    if file == "export.json":
+        assert study is None
+    else:
+        assert study is not None
+        assert make_summary(study).seeds == 0
 
 
 def test_whole_records_have_no_damage(tmp_path: Path) -> None:
