@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.arguments import Parser
 from common.errors import UserError
-from common.files import wrap_os_errors
+from common.files import read_text, wrap_os_errors
 from common.paths import parse_location, parse_path
 from tuning.cli.make_options import make_options
 from tuning.cli.parser import add_options
@@ -129,7 +129,7 @@ def find_source(location: str, storage: str | Path | None) -> RecordSource:
     study_file = folder / STUDY_FILE
     records = locate_records(folder, None)
     if study_file.is_file():
-        study = parse_study_text(study_file.read_text(encoding="utf-8"), location)
+        study = parse_study_text(read_text(study_file), location)
         study.results = folder  # it may have moved
         records = make_options(study).records
     elif any(folder.glob("*/*/export.json")):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.arguments import Parser
 from common.errors import UserError, suggest_name
+from common.files import read_text
 from common.interrupts import EXIT_CODE
 from common.paths import parse_location
 from common.yaml_files import parse_yaml
@@ -85,7 +86,7 @@ def find_studies(location: str) -> list[argparse.Namespace]:
     summary = Path(location, FILE_NAME)
     if is_url(location) or not summary.is_file():
         raise UserError(_describe_absence(location))
-    last = parse_study_text(summary.read_text(encoding="utf-8"), location)
+    last = parse_study_text(read_text(summary), location)
     last.results = Path(location)  # the folder may have moved
     records = make_options(last).records
     found = [parse_study_text(text, records) for text in read_study_files(open_storage(records))]
@@ -95,14 +96,21 @@ def find_studies(location: str) -> list[argparse.Namespace]:
 
 
 def read_study_files(root: Storage) -> list[str]:
-    """Return the different study files of all methods and data sets in a storage."""
+    """Return the different study files of all methods and data sets in a storage.
+
+    Raises:
+        UserError: If one is not UTF-8.
+    """
     with storage_errors(root):
         files = [
             (root / dataset / method).read_bytes(FILE_NAME)
             for dataset in root.list_names()
             for method in (root / dataset).list_names()
         ]
-    return list(dict.fromkeys(file.decode("utf-8") for file in files if file is not None))
+    try:
+        return list(dict.fromkeys(file.decode("utf-8") for file in files if file is not None))
+    except UnicodeDecodeError as error:
+        raise UserError(f"'{root}': {FILE_NAME} of a method: not UTF-8 text: {error}") from None
 
 
 def parse_study_text(text: str, location: str) -> argparse.Namespace:
