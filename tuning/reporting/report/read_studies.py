@@ -176,18 +176,29 @@ def _read_method(
     records = MethodRecords(storage)
     try:
         damaged = find_damaged_records(records)
-        study = read_study(records)
+        one = _read_study(source, records)
     except UserError as error:  # of another version of the project, or not readable
         left_out.append(LeftOut(f"{source.name}: {storage}", str(error)))
+        return
+    except Exception as error:  # of values that no check knows: the other studies are shown
+        reason = f"cannot be read: {type(error).__name__}: {error}"
+        left_out.append(LeftOut(f"{source.name}: {storage}", reason))
         return
     left_out += [LeftOut(f"{source.name}: {one.file}", one.reason) for one in damaged[:MAX_NAMED]]
     if (rest := len(damaged) - MAX_NAMED) > 0:
         left_out.append(LeftOut(f"{source.name}: {storage}", f"{rest:,} more damaged files"))
+    if one is not None:
+        found.append(one)
+
+
+def _read_study(source: RecordSource, records: MethodRecords) -> ReportedStudy | None:
+    study = read_study(records)
     if study is None:
-        return
+        return None
+    storage = records.storage
     state = StudyStatus(study, describe_holder(storage)).phase
     busy = tuple(_list_busy_times(storage, (*study.trials, *study.recorded_seeds)))
-    found.append(ReportedStudy(study, study.context.method, source.name, state, busy))
+    return ReportedStudy(study, study.context.method, source.name, state, busy)
 
 
 def _list_busy_times(storage: Storage, trials: Sequence[RecordedTrial]) -> Iterator[BusyTime]:

@@ -1,6 +1,7 @@
 """A local web server that shows the report and makes it anew while the studies run."""
 
 import hashlib
+import html
 import threading
 import time
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ class ReportServer(ThreadingHTTPServer):
         self.min_seconds = min_seconds
         self.page = ""
         self.version = ""
+        self.problem = ""
         self._lock = threading.Lock()
         self._next = 0.0
         super().__init__((ADDRESS, 0), ReportHandler)
@@ -55,12 +57,22 @@ class ReportServer(ThreadingHTTPServer):
             start = time.monotonic()
             if start < self._next:
                 return
-            version = compute_version(self.sources)
-            if version != self.version:
-                self.page = make_report(self.sources, version)
-                self.version = version
-            spent = time.monotonic() - start
-            self._next = time.monotonic() + max(self.min_seconds, spent / BUSY_SHARE)
+            try:
+                version = compute_version(self.sources)
+                if version != self.version:
+                    self.page = make_report(self.sources, version)
+                    self.version = version
+                self.problem = ""
+            finally:
+                spent = time.monotonic() - start
+                self._next = time.monotonic() + max(self.min_seconds, spent / BUSY_SHARE)
+
+    def show_page(self) -> str:
+        """Return the newest page that could be made, with the reason why none is newer."""
+        if not self.problem:
+            return self.page
+        notice = f"<p>This page is an older one: {html.escape(self.problem)}</p>"
+        return self.page.replace("</header>", f"{notice}\n</header>", 1)
 
 
 class ReportHandler(BaseHTTPRequestHandler):
@@ -68,6 +80,10 @@ class ReportHandler(BaseHTTPRequestHandler):
 
     server_version = "evenhand"
     sys_version = ""
+
+    def do_HEAD(self) -> None:
+        """Answer a request without the content."""
+        self.do_GET()
 
     def do_GET(self) -> None:
         """Answer a request."""
@@ -83,11 +99,13 @@ class ReportHandler(BaseHTTPRequestHandler):
         try:
             server.refresh()
         except UserError as error:
-            if not server.page:
-                self._answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n")
-                return
-        if self.path == "/":
-            self._answer(HTTPStatus.OK, server.page, "text/html")
+            server.problem = str(error)
+        except Exception as error:  # the last page is served on
+            server.problem = f"{type(error).__name__}: {error}"
+        if not server.page:
+            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{server.problem}\n")
+        elif self.path == "/":
+            self._answer(HTTPStatus.OK, server.show_page(), "text/html")
         else:
             self._answer(HTTPStatus.OK, server.version)
 
@@ -99,7 +117,8 @@ class ReportHandler(BaseHTTPRequestHandler):
         self.send_header("Cache-Control", "no-store")
         self.send_header("X-Content-Type-Options", "nosniff")
         self.end_headers()
-        self.wfile.write(data)
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
     def log_message(self, format: str, *args: object) -> None:
         """Print nothing."""

@@ -17,6 +17,7 @@ from tuning.reporting.report.chart import Chart, clean_text
 from tuning.reporting.report.comparisons import describe_ranks
 from tuning.reporting.report.html_table import HtmlTable, make_row_table
 from tuning.reporting.report.read_studies import (
+    LeftOut,
     RecordSource,
     ReportData,
     ReportedStudy,
@@ -62,7 +63,8 @@ def make_report(sources: Sequence[RecordSource], version: str = "") -> str:
     """
     data = _read_data(sources)
     with apply_style():
-        return _render_page(_make_sections(data), data, sources, version)
+        sections, data = _make_sections(data)
+        return _render_page(sections, data, sources, version)
 
 
 def save_report(sources: Sequence[RecordSource], path: Path, figures: Path | None = None) -> None:
@@ -79,18 +81,43 @@ def save_report(sources: Sequence[RecordSource], path: Path, figures: Path | Non
     """
     data = _read_data(sources)
     with apply_style():
-        sections = _make_sections(data)
+        sections, data = _make_sections(data)
         write_text(path, _render_page(sections, data, sources, version=""))
         if figures is not None:
             for section in sections:
                 _write_figures(section, figures / make_file_name(section.name))
 
 
-def _make_sections(data: ReportData) -> list[Section]:
-    return [
-        make_section(number, dataset, studies)
-        for number, (dataset, studies) in enumerate(data.studies.items(), start=1)
-    ]
+def _make_sections(data: ReportData) -> tuple[list[Section], ReportData]:
+    """Return the sections, and the data without the studies that none can be made of.
+
+    Raises:
+        UserError: If no study is left.
+    """
+    sections: list[Section] = []
+    shown: dict[str, list[ReportedStudy]] = {}
+    left_out = list(data.left_out)
+    for number, (dataset, studies) in enumerate(data.studies.items(), start=1):
+        try:
+            sections.append(make_section(number, dataset, studies))
+            shown[dataset] = studies
+        except Exception:  # of values that no check knows: the other studies are shown
+            kept = []
+            for one in studies:
+                try:
+                    make_section(number, dataset, [one])
+                    kept.append(one)
+                except Exception as error:
+                    reason = f"cannot be shown: {type(error).__name__}: {error}"
+                    left_out.append(LeftOut(f"{one.source}: {dataset}/{one.label}", reason))
+            if len(kept) == len(studies):
+                raise
+            if kept:
+                sections.append(make_section(number, dataset, kept))
+                shown[dataset] = kept
+    if not sections:
+        raise UserError(f"no study can be shown ({left_out[-1].where}: {left_out[-1].reason})")
+    return sections, ReportData(shown, left_out)
 
 
 def _write_figures(section: Section, folder: Path) -> None:

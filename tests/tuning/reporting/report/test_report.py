@@ -1,5 +1,6 @@
 """The report: text does not break out of it, damaged records are named, figures are small."""
 
+import json
 import re
 import threading
 import urllib.error
@@ -144,6 +145,28 @@ def test_damaged_and_foreign_records_are_named_and_left_out(tmp_path: Path) -> N
     assert "Left out" in text
 
 
+def test_a_study_that_cannot_be_shown_is_named_and_left_out(tmp_path: Path) -> None:
+    root = tmp_path / "records"
+    write_studies(root, StudyNames(methods=("a", "b")), trials=3, seeds=1)
+    path = sorted(root.glob("*/*/export.json"))[0]
+    content = json.loads(path.read_text())
+    content["higher_is_better"].pop("average_accuracy")  # a metric without a direction
+    path.write_text(json.dumps(content))
+    text = make_report([RecordSource("r", open_storage(root))])
+    assert "Left out" in text
+    assert "r: digits/a" in text
+    assert "cannot be shown: KeyError" in text
+
+
+def test_a_study_file_that_is_no_text_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "study.yaml").write_bytes(b"seeds: 3\n\xff")
+    for command in ("report", "resume"):
+        assert main([command, str(tmp_path)]) == 2
+        assert f"{tmp_path / 'study.yaml'}: line 2: not UTF-8" in capsys.readouterr().err
+
+
 def test_a_method_of_several_folders_is_told_apart(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_studies(tmp_path / name, StudyNames(methods=("erm",)))
@@ -206,6 +229,19 @@ def test_a_served_page_follows_the_records(tmp_path: Path) -> None:
         assert compute_version(sources) != version
         assert read_url(f"{server.url}../tune.py")[0] == 404
         assert read_url(server.url, "evil.example")[0] == 403
+        with urllib.request.urlopen(
+            urllib.request.Request(server.url, method="HEAD"), timeout=60
+        ) as answer:
+            assert (answer.status, answer.read()) == (200, b"")
+            assert int(answer.headers["Content-Length"]) > 1000
+        (context,) = tmp_path.glob("*/*/export.json")
+        context.write_text("[]")
+        server._next = 0.0
+        status, page = read_url(server.url)
+        assert status == 200
+        assert f'data-version="{server.version}"' in page
+        assert "an older one: no study found" in page
+        assert "missing or damaged" in page
         server.shutdown()
 
 
