@@ -126,6 +126,13 @@ def test_code_of_guides_has_the_projects_style(guide: str, tmp_path: Path) -> No
     run(tmp_path, "-m", "ruff", "check", *given, str(tmp_path))
 
 
+def test_every_guide_is_in_the_contents() -> None:
+    contents = (ROOT / "docs" / "index.md").read_text(encoding="utf-8").split("```{toctree}")[1]
+    listed = contents.partition("```")[0].split()
+    guides = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index", "log"}
+    assert guides <= set(listed)
+
+
 def test_the_loop_of_the_weighting_guide_runs(capsys: pytest.CaptureFixture[str]) -> None:
     ((_, code),) = blocks("weighting.md")
     exec(compile(code, "weighting.md", "exec"), {"__name__": "guide"})
