@@ -98,13 +98,17 @@ def read_folders(folders: Sequence[Path]) -> tuple[list[Summary], list[LeftOutFi
     A method that several folders have on one data set gets the name of its folder too.
 
     Raises:
-        UserError: If a folder does not exist.
+        UserError: If a folder does not exist, or is given twice.
     """
+    seen: set[Path] = set()
     found: list[tuple[Path, Summary]] = []
     left_out: list[LeftOutFile] = []
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"there is no results folder '{folder}'")
+        if folder.resolve() in seen:
+            raise UserError(f"results folder '{folder}' is given twice: give each folder once")
+        seen.add(folder.resolve())
         summaries, damaged = scan_summaries(folder)
         found += [(folder, summary) for summary in summaries]
         left_out += damaged

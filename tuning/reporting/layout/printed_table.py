@@ -40,6 +40,7 @@ class PrintedTable:
         columns: The columns, the most useful first: a narrow terminal drops the last ones.
         details: Further columns, which files have, terminals do not.
         notes: Paragraphs below the table.
+        terminal_names: The names on a terminal; empty for the names, cut where they are long.
     """
 
     title: str
@@ -49,6 +50,7 @@ class PrintedTable:
     columns: tuple[Column, ...]
     details: tuple[Details, ...] = field(default_factory=tuple)
     notes: tuple[str, ...] = field(default_factory=tuple)
+    terminal_names: tuple[str, ...] = field(default_factory=tuple)
 
 
 def format_terminal(
@@ -61,7 +63,8 @@ def format_terminal(
         width: The width of the terminal in characters.
         all_columns: Whether columns that do not fit follow below; else they are dropped.
     """
-    names = [_shorten_name(show_control_characters(name)) for name in table.names]
+    given = table.terminal_names or tuple(map(_shorten_name, table.names))
+    names = list(map(show_control_characters, given))
     first = max(map(len, [table.row_head, *names]))
     parts = pack_columns(table.columns, lambda c: _measure_column(c) + GAP, first, width)
     shown = (parts or [[]])[: None if all_columns else 1]

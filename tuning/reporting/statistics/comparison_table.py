@@ -16,6 +16,7 @@ from tuning.reporting.summary import Summary
 from tuning.reporting.table_rows import Row
 
 MAX_SENTENCES = 8  # of a data set, on its best method
+MAX_DATA_SET, MAX_METHOD = 14, 20  # characters of names on a terminal
 
 
 def list_comparison_values(comparisons: Sequence[DataSetComparison]) -> list[Row]:
@@ -81,6 +82,7 @@ def make_comparison_table(
             (f"{pair.dataset}: " if has_data_sets else "") + f"{pair.first} - {pair.second}"
             for pair in pairs
         ),
+        terminal_names=_shorten_names(pairs, has_data_sets),
         columns=columns,
         notes=(
             f"{'; '.join(metrics)}.",
@@ -89,6 +91,27 @@ def make_comparison_table(
             *_describe_uncertainties(summaries),
         ),
     )
+
+
+def _shorten_names(pairs: Sequence[MethodComparison], has_data_sets: bool) -> tuple[str, ...]:
+    """Return the names of pairs with long parts cut in their middle, so that all are shown."""
+    methods = _cut_names([name for pair in pairs for name in (pair.first, pair.second)], MAX_METHOD)
+    datasets = _cut_names([pair.dataset for pair in pairs], MAX_DATA_SET)
+    return tuple(
+        (f"{datasets[pair.dataset]}: " if has_data_sets else "")
+        + f"{methods[pair.first]} - {methods[pair.second]}"
+        for pair in pairs
+    )
+
+
+def _cut_names(names: Sequence[str], limit: int) -> dict[str, str]:
+    """Return each name cut in its middle to a number of characters; whole if some become equal."""
+    end = limit // 2
+    cut = {
+        name: name if len(name) <= limit else f"{name[: limit - end - 1]}…{name[-end:]}"
+        for name in names
+    }
+    return cut if len(set(cut.values())) == len(cut) else {name: name for name in names}
 
 
 def _name_unit(comparison: DataSetComparison) -> str:

@@ -55,6 +55,11 @@ def test_methods_of_two_folders_have_their_names(
     assert main(["compare", str(tmp_path), str(results), "--dataset", "d"]) == 0
     pairs = pd.read_csv(tmp_path / "comparison.csv")
     assert f"erm ({tmp_path})" in pairs.other.tolist()
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("dro - ")]
+    ends = (str(tmp_path)[-9:] + ") ", str(results)[-9:] + ") ", "rwg ")
+    assert all(any(end in row for row in rows) for end in ends)  # the second method is shown
+    assert main(["compare", str(results), str(results / ".." / results.name)]) == 2
+    assert "is given twice" in capsys.readouterr().err
     assert main(["compare", str(tmp_path)]) == 2
     assert "expected two methods" in capsys.readouterr().err
     assert main(["compare", str(results), "--metric", "average_acuracy"]) == 2
