@@ -45,8 +45,8 @@ class UncertaintyParts:
         group: Of the finite group that is worst: binomial, which is an upper bound, since seeds
             classify the same examples; None for other metrics than the worst group's.
         configuration: Of the choice of configuration: the standard deviation of the value, on other
-            search seeds, of the configuration that each search seed alone would choose; None with
-            one search seed.
+            search seeds, of the configuration that each search seed alone would choose, beyond that
+            of a fixed configuration; None with one search seed.
         total: The root of the sum of the squares of those that are known.
         unknown: A line for each part that the records do not tell, with the reason.
     """
@@ -139,7 +139,9 @@ def measure_choice(rule: Rule, trials: Sequence[RecordedTrial]) -> float | None:
     """Return the standard deviation that the choice of configuration adds; None where unknown.
 
     Each search seed alone chooses the trial with its best value; the mean of that trial over the
-    other search seeds is a value of the choice.
+    other search seeds is a value of the choice. Such means of a fixed trial vary too, by the
+    variance of its values divided by (seeds - 1)²: the mean of this over the choices is subtracted
+    from the variance of the values, so that the part is 0 where all seeds choose the same trial.
 
     Args:
         rule: The selection rule.
@@ -152,8 +154,11 @@ def measure_choice(rule: Rule, trials: Sequence[RecordedTrial]) -> float | None:
         return None
     sign = -1 if rule.lower_is_better else 1
     chosen = (sign * complete).argmax(axis=0)
+    if (chosen == chosen[0]).all():
+        return 0.0
     others = [np.delete(complete[trial], seed).mean() for seed, trial in enumerate(chosen)]
-    return float(np.std(others, ddof=1))
+    fixed = complete[chosen].var(axis=1, ddof=1).mean() / (seeds - 1) ** 2
+    return math.sqrt(max(0.0, float(np.var(others, ddof=1) - fixed)))
 
 
 def _list_seed_values(rule: Rule, trial: RecordedTrial) -> list[float] | None:

@@ -72,10 +72,22 @@ def test_parts_add_up_and_unknown_ones_are_named() -> None:
 
 def test_choice_of_configuration_is_measured_on_other_seeds() -> None:
     # seeds 0 and 1 choose the first trial, seed 2 the second
-    trials = [make_trial(0, 0.8, 0.9, 0.4), make_trial(1, 0.5, 0.7, 0.6)]
-    others = [(0.9 + 0.4) / 2, (0.8 + 0.4) / 2, (0.5 + 0.7) / 2]
-    assert measure_choice(RULE, trials) == pytest.approx(np.std(others, ddof=1), abs=1e-9)
+    trials = [make_trial(0, 0.9, 0.91, 0.5), make_trial(1, 0.4, 0.42, 0.52)]
+    others = [(0.91 + 0.5) / 2, (0.9 + 0.5) / 2, (0.4 + 0.42) / 2]
+    first, second = np.var([0.9, 0.91, 0.5], ddof=1), np.var([0.4, 0.42, 0.52], ddof=1)
+    fixed = (2 * first + second) / 3 / 2**2  # means over two of three seeds of one trial
+    expected = math.sqrt(np.var(others, ddof=1) - fixed)
+    assert measure_choice(RULE, trials) == pytest.approx(expected, abs=1e-9)
     assert measure_choice(RULE, [make_trial(0, 0.8)]) is None
+
+
+def test_the_same_choice_of_all_seeds_adds_nothing() -> None:
+    alone = make_trial(0, 0.7, 0.8, 0.9)
+    assert measure_choice(RULE, [alone]) == 0
+    assert measure_choice(RULE, [alone, make_trial(1, 0.1, 0.1, 0.1)]) == 0
+    # equal configurations: their choice costs nothing, though seeds choose differently
+    equal = [make_trial(n, *np.roll([0.6, 0.7, 0.8], n).tolist()) for n in range(3)]
+    assert measure_choice(RULE, equal) == 0
 
 
 def test_a_winner_beyond_the_prediction_interval_of_its_seeds_is_named() -> None:
