@@ -37,7 +37,7 @@ from tuning.publishing.archive_checks import (
 )
 from tuning.publishing.model_card import ARCHIVE, PublishedModel, write_model_card
 from tuning.reporting.export_method import MODEL_NAME
-from tuning.reporting.summary import FILE_NAME, Summary, read_summaries
+from tuning.reporting.summary import FILE_NAME, Summary, scan_summaries
 
 FOLDER_MODE = 0o755
 PUBLISH_EPILOG = """\
@@ -191,7 +191,10 @@ def _find_summary(results: Path, dataset: str, method: str) -> Summary:
     Raises:
         UserError: If there is none; the message suggests others.
     """
-    summaries = read_summaries(results)
+    summaries, left_out = scan_summaries(results)
+    own = str(results / dataset / method / FILE_NAME)
+    if damaged := [file for file in left_out if file.file == own]:
+        raise UserError(f"'{own}': {damaged[0].reason}; write it again with python tune.py export")
     if not summaries:
         raise UserError(f"no results in '{results}': expected a results folder of a study")
     known = sorted({summary.dataset for summary in summaries})

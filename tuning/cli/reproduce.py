@@ -22,8 +22,10 @@ from tuning.publishing.reproduction import (
     list_row_notes,
     write_reproduction,
 )
+from tuning.reporting.damage.find_damage import LeftOutFile
+from tuning.reporting.damage.report_damage import report_left_out
 from tuning.reporting.layout.printed_table import format_markdown
-from tuning.reporting.summary import read_summaries
+from tuning.reporting.summary import Summary, scan_summaries
 from tuning.search.space import make_space
 from tuning.study.protocol import apply_protocol
 
@@ -93,10 +95,11 @@ def list_tables() -> list[str]:
 
 
 def run_reproduce(arguments: Sequence[str]) -> int:
-    """Run the command; return the highest exit code of the studies.
+    """Run the command; return the highest exit code of the studies, 1 with a damaged summary.
 
     Raises:
-        UserError: If there is no such table or no result, or a study cannot be started.
+        UserError: If there is no such table, a table has no result, or a study cannot be started;
+            without a named table those that have results are compared.
     """
     given = make_parser().parse_args(arguments)
     flags = {name: vars(given).pop(name, None) for name in ("tables", "plan", "compare")}
@@ -107,7 +110,9 @@ def run_reproduce(arguments: Sequence[str]) -> int:
     if flags["plan"]:
         print("\n".join(plan_tables(tables, given)))
         return 0
-    code = 0
+    results: Path = getattr(given, "results", Options.results)
+    data_root: Path = getattr(given, "data_root", Options.data_root)
+    code, missing = 0, []
     for table in tables:
         if not flags["compare"]:
             from tuning.study.data_sets import run_studies  # it imports Ray
@@ -115,10 +120,25 @@ def run_reproduce(arguments: Sequence[str]) -> int:
             code = max(code, run_studies(make_command(read_table(table, given))))
             if code == EXIT_CODE:
                 return code
-        results: Path = getattr(given, "results", Options.results)
-        data_root: Path = getattr(given, "data_root", Options.data_root)
-        print("\n".join(compare_table(table, results, data_root)), flush=True)
+        summaries, left_out = scan_summaries(results)
+        code = max(code, report_left_out(_select_files(left_out, table)))
+        found = [summary for summary in summaries if summary.dataset == table]
+        if found:
+            print("\n".join(compare_table(table, found, results, data_root)), flush=True)
+        else:
+            missing.append(table)
+    if missing:
+        message = f"no results of {', '.join(missing)} in '{results}'"
+        if flags["tables"] or missing == tables or not flags["compare"]:
+            again = f"python tune.py reproduce {' '.join(missing)} --results {results}"
+            raise UserError(f"--results: {message}; run {again}")
+        print(message)
     return code
+
+
+def _select_files(files: Sequence[LeftOutFile], table: str) -> list[LeftOutFile]:
+    """Return the summaries in the folder of a table's data set."""
+    return [file for file in files if Path(file.file).parents[1].name == table]
 
 
 def read_table(table: str, given: argparse.Namespace) -> argparse.Namespace:
@@ -173,18 +193,17 @@ def read_costs() -> dict[str, TableCost]:
     return {table: TableCost(**cost) for table, cost in found.items()}
 
 
-def compare_table(table: str, results: Path, data_root: Path) -> list[str]:
+def compare_table(
+    table: str, summaries: Sequence[Summary], results: Path, data_root: Path
+) -> list[str]:
     """Write the comparison of a table's results with the published ones; return its lines.
 
-    Raises:
-        UserError: If there are no results.
+    Args:
+        table: The table.
+        summaries: Its results.
+        results: The results folder, where it is written.
+        data_root: The folder of the data, which need not be here.
     """
-    summaries = [found for found in read_summaries(results) if found.dataset == table]
-    if not summaries:
-        raise UserError(
-            f"--results: no results of {table} in '{results}'; run python tune.py reproduce "
-            f"{table} --results {results}"
-        )
     benchmark = datasets.load_benchmark(table, str(data_root))
     cells = compare_with_published(table, summaries)
     notes = list_row_notes(table, [summary.method for summary in summaries])

@@ -171,8 +171,22 @@ def test_results_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     text = capsys.readouterr().out
     assert "1 of 2 cells agree" in text
     assert "erm was trained with epochs 2" in text
+    assert main(["reproduce", "--compare", "--results", str(tmp_path)]) == 0
+    all_tables = capsys.readouterr().out
+    others = [table for table in list_tables() if table != "civilcomments_small"]
+    assert all_tables == f"{text}no results of {', '.join(others)} in '{tmp_path}'\n"
     folder = tmp_path / "civilcomments_small"
     assert (folder / "reproduction.md").read_text() == text
     table = pd.read_csv(folder / "reproduction.csv")
     assert table.verdict.tolist() == ["agrees", "better"]
     assert table.published_seeds.tolist() == [5, 5]
+    damaged = folder / "jtt" / "summary.json"
+    damaged.parent.mkdir()
+    damaged.write_text('{"a')
+    assert main(command) == 1
+    output = capsys.readouterr()
+    assert output.out == text
+    assert output.err.startswith(f"left out: {damaged}: ")
+    publish = ["publish", str(tmp_path), "--method", "jtt", "--dataset", "civilcomments_small"]
+    assert main([*publish, "--to", str(tmp_path / "published")]) == 2
+    assert f"'{damaged}': not the summary of a study" in capsys.readouterr().err
