@@ -1,7 +1,8 @@
 """Published results: rows of tables in the literature, to print beside one's own.
 
 A file ``datasets/published/<data set>.yaml`` lists tables with their source and protocol. A line of
-a table is a method and its values as printed: a number, ``number+-deviation``, or ``-``.
+a table is a method and its values as printed: a number, ``number+-deviation``, or ``-``. The entry
+``not_compared`` names published values that are in no table, with the reason.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -82,6 +83,13 @@ def read_printed_tables(dataset: str) -> list[dict[str, list[str]]]:
     return [table.split_lines() for table in _read_tables(dataset)]
 
 
+def read_not_compared(dataset: str) -> str:
+    """Return the reason why values published for a data set do not compare; empty without one."""
+    if dataset not in list_published():
+        return ""
+    return str(read_yaml_file(FOLDER / f"{dataset}.yaml").get("not_compared", ""))
+
+
 @dataclass(frozen=True)
 class _Table:
     """A table of the literature.
@@ -132,7 +140,10 @@ def _read_tables(dataset: str) -> list[_Table]:
 
 
 def _make_tables(
-    columns: Sequence[str], percent: Sequence[str], tables: Sequence[Mapping[str, Any]]
+    columns: Sequence[str],
+    percent: Sequence[str],
+    tables: Sequence[Mapping[str, Any]],
+    not_compared: str = "",  # of values that are in no table: read_not_compared
 ) -> list[_Table]:
     return [_Table(columns, percent, **table) for table in tables]
 

@@ -12,6 +12,7 @@ from common.interrupts import EXIT_CODE
 from common.project import ROOT
 from common.yaml_files import read_yaml_file
 from core.recipe.method_files import load_method
+from datasets.published_results import read_not_compared
 from tuning.cli.make_options import make_command
 from tuning.cli.parser import add_options
 from tuning.cli.study_file import merge_arguments, read_study_file
@@ -177,11 +178,13 @@ def plan_tables(tables: Sequence[str], given: argparse.Namespace) -> list[str]:
                 "seconds of an epoch": cost.source,
             }
         )
+    uncompared = [(table, reason) for table in tables if (reason := read_not_compared(table))]
     return [
         *format_markdown(rows),
         "",
         f"about {total:,.0f} GPU-hours in all; patience ends many runs earlier, and trials that "
         "share a GPU take less of it",
+        *(f"{table}: nothing will be compared: {reason}" for table, reason in uncompared),
         *(f"python tune.py --config docs/reproduce/{table}.yaml --plan" for table in tables),
         "nothing was started; the commands above print each study in full",
     ]
@@ -198,6 +201,8 @@ def compare_table(
 ) -> list[str]:
     """Write the comparison of a table's results with the published ones; return its lines.
 
+    Without a published value of its methods nothing is written, and the line says why.
+
     Args:
         table: The table.
         summaries: Its results.
@@ -206,9 +211,10 @@ def compare_table(
     """
     benchmark = datasets.load_benchmark(table, str(data_root))
     cells = compare_with_published(table, summaries)
+    if not cells:
+        reason = read_not_compared(table) or "no published values of these methods are known"
+        return [f"{table}: nothing is compared: {reason}"]
     notes = list_row_notes(table, [summary.method for summary in summaries])
     for summary in summaries:
         notes += describe_deviations(summary, benchmark)
-    if not cells:
-        notes.append(f"No published values of these methods on {table} are known.")
     return write_reproduction(results, table, cells, notes)

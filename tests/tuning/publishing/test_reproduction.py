@@ -42,7 +42,10 @@ def test_a_table_trains_the_published_values_of_every_method_that_is_here(table:
 
 def test_the_plan_needs_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", "--plan", "--data-root", str(tmp_path)]) == 0
-    rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if "|" in line]
+    text = capsys.readouterr().out
+    assert "mt10: nothing will be compared: Ban & Ji, ICML 2024, published" in text
+    assert text.count("nothing will be compared") == 1
+    rows = [line.split("|") for line in text.splitlines() if "|" in line]
     hours = {row[1].strip(): float(row[5].replace(",", "")) for row in rows[2:]}
     assert sorted(hours) == sorted(list_tables())
     assert sorted(path.stem for path in FOLDER.glob("*.yaml")) == sorted([*hours, "costs"])
@@ -105,6 +108,16 @@ def test_a_published_method_has_a_name_here() -> None:
     assert {name: find_method(name) for name in names} == names
     assert count_seeds(PublishedRow("a", "b", "10 epochs, 3 seeds", {})) == 3
     assert count_seeds(PublishedRow("a", "b", "10 epochs", {})) == 0
+
+
+def test_values_of_other_tasks_are_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_summary_of(tmp_path, make_summary_of(datasets.load_benchmark("mt10"), "ls"))
+    assert main(["reproduce", "mt10", "--compare", "--results", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("mt10: nothing is compared: Ban & Ji, ICML 2024, published success")
+    assert not list(tmp_path.rglob("reproduction.*"))
 
 
 @pytest.mark.parametrize(("batch_size", "is_compared"), [(32, False), (8, True)])
