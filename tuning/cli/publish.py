@@ -35,7 +35,13 @@ from tuning.publishing.archive_checks import (
     name_predictions,
     read_seeds,
 )
-from tuning.publishing.model_card import ARCHIVE, PublishedModel, write_model_card
+from tuning.publishing.model_card import (
+    ARCHIVE,
+    PublishedModel,
+    find_base_model,
+    has_files,
+    write_model_card,
+)
 from tuning.reporting.export_method import MODEL_NAME
 from tuning.reporting.summary import FILE_NAME, Summary, scan_summaries
 
@@ -46,7 +52,7 @@ examples:
   python tune.py publish results --method dro --dataset colored_digits --to published/dro
   python tune.py verify published/dro/evenhand.zip
 
-The model is that of the confirmation seed with the best validation value.
+The model is that of the best confirmation seed by the selection rule of the study.
 """
 VERIFY_EPILOG = """\
 example:
@@ -145,7 +151,9 @@ def run_publish(arguments: Sequence[str]) -> int:
         if architecture is None:
             shutil.copyfile(source / MODEL_NAME, folder / MODEL)
         commands = [winner.command, winner.command_of_one_seed]
-        model = PublishedModel(summary, seed, architecture, metrics, commands)
+        name = key.training_config.model
+        base = find_base_model(name, key.training_config.from_scratch)
+        model = PublishedModel(summary, seed, architecture, metrics, name, base, commands)
         write_text(folder / "README.md", write_model_card(model, run.benchmark))
         manifest = ArchiveManifest(
             version=VERSION,
@@ -157,8 +165,8 @@ def run_publish(arguments: Sequence[str]) -> int:
             files={},
         )
         write_archive(folder / ARCHIVE, manifest, _list_files(source, seed))
-    loader = architecture or "python -m core.predict and verify"
-    print(f"{target}: seed {seed}, the best by validation; loaded by {loader}")
+    loader = architecture or ("python -m core.predict" if has_files(run.benchmark) else "verify")
+    print(f"{target}: seed {seed}, the best by {summary.rule}; loaded by {loader}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -21,7 +22,12 @@ from tests.core.test_kept_model import train
 from tests.support.summaries import make_summary_of
 from tuning.cli import publish
 from tuning.cli.main import main
-from tuning.publishing.model_card import escape_markdown
+from tuning.publishing.model_card import (
+    PublishedModel,
+    escape_markdown,
+    find_base_model,
+    write_model_card,
+)
 from tuning.reporting.intervals import compute_statistics
 from tuning.reporting.summary import write_summary
 
@@ -88,8 +94,16 @@ def test_an_archive_verifies(
     card = (folder / "README.md").read_text(encoding="utf-8")
     for name in datasets.load_benchmark("colored_digits").list_group_names("test"):
         assert escape_markdown(name) in card
-    for part in ("license:", "## Intended use", "## Provenance", "commit", "CC BY 4.0"):
+    for part in (
+        "license: cc-by-4.0",
+        "## Intended use",
+        "## Provenance",
+        "commit",
+        "digits\\_cnn",
+    ):
         assert part in card
+    assert re.search(r"\| worst\\_group\\_accuracy +\| higher +\| +\d+\.\d\d% +\|", card)
+    assert not {"core.predict", "**Warning:**", "base_model"} & {*re.findall(r"[\w.*:]+", card)}
     assert main(["publish", str(results), *WHERE, "--to", str(folder)]) == 2
     assert "is not empty" in capsys.readouterr().err
 
@@ -316,6 +330,38 @@ def test_a_study_without_a_model_is_told_how_to_keep_one(
         assert main(["publish", str(copied), *arguments, *target]) == 2
         assert words in capsys.readouterr().err
     assert not (tmp_path / "to").exists()
+
+
+def test_a_card_warns_of_values_that_deceive() -> None:
+    benchmark = datasets.load_benchmark("colored_digits")
+    summary = replace(
+        make_summary_of(benchmark, "erm"), oracle=True, complete=False, has_learned=False
+    )
+    model = PublishedModel(summary, 0, None, {}, "resnet50", "owner/name", [])
+    card = write_model_card(model, benchmark)
+    assert "base_model: owner/name" in card
+    warnings = [line for line in card.splitlines() if line.startswith("**Warning:**")]
+    for warning, words in zip(
+        warnings, ("selects on the test split", "is not complete", "constant"), strict=True
+    ):
+        assert words in warning
+
+
+@pytest.mark.parametrize(
+    ("name", "from_scratch", "base"),
+    [
+        ("bert-base-uncased", False, "google-bert/bert-base-uncased"),
+        ("bert-base-uncased", True, None),
+        ("google/vit-base-patch16-224-in21k", False, "google/vit-base-patch16-224-in21k"),
+        ("digits_cnn", False, None),
+        ("torchvision/resnet18", False, None),
+        ("/models/own", False, None),
+    ],
+)
+def test_the_base_model_is_named_where_the_hub_has_it(
+    name: str, from_scratch: bool, base: str | None
+) -> None:
+    assert find_base_model(name, from_scratch) == base
 
 
 def test_names_of_the_data_stay_text_in_a_card() -> None:
