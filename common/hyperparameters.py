@@ -35,12 +35,16 @@ class Hyperparameter:
         default: The value where no search sets the hyperparameter.
         when: The values of other hyperparameters for which this one has a meaning; elsewhere it
             keeps its default and is not searched.
+        has_own_default: Whether the default was given; if not, it is the middle of a range on its
+            own scale or the first choice, and gives way to the default of a domain that this one
+            replaces.
     """
 
     kind: str
     values: tuple[Scalar, ...]
     default: Scalar
     when: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
+    has_own_default: bool = True
 
     def describe_domain(self) -> str:
         """Return the domain as ``--set`` takes it, such as ``log_uniform:0.001:0.1``."""
@@ -51,7 +55,21 @@ class Hyperparameter:
         """Return the YAML mapping that :func:`parse_hyperparameter` reads."""
         when = {name: list(values) for name, values in self.when.items()}
         condition = {"when": when} if when else {}
-        return {self.kind: list(self.values), "default": self.default, **condition}
+        default = {"default": self.default} if self.has_own_default else {}
+        return {self.kind: list(self.values), **default, **condition}
+
+    def take_default(self, value: object) -> "Hyperparameter":
+        """Return the domain with a value as default, if it has none of its own and holds it."""
+        if self.has_own_default or self.find_broken_rule(value) is not None:
+            return replace(self, has_own_default=True)
+        assert isinstance(value, (bool, int, float, str))
+        return replace(self, default=self.find_choice(value), has_own_default=True)
+
+    def find_choice(self, value: Scalar) -> Scalar:
+        """Return a choice that equals the value, such as 1.0 for 1; the value where none does."""
+        is_bool = isinstance(value, bool)
+        choices = self.values if self.kind == "choice" else ()
+        return next((v for v in choices if v == value and isinstance(v, bool) == is_bool), value)
 
     @property
     def is_integer(self) -> bool:
@@ -197,14 +215,17 @@ def parse_hyperparameter(
         for name, value in text.get("when", {}).items()
     }
     values = tuple(text[kind])
-    hyperparameter = Hyperparameter(kind, values, text.get("default", values[0]), when)
-    if "default" not in text and kind != "choice":
+    has_default = "default" in text
+    hyperparameter = Hyperparameter(
+        kind, values, text.get("default", values[0]), when, has_default or needs_default
+    )
+    if not has_default and kind != "choice":
         hyperparameter = replace(hyperparameter, default=hyperparameter.value_at(0.5))
     rule = hyperparameter.find_broken_rule(hyperparameter.default)
     if rule is not None:
         problems.append(f"{where}: default is {hyperparameter.default!r}, expected {rule}")
         return None
-    return hyperparameter
+    return replace(hyperparameter, default=hyperparameter.find_choice(hyperparameter.default))
 
 
 def _find_mistakes(text: object, needs_default: bool) -> Iterator[str]:

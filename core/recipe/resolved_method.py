@@ -249,7 +249,8 @@ def resolve_method(
         method: The method.
         benchmark: The benchmark.
         domains: Domains that replace the method's and the benchmark's, or make an option or a
-            training-config field a hyperparameter. Names that neither has are ignored.
+            training-config field a hyperparameter. Names that neither has are ignored. Those
+            without a default keep that of the replaced one, where they hold it.
         sources: The option that gives a value or a domain, by name, for messages.
 
     Raises:
@@ -275,9 +276,13 @@ def resolve_method(
     _check_own_file(benchmark, known)
     ranges = {n: d for n, d in benchmark.own_ranges.items() if n not in method.settings}
     asked = {name: d for name, d in {**ranges, **domains}.items() if name in known}
-    for name, domain in asked.items():
+    for name, domain in (*ranges.items(), *domains.items()):
+        if name not in known:
+            continue
+        replaced = hyperparameters.get(name, method.options.get(name))
+        default = config.as_dict().get(name) if replaced is None else replaced.default
         when = hyperparameters[name].when if name in hyperparameters else {}
-        hyperparameters[name] = replace(domain, when=domain.when or when)
+        hyperparameters[name] = replace(domain.take_default(default), when=domain.when or when)
         origins[name] = COMMAND if name in domains else benchmark.own_file
     for name, domain in asked.items():
         key = f"{sources[name]}: {name}" if name in sources else f"{place}.{name}"

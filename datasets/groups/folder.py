@@ -193,10 +193,8 @@ class Folder(TextBenchmark):
         """The domains of the own file, with the training config's values as defaults."""
         file, config = self.dataset_file, self.training_config.as_dict()
         return {
-            name: replace(domain, default=domain.to_canonical(config[name]))
-            if name in file.without_default
-            and name in config
-            and domain.find_broken_rule(config[name]) is None
+            name: domain.take_default(domain.to_canonical(config[name]))
+            if name in config
             else domain
             for name, domain in file.search.items()
         }

@@ -33,7 +33,6 @@ class DatasetFile:
         columns: The usual name of columns of the table, by column.
         split: How a split is drawn; None for that of the table.
         search: The domains of hyperparameters.
-        without_default: Those of them that give no default.
         protocol: The values of training-config fields.
         sizes: ``text_length`` in tokens and ``image_size`` in pixels, as far as given.
     """
@@ -42,7 +41,6 @@ class DatasetFile:
     columns: Mapping[str, str] = field(default_factory=dict)
     split: DrawnSplit | None = None
     search: Mapping[str, Hyperparameter] = field(default_factory=dict)
-    without_default: frozenset[str] = frozenset()
     protocol: Mapping[str, Scalar] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
 
@@ -109,8 +107,7 @@ class _Reader:
         protocol, sizes = self._read_protocol(content.get("protocol"))
         if self.problems:
             raise ValidationErrors(self.problems)
-        bare = {n for n, d in domains.items() if isinstance(d, Mapping) and "default" not in d}
-        return DatasetFile(self.path, columns, split, search, frozenset(bare), protocol, sizes)
+        return DatasetFile(self.path, columns, split, search, protocol, sizes)
 
     def _add(self, key: str, message: str) -> None:
         self.problems.append(f"{self.path}: {key}{': ' * bool(key)}{message}")

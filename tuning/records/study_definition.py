@@ -113,7 +113,9 @@ def _format_entry(name: str, entries: Mapping[str, Any]) -> str:
 
 def _encode_domain(domain: Hyperparameter) -> dict[str, Any]:
     when = {name: list(values) for name, values in domain.when.items()}
-    return {**asdict(domain), "values": list(domain.values), "when": when}
+    found = {**asdict(domain), "values": list(domain.values), "when": when}
+    del found["has_own_default"]  # of commands only
+    return found
 
 
 def _decode_space(data: Mapping[str, Any]) -> dict[str, Hyperparameter]:

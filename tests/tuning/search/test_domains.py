@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import datasets
 from common.errors import UserError
-from common.hyperparameters import KINDS, Hyperparameter, format_scalar
+from common.hyperparameters import KINDS, Hyperparameter, format_scalar, parse_hyperparameter
 from core.recipe.method_files import list_methods, load_method
 from tests.conftest import EMBEDDED, fitting
 from tuning.cli.main import main
@@ -16,6 +16,8 @@ from tuning.cli.make_options import make_options
 from tuning.cli.parser import make_parser
 from tuning.option_values import parse_domains
 from tuning.options import Options
+from tuning.search.searchers.random import RandomSearcher
+from tuning.search.searchers.tpe import TPESearcher
 from tuning.search.space import Space, make_space
 from tuning.study.space_table import format_spaces
 
@@ -57,6 +59,36 @@ def test_every_method_searches_the_domains_of_the_command(method: str, name: str
     table = "\n".join(format_spaces([space]))
     assert "log_uniform:0.0001:1" in table
     assert "command line" in table
+
+
+@pytest.mark.parametrize(
+    ("domain", "default"),
+    [
+        ("lr=log_uniform:0.0001:1", 0.05), ("lr=log_uniform:0.1:1", 0.316228),
+        ("batch_size=choice:16,32.0,64", 32.0), ("batch_size=choice:64,128", 64),
+        ("momentum=uniform:0.5:0.95", 0.9), ("clip_norm=choice:1,2", 1),
+    ],
+)  # fmt: skip
+def test_a_domain_keeps_the_default_that_it_holds(domain: str, default: float) -> None:
+    (space,) = make_spaces(["--set", domain], "erm")
+    name = domain.partition("=")[0]
+    found = space.free[name]
+    assert (found.default, type(found.default)) == (default, type(default))
+    assert found.as_mapping()["default"] == default
+
+
+@pytest.mark.parametrize("searcher", [RandomSearcher, TPESearcher])
+def test_a_default_of_another_type_is_proposed_once(
+    searcher: type[RandomSearcher | TPESearcher],
+) -> None:
+    problems: list[str] = []
+    domain = parse_hyperparameter("f", {"choice": [0.1, 1.0], "default": 1}, problems)
+    assert domain is not None
+    assert not problems
+    space = {"alpha": domain}
+    found = RandomSearcher(space, 0, "m") if searcher is RandomSearcher else TPESearcher(space, 0)
+    proposed = [found.propose_hyperparameters(number) for number in range(3)]
+    assert proposed == [{"alpha": 1.0}, {"alpha": 0.1}, None]
 
 
 def test_origins_are_named() -> None:
