@@ -9,7 +9,7 @@ import pytest
 from benchmarks.selection.curves import TableCurves
 from benchmarks.selection.planned_runs import CONFIGURATIONS, TableName, plan_runs
 from benchmarks.selection.recorded_table import RecordedTable, build_table, read_table, write_table
-from benchmarks.selection.replay import replay_strategy, split_seeds
+from benchmarks.selection.replay import describe_table, replay_strategy, split_seeds
 from benchmarks.selection.strategies import BASE, STRATEGIES, Replay
 from benchmarks.selection.train_runs import Metrics, RunResult, read_results
 
@@ -96,6 +96,13 @@ def test_a_whole_search_finds_the_best_and_counts_its_epochs(curves: TableCurves
     assert not found.regrets.any()
     assert not found.overtuned.any()
     assert (found.epochs == most).all()
+
+
+def test_intervals_are_said_to_be_over_replays_only(curves: TableCurves) -> None:
+    text = describe_table(curves, 8)
+    assert "over replays only: these share 6 halves" in text
+    distinct = {tuple(sorted(split_seeds(curves.seeds, number).used)) for number in range(200)}
+    assert len(distinct) == 6
 
 
 def test_no_choice_depends_on_seeds_held_out(table: RecordedTable, curves: TableCurves) -> None:

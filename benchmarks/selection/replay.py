@@ -1,5 +1,6 @@
 """Replays: a strategy searches a table many times; its choices are judged on seeds it never saw."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -68,18 +69,21 @@ def replay_strategy(curves: TableCurves, strategy: Strategy, budget: float, repl
 
 
 def describe_table(curves: TableCurves, replays: int) -> str:
-    """Return a sentence about the true values of a table's configurations."""
+    """Return sentences about the true values of a table's configurations, and about intervals."""
     halves = [split_seeds(curves.seeds, number) for number in range(replays)]
     tests = curves.chosen_test
     correlations = [
         np.corrcoef(tests[1:, s.used].mean(axis=1), tests[1:, s.held_out].mean(axis=1))[0, 1]
         for s in halves
     ]
-    means = tests[:, curves.seeds].mean(axis=1)
+    means, count = tests[:, curves.seeds].mean(axis=1), len(curves.seeds)
     return (
         f"{curves.name}: {len(curves.seeds)} seeds of {len(means)} configurations; true values: "
         f"blind {means[1:].mean():.3f}, deviation {means[1:].std(ddof=1):.3f}, default "
         f"{means[0]:.3f}, best {means.max():.3f}; correlation of halves {np.mean(correlations):.2f}"
+        ". Intervals are over replays only: these share "
+        f"{math.comb(count, (count + 1) // 2)} halves of the seeds, so an interval is too "
+        "narrow to decide by"
     )
 
 
