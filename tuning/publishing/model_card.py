@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from common.hyperparameters import format_scalar
+from common.text import format_count
 from common.yaml_files import write_yaml
 from core.models import is_pretrained
 from core.models.pretrained.public_names import FULL_NAMES
@@ -93,8 +94,9 @@ def write_model_card(model: PublishedModel, benchmark: Benchmark) -> str:
         "groups smaller than those above. The model and the pretrained weights that it started "
         "from keep the terms of their sources; those of the data are above.", "",
         "## Provenance", "",
-        f"- Method: {escape_markdown(summary.method)}; search {summary.search}, {summary.trials} "
-        f"trials, {summary.device_hours:.3g} device-hours on {escape_markdown(summary.device)}",
+        f"- Method: {escape_markdown(summary.method)}; search {summary.search}, "
+        f"{format_count(summary.trials, 'trial')}, "
+        f"{summary.device_hours:.3g} device-hours on {escape_markdown(summary.device)}",
         f"- Hyperparameters: {escape_markdown(values)}",
         f"- Code: commit {summary.provenance.commit or 'unknown'}"
         + (" with uncommitted changes" if summary.provenance.code_differs else ""),

@@ -92,6 +92,7 @@ def test_an_archive_verifies(
     kept = results / "colored_digits" / "erm" / "model.safetensors"
     assert hash_file(folder / "model.safetensors") == hash_file(kept)
     card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "search random, 1 trial, " in card
     for name in datasets.load_benchmark("colored_digits").list_group_names("test"):
         assert escape_markdown(name) in card
     for part in (
