@@ -15,6 +15,7 @@ from common.text import format_count
 from core.recipe.method_files import load_method
 from datasets.benchmark import Benchmark
 from datasets.published_results import PublishedRow, PublishedValue, read_published_rows
+from tuning.reporting.intervals import EQUAL
 from tuning.reporting.layout.printed_table import format_markdown
 from tuning.reporting.layout.table_files import write_csv
 from tuning.reporting.summary import Summary
@@ -74,7 +75,7 @@ class ComparedCell:
         """Those of the standard error (Welch, Biometrika 1947); None where it is unknown.
 
         Ours alone count where theirs have no deviation or an unknown number of seeds. The rounding
-        is known, as is the variance of equal values.
+        is known.
         """
         variances = self._variances
         if variances is None:
@@ -86,7 +87,7 @@ class ComparedCell:
             uncertain = ours**2 / (self.seeds - 1)
             if self.published_seeds > 1:
                 uncertain += theirs**2 / (self.published_seeds - 1)
-        return sum(variances) ** 2 / uncertain if uncertain else math.inf
+        return sum(variances) ** 2 / uncertain
 
     @property
     def p_value(self) -> float | None:
@@ -97,9 +98,17 @@ class ComparedCell:
         return 2 * float(stdtr(freedom, -abs(found)))
 
     @property
+    def _has_equal_seeds(self) -> bool:
+        largest = abs(self.measured or 0.0)
+        return self.seeds > 1 and self.std is not None and self.std <= EQUAL * largest
+
+    @property
     def _variances(self) -> tuple[float, float, float] | None:
-        """The variances of both means and of the rounding; None where ours is unknown."""
-        if self.std is None or self.seeds < 2:
+        """The variances of both means and of the rounding; None where ours is unknown.
+
+        A few equal seeds do not make the mean certain: their variance is unknown too.
+        """
+        if self.std is None or self.seeds < 2 or self._has_equal_seeds:
             return None
         theirs = self.std if self.published.std is None else self.published.std
         rounding = 10.0**-self.published.decimals / math.sqrt(12)
@@ -116,7 +125,9 @@ class ComparedCell:
             return "not compared: other training"
         found, p_value = self.standard_errors, self.p_value
         if found is None or p_value is None:
-            return "no standard deviation (one seed)"
+            return (
+                f"no standard deviation ({'equal seeds' if self._has_equal_seeds else 'one seed'})"
+            )
         if p_value >= AGREES:
             return "agrees"
         side = "better" if (found > 0) == self.higher_is_better else "worse"

@@ -81,6 +81,9 @@ def test_verdicts() -> None:
         opposite = {"better": "worse", "worse": "better"}
         assert flipped == " ".join(opposite.get(word, word) for word in verdict.split())
     assert make_cell(0.5, 0.5, std=None).verdict == "no standard deviation (one seed)"
+    assert make_cell(0.5, 0.5, std=1e-17).verdict == "no standard deviation (equal seeds)"
+    assert make_cell(0.5, 0.5, std=1e-17).standard_errors is None
+    assert make_cell(0.0, 0.5, std=0.0).verdict == "no standard deviation (equal seeds)"
     assert replace(make_cell(0.5, 0.5), measured=None).verdict == "not measured"
 
 
