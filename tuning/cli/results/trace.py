@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.arguments import Parser
 from common.errors import UserError, unknown_name_message
+from core.training.selection import RULES
 from tuning.cli.parser import add_options
 from tuning.options import Options, locate_records
 from tuning.records.method_records import MethodRecords
@@ -78,9 +79,13 @@ def run_trace(arguments: Sequence[str]) -> int:
     if dataset is not None and dataset not in known:
         raise UserError(f"--dataset: {unknown_name_message('data set', dataset, known)}")
     name = dataset or known[0]
-    storage = locate_records(folder, getattr(args, "storage", None))
+    select: str | None = getattr(args, "select", None)
+    owner = find_owner(folder)
+    if select is None and owner != folder:
+        select = next(s.rule for s in summaries if (s.dataset, s.method) == (name, args.method))
+    storage = locate_records(owner, getattr(args, "storage", None))
     records = MethodRecords(open_storage(storage) / name / args.method)
-    study = read_study(records, getattr(args, "select", None))
+    study = read_study(records, select)
     if study is None:
         raise UserError(
             f"there are no records of {args.method} on {name} in '{storage}': give --storage"
@@ -88,3 +93,10 @@ def run_trace(arguments: Sequence[str]) -> int:
     origin = trace_number(study, records, getattr(args, "column", None))
     print("\n".join(describe_origin(origin)))
     return report_left_out(find_damaged_records(records))
+
+
+def find_owner(folder: Path) -> Path:
+    """Return the results folder of a folder that ``export --select`` wrote into it; else itself."""
+    whole = folder.resolve()
+    rule = whole.name.removeprefix("by_")
+    return whole.parent if whole.name != rule and rule in RULES else folder

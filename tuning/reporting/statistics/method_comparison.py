@@ -81,7 +81,7 @@ class DataSetComparison:
         metric: The metric.
         higher_is_better: Its direction.
         pairs: The pairs that have common seeds, in the order of the methods' means over all seeds.
-        left_out: A line for each method that is not compared, with the reason.
+        left_out: Lines on the methods that are not compared, with the reason.
     """
 
     dataset: str
@@ -125,6 +125,7 @@ def compare_methods(summaries: Sequence[Summary], metric: str | None = None) -> 
     honest = any(not summary.oracle for summary in summaries)
     found: dict[str, SeedStatistics] = {}
     left_out = []
+    older = []
     for summary in summaries:
         statistics = summary.metrics.get(f"test_{name}")
         if summary.oracle and honest:
@@ -132,9 +133,16 @@ def compare_methods(summaries: Sequence[Summary], metric: str | None = None) -> 
         elif statistics is None:
             left_out.append(f"{summary.method}: no confirmation seed has test_{name}")
         elif not statistics.values:
-            left_out.append(f"{summary.method}: its summary.json lacks the values of each seed")
+            older.append(summary)
         else:
             found[summary.method] = statistics
+    if older:
+        rules = dict.fromkeys(summary.rule for summary in older)
+        commands = (f"'python tune.py export --select {rule}'" for rule in rules)
+        left_out.append(
+            f"{', '.join(summary.method for summary in older)}: summary.json lacks the values of "
+            f"each seed; compare the by_RULE folder that {' or '.join(commands)} writes"
+        )
     ordered = sorted(found, key=lambda m: found[m].mean, reverse=higher)
     raw = [
         pair

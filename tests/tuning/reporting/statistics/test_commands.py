@@ -88,6 +88,10 @@ def test_a_number_is_traced(results: Path, capsys: pytest.CaptureFixture[str]) -
     for seed, value in enumerate(TEST_VALUES["rwg"]):
         assert f"seed {seed}:   {value:.6g} at epoch 2, {results}.records/d/rwg/runs/" in out
     assert "rule:     validation_worst_group_accuracy" in out
+    chosen = results / "by_validation_worst_group_accuracy"
+    export_method(MethodRecords(results.parent / "results.records/d/rwg"), chosen)
+    assert main(["trace", str(chosen), "--method", "rwg"]) == 0
+    assert f"{results}.records/d/rwg/runs/" in capsys.readouterr().out
     assert "repeat:   python tune.py --method rwg --dataset d" in out
     assert main([*given, "--column", "validation_worst_group_accuracy_mean"]) == 0
     assert "number:   mean 0.82" in capsys.readouterr().out

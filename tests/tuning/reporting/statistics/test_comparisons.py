@@ -33,13 +33,15 @@ def test_all_pairs_are_compared_and_corrected() -> None:
     older = make_summary("old", [0.7] * 5)
     unknown = replace(older.metrics[COLUMN], seeds=(), values=())
     older = replace(older, metrics={**older.metrics, COLUMN: unknown})
-    found = compare_methods([*summaries, oracle, older])
+    found = compare_methods([*summaries, oracle, older, replace(older, method="older")])
     assert [(pair.first, pair.second) for pair in found.pairs] == [
         ("a", "b"), ("a", "c"), ("b", "c"),
     ]  # fmt: skip
     assert found.best == "a"
     assert found.left_out == (
-        "o: selected on the test split", "old: its summary.json lacks the values of each seed",
+        "o: selected on the test split",
+        "old, older: summary.json lacks the values of each seed; compare the by_RULE folder that "
+        f"'python tune.py export --select {older.rule}' writes",
     )  # fmt: skip
     raw = compute_t_p_value(np.subtract(first, second))
     assert found.pairs[0].adjusted_p_value == pytest.approx(raw)  # the largest of three
