@@ -129,10 +129,10 @@ def change_json(name: str, entry: str, value: object, folder: Path) -> None:
     (folder / name).write_text(json.dumps({**content, entry: value}))
 
 
-def change_counts(folder: Path) -> None:
-    """Claim fifty seeds for a metric."""
+def change_statistic(name: str, value: object, folder: Path) -> None:
+    """Claim another number of seeds or interval of a metric."""
     content = json.loads((folder / "summary.json").read_text())
-    content["metrics"]["test_average_accuracy"]["n"] = 50
+    content["metrics"]["test_average_accuracy"][name] = value
     (folder / "summary.json").write_text(json.dumps(content))
 
 
@@ -177,8 +177,14 @@ def change_archive(archive: Path, change: Callable[[Path], None], hashes: bool) 
         (partial(change_json, "summary.json", "hyperparameters", {"lr": 9.0}), True, "hyperparam"),
         (partial(change_json, "summary.json", "metrics", {}), True, "(not in the summary)"),
         (partial(change_json, "manifest.json", "method", "dro"), True, "differ: method (dro, erm)"),
-        (partial(write_file, "predictions/seed_0.parquet", b"junk"), True, "test split: no table"),
-        (change_counts, True, "differs: means and deviations of 2 seeds: differ: test_average"),
+        (
+            partial(write_file, "predictions/seed_0.parquet", b"junk"),
+            True,
+            "0.parquet: not a table",
+        ),
+        (partial(change_statistic, "n", 50), True, "of 2 seeds: differ: test_average_accuracy"),
+        (partial(change_statistic, "low", 0.5), True, "of 2 seeds: differ: test_average_accuracy"),
+        (partial(change_statistic, "values", [0.1, 0.2]), True, "of 2 seeds: differ: test_average"),
         (change_model, True, "differs: the model's 7 metrics"),
     ],
 )
