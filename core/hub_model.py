@@ -78,7 +78,7 @@ def _make_vit(model: ViT, classes: Sequence[str]) -> Any:
     config.image_size = model.image.size
     weights = _rename(model, "vit.", {"1": "classifier"})
     with torch.no_grad():  # the grid of the images, not that of pretraining
-        weights["vit.embeddings.position_embeddings"] = model.resample_positions().cpu()
+        weights |= {"vit.embeddings.position_embeddings": model.resample_positions().cpu()}
     made = ViTForImageClassification(config)
     made.load_state_dict(weights)
     return made

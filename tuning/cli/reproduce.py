@@ -103,19 +103,19 @@ def run_reproduce(arguments: Sequence[str]) -> int:
             without a named table those that have results are compared.
     """
     given = make_parser().parse_args(arguments)
-    flags = {name: vars(given).pop(name, None) for name in ("tables", "plan", "compare")}
-    tables = list(dict.fromkeys(flags["tables"] or list_tables()))
+    named, plans, compares = (vars(given).pop(name, None) for name in ("tables", "plan", "compare"))
+    tables = list(dict.fromkeys(named or list_tables()))
     for table in tables:
         if table not in list_tables():
             raise UserError(unknown_name_message("table", table, list_tables()))
-    if flags["plan"]:
+    if plans:
         print("\n".join(plan_tables(tables, given)))
         return 0
     results: Path = getattr(given, "results", Options.results)
     data_root: Path = getattr(given, "data_root", Options.data_root)
     code, missing = 0, []
     for table in tables:
-        if not flags["compare"]:
+        if not compares:
             from tuning.study.data_sets import run_studies  # it imports Ray
 
             code = max(code, run_studies(make_command(read_table(table, given))))
@@ -130,7 +130,7 @@ def run_reproduce(arguments: Sequence[str]) -> int:
             missing.append(table)
     if missing:
         message = f"no results of {', '.join(missing)} in '{results}'"
-        if flags["tables"] or missing == tables or not flags["compare"]:
+        if named or missing == tables or not compares:
             again = f"python tune.py reproduce {' '.join(missing)} --results {results}"
             raise UserError(f"--results: {message}; run {again}")
         print(message)

@@ -65,10 +65,10 @@ def write_model_card(model: PublishedModel, benchmark: Benchmark) -> str:
         "tags": ["evenhand", _name_aim(benchmark), summary.method, summary.dataset],
     }  # fmt: skip
     if model.base_model is not None:
-        front["base_model"] = model.base_model
+        front |= {"base_model": model.base_model}
     task = {"text": "text-classification", "images": "image-classification"}
     if model.architecture is not None and benchmark.modality in task:
-        front["pipeline_tag"] = task[benchmark.modality]
+        front |= {"pipeline_tag": task[benchmark.modality]}
     values = ", ".join(f"{n}={format_scalar(v)}" for n, v in summary.hyperparameters.items())
     lines = [
         "---", write_yaml(front).rstrip(), "---", "",

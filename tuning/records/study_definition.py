@@ -64,7 +64,7 @@ class StudyDefinition:
             "training_config": self.training_config.as_dict(),
             "environment": None if self.environment is None else asdict(self.environment),
         }
-        del found["pinned"]
+        found.pop("pinned")
         return found
 
     @classmethod
@@ -114,7 +114,7 @@ def _format_entry(name: str, entries: Mapping[str, Any]) -> str:
 def _encode_domain(domain: Hyperparameter) -> dict[str, Any]:
     when = {name: list(values) for name, values in domain.when.items()}
     found = {**asdict(domain), "values": list(domain.values), "when": when}
-    del found["has_own_default"]  # of commands only
+    found.pop("has_own_default")  # of commands only
     return found
 
 

@@ -98,13 +98,13 @@ def _simplify_element(element: ET.Element, prefix: str, used: set[str]) -> None:
     if element.tag not in (f"{SVG}text", f"{SVG}title", f"{SVG}tspan"):
         element.text = None
     if (name := attributes.pop("id", None)) in used:
-        attributes["id"] = f"{prefix}-{name}"
+        attributes.update({"id": f"{prefix}-{name}"})
     if name == CELLS:
-        attributes["shape-rendering"] = "crispEdges"  # no seams between cells
+        attributes.update({"shape-rendering": "crispEdges"})  # no seams between cells
     if (link := attributes.pop(LINK, None)) is not None:
-        attributes["href"] = f"#{prefix}-{link.removeprefix('#')}"
+        attributes.update({"href": f"#{prefix}-{link.removeprefix('#')}"})
     if (clip := attributes.get("clip-path")) is not None:
-        attributes["clip-path"] = clip.replace("#", f"#{prefix}-")
+        attributes.update({"clip-path": clip.replace("#", f"#{prefix}-")})
     for declaration in filter(None, map(str.strip, attributes.pop("style", "").split(";"))):
         name, _, value = declaration.partition(":")
         attributes.update(_convert_declaration(name.strip(), value.strip(), prefix))
@@ -112,7 +112,7 @@ def _simplify_element(element: ET.Element, prefix: str, used: set[str]) -> None:
         if (role := ROLES.get(attributes.get(name, ""))) is not None:
             attributes[name] = f"var(--{role})"
     if attributes.get("transform", "").startswith("rotate(-0 "):
-        del attributes["transform"]
+        attributes.pop("transform")
     for name in GEOMETRY:
         if name in attributes:
             attributes[name] = _round_numbers(attributes[name])

@@ -123,7 +123,7 @@ def _draw_dots(
     axes.set_yticks(range(len(names)), [shorten_name(one) for one in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     for edge in range(1, len(names)):
-        axes.axhline(edge - 0.5, color=axes.spines["left"].get_edgecolor(), linewidth=0.4)
+        axes.axhline(edge - 0.5, color=axes.spines.left.get_edgecolor(), linewidth=0.4)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
     add_legend(figure, axes)
