@@ -51,7 +51,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of a study with all that can be kept; nobody changes them."""
 
     def make(folder: Path) -> None:
-        given = ["--method", "erm", "rwg", *QUICK, "--keep-models", "--results", folder / "results"]
+        given = ["--method", "dro", "rwg", *QUICK, "--keep-models", "--results", folder / "results"]
         done = run_tune(given)
         assert done.ran_to_end, done.err
         assert done.err == ""
@@ -65,7 +65,7 @@ def test_exports_are_complete(study: Path) -> None:
     for name in ("table", "../best_configs"):
         for suffix in ("csv", "md", "tex"):
             assert (study / "colored_digits" / f"{name}.{suffix}").stat().st_size > 0
-    for method in ("erm", "rwg"):
+    for method in ("dro", "rwg"):
         folder = study / "colored_digits" / method
         trials, seeds = read(study, method, "trials.csv"), read(study, method, "seeds.csv")
         assert list(trials.trial) == [0, 1, 2]
@@ -85,19 +85,19 @@ def test_exports_are_complete(study: Path) -> None:
         )
         assert summary["provenance"]["packages"]["ray"]
     table = pd.read_csv(study / "colored_digits" / "table.csv")
-    assert list(table.method) == ["erm", "rwg"]
-    assert list(table.needs.fillna("")) == ["", "train_groups"]
+    assert list(table.method) == ["dro", "rwg"]
+    assert list(table.needs) == ["train_groups", "train_groups"]
 
 
 def test_exports_can_be_regenerated_from_the_records(study: Path, tmp_path: Path) -> None:
-    for method in ("erm", "rwg"):
+    for method in ("dro", "rwg"):
         records = study.parent / "results.records" / "colored_digits" / method
         export_method(MethodRecords(records), tmp_path)
     write_tables(tmp_path)
     own = (".lock", "study.yaml", "optuna.journal")  # of the command, not exports
     files = [path for path in study.rglob("*") if path.is_file() and path.name not in own]
     paths = [path for path in files if not path.name.startswith("events.out.tfevents.")]
-    for method in ("erm", "rwg"):  # an event file of every run
+    for method in ("dro", "rwg"):  # an event file of every run
         logged = {p.name.rpartition(".")[2] for p in (study / "colored_digits" / method).rglob("*")}
         runs = study.parent / "results.records" / "colored_digits" / method / "runs"
         assert {run.name for run in runs.iterdir()} <= logged
@@ -107,7 +107,7 @@ def test_exports_can_be_regenerated_from_the_records(study: Path, tmp_path: Path
 
 
 def test_winner_is_the_highest_validation_value(study: Path) -> None:
-    for method in ("erm", "rwg"):
+    for method in ("dro", "rwg"):
         trials = read(study, method, "trials.csv")
         values = trials.validation_worst_group_accuracy
         chosen = best_config(study, method)
@@ -127,7 +127,7 @@ def test_winner_is_the_highest_validation_value(study: Path) -> None:
 
 
 def test_without_ray_the_numbers_are_the_same(study: Path) -> None:
-    for method in ("erm", "rwg"):
+    for method in ("dro", "rwg"):
         command = best_config(study, method)["command_of_one_seed"].split()
         assert command[:3] == ["python", "-m", "core"]
         done = run_core([*command[3:], "--json"])
@@ -182,7 +182,7 @@ def test_resume_of_a_finished_study_starts_and_runs_nothing(
     text = table.read_text()
     table.unlink()
     monkeypatch.setattr("tuning.study.study.join_cluster", refuse_ray)
-    arguments = ["--method", "erm", "rwg", *QUICK, "--keep-models", "--results", str(study)]
+    arguments = ["--method", "dro", "rwg", *QUICK, "--keep-models", "--results", str(study)]
     assert main([*arguments, "--resume"]) == 0
     assert "test worst" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in records.rglob("end.json")}
@@ -193,7 +193,7 @@ def test_resume_of_another_study_is_refused_and_says_what_differs(
     study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tuning.study.study.join_cluster", refuse_ray)
-    arguments = ["--method", "erm", "--dataset", "colored_digits", "--trials", "3", "--seeds", "2"]
+    arguments = ["--method", "dro", "--dataset", "colored_digits", "--trials", "3", "--seeds", "2"]
     given = [*arguments, "--epochs", "5", "--keep-models", "--results", str(study), "--resume"]
     assert main(given) == 2  # before Ray starts
     assert "epochs: the study has 4, this command asks for 5" in capsys.readouterr().err
@@ -204,17 +204,17 @@ def test_more_trials_and_seeds_extend_a_finished_search(study: Path, tmp_path: P
     shutil.copytree(study.parent, tmp_path / "longer")
     results = tmp_path / "longer" / "results"
     records = tmp_path / "longer" / "results.records" / "colored_digits"
-    ends = {p: p.read_text() for p in records.rglob("erm/runs/*/end.json")}
+    ends = {p: p.read_text() for p in records.rglob("dro/runs/*/end.json")}
     done = run_tune(
-        ["--method", "erm", *QUICK[:2], "--epochs", "4", "--keep-models", "--results", results,
+        ["--method", "dro", *QUICK[:2], "--epochs", "4", "--keep-models", "--results", results,
          "--trials", "6", "--seeds", "3", "--resume"]
     )  # fmt: skip
     assert done.ran_to_end, done.err
-    assert list(read(results, "erm", "trials.csv").trial) == list(range(6))
-    assert list(read(results, "erm", "seeds.csv").seed) == [0, 1, 2]
+    assert list(read(results, "dro", "trials.csv").trial) == list(range(6))
+    assert list(read(results, "dro", "seeds.csv").seed) == [0, 1, 2]
     assert len(ends) >= 5
     assert all(path.read_text() == text for path, text in ends.items())
-    configs = read(results, "erm", "trials.csv")[["lr", "weight_decay", "batch_size"]]
+    configs = read(results, "dro", "trials.csv")[["lr", "weight_decay", "batch_size"]]
     assert not configs.duplicated().any()
 
 
