@@ -32,9 +32,9 @@ export LACKS_CUDA
 
 # `make test-fast` leaves out what starts Ray or whole commands, or imports every pretrained model.
 FAST := --fast $(addprefix --ignore=tests/,cluster common/test_terminal.py core/models/pretrained \
-	core/toy core/weighting/test_installed.py datasets/test_discovery.py datasets/test_prepare.py \
+	core/models/test_encoders.py core/toy core/weighting/test_installed.py datasets/test_discovery.py datasets/test_prepare.py \
 	test_command_line.py test_digests.py test_every_dataset.py test_guides.py tuning/cluster \
-	tuning/doctor tuning/study tuning/test_python_guide.py tuning/worker)
+	tuning/doctor tuning/reporting/report tuning/study tuning/test_python_guide.py tuning/worker)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
