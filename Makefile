@@ -32,8 +32,9 @@ export LACKS_CUDA
 
 # `make test-fast` leaves out what starts Ray or whole commands, or imports every pretrained model.
 FAST := --fast $(addprefix --ignore=tests/,cluster common/test_terminal.py core/models/pretrained \
-	core/models/test_encoders.py core/toy core/weighting/test_installed.py datasets/test_discovery.py datasets/test_prepare.py \
-	test_command_line.py test_digests.py test_every_dataset.py test_guides.py tuning/cluster \
+	core/models/test_encoders.py core/toy core/weighting/test_installed.py \
+	datasets/test_discovery.py datasets/test_prepare.py test_command_line.py test_digests.py \
+	test_every_dataset.py test_guides.py tuning/cluster \
 	tuning/doctor tuning/reporting/report tuning/study tuning/test_python_guide.py tuning/worker)
 
 help: ## list the targets
