@@ -13,10 +13,11 @@ import argparse
 from pathlib import Path
 
 from benchmarks.selection.curves import TableCurves
+from benchmarks.selection.peers import PEERS
 from benchmarks.selection.planned_runs import POSTS_TABLE, TABLES
 from benchmarks.selection.recorded_table import pack_tables, read_tables
 from benchmarks.selection.replay import BUDGETS, format_replays
-from benchmarks.selection.strategies import PEERS, STRATEGIES
+from benchmarks.selection.strategies import STRATEGIES
 from benchmarks.selection.train_runs import read_results, train_runs
 from common.paths import parse_path
 

@@ -4,12 +4,10 @@ Where the project has the part, it is the part that runs: searchers, successive 
 time and the selection of trials.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import optuna
 
 from benchmarks.selection.curves import TableCurves
 from common.hyperparameters import Hyperparameters
@@ -18,7 +16,7 @@ from tuning.records.run_data import TrialStatus
 from tuning.search.recorded_curves import Curve
 from tuning.search.searchers.base import Searcher
 from tuning.search.searchers.random import RandomSearcher
-from tuning.search.searchers.tpe import TPESearcher, suggest_value
+from tuning.search.searchers.tpe import TPESearcher
 from tuning.search.simulate import SimulatedSearch, SimulatedTrial
 from tuning.selection import select_trial
 
@@ -315,64 +313,6 @@ def _mean_of_best(scores: Sequence[Score | None], count: int = 3) -> float:
     return float(np.mean(values[:count]))
 
 
-# --- peers ---
-
-
-def make_optuna(
-    make_sampler: Callable[[int], optuna.samplers.BaseSampler],
-    make_pruner: Callable[[int], optuna.pruners.BasePruner],
-) -> Strategy:
-    """Return a study of Optuna as its users write one: ask, report epochs, prune, best trial."""
-
-    def run(replay: Replay) -> Choice:
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        pool = replay.curves.make_pool(replay.seeds[:1])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # several are marked experimental
-            study = optuna.create_study(
-                direction="maximize",
-                sampler=make_sampler(replay.seed),
-                pruner=make_pruner(pool.eligible_epochs),
-            )
-            spent, best, chosen = 0.0, -np.inf, pool.curves[0]
-            while spent < replay.budget and pool.left:
-                trial = study.ask()
-                values = {name: suggest_value(trial, name, d) for name, d in pool.space.items()}
-                curve = pool.find_nearest(values)
-                highest, step, pruned = -np.inf, 0, False
-                for score in curve.scores:
-                    spent += 1
-                    if score is None:
-                        continue
-                    step += 1
-                    highest = max(highest, score.value)
-                    trial.report(highest, step)
-                    if trial.should_prune():
-                        pruned = True
-                        break
-                state = optuna.trial.TrialState.PRUNED if pruned else None
-                study.tell(trial, None if pruned else highest, state=state)
-                if not pruned and highest > best:
-                    best, chosen = highest, curve
-        return Choice(find_configuration(replay, chosen), spent)
-
-    return run
-
-
-def make_optuna_halving(epochs: int) -> optuna.pruners.BasePruner:
-    """Return Optuna's successive halving with the project's rungs."""
-    return optuna.pruners.SuccessiveHalvingPruner(
-        min_resource=max(1, epochs // 9), reduction_factor=3
-    )
-
-
-def make_optuna_hyperband(epochs: int) -> optuna.pruners.BasePruner:
-    """Return Optuna's hyperband."""
-    return optuna.pruners.HyperbandPruner(
-        min_resource=max(1, epochs // 9), max_resource=epochs, reduction_factor=3
-    )
-
-
 BASE = "tpe, asha, best epoch (default)"
 # Strategies that groups make: they read the accuracy of each.
 GROUP_STRATEGIES: dict[str, Strategy] = {
@@ -396,18 +336,3 @@ STRATEGIES: dict[str, Strategy] = {
 }
 # Training seeds that a strategy must be able to use, where they are several.
 NEEDED_SEEDS = {"random, asha, 2 training seeds": 2, "random, asha, 4 finalists": 2}
-PEERS: dict[str, Strategy] = {
-    "Optuna, TPE, successive halving": make_optuna(
-        lambda seed: optuna.samplers.TPESampler(seed=seed), make_optuna_halving
-    ),
-    "Optuna, multivariate TPE, hyperband": make_optuna(
-        lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True), make_optuna_hyperband
-    ),
-    "Optuna, GP, successive halving": make_optuna(
-        lambda seed: optuna.samplers.GPSampler(seed=seed), make_optuna_halving
-    ),
-    "Optuna, random, median": make_optuna(
-        lambda seed: optuna.samplers.RandomSampler(seed=seed),
-        lambda _: optuna.pruners.MedianPruner(),
-    ),
-}
