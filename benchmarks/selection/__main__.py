@@ -1,6 +1,6 @@
 """Measure search strategies on recorded training curves.
 
-    python -m benchmarks.selection train --work WORK [--processes 2]
+    python -m benchmarks.selection train --work WORK [--processes 2] [--table NAME ...]
     python -m benchmarks.selection pack --work WORK
     python -m benchmarks.selection replay [--replays 200] [--budget 160] [--peers]
 
@@ -25,11 +25,13 @@ from common.paths import parse_path
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
+    known = {str(table): table for table in (*TABLES, POSTS_TABLE)}
     for name in ("train", "pack"):
         add = commands.add_parser(name).add_argument
         add("--work", type=parse_path, required=True, help="folder of the runs")
         if name == "train":
             add("--processes", type=int, default=1, help="runs at once, of one thread each (1)")
+            add("--table", nargs="+", choices=known, help="tables in the order to train (all)")
         add("--posts", type=parse_path, help="data that benchmarks.civil_posts made")
     add = commands.add_parser("replay").add_argument
     add("--replays", type=int, default=200, help="replays of each strategy (200)")
@@ -48,6 +50,8 @@ def main() -> None:
     path: Path = args.work / "runs.jsonl"
     if args.command == "train":
         tables = TABLES if args.posts is None else (*TABLES, POSTS_TABLE)
+        if args.table is not None:
+            tables = tuple(known[name] for name in args.table)
         train_runs(path, tables, args.processes, args.posts)
     else:
         pack_tables(read_results(path), args.posts)
