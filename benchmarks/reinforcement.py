@@ -12,12 +12,14 @@ from functools import partial
 
 import torch
 
-from core.reinforcement.collector import Collector, Goal, draw_random_actions
+from common.cpus import count_cpus
+from core.reinforcement.collector import Collector, draw_random_actions
 from core.reinforcement.learner import Learner, LearnerConfig
 from core.reinforcement.replay import Replay, Transitions
 from core.reinforcement.updater import WARM_UP_UPDATES, Updater
 from core.weighting import load_weighting
 from datasets.environments.base import ACTION_SIZE, GOAL_SEEDS, OBSERVATION_SIZE
+from datasets.environments.simulators import Goal
 from datasets.environments.task_names import MT10, MT50
 
 BATCHES = {10: 128, 50: 26}  # transitions per task of an update, by tasks
@@ -96,14 +98,36 @@ def fill_replay(tasks: int, device: str, count: int = 1000) -> Replay:
     return replay
 
 
+def make_collector(per_process: int) -> Collector:
+    """Return MT10's simulators at the start of episodes."""
+    collector = Collector(MT10, "v2", 0, per_process)
+    goals = [[Goal(GOAL_SEEDS["train"] + MT50.index(task), 0)] for task in MT10]
+    generators = [torch.Generator().manual_seed(0) for _ in MT10]
+    collector.begin_training(goals, generators, 500)
+    return collector
+
+
+def time_processes(steps: int) -> None:
+    """Print the environment steps per second of MT10, by the processes that share its tasks."""
+    processes = [count for count in (1, 2, 5, 10) if count <= count_cpus()]
+    collectors = [make_collector(len(MT10) // count) for count in processes]
+    found: list[list[float]] = [[] for _ in processes]
+    for _ in range(5):
+        for collector, times in zip(collectors, found, strict=True):
+            start = time.perf_counter()
+            for _ in range(steps):
+                collector.take_step(draw_random_actions)
+            times.append((time.perf_counter() - start) / steps)
+    for count, times in zip(processes, found, strict=True):
+        rate, ratio = len(MT10) / min(times), min(found[0]) / min(times)
+        print(f"MT10 in {count:2} processes: {rate:,.0f} environment steps per second, {ratio:.2f}")
+
+
 def time_parts(device: str, steps: int) -> None:
     """Print the shares of simulator, acting and learning of a step of MT10 with FairGrad."""
     learner = make_learner(10, "fairgrad", device)
     replay = Replay(10, 1000, OBSERVATION_SIZE, ACTION_SIZE, device)
-    collector = Collector(MT10, "v2", 0)
-    goals = [[Goal(GOAL_SEEDS["train"] + MT50.index(task), 0)] for task in MT10]
-    generators = [torch.Generator().manual_seed(0) for _ in MT10]
-    collector.begin_training(goals, generators, 500)
+    collector = make_collector(len(MT10))
 
     def take_step() -> None:
         replay.add_transitions(collector.take_step(draw_random_actions))
@@ -129,6 +153,7 @@ def main() -> None:
         time_graphs(args.repeats)
     if importlib.util.find_spec("metaworld") is not None:
         time_parts(args.device, 200)
+        time_processes(80)
 
 
 if __name__ == "__main__":

@@ -106,6 +106,8 @@ LATER_FIELDS = frozenset(
         "training_split",
         "from_scratch",
         "unscaled_targets",
+        "envs_per_worker",
+        "asynchronous",
     }
 )
 

@@ -9,16 +9,9 @@ from torch import Generator, Tensor
 
 from core.reinforcement.replay import Transitions
 from datasets.environments.base import ACTION_SIZE
-from datasets.environments.simulator import TaskSimulator, list_goals
+from datasets.environments.simulators import Goal, TaskActions, make_simulators
 
 Policy = Callable[[Tensor], Tensor]  # actions (k, a) for observations (k, o), both on the host
-
-
-class Goal(NamedTuple):
-    """A goal of a task: the seed of its list, and its number there."""
-
-    seed: int
-    number: int
 
 
 class Episodes(NamedTuple):
@@ -34,22 +27,24 @@ class Episodes(NamedTuple):
 
 
 class Collector:
-    """One simulator per task.
+    """Steps and evaluates one simulator per task.
 
     Args:
         tasks: The tasks' names.
         reward: Version of the reward.
         seed: The run's seed; every simulator has one of its own.
+        per_process: Simulators of a process; none has processes of its own where it is all tasks.
     """
 
-    def __init__(self, tasks: Sequence[str], reward: str, seed: int) -> None:
+    def __init__(
+        self, tasks: Sequence[str], reward: str, seed: int, per_process: int | None = None
+    ) -> None:
         self.tasks = tasks
-        sequence = np.random.SeedSequence([seed, len(tasks)])
-        self._simulators = [
-            TaskSimulator(task, reward, int(child.generate_state(1)[0]))
-            for task, child in zip(tasks, sequence.spawn(len(tasks)), strict=True)
-        ]
+        children = np.random.SeedSequence([seed, len(tasks)]).spawn(len(tasks))
+        seeds = [int(child.generate_state(1)[0]) for child in children]
+        self._simulators = make_simulators(tasks, reward, seeds, per_process or len(tasks))
         self._observations = torch.zeros(0)
+        self._actions = torch.zeros(0)
         self._steps = 0
         self._goals: Sequence[Sequence[Goal]] = ()
         self._generators: Sequence[Generator] = ()
@@ -77,31 +72,35 @@ class Collector:
         self._steps = 0
 
     def _begin_goals(self, goals: Sequence[Goal]) -> Tensor:
-        found = [
-            simulator.begin_episode(list_goals(task, goal.seed)[goal.number])
-            for task, simulator, goal in zip(self.tasks, self._simulators, goals, strict=True)
-        ]
-        return torch.from_numpy(np.stack(found))
+        return torch.from_numpy(self._simulators.begin_episodes(goals))
 
-    def take_step(self, policy: Policy) -> Transitions:
-        """Take a step of every task; return its transitions, without the dimension of examples.
+    def start_step(self, policy: Policy) -> None:
+        """Begin a step of every task, which :meth:`finish_step` ends."""
+        self._actions = policy(self._observations)
+        active = np.ones(len(self.tasks), np.bool_)
+        self._simulators.start_steps(TaskActions(self._actions.numpy(), active))
+
+    def finish_step(self) -> Transitions:
+        """Return the transitions of the step, without the dimension of examples.
 
         The next observation of an episode that is cut off is its own last one, and it has not
         ended: Meta-World's tasks never end by themselves.
         """
-        observations = self._observations
-        actions = policy(observations)
-        results = [
-            simulator.take_step(action)
-            for simulator, action in zip(self._simulators, actions.numpy(), strict=True)
-        ]
-        following = torch.from_numpy(np.stack([result.observation for result in results]))
-        rewards = torch.tensor([result.reward for result in results])
+        observations, results = self._observations, self._simulators.finish_steps()
+        following = torch.from_numpy(results.observations)
+        rewards = torch.from_numpy(results.rewards)
         self._observations = following
         self._steps += 1
         if self._steps == self._horizon:
             self._begin_episodes()
-        return Transitions(observations, actions, rewards, following, torch.zeros(len(results)))
+        return Transitions(
+            observations, self._actions, rewards, following, torch.zeros(len(self.tasks))
+        )
+
+    def take_step(self, policy: Policy) -> Transitions:
+        """Take a step of every task; return its transitions."""
+        self.start_step(policy)
+        return self.finish_step()
 
     def evaluate_goals(
         self, goals: Sequence[Sequence[Goal]], policy: Policy, horizon: int
@@ -117,13 +116,11 @@ class Collector:
             observations = self._begin_goals(current)
             for _ in range(horizon):
                 actions = policy(observations).numpy()
-                for k, simulator in enumerate(self._simulators):
-                    if success[number, k]:
-                        continue
-                    result = simulator.take_step(actions[k])
-                    observations[k] = torch.from_numpy(result.observation)
-                    returns[number, k] += result.reward
-                    success[number, k] = result.success
+                self._simulators.start_steps(TaskActions(actions, success[number] == 0))
+                results = self._simulators.finish_steps()
+                observations = torch.from_numpy(results.observations)
+                returns[number] += results.rewards
+                success[number] += results.success
                 if success[number].all():
                     break
         return [

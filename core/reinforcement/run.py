@@ -11,7 +11,7 @@ from torch import Tensor
 
 from core.recipe.component import make_weighting
 from core.recipe.trial_key import TrialKey
-from core.reinforcement.collector import Collector, Goal, draw_random_actions
+from core.reinforcement.collector import Collector, draw_random_actions
 from core.reinforcement.learner import Learner, LearnerConfig, UpdateResult
 from core.reinforcement.replay import Replay, check_replay_memory, count_replay_bytes
 from core.reinforcement.updater import WARM_UP_UPDATES, Updater
@@ -25,6 +25,7 @@ from core.weighting import GramWeighting
 from datasets.benchmark import Benchmark, Meter
 from datasets.environments.base import ACTION_SIZE, OBSERVATION_SIZE, EnvironmentBenchmark
 from datasets.environments.config import ReinforcementConfig
+from datasets.environments.simulators import Goal
 
 PARTS = ("critic", "actor")
 TIMED_STEPS, TIMED_UPDATES = 30, 5
@@ -70,7 +71,9 @@ class ReinforcementRun:
     @cached_property
     def collector(self) -> Collector:
         """The simulators, made when first needed."""
-        return Collector(self.tasks, self.config.reward, self.key.seed)
+        threads, tasks = self.key.environment.threads, len(self.tasks)
+        per_process = self.config.envs_per_worker or math.ceil(tasks / threads)
+        return Collector(self.tasks, self.config.reward, self.key.seed, per_process)
 
     @property
     def total_epochs(self) -> int:
@@ -151,10 +154,15 @@ class ReinforcementRun:
         for step in range(count):
             is_random = epoch * config.epoch_steps + step < config.start_steps
             policy = draw_random_actions if is_random else self._choose_actions
-            self.replay.add_transitions(self.collector.take_step(policy))
-            if not is_random:
-                for _ in range(config.updates_per_step):
-                    yield updater.update()
+            updates = 0 if is_random else config.updates_per_step
+            overlaps = config.asynchronous and len(self.replay) > 0
+            self.collector.start_step(policy)
+            if not overlaps:
+                self.replay.add_transitions(self.collector.finish_step())
+            for _ in range(updates):
+                yield updater.update()
+            if overlaps:
+                self.replay.add_transitions(self.collector.finish_step())
 
     def measure_epoch_seconds(self) -> float:
         """Return the seconds of an epoch, from a few steps with and without updates.

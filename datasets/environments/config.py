@@ -32,6 +32,10 @@ class ReinforcementConfig(TrainingConfig):
         epoch_steps: Environment steps of each task in an epoch.
         start_steps: Steps of each task with random actions, before the first update.
         updates_per_step: Updates after each step of all environments.
+        envs_per_worker: Simulators of a process. 0 spreads them over as many processes as the run
+            has threads; with all in one, the run has no other process. Numbers do not depend on it.
+        asynchronous: Whether the simulators take a step during updates, which then draw from a
+            replay that lacks this step's transitions.
         horizon: Steps after which an episode is cut off in training; evaluation has those of the
             benchmark, or of the protocol.
         capacity: Transitions of each task that the replay keeps.
@@ -56,6 +60,8 @@ class ReinforcementConfig(TrainingConfig):
     epoch_steps: int = 20_000
     start_steps: int = 4_000
     updates_per_step: int = 1
+    envs_per_worker: int = 0
+    asynchronous: bool = False
     horizon: int = 500
     capacity: int = 100_000
     keep_replay: bool = True
@@ -88,6 +94,8 @@ REINFORCEMENT_RULES: Mapping[str, Hyperparameter] = {
     "epoch_steps": _COUNT,
     "start_steps": Hyperparameter("integer", (0, 1_000_000_000), 0),
     "updates_per_step": Hyperparameter("integer", (1, 1000), 1),
+    "envs_per_worker": Hyperparameter("integer", (0, 50), 0),
+    "asynchronous": _SWITCH,
     "horizon": Hyperparameter("integer", (1, 500), 1),
     "capacity": _COUNT,
     "keep_replay": _SWITCH,

@@ -1,5 +1,6 @@
 """Training runs in the simulator."""
 
+import multiprocessing
 import sys
 from contextlib import suppress
 from copy import deepcopy
@@ -21,11 +22,12 @@ from core.environment import detect_environment
 from core.recipe.method_files import list_methods, load_method
 from core.recipe.resolved_method import resolve_method
 from core.recipe.trial_key import TrialKey
-from core.reinforcement.collector import Collector, Goal, draw_random_actions
+from core.reinforcement.collector import Collector, draw_random_actions
 from core.reinforcement.run import ReinforcementRun
 from core.reinforcement.video import write_video
 from datasets.environments.config import REINFORCEMENT_FIELDS
 from datasets.environments.rendering import choose_graphics_library
+from datasets.environments.simulators import Goal
 from tests.conftest import ENVIRONMENTS
 from tests.support.simulator import needs_simulator
 
@@ -144,6 +146,53 @@ def test_resumed_runs_compute_the_same_numbers(method: str) -> None:
         f"{part}_{task}" for part in ("critic", "actor") for task in TWO.split("+")
     }
     assert run.evaluate_split("test").compute_metrics().keys() == first["validation"].keys()
+
+
+@needs_simulator
+def test_numbers_do_not_depend_on_the_processes_of_simulators() -> None:
+    rows = []
+    for per_process in (1, 2):
+        run = make_run(envs_per_worker=per_process)
+        rows.append([without_time(run) for _ in range(2)])
+    assert rows[0] == rows[1]
+
+
+@needs_simulator
+@pytest.mark.parametrize("start_steps", [0, 6])
+def test_asynchronous_runs_resume_and_differ_from_others(start_steps: int) -> None:
+    def make() -> ReinforcementRun:
+        return make_run(asynchronous=True, start_steps=start_steps)
+
+    run, again = make(), make()
+    first = without_time(run)
+    again.load_state(deepcopy(run.make_state()))
+    assert without_time(again) == without_time(run)
+    assert first["steps"] == 12 - start_steps
+    assert first["losses"] != without_time(make_run(start_steps=start_steps))["losses"]
+
+
+@needs_simulator
+def test_end_of_a_process_of_simulators_is_noticed() -> None:
+    before = multiprocessing.active_children()
+    collector = Collector(TWO.split("+"), "v2", 0, per_process=1)
+    goals = [[Goal(10_000, 0)], [Goal(10_010, 0)]]
+    collector.begin_training(goals, [torch.Generator() for _ in goals], horizon=4)
+    collector.take_step(draw_random_actions)
+    first, second = set(multiprocessing.active_children()) - set(before)
+    first.kill()
+    first.join()
+    with pytest.raises(RuntimeError, match="process of simulators has ended"):
+        collector.take_step(draw_random_actions)
+    del collector
+    second.join(timeout=60)
+    assert second.exitcode == 0
+
+
+@needs_simulator
+def test_errors_of_processes_of_simulators_are_raised_here() -> None:
+    collector = Collector(["reach-v3", "no-task"], "v2", 0, per_process=1)
+    with pytest.raises(KeyError, match="no-task"):
+        collector.evaluate_goals([[Goal(1, 0)], [Goal(1, 0)]], draw_random_actions, horizon=1)
 
 
 @needs_simulator
