@@ -241,8 +241,7 @@ def _measure_waits(run: Run, size: int, steps: int) -> dict[str, float]:
     images = loader.train.inputs
     assert isinstance(images, RaggedImages)
     decoded = DecodedImages(images)
-    host = Loader(run.benchmark, run.context.device)
-    host.resident, host._placed = False, host.splits
+    host = Loader(run.benchmark, run.context.device, resident=False)
 
     def decode_batches(parts: list[Tensor]) -> Iterator[tuple[Tensor, Batch]]:
         def load(rows: Tensor) -> Batch:

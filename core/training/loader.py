@@ -5,15 +5,15 @@ of texts short.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
 from torch.utils import _pytree as pytree
 
-from common.device_copies import copy_to_device
+from common.device_copies import copy_to_device, get_copy_stream
 from core.batch import Batch
 from datasets.benchmark import Benchmark, Split
 from datasets.storage.ragged_arrays import ImageBatch, RaggedTexts
@@ -23,6 +23,27 @@ RESIDENT_SHARE = 0.3
 WINDOW_BATCHES = 50  # batches of texts that are sorted by length together
 
 
+class FetchedBatch(NamedTuple):
+    """A batch that was fetched ahead of its step.
+
+    Args:
+        batch: The batch.
+        copied: Happens on a GPU when the batch is there; None on a CPU.
+    """
+
+    batch: Batch
+    copied: torch.cuda.Event | None
+
+    def receive(self) -> Batch:
+        """Return the batch; a GPU's current stream waits for it, the host does not."""
+        if self.copied is not None:
+            stream = torch.cuda.current_stream()
+            stream.wait_event(self.copied)
+            for tensor in _list_tensors(self.batch):
+                tensor.record_stream(stream)  # its memory is kept until this stream has read it
+        return self.batch
+
+
 class Loader:
     """Loads batches of a benchmark's examples onto a device.
 
@@ -30,13 +51,21 @@ class Loader:
         benchmark: The benchmark.
         device: The device on which models compute.
         joined: Whether the training split holds the validation split too.
+        resident: Whether all data are copied to the device at once; None where they fit.
     """
 
-    def __init__(self, benchmark: Benchmark, device: torch.device, joined: bool = False) -> None:
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        device: torch.device,
+        joined: bool = False,
+        resident: bool | None = None,
+    ) -> None:
         self.splits = select_splits(benchmark, joined)
         self.train = self.splits["train"]
         self.device = device
-        self.resident = device.type == "cpu" or _fits_on_device(self.splits, device)
+        fits = device.type == "cpu" or _fits_on_device(self.splits, device)
+        self.resident = fits if resident is None else resident
         self._placed = _copy_to_device(benchmark, device, joined) if self.resident else self.splits
 
     def get_split(self, name: str) -> Split:
@@ -72,7 +101,7 @@ class Loader:
         """Yield the rows and the batch of each part.
 
         If the data are on the device, only the row numbers are copied, once. From the host, one
-        batch is fetched ahead.
+        batch is fetched ahead, in a thread and on a GPU's copy stream, beside the steps.
         """
         parts = list(parts)
         if self.resident:
@@ -81,14 +110,22 @@ class Loader:
                 yield rows, self._gather_batch(name, rows, index)
             return
         with ThreadPoolExecutor(1) as pool:
-            waiting: list[Any] = []
+            waiting: list[tuple[Tensor, Future[FetchedBatch]]] = []
             for rows in parts:
-                waiting.append((rows, pool.submit(self.load_batch, name, rows)))
+                waiting.append((rows, pool.submit(self._fetch_batch, name, rows)))
                 if len(waiting) > 1:
-                    first, batch = waiting.pop(0)
-                    yield first, batch.result()
-            for first, batch in waiting:
-                yield first, batch.result()
+                    first, fetched = waiting.pop(0)
+                    yield first, fetched.result().receive()
+            for first, fetched in waiting:
+                yield first, fetched.result().receive()
+
+    def _fetch_batch(self, name: str, rows: Tensor) -> FetchedBatch:
+        """Load a batch; a GPU copies it beside its other work."""
+        stream = get_copy_stream(self.device)
+        if stream is None:
+            return FetchedBatch(self.load_batch(name, rows), None)
+        with torch.cuda.stream(stream):
+            return FetchedBatch(self.load_batch(name, rows), stream.record_event())
 
 
 class AuxiliarySampler:
@@ -178,6 +215,17 @@ def get_text_lengths(split: Split) -> Tensor | None:
 def duplicate_ids(split: Split) -> Tensor | None:
     """Return numbers that are equal for equal texts, ``(n,)`` int64; None for other inputs."""
     return split.inputs.start_offsets if isinstance(split.inputs, RaggedTexts) else None
+
+
+def _list_tensors(batch: Batch) -> list[Tensor]:
+    """Return the tensors of a batch."""
+    found: list[Tensor] = []
+    for leaf in pytree.tree_leaves(batch):
+        if isinstance(leaf, ImageBatch):
+            found += [leaf.pixels, leaf.sizes]
+        elif isinstance(leaf, Tensor):
+            found.append(leaf)
+    return found
 
 
 def _fits_on_device(splits: Mapping[str, Split], device: torch.device) -> bool:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import datasets
+from benchmarks.gpu.small_runs import load_benchmark
 from common.hyperparameters import Hyperparameters
 from core.environment import detect_environment
 from core.recipe.method_files import load_method
@@ -107,8 +108,7 @@ def test_the_same_order_twice_from_one_seed() -> None:
 @pytest.mark.parametrize("name", ["colored_digits", "two_digits"])
 def test_batches_are_the_rows(name: str, resident: bool) -> None:
     benchmark = datasets.load_benchmark(name)
-    loader = Loader(benchmark, CPU)
-    loader.resident = resident  # from the host, as where a GPU has no room
+    loader = Loader(benchmark, CPU, resident=resident)  # else as where a GPU has no room
     split = benchmark.splits["train"]
     parts = list(torch.randperm(len(split)).split(100))
     for rows, (given_rows, batch) in zip(parts, loader.load_batches("train", parts), strict=True):
@@ -167,3 +167,28 @@ def test_on_a_gpu_small_data_are_resident() -> None:
     assert loader.resident
     batch = loader.load_batch("train", torch.arange(4))
     assert batch.inputs.device.type == "cuda"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+@pytest.mark.parametrize("name", ["colored_digits", "made_texts", "made_images"])
+def test_batches_are_copied_from_the_host_beside_the_steps(name: str) -> None:
+    benchmark = load_benchmark(name)
+    device = torch.device("cuda")
+    host, placed = (Loader(benchmark, device, resident=resident) for resident in (False, True))
+    parts = list(torch.randperm(len(host.train)).split(32))
+    busy = torch.randn(2048, 2048, device=device)
+    expected = [batch for _, batch in placed.load_batches("train", parts)]
+    next(host.load_batches("train", parts[:1]))  # makes the stream
+    found = []
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _, batch in host.load_batches("train", parts):
+            busy = busy @ busy / busy.norm()  # the copies do not wait for it
+            found.append([tensor.clone() for tensor in data._list_tensors(batch)])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for given_tensors, batch in zip(found, expected, strict=True):
+        for one, two in zip(given_tensors, data._list_tensors(batch), strict=True):
+            assert torch.equal(one, two)
