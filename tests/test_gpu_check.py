@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu.__main__ import LIMIT_SECONDS, PARTS, SECONDS, TOGETHER, describe_verdict
+from benchmarks.gpu.__main__ import (
+    ALONE_SECONDS,
+    PARTS,
+    SECONDS,
+    TOGETHER,
+    TOGETHER_SECONDS,
+    Schedule,
+    describe_verdict,
+)
 from benchmarks.gpu.compare_runs import compare_run
 from benchmarks.gpu.report import Report
 
@@ -35,10 +43,18 @@ def test_a_run_on_a_cpu_equals_itself() -> None:
 
 
 def test_all_parts_end_within_the_time() -> None:
-    assert set(LIMIT_SECONDS) == set(PARTS)
-    alone = sum(seconds for part, seconds in LIMIT_SECONDS.items() if part not in TOGETHER)
-    assert alone + max(LIMIT_SECONDS[part] for part in TOGETHER) <= SECONDS
-    assert SECONDS < 480
+    assert sorted([*TOGETHER, *ALONE_SECONDS]) == sorted(PARTS)
+    assert TOGETHER_SECONDS + sum(ALONE_SECONDS.values()) <= SECONDS < 480
+
+
+def test_parts_share_the_time_that_is_left() -> None:
+    schedule = Schedule(["m", "a", "d", "e"], 1000)
+    assert (schedule.together, schedule.alone) == (["a", "e"], ["d", "m"])
+    every = TOGETHER_SECONDS + ALONE_SECONDS["d"] + ALONE_SECONDS["m"]
+    assert schedule.take_limit() == pytest.approx(1000 * TOGETHER_SECONDS / every, abs=5)
+    half = ALONE_SECONDS["d"] / (ALONE_SECONDS["d"] + ALONE_SECONDS["m"])
+    assert schedule.take_limit() == pytest.approx(1000 * half, abs=5)  # no time has passed
+    assert schedule.take_limit() == pytest.approx(1000, abs=5)
 
 
 @pytest.mark.parametrize(

@@ -3,27 +3,31 @@
 Right:
   a  every method on every embedded data set, and on made-up texts and photographs: CUDA against
      CPU, the same bits twice and after a resume in deterministic mode, bfloat16 near float32
-  b  which lines of a training step make the host wait for the device
+  b  which lines of a training step make the host wait for the device, with data there and here
   c  weightings and strategies against the host in float64; the device's alpha-fair
      solver, also in a CUDA graph
-  d  a memory share's cap: torch.OutOfMemoryError in its process, and a neighbor that goes on
+  d  a memory share's cap: torch.OutOfMemoryError in its process, and a neighbor that goes on;
+     data resident where they fit into their share; batches that are split
   e  the tests marked ``gpu``
 Fast:
   f  weighted steps against a scalarised step and forward + K backward
   g  ViT-B/16 at 384 pixels, BERT-base, ResNet-50, SegNet, the networks of CelebA and QM9:
-     examples a second, share of the peak
+     examples a second, share of the peak, compiled too
   h  1, 2, 4, 8 processes on the GPU at once, with MPS where it is installed
   i  where the time of a step goes: host, kernels, waiting for data
   j  several seeds stacked in one process by torch.func
   k  updates of reinforcement learning, with and without the graph
   l  a study of several trials on the GPU at once, where Ray and Optuna are installed
+  m  settings that the core chooses for GPUs, each against its alternative: graphs and copies of
+     data on the host, layout of convolutions, optimizers, evaluation batches
+  n  compiling the models that part g times
 
-Each part is a process of its own, so that none spoils another, with its share of ``--seconds``; the
-parts a, b, c, e, l run side by side, the others one after the other. A part that its share does not
-suffice for is unfinished, not wrong: ``--seconds 900`` gives all parts more. ``--device cpu
---quick`` runs the same code small on a CPU, to find mistakes without a GPU. The verdict comes last;
-gpu.md (to paste into docs/gpu.md) and gpu.json are written into the folder that the environment
-variable OUT names.
+Each part is a process of its own, so that none spoils another. The parts a, b, c, e, l, n run side
+by side, then the others one after the other, each with its share of what is left of ``--seconds``:
+few parts have more time than all. A part that its share does not suffice for is unfinished, not
+wrong. ``--device cpu --quick`` runs the same code small on a CPU, to find mistakes without a GPU.
+The verdict comes last; gpu.md (to paste into docs/gpu.md) and gpu.json are written into the folder
+that the environment variable OUT names.
 The exit code is 1 where something is wrong.
 """
 
@@ -42,11 +46,12 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.compare_runs import compare_runs
+from benchmarks.gpu.defaults import compare_defaults
 from benchmarks.gpu.fused_trials import time_fused_trials
 from benchmarks.gpu.host_waits import find_host_waits
 from benchmarks.gpu.marked_tests import run_marked_tests
 from benchmarks.gpu.memory_caps import check_memory_caps
-from benchmarks.gpu.model_steps import time_models
+from benchmarks.gpu.model_steps import compile_models, time_models
 from benchmarks.gpu.other_commands import run_study, time_reinforcement
 from benchmarks.gpu.report import Report, get_device_name
 from benchmarks.gpu.shared_gpu import time_shared_gpu
@@ -68,13 +73,15 @@ PARTS: dict[str, Callable[[Report], None]] = {
     "j": time_fused_trials,
     "k": time_reinforcement,
     "l": run_study,
+    "m": compare_defaults,
+    "n": compile_models,
 }
-TOGETHER = ("a", "b", "c", "e", "l")
-# Seconds after which a part is ended, of SECONDS in all; its findings until then stay.
-LIMIT_SECONDS = {
-    "a": 104, "b": 104, "c": 104, "d": 30, "e": 104, "f": 32, "g": 100, "h": 84, "i": 66, "j": 14,
-    "k": 38, "l": 104,
+TOGETHER = ("a", "b", "c", "e", "l", "n")
+# The others in their order. The last ones get the time that those before them leave.
+ALONE_SECONDS = {
+    "d": 30, "f": 32, "i": 58, "j": 14, "k": 38, "m": 32, "h": 70, "g": 96,
 }  # fmt: skip
+TOGETHER_SECONDS = 100
 SECONDS = 470
 CPU_FACTOR = 8  # of all limits
 
@@ -82,12 +89,11 @@ CPU_FACTOR = 8  # of all limits
 class PartProcess:
     """A part in a process of its own."""
 
-    def __init__(self, part: str, folder: Path, given: argparse.Namespace) -> None:
-        self.part, self.file = part, folder / f"{part}.json"
+    def __init__(self, part: str, limit: float, folder: Path, given: argparse.Namespace) -> None:
+        self.part, self.limit, self.file = part, limit, folder / f"{part}.json"
         self.log = (folder / f"{part}.log").open("w+", encoding="utf-8")
-        self.limit = compute_limit(part, given)
         command = [sys.executable, "-m", "benchmarks.gpu", "--one", part, "--into", str(self.file),
-                   "--seconds", str(given.seconds), "--device", given.device,
+                   "--seconds", str(limit), "--device", given.device,
                    *(["--quick"] if given.quick else [])]  # fmt: skip
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
         self.process = subprocess.Popen(
@@ -117,23 +123,43 @@ class PartProcess:
         return found
 
 
-def compute_limit(part: str, given: argparse.Namespace) -> float:
-    """Return the seconds that a part may take."""
-    factor = 1 if given.device == "cuda" else CPU_FACTOR
-    return float(LIMIT_SECONDS[part] * factor * given.seconds / SECONDS)
+class Schedule:
+    """Divides the time between the parts that are left.
+
+    Args:
+        wanted: The parts.
+        seconds: The time for all of them.
+    """
+
+    def __init__(self, wanted: list[str], seconds: float) -> None:
+        self.together = [part for part in wanted if part in TOGETHER]
+        self.alone = [part for part in ALONE_SECONDS if part in wanted]
+        self._end = time.monotonic() + seconds
+        self._left = [TOGETHER_SECONDS] * bool(self.together)
+        self._left += [ALONE_SECONDS[part] for part in self.alone]
+
+    def take_limit(self) -> float:
+        """Return the seconds of the parts side by side, then of each of the others."""
+        rest = self._end - time.monotonic()
+        share = self._left[0] / sum(self._left)
+        del self._left[0]
+        return rest * share
 
 
 def run_parts(given: argparse.Namespace, wanted: list[str]) -> list[dict[str, Any]]:
     """Run the parts; return their findings."""
+    factor = 1 if given.device == "cuda" else CPU_FACTOR
+    schedule = Schedule(wanted, given.seconds * factor)
+    found = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        found = []
-        children = [PartProcess(part, folder, given) for part in wanted if part in TOGETHER]
-        found += [child.finish() for child in children]
-        for part in wanted:
-            if part not in TOGETHER:
-                found.append(PartProcess(part, folder, given).finish())
-        return found
+        if schedule.together:
+            limit = schedule.take_limit()
+            children = [PartProcess(part, limit, folder, given) for part in schedule.together]
+            found += [child.finish() for child in children]
+        for part in schedule.alone:
+            found.append(PartProcess(part, schedule.take_limit(), folder, given).finish())
+    return found
 
 
 def main() -> None:
@@ -193,8 +219,7 @@ def describe_verdict(verdicts: list[dict[str, Any]], good: str, bad: str) -> str
 
 
 def _run_part(given: argparse.Namespace) -> None:
-    limit = compute_limit(given.one, given)
-    report = Report(given.one, given.device, given.quick, given.into, limit)
+    report = Report(given.one, given.device, given.quick, given.into, given.seconds)
     start = time.perf_counter()
     report.attempt("all of it", lambda: PARTS[given.one](report))
     report.seconds = time.perf_counter() - start

@@ -8,15 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.gpu.made_data import MadeImages
 from benchmarks.gpu.report import Report, end_with_parent
 from benchmarks.gpu.small_runs import compute_deviation, make_run, silence_process, train_epoch
+from core.training.loader import RESIDENT_SHARE, Loader
 from tuning.resources import torch_memory_fraction
 
 
 def check_memory_caps(report: Report) -> None:
     """Part d: a capped process runs out of memory, its neighbor goes on."""
     if not report.is_cuda:
-        report.print_line("  a cap needs a GPU; only the splitting of batches is tried")
+        report.print_line("  caps need a GPU; only the splitting of batches is tried")
         _check_split_batches(report)
         return
     context = multiprocessing.get_context("spawn")
@@ -57,7 +59,30 @@ def check_memory_caps(report: Report) -> None:
     report.add_verdict(found["again"], "after that it can allocate again")
     capped.join(10)
     neighbor.terminate()
+    report.attempt("data stay resident", lambda: _check_residency(report))
     report.attempt("batches are split", lambda: _check_split_batches(report))
+
+
+def _check_residency(report: Report) -> None:
+    """Data are copied to the GPU where they fit into their share of what the run may use."""
+    images = MadeImages(640, 400)
+    needed = sum(split.nbytes for split in images.splits.values())
+    total = torch.cuda.mem_get_info()[1]
+    for part, expected in ((1.1, True), (0.9, False)):
+        torch.cuda.set_per_process_memory_fraction(part * needed / (RESIDENT_SHARE * total))
+        try:
+            before = torch.cuda.memory_allocated()
+            loader = Loader(images, torch.device("cuda"))
+            taken = torch.cuda.memory_allocated() - before
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+        good = loader.resident == expected and taken <= 1.01 * needed * expected
+        where = "resident" if loader.resident else "on the host"
+        report.add_verdict(
+            good,
+            f"{needed / 2**20:.0f} MiB of data, {part:g} times their share of the memory: {where}, "
+            f"{taken / 2**20:.0f} MiB taken",
+        )
 
 
 def _run_capped(pipe: Any, share: float) -> None:

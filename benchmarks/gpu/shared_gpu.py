@@ -27,21 +27,23 @@ def time_shared_gpu(report: Report) -> None:
     with tempfile.TemporaryDirectory() as name:
         model = write_model("resnet", report.quick, Path(name))
         counts = COUNTS[:2] if report.quick else COUNTS
-        rates = _time_trials(report, model, "processes", counts)
+        rates = _time_trials(report, model, "processes", ("small", "middle"), counts)
         best = max(rates["small"]) / rates["small"][0]
         text = f"small trials at once: up to {best:.2f} times the epochs of one (1.5)"
         report.add_verdict(best > 1.5, text, "fast")
         if not report.is_cuda or shutil.which(DAEMON) is None:
             report.print_line(f"  left out: MPS ({DAEMON} is not here)")
             return
+        # A middle trial fills the GPU alone: the small one comes first.
         with _run_mps(Path(name)):
-            _time_trials(report, model, "with MPS", (1, 8))
+            _time_trials(report, model, "with MPS", ("small", "middle"), counts)
 
 
 def _time_trials(
-    report: Report, model: str, way: str, counts: tuple[int, ...]
+    report: Report, model: str, way: str, trials: tuple[str, ...], counts: tuple[int, ...]
 ) -> dict[str, list[float]]:
     """Return epochs an hour of each trial by the number of processes."""
+    start = time.perf_counter()
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []
     for _ in range(counts[-1]):
@@ -52,7 +54,7 @@ def _time_trials(
         pipes.append(mine)
         processes.append(process)
     rates: dict[str, list[float]] = {}
-    for trial in ("small", "middle"):
+    for trial in trials:
         for pipe in pipes:
             pipe.send(trial)
         first = max(pipe.recv() for pipe in pipes)
@@ -66,7 +68,8 @@ def _time_trials(
         ratios = ", ".join(f"{rate / rates[trial][0]:.2f}" for rate in rates[trial])
         report.print_line(
             f"  {trial}, {way}: {rates[trial][0]:,.0f} epochs an hour alone; of "
-            f"{', '.join(map(str, counts))} at once {ratios} times"
+            f"{', '.join(map(str, counts))} at once {ratios} times; "
+            f"{time.perf_counter() - start:.0f} s"
         )
     for pipe in pipes:
         pipe.send(None)
