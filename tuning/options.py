@@ -22,7 +22,7 @@ from tuning.records.open_storage import open_storage
 from tuning.records.storage import Storage, make_absolute
 
 SEARCHES = ("tpe", "random", "grid", "published")
-SCHEDULERS = ("asha", "none")
+SCHEDULERS = ("asha", "asha_promotion", "none")
 LOGGERS = ("mlflow", "wandb")  # besides those that always write
 DEFAULT_TRIALS = 16
 
@@ -187,7 +187,8 @@ class Options:
         default="asha",
         metadata=_option(
             SEARCH,
-            "asha (asynchronous successive halving) stops weak trials early",
+            "asha (asynchronous successive halving) stops weak trials early; asha_promotion pauses "
+            "every trial at its first rung and continues the best third of each rung",
             choices=SCHEDULERS,
         ),
     )

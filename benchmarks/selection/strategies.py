@@ -10,14 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.selection.curves import TableCurves
-from common.hyperparameters import Hyperparameters
-from core.training.selection import Score, select_epoch
-from tuning.records.run_data import TrialStatus
+from core.training.selection import select_epoch
 from tuning.search.recorded_curves import Curve
-from tuning.search.searchers.base import Searcher
-from tuning.search.searchers.random import RandomSearcher
-from tuning.search.searchers.tpe import TPESearcher
-from tuning.search.simulate import SimulatedSearch, SimulatedTrial
+from tuning.search.simulate import SimulatedSearch, SimulatedTrial, make_simulated_searcher
 from tuning.selection import select_trial
 
 SLOTS = 2  # trials at once
@@ -60,50 +55,14 @@ Strategy = Callable[[Replay], Choice]
 Chooser = Callable[[Replay, Sequence[SimulatedTrial]], SimulatedTrial]
 
 
-class BudgetedSearcher(Searcher):
-    """Proposes until the trials that have ended used up a budget.
-
-    Args:
-        searcher: The searcher that proposes.
-        budget: Epochs.
-        training_seeds: Training seeds of a trial.
-        most: The number of configurations that exist.
-    """
-
-    def __init__(self, searcher: Searcher, budget: float, training_seeds: int, most: int) -> None:
-        super().__init__()
-        self.searcher = searcher
-        self.left = budget
-        self.training_seeds = training_seeds
-        self.most = most
-
-    def draw_hyperparameters(self, number: int) -> Hyperparameters | None:
-        """Propose, unless the budget is used up."""
-        if self.left <= 0 or number >= self.most:
-            return None
-        return self.searcher.propose_hyperparameters(number)
-
-    def report_trial(
-        self, number: int, scores: Sequence[Score | None], status: TrialStatus
-    ) -> None:
-        """Count a trial's epochs."""
-        self.left -= len(scores) * self.training_seeds
-        self.searcher.report_trial(number, scores, status)
-
-
 def search_trials(
     replay: Replay, search: str, scheduler: str, training_seeds: int = 1
 ) -> list[SimulatedTrial]:
     """Return the trials of a search by the project's own searcher and pruner."""
     pool = replay.curves.make_pool(replay.seeds[:training_seeds])
-    inner = (
-        TPESearcher(pool.space, replay.seed)
-        if search == "tpe"
-        else RandomSearcher(pool.space, replay.seed, pool.name)
-    )
+    searcher = make_simulated_searcher(search, pool, replay.seed)
     most = len(pool.curves)
-    searcher = BudgetedSearcher(inner, replay.budget, training_seeds, most)
-    simulated = SimulatedSearch(pool, searcher, scheduler, most, SLOTS)
+    simulated = SimulatedSearch(pool, searcher, scheduler, most, SLOTS, replay.budget)
     simulated.run()
     return simulated.ended
 
@@ -144,6 +103,12 @@ def _choose_by(value: Callable[[Replay, SimulatedTrial], float]) -> Chooser:
         return max(scored, key=lambda trial: (value(replay, trial), -trial.number))
 
     return choose
+
+
+def choose_furthest(replay: Replay, trials: Sequence[SimulatedTrial]) -> SimulatedTrial:
+    """Choose among the trials that trained longest, by the mean of three best epochs."""
+    longest = max(len(list_values(trial)) for trial in trials)
+    return choose_by_rule(3)(replay, [t for t in trials if len(list_values(t)) == longest])
 
 
 def smooth_epochs(_: Replay, trial: SimulatedTrial) -> float:
@@ -268,51 +233,6 @@ def _drop_hopeless(finalists: list[int], values: dict[int, list[float]]) -> list
     return [c for c in finalists if not is_hopeless(c)]
 
 
-# --- successive halving that pauses and promotes ---
-
-
-def promote_trials(replay: Replay) -> Choice:
-    """Pause each trial at a rung, and promote the best third of a rung (ASHA as published)."""
-    pool = replay.curves.make_pool(replay.seeds[:1])
-    searcher = RandomSearcher(pool.space, replay.seed, pool.name)
-    epochs = pool.eligible_epochs
-    rungs = [max(1, epochs // 9), max(1, epochs // 9) * 3, epochs]
-    reached: list[dict[int, float]] = [{} for _ in rungs]  # the value of each trial at each rung
-    promoted: list[set[int]] = [set() for _ in rungs]
-    curves: list[Curve] = []
-    trained: dict[int, int] = {}
-    spent = 0.0
-    while spent < replay.budget:
-        number, rung = -1, 0
-        for index in range(len(rungs) - 2, -1, -1):
-            ordered = sorted(reached[index], key=lambda n: -reached[index][n])
-            best = [n for n in ordered[: len(ordered) // 3] if n not in promoted[index]]
-            if best:
-                number, rung = best[0], index + 1
-                promoted[index].add(number)
-                break
-        if number < 0:
-            if not pool.left:
-                break
-            values = searcher.propose_hyperparameters(len(curves))
-            assert values is not None
-            number = len(curves)
-            curves.append(pool.find_nearest(values))
-        curve = curves[number]
-        skipped = sum(score is None for score in curve.scores)
-        spent += skipped + rungs[rung] - trained.get(number, 0)
-        trained[number] = rungs[rung] + skipped
-        reached[rung][number] = _mean_of_best(curve.scores[: trained[number]])
-    last = max(index for index, found in enumerate(reached) if found)
-    best_number = max(reached[last], key=lambda n: reached[last][n])
-    return Choice(find_configuration(replay, curves[best_number]), spent)
-
-
-def _mean_of_best(scores: Sequence[Score | None], count: int = 3) -> float:
-    values = sorted((score.value for score in scores if score is not None), reverse=True)
-    return float(np.mean(values[:count]))
-
-
 BASE = "tpe, asha, best epoch (default)"
 # Strategies that groups make: they read the accuracy of each.
 GROUP_STRATEGIES: dict[str, Strategy] = {
@@ -331,7 +251,11 @@ STRATEGIES: dict[str, Strategy] = {
     "random, all epochs, mean of 3 best": make_search("random", "none", choose_by_rule(3)),
     "random, asha, 2 training seeds": make_search("random", "asha", choose_by_rule(1), 2),
     "random, asha, 4 finalists": make_finalists("random", "asha", 0.5),
-    "random, pause and promote": promote_trials,
+    "random, promotion, best epoch": make_search("random", "asha_promotion", choose_by_rule(1)),
+    "random, promotion, mean of 3 best": make_search("random", "asha_promotion", choose_by_rule(3)),
+    "random, promotion, furthest": make_search("random", "asha_promotion", choose_furthest),
+    "tpe, promotion, mean of 3 best": make_search("tpe", "asha_promotion", choose_by_rule(3)),
+    "tpe, promotion, furthest": make_search("tpe", "asha_promotion", choose_furthest),
     **GROUP_STRATEGIES,
 }
 # Training seeds that a strategy must be able to use, where they are several.

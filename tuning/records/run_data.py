@@ -32,7 +32,8 @@ class TrialStatus(StrEnum):
 
     WAITING = "waiting"
     RUNNING = "running"
-    UNFINISHED = "unfinished"  # waiting or running, as far as records show
+    PAUSED = "paused"  # until it is promoted; never recorded
+    UNFINISHED = "unfinished"  # waiting, running or paused, as far as records show
     COMPLETED = "completed"
     STOPPED_EARLY = "stopped_early"
     PRUNED = "pruned"
@@ -41,7 +42,12 @@ class TrialStatus(StrEnum):
     @property
     def has_ended(self) -> bool:
         """Whether it says how a trial ended."""
-        return self not in (TrialStatus.WAITING, TrialStatus.RUNNING, TrialStatus.UNFINISHED)
+        return self not in UNENDED
+
+
+UNENDED = (
+    TrialStatus.WAITING, TrialStatus.RUNNING, TrialStatus.PAUSED, TrialStatus.UNFINISHED,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,18 @@ class RunRecord:
                 self._write_state("best", state)
             self._write_state("last", state)
 
+    def reopen(self) -> None:
+        """Let a run that has ended continue: its epochs are kept, its end is deleted.
+
+        Without its state, which :meth:`clean_up` deletes, these epochs are trained again.
+        """
+        end = self.read_end()
+        if end is not None:
+            rows = [row.as_dict() for row in end.rows]
+            write_stored_json(self.storage, "rows.json", rows)
+            with storage_errors(self.storage):
+                self.storage.delete("end.json")
+
     def write_end(self, end: RunEnd) -> None:
         """Write how the run ended, once, and delete the files that it no longer needs."""
         if self.read_end() is None:

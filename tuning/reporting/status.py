@@ -9,7 +9,7 @@ from tuning.records.method_records import MethodRecords
 from tuning.records.storage import Storage
 from tuning.reporting.layout.printed_table import format_markdown
 from tuning.reporting.recorded_study import RecordedStudy, RecordedTrial, read_study
-from tuning.search.pruning import make_pruner
+from tuning.search.pruning import list_rungs
 from tuning.search.time_left import MethodTimes, TrialTimes, estimate_seconds_left
 
 MAX_FAILURES = 3  # failed trials of a method that are named
@@ -137,7 +137,7 @@ def describe_times(study: RecordedStudy) -> MethodTimes:
         new_trials=max(0, context.trials - len(study.trials)),
         new_seeds=context.seeds - len(study.seeds),
         search_seeds=context.search_seeds,
-        rungs=make_pruner(context.scheduler, context.epochs_per_trial).rungs,
+        rungs=list_rungs(context.scheduler, context.epochs_per_trial),
         winner=None if study.winner is None else _describe_trial(study.winner),
     )
 

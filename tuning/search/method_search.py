@@ -16,8 +16,9 @@ from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import Phase, TrialStatus
 from tuning.records.storage import StorageError
 from tuning.search.confirmation import ConfirmationSeeds
+from tuning.search.promotion import Promoter, make_promoter
 from tuning.search.proposal import Proposer, count_trials, make_searcher
-from tuning.search.pruning import make_pruner
+from tuning.search.pruning import list_rungs, make_pruner
 from tuning.search.searchers.base import Searcher
 from tuning.search.space import Space
 from tuning.search.time_left import MethodTimes, StageRates, list_work
@@ -61,6 +62,8 @@ class MethodSearch:
         self._pool = TrialPool(rule)
         self._confirmation = ConfirmationSeeds(self._trial_records, self.rule, options.seeds)
         self.pruner = make_pruner(options.scheduler, self.epoch_counts.eligible)
+        self.promoter = make_promoter(options.scheduler, rule, self.epoch_counts.eligible)
+        self._told_epochs: dict[int, int] = {}  # of each trial, to the searcher
         self.is_closed = False  # whether a budget has ended the search early
         self._restore_trials(earlier)
         if self.is_search_done:
@@ -151,7 +154,7 @@ class MethodSearch:
             new_trials=0 if self.has_proposed_all else self.trial_budget - len(self.trials),
             new_seeds=self.options.seeds if confirms else 0,
             search_seeds=self.options.search_seeds,
-            rungs=self.pruner.rungs,
+            rungs=list_rungs(self.options.scheduler, self.epoch_counts.eligible),
             winner=None if winner is None else winner.times,
         )
 
@@ -165,10 +168,12 @@ class MethodSearch:
         """End the search early, so that the best finished trial so far is confirmed.
 
         Running trials stop after their epoch, and a resumed study continues them. A search without
-        a finished trial continues until it has one.
+        a finished or paused trial continues until it has one.
         """
-        if not self.is_search_done and self.find_incumbent() is not None:
+        has_any = self.find_incumbent() is not None or self._pool.list_by_status(TrialStatus.PAUSED)
+        if not self.is_search_done and has_any:
             self.is_closed = True
+            self._end_paused_trials()
 
     # --- proposal ---
 
@@ -183,6 +188,8 @@ class MethodSearch:
         trial = self._find_waiting(whole_gpu)
         if trial is None and not self.is_search_done and not whole_gpu:
             trial = self._propose_trial()
+        if trial is None:
+            self._end_paused_trials()
         if trial is None and self.is_search_done:
             self._confirmation.begin(self.select_hyperparameters())
             trial = self._find_waiting(whole_gpu)
@@ -238,10 +245,14 @@ class MethodSearch:
             trial.write_end(status)
         if status is not None:
             self._end_trial(trial, status, report.reason)
-        elif self.is_closed and trial.phase == Phase.SEARCH:
-            trial.requeue()
             return False
-        return status is None
+        if trial.phase == Phase.CONFIRM:
+            return True
+        is_paused = self._pause_or_promote(trial)
+        if self.is_closed and not is_paused:
+            trial.requeue()
+        self._end_paused_trials()
+        return trial.status == TrialStatus.RUNNING
 
     def _report_to_pruner(self, trial: Trial) -> bool:
         """Report a trial's newest epoch; return whether the trial lags behind."""
@@ -268,8 +279,48 @@ class MethodSearch:
 
     def _end_trial(self, trial: Trial, status: TrialStatus, reason: str) -> None:
         trial.end(status, reason)
-        if trial.phase == Phase.SEARCH and self.searcher is not None:
+        if trial.phase == Phase.SEARCH:
+            self._tell_searcher(trial, status)
+            self._promote_trials(trial, status)
+            self._end_paused_trials()
+
+    def _tell_searcher(self, trial: Trial, status: TrialStatus) -> None:
+        """Report a trial to the searcher, unless it knows all its epochs."""
+        if self.searcher is not None and self._told_epochs.get(trial.number) != len(trial.scores):
+            self._told_epochs[trial.number] = len(trial.scores)
             self.searcher.report_trial(trial.number, trial.scores, status)
+
+    # --- trials that pause ---
+
+    def _pause_or_promote(self, trial: Trial) -> bool:
+        """Promote trials after a trial's epoch; return whether the trial itself pauses."""
+        self._promote_trials(trial, None)
+        if self.promoter is None or self.promoter.may_train(trial.number, trial.scores):
+            return False
+        trial.pause()
+        self._tell_searcher(trial, TrialStatus.PRUNED)
+        return True
+
+    def _promote_trials(self, trial: Trial, status: TrialStatus | None) -> None:
+        """Let the paused trials continue that a trial's newest epoch, or its end, promotes."""
+        if self.promoter is not None:
+            for number in self.promoter.report_epochs(trial.number, trial.scores, status):
+                if number in self.trials and self.trials[number].status == TrialStatus.PAUSED:
+                    self.trials[number].promote()
+
+    def _end_paused_trials(self) -> None:
+        """End the paused trials once none of them can be promoted any more."""
+        blocking = [TrialStatus.RUNNING, TrialStatus.WAITING]
+        if self.is_closed:  # promoted ones too, which would otherwise not be compared
+            blocking = [TrialStatus.RUNNING]
+        if self.promoter is None or not self.has_proposed_all:
+            return
+        if self._pool.list_by_status(*blocking):
+            return
+        for trial in self._pool.list_by_status(TrialStatus.PAUSED, TrialStatus.WAITING):
+            if trial.scores:
+                trial.write_end(TrialStatus.PRUNED)
+                trial.end(TrialStatus.PRUNED, "")
 
     # --- selection ---
 
@@ -304,7 +355,27 @@ class MethodSearch:
             self.searcher.add_trial(number, values)
             self._restore_end(trial)
         self._proposer.raise_budget(len(self.trials))
+        if self.promoter is not None:
+            self._restore_paused_trials(self.promoter)
         self._pool.drop_losers()
+
+    def _restore_paused_trials(self, promoter: Promoter) -> None:
+        """Let trials pause, or continue, that wait for a promotion as far as records show.
+
+        Those that stayed paused until an earlier session ended may be promoted in a longer search.
+        """
+        for trial in self.trials.values():
+            if not trial.is_finished:
+                trial.load_epochs(self.rule)
+            if trial.status in (TrialStatus.WAITING, TrialStatus.PRUNED) and trial.scores:
+                trial.pause()
+                promoter.report_epochs(trial.number, trial.scores)
+        for trial in self._pool.list_by_status(TrialStatus.PAUSED):
+            if promoter.may_train(trial.number, trial.scores):
+                trial.promote()
+            else:
+                self._tell_searcher(trial, TrialStatus.PRUNED)
+        self._end_paused_trials()
 
     def _restore_end(self, trial: Trial) -> bool:
         """Restore a trial's end from its records; return whether it has ended."""

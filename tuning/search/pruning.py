@@ -16,11 +16,6 @@ class Pruner:
     def __init__(self, halving: SuccessiveHalving | None) -> None:
         self.halving = halving
 
-    @property
-    def rungs(self) -> list[int]:
-        """The eligible epochs at which it prunes, descending."""
-        return [] if self.halving is None else [rung.epoch for rung in self.halving.rungs]
-
     def report_epoch(self, trial: int, scores: Sequence[Score | None]) -> bool:
         """Record a trial's newest epoch; return whether the trial lags behind.
 
@@ -37,6 +32,18 @@ class Pruner:
         """Record the epochs of a finished trial; values that are recorded already stay."""
         for epochs in range(1, len(scores) + 1):
             self.report_epoch(trial, scores[:epochs])
+
+
+def list_rungs(scheduler: str, epochs: int) -> list[int]:
+    """Return the eligible epochs at which a scheduler compares trials, descending.
+
+    Args:
+        scheduler: The ``--scheduler`` option.
+        epochs: Eligible epochs of a trial.
+    """
+    if scheduler == "none" or epochs < 2:
+        return []
+    return [rung.epoch for rung in make_successive_halving(epochs).rungs]
 
 
 def make_pruner(scheduler: str, epochs: int) -> Pruner:

@@ -8,6 +8,7 @@ not the results that a new search would find between them.
 
 import heapq
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from statistics import fmean, stdev
 
 from core.training.selection import Rule, Score, select_epoch
 from tuning.records.run_data import TrialStatus
+from tuning.search.promotion import make_promoter
 from tuning.search.pruning import make_pruner
 from tuning.search.recorded_curves import Curve, RecordedCurves, read_curves
 from tuning.search.searchers.base import Searcher
@@ -23,7 +25,7 @@ from tuning.search.searchers.tpe import TPESearcher
 from tuning.selection import select_trial
 
 SEARCHES = ("random", "tpe")
-SCHEDULERS = ("none", "asha")
+SCHEDULERS = ("none", "asha", "asha_promotion")
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,10 @@ class SimulatedSearch:
     Args:
         recorded: The trials of an earlier study.
         searcher: The searcher.
-        scheduler: ``asha`` or ``none``.
+        scheduler: The ``--scheduler`` option.
         trials: Trials of the search.
         slots: Trials that run at once.
+        budget: Seconds of devices after which no trial starts or continues from a pause.
     """
 
     def __init__(
@@ -83,50 +86,81 @@ class SimulatedSearch:
         scheduler: str,
         trials: int,
         slots: int,
+        budget: float = math.inf,
     ) -> None:
         self.recorded = recorded
         self.searcher = searcher
         self.pruner = make_pruner(scheduler, recorded.eligible_epochs)
+        self.promoter = make_promoter(scheduler, recorded.rule, recorded.eligible_epochs)
         self.trials = trials
         self.slots = slots
+        self.budget = budget
         self.ended: list[SimulatedTrial] = []
         self._now = 0.0
+        self._spent = 0.0
         self._curves: dict[int, Curve] = {}  # of each trial
+        self._paused: dict[int, int] = {}  # epochs of each paused trial
+        self._promoted = deque[int]()  # paused trials that may continue
         self._events: list[tuple[float, int, int]] = []  # time, trial, and epoch that ends then
 
     def run(self) -> Outcome:
         """Run the search; return its outcome."""
-        spent = 0.0
-        for number in range(self.slots):
-            self._start_trial(number)
+        self._fill_slots()
         while self._events:
             self._now, number, index = heapq.heappop(self._events)
             curve = self._curves[number]
-            spent += curve.device_seconds[index]
-            scores = curve.scores[: index + 1]
-            prune = self.pruner.report_epoch(number, scores)
-            is_last = len(scores) == len(curve.scores)
-            if not is_last and not prune:
-                ends = self._now + curve.seconds[index + 1]
-                heapq.heappush(self._events, (ends, number, index + 1))
-                continue
-            status = TrialStatus.COMPLETED if is_last else TrialStatus.PRUNED
-            self.searcher.report_trial(number, scores, status)
-            self.ended.append(SimulatedTrial(number, curve, scores, status))
-            self._start_trial(len(self._curves))
+            self._spent += curve.device_seconds[index]
+            self._end_epoch(number, curve.scores[: index + 1])
+            self._fill_slots()
+        for number, epochs in self._paused.items():
+            self._add_ended(number, self._curves[number].scores[:epochs], TrialStatus.PRUNED)
         winner = select_trial(self.ended, self.recorded.rule)
         best = None if winner is None else select_epoch(winner.scores)
         pruned = sum(trial.status == TrialStatus.PRUNED for trial in self.ended)
         value = -math.inf if best is None else best.value
-        return Outcome(value, spent / 3600, self._now / 3600, pruned)
+        return Outcome(value, self._spent / 3600, self._now / 3600, pruned)
 
-    def _start_trial(self, number: int) -> None:
-        if number >= self.trials:
-            return
-        values = self.searcher.propose_hyperparameters(number)
+    def _end_epoch(self, number: int, scores: Sequence[Score | None]) -> None:
+        """Report a trial's epoch; end the trial, pause it, or start its next epoch."""
+        is_pruned = self.pruner.report_epoch(number, scores)
+        is_last = len(scores) == len(self._curves[number].scores)
+        status = TrialStatus.COMPLETED if is_last else TrialStatus.PRUNED if is_pruned else None
+        if self.promoter is not None:
+            promoted = self.promoter.report_epochs(number, scores, status)
+            self._promoted += [other for other in promoted if other != number]
+        if status is not None:
+            self.searcher.report_trial(number, scores, status)
+            self._add_ended(number, scores, status)
+        elif self.promoter is None or self.promoter.may_train(number, scores):
+            self._start_epoch(number, len(scores))
+        else:
+            self._paused[number] = len(scores)
+            self.searcher.report_trial(number, scores, TrialStatus.PRUNED)
+
+    def _add_ended(self, number: int, scores: Sequence[Score | None], status: TrialStatus) -> None:
+        self.ended.append(SimulatedTrial(number, self._curves[number], scores, status))
+
+    def _start_epoch(self, number: int, index: int) -> None:
+        ends = self._now + self._curves[number].seconds[index]
+        heapq.heappush(self._events, (ends, number, index))
+
+    def _fill_slots(self) -> None:
+        """Continue promoted trials, then start new ones, while a slot is free."""
+        while len(self._events) < self.slots and self._spent < self.budget:
+            if self._promoted:
+                number = self._promoted.popleft()
+                if number in self._paused:  # else it was promoted while it ran
+                    self._start_epoch(number, self._paused.pop(number))
+            elif not self._start_trial(len(self._curves)):
+                return
+
+    def _start_trial(self, number: int) -> bool:
+        """Start a new trial; return whether there is one."""
+        values = self.searcher.propose_hyperparameters(number) if number < self.trials else None
         if values is not None:
-            curve = self._curves[number] = self.recorded.find_nearest(values)
-            heapq.heappush(self._events, (self._now + curve.seconds[0], number, 0))
+            self._curves[number] = self.recorded.find_nearest(values)
+            self._start_epoch(number, 0)
+        return values is not None
 
 
 def make_simulated_searcher(name: str, recorded: RecordedCurves, seed: int) -> Searcher:

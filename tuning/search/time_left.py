@@ -102,7 +102,7 @@ def list_work(
     """
     known = [*method.trials, *method.seeds]
     stops = _count_stops(known, (TrialStatus.STOPPED_EARLY, TrialStatus.FAILED))
-    pruned = _count_stops(method.trials, (TrialStatus.PRUNED,))
+    pruned = _count_stops(method.trials, (TrialStatus.PRUNED, TrialStatus.PAUSED))
     stopping = _estimate_hazards(known, stops, {})
     expected = dict.fromkeys(method.rungs, 1 - 1 / REDUCTION_FACTOR)
     pruning = _estimate_hazards(method.trials, pruned, expected)
@@ -239,7 +239,7 @@ def _expect_seconds(
     done, ineligible = len(trial.seconds), _count_ineligible(trial.stages)
     total, share = 0.0, 1.0
     for epoch, stage in enumerate(_list_stages(trial.stages)[done:], start=done):
-        if epoch > done:
+        if epoch > done or trial.status == TrialStatus.PAUSED:
             for hazard in hazards:
                 share *= 1 - hazard.get(epoch - ineligible, 0.0)
         total += share * rates[stage]

@@ -106,6 +106,16 @@ class Trial:
         self.status = TrialStatus.WAITING
         self.oom_reason = oom_reason or self.oom_reason
 
+    def pause(self) -> None:
+        """Let it wait for its promotion."""
+        self.status = TrialStatus.PAUSED
+
+    def promote(self) -> None:
+        """Let a paused trial continue; one that an earlier session ended is reopened."""
+        for run in self.runs:
+            run.reopen()
+        self.status, self.reason = TrialStatus.WAITING, ""
+
     def add_epoch(self, report: EpochReport) -> None:
         """Add a reported epoch; one that a restarted process replays is known already."""
         if report.epoch > len(self.scores):
@@ -150,6 +160,17 @@ class Trial:
         ]
         self.device_seconds = sum(row.device_seconds for rows in curves for row in rows)
         return True
+
+    def load_epochs(self, rule: Rule) -> None:
+        """Load scores and times of a trial that has not ended from its records.
+
+        Args:
+            rule: The rule by which epochs are scored.
+        """
+        self.scores = score_records(rule, self.runs)
+        epochs = list(zip(*(run.read_rows() for run in self.runs), strict=False))
+        self.epoch_seconds = [sum(row.seconds for row in rows) for rows in epochs]
+        self.device_seconds = sum(row.device_seconds for rows in epochs for row in rows)
 
     def clean_up(self) -> None:
         """Delete the files that its runs need no more once they have ended."""

@@ -31,6 +31,10 @@ class TrialPool:
         """Whether a trial is running."""
         return any(trial.status == TrialStatus.RUNNING for trial in self._contenders)
 
+    def list_by_status(self, *statuses: TrialStatus) -> list[Trial]:
+        """Return the trials that stand somewhere."""
+        return [trial for trial in self._contenders if trial.status in statuses]
+
     def add_trial(self, trial: Trial) -> None:
         """Add a trial."""
         self.trials[trial.number] = trial

@@ -23,7 +23,7 @@ from tuning.records.run_data import Phase, RunDescription
 from tuning.records.run_record import RunRecord
 from tuning.resources import Resources
 from tuning.search.proposal import count_trials
-from tuning.search.pruning import make_pruner
+from tuning.search.pruning import list_rungs
 from tuning.search.space import Space
 from tuning.search.successive_halving import make_successive_halving
 from tuning.search.time_left import MethodTimes, StageRates, list_work
@@ -199,7 +199,7 @@ def _estimate_cost(
         new_trials=trials,
         new_seeds=seeds,
         search_seeds=options.search_seeds,
-        rungs=make_pruner(options.scheduler, max(counts).eligible).rungs,
+        rungs=list_rungs(options.scheduler, max(counts).eligible),
         assumed=known,
     )
     totals = [count.total for count in counts]
@@ -232,7 +232,7 @@ def _describe_source(
 
 def estimate_epochs(epochs: int, scheduler: str) -> float:
     """Return the expected eligible epochs of a trial of the search."""
-    if scheduler != "asha" or epochs < 2:
+    if scheduler == "none" or epochs < 2:
         return epochs
     return make_successive_halving(epochs).expected_epochs()
 

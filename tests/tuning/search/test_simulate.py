@@ -76,7 +76,7 @@ def test_the_table_and_its_skipped_trials(tmp_path: Path) -> None:
     run.write_end(RunEnd(TrialStatus.PRUNED, "", []))
     table = simulate_searches(tmp_path / "d" / "m", repeats=2)
     assert "8 recorded trials (1 pruned" in table
-    assert table.count("\n| random") == table.count("\n| tpe") == 2
+    assert table.count("\n| random") == table.count("\n| tpe") == 3
     write(tmp_path / "d" / "few", 3)
     with pytest.raises(UserError, match="expected at least 5"):
         read_curves(tmp_path / "d" / "few")

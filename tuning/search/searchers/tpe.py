@@ -91,7 +91,10 @@ class TPESearcher(Searcher):
     def report_trial(
         self, number: int, scores: Sequence[Score | None], status: TrialStatus
     ) -> None:
-        """Report the running best per eligible epoch, and whether the trial was pruned."""
+        """Report the running best per eligible epoch, and whether the trial was pruned.
+
+        A trial that was paused, and has continued since, is reported again as another observation.
+        """
         best = compute_running_best(scores)
         state = TrialState.COMPLETE
         if status == TrialStatus.FAILED or not best:
@@ -109,7 +112,7 @@ class TPESearcher(Searcher):
         self.study.tell(trial, best[-1] if state == TrialState.COMPLETE else None, state=state)
 
     def _report_added_trial(self, number: int, best: list[float], state: TrialState) -> None:
-        values = self.added.pop(number)
+        values = self.added.pop(number, self.values[number])
         self.study.add_trial(
             optuna.trial.create_trial(
                 state=state,
