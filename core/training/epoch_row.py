@@ -68,9 +68,8 @@ class EpochRow:
         Raises:
             ValueError: If a field is missing or unknown.
         """
-        known = {field.name for field in fields(cls)}
-        unknown, missing = sorted(set(data) - known), sorted(known - set(data) - OPTIONAL)
-        if unknown or missing:
+        if not REQUIRED <= data.keys() <= FIELDS:
+            unknown, missing = sorted(data.keys() - FIELDS), sorted(REQUIRED - data.keys())
             raise ValueError(f"epoch row: unknown fields {unknown}, missing fields {missing}")
         return cls(**data)
 
@@ -78,3 +77,5 @@ class EpochRow:
 OPTIONAL = frozenset(
     {"flagged", "microbatch", "weights", "conflicts", "training_batches", "training"}
 )
+FIELDS = frozenset(field.name for field in fields(EpochRow))
+REQUIRED = FIELDS - OPTIONAL

@@ -1,7 +1,7 @@
 """Decoding of dataclasses from JSON objects, whose values must have the types of the fields."""
 
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -64,23 +64,38 @@ def _list_checkers(make: Callable[..., object]) -> dict[str, Callable[[object], 
 def _make_checker(hint: Any) -> Callable[[object], bool]:
     """Return a function that says whether a JSON value has a type; others than JSON's pass."""
     origin, arguments = get_origin(hint), get_args(hint)
+    if exact := _list_exact_types(hint):
+        return lambda value: type(value) in exact
     if origin in (Union, types.UnionType):
         options = [_make_checker(argument) for argument in arguments]
         return lambda value: any(fits(value) for fits in options)
     if origin is Literal:
         return lambda value: value in arguments
     if origin in (list, tuple):
-        fits_item = _make_checker(arguments[0])
-        return lambda value: isinstance(value, (list, tuple)) and all(map(fits_item, value))
+        fits_items = _make_items_checker(arguments[0])
+        return lambda value: isinstance(value, (list, tuple)) and fits_items(value)
     if origin in (dict, Mapping):
-        fits_value = _make_checker(arguments[1])
-        return lambda value: isinstance(value, dict) and all(map(fits_value, value.values()))
-    if hint in (int, float):
-        accepted = (int, float) if hint is float else int
-        return lambda value: isinstance(value, accepted) and not isinstance(value, bool)
-    if hint in (bool, str, types.NoneType):
-        return lambda value: isinstance(value, hint)
+        fits_values = _make_items_checker(arguments[1])
+        return lambda value: isinstance(value, dict) and fits_values(value.values())
     return lambda value: True
+
+
+def _make_items_checker(hint: Any) -> Callable[[Iterable[object]], bool]:
+    """Return a function that says whether all of some JSON values have a type."""
+    if exact := _list_exact_types(hint):  # one call for all of them: records have millions
+        return lambda values: exact.issuperset(map(type, values))
+    fits = _make_checker(hint)
+    return lambda values: all(map(fits, values))
+
+
+def _list_exact_types(hint: Any) -> frozenset[type]:
+    """Return the types of the JSON values that a hint of plain values admits; empty for others."""
+    if get_origin(hint) in (Union, types.UnionType):
+        found = [_list_exact_types(argument) for argument in get_args(hint)]
+        return frozenset().union(*found) if all(found) else frozenset()
+    if hint is float:
+        return frozenset((float, int))
+    return frozenset((hint,)) if hint in (int, bool, str, types.NoneType) else frozenset()
 
 
 def decode_optional(

@@ -1,6 +1,6 @@
 """Records that cannot be read: damaged, half-written, of another version, or of something else."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from common.errors import UserError
@@ -28,8 +28,12 @@ class LeftOutFile:
         return f"left out: {self.file}: {' '.join(self.reason.split())}"
 
 
-def find_damaged_records(records: MethodRecords) -> list[LeftOutFile]:
+def find_damaged_records(records: MethodRecords, intact: Collection[str] = ()) -> list[LeftOutFile]:
     """Return the files of a method's records that exports leave out, by name.
+
+    Args:
+        records: The records.
+        intact: Names of runs that need no look, because all of them was read.
 
     Raises:
         StorageError: If the storage cannot be read.
@@ -42,7 +46,7 @@ def find_damaged_records(records: MethodRecords) -> list[LeftOutFile]:
         has_definition = storage.exists("study.json")
     if (has_definition or runs) and records.read_context() is None:
         found.append(LeftOutFile(str(storage / "export.json"), "missing or damaged"))
-    for name in sorted(runs):
+    for name in sorted(set(runs).difference(intact)):
         found += _check_run(records.open_run(name))
     return found
 

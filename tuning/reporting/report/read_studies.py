@@ -175,8 +175,8 @@ def _read_method(
     """Read one method's study into one list, and its damaged files into the other."""
     records = MethodRecords(storage)
     try:
-        damaged = find_damaged_records(records)
         one = _read_study(source, records)
+        damaged = find_damaged_records(records, () if one is None else _list_ended_runs(one.study))
     except UserError as error:  # of another version of the project, or not readable
         left_out.append(LeftOut(f"{source.name}: {storage}", str(error)))
         return
@@ -189,6 +189,12 @@ def _read_method(
         left_out.append(LeftOut(f"{source.name}: {storage}", f"{rest:,} more damaged files"))
     if one is not None:
         found.append(one)
+
+
+def _list_ended_runs(study: RecordedStudy) -> set[str]:
+    """Return the names of the runs of ended trials, of which every file could be read."""
+    trials = (*study.trials, *study.recorded_seeds)
+    return {key for trial in trials if trial.is_finished for key in trial.keys}
 
 
 def _read_study(source: RecordSource, records: MethodRecords) -> ReportedStudy | None:

@@ -249,3 +249,10 @@ def test_series_differ_without_color() -> None:
     styles = choose_styles(30)
     assert len(set(styles)) == 30
     assert len({(line, marker) for _, line, marker in styles}) == 30
+
+
+def test_a_sixteenth_of_2000_trials_takes_a_sixteenth_of_10_megabytes(tmp_path: Path) -> None:
+    write_studies(tmp_path, StudyNames(methods=("erm",)), trials=125, epochs=10, seeds=1)
+    text = make_report([RecordSource("r", open_storage(tmp_path))])
+    assert "125 trials" in text
+    assert len(text.encode()) < 10e6 / 16
