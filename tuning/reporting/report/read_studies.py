@@ -35,7 +35,7 @@ class RecordSource:
 
 @dataclass(frozen=True)
 class BusyTime:
-    """The time in which a run was trained, by the time stamp of its file.
+    """The time in which a trial was trained, by the time stamps of its files.
 
     Args:
         start: Its start, in seconds since 1970.
@@ -55,7 +55,7 @@ class ReportedStudy:
         label: The method, and its source where two have the same.
         source: The name of its source.
         state: Where it stands, in words.
-        busy: When its runs were trained; empty where the storage keeps no times.
+        busy: When its trials were trained; empty where the storage keeps no times.
     """
 
     study: RecordedStudy
@@ -208,12 +208,15 @@ def _read_study(source: RecordSource, records: MethodRecords) -> ReportedStudy |
 
 
 def _list_busy_times(storage: Storage, trials: Sequence[RecordedTrial]) -> Iterator[BusyTime]:
-    """Yield the time of each run: its file's time stamp less the seconds of its epochs."""
+    """Yield the time of each trial: its last time stamp less the seconds of its epochs.
+
+    The runs of its training seeds take turns in its slot.
+    """
     for trial in trials:
-        for key, curve in zip(trial.keys, trial.curves, strict=True):
-            end = _read_end_time(storage / "runs" / key)
-            if end is not None and curve:
-                yield BusyTime(end - sum(row.seconds for row in curve), end)
+        ends = [_read_end_time(storage / "runs" / key) for key in trial.keys]
+        known = [end for end in ends if end is not None]
+        if known and trial.epochs:
+            yield BusyTime(max(known) - trial.seconds, max(known))
 
 
 def _read_end_time(run: Storage) -> float | None:

@@ -1,16 +1,22 @@
 """The numbers behind the report's figures, against slow references."""
 
+from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.run_records import end_of
+from tests.support.study_records import StudyNames, write_studies
+from tuning.records.method_records import MethodRecords
+from tuning.records.open_storage import open_storage
 from tuning.reporting.report.figures.cost import measure_idle_share
 from tuning.reporting.report.figures.pareto_front import find_front
 from tuning.reporting.report.figures.progress import expect_random_best
-from tuning.reporting.report.read_studies import BusyTime
+from tuning.reporting.report.read_studies import BusyTime, RecordSource, read_studies
 
 numbers = st.floats(-100, 100).map(lambda value: round(value, 2))
 
@@ -49,3 +55,21 @@ def test_idle_time_is_that_of_slots_without_a_run() -> None:
     assert measure_idle_share([BusyTime(0, 10), BusyTime(1000, 1010)], 1) == 0
     assert measure_idle_share([], 2) is None
     assert measure_idle_share(both, 0) is None
+
+
+def test_training_seeds_take_turns_in_the_slot_of_their_trial(tmp_path: Path) -> None:
+    write_studies(tmp_path, StudyNames(methods=("erm",)), trials=2, seeds=1)
+    (export,) = tmp_path.rglob("export.json")
+    records = MethodRecords(export.parent)
+    for run, described in records.read_runs(skip_other_versions=True):
+        if run.read_end() is None:
+            continue
+        other = replace(described, key=replace(described.key, seed=2000 + described.key.seed))
+        second = records.open_run(other.key.digest)
+        second.write_description(other)
+        second.write_end(end_of(run))
+    (one,) = read_studies([RecordSource("r", open_storage(tmp_path))]).studies["digits"]
+    assert len(one.study.trials[0].keys) == 2
+    assert len(one.busy) == len(one.study.trials) + len(one.study.recorded_seeds)
+    epochs = one.study.trials[0].epochs
+    assert one.busy[0].end - one.busy[0].start == pytest.approx(2.0 * epochs)

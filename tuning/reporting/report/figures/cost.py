@@ -58,7 +58,7 @@ def draw_device_hours(studies: Sequence[ReportedStudy]) -> Chart | None:
 
 
 def count_busy_slots(busy: Sequence[BusyTime]) -> tuple[np.ndarray, np.ndarray]:
-    """Return times, and the number of runs in training from each of them to the next.
+    """Return times, and the number of trials in training from each of them to the next.
 
     Args:
         busy: The runs.
@@ -99,7 +99,7 @@ def draw_busy_slots(studies: Sequence[ReportedStudy]) -> Chart | None:
     spans[(counts[:-1] <= 0) & (spans > MAX_GAP_SECONDS)] = 0  # between two commands
     elapsed = np.concatenate([[0.0], np.cumsum(spans)])
     unit, seconds = next(((u, s) for u, s in SECONDS.items() if elapsed[-1] >= 2 * s), ("s", 1.0))
-    figure, axes = make_panel(f"time ({unit})", "runs in training", (PANEL[0], PANEL[1] * 0.85))
+    figure, axes = make_panel(f"time ({unit})", "trials in training", (PANEL[0], PANEL[1] * 0.85))
     bins = np.linspace(0, elapsed[-1], 121)
     edges = np.concatenate([[0.0], np.cumsum(spans * counts[:-1])])
     means = np.diff(np.interp(bins, elapsed, edges)) / max(bins[1], 1e-9)
