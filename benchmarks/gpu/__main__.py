@@ -49,6 +49,7 @@ from benchmarks.gpu.compare_runs import compare_runs
 from benchmarks.gpu.defaults import compare_defaults
 from benchmarks.gpu.fused_trials import time_fused_trials
 from benchmarks.gpu.host_waits import find_host_waits
+from benchmarks.gpu.made_data import import_models
 from benchmarks.gpu.marked_tests import run_marked_tests
 from benchmarks.gpu.memory_caps import check_memory_caps
 from benchmarks.gpu.model_steps import compile_models, time_models
@@ -79,7 +80,7 @@ PARTS: dict[str, Callable[[Report], None]] = {
 TOGETHER = ("a", "b", "c", "e", "l", "n")
 # The others in their order. The last ones get the time that those before them leave.
 ALONE_SECONDS = {
-    "d": 30, "f": 32, "i": 58, "j": 14, "k": 38, "m": 32, "h": 70, "g": 96,
+    "d": 26, "f": 28, "i": 44, "j": 12, "k": 34, "m": 34, "h": 78, "g": 114,
 }  # fmt: skip
 TOGETHER_SECONDS = 100
 SECONDS = 470
@@ -87,19 +88,27 @@ CPU_FACTOR = 8  # of all limits
 
 
 class PartProcess:
-    """A part in a process of its own."""
+    """A part in a process of its own, which waits for :meth:`begin` once its modules are there."""
 
-    def __init__(self, part: str, limit: float, folder: Path, given: argparse.Namespace) -> None:
-        self.part, self.limit, self.file = part, limit, folder / f"{part}.json"
+    def __init__(self, part: str, folder: Path, given: argparse.Namespace) -> None:
+        self.part, self.file = part, folder / f"{part}.json"
         self.log = (folder / f"{part}.log").open("w+", encoding="utf-8")
         command = [sys.executable, "-m", "benchmarks.gpu", "--one", part, "--into", str(self.file),
-                   "--seconds", str(limit), "--device", given.device,
-                   *(["--quick"] if given.quick else [])]  # fmt: skip
+                   "--device", given.device, *(["--quick"] if given.quick else [])]  # fmt: skip
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
         self.process = subprocess.Popen(
-            command, stdout=self.log, stderr=subprocess.STDOUT, env=environment
-        )
-        self.end = time.monotonic() + self.limit
+            command, stdin=subprocess.PIPE, stdout=self.log, stderr=subprocess.STDOUT,
+            env=environment, text=True,
+        )  # fmt: skip
+        self.limit = 0.0
+        self.end = 0.0
+
+    def begin(self, limit: float) -> None:
+        """Let it compute for some seconds."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{limit}\n")
+        self.process.stdin.flush()
+        self.limit, self.end = limit, time.monotonic() + limit
 
     def finish(self) -> dict[str, Any]:
         """Wait until it ends, or end it; print its output and return its findings."""
@@ -153,12 +162,19 @@ def run_parts(given: argparse.Namespace, wanted: list[str]) -> list[dict[str, An
     found = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if schedule.together:
+        children = [PartProcess(part, folder, given) for part in schedule.together]
+        # The next part loads its modules while one computes.
+        following = [PartProcess(part, folder, given) for part in schedule.alone[:1]]
+        if children:
             limit = schedule.take_limit()
-            children = [PartProcess(part, limit, folder, given) for part in schedule.together]
+            for child in children:
+                child.begin(limit)
             found += [child.finish() for child in children]
-        for part in schedule.alone:
-            found.append(PartProcess(part, schedule.take_limit(), folder, given).finish())
+        for number in range(len(schedule.alone)):
+            child = following.pop()
+            child.begin(schedule.take_limit())
+            following = [PartProcess(p, folder, given) for p in schedule.alone[number + 1 :][:1]]
+            found.append(child.finish())
     return found
 
 
@@ -219,7 +235,9 @@ def describe_verdict(verdicts: list[dict[str, Any]], good: str, bad: str) -> str
 
 
 def _run_part(given: argparse.Namespace) -> None:
-    report = Report(given.one, given.device, given.quick, given.into, given.seconds)
+    import_models()
+    limit = float(sys.stdin.readline())
+    report = Report(given.one, given.device, given.quick, given.into, limit)
     start = time.perf_counter()
     report.attempt("all of it", lambda: PARTS[given.one](report))
     report.seconds = time.perf_counter() - start

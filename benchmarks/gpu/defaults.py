@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
-from benchmarks.gpu.made_data import MadeImages, MadeScenes, MadeTexts, write_model
+from benchmarks.gpu.made_data import MadeImages, MadeTexts, write_model
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.step_shares import make_run, make_steps
 from core.batch import Batch
@@ -28,12 +28,11 @@ EVALUATION_FACTORS = (1, 8, 32)
 
 
 def compare_defaults(report: Report) -> None:
-    """Part m: layout of convolutions, evaluation batches, optimizers and prefetching."""
-    images = MadeImages(*((16, 32) if report.quick else (640, 400)))
+    """Part m: graphs and copies of data on the host, optimizers, evaluation batches."""
+    images = MadeImages(*((16, 32) if report.quick else (320, 400)))
     with tempfile.TemporaryDirectory() as name:
         resnet, bert = (write_model(kind, report.quick, Path(name)) for kind in ("resnet", "bert"))
         report.attempt("store", lambda: _compare_store(report, images, resnet))
-        report.attempt("layout", lambda: _compare_layouts(report, images, resnet))
         report.attempt("optimizers", lambda: _compare_optimizers(report, images, resnet, bert))
         report.attempt("evaluation", lambda: _compare_evaluation(report, images, resnet, bert))
 
@@ -49,12 +48,9 @@ def _judge(report: Report, name: str, default: str, found: dict[str, float], uni
     )
 
 
-def _make_run(
-    report: Report, benchmark: Benchmark, method: str, model: str, size: int
-) -> tuple[Run, int]:
-    size = min(size, 4) if report.quick else size
-    precision = "float32" if report.quick else "bfloat16"
-    return make_run(benchmark, method, model, report.is_cuda, precision, size), size
+def _make_run(report: Report, benchmark: Benchmark, model: str) -> tuple[Run, int]:
+    size, precision = (4, "float32") if report.quick else (32, "bfloat16")
+    return make_run(benchmark, "erm", model, report.is_cuda, precision, size), size
 
 
 def _time(work: Callable[[], Any], report: Report, repeats: int) -> float:
@@ -88,28 +84,9 @@ def _time_steps(
     return _time(take_steps, report, 2) / count
 
 
-def _compare_layouts(report: Report, images: MadeImages, resnet: str) -> None:
-    scenes = MadeScenes(*((8, 48) if report.quick else (32, 288)))
-    segnet = "segnet_mtan_small" if report.quick else "segnet_mtan"
-    cases: list[tuple[str, Benchmark, str, str, int]] = [
-        ("ResNet-50", images, "erm", resnet, 32),
-        ("SegNet-MTAN", scenes, "ls", segnet, 8),
-    ]
-    for name, benchmark, method, model, batch in cases[: 1 if report.quick else 2]:
-        found = {}
-        for layout in (torch.contiguous_format, torch.channels_last):
-            run, size = _make_run(report, benchmark, method, model, batch)
-            for parameter in run.model.parameters():
-                if parameter.ndim == 4:
-                    parameter.data = parameter.data.contiguous(memory_format=layout)
-            load = partial(run.context.loader.load_batches, "train")
-            found[str(layout).removeprefix("torch.")] = _time_steps(run, size, report, load)
-        _judge(report, f"layout of {name}", "contiguous_format", found, "ms a step")
-
-
 def _compare_store(report: Report, images: MadeImages, resnet: str) -> None:
     """Time steps of which the batches come from the host."""
-    run, size = _make_run(report, images, "erm", resnet, 32)
+    run, size = _make_run(report, images, resnet)
     host = Loader(run.benchmark, run.context.device, resident=False)
     load = partial(host.load_batches, "train")
 
@@ -140,7 +117,7 @@ def _compare_optimizers(report: Report, images: MadeImages, resnet: str, bert: s
         ("AdamW of BERT-base", texts, bert, partial(AdamW, lr=1e-6)),
     ]
     for name, benchmark, model, make in cases:
-        run, _ = _make_run(report, benchmark, "erm", model, 32)
+        run, _ = _make_run(report, benchmark, model)
         parameters = list(run.model.parameters())
         for parameter in parameters:
             parameter.grad = torch.ones_like(parameter)
@@ -159,7 +136,7 @@ def _compare_evaluation(report: Report, images: MadeImages, resnet: str, bert: s
         ("BERT-base", texts, bert),
     ]
     for name, benchmark, model in cases:
-        run, _ = _make_run(report, benchmark, "erm", model, 32)
+        run, _ = _make_run(report, benchmark, model)
         found, memory = {}, []
         for factor in EVALUATION_FACTORS:
             with mock.patch.object(evaluation, "EVALUATION_FACTOR", factor):

@@ -182,6 +182,14 @@ def make_small_benchmark(name: str) -> MadeBenchmark:
     return MadeTexts(320, 48, 20) if name == "made_texts" else MadeImages(320, 60)
 
 
+def import_models() -> None:
+    """Import the modules of the models, which takes seconds."""
+    import core.torchvision_compat  # noqa: F401
+
+    # isort: split
+    from transformers import BertForPreTraining, ResNetModel, ViTModel  # noqa: F401
+
+
 def write_model(kind: str, tiny: bool, where: Path) -> str:
     """Write a model with random weights as pretrained ones are; return its folder.
 

@@ -1,8 +1,12 @@
 """Part e: the tests that are marked ``gpu``."""
 
+import importlib.util
+
 from benchmarks.gpu.other_commands import run_command
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.small_runs import ROOT
+
+PROCESSES = 4  # at once, where pytest-xdist is installed
 
 
 def run_marked_tests(report: Report) -> None:
@@ -11,9 +15,11 @@ def run_marked_tests(report: Report) -> None:
         path for path in (ROOT / "tests").rglob("test_*.py")
         if "pytest.mark.gpu" in path.read_text(encoding="utf-8")
     ]  # fmt: skip
+    spread = ["-n", str(PROCESSES)] if importlib.util.find_spec("xdist") else []
     command = [
-        "-m", "pytest", "-m", "gpu", "-v", "--durations=8", "-p", "no:cacheprovider", "-rfEs",
-        "-o", "filterwarnings=default", "-o", "minversion=7", "-o", "addopts=", *map(str, marked),
+        "-m", "pytest", "-m", "gpu", "-v", *spread, "--durations=8", "-p", "no:cacheprovider",
+        "-rfEs", "-o", "filterwarnings=default", "-o", "minversion=7", "-o", "addopts=",
+        *map(str, marked),
     ]  # fmt: skip
     done = run_command(report, command)
     if done is None:

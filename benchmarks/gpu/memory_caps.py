@@ -25,11 +25,12 @@ def check_memory_caps(report: Report) -> None:
     mine, theirs = context.Pipe()
     neighbor = context.Process(target=_run_neighbor, args=(theirs,), daemon=True)
     neighbor.start()
-    mine.recv()
     ours, others = context.Pipe()
-    free_before = torch.cuda.mem_get_info()[0]
     capped = context.Process(target=_run_capped, args=(others, 0.25), daemon=True)
     capped.start()
+    mine.recv()
+    free_before = torch.cuda.mem_get_info()[0]
+    ours.send("begin")
     report.print_line(f"  {ours.recv()}")
     total = torch.cuda.mem_get_info()[1]
     found = ours.recv()
@@ -87,6 +88,7 @@ def _check_residency(report: Report) -> None:
 
 def _run_capped(pipe: Any, share: float) -> None:
     end_with_parent()
+    pipe.recv()
     total = torch.cuda.mem_get_info()[1]
     part = torch_memory_fraction(share, total)
     torch.cuda.set_per_process_memory_fraction(part)

@@ -118,5 +118,5 @@ def _make_trial(trial: str, device: str, model: str, quick: bool) -> Run:
     if trial == "small":
         benchmark = load_benchmark("colored_digits")
         return make_run(benchmark, "erm", "", cuda, "auto", 32, epochs=100_000)
-    photographs = MadeImages(*((16, 48) if quick else (320, 256)))
+    photographs = MadeImages(*((16, 48) if quick else (160, 256)))
     return make_run(photographs, "erm", model, cuda, "auto", size, epochs=100_000)
