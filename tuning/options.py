@@ -201,6 +201,16 @@ class Options:
             "the data set's",
         ),
     )
+    finalists: int = field(
+        default=1,
+        metadata=_option(
+            SEARCH,
+            "best trials of the search that get up to 3 further training seeds in turn, the "
+            "hopeless leaving first, before one wins; 1 for none",
+            "N",
+            convert=at_least(1),
+        ),
+    )
     seeds: int = field(
         default=5,
         metadata=_option(

@@ -33,8 +33,8 @@ class Candidate(Protocol):
 C = TypeVar("C", bound=Candidate)
 
 
-def select_trial(trials: Iterable[C], rule: Rule) -> C | None:
-    """Return the winner among the trials that have ended without failing; None without a score.
+def rank_trials(trials: Iterable[C], rule: Rule) -> list[C]:
+    """Return the trials that have ended without failing and have a score, the best one first.
 
     Args:
         trials: The trials.
@@ -46,4 +46,14 @@ def select_trial(trials: Iterable[C], rule: Rule) -> C | None:
         for trial in candidates
         if (score := rank_trial(rule, trial.scores)) is not None
     ]
-    return max(scored, key=lambda ranked: ranked[:2])[2] if scored else None
+    return [found[2] for found in sorted(scored, key=lambda ranked: ranked[:2], reverse=True)]
+
+
+def select_trial(trials: Iterable[C], rule: Rule) -> C | None:
+    """Return the winner among the trials that have ended without failing; None without a score.
+
+    Args:
+        trials: The trials.
+        rule: The rule that ranks them.
+    """
+    return next(iter(rank_trials(trials, rule)), None)

@@ -56,7 +56,7 @@ class LoggedRun:
 
     @property
     def is_search(self) -> bool:
-        """Whether it is a trial of the search, not a confirmation seed."""
+        """Whether it is a trial of the search, not a further or a confirmation seed."""
         return self.description.phase == Phase.SEARCH
 
     @property
@@ -68,7 +68,8 @@ class LoggedRun:
     def name(self) -> str:
         """The method, and the trial and its training seed, or the confirmation seed."""
         number = self.description.number
-        where = f"trial {number}, seed {self.seed}" if self.is_search else f"confirmation {number}"
+        is_confirmation = self.description.phase == Phase.CONFIRM
+        where = f"confirmation {number}" if is_confirmation else f"trial {number}, seed {self.seed}"
         return f"{self.context.method}, {where}"
 
     @property

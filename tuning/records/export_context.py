@@ -93,6 +93,7 @@ class ExportContext:
         search_space: The domains that it searches, by hyperparameter.
         constant_metric: The rule's metric of a constant prediction; None where unknown.
         slots: Trials that ran at once when the study started; 0 where unknown.
+        finalists: Best trials of the search that get further training seeds; 1 for none.
     """
 
     method: str
@@ -125,6 +126,7 @@ class ExportContext:
     group_names: list[str] = field(default_factory=list)
     train_group_names: list[str] = field(default_factory=list)
     slots: int = 0
+    finalists: int = 1
 
     def name_entries(self, split: str, metric: str, count: int) -> list[str]:
         """Return the names of the entries of a metric per class or group; numbers without names.

@@ -24,6 +24,7 @@ class Phase(StrEnum):
     """The role of a run in its study."""
 
     SEARCH = "search"
+    FINALIST = "finalist"  # a further training seed of one of the search's best trials
     CONFIRM = "confirm"
 
 

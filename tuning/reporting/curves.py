@@ -11,7 +11,7 @@ from tuning.reporting.summary import flatten_metrics
 
 
 def list_curves(study: RecordedStudy, records: MethodRecords) -> list[dict[str, object]]:
-    """Return the epochs of the search's trials and of the winner's seeds, in order.
+    """Return the epochs of trials, of finalists' further seeds and of the winner's, in order.
 
     Args:
         study: The study.
@@ -19,7 +19,11 @@ def list_curves(study: RecordedStudy, records: MethodRecords) -> list[dict[str, 
     """
     return [
         row
-        for phase, trials in ((Phase.SEARCH, study.trials), (Phase.CONFIRM, study.seeds))
+        for phase, trials in (
+            (Phase.SEARCH, study.trials),
+            *((Phase.FINALIST, runs) for runs in study.further_runs.values()),
+            (Phase.CONFIRM, study.seeds),
+        )
         for trial in trials
         for row in _list_epochs(phase, trial, study, records)
     ]
@@ -28,7 +32,7 @@ def list_curves(study: RecordedStudy, records: MethodRecords) -> list[dict[str, 
 def _list_epochs(
     phase: Phase, trial: RecordedTrial, study: RecordedStudy, records: MethodRecords
 ) -> Iterator[dict[str, object]]:
-    numbers = {"trial": trial.number if phase == Phase.SEARCH else None}
+    numbers = {"trial": trial.number if phase != Phase.CONFIRM else None}
     for key, seed, curve in zip(trial.keys, trial.training_seeds, trial.curves, strict=True):
         audit: Sequence[Metrics] = ()
         if study.context.command.audit_test:

@@ -73,8 +73,8 @@ class Progress:
         self.console = console
         self._occupancy = Occupancy()
         self._last_line = time.monotonic()
-        self._reported: set[tuple[str, str, int]] = {
-            (s.name, t.phase, t.number) for s in searches for t in s.list_trials() if t.is_finished
+        self._reported: set[tuple[str, str]] = {
+            (s.name, t.name) for s in searches for t in s.list_trials() if t.is_finished
         }
 
     @contextmanager
@@ -113,7 +113,7 @@ class Progress:
 
     def _print_end(self, search: MethodSearch, trial: Trial) -> None:
         """Print a line for the end of a trial, once."""
-        identity = (search.name, trial.phase, trial.number)
+        identity = (search.name, trial.name)
         if trial.is_finished and identity not in self._reported:
             self._reported.add(identity)
             self.console.print(f"{format_elapsed()} {self._describe_end(search, trial)}")

@@ -1,7 +1,7 @@
 """A method's study as its records show it, also while it runs."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from common.hyperparameters import Hyperparameters
@@ -20,8 +20,9 @@ from tuning.records.run_data import (
     combine_ends,
 )
 from tuning.records.run_record import RunRecord
+from tuning.search.finalists import find_race
 from tuning.search.recorded_scores import read_selection_rows
-from tuning.selection import select_trial
+from tuning.selection import rank_trials
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,14 @@ class RecordedStudy:
         context: Further facts about the study.
         trials: The trials of the search, by number.
         recorded_seeds: All recorded confirmation seeds, of earlier winners too, by number.
+        further_runs: The further training seeds of finalists, each a run of its own, in their order
+            by the trial's number.
     """
 
     context: ExportContext
     trials: tuple[RecordedTrial, ...]
     recorded_seeds: tuple[RecordedTrial, ...]
+    further_runs: Mapping[int, Sequence[RecordedTrial]] = field(default_factory=dict)
 
     @cached_property
     def rule(self) -> selection.Rule:
@@ -103,8 +107,22 @@ class RecordedStudy:
 
     @cached_property
     def winner(self) -> RecordedTrial | None:
-        """The best finished trial; None for a study without a search."""
-        return select_trial(self.trials, self.rule)
+        """The best finished trial, by further seeds where it has; None without a search."""
+        ranked = rank_trials(self.trials, self.rule)
+        finalists = ranked[: self.context.finalists]
+        race = find_race(self.rule, finalists, self.further_runs)
+        if race is None or len(finalists) < 2:
+            return next(iter(ranked), None)
+        return next(trial for trial in finalists if trial.number == race.leader)
+
+    @property
+    def all_trials(self) -> list[RecordedTrial]:
+        """The trials, the further runs of finalists, and the winner's seeds."""
+        return [*self.trials, *self.list_further_runs(), *self.seeds]
+
+    def list_further_runs(self) -> list[RecordedTrial]:
+        """Return the further training seeds of all finalists."""
+        return [run for runs in self.further_runs.values() for run in runs]
 
     @property
     def winning_hyperparameters(self) -> Hyperparameters | None:
@@ -171,7 +189,7 @@ class RecordedStudy:
 
     def sum_device_hours(self) -> float:
         """Return the device-hours of search and confirmation."""
-        return sum(trial.device_hours for trial in (*self.trials, *self.seeds))
+        return sum(trial.device_hours for trial in self.all_trials)
 
 
 def read_study(records: MethodRecords, rule: str | None = None) -> RecordedStudy | None:
@@ -197,15 +215,21 @@ def read_study(records: MethodRecords, rule: str | None = None) -> RecordedStudy
         context = replace(context, rule=rule, command=command, constant_metric=None)
     searched: dict[int, list[tuple[RunRecord, RunDescription]]] = {}
     confirmed: list[tuple[RunRecord, RunDescription]] = []
+    further: list[tuple[RunRecord, RunDescription]] = []
     for run, description in records.read_runs(skip_other_versions=True):
         if description.phase == Phase.SEARCH:
             searched.setdefault(description.number, []).append((run, description))
+        elif description.phase == Phase.FINALIST:
+            further.append((run, description))
         else:
             confirmed.append((run, description))
     trials = [_read_trial(context, runs) for _, runs in sorted(searched.items())]
     ordered = sorted(confirmed, key=lambda run: run[1].number)
     seeds = [_read_trial(context, [run], rule is not None) for run in ordered]
-    return RecordedStudy(context, tuple(trials), tuple(seeds))
+    runs: dict[int, list[RecordedTrial]] = {}
+    for run, description in sorted(further, key=lambda one: one[1].key.seed):
+        runs.setdefault(description.number, []).append(_read_trial(context, [(run, description)]))
+    return RecordedStudy(context, tuple(trials), tuple(seeds), runs)
 
 
 def _read_trial(

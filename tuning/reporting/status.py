@@ -116,7 +116,7 @@ def _name_process(holder: str) -> str:
 def _estimate_time_left(statuses: Sequence[StudyStatus]) -> str:
     """Return the training time left of the studies that one command runs."""
     studies = [status.study for status in statuses]
-    trials = [trial for study in studies for trial in (*study.trials, *study.seeds)]
+    trials = [trial for study in studies for trial in study.all_trials]
     running = sum(not trial.is_finished for trial in trials)
     slots = max(study.context.slots or running for study in studies)
     seconds = estimate_seconds_left([describe_times(study) for study in studies], slots)
@@ -133,7 +133,7 @@ def describe_times(study: RecordedStudy) -> MethodTimes:
     return MethodTimes(
         stages=known[0].key.list_stage_epochs() if known else (),
         trials=[_describe_trial(trial) for trial in study.trials],
-        seeds=[_describe_trial(seed) for seed in study.seeds],
+        seeds=[_describe_trial(seed) for seed in (*study.list_further_runs(), *study.seeds)],
         new_trials=max(0, context.trials - len(study.trials)),
         new_seeds=context.seeds - len(study.seeds),
         search_seeds=context.search_seeds,
@@ -153,7 +153,11 @@ def _describe_trials(status: StudyStatus) -> list[str]:
     running = [
         f"{name} {kind} {trial.number}: epoch {trial.epochs // len(trial.keys)}, "
         f"best {_format_best(study, trial)}"
-        for kind, trials in (("trial", study.trials), ("seed", study.seeds))
+        for kind, trials in (
+            ("trial", study.trials),
+            ("finalist", study.list_further_runs()),
+            ("seed", study.seeds),
+        )
         for trial in trials
         if not trial.is_finished and status.holder
     ]

@@ -10,6 +10,7 @@ from typing import Self
 from common.errors import UserError
 from common.files import is_hidden
 from common.hyperparameters import Hyperparameters
+from core.training.selection import rank_trial
 from datasets.training_config import JOINED_SPLIT
 from tuning.records.decoding import decode_fields, decode_optional, require_object
 from tuning.records.export_context import BaselineSource, ExportContext
@@ -69,6 +70,8 @@ class Summary:
         winner: The winner's value in the search beside those of its fresh seeds.
         uncertainty: The parts of the main test metric's uncertainty; None without a result.
         search_spread: How much the trials differ beyond noise; None without trials or seeds.
+        finalists: The selection metric of each further training seed of a finalist, by the trial's
+            number; None of one that failed.
     """
 
     method: str
@@ -103,6 +106,7 @@ class Summary:
     winner: WinnerValues | None = None
     uncertainty: UncertaintyParts | None = None
     search_spread: SearchSpread | None = None
+    finalists: Mapping[str, list[float | None]] = field(default_factory=dict)
 
     @property
     def is_trained_on_all(self) -> bool:
@@ -191,7 +195,7 @@ def make_summary(study: RecordedStudy) -> Summary:
         statuses={status: statuses.count(status) for status in dict.fromkeys(statuses)},
         epochs_per_trial=context.epochs_per_trial,
         seeds=len(confirmed),
-        epochs=sum(trial.epochs for trial in (*study.trials, *study.seeds)),
+        epochs=sum(trial.epochs for trial in study.all_trials),
         device=context.environment.device_class,
         device_hours=study.sum_device_hours(),
         hyperparameters=study.effective_hyperparameters,
@@ -203,6 +207,14 @@ def make_summary(study: RecordedStudy) -> Summary:
         winner=compare_winner_values(study, validation, test),
         uncertainty=split_uncertainty(study, metrics, next(iter(worst_groups), None)),
         search_spread=measure_search_spread(study),
+        finalists={
+            str(number): [
+                study.rule.read_metric(rank_trial(study.rule, run.scores))
+                for run in runs
+                if run.is_finished
+            ]
+            for number, runs in study.further_runs.items()
+        },
     )
 
 

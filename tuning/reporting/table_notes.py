@@ -181,10 +181,17 @@ def _describe_budget(summary: Summary) -> str:
     epochs = format_count(summary.epochs_per_trial, "epoch")
     if summary.search == "published":
         return f"published hyperparameters, {seeds} of {epochs}"
+    further = max(map(len, summary.finalists.values()), default=0)
+    finalists = (
+        f"{format_count(len(summary.finalists), 'finalist')} on up to "
+        f"{format_count(further, 'further training seed')}, "
+        if further
+        else ""
+    )
     several = "" if summary.search_seeds == 1 else f" on {summary.search_seeds} training seeds"
     return (
         f"{format_count(summary.trials, 'trial')} of {epochs}{several} ({summary.search}, "
-        f"{summary.scheduler}), {seeds}"
+        f"{summary.scheduler}), {finalists}{seeds}"
     )
 
 

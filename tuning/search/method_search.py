@@ -5,6 +5,7 @@ The queue asks :meth:`MethodSearch.next_trial` and hands each :class:`EpochRepor
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from common.hyperparameters import Hyperparameters
 from core.environment import Environment
@@ -16,7 +17,10 @@ from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import Phase, TrialStatus
 from tuning.records.storage import StorageError
 from tuning.search.confirmation import ConfirmationSeeds
-from tuning.search.promotion import Promoter, make_promoter
+from tuning.search.finalist_race import count_finalist_runs
+from tuning.search.finalists import FinalistRuns
+from tuning.search.paused_trials import PausedTrials
+from tuning.search.promotion import make_promoter
 from tuning.search.proposal import Proposer, count_trials, make_searcher
 from tuning.search.pruning import list_rungs, make_pruner
 from tuning.search.searchers.base import Searcher
@@ -59,13 +63,17 @@ class MethodSearch:
         earlier = self._trial_records.read_proposals()
         searcher = make_searcher(space, options, len(earlier))
         self._proposer = Proposer(searcher, count_trials(space, options))
-        self._pool = TrialPool(rule)
+        self._pool = TrialPool(rule, options.finalists)
+        self._finalists = FinalistRuns(self._trial_records, rule, options.finalists)
         self._confirmation = ConfirmationSeeds(self._trial_records, self.rule, options.seeds)
         self.pruner = make_pruner(options.scheduler, self.epoch_counts.eligible)
-        self.promoter = make_promoter(options.scheduler, rule, self.epoch_counts.eligible)
+        promoter = make_promoter(options.scheduler, rule, self.epoch_counts.eligible)
+        self._paused = PausedTrials(promoter, self._pool)
         self._told_epochs: dict[int, int] = {}  # of each trial, to the searcher
         self.is_closed = False  # whether a budget has ended the search early
         self._restore_trials(earlier)
+        if self.are_trials_done and not self.is_closed:
+            self._finalists.start_runs(self._pool.list_best())
         if self.is_search_done:
             self._confirmation.begin(self.select_hyperparameters())
 
@@ -106,13 +114,21 @@ class MethodSearch:
         return self._default_key.training_config
 
     def list_trials(self) -> list[Trial]:
-        """Return the trials of the search and the confirmation seeds."""
-        return [*list(self.trials.values()), *list(self.seeds.values())]
+        """Return the trials of the search, the further seeds and the confirmation seeds."""
+        seeds = [*self._finalists.list_trials(), *list(self.seeds.values())]
+        return [*list(self.trials.values()), *seeds]
 
     def count_unfinished(self) -> int:
         """Return the number of trials and seeds that have not ended, proposed or not."""
         ended = sum(trial.is_finished for trial in self.list_trials())
-        return max(0, self.trial_budget + self.options.seeds - ended)
+        expected = self.trial_budget + self._count_finalist_runs() + self.options.seeds
+        return max(0, expected - ended)
+
+    def _count_finalist_runs(self) -> int:
+        """Return the number of further runs of finalists: at most, until their race begins."""
+        if self.is_closed or self.are_trials_done:
+            return len(self._finalists.list_trials())
+        return count_finalist_runs(self.options.finalists)
 
     def sum_device_seconds(self) -> float:
         """Return the time of all epochs so far, in seconds of devices."""
@@ -128,11 +144,21 @@ class MethodSearch:
         )
 
     @property
-    def is_search_done(self) -> bool:
+    def are_trials_done(self) -> bool:
         """Whether every trial of the search has ended, or none runs after an early end."""
         if self.is_closed:
             return not self._pool.has_running
         return self.has_proposed_all and self._pool.all_finished
+
+    @property
+    def is_search_done(self) -> bool:
+        """Whether all trials have ended, and one of the finalists has won."""
+        if not self.are_trials_done:
+            return False
+        if self.is_closed:
+            return all(t.status != TrialStatus.RUNNING for t in self._finalists.list_trials())
+        race = self._finalists.find_race(self._pool.list_best())
+        return race is None or race.is_decided
 
     @property
     def is_done(self) -> bool:
@@ -143,6 +169,16 @@ class MethodSearch:
 
     def describe_times(self) -> MethodTimes:
         """Return the times of all epochs so far, and the number of trials still to start."""
+        further = self._finalists.list_trials()
+        times = self._describe_confirmation()
+        return replace(
+            times,
+            seeds=[*(run.times for run in further), *times.seeds],
+            new_seeds=times.new_seeds + self._count_finalist_runs() - len(further),
+        )
+
+    def _describe_confirmation(self) -> MethodTimes:
+        """Return the times without those of further seeds of finalists."""
         seeds = list(self.seeds.values())
         confirms = not seeds and not self.is_done
         started = [t for t in self.trials.values() if t.is_finished or not self.is_closed]
@@ -160,7 +196,7 @@ class MethodSearch:
 
     def estimate_confirmation_seconds(self) -> float:
         """Return the training time of the seeds that are left, as far as epochs are timed."""
-        times = self.describe_times()
+        times = self._describe_confirmation()
         rates = StageRates(times)
         return 0.0 if rates.mean is None else sum(list_work(times, rates)[1])
 
@@ -186,19 +222,23 @@ class MethodSearch:
         """
         self._pool.drop_losers()
         trial = self._find_waiting(whole_gpu)
-        if trial is None and not self.is_search_done and not whole_gpu:
+        if trial is None and not self.are_trials_done and not whole_gpu:
             trial = self._propose_trial()
         if trial is None:
             self._end_paused_trials()
-        if trial is None and self.is_search_done:
-            self._confirmation.begin(self.select_hyperparameters())
+            if self.are_trials_done and not self.is_closed:
+                self._finalists.start_runs(self._pool.list_best())
+            if self.is_search_done:
+                self._confirmation.begin(self.select_hyperparameters())
             trial = self._find_waiting(whole_gpu)
         if trial is not None:
             trial.start()
         return trial
 
     def _find_waiting(self, whole_gpu: bool) -> Trial | None:
-        searched = [] if self.is_closed else self._pool.list_contenders()
+        searched: list[Trial] = []
+        if not self.is_closed:
+            searched = [*self._pool.list_contenders(), *self._finalists.list_trials()]
         for trial in (*searched, *self.seeds.values()):
             if trial.status == TrialStatus.WAITING and bool(trial.oom_reason) == whole_gpu:
                 return trial
@@ -246,10 +286,11 @@ class MethodSearch:
         if status is not None:
             self._end_trial(trial, status, report.reason)
             return False
-        if trial.phase == Phase.CONFIRM:
-            return True
-        is_paused = self._pause_or_promote(trial)
-        if self.is_closed and not is_paused:
+        if trial.phase == Phase.SEARCH:
+            self._paused.report_epochs(trial, None)
+            if self._paused.pause_trial(trial):
+                self._tell_searcher(trial, TrialStatus.PRUNED)
+        if self.is_closed and trial.phase != Phase.CONFIRM and trial.status == TrialStatus.RUNNING:
             trial.requeue()
         self._end_paused_trials()
         return trial.status == TrialStatus.RUNNING
@@ -281,7 +322,7 @@ class MethodSearch:
         trial.end(status, reason)
         if trial.phase == Phase.SEARCH:
             self._tell_searcher(trial, status)
-            self._promote_trials(trial, status)
+            self._paused.report_epochs(trial, status)
             self._end_paused_trials()
 
     def _tell_searcher(self, trial: Trial, status: TrialStatus) -> None:
@@ -290,37 +331,9 @@ class MethodSearch:
             self._told_epochs[trial.number] = len(trial.scores)
             self.searcher.report_trial(trial.number, trial.scores, status)
 
-    # --- trials that pause ---
-
-    def _pause_or_promote(self, trial: Trial) -> bool:
-        """Promote trials after a trial's epoch; return whether the trial itself pauses."""
-        self._promote_trials(trial, None)
-        if self.promoter is None or self.promoter.may_train(trial.number, trial.scores):
-            return False
-        trial.pause()
-        self._tell_searcher(trial, TrialStatus.PRUNED)
-        return True
-
-    def _promote_trials(self, trial: Trial, status: TrialStatus | None) -> None:
-        """Let the paused trials continue that a trial's newest epoch, or its end, promotes."""
-        if self.promoter is not None:
-            for number in self.promoter.report_epochs(trial.number, trial.scores, status):
-                if number in self.trials and self.trials[number].status == TrialStatus.PAUSED:
-                    self.trials[number].promote()
-
     def _end_paused_trials(self) -> None:
-        """End the paused trials once none of them can be promoted any more."""
-        blocking = [TrialStatus.RUNNING, TrialStatus.WAITING]
-        if self.is_closed:  # promoted ones too, which would otherwise not be compared
-            blocking = [TrialStatus.RUNNING]
-        if self.promoter is None or not self.has_proposed_all:
-            return
-        if self._pool.list_by_status(*blocking):
-            return
-        for trial in self._pool.list_by_status(TrialStatus.PAUSED, TrialStatus.WAITING):
-            if trial.scores:
-                trial.write_end(TrialStatus.PRUNED)
-                trial.end(TrialStatus.PRUNED, "")
+        if self.has_proposed_all:
+            self._paused.end_trials(self.is_closed)
 
     # --- selection ---
 
@@ -335,7 +348,8 @@ class MethodSearch:
         """Return the hyperparameters that are confirmed; None if there are none."""
         if self.searcher is None:
             return self.space.published()
-        winner = self.find_incumbent()
+        race = self._finalists.find_race(self._pool.list_best()) if self.are_trials_done else None
+        winner = self.find_incumbent() if race is None else self.trials[race.leader]
         return None if winner is None else winner.hyperparameters
 
     # --- resume ---
@@ -355,27 +369,10 @@ class MethodSearch:
             self.searcher.add_trial(number, values)
             self._restore_end(trial)
         self._proposer.raise_budget(len(self.trials))
-        if self.promoter is not None:
-            self._restore_paused_trials(self.promoter)
-        self._pool.drop_losers()
-
-    def _restore_paused_trials(self, promoter: Promoter) -> None:
-        """Let trials pause, or continue, that wait for a promotion as far as records show.
-
-        Those that stayed paused until an earlier session ended may be promoted in a longer search.
-        """
-        for trial in self.trials.values():
-            if not trial.is_finished:
-                trial.load_epochs(self.rule)
-            if trial.status in (TrialStatus.WAITING, TrialStatus.PRUNED) and trial.scores:
-                trial.pause()
-                promoter.report_epochs(trial.number, trial.scores)
-        for trial in self._pool.list_by_status(TrialStatus.PAUSED):
-            if promoter.may_train(trial.number, trial.scores):
-                trial.promote()
-            else:
-                self._tell_searcher(trial, TrialStatus.PRUNED)
+        for trial in self._paused.restore_trials(self.rule):
+            self._tell_searcher(trial, TrialStatus.PRUNED)
         self._end_paused_trials()
+        self._pool.drop_losers()
 
     def _restore_end(self, trial: Trial) -> bool:
         """Restore a trial's end from its records; return whether it has ended."""

@@ -24,7 +24,7 @@ from tuning.worker.trial_work import EpochReport
 
 @dataclass
 class Trial:
-    """A trial of the search, or a confirmation seed.
+    """A trial of the search, a further seed of one, or a confirmation seed.
 
     Args:
         phase: Its role.
@@ -59,6 +59,8 @@ class Trial:
     @property
     def name(self) -> str:
         """Its name in progress lines and messages."""
+        if self.phase == Phase.FINALIST:
+            return f"trial {self.number}, seed {self.keys[0].seed}"
         return f"trial {self.number}" if self.phase == Phase.SEARCH else f"seed {self.number}"
 
     @property

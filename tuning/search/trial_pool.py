@@ -3,23 +3,25 @@
 from core.training.selection import Rule
 from tuning.records.run_data import TrialStatus
 from tuning.search.trial import Trial
-from tuning.selection import select_trial
+from tuning.selection import rank_trials, select_trial
 
 
 class TrialPool:
     """The trials of a search.
 
-    Those that are finished and not the incumbent are set aside, so that the time per event does not
-    grow with the number of trials.
+    Those that are finished and not among the best are set aside, so that the time per event does
+    not grow with the number of trials.
 
     Args:
         rule: The rule that ranks trials.
+        kept: The number of best trials that are not set aside.
     """
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, kept: int = 1) -> None:
         self.rule = rule
+        self.kept = kept
         self.trials: dict[int, Trial] = {}
-        self._contenders: list[Trial] = []  # unfinished trials and the incumbent
+        self._contenders: list[Trial] = []  # unfinished trials and the best ones
 
     @property
     def all_finished(self) -> bool:
@@ -41,15 +43,19 @@ class TrialPool:
         self._contenders.append(trial)
 
     def drop_losers(self) -> None:
-        """Drop finished trials that are not the incumbent."""
-        incumbent = self.find_incumbent()
+        """Drop finished trials that are not among the best."""
+        best = {trial.number for trial in self.list_best()}
         # A new list: the live table reads the old one in a thread of its own.
-        self._contenders = [t for t in self._contenders if t is incumbent or not t.is_finished]
+        self._contenders = [t for t in self._contenders if t.number in best or not t.is_finished]
 
     def find_incumbent(self) -> Trial | None:
         """Return the best finished trial so far; None if none has a score."""
         return select_trial(list(self._contenders), self.rule)
 
+    def list_best(self) -> list[Trial]:
+        """Return the best finished trials so far, the best one first."""
+        return rank_trials(list(self._contenders), self.rule)[: self.kept]
+
     def list_contenders(self) -> list[Trial]:
-        """Return the unfinished trials and the incumbent."""
+        """Return the unfinished trials and the best ones."""
         return list(self._contenders)

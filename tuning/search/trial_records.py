@@ -30,16 +30,20 @@ class TrialRecords:
         self.search_seeds = search_seeds
         self._described: set[str] = set()  # digests of the runs that earlier sessions described
 
-    def create_trial(self, phase: Phase, number: int, values: Hyperparameters) -> Trial:
+    def create_trial(
+        self, phase: Phase, number: int, values: Hyperparameters, seed: int | None = None
+    ) -> Trial:
         """Return a new trial, and describe it in the records.
 
         Args:
             phase: Its role.
             number: The trial's number, or the confirmation seed.
             values: Its hyperparameters, without fixed values.
+            seed: The training seed of a finalist.
         """
         searches = phase == Phase.SEARCH
-        seeds = range(SEARCH_SEED, SEARCH_SEED + self.search_seeds) if searches else (number,)
+        single = number if seed is None else seed
+        seeds = range(SEARCH_SEED, SEARCH_SEED + self.search_seeds) if searches else (single,)
         complete = self.space.complete(values)
         keys = [self.space.resolved.make_key(complete, seed, self.environment) for seed in seeds]
         runs = [self.records.open_run(key.digest) for key in keys]

@@ -297,6 +297,7 @@ def _list_ignored_options(options: Options) -> list[str]:
     ignored = {
         "--trials": options.trials is not None,
         "--search-seeds": options.search_seeds > 1,
+        "--finalists": options.finalists > 1,
         "a domain of --set or --space": bool(options.domains),
     }
     flags = [flag for flag, is_given in ignored.items() if is_given]

@@ -22,6 +22,7 @@ from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import Phase, RunDescription
 from tuning.records.run_record import RunRecord
 from tuning.resources import Resources
+from tuning.search.finalist_race import count_finalist_runs
 from tuning.search.proposal import count_trials
 from tuning.search.pruning import list_rungs
 from tuning.search.space import Space
@@ -48,6 +49,7 @@ class CostEstimate:
         method: The method.
         trials: Trials of the search left to run.
         seeds: Confirmation seeds left to run, if the winner stays.
+        further_runs: Further training seeds of finalists left to run, at most.
         trial_epochs: Lowest and highest number of epochs of a trial that is not pruned, all stages.
         expected_epochs: Expected epochs of search and confirmation together.
         steps: Steps of an epoch; by the data card's sizes where the data are absent.
@@ -60,6 +62,7 @@ class CostEstimate:
     method: str
     trials: int
     seeds: int
+    further_runs: int
     trial_epochs: tuple[int, int]
     expected_epochs: float
     steps: EpochSteps
@@ -194,10 +197,11 @@ def _estimate_cost(
     seconds = [recorded.get(index, timed[index] if timed else None) for index in range(len(stages))]
     known = tuple(one for one in seconds if one is not None)
     trials, seeds = _count_left(options, space, runs)
+    further = _count_finalist_runs_left(options, runs)
     times = MethodTimes(
         stages=stages,
         new_trials=trials,
-        new_seeds=seeds,
+        new_seeds=seeds + further,
         search_seeds=options.search_seeds,
         rungs=list_rungs(options.scheduler, max(counts).eligible),
         assumed=known,
@@ -211,8 +215,10 @@ def _estimate_cost(
         method=space.resolved.name,
         trials=trials,
         seeds=seeds,
+        further_runs=further,
         trial_epochs=(min(totals), max(totals)),
-        expected_epochs=trials * options.search_seeds * search_epochs + seeds * fmean(totals),
+        expected_epochs=trials * options.search_seeds * search_epochs
+        + (seeds + further) * fmean(totals),
         steps=measured.steps if measured else count_epoch_steps(space, options.search, key, None),
         times=times if len(known) == len(stages) else None,
         source=_describe_source(space.resolved.name, recorded, measured),
@@ -265,6 +271,16 @@ def _count_left(
     trials = count_trials(space, options) - _count_finished(runs, Phase.SEARCH)
     seeds = options.seeds - _count_finished(runs, Phase.CONFIRM)
     return max(0, trials), max(0, seeds)
+
+
+def _count_finalist_runs_left(
+    options: Options, runs: Sequence[tuple[RunRecord, RunDescription]]
+) -> int:
+    """Return the further runs of finalists that are left, at most."""
+    if options.search == "published":
+        return 0
+    ended = [run for run, found in runs if found.phase == Phase.FINALIST and run.read_end()]
+    return max(0, count_finalist_runs(options.finalists) - len(ended))
 
 
 def _count_finished(runs: Sequence[tuple[RunRecord, RunDescription]], phase: Phase) -> int:

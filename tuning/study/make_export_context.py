@@ -73,6 +73,7 @@ def make_export_context(
         train_group_names=list(benchmark.list_group_names("train")),
         constant_metric=constant_metric,
         slots=slots,
+        finalists=options.finalists,
     )
 
 

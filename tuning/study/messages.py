@@ -53,7 +53,10 @@ def _describe_search(searches: Sequence[MethodSearch], options: Options) -> str:
     budgets = list(dict.fromkeys(search.trial_budget for search in searches))
     trials = " or ".join(map(str, budgets)) + (" trial" if budgets == [1] else " trials")
     each = " each" if len(searches) > 1 else ""
-    return f"{trials}{each} ({options.search}, {options.scheduler}) of {epochs}, then"
+    finalists = (
+        "" if options.finalists == 1 else f" {options.finalists} finalists on further seeds,"
+    )
+    return f"{trials}{each} ({options.search}, {options.scheduler}) of {epochs},{finalists} then"
 
 
 def print_summary(

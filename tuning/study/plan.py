@@ -96,6 +96,11 @@ def _format_plan(
             "method": e.method,
             "trials": str(e.trials),
             "epochs per trial": "-".join(map(str, dict.fromkeys(e.trial_epochs))),
+            **(
+                {"finalists' runs": f"up to {e.further_runs}"}
+                if study.options.finalists > 1
+                else {}
+            ),
             "seeds": str(e.seeds),
             "expected epochs (total)": f"{math.ceil(e.expected_epochs)}",
             "steps per epoch": f"{'about ' if study.absent else ''}{e.steps}",

@@ -4,86 +4,29 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import datasets
-from core.environment import detect_environment
-from core.recipe.method_files import load_method
-from core.training.epoch_row import EpochRow
-from core.training.selection import RULES, Score, SelectionRow, get_rule, score_epoch
-from tuning.options import Options
-from tuning.records.method_records import MethodRecords
-from tuning.records.run_data import RunEnd, TrialStatus
+from core.training.selection import RULES, Score
+from tests.support.made_searches import (
+    EPOCHS,
+    RULE,
+    drive_search,
+    make_scores,
+    make_search,
+    summarize_trials,
+    train_epoch,
+)
+from tuning.records.run_data import TrialStatus
 from tuning.search.method_search import MethodSearch
 from tuning.search.promotion import Promoter, make_promoter
-from tuning.search.space import make_space
-from tuning.search.trial import Trial
-from tuning.worker.trial_work import EpochReport
 
-RULE = get_rule("validation_worst_group_accuracy")
-EPOCHS = 9  # rungs after epochs 1 and 3
-
-
-def make_row(number: int, epoch: int) -> EpochRow:
-    """An epoch of a trial, whose value is a function of both."""
-    value = float(np.random.default_rng([number, epoch]).uniform(0, 0.3) + epoch / 20)
-    return EpochRow(
-        epoch=epoch, stage=0, stage_epoch=epoch - 1, eligible=True, final=epoch == EPOCHS,
-        losses={}, lr=0.1, steps=1, seconds=1.0,
-        validation={"worst_group_accuracy": value, "average_accuracy": value},
-    )  # fmt: skip
-
-
-def make_scores(number: int, epochs: int) -> list[Score | None]:
-    rows = [make_row(number, epoch) for epoch in range(1, epochs + 1)]
-    return [score_epoch(RULE, [SelectionRow(row)]) for row in rows]
+PROMOTION = "asha_promotion"
 
 
 def search_of(folder: Path, trials: int, search: str = "random") -> MethodSearch:
-    options = Options(
-        ("rwg",), "colored_digits", trials=trials, epochs=EPOCHS, search=search,
-        scheduler="asha_promotion", seeds=1,
-    )  # fmt: skip
-    space = make_space(load_method("rwg"), datasets.load_benchmark("colored_digits"), options)
-    return MethodSearch(space, options, detect_environment(False), MethodRecords(folder), RULE)
-
-
-def train_epoch(search: MethodSearch, trial: Trial, epoch: int) -> bool:
-    """Record and report an epoch as an actor does; return whether the trial continues."""
-    (run,) = trial.runs
-    rows = [make_row(trial.number, number) for number in range(1, epoch + 1)]
-    run.write_epoch(rows)
-    status = TrialStatus.COMPLETED if epoch == EPOCHS else None
-    if status:
-        run.write_end(RunEnd(status, "", rows))
-    score = make_scores(trial.number, epoch)[-1]
-    report = EpochReport(epoch=epoch, seconds=1.0, score=score, status=status or "")
-    return search.report_epoch(trial, report)
-
-
-def drive(search: MethodSearch, slots: int, seed: int, most_epochs: int = 10**6) -> bool:
-    """Train on slots whose epochs end in a random order; return whether the search ended."""
-    order = np.random.default_rng(seed)
-    running: list[tuple[Trial, int]] = []
-    for _ in range(most_epochs):
-        while len(running) < slots and (trial := search.next_trial()) is not None:
-            running.append((trial, max(1, len(trial.scores))))  # replays its last epoch
-        if not running:
-            assert search.is_search_done
-            return True
-        if search.is_search_done:
-            return True
-        trial, epoch = running.pop(int(order.integers(len(running))))
-        if train_epoch(search, trial, epoch):
-            running.append((trial, epoch + 1))
-    return False
-
-
-def summarize(search: MethodSearch) -> dict[int, tuple[str, int]]:
-    return {n: (str(t.status), len(t.scores)) for n, t in sorted(search.trials.items())}
+    return make_search(folder, trials, search=search, scheduler=PROMOTION)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +37,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Met
     def get_search(trials: int) -> MethodSearch:
         if trials not in found:
             found[trials] = search_of(tmp_path_factory.mktemp("one"), trials)
-            assert drive(found[trials], 1, 0)
+            assert drive_search(found[trials], 1, 0)
         return found[trials]
 
     return get_search
@@ -103,7 +46,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Met
 def test_the_best_third_of_each_rung_continue(
     undisturbed: Callable[[int], MethodSearch],
 ) -> None:
-    found = summarize(undisturbed(9))
+    found = summarize_trials(undisturbed(9))
     assert {epochs for _, epochs in found.values()} <= {1, 3, EPOCHS}
     assert all(status == ("completed" if epochs == EPOCHS else "pruned")
                for status, epochs in found.values())  # fmt: skip
@@ -118,9 +61,9 @@ def test_slots_and_kills_change_no_promotion(
     tmp_path: Path, undisturbed: Callable[[int], MethodSearch], slots: int, seed: int
 ) -> None:
     search = search_of(tmp_path, 12)
-    while not drive(search, slots, seed, most_epochs=7):
+    while not drive_search(search, slots, seed, most_epochs=7):
         search = search_of(tmp_path, 12)  # killed, and resumed from its records alone
-    assert summarize(search) == summarize(undisturbed(12))
+    assert summarize_trials(search) == summarize_trials(undisturbed(12))
     winner, other = search.find_incumbent(), undisturbed(12).find_incumbent()
     assert winner is not None
     assert other is not None
@@ -130,18 +73,18 @@ def test_slots_and_kills_change_no_promotion(
 def test_a_longer_search_continues_trials_that_had_ended(
     tmp_path: Path, undisturbed: Callable[[int], MethodSearch]
 ) -> None:
-    assert drive(search_of(tmp_path, 5), 2, 0)
+    assert drive_search(search_of(tmp_path, 5), 2, 0)
     extended = search_of(tmp_path, 12)
-    assert drive(extended, 3, 1)
-    assert summarize(extended) == summarize(undisturbed(12))
+    assert drive_search(extended, 3, 1)
+    assert summarize_trials(extended) == summarize_trials(undisturbed(12))
     again = search_of(tmp_path, 12)
     assert again.is_search_done
-    assert summarize(again) == summarize(extended)
+    assert summarize_trials(again) == summarize_trials(extended)
 
 
 def test_a_search_that_is_closed_chooses_among_paused_trials(tmp_path: Path) -> None:
     search = search_of(tmp_path, 12)
-    drive(search, 2, 0, most_epochs=4)
+    drive_search(search, 2, 0, most_epochs=4)
     search.close()
     assert search.is_closed
     for trial in [t for t in search.trials.values() if t.status == TrialStatus.RUNNING]:
@@ -150,14 +93,14 @@ def test_a_search_that_is_closed_chooses_among_paused_trials(tmp_path: Path) -> 
     assert search.find_incumbent() is not None
     resumed = search_of(tmp_path, 12)
     assert not resumed.is_search_done
-    assert drive(resumed, 2, 1)
+    assert drive_search(resumed, 2, 1)
 
 
 def test_tpe_learns_from_paused_trials(tmp_path: Path) -> None:
     search = search_of(tmp_path, 6, "tpe")
-    assert drive(search, 2, 0)
+    assert drive_search(search, 2, 0)
     assert len({str(trial.hyperparameters) for trial in search.trials.values()}) == 6
-    assert drive(search_of(tmp_path, 8, "tpe"), 2, 0)
+    assert drive_search(search_of(tmp_path, 8, "tpe"), 2, 0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -190,7 +133,7 @@ def test_a_failed_trial_is_never_promoted() -> None:
 
 def test_ranks_by_several_epochs_where_the_rule_does() -> None:
     rule = RULES["validation_worst_group_accuracy_best3"]
-    promoter = make_promoter("asha_promotion", rule, EPOCHS)
+    promoter = make_promoter(PROMOTION, rule, EPOCHS)
     assert promoter is not None
     curves = {0: [0.1, 0.1, 0.9], 1: [0.5, 0.5, 0.5], 2: [0.0, 0.0, 0.0]}
     for number, curve in curves.items():
@@ -201,4 +144,4 @@ def test_ranks_by_several_epochs_where_the_rule_does() -> None:
         promoter.report_epochs(number, [replace(Score(0.0, 0.0, -1))])
     assert promoter.rungs[0].promoted == {1}
     assert make_promoter("asha", rule, EPOCHS) is None
-    assert make_promoter("asha_promotion", rule, 1) is None
+    assert make_promoter(PROMOTION, rule, 1) is None

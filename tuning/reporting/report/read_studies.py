@@ -203,7 +203,11 @@ def _read_study(source: RecordSource, records: MethodRecords) -> ReportedStudy |
         return None
     storage = records.storage
     state = StudyStatus(study, describe_holder(storage)).phase
-    busy = tuple(_list_busy_times(storage, (*study.trials, *study.recorded_seeds)))
+    busy = tuple(
+        _list_busy_times(
+            storage, (*study.trials, *study.list_further_runs(), *study.recorded_seeds)
+        )
+    )
     return ReportedStudy(study, study.context.method, source.name, state, busy)
 
 

@@ -210,7 +210,12 @@ def _list_failures(number: int, studies: Sequence[ReportedStudy]) -> Part:
     """Return the failed trials and seeds by method and reason."""
     counted: Counter[tuple[str, str, str]] = Counter()
     for one in studies:
-        for kind, trials in (("search", one.study.trials), ("confirmation", one.study.seeds)):
+        further = one.study.list_further_runs()
+        for kind, trials in (
+            ("search", one.study.trials),
+            ("finalists", further),
+            ("confirmation", one.study.seeds),
+        ):
             for trial in trials:
                 if trial.status == TrialStatus.FAILED:
                     counted[one.label, kind, trial.reason] += 1

@@ -27,7 +27,7 @@ def draw_device_hours(studies: Sequence[ReportedStudy]) -> Chart | None:
         study = one.study
         winning = {id(seed) for seed in study.seeds}
         earlier = [seed for seed in study.recorded_seeds if id(seed) not in winning]
-        parts = (study.trials, study.seeds, earlier)
+        parts = ((*study.trials, *study.list_further_runs()), study.seeds, earlier)
         search, seeds, rest = (sum(trial.device_hours for trial in part) for part in parts)
         rows.append((one, (search, seeds, rest)))
     if not any(sum(hours) for _, hours in rows):

@@ -1,0 +1,93 @@
+"""Finalists: the best trials of a search, trained on further seeds before one of them wins."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from core.training.selection import Rule, Score, rank_trial
+from tuning.records.run_data import Phase, TrialStatus
+from tuning.search.finalist_race import Race, run_race
+from tuning.search.trial import Trial
+from tuning.search.trial_records import SEARCH_SEED, TrialRecords
+from tuning.selection import Candidate
+
+
+class FinalistRuns:
+    """The further runs of a search's best trials.
+
+    Args:
+        records: Creates the runs.
+        rule: The selection rule.
+        count: Finalists; with one there is no race.
+    """
+
+    def __init__(self, records: TrialRecords, rule: Rule, count: int) -> None:
+        self.records = records
+        self.rule = rule
+        self.count = count
+        self.runs: dict[int, list[Trial]] = {}  # of each finalist, by further seed
+
+    def list_trials(self) -> list[Trial]:
+        """Return all further runs."""
+        return [run for runs in self.runs.values() for run in runs]
+
+    def start_runs(self, finalists: Sequence[Trial]) -> None:
+        """Create the runs that the race needs now.
+
+        Args:
+            finalists: The best trials of the search, the best one first.
+        """
+        by_number = {trial.number: trial for trial in finalists}
+        while (race := self.find_race(finalists)) is not None and not race.is_decided:
+            new = [number for number in race.left if len(self.runs.get(number, [])) <= race.seeds]
+            if not new:
+                return
+            for number in new:
+                self._create_run(by_number[number])
+
+    def find_race(self, finalists: Sequence[Candidate]) -> Race | None:
+        """Return the state of the race as far as runs have ended; None without finalists.
+
+        Args:
+            finalists: The best trials of the search, the best one first.
+        """
+        return find_race(self.rule, finalists, self.runs) if self.count > 1 else None
+
+    def _create_run(self, finalist: Trial) -> None:
+        runs = self.runs.setdefault(finalist.number, [])
+        seed = SEARCH_SEED + self.records.search_seeds + len(runs)
+        run = self.records.create_trial(
+            Phase.FINALIST, finalist.number, finalist.hyperparameters, seed
+        )
+        if run.load_end(self.rule):
+            run.clean_up()
+        runs.append(run)
+
+
+def find_race(
+    rule: Rule, finalists: Sequence[Candidate], runs: Mapping[int, Sequence[Candidate]]
+) -> Race | None:
+    """Return the state of a race as far as runs have ended; None without finalists.
+
+    Args:
+        rule: The selection rule.
+        finalists: The best trials of the search, the best one first.
+        runs: The further runs of each, by its number.
+    """
+    values = {number: list_values(rule, found) for number, found in runs.items()}
+    return run_race([trial.number for trial in finalists], values) if finalists else None
+
+
+def list_values(rule: Rule, runs: Sequence[Candidate]) -> list[float]:
+    """Return the values of the runs that have ended, until the first that has not."""
+    values: list[float] = []
+    for run in runs:
+        if not run.is_finished:
+            break
+        values.append(read_value(rule, run.scores, run.status))
+    return values
+
+
+def read_value(rule: Rule, scores: Sequence[Score | None], status: TrialStatus) -> float:
+    """Return the value of a run that has ended; minus infinity for one that failed."""
+    score = rank_trial(rule, scores)
+    return -math.inf if score is None or status == TrialStatus.FAILED else score.value
