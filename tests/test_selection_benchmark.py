@@ -9,7 +9,13 @@ import pytest
 from benchmarks.selection.curves import TableCurves
 from benchmarks.selection.planned_runs import CONFIGURATIONS, TableName, plan_runs
 from benchmarks.selection.recorded_table import RecordedTable, build_table, read_table, write_table
-from benchmarks.selection.replay import describe_table, replay_strategy, split_seeds
+from benchmarks.selection.replay import (
+    Judged,
+    bootstrap_difference,
+    describe_table,
+    replay_strategy,
+    split_seeds,
+)
 from benchmarks.selection.strategies import BASE, STRATEGIES, Replay
 from benchmarks.selection.train_runs import Metrics, RunResult, read_results
 
@@ -93,16 +99,22 @@ def test_epochs_that_a_failed_run_lacks_have_the_worst_value(table: RecordedTabl
 def test_a_whole_search_finds_the_best_and_counts_its_epochs(curves: TableCurves) -> None:
     most = (CONFIGURATIONS + 1) * EPOCHS
     found = replay_strategy(curves, STRATEGIES[WHOLE], most, 3)
-    assert not found.regrets.any()
+    assert found.regret == 0
     assert not found.overtuned.any()
     assert (found.epochs == most).all()
 
 
-def test_intervals_are_said_to_be_over_replays_only(curves: TableCurves) -> None:
-    text = describe_table(curves, 8)
-    assert "over replays only: these share 6 halves" in text
+def test_intervals_are_over_seeds(curves: TableCurves) -> None:
+    assert "bootstrap over the seeds" in describe_table(curves, 8)
     distinct = {tuple(sorted(split_seeds(curves.seeds, number).used)) for number in range(200)}
     assert len(distinct) == 6
+    regrets = np.where(np.arange(4) < 2, np.nan, [[0.0, 0.0, 0.1, 0.3]] * 8)
+    one = Judged(np.zeros(8), regrets, np.zeros(8), np.zeros(8), np.arange(8) % 2)
+    other = replace(one, regrets=regrets * 0)
+    assert one.regret == pytest.approx(0.2)
+    # With the replays as independent the interval would have no width: all differ by 0.2.
+    assert bootstrap_difference(one, other, range(4)) == pytest.approx((0.1, 0.3))
+    assert bootstrap_difference(one, one, range(4)) == (0, 0)
 
 
 def test_no_choice_depends_on_seeds_held_out(table: RecordedTable, curves: TableCurves) -> None:

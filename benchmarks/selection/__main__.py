@@ -35,7 +35,7 @@ def main() -> None:
         add("--posts", type=parse_path, help="data that benchmarks.civil_posts made")
     add = commands.add_parser("replay").add_argument
     add("--replays", type=int, default=200, help="replays of each strategy (200)")
-    add("--budget", type=int, nargs="+", default=BUDGETS, help="epochs to spend (80 160 320)")
+    add("--budget", type=int, nargs="+", default=BUDGETS, help="epochs to spend (40 80 160 320)")
     add("--table", nargs="+", help="names of tables, such as rwg-colored_digits (all)")
     add("--peers", action="store_true", help="replay Optuna's studies too")
     args = parser.parse_args()

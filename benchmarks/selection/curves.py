@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -123,11 +123,21 @@ class TableCurves:
         epochs = (float(len(seeds)),) * len(scores)
         return Curve(self.table.hyperparameters[configuration], tuple(scores), epochs, epochs)
 
-    def make_pool(self, seeds: Sequence[int]) -> PooledCurves:
-        """Return the curves from which a search proposes, the defaults among them."""
+    def make_pool(self, seeds: Sequence[int], ranked_epochs: int = 1) -> PooledCurves:
+        """Return the curves from which a search proposes, the defaults among them.
+
+        Args:
+            seeds: The training seeds over which they are averaged.
+            ranked_epochs: Best epochs whose mean ranks a trial.
+        """
         curves = self.list_curves(seeds)
         return PooledCurves(
-            str(self.name), self.table.space, self.rule, curves, 0, list(range(len(curves)))
+            str(self.name),
+            self.table.space,
+            replace(self.rule, ranked_epochs=ranked_epochs),
+            curves,
+            0,
+            list(range(len(curves))),
         )
 
 

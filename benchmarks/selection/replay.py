@@ -1,6 +1,5 @@
 """Replays: a strategy searches a table many times; its choices are judged on seeds it never saw."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,9 +7,11 @@ import numpy as np
 
 from benchmarks.selection.curves import TableCurves
 from benchmarks.selection.strategies import BASE, GROUP_STRATEGIES, NEEDED_SEEDS, Replay, Strategy
-from tuning.reporting.intervals import compute_statistics
 
-BUDGETS = (80, 160, 320)  # epochs: 4, 8 and 16 whole trainings of 20 epochs
+BUDGETS = (40, 80, 160, 320)  # epochs: 2, 4, 8 and 16 whole trainings of 20 epochs
+RESAMPLES = 2000  # of the seeds, for an interval
+CONFIDENCE = 95  # percent
+CLOSE = 0.01  # of the best: one point
 
 
 @dataclass(frozen=True)
@@ -19,16 +20,23 @@ class Judged:
 
     Args:
         values: The true value of each choice: its mean test value over the seeds held out.
-        regrets: The true value, on the seeds held out, of the configuration that is best on the
-            other seeds, less that of the choice.
+        regrets: The test value of the configuration that is best on the seeds of the search, less
+            that of the choice, on each seed, ``(replays, seeds)``; NaN on those of the search.
         overtuned: The replays whose choice is worse than the default.
         epochs: The epochs spent.
+        searched: The seed of each search, the first one of those that it may take.
     """
 
     values: np.ndarray
     regrets: np.ndarray
     overtuned: np.ndarray
     epochs: np.ndarray
+    searched: np.ndarray
+
+    @property
+    def regret(self) -> float:
+        """The mean regret."""
+        return float(np.nanmean(self.regrets, axis=1).mean())
 
 
 @dataclass(frozen=True)
@@ -53,19 +61,55 @@ def split_seeds(seeds: Sequence[int], replay: int) -> SeedSplit:
 
 def replay_strategy(curves: TableCurves, strategy: Strategy, budget: float, replays: int) -> Judged:
     """Return the replays of a strategy on a table."""
-    values, regrets, overtuned, epochs = [], [], [], []
+    values, regrets, overtuned, epochs, searched = [], [], [], [], []
     for number in range(replays):
         split = split_seeds(curves.seeds, number)
         choice = strategy(Replay(curves, split.used, number, budget))
-        known = curves.chosen_test[:, split.used].mean(axis=1)
+        best = int(curves.chosen_test[:, split.used].mean(axis=1).argmax())
         true = curves.chosen_test[:, split.held_out].mean(axis=1)
+        lost = np.full(curves.chosen_test.shape[1], np.nan)
+        tests = curves.chosen_test[:, split.held_out]
+        lost[split.held_out] = tests[best] - tests[choice.configuration]
         values.append(true[choice.configuration])
-        regrets.append(true[int(known.argmax())] - true[choice.configuration])
+        regrets.append(lost)
         overtuned.append(true[choice.configuration] < true[0] - 1e-9)
         epochs.append(choice.epochs)
+        searched.append(split.used[0])
     return Judged(
-        *(np.array(found, dtype=np.float64) for found in (values, regrets, overtuned, epochs))
+        np.array(values),
+        np.array(regrets),
+        np.array(overtuned, dtype=np.float64),
+        np.array(epochs, dtype=np.float64),
+        np.array(searched),
     )
+
+
+def bootstrap_difference(one: Judged, other: Judged, seeds: Sequence[int]) -> tuple[float, float]:
+    """Return an interval of the mean difference of two strategies' regrets, over seeds.
+
+    Seeds are drawn with replacement. A replay counts as often as the seed of its search is drawn,
+    and in its regret each seed held out as often as it is.
+
+    Args:
+        one: The replays of a strategy.
+        other: The same replays of another.
+        seeds: The seeds of the table.
+    """
+    generator = np.random.default_rng(11)
+    differences = one.regrets - other.regrets
+    held_out = ~np.isnan(differences)
+    filled = np.where(held_out, differences, 0.0)
+    means = []
+    for _ in range(RESAMPLES):
+        drawn = generator.choice(np.asarray(seeds), len(seeds))
+        counts = np.bincount(drawn, minlength=differences.shape[1]).astype(np.float64)
+        judged = held_out @ counts
+        weights = counts[one.searched] * (judged > 0)
+        if weights.sum():
+            lost = filled @ counts / np.maximum(judged, 1)
+            means.append(float(weights @ lost / weights.sum()))
+    low, high = np.percentile(means, [(100 - CONFIDENCE) / 2, (100 + CONFIDENCE) / 2])
+    return float(low), float(high)
 
 
 def describe_table(curves: TableCurves, replays: int) -> str:
@@ -76,14 +120,12 @@ def describe_table(curves: TableCurves, replays: int) -> str:
         np.corrcoef(tests[1:, s.used].mean(axis=1), tests[1:, s.held_out].mean(axis=1))[0, 1]
         for s in halves
     ]
-    means, count = tests[:, curves.seeds].mean(axis=1), len(curves.seeds)
+    means = tests[:, curves.seeds].mean(axis=1)
     return (
         f"{curves.name}: {len(curves.seeds)} seeds of {len(means)} configurations; true values: "
         f"blind {means[1:].mean():.3f}, deviation {means[1:].std(ddof=1):.3f}, default "
         f"{means[0]:.3f}, best {means.max():.3f}; correlation of halves {np.mean(correlations):.2f}"
-        ". Intervals are over replays only: these share "
-        f"{math.comb(count, (count + 1) // 2)} halves of the seeds, so an interval is too "
-        "narrow to decide by"
+        f". Intervals ({CONFIDENCE}%) are by a bootstrap over the seeds"
     )
 
 
@@ -96,23 +138,35 @@ def format_replays(
         "| strategy | budget | epochs | true value | regret | regret less today's | below default |"
     )
     yield "| --- | --- | --- | --- | --- | --- | --- |"
-    has_groups = bool(curves.table.list_groups())
+    base: dict[int, Judged] = {}
+    needed: dict[str, float] = {}  # epochs until the mean regret is small
     for budget in budgets:
-        base: Judged | None = None
-        for name, strategy in strategies.items():
-            if name in GROUP_STRATEGIES and not has_groups:
-                continue
-            if NEEDED_SEEDS.get(name, 1) > len(split_seeds(curves.seeds, 0).used):
-                continue
+        for name, strategy in list_usable(curves, strategies).items():
             found = replay_strategy(curves, strategy, budget, replays)
-            base = found if name == BASE else base
+            if name == BASE:
+                base[budget] = found
             difference = "-"
-            if base is not None and name != BASE:
-                paired = compute_statistics((found.regrets - base.regrets).tolist())
-                difference = f"{paired.mean:+.3f}"
-                if paired.low is not None and paired.high is not None:
-                    difference += f" [{paired.low:+.3f}, {paired.high:+.3f}]"
+            if budget in base and name != BASE:
+                low, high = bootstrap_difference(found, base[budget], curves.seeds)
+                difference = f"{found.regret - base[budget].regret:+.3f} [{low:+.3f}, {high:+.3f}]"
+            if found.regret <= CLOSE:
+                needed.setdefault(name, float(found.epochs.mean()))
             yield (
                 f"| {name} | {budget} | {found.epochs.mean():.0f} | {found.values.mean():.3f} "
-                f"| {found.regrets.mean():.3f} | {difference} | {found.overtuned.mean():.0%} |"
+                f"| {found.regret:.3f} | {difference} | {found.overtuned.mean():.0%} |"
             )
+    yield ""
+    for name in list_usable(curves, strategies):
+        epochs = f"{needed[name]:.0f}" if name in needed else f"more than {max(budgets)}"
+        yield f"{curves.name}, {name}: within one point of the best after {epochs} epochs"
+
+
+def list_usable(curves: TableCurves, strategies: Mapping[str, Strategy]) -> dict[str, Strategy]:
+    """Return the strategies for which a table has groups and seeds enough."""
+    seeds = len(split_seeds(curves.seeds, 0).used)
+    return {
+        name: strategy
+        for name, strategy in strategies.items()
+        if (curves.table.list_groups() or name not in GROUP_STRATEGIES)
+        and NEEDED_SEEDS.get(name, 1) <= seeds
+    }

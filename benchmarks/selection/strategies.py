@@ -11,14 +11,15 @@ import numpy as np
 
 from benchmarks.selection.curves import TableCurves
 from core.training.selection import select_epoch
+from tuning.records.run_data import TrialStatus
+from tuning.search.finalist_race import FINALIST_SEEDS, run_race
+from tuning.search.finalists import read_value
 from tuning.search.recorded_curves import Curve
 from tuning.search.simulate import SimulatedSearch, SimulatedTrial, make_simulated_searcher
-from tuning.selection import select_trial
+from tuning.selection import rank_trials, select_trial
 
 SLOTS = 2  # trials at once
-FINALISTS = 4
 BOOTSTRAPS = 200
-HOPELESS = 2.0  # standard errors of a paired difference behind the leader
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,10 @@ Chooser = Callable[[Replay, Sequence[SimulatedTrial]], SimulatedTrial]
 
 
 def search_trials(
-    replay: Replay, search: str, scheduler: str, training_seeds: int = 1
+    replay: Replay, search: str, scheduler: str, training_seeds: int = 1, ranked_epochs: int = 1
 ) -> list[SimulatedTrial]:
     """Return the trials of a search by the project's own searcher and pruner."""
-    pool = replay.curves.make_pool(replay.seeds[:training_seeds])
+    pool = replay.curves.make_pool(replay.seeds[:training_seeds], ranked_epochs)
     searcher = make_simulated_searcher(search, pool, replay.seed)
     most = len(pool.curves)
     simulated = SimulatedSearch(pool, searcher, scheduler, most, SLOTS, replay.budget)
@@ -103,12 +104,6 @@ def _choose_by(value: Callable[[Replay, SimulatedTrial], float]) -> Chooser:
         return max(scored, key=lambda trial: (value(replay, trial), -trial.number))
 
     return choose
-
-
-def choose_furthest(replay: Replay, trials: Sequence[SimulatedTrial]) -> SimulatedTrial:
-    """Choose among the trials that trained longest, by the mean of three best epochs."""
-    longest = max(len(list_values(trial)) for trial in trials)
-    return choose_by_rule(3)(replay, [t for t in trials if len(list_values(t)) == longest])
 
 
 def smooth_epochs(_: Replay, trial: SimulatedTrial) -> float:
@@ -157,11 +152,17 @@ def prefer_default(replay: Replay, trials: Sequence[SimulatedTrial]) -> Simulate
     return default if max(list_values(default)) >= max(list_values(best)) - error else best
 
 
-def make_search(search: str, scheduler: str, choose: Chooser, training_seeds: int = 1) -> Strategy:
+def make_search(
+    search: str,
+    scheduler: str,
+    choose: Chooser,
+    training_seeds: int = 1,
+    ranked_epochs: int = 1,
+) -> Strategy:
     """Return a strategy that searches and then chooses among its trials."""
 
     def run(replay: Replay) -> Choice:
-        trials = search_trials(replay, search, scheduler, training_seeds)
+        trials = search_trials(replay, search, scheduler, training_seeds, ranked_epochs)
         chosen = choose(replay, trials)
         return Choice(
             find_configuration(replay, chosen.curve), count_epochs(trials, training_seeds)
@@ -173,64 +174,40 @@ def make_search(search: str, scheduler: str, choose: Chooser, training_seeds: in
 # --- further seeds for finalists ---
 
 
-def make_finalists(search: str, scheduler: str, share: float, ranked_epochs: int = 3) -> Strategy:
+def make_finalists(search: str, scheduler: str, count: int, ranked_epochs: int = 3) -> Strategy:
     """Return a search whose best trials get further training seeds, the hopeless leaving first.
 
     Args:
         search: The searcher.
         scheduler: The scheduler.
-        share: The part of the budget that is kept for the finalists.
+        count: The number of finalists, for whose further seeds two thirds of the most that they
+            may take are kept from the budget.
         ranked_epochs: Best epochs whose mean ranks a run.
     """
 
     def run(replay: Replay) -> Choice:
+        epochs = replay.curves.validation.shape[2] + int(replay.curves.table.ineligible.max())
+        seeds = min(FINALIST_SEEDS, len(replay.seeds) - 1)
+        kept = min(replay.budget / 2, count * seeds * epochs * 2 / 3)
         trials = search_trials(
-            replace(replay, budget=replay.budget * (1 - share)), search, scheduler
+            replace(replay, budget=replay.budget - kept), search, scheduler, 1, ranked_epochs
         )
-        choose = choose_by_rule(ranked_epochs)
-        rest, finalists = list(trials), list[int]()
-        while rest and len(finalists) < FINALISTS:
-            if all(not list_values(trial) for trial in rest):
-                break
-            best = choose(replay, rest)
-            rest.remove(best)
-            finalists.append(find_configuration(replay, best.curve))
+        rule = replace(replay.curves.rule, ranked_epochs=ranked_epochs)
+        ranked = rank_trials(trials, rule)[:count]
+        finalists = [find_configuration(replay, trial.curve) for trial in ranked]
         spent = count_epochs(trials)
         values: dict[int, list[float]] = {c: [] for c in finalists}
-        for seed in replay.seeds[1:]:
-            for configuration in finalists:
-                curve = replay.curves.list_curves([seed])[configuration]
-                if spent + len(curve.scores) > replay.budget:
-                    break
-                spent += len(curve.scores)
-                best_epochs = sorted((s.value for s in curve.scores if s), reverse=True)
-                values[configuration].append(float(np.mean(best_epochs[:ranked_epochs])))
-            finalists = _drop_hopeless(finalists, values)
-        done = max(len(found) for found in values.values())
-        # The search's own seed proposed them: only further seeds are unbiased.
-        compared = [c for c in values if len(values[c]) == done and c in finalists] if done else []
-        chosen = max(compared, key=lambda c: np.mean(values[c])) if compared else next(iter(values))
-        return Choice(chosen, spent)
+        race = run_race(finalists, values)
+        while not race.is_decided and race.seeds + 1 < len(replay.seeds):
+            seed = replay.seeds[race.seeds + 1]  # the first one is that of the search
+            for configuration in race.left:
+                scores = replay.curves.list_curves([seed])[configuration].scores
+                spent += len(scores)
+                values[configuration].append(read_value(rule, scores, TrialStatus.COMPLETED))
+            race = run_race(finalists, values)
+        return Choice(race.leader, spent)
 
     return run
-
-
-def _drop_hopeless(finalists: list[int], values: dict[int, list[float]]) -> list[int]:
-    """Return the finalists that are not clearly behind the leader."""
-    full = max(len(values[c]) for c in finalists)
-    if full < 2:
-        return finalists
-    complete = [c for c in finalists if len(values[c]) == full]
-    leader = max(complete, key=lambda c: np.mean(values[c]))
-
-    def is_hopeless(configuration: int) -> bool:
-        if configuration == leader or configuration not in complete:
-            return False
-        differences = np.subtract(values[leader], values[configuration])
-        error = differences.std(ddof=1) / np.sqrt(full)
-        return bool(differences.mean() > HOPELESS * error)
-
-    return [c for c in finalists if not is_hopeless(c)]
 
 
 BASE = "tpe, asha, best epoch (default)"
@@ -250,13 +227,20 @@ STRATEGIES: dict[str, Strategy] = {
     "random, all epochs, best epoch": make_search("random", "none", choose_by_rule(1)),
     "random, all epochs, mean of 3 best": make_search("random", "none", choose_by_rule(3)),
     "random, asha, 2 training seeds": make_search("random", "asha", choose_by_rule(1), 2),
-    "random, asha, 4 finalists": make_finalists("random", "asha", 0.5),
+    "random, asha, 2 finalists": make_finalists("random", "asha", 2),
+    "random, asha, 3 finalists": make_finalists("random", "asha", 3),
+    "tpe, asha, 3 finalists": make_finalists("tpe", "asha", 3),
+    "random, promotion, 3 finalists": make_finalists("random", "asha_promotion", 3),
     "random, promotion, best epoch": make_search("random", "asha_promotion", choose_by_rule(1)),
-    "random, promotion, mean of 3 best": make_search("random", "asha_promotion", choose_by_rule(3)),
-    "random, promotion, furthest": make_search("random", "asha_promotion", choose_furthest),
-    "tpe, promotion, mean of 3 best": make_search("tpe", "asha_promotion", choose_by_rule(3)),
-    "tpe, promotion, furthest": make_search("tpe", "asha_promotion", choose_furthest),
+    "random, promotion, mean of 3 best": make_search(
+        "random", "asha_promotion", choose_by_rule(3), ranked_epochs=3
+    ),
+    "tpe, promotion, mean of 3 best": make_search(
+        "tpe", "asha_promotion", choose_by_rule(3), ranked_epochs=3
+    ),
     **GROUP_STRATEGIES,
 }
 # Training seeds that a strategy must be able to use, where they are several.
-NEEDED_SEEDS = {"random, asha, 2 training seeds": 2, "random, asha, 4 finalists": 2}
+NEEDED_SEEDS = {"random, asha, 2 training seeds": 2} | {
+    name: 2 for name in STRATEGIES if "finalists" in name
+}
