@@ -9,7 +9,7 @@ from tuning.records.method_records import MethodRecords
 from tuning.records.storage import Storage
 from tuning.reporting.layout.printed_table import format_markdown
 from tuning.reporting.recorded_study import RecordedStudy, RecordedTrial, read_study
-from tuning.search.pruning import list_rungs
+from tuning.search.schedulers.pruning import list_rungs
 from tuning.search.time_left import MethodTimes, TrialTimes, estimate_seconds_left
 
 MAX_FAILURES = 3  # failed trials of a method that are named

@@ -19,10 +19,10 @@ from tuning.records.storage import StorageError
 from tuning.search.confirmation import ConfirmationSeeds
 from tuning.search.finalist_race import count_finalist_runs
 from tuning.search.finalists import FinalistRuns
-from tuning.search.paused_trials import PausedTrials
-from tuning.search.promotion import make_promoter
 from tuning.search.proposal import Proposer, count_trials, make_searcher
-from tuning.search.pruning import list_rungs, make_pruner
+from tuning.search.schedulers.paused_trials import PausedTrials
+from tuning.search.schedulers.promotion import make_promoter
+from tuning.search.schedulers.pruning import list_rungs, make_pruner
 from tuning.search.searchers.base import Searcher
 from tuning.search.space import Space
 from tuning.search.time_left import MethodTimes, StageRates, list_work

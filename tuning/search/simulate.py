@@ -16,9 +16,9 @@ from statistics import fmean, stdev
 
 from core.training.selection import Rule, Score, select_epoch
 from tuning.records.run_data import TrialStatus
-from tuning.search.promotion import make_promoter
-from tuning.search.pruning import make_pruner
 from tuning.search.recorded_curves import Curve, RecordedCurves, read_curves
+from tuning.search.schedulers.promotion import make_promoter
+from tuning.search.schedulers.pruning import make_pruner
 from tuning.search.searchers.base import Searcher
 from tuning.search.searchers.random import RandomSearcher
 from tuning.search.searchers.tpe import TPESearcher

@@ -14,7 +14,7 @@ from statistics import fmean
 
 from core.recipe.recipe import StageEpochs
 from tuning.records.run_data import TrialStatus
-from tuning.search.successive_halving import REDUCTION_FACTOR
+from tuning.search.schedulers.successive_halving import REDUCTION_FACTOR
 
 PRIOR_TRIALS = 2.0  # weight of the expected share of pruned trials, before any is seen
 

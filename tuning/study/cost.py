@@ -24,9 +24,9 @@ from tuning.records.run_record import RunRecord
 from tuning.resources import Resources
 from tuning.search.finalist_race import count_finalist_runs
 from tuning.search.proposal import count_trials
-from tuning.search.pruning import list_rungs
+from tuning.search.schedulers.pruning import list_rungs
+from tuning.search.schedulers.successive_halving import make_successive_halving
 from tuning.search.space import Space
-from tuning.search.successive_halving import make_successive_halving
 from tuning.search.time_left import MethodTimes, StageRates, list_work
 from tuning.study.steps import EpochSteps, count_epoch_steps, list_batch_sizes
 

@@ -20,7 +20,7 @@ from tests.support.made_searches import (
 )
 from tuning.records.run_data import TrialStatus
 from tuning.search.method_search import MethodSearch
-from tuning.search.promotion import Promoter, make_promoter
+from tuning.search.schedulers.promotion import Promoter, make_promoter
 
 PROMOTION = "asha_promotion"
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.tune.schedulers import ASHAScheduler
 
-from tuning.search.successive_halving import SuccessiveHalving, make_successive_halving
+from tuning.search.schedulers.successive_halving import SuccessiveHalving, make_successive_halving
 
 TRIALS = 12
 # Few distinct values, so that many tie; NaN and infinities too, which a study never reports.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from core.training.selection import Rule, Score, rank_trial
 from tuning.records.run_data import TrialStatus
-from tuning.search.successive_halving import REDUCTION_FACTOR, make_successive_halving
+from tuning.search.schedulers.successive_halving import REDUCTION_FACTOR, make_successive_halving
 
 # Ends after which a trial trains no more; a trial that stays paused ends as a pruned one.
 FINAL = (TrialStatus.COMPLETED, TrialStatus.STOPPED_EARLY, TrialStatus.FAILED)

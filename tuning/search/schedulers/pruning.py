@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from core.training.selection import Score
-from tuning.search.successive_halving import SuccessiveHalving, make_successive_halving
+from tuning.search.schedulers.successive_halving import SuccessiveHalving, make_successive_halving
 
 
 class Pruner:

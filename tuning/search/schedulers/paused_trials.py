@@ -2,7 +2,7 @@
 
 from core.training.selection import Rule
 from tuning.records.run_data import TrialStatus
-from tuning.search.promotion import Promoter
+from tuning.search.schedulers.promotion import Promoter
 from tuning.search.trial import Trial
 from tuning.search.trial_pool import TrialPool
 
