@@ -2,7 +2,7 @@
 
 import copy
 
-from core.constant_prediction import measure_constant_prediction
+from core.constant_prediction import measure_constant_predictions
 from core.make_run import AnyRun, make_run
 from core.training.epoch_row import EpochRow
 from core.training.run_state import EpochState
@@ -29,9 +29,9 @@ class SelectedRun:
         self.rule = rule
         self.rows: list[EpochRow] = []
         self._audit: list[Metrics] = []
-        self._progress = Patience(
-            run.key.training_config.patience, rule, measure_constant_prediction(run.benchmark, rule)
-        )
+        constants = measure_constant_predictions(run.benchmark, [rule])
+        patience = run.key.training_config.patience
+        self._progress = Patience(patience, rule, constants.get(rule.name))
         self._has_stalled = False
         self._best_state: EpochState | None = None
 

@@ -69,6 +69,10 @@ class Rule:
             return None
         return -score.value if self.lower_is_better else score.value
 
+    def rank_metric(self, value: float) -> float:
+        """Return the value of a score with a metric, which is greater where it is better."""
+        return -value if self.lower_is_better else value
+
     @property
     def oracle(self) -> bool:
         """Whether it reads the test split: its results are an optimistically biased estimate."""
@@ -279,10 +283,9 @@ def exceeds_constant(rule: Rule, score: Score | None, constant_metric: float | N
         score: The score; None before the first one.
         constant_metric: The metric of a constant prediction; None where unknown.
     """
-    value = rule.read_metric(score)
-    if constant_metric is None or value is None:
+    if constant_metric is None or score is None:
         return constant_metric is None
-    return value > constant_metric + CONSTANT_TOLERANCE
+    return score.value > rule.rank_metric(constant_metric) + CONSTANT_TOLERANCE
 
 
 class Patience:

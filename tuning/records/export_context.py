@@ -92,6 +92,7 @@ class ExportContext:
         train_group_names: Its groups in training.
         search_space: The domains that it searches, by hyperparameter.
         constant_metric: The rule's metric of a constant prediction; None where unknown.
+        constant_metrics: That of other rules, by name, where known.
         slots: Trials that ran at once when the study started; 0 where unknown.
         finalists: Best trials of the search that get further training seeds; 1 for none.
     """
@@ -122,6 +123,7 @@ class ExportContext:
     best_published: Hyperparameters = field(default_factory=dict)
     search_space: Mapping[str, object] = field(default_factory=dict)
     constant_metric: float | None = None
+    constant_metrics: Mapping[str, float] = field(default_factory=dict)
     class_names: list[str] = field(default_factory=list)
     group_names: list[str] = field(default_factory=list)
     train_group_names: list[str] = field(default_factory=list)

@@ -212,7 +212,8 @@ def read_study(records: MethodRecords, rule: str | None = None) -> RecordedStudy
         return None
     if rule is not None and rule != context.rule:
         command = replace(context.command, select=rule)
-        context = replace(context, rule=rule, command=command, constant_metric=None)
+        constant = context.constant_metrics.get(rule)
+        context = replace(context, rule=rule, command=command, constant_metric=constant)
     searched: dict[int, list[tuple[RunRecord, RunDescription]]] = {}
     confirmed: list[tuple[RunRecord, RunDescription]] = []
     further: list[tuple[RunRecord, RunDescription]] = []

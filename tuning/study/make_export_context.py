@@ -1,5 +1,7 @@
 """Describe a study for its exports, which read nothing but records."""
 
+from collections.abc import Mapping
+
 from core.recipe.method import IMPLIED_NEEDS
 from datasets.benchmark import Benchmark
 from datasets.groups.folder import Folder
@@ -13,7 +15,7 @@ from tuning.search.method_search import MethodSearch
 def make_export_context(
     search: MethodSearch,
     options: Options,
-    constant_metric: float | None = None,
+    constant_metrics: Mapping[str, float] | None = None,
     slots: int = 0,
 ) -> ExportContext:
     """Return the facts about a method's study that its exports contain beyond its runs.
@@ -21,10 +23,10 @@ def make_export_context(
     Args:
         search: The method.
         options: The command.
-        constant_metric: The rule's metric of a constant prediction; None where unknown.
+        constant_metrics: The metric of a constant prediction by rule, where known.
         slots: Trials that run at once; 0 where unknown.
     """
-    benchmark = search.space.benchmark
+    benchmark, constants = search.space.benchmark, dict(constant_metrics or {})
     return ExportContext(
         method=search.name,
         dataset=benchmark.name,
@@ -71,7 +73,8 @@ def make_export_context(
         class_names=list(benchmark.list_class_names()),
         group_names=list(benchmark.list_group_names("test")),
         train_group_names=list(benchmark.list_group_names("train")),
-        constant_metric=constant_metric,
+        constant_metric=constants.get(search.rule.name),
+        constant_metrics=constants,
         slots=slots,
         finalists=options.finalists,
     )

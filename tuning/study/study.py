@@ -1,15 +1,15 @@
 """A study from start to end: check, search, select, confirm, export."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
 from common.errors import UserError
-from core.constant_prediction import measure_constant_prediction
-from core.training.selection import Rule
+from core.constant_prediction import measure_constant_predictions
+from core.training.selection import RULES, Rule
 from tuning.cluster import gpu_share
 from tuning.cluster.addresses import find_cluster
 from tuning.cluster.capacity import Capacity
@@ -125,13 +125,15 @@ def run_study(
         slots = count_slots(nodes, resources)
         progress = Progress(searches, slots, console)
         reference = study.benchmark.reference
+        others = [rule for rule in RULES.values() if not rule.oracle and rule != study.rule]
+        constants = measure_constant_predictions(study.benchmark, [study.rule, *others])
         run_options = replace(
             make_run_options(options, study.rule, study.baseline, reference),
-            constant_metric=measure_constant_prediction(study.benchmark, study.rule),
+            constant_metric=constants.get(study.rule.name),
         )
         logs = stack.enter_context(make_study_logs(options, console.print))
         study_run = _StudyRun(
-            searches, options, run_options, resources, slots, stop, progress, logs
+            searches, options, run_options, constants, resources, slots, stop, progress, logs
         )
         study_run.run(reuse_actors)
         running.close()  # from here on too: all is exported
@@ -176,6 +178,7 @@ class _StudyRun:
     searches: Sequence[MethodSearch]
     options: Options
     run_options: RunOptions
+    constants: Mapping[str, float]
     resources: Resources
     slots: int
     stop: StopCondition
@@ -268,8 +271,7 @@ class _StudyRun:
             write_tables(results)
 
     def _write_context(self, search: MethodSearch) -> None:
-        constant = self.run_options.constant_metric
-        context = make_export_context(search, self.options, constant, self.slots)
+        context = make_export_context(search, self.options, self.constants, self.slots)
         search.records.write_context(context)
 
 

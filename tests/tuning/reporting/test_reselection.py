@@ -81,6 +81,16 @@ def test_another_winner_names_its_missing_seeds_and_their_command(
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
+@pytest.mark.parametrize("constant", [0.85, 0.95])
+def test_another_rule_knows_its_own_constant_prediction(results: Path, constant: float) -> None:
+    records = MethodRecords(results.with_suffix(".records") / "d" / "erm")
+    records.write_context(replace(CONTEXT, constant_metric=0.0, constant_metrics={OTHER: constant}))
+    assert main(["export", "--results", str(results), "--select", OTHER]) == 0
+    summary = read_summary(results / f"by_{OTHER}" / "d" / "erm")
+    assert summary is not None
+    assert summary.has_learned == (constant < 0.9)
+
+
 def test_audited_test_metrics_confirm_another_epoch(results: Path) -> None:
     records = MethodRecords(results.parent / "results.records" / "d" / "erm")
     audited = replace(CONTEXT.command, audit_test=True)

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 import datasets
-from core.constant_prediction import measure_constant_prediction
+from core.constant_prediction import measure_constant_predictions
 from core.training.selection import RULES, Rule, Score, exceeds_constant
+from datasets.multitask.base import TaskBenchmark
+from datasets.multitask.two_digits import SUM_SCALE
 from tests.support.command import run_tune
 
 GROUP_RULES = [rule for rule in RULES.values() if "accuracy" in rule.metric]
@@ -16,7 +18,7 @@ GROUP_RULES = [rule for rule in RULES.values() if "accuracy" in rule.metric]
 @pytest.mark.parametrize("rule", GROUP_RULES, ids=[rule.name for rule in GROUP_RULES])
 def test_the_metric_is_that_of_the_best_class(rule: Rule) -> None:
     benchmark = datasets.load_benchmark("colored_digits")
-    found = measure_constant_prediction(benchmark, rule)
+    found = measure_constant_predictions(benchmark, [rule])[rule.name]
     split = benchmark.splits[rule.split]
     shares = torch.bincount(split.y).double() / len(split)
     if rule.metric == "average_accuracy":
@@ -28,9 +30,24 @@ def test_the_metric_is_that_of_the_best_class(rule: Rule) -> None:
         assert found == 0
 
 
-def test_tasks_have_none() -> None:
+def test_each_task_has_its_own_constant() -> None:
+    benchmark = datasets.load_benchmark("two_digits")
+    assert isinstance(benchmark, TaskBenchmark)
     rule = RULES["validation_delta_m"]
-    assert measure_constant_prediction(datasets.load_benchmark("two_digits"), rule) is None
+    targets = benchmark.splits["validation"].targets
+    digits = {name: torch.bincount(targets[name]).max() / 1000 for name in ("left", "right")}
+    error = (targets["sum"] - targets["sum"].double().median()).abs().mean() * SUM_SCALE
+    values = {f"{name}_accuracy": float(share) for name, share in digits.items()}
+    expected = benchmark.add_deltas({**values, "sum_mae": float(error)})["delta_m"]
+    found = measure_constant_predictions(benchmark, [rule])[rule.name]
+    assert found == pytest.approx(expected)
+    assert not exceeds_constant(rule, Score(-found, 0.0, -1), found)
+    assert exceeds_constant(rule, Score(-found + 1, 0.0, -1), found)
+
+
+def test_where_no_constant_is_known_a_score_is_enough() -> None:
+    rule = RULES["validation_success"]
+    assert measure_constant_predictions(datasets.load_benchmark("two_digits"), [rule]) == {}
     assert exceeds_constant(rule, Score(-3.0, 0.0, -1), None)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import datasets
 from core.__main__ import main
-from core.constant_prediction import measure_constant_prediction
+from core.constant_prediction import measure_constant_predictions
 from core.training.selection import get_rule
 from tests.support.run_records import confirmation_of, end_of
 from tests.tuning.worker.test_recorded_run import finish, folders, work
@@ -37,10 +37,9 @@ def test_the_command_gives_the_result_of_a_confirmation_seed(
 ) -> None:
     asked: dict[str, Any] = {"rule": rule, "audit": rule == ORACLE} if rule else {}
     benchmark = datasets.load_benchmark("colored_digits")
-    constant = measure_constant_prediction(
-        benchmark, get_rule(rule or benchmark.default_selection_rule)
-    )
-    asked["constant_metric"] = constant
+    selecting = get_rule(rule or benchmark.default_selection_rule)
+    constants = measure_constant_predictions(benchmark, [selecting])
+    asked["constant_metric"] = constants[selecting.name]
     given = work(tmp_path, method=method, config=config, confirm=True, **asked)
     finish(TrialRunner(given))
     (record,) = folders(given)

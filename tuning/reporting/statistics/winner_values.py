@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from scipy.special import stdtrit
 
-from tuning.reporting.intervals import CONFIDENCE, MIN_SEEDS, SeedStatistics
+from tuning.reporting.intervals import CONFIDENCE, MIN_SEEDS, SeedStatistics, are_equal
 from tuning.reporting.recorded_study import RecordedStudy
 
 
@@ -66,11 +66,14 @@ def compare_winner_values(
 def predict_limit(found: SeedStatistics, seeds: int) -> float | None:
     """Return half the width of the prediction interval of a mean over further seeds.
 
+    Fewer than three seeds have none, nor have equal ones, such as of collapsed models, whose
+    deviation of 0 says nothing about further seeds.
+
     Args:
         found: A metric over the confirmation seeds.
         seeds: The number of further seeds.
     """
-    if found.std is None or found.n < MIN_SEEDS:
+    if found.std is None or found.n < MIN_SEEDS or are_equal(found.values):
         return None
     quantile = float(stdtrit(found.n - 1, (1 + CONFIDENCE) / 2))
     return quantile * found.std * math.sqrt(1 / seeds + 1 / found.n)

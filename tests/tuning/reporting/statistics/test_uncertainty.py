@@ -101,5 +101,10 @@ def test_a_winner_beyond_the_prediction_interval_of_its_seeds_is_named() -> None
         assert (found.searched, found.validation, found.test) == pytest.approx(
             (searched, 0.78, 0.75)
         )
+    study = RecordedStudy(CONTEXT, (make_trial(0, 0.9),), ())
+    for values in ([0.5, 0.5, 0.5], [0.5, 0.6]):
+        assert not compare_winner_values(
+            study, compute_statistics(values, SHARE), test
+        ).exceeds_seeds
     published = RecordedStudy(replace(CONTEXT, search="published"), (), ())
     assert not compare_winner_values(published, validation, test).exceeds_seeds
