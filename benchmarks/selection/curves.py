@@ -1,7 +1,7 @@
 """A recorded table as strategies see it: scores of epochs by a rule, and true values."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -13,6 +13,7 @@ from common.hyperparameters import Hyperparameters
 from core.training.epoch_row import EpochRow
 from core.training.selection import Rule, Score, SelectionRow, get_rule, score_curves, select_epoch
 from tuning.search.recorded_curves import Curve, RecordedCurves, compute_distance
+from tuning.search.simulate import SimulatedTrial
 
 SCORED_METRICS = ("average_accuracy", "worst_task_delta")  # by which rules break ties
 
@@ -51,6 +52,7 @@ class TableCurves:
         self.table = table
         self.rule: Rule = get_rule(table.rule)
         self.seeds = table.seeds
+        self.searches: dict[Hashable, list[SimulatedTrial]] = {}  # that several strategies share
         self._curves: dict[tuple[int, ...], list[Curve]] = {}
 
     @property

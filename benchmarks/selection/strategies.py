@@ -59,13 +59,18 @@ Chooser = Callable[[Replay, Sequence[SimulatedTrial]], SimulatedTrial]
 def search_trials(
     replay: Replay, search: str, scheduler: str, training_seeds: int = 1, ranked_epochs: int = 1
 ) -> list[SimulatedTrial]:
-    """Return the trials of a search by the project's own searcher and pruner."""
-    pool = replay.curves.make_pool(replay.seeds[:training_seeds], ranked_epochs)
-    searcher = make_simulated_searcher(search, pool, replay.seed)
-    most = len(pool.curves)
-    simulated = SimulatedSearch(pool, searcher, scheduler, most, SLOTS, replay.budget)
-    simulated.run()
-    return simulated.ended
+    """Return the trials of a search by the project's own searcher and scheduler, once made."""
+    seeds = tuple(replay.seeds[:training_seeds])
+    key = (search, scheduler, seeds, ranked_epochs, replay.seed, replay.budget)
+    known = replay.curves.searches
+    if key not in known:
+        pool = replay.curves.make_pool(seeds, ranked_epochs)
+        searcher = make_simulated_searcher(search, pool, replay.seed)
+        most = len(pool.curves)
+        simulated = SimulatedSearch(pool, searcher, scheduler, most, SLOTS, replay.budget)
+        simulated.run()
+        known[key] = simulated.ended
+    return known[key]
 
 
 def count_epochs(trials: Sequence[SimulatedTrial], training_seeds: int = 1) -> float:
@@ -231,9 +236,13 @@ STRATEGIES: dict[str, Strategy] = {
     "random, asha, 3 finalists": make_finalists("random", "asha", 3),
     "tpe, asha, 3 finalists": make_finalists("tpe", "asha", 3),
     "random, promotion, 3 finalists": make_finalists("random", "asha_promotion", 3),
+    "tpe, promotion, 3 finalists": make_finalists("tpe", "asha_promotion", 3),
     "random, promotion, best epoch": make_search("random", "asha_promotion", choose_by_rule(1)),
     "random, promotion, mean of 3 best": make_search(
         "random", "asha_promotion", choose_by_rule(3), ranked_epochs=3
+    ),
+    "tpe, promotion, mean of 5 best": make_search(
+        "tpe", "asha_promotion", choose_by_rule(5), ranked_epochs=5
     ),
     "tpe, promotion, mean of 3 best": make_search(
         "tpe", "asha_promotion", choose_by_rule(3), ranked_epochs=3
