@@ -16,7 +16,7 @@ OPTIONS = {
     "--deterministic", "--gpus-per-trial", "--cpus-per-trial", "--max-device-hours",
     "--time-limit", "--address", "--results", "--storage", "--resume", "--keep-models", "--plan",
     "--help", "--baseline", "--config", "--simulate", "--precision", "--space", "--report-training",
-    "--protocol", "--log",
+    "--protocol", "--log", "--finalists",
 }  # fmt: skip
 
 
