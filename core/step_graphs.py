@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
-from core.batch import Batch
 from core.weighting import GramWeighting, Weighting
 
 MAX_GRAPHS = 256  # shapes of batches; others are computed without a graph
@@ -70,7 +69,8 @@ class StepGradients(NamedTuple):
     predictions: Mapping[str, Tensor] | None = None
 
 
-ComputeGradients = Callable[[Batch], StepGradients]
+# Takes the inputs of a step: tensors in tuples and dictionaries.
+ComputeGradients = Callable[[Any], StepGradients]
 
 
 class StepGraphs:
@@ -100,29 +100,29 @@ class StepGraphs:
         """The number of graphs."""
         return sum(graph is not None for graph in self._graphs.values())
 
-    def compute_gradients(self, batch: Batch, compute: ComputeGradients) -> StepGradients:
-        """Return the losses of a batch, whose gradients are then in ``.grad``.
+    def compute_gradients(self, inputs: Any, compute: ComputeGradients) -> StepGradients:
+        """Return the losses of a step, whose gradients are then in ``.grad``.
 
         Losses, counts and predictions are overwritten by the next call.
 
         Args:
-            batch: The batch, on the GPU.
+            inputs: The batch, and all else that differs from step to step, on the GPU.
             compute: Computes the gradients, by the same kernels for all batches of a shape.
         """
-        leaves, structure = pytree.tree_flatten(batch)
+        leaves, structure = pytree.tree_flatten(inputs)
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_cuda]
         if len(tensors) < sum(leaf is not None for leaf in leaves):  # data of another kind
-            return compute(batch)
+            return compute(inputs)
         shape = (str(structure), *((t.shape, t.stride(), t.dtype) for t in tensors))
         graph = self._graphs.get(shape)
         if graph is None:
             if shape not in self._graphs:
                 if len(self._graphs) < self._max_graphs:
                     self._graphs[shape] = None
-                return compute(batch)
-            graph = self._try_to_capture(batch, compute)
+                return compute(inputs)
+            graph = self._try_to_capture(inputs, compute)
             if graph is None:
-                return compute(batch)
+                return compute(inputs)
             self._graphs[shape] = graph
         self._restore_buffers()
         for target, source in zip(graph.inputs, tensors, strict=True):
@@ -144,10 +144,10 @@ class StepGraphs:
             torch.cuda.empty_cache()
         return had_graphs
 
-    def _try_to_capture(self, batch: Batch, compute: ComputeGradients) -> "_StepGraph | None":
-        """Return the graph of a batch; None, and no more graphs, where it cannot be captured."""
+    def _try_to_capture(self, given: Any, compute: ComputeGradients) -> "_StepGraph | None":
+        """Return the graph of a step; None, and no more graphs, where it cannot be captured."""
         try:
-            return self._capture_graph(batch, compute)
+            return self._capture_graph(given, compute)
         except RuntimeError:  # work that CUDA does not capture, or no memory for a graph
             renew_generator()
             # What a capture left in the weighting was never computed.
@@ -156,9 +156,9 @@ class StepGraphs:
             self.free()
             return None
 
-    def _capture_graph(self, batch: Batch, compute: ComputeGradients) -> "_StepGraph":
-        """Capture the gradients of a batch, without computing them."""
-        inputs = pytree.tree_map_only(Tensor, torch.clone, batch)
+    def _capture_graph(self, given: Any, compute: ComputeGradients) -> "_StepGraph":
+        """Capture the gradients of a step, without computing them."""
+        inputs = pytree.tree_map_only(Tensor, torch.clone, given)
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         self._stream = self._stream or torch.cuda.Stream()  # cuBLAS has a workspace for each
         record = _Record(self._pool)
@@ -231,12 +231,12 @@ class _Record:
         """End the graph."""
         self._graphs[-1].capture_end()
 
-    def run(self, weighting: Weighting, compute: ComputeGradients, batch: Batch) -> StepGradients:
+    def run(self, weighting: Weighting, compute: ComputeGradients, inputs: Any) -> StepGradients:
         """Compute gradients into graphs."""
         if not isinstance(weighting, GramWeighting):
-            return compute(batch)
+            return compute(inputs)
         with weighting.replace_solver(self._defer_weights):
-            return compute(batch)
+            return compute(inputs)
 
     def _defer_weights(self, gram: Tensor) -> Tensor:
         """Return the memory of the weights of a Gram matrix, which are solved in each replay."""

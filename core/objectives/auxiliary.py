@@ -1,6 +1,7 @@
 """The base class of auxiliary objectives, which use training examples of their own, unlabeled."""
 
 from abc import abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from core.batch import Batch
 from core.models.base import Model
-from core.objectives.base import Losses, Objective, Step
+from core.objectives.base import DrawnExamples, Losses, Objective, Step
 from datasets.benchmark import Benchmark
 
 MAX_BATCHES = 1000  # per step: their graphs are in memory together
@@ -46,15 +47,42 @@ class Auxiliary(Objective):
     def compute_losses(self, step: Step) -> Losses:
         """Compute the mean loss of further examples, ``(1,)``."""
         values, examples = [], 0
-        for _ in range(self.batches):
-            batch = step.draw_batch(self.batch_size or step.batch.size)
-            value, hidden = self.compute_loss(step.model, batch)
+        drawn = step.drawn.get(self.name)
+        for batch, random in drawn or self.draw_examples(
+            step.model, step.draw_batch, step.batch.size
+        ):
+            value, hidden = self.compute_loss(step.model, batch, random)
             step.record_hidden(hidden, batch.inputs, 1 / self.batches)
             values.append(value)
             examples += batch.size
         mean = values[0] if len(values) == 1 else torch.stack(values).mean()
         return Losses(mean[None], torch.full_like(mean, examples)[None])
 
+    def draw_examples(
+        self, model: Model, draw_batch: Callable[[int], Batch], size: int
+    ) -> Iterator[DrawnExamples]:
+        """Draw the batches of a step, each when the iterator comes to it.
+
+        Args:
+            model: The model.
+            draw_batch: Draws the next batch of a number of training examples.
+            size: Examples of the end task's batch.
+        """
+        for _ in range(self.batches):
+            yield self.prepare_batch(model, draw_batch(self.batch_size or size))
+
+    def prepare_batch(self, model: Model, batch: Batch) -> DrawnExamples:
+        """Return a batch with all that is drawn for it ahead; nothing by default."""
+        return DrawnExamples(batch)
+
     @abstractmethod
-    def compute_loss(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Compute the mean loss of a batch; return it and the hidden states."""
+    def compute_loss(
+        self, model: Model, batch: Batch, random: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the mean loss of a batch; return it and the hidden states.
+
+        Args:
+            model: The model.
+            batch: The batch.
+            random: As :meth:`prepare_batch` returned it; None to draw it here.
+        """

@@ -1,7 +1,7 @@
 """The interface of objectives."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -40,6 +40,18 @@ class Losses(NamedTuple):
     counts: Tensor
 
 
+class DrawnExamples(NamedTuple):
+    """Examples of an auxiliary objective, with all that is drawn for them.
+
+    Args:
+        batch: The examples, as the model takes them.
+        random: Random numbers or masks; None where the objective draws none ahead.
+    """
+
+    batch: Batch
+    random: Tensor | None = None
+
+
 @dataclass
 class Step:
     """One training step, as objectives see it.
@@ -55,6 +67,8 @@ class Step:
         token_share: The mean length of a training text as a share of that to which the published
             code pads it, for objectives that average over tokens; 1 for other inputs.
         is_padded: Whether texts are padded as in the published code, so that padding counts.
+        drawn: Examples that were drawn before the step, by the name of the auxiliary loss; others
+            are drawn when they are needed.
     """
 
     model: Model
@@ -65,6 +79,7 @@ class Step:
     cached_output: Output | None = None
     token_share: float = 1.0
     is_padded: bool = False
+    drawn: Mapping[str, Sequence[DrawnExamples]] = field(default_factory=dict)
 
     @property
     def output(self) -> Output:
@@ -101,8 +116,8 @@ class Objective(ABC):
     model_parts: ClassVar[frozenset[str]] = frozenset()
     # Whether several of its losses belong to one task head.
     shares_head: ClassVar[bool] = False
-    # Whether it runs the same operations for all batches of one shape, without data from the host,
-    # so that a CUDA graph can repeat them.
+    # Whether it runs the same operations for all batches of one shape, without data from the host
+    # but its drawn examples, so that a CUDA graph can repeat them.
     has_fixed_kernels: ClassVar[bool] = False
     # Pattern of its losses' names, by which recipes are checked before a data set is known.
     loss_names: ClassVar[str] = ".*"

@@ -37,7 +37,9 @@ class ContrastiveOrCausal(Auxiliary):
             return {"causal": True}
         return {**describe_contrastive_view(size), "temperature": TEMPERATURE}
 
-    def compute_loss(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+    def compute_loss(
+        self, model: Model, batch: Batch, random: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Compute the mean loss of a batch; return it and the hidden states."""
         if isinstance(batch.inputs, TextBatch):
             return compute_causal_loss(model, batch.inputs)

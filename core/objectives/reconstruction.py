@@ -15,6 +15,7 @@ from core.models.image_encoder import ImageEncoder
 from core.models.text_encoder import TextEncoder
 from core.models.vit import ViT
 from core.objectives.auxiliary import Auxiliary
+from core.objectives.base import DrawnExamples
 from core.objectives.views import describe_masking_view, make_masking_view
 from datasets.storage.ragged_arrays import TextBatch
 
@@ -37,6 +38,7 @@ class Reconstruction(Auxiliary):
     model_parts: ClassVar[frozenset[str]] = frozenset({"reconstruction"})
     name: ClassVar[str] = "reconstruction"
     loss_names: ClassVar[str] = name
+    has_fixed_kernels: ClassVar[bool] = True
 
     def describe_draws(self, modality: str, size: int | None) -> dict[str, object]:
         """Return the shares of masked tokens, or the crop and the share of masked blocks."""
@@ -52,22 +54,47 @@ class Reconstruction(Auxiliary):
             "block_patches": BLOCK_PATCHES,
         }
 
-    def compute_loss(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Compute the mean loss of the masked inputs; return it and the hidden states."""
+    def prepare_batch(self, model: Model, batch: Batch) -> DrawnExamples:
+        """Return texts with their random numbers, or views of images with their masks."""
         if isinstance(batch.inputs, TextBatch):
-            return compute_masked_language_loss(model, batch.inputs)
-        return compute_masked_image_loss(model, make_masking_view(batch.inputs, model.image))
+            return DrawnExamples(batch, draw_token_numbers(batch.inputs))
+        view = make_masking_view(batch.inputs, model.image)
+        return DrawnExamples(batch._replace(inputs=view), draw_image_masks(model, view))
+
+    def compute_loss(
+        self, model: Model, batch: Batch, random: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the mean loss of the masked inputs; return it and the hidden states."""
+        if random is None:
+            batch, random = self.prepare_batch(model, batch)
+        if isinstance(batch.inputs, TextBatch):
+            return compute_masked_language_loss(model, batch.inputs, random)
+        return compute_masked_image_loss(model, batch.inputs, random)
 
 
-def compute_masked_image_loss(model: Model, images: Tensor) -> tuple[Tensor, Tensor]:
+def draw_image_masks(model: Model, images: Tensor) -> Tensor:
+    """Draw which patches of images are masked, ``(b, patches)`` bool."""
+    assert isinstance(model, ViT | ImageEncoder)
+    return draw_patch_masks(len(images), model.grid, BLOCK_PATCHES, HIDDEN_SHARE, images.device)
+
+
+def draw_token_numbers(texts: TextBatch) -> Tensor:
+    """Draw three numbers for each token: its rank, its action, its replacement, ``(3, b, L)``."""
+    return draw_uniform(3, *texts.ids.shape, device=texts.ids.device)
+
+
+def compute_masked_image_loss(
+    model: Model, images: Tensor, masked: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Compute the masked image modeling loss; return it and the hidden states.
 
     Args:
         model: An encoder of images with decoder.
         images: Normalized, ``(b, c, h, w)``.
+        masked: From :func:`draw_image_masks`; None to draw it here.
     """
     assert isinstance(model, ViT | ImageEncoder)
-    masked = draw_patch_masks(len(images), model.grid, BLOCK_PATCHES, HIDDEN_SHARE, images.device)
+    masked = draw_image_masks(model, images) if masked is None else masked
     hidden = model.encode(images, masked=masked)
     pixels = model.reconstruct(hidden)
     side = model.grid * model.patch
@@ -77,16 +104,19 @@ def compute_masked_image_loss(model: Model, images: Tensor) -> tuple[Tensor, Ten
     return errors.sum() / (where.sum() * images.shape[1]), hidden
 
 
-def compute_masked_language_loss(model: Model, texts: TextBatch) -> tuple[Tensor, Tensor]:
+def compute_masked_language_loss(
+    model: Model, texts: TextBatch, numbers: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Compute the masked language modeling loss; return it and the hidden states.
 
     Args:
         model: An encoder of texts with token head.
         texts: The texts.
+        numbers: From :func:`draw_token_numbers`; None to draw them here.
     """
     assert isinstance(model, Bert | TextEncoder)
     ids = texts.ids
-    rank, action, random = draw_uniform(3, *ids.shape, device=ids.device)
+    rank, action, random = draw_token_numbers(texts) if numbers is None else numbers
     eligible = texts.attention_mask
     for token in model.special_ids:
         eligible = eligible & (ids != token)

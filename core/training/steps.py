@@ -18,6 +18,7 @@ from core.training.context import RunContext
 from core.training.fixed_losses import LossSplit
 from core.training.loader import AuxiliarySampler
 from core.training.stage_state import StageState
+from core.training.step_inputs import TrainingInputs, draw_ahead, lengthen_batch
 from core.training.step_statistics import StepStatistics
 from core.weighting import (
     GramWeighting,
@@ -27,8 +28,6 @@ from core.weighting import (
     backward,
 )
 from datasets.multitask.base import TaskBenchmark
-from datasets.storage.padding import lengthen_texts
-from datasets.storage.ragged_arrays import TextBatch
 from datasets.training_config import TrainingConfig
 
 
@@ -65,6 +64,7 @@ class Trainer:
         self.microbatch = microbatch
         used = [stage.uses_objective(objective) for objective in context.objectives]
         self.active = [o for o, u in zip(context.objectives, used, strict=True) if u]
+        self.active.sort(key=lambda objective: objective.is_computed_last)
         self._counts = [len(o.name_losses(context.benchmark)) for o in context.objectives]
         self._used = torch.tensor(
             [u for count, u in zip(self._counts, used, strict=True) for _ in range(count)]
@@ -124,7 +124,7 @@ class Trainer:
         state.step_batch_schedule()
         if state.weighting.needs_losses_after_step:
             with torch.no_grad():
-                again = self._join_covered(self._compute_losses(batch)[0])
+                again = self._join_covered(self._compute_losses(TrainingInputs(batch, {}))[0])
                 state.weighting.after_step(state.weighting.transform_losses(again))
         self._totals += found.losses * found.counts
         self._seen += found.counts
@@ -132,30 +132,42 @@ class Trainer:
     def _compute_gradients(self, rows: Tensor, batch: Batch) -> StepGradients:
         """Compute the step's gradients, in parts where they do not fit into memory."""
         compute = partial(self._accumulate_gradients, rows)
+        inputs: TrainingInputs | None = None
         while True:
             try:
                 if self._graphs is not None and not self.microbatch:
-                    return self._graphs.compute_gradients(batch, compute)
-                return compute(batch)
+                    inputs = inputs or self._draw_ahead(batch)
+                    return self._graphs.compute_gradients(inputs, compute)
+                return compute(inputs or TrainingInputs(batch, {}))
             except torch.OutOfMemoryError as error:
                 if self._graphs is not None and self._graphs.free():
                     continue  # their memory may have been enough
                 self._halve_microbatch(batch.size, error)
 
-    def _accumulate_gradients(self, rows: Tensor, batch: Batch) -> StepGradients:
+    def _draw_ahead(self, batch: Batch) -> TrainingInputs:
+        """Draw on the host, before a graph, all that the step's objectives draw."""
+        lengths = None if self.context.config.pad_to else self.auxiliary.lengths
+        longest = 0 if lengths is None else int(lengths.max())
+        return draw_ahead(self.active, self.state.model, batch, self._draw_auxiliary, longest)
+
+    def _draw_auxiliary(self, count: int) -> Batch:
+        """Draw the next training examples of auxiliary objectives."""
+        return self._pad_texts(self.auxiliary.draw_batch(count))
+
+    def _accumulate_gradients(self, rows: Tensor, inputs: TrainingInputs) -> StepGradients:
         """Compute and clip the step's gradients."""
         self.state.optimizer.zero_grad(set_to_none=True)
-        found = self._accumulate_losses(rows, batch)
+        found = self._accumulate_losses(rows, inputs)
         self._multiply_weighted(self.tasks)
         self._clip_gradients()
         return found
 
-    def _accumulate_losses(self, rows: Tensor, batch: Batch) -> StepGradients:
+    def _accumulate_losses(self, rows: Tensor, inputs: TrainingInputs) -> StepGradients:
         """Accumulate the gradients of the losses."""
         weighting, config = self.state.weighting, self.context.config
-        if self.microbatch and self.microbatch < batch.size:
-            return self._accumulate_microbatches(batch)
-        values, counts, output = self._compute_losses(batch)
+        if self.microbatch and self.microbatch < inputs.batch.size:
+            return self._accumulate_microbatches(inputs.batch)
+        values, counts, output = self._compute_losses(inputs)
         detached = torch.cat([value.detach().reshape(-1) for value in values])
         predictions = None if self.meter is None else _detach_predictions(output)
         if isinstance(weighting, LossWeighting):
@@ -203,7 +215,7 @@ class Trainer:
         for rows in torch.arange(batch.size, device=device).split(self.microbatch):
             part = _select_rows(batch, rows)
             share = part.size / batch.size
-            values, count, _ = self._compute_losses(part)
+            values, count, _ = self._compute_losses(TrainingInputs(part, {}))
             assert isinstance(weighting, LossWeighting)
             objective, weights = self._compute_objective(values, weighting)
             (objective * share).backward()
@@ -251,27 +263,23 @@ class Trainer:
         self.state.optimizer.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
 
-    def _compute_losses(self, batch: Batch) -> tuple[list[Tensor], Tensor, Output | None]:
+    def _compute_losses(self, inputs: TrainingInputs) -> tuple[list[Tensor], Tensor, Output | None]:
         """Return the losses, how many examples each averages, ``(k,)``, and the model's output.
 
         Losses are scalars or vectors; there is no output if no objective needs the batch's.
         """
-        context, model = self.context, self.state.model
+        context, model, batch = self.context, self.state.model, inputs.batch
         with context.environment.autocast():
             step = Step(
                 model,
                 batch,
                 lambda: model(batch.inputs),
-                lambda count: self._pad_texts(self.auxiliary.draw_batch(count)),
+                self._draw_auxiliary,
                 token_share=context.benchmark.token_share,
                 is_padded=bool(context.config.pad_to),
+                drawn=inputs.drawn,
             )
-            found = {
-                id(objective): objective.compute_losses(step)
-                for objective in sorted(
-                    self.active, key=lambda objective: objective.is_computed_last
-                )
-            }
+            found = {id(objective): objective.compute_losses(step) for objective in self.active}
         values: list[Tensor] = []
         counts: list[Tensor] = []
         for objective, count in zip(context.objectives, self._counts, strict=True):
@@ -284,10 +292,7 @@ class Trainer:
     def _pad_texts(self, batch: Batch) -> Batch:
         """Return a batch whose texts have the number of positions that the config asks for."""
         length = self.context.config.pad_to
-        if not length or not isinstance(batch.inputs, TextBatch):
-            return batch
-        longer = TextBatch(*(lengthen_texts(values, length) for values in batch.inputs))
-        return batch._replace(inputs=longer)
+        return lengthen_batch(batch, length) if length else batch
 
     def _zero_losses(self, count: int) -> Losses:
         zeros = torch.zeros(count, device=self.context.device)

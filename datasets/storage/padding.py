@@ -35,13 +35,13 @@ def pad_texts(
 
 
 def lengthen_texts(values: Tensor, length: int) -> Tensor:
-    """Return an array of a batch of texts, ``(b, L)``, with at least ``length`` positions.
+    """Return an array of a batch of texts, ``(..., L)``, with at least ``length`` positions.
 
     Args:
         values: Token IDs, an attention mask or segments, for all of which padding is 0.
         length: The number of positions.
     """
-    missing = length - values.shape[1]
+    missing = length - values.shape[-1]
     return pad(values, (0, missing), value=PAD_ID) if missing > 0 else values
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import datasets
+from benchmarks.gpu import small_runs
 from common.hyperparameters import Hyperparameters
 from core import step_graphs
 from core.batch import Batch
@@ -100,6 +101,22 @@ def test_graphs_compute_the_numbers_of_single_kernels(
     assert single.stage_state.graphs.count == 0
     for run in (single, resumed):
         assert torch.equal(copy_weights(run), copy_weights(captured))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("dataset", ["made_texts", "made_images"])
+def test_graphs_read_examples_that_are_drawn_before_them(
+    dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ("erm_mt_l1", dataset, "cuda", "float32", True)
+    captured = small_runs.make_run(*given, epochs=6)
+    rows = train(captured)
+    assert captured.stage_state.graphs.count > 0
+    monkeypatch.setattr(step_graphs, "MAX_GRAPHS", 0)
+    single = small_runs.make_run(*given, epochs=6)
+    assert train(single) == rows
+    assert torch.equal(copy_weights(single), copy_weights(captured))
 
 
 @pytest.mark.gpu

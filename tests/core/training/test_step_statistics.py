@@ -16,6 +16,7 @@ from core.recipe.resolved_method import resolve_method
 from core.training.context import EpochPosition
 from core.training.epoch_row import EpochRow
 from core.training.run import Run
+from core.training.step_inputs import TrainingInputs
 from core.training.step_statistics import BUFFERED_STEPS, StepStatistics
 from datasets.multitask.dense_metrics import StepNormals
 from tests.support.dense_files import write_dense
@@ -75,7 +76,7 @@ def train_one_step(method: str, **values: float) -> tuple[EpochRow, Tensor]:
     trainer, (rows,) = run.prepare_epoch(EpochPosition(0, 0))
     run.model.train()
     ((_, batch),) = run.context.loader.load_batches("train", [rows])
-    losses = trainer._join_covered(trainer._compute_losses(batch)[0])
+    losses = trainer._join_covered(trainer._compute_losses(TrainingInputs(batch, {}))[0])
     gradients = [
         torch.cat(
             [
