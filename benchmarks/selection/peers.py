@@ -1,7 +1,15 @@
-"""Peers of the strategies: Optuna's samplers and pruners, as its users run them."""
+"""Peers of the strategies: Optuna's samplers and pruners, as its users run them.
 
+Optuna's CMA-ES and the schedulers of Syne Tune take part where ``cmaes`` and ``syne_tune`` are
+installed, which the project does not require.
+"""
+
+import importlib
+import logging
 import warnings
 from collections.abc import Callable
+from datetime import datetime
+from importlib.util import find_spec
 
 import numpy as np
 import optuna
@@ -51,6 +59,58 @@ def make_optuna(
     return run
 
 
+def make_syne_tune(name: str) -> Strategy:
+    """Return a scheduler of Syne Tune (``syne_tune.optimizer.baselines``) with the study's rungs.
+
+    Args:
+        name: Its class.
+    """
+
+    def run(replay: Replay) -> Choice:
+        logging.getLogger("syne_tune").setLevel(logging.ERROR)
+        spaces = importlib.import_module("syne_tune.config_space")
+        backend = importlib.import_module("syne_tune.backend.trial_status")
+        make_scheduler = getattr(importlib.import_module("syne_tune.optimizer.baselines"), name)
+        pool = replay.curves.make_pool(replay.seeds[:1])
+        domains = {
+            key: spaces.choice(list(domain.values))
+            if domain.kind == "choice"
+            else (spaces.loguniform if domain.is_log else spaces.uniform)(*domain.bounds)
+            for key, domain in pool.space.items()
+        }
+        epochs = pool.eligible_epochs
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            scheduler = make_scheduler(
+                domains, metric="value", time_attr="epoch", max_t=epochs, do_minimize=False,
+                random_seed=replay.seed, grace_period=max(1, epochs // 9), reduction_factor=3,
+            )  # fmt: skip
+            spent, best, chosen, number = 0.0, -np.inf, pool.curves[0], 0
+            while spent < replay.budget and pool.left:
+                suggestion = scheduler.suggest()
+                trial = backend.Trial(number, suggestion.config, datetime(2026, 1, 1))
+                scheduler.on_trial_add(trial)
+                curve = pool.find_nearest(suggestion.config)
+                number += 1
+                highest, step = -np.inf, 0
+                for score in curve.scores:
+                    spent += 1
+                    if score is None:
+                        continue
+                    step += 1
+                    highest = max(highest, score.value)
+                    result = {"value": highest, "epoch": step}
+                    if scheduler.on_trial_result(trial, result) == "STOP":
+                        break
+                    if step == epochs:
+                        scheduler.on_trial_complete(trial, result)
+                if highest > best:
+                    best, chosen = highest, curve
+        return Choice(find_configuration(replay, chosen), spent)
+
+    return run
+
+
 def make_optuna_halving(epochs: int) -> optuna.pruners.BasePruner:
     """Return Optuna's successive halving with the project's rungs."""
     return optuna.pruners.SuccessiveHalvingPruner(
@@ -80,3 +140,9 @@ PEERS: dict[str, Strategy] = {
         lambda _: optuna.pruners.MedianPruner(),
     ),
 }
+if find_spec("cmaes") is not None:
+    PEERS["Optuna, CMA-ES, successive halving"] = make_optuna(
+        lambda seed: optuna.samplers.CmaEsSampler(seed=seed), make_optuna_halving
+    )
+if find_spec("syne_tune") is not None:
+    PEERS |= {f"Syne Tune, {name}": make_syne_tune(name) for name in ("ASHA", "BOHB")}
