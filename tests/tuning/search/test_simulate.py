@@ -68,6 +68,28 @@ def test_asha_saves_time_and_is_repeatable(tmp_path: Path) -> None:
         )
 
 
+def test_promotion_pauses_all_and_stops_at_a_budget(tmp_path: Path) -> None:
+    write(tmp_path / "d" / "m", 30)
+    table = read_curves(tmp_path / "d" / "m")
+
+    def search_trials(slots: int, budget: float = 1e9) -> dict[int, int]:
+        searcher = make_simulated_searcher("random", table, 1)
+        search = SimulatedSearch(table, searcher, "asha_promotion", 18, slots, budget)
+        outcome = search.run()
+        epochs = {trial.number: len(trial.scores) for trial in search.ended}
+        assert outcome.device_hours == pytest.approx(2 * sum(epochs.values()) / 3600)
+        assert len(epochs) == len(search.ended)
+        return epochs
+
+    alone = search_trials(1)
+    assert sorted(alone) == list(range(18))
+    assert set(alone.values()) == {1, 3, EPOCHS}
+    assert [n for n, epochs in alone.items() if epochs > 1] != list(range(6))
+    assert all(search_trials(slots) == alone for slots in (2, 5))
+    stopped = search_trials(1, budget=40)
+    assert 20 <= sum(stopped.values()) <= 20 + EPOCHS
+
+
 def test_the_table_and_its_skipped_trials(tmp_path: Path) -> None:
     write(tmp_path / "d" / "m", 8)
     records = MethodRecords(tmp_path / "d" / "m")
