@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install demo test test-fast lint types unit test-studies test-cluster gpu-check docs lock
+.PHONY: help install demo test test-fast lint types unit test-studies test-cluster gpu-check results docs lock
 
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq
@@ -12,6 +12,11 @@ WORKERS ?= 3
 # What `make demo` runs; a second time it goes on with what is there.
 DEMO := $(PY) tune.py --method erm rwg jtt --dataset colored_digits --trials 8 \
 	--search-seeds 3 --results demo-results $(if $(wildcard demo-results.records),--resume)
+
+# What `make results` runs: all methods on the data sets that need no download. `results/` itself is
+# the folder of the user's studies, so that these have a folder of their own in it.
+EMBEDDED := results/embedded
+STUDY := $(PY) tune.py --method all --address local --results $(EMBEDDED) --resume
 
 # Exits with 0 where the venv's torch is a CUDA build whose packages are missing.
 define LACKS_CUDA
@@ -97,6 +102,13 @@ test-cluster: .venv/.installed ## run a study over hosts that fail (root; Debian
 gpu-check: .venv/.installed ## check that the core is right and fast on this machine's GPU (8 minutes)
 	@mkdir -p build
 	OUT=build $(PY) -m benchmarks.gpu
+
+# Interrupted, it goes on with what is there; remove results/embedded.records to start anew.
+results: .venv/.installed ## run the studies of results/embedded, and draw their report and pictures
+	$(STUDY) --dataset colored_digits --trials 8 --search-seeds 3
+	$(STUDY) --dataset two_digits imbalanced_tasks --trials 6
+	$(PY) tune.py report $(EMBEDDED)
+	$(PY) -m tools.draw_results $(EMBEDDED)
 
 docs: .venv/.installed ## build the guides and API pages into build/docs
 	$(PY) -m sphinx -q -W --keep-going -b html docs build/docs
