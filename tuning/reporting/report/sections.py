@@ -34,6 +34,7 @@ from tuning.reporting.report.html_table import HtmlTable, make_column_table, mak
 from tuning.reporting.report.read_studies import ReportedStudy
 from tuning.reporting.statistics.method_comparison import compare_methods
 from tuning.reporting.summary import Summary
+from tuning.reporting.table_rows import describe_best
 from tuning.reporting.tables import make_printed_table
 
 MAX_FAILURES = 20  # reasons of a data set that are listed
@@ -183,22 +184,20 @@ def _write_messages(
     studies: Sequence[ReportedStudy], summaries: Sequence[Summary]
 ) -> Iterator[str]:
     """Yield sentences about the best method and about studies that run."""
-    first = studies[0]
-    metric = first.study.context.reported_metrics[0]
-    up = first.study.context.higher_is_better[metric]
+    context = studies[0].study.context
+    metric = context.reported_metrics[0]
+    up = context.higher_is_better[metric]
     found = [
         (summary.metrics[f"test_{metric}"].mean, summary)
         for summary in summaries
         if f"test_{metric}" in summary.metrics and not summary.oracle
     ]
     if found:
-        mean, best = (max if up else min)(found, key=lambda item: item[0])
-        words = metric.replace("_", " ")
+        _, best = (max if up else min)(found, key=lambda item: item[0])
         yield (
-            f"The best test {words} is that of {best.method}: {first.scale(mean):.4g}"
-            f"{'%' if first.name_axis(metric).endswith('(%)') else ''}, the mean over "
-            f"{format_count(best.seeds, 'confirmation seed')}, of "
-            f"{format_count(len(studies), 'method')}."
+            f"The best of {format_count(len(studies), 'method')} on the test split is "
+            f"{best.method}: {describe_best(best)[0]}, over "
+            f"{format_count(best.seeds, 'confirmation seed')}."
         )
     states = Counter(one.state for one in studies)
     if set(states) != {"complete"}:

@@ -57,7 +57,7 @@ def draw_task_deltas(
         for row, one in zip(values, found, strict=True):
             row.append(_scale_interval(one, factor, base))
     return _draw_dots(
-        studies, names, values, "change of the test metric (%), lower is better", "task_deltas",
+        studies, names, values, "test change (%), lower is better", "task_deltas",
         "Change of each task's metrics",
         f"Relative to {source}: mean and 95% interval over confirmation seeds; below 0 is better.",
         zero=True,
