@@ -37,6 +37,8 @@ class Model(nn.Module, ABC):
     # Whether a forward pass in training runs the same operations for all inputs of one shape,
     # without data from the host, so that a CUDA graph can repeat it.
     has_fixed_kernels: ClassVar[bool] = False
+    # Whether a GPU computes its convolutions in bfloat16 faster channels-last, as measured.
+    prefers_channels_last: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, inputs: Any) -> Output:

@@ -22,6 +22,7 @@ class CelebACNN(Model):
     """
 
     has_fixed_kernels = True
+    prefers_channels_last = True
     widths: ClassVar[tuple[int, ...]] = (64, 128, 256, 512)  # by resolution, finest first
 
     def __init__(self, outputs: Mapping[str, int]) -> None:

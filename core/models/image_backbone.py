@@ -19,6 +19,8 @@ class ImageBackbone(ResNet):
         pool: Computes the features ``(b, width)`` from the network and images.
     """
 
+    prefers_channels_last = False  # not measured for all of them
+
     def __init__(
         self,
         outputs: Mapping[str, int],

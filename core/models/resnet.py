@@ -26,6 +26,7 @@ class ResNet(Model):
     """
 
     has_fixed_kernels = True
+    prefers_channels_last = True
 
     def __init__(
         self, outputs: Mapping[str, int], trunk: Any, width: int, image: ImageSpec

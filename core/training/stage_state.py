@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau, StepLR
 
 from common.errors import UserError
 from core import models
+from core.environment import Environment
 from core.models.base import Model
 from core.models.pretrained.tokenizer import find_tokenizer_mismatch
 from core.models.single_tasks import SingleTasks
@@ -29,7 +30,7 @@ from core.training.optimizers import (
     make_schedule,
     read_learning_rate,
 )
-from core.weighting import Weighting
+from core.weighting import LossWeighting, Weighting
 from datasets.multitask.base import TaskBenchmark
 from datasets.training_config import TrainingConfig
 
@@ -116,6 +117,10 @@ def begin_stage(
     weighting = make_weighting(context.key.recipe.weighting)
     weighting.setup(context.losses.covered)
     weighting.to(context.device)
+    if prefers_channels_last(context.environment, model, weighting):
+        for parameter in model.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     optimizer = make_optimizer(model, weighting, config)
     examples = len(draw_rows(context, sample_counts, EpochPosition(index, 0)))
     joins_single = _joins_single(context, model, examples)
@@ -132,6 +137,19 @@ def begin_stage(
     )
     graphs = StepGraphs(optimizer, weighting)
     return StageState(model, weighting, optimizer, schedule, steps_per_epoch, joins_single, graphs)
+
+
+def prefers_channels_last(environment: Environment, model: Model, weighting: Weighting) -> bool:
+    """Return whether the weights of convolutions are laid out channels-last.
+
+    Not for Gram weightings, whose gradients are laid out by rows.
+    """
+    return (
+        environment.device == "cuda"
+        and environment.precision == "bfloat16"
+        and model.prefers_channels_last
+        and isinstance(weighting, LossWeighting)
+    )
 
 
 def count_schedule_steps(

@@ -342,12 +342,11 @@ class Trainer:
         return (
             is_fixed
             and context.device.type == "cuda"
-            and context.loader.resident
             and self.state.model.has_fixed_kernels
             and all(objective.has_fixed_kernels for objective in self.active)
             and not weighting.needs_losses_after_step
             and not context.losses.fixed_weights
-            and not (config.compile or config.checkpointing)
+            and not config.checkpointing
         )
 
 
