@@ -24,6 +24,8 @@ from datasets.benchmark import Benchmark
 
 LoadBatches = Callable[[list[Tensor]], Iterator[tuple[Tensor, Batch]]]
 MARGIN = 1.05  # a default may take this many times as long as its alternative
+# Larger batches take less time and more memory, and evaluation cannot split them.
+EVALUATION_MARGIN = 1.5
 EVALUATION_FACTORS = (1, 8, 32)
 
 
@@ -37,12 +39,19 @@ def compare_defaults(report: Report) -> None:
         report.attempt("evaluation", lambda: _compare_evaluation(report, images, resnet, bert))
 
 
-def _judge(report: Report, name: str, default: str, found: dict[str, float], unit: str) -> None:
-    """Print figures of which the lowest is the best, and whether the default is that one."""
+def _judge(
+    report: Report,
+    name: str,
+    default: str,
+    found: dict[str, float],
+    unit: str,
+    margin: float = MARGIN,
+) -> None:
+    """Print figures of which the lowest is the best, and whether the default is near that one."""
     report.add_figure(name, found)
     best = min(found, key=found.__getitem__)
     listed = ", ".join(f"{key} {value:.3g}" for key, value in found.items())
-    good = found[default] <= MARGIN * found[best]
+    good = found[default] <= margin * found[best]
     report.add_verdict(
         good or not report.is_cuda, f"{name}, {unit}: {listed}; the default is {default}", "fast"
     )
@@ -107,16 +116,16 @@ def _compare_store(report: Report, images: MadeImages, resnet: str) -> None:
         "with graphs": found["own stream"],
         "without graphs": _time_steps(run, size, report, load, has_graphs=False),
     }
-    _judge(report, "steps of ResNet-50 from the host", "without graphs", graphs, "ms a step")
+    _judge(report, "steps of ResNet-50 from the host", "with graphs", graphs, "ms a step")
 
 
 def _compare_optimizers(report: Report, images: MadeImages, resnet: str, bert: str) -> None:
     texts = MadeTexts(64, 128, 38)
-    cases: list[tuple[str, Benchmark, str, Callable[..., Optimizer]]] = [
-        ("SGD of ResNet-50", images, resnet, partial(SGD, lr=1e-6, momentum=0.9)),
-        ("AdamW of BERT-base", texts, bert, partial(AdamW, lr=1e-6)),
+    cases: list[tuple[str, Benchmark, str, Callable[..., Optimizer], str]] = [
+        ("SGD of ResNet-50", images, resnet, partial(SGD, lr=1e-6, momentum=0.9), "foreach"),
+        ("AdamW of BERT-base", texts, bert, partial(AdamW, lr=1e-6), "fused"),
     ]
-    for name, benchmark, model, make in cases:
+    for name, benchmark, model, make, default in cases:
         run, _ = _make_run(report, benchmark, model)
         parameters = list(run.model.parameters())
         for parameter in parameters:
@@ -126,7 +135,7 @@ def _compare_optimizers(report: Report, images: MadeImages, resnet: str, bert: s
             optimizer = make(parameters, **{way: True})
             optimizer.step()
             found[way] = _time(optimizer.step, report, 3)
-        _judge(report, name, "fused", found, "ms a step")
+        _judge(report, name, default, found, "ms a step")
 
 
 def _compare_evaluation(report: Report, images: MadeImages, resnet: str, bert: str) -> None:
@@ -148,4 +157,5 @@ def _compare_evaluation(report: Report, images: MadeImages, resnet: str, bert: s
             if report.is_cuda:
                 memory.append(f"{torch.cuda.max_memory_allocated() / 2**30:.1f}")
         report.print_line(f"  evaluation of {name}: peaks of {', '.join(memory) or 'no'} GiB")
-        _judge(report, f"evaluation batches of {name}", "8 x", found, "ms")
+        what = f"evaluation batches of {name}"
+        _judge(report, what, "8 x", found, "ms", EVALUATION_MARGIN)

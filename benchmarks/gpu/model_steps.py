@@ -3,7 +3,7 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -31,9 +31,8 @@ from core.training.run import Run
 from core.training.steps import Trainer
 from datasets.benchmark import Benchmark
 
-CHANNELS_LAST = " channels-last"
+LAYOUTS = {torch.contiguous_format: " contiguous", torch.channels_last: " channels-last"}
 DRAWN_REPEATS = 8  # of steps whose auxiliary texts make a shape with those of the end task
-CAPTURED = ", graphs"  # compiled steps as graphs, which training does not take
 PRETRAINED_KINDS = ("vit", "bert", "resnet")
 PEAK_FLOPS = 989e12  # dense bfloat16 operations a second of an H100 or H200, by its data sheet
 
@@ -50,7 +49,7 @@ class Case:
         make: Returns the data set.
         precision: ``bfloat16`` or ``float32``.
         is_compiled: Whether the model is compiled.
-        layout: Of the weights of convolutions.
+        layout: Of the weights of convolutions; None as the core chooses it.
     """
 
     name: str
@@ -60,16 +59,12 @@ class Case:
     make: Callable[[], Benchmark]
     precision: str
     is_compiled: bool = False
-    layout: torch.memory_format = torch.contiguous_format
+    layout: torch.memory_format | None = None
 
     @property
     def setting(self) -> str:
         compiled = " compiled" if self.is_compiled else ""
-        return f"{self.precision}{compiled}{CHANNELS_LAST * self.is_channels_last}"
-
-    @property
-    def is_channels_last(self) -> bool:
-        return self.layout == torch.channels_last
+        return f"{self.precision}{compiled}{LAYOUTS[self.layout] if self.layout else ''}"
 
     @property
     def label(self) -> str:
@@ -100,7 +95,8 @@ def _list_cases(quick: bool) -> list[Case]:
     long_texts = Case("BERT-base posts erm", "bert", "erm", size, posts, half)
     compiled = [replace(case, is_compiled=True) for case in (vit, bert, resnet, attributes)]
     other_layouts = [
-        replace(case, layout=torch.channels_last) for case in (resnet, attributes, dense)
+        *(replace(case, layout=torch.contiguous_format) for case in (resnet, attributes)),
+        replace(dense, layout=torch.channels_last),
     ]
     weighted = [
         replace(case, name=case.name.replace(" ls", " fairgrad"), method="fairgrad")
@@ -189,10 +185,10 @@ def time_models(report: Report) -> None:
                 if case.make not in made:
                     made[case.make] = case.make()
                 model = folders.get(case.kind, case.kind)
-                for row in _measure_case(case, made[case.make], model, report, operations):
-                    rows.append(row)
-                    report.print_line(f"  {row}")
-                    report.add_figure(f"{row[0]} {row[2]}", dict(zip(head, row, strict=True)))
+                row = _measure_case(case, made[case.make], model, report, operations)
+                rows.append(row)
+                report.print_line(f"  {row}")
+                report.add_figure(case.label, dict(zip(head, row, strict=True)))
 
             report.attempt(case.label, measure)
     report.print_table(head, rows)
@@ -213,10 +209,11 @@ def _judge_steps(report: Report, rows: list[list[Any]]) -> None:
         report.add_verdict(row[8] >= 0.35, text, "fast")
     took = {(row[0], row[2]): float(row[3]) for row in rows}
     for (name, setting), value in took.items():
-        if setting.endswith(CHANNELS_LAST):
-            least = took.get((name, setting.removesuffix(CHANNELS_LAST)), 0.0)
-            text = f"{name}: {least:.1f} ms a step, {value:.1f} with convolutions channels-last"
-            report.add_verdict(least <= 1.05 * value, text, "fast")
+        for layout in LAYOUTS.values():
+            default = took.get((name, setting.removesuffix(layout)), 0.0)
+            if setting.endswith(layout) and default:
+                text = f"{name}: {default:.1f} ms a step, {value:.1f} with convolutions{layout}"
+                report.add_verdict(default <= 1.05 * value, text, "fast")
     if report.is_cuda and rows:
         most = max(rows, key=lambda row: float(row[9]))
         share = most[9] * 2**30 / torch.cuda.mem_get_info()[1]
@@ -229,13 +226,13 @@ def _judge_steps(report: Report, rows: list[list[Any]]) -> None:
 
 def _measure_case(
     case: Case, benchmark: Benchmark, model: str, report: Report, operations: dict[str, float]
-) -> Iterator[list[Any]]:
-    """Yield the row of a case; then of compiled transformers with their steps as graphs."""
+) -> list[Any]:
+    """Return the row of a case."""
     run = make_run(
         benchmark, case.method, model, report.is_cuda, case.precision, case.batch,
         compile=case.is_compiled,
     )  # fmt: skip
-    if case.is_channels_last:
+    if case.layout is not None:
         for parameter in run.model.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=case.layout)
@@ -252,12 +249,7 @@ def _measure_case(
             _take_steps(run, trainer, counted)
         operations[case.name] = float(counter.get_total_flops()) / len(counted)
     done = operations.get(case.name, float("nan"))
-    yield [case.name, case.batch, case.setting, *_time_steps(run, trainer, parts, report, done)]
-    if case.is_compiled and case.kind in ("vit", "bert"):
-        trainer._graphs = run.stage_state.graphs
-        _warm_up(run, trainer, parts)
-        found = _time_steps(run, trainer, parts, report, done)
-        yield [case.name, case.batch, f"{case.setting}{CAPTURED}", *found]
+    return [case.name, case.batch, case.setting, *_time_steps(run, trainer, parts, report, done)]
 
 
 def _warm_up(run: Run, trainer: Trainer, parts: list[Tensor]) -> None:
