@@ -13,7 +13,11 @@ from benchmarks.selection.replay import (
     Judged,
     bootstrap_difference,
     describe_table,
+    format_average,
+    format_interval,
+    format_replays,
     replay_strategy,
+    replay_table,
     split_seeds,
 )
 from benchmarks.selection.strategies import BASE, STRATEGIES, Replay
@@ -113,8 +117,21 @@ def test_intervals_are_over_seeds(curves: TableCurves) -> None:
     other = replace(one, regrets=regrets * 0)
     assert one.regret == pytest.approx(0.2)
     # With the replays as independent the interval would have no width: all differ by 0.2.
-    assert bootstrap_difference(one, other, range(4)) == pytest.approx((0.1, 0.3))
-    assert bootstrap_difference(one, one, range(4)) == (0, 0)
+    resampled = bootstrap_difference(one, other, range(4))
+    assert set(resampled.round(6)) > {0.1, 0.2, 0.3}
+    assert format_interval(0.2, resampled) == "+0.200 [+0.100, +0.300]"
+    assert not bootstrap_difference(one, one, range(4)).any()
+
+
+def test_the_mean_over_tables_has_the_strategies_of_all(curves: TableCurves) -> None:
+    names = (BASE, "random, asha, best epoch", "random, asha, bootstrap")
+    strategies = {name: STRATEGIES[name] for name in names}
+    whole = replay_table(curves, strategies, 2, [40])
+    part = replace(whole, judged=dict(list(whole.judged.items())[:2]))
+    lines = list(format_average([whole, part]))
+    assert [line.split(" | ")[0] for line in lines[-2:]] == [f"| {BASE}", f"| {names[1]}"]
+    (rows,) = [[line for line in format_replays(part, 2) if line.startswith("| random")]]
+    assert rows[0].split(" | ")[5] == lines[-1].split(" | ")[3]
 
 
 def test_no_choice_depends_on_seeds_held_out(table: RecordedTable, curves: TableCurves) -> None:

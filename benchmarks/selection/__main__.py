@@ -16,7 +16,7 @@ from benchmarks.selection.curves import TableCurves
 from benchmarks.selection.peers import PEERS
 from benchmarks.selection.planned_runs import POSTS_TABLE, TABLES
 from benchmarks.selection.recorded_table import pack_tables, read_tables
-from benchmarks.selection.replay import BUDGETS, format_replays
+from benchmarks.selection.replay import BUDGETS, format_average, format_replays, replay_table
 from benchmarks.selection.strategies import STRATEGIES
 from benchmarks.selection.train_runs import read_results, train_runs
 from common.paths import parse_path
@@ -41,11 +41,19 @@ def main() -> None:
     args = parser.parse_args()
     if args.command == "replay":
         strategies = {**STRATEGIES, **PEERS} if args.peers else STRATEGIES
-        for table in read_tables():
-            if len(table.seeds) > 1 and (args.table is None or str(table.name) in args.table):
-                curves = TableCurves(table)
-                for line in format_replays(curves, strategies, args.replays, args.budget):
-                    print(line, flush=True)
+        chosen = [
+            table
+            for table in read_tables()
+            if len(table.seeds) > 1 and (args.table is None or str(table.name) in args.table)
+        ]
+        found = []
+        for table in chosen:
+            curves = TableCurves(table)
+            found.append(replay_table(curves, strategies, args.replays, args.budget))
+            for line in format_replays(found[-1], args.replays):
+                print(line, flush=True)
+        if len(found) > 1:
+            print(*format_average(found), sep="\n")
         return
     path: Path = args.work / "runs.jsonl"
     if args.command == "train":

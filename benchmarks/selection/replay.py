@@ -84,8 +84,8 @@ def replay_strategy(curves: TableCurves, strategy: Strategy, budget: float, repl
     )
 
 
-def bootstrap_difference(one: Judged, other: Judged, seeds: Sequence[int]) -> tuple[float, float]:
-    """Return an interval of the mean difference of two strategies' regrets, over seeds.
+def bootstrap_difference(one: Judged, other: Judged, seeds: Sequence[int]) -> np.ndarray:
+    """Return the mean difference of two strategies' regrets in resamples of the seeds.
 
     Seeds are drawn with replacement. A replay counts as often as the seed of its search is drawn,
     and in its regret each seed held out as often as it is.
@@ -99,8 +99,8 @@ def bootstrap_difference(one: Judged, other: Judged, seeds: Sequence[int]) -> tu
     differences = one.regrets - other.regrets
     held_out = ~np.isnan(differences)
     filled = np.where(held_out, differences, 0.0)
-    means = []
-    for _ in range(RESAMPLES):
+    means: list[float] = []
+    while len(means) < RESAMPLES:
         drawn = generator.choice(np.asarray(seeds), len(seeds))
         counts = np.bincount(drawn, minlength=differences.shape[1]).astype(np.float64)
         judged = held_out @ counts
@@ -108,8 +108,13 @@ def bootstrap_difference(one: Judged, other: Judged, seeds: Sequence[int]) -> tu
         if weights.sum():
             lost = filled @ counts / np.maximum(judged, 1)
             means.append(float(weights @ lost / weights.sum()))
-    low, high = np.percentile(means, [(100 - CONFIDENCE) / 2, (100 + CONFIDENCE) / 2])
-    return float(low), float(high)
+    return np.array(means)
+
+
+def format_interval(mean: float, resampled: np.ndarray) -> str:
+    """Return a mean and its interval by a bootstrap."""
+    low, high = np.percentile(resampled, [(100 - CONFIDENCE) / 2, (100 + CONFIDENCE) / 2])
+    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def describe_table(curves: TableCurves, replays: int) -> str:
@@ -129,36 +134,81 @@ def describe_table(curves: TableCurves, replays: int) -> str:
     )
 
 
-def format_replays(
+@dataclass(frozen=True)
+class TableReplays:
+    """The replays of all strategies on a table.
+
+    Args:
+        curves: The table.
+        judged: The replays, by budget and the strategy's name.
+    """
+
+    curves: TableCurves
+    judged: Mapping[tuple[int, str], Judged]
+
+    def compare(self, budget: int, name: str) -> tuple[float, np.ndarray] | None:
+        """Return by how much a regret exceeds today's, and that in resamples of the seeds."""
+        found, base = self.judged.get((budget, name)), self.judged.get((budget, BASE))
+        if found is None or base is None or name == BASE:
+            return None
+        resampled = bootstrap_difference(found, base, self.curves.seeds)
+        return found.regret - base.regret, resampled
+
+
+def replay_table(
     curves: TableCurves, strategies: Mapping[str, Strategy], replays: int, budgets: Sequence[int]
-) -> Iterator[str]:
+) -> TableReplays:
+    """Return the replays of all strategies on a table."""
+    usable = list_usable(curves, strategies)
+    judged = {
+        (budget, name): replay_strategy(curves, strategy, budget, replays)
+        for budget in budgets
+        for name, strategy in usable.items()
+    }
+    return TableReplays(curves, judged)
+
+
+def format_replays(table: TableReplays, replays: int) -> Iterator[str]:
     """Yield the lines of the Markdown table of all strategies on a recorded table."""
-    yield from ("", describe_table(curves, replays), "")
+    yield from ("", describe_table(table.curves, replays), "")
     yield (
         "| strategy | budget | epochs | true value | regret | regret less today's | below default |"
     )
     yield "| --- | --- | --- | --- | --- | --- | --- |"
-    base: dict[int, Judged] = {}
-    needed: dict[str, float] = {}  # epochs until the mean regret is small
-    for budget in budgets:
-        for name, strategy in list_usable(curves, strategies).items():
-            found = replay_strategy(curves, strategy, budget, replays)
-            if name == BASE:
-                base[budget] = found
-            difference = "-"
-            if budget in base and name != BASE:
-                low, high = bootstrap_difference(found, base[budget], curves.seeds)
-                difference = f"{found.regret - base[budget].regret:+.3f} [{low:+.3f}, {high:+.3f}]"
-            if found.regret <= CLOSE:
-                needed.setdefault(name, float(found.epochs.mean()))
-            yield (
-                f"| {name} | {budget} | {found.epochs.mean():.0f} | {found.values.mean():.3f} "
-                f"| {found.regret:.3f} | {difference} | {found.overtuned.mean():.0%} |"
-            )
+    needed: dict[str, str] = {}  # epochs until the mean regret is small
+    for (budget, name), found in table.judged.items():
+        compared = table.compare(budget, name)
+        needed.setdefault(name, f"more than {budget}")
+        if found.regret <= CLOSE and needed[name].startswith("more"):
+            needed[name] = f"{found.epochs.mean():.0f}"
+        yield (
+            f"| {name} | {budget} | {found.epochs.mean():.0f} | {found.values.mean():.3f} "
+            f"| {found.regret:.3f} | {format_interval(*compared) if compared else '-'} "
+            f"| {found.overtuned.mean():.0%} |"
+        )
     yield ""
-    for name in list_usable(curves, strategies):
-        epochs = f"{needed[name]:.0f}" if name in needed else f"more than {max(budgets)}"
-        yield f"{curves.name}, {name}: within one point of the best after {epochs} epochs"
+    for name, epochs in needed.items():
+        yield f"{table.curves.name}, {name}: within one point of the best after {epochs} epochs"
+
+
+def format_average(tables: Sequence[TableReplays]) -> Iterator[str]:
+    """Yield the lines of the Markdown table of the mean over recorded tables."""
+    yield from ("", f"Mean of {', '.join(str(t.curves.name) for t in tables)}:", "")
+    yield "| strategy | budget | epochs | regret less today's | below default |"
+    yield "| --- | --- | --- | --- | --- |"
+    for budget, name in tables[0].judged:
+        found = [judged for t in tables if (judged := t.judged.get((budget, name))) is not None]
+        compared = [pair for t in tables if (pair := t.compare(budget, name)) is not None]
+        if len(found) < len(tables):
+            continue
+        difference = "-"
+        if compared:
+            resampled = np.mean([one for _, one in compared], axis=0)
+            difference = format_interval(float(np.mean([mean for mean, _ in compared])), resampled)
+        yield (
+            f"| {name} | {budget} | {np.mean([one.epochs.mean() for one in found]):.0f} "
+            f"| {difference} | {np.mean([one.overtuned.mean() for one in found]):.0%} |"
+        )
 
 
 def list_usable(curves: TableCurves, strategies: Mapping[str, Strategy]) -> dict[str, Strategy]:
