@@ -131,6 +131,13 @@ def test_a_failed_trial_is_never_promoted() -> None:
         assert promoter.report_epochs(number, [], TrialStatus.FAILED) == []
 
 
+def test_equal_trials_are_promoted_together() -> None:
+    promoter = Promoter(RULE, EPOCHS)
+    equal: list[Score | None] = [Score(0.0, 0.0, -1)]
+    assert [promoter.report_epochs(n, equal) for n in range(5)] == [[], [], [0, 1, 2], [3], [4]]
+    assert promoter.report_epochs(5, make_scores(5, 1)) == [5]
+
+
 def test_ranks_by_several_epochs_where_the_rule_does() -> None:
     rule = RULES["validation_worst_group_accuracy_best3"]
     promoter = make_promoter(PROMOTION, rule, EPOCHS)

@@ -8,6 +8,7 @@ do not depend on how many train at once, and those of a shorter search are promo
 
 import bisect
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -37,11 +38,25 @@ class PromotionRung:
     ranking: list[tuple[float, int]] = field(default_factory=list)
     promoted: set[int] = field(default_factory=set)
 
+    def list_best(self) -> list[int]:
+        """Return the best third of the trials compared so far, and those that equal its last.
+
+        Where all are equal, as while every trial predicts one class, none lags behind.
+        """
+        count = len(self.ranking) // REDUCTION_FACTOR
+        if not count or self.ranking[count - 1][0] == math.inf:
+            count = bisect.bisect_left(self.ranking, (math.inf, -1), hi=count)
+            return [number for _, number in self.ranking[:count]]
+        last = self.ranking[count - 1][0]
+        end = bisect.bisect_right(self.ranking, (last, sys.maxsize))
+        return [number for _, number in self.ranking[:end]]
+
 
 class Promoter:
     """Asynchronous successive halving by promotion (ASHA; Li et al., MLSys 2020, algorithm 2).
 
-    A trial is promoted once it is among the best third of those that are compared at its rung.
+    A trial is promoted once it is among the best third of those that are compared at its rung, or
+    equals the last of these.
 
     Args:
         rule: The rule that ranks trials, by their epochs up to the rung.
@@ -90,8 +105,7 @@ class Promoter:
         for index, rung in enumerate(self.rungs):
             while (trial := self._next_arrival(index)) in rung.values:
                 bisect.insort(rung.ranking, (-rung.values[trial], trial))
-                best = rung.ranking[: len(rung.ranking) // REDUCTION_FACTOR]
-                new = [n for v, n in best if n not in rung.promoted and v < math.inf]
+                new = [n for n in rung.list_best() if n not in rung.promoted]
                 rung.promoted.update(new)
                 self._reached.update(dict.fromkeys(new, index + 1))
                 if index + 1 < len(self.rungs):
