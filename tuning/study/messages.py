@@ -150,9 +150,8 @@ def _describe_nothing_learned(search: MethodSearch, options: Options) -> str:
     searched = {} if search.searcher is None else search.space.free
     domains = ", ".join(f"{name}={domain.describe_domain()}" for name, domain in searched.items())
     patience = search.training_config.patience or "off"
-    better = "falls below" if search.rule.lower_is_better else "exceeds"
     return (
-        f"{search.name}: nothing learned: no trial {better} the {search.rule.metric} of a constant "
+        f"{search.name}: nothing learned: no trial exceeds the {search.rule.metric} of a constant "
         f"prediction on the {search.rule.split} split; check the values searched "
         f"({domains or 'none'}), the epochs ({search.epoch_counts.total}) and the patience "
         f"({patience})"

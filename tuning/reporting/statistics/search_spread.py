@@ -10,7 +10,6 @@ from scipy.special import fdtr, fdtrc  # of the F distribution; scipy.stats take
 from core.training.selection import rank_trial
 from tuning.records.run_data import TrialStatus
 from tuning.reporting.intervals import CONFIDENCE, MIN_SEEDS
-from tuning.reporting.layout.columns import DELTAS
 from tuning.reporting.recorded_study import RecordedStudy, RecordedTrial
 
 MIN_TRIALS = 5
@@ -82,8 +81,7 @@ def measure_search_spread(study: RecordedStudy) -> SearchSpread | None:
         above = bool(fdtrc(*degrees, ratio) < 1 - CONFIDENCE)
         below = bool(fdtr(*degrees, ratio) < 1 - CONFIDENCE)
     constant = study.context.constant_metric
-    margin = COLLAPSE * (100 if study.rule.metric in DELTAS else 1)
-    if constant is not None and max([*whole, *pruned]) <= study.rule.rank_metric(constant) + margin:
+    if constant is not None and max([*whole, *pruned]) <= constant + COLLAPSE:
         conclusion = SearchConclusion.COLLAPSED
     elif len(seeds) < MIN_SEEDS:
         conclusion = SearchConclusion.TOO_FEW_SEEDS
