@@ -14,5 +14,7 @@ require_package("ray")
 from common.terminal import run_command  # noqa: E402
 from tuning.cli.main import main  # noqa: E402
 
+PRINTING = {"ls", "show", "status", "trace", "--plan"}  # their result is what they print
+
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, prints_result=not PRINTING.isdisjoint(sys.argv[1:])))

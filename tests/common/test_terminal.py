@@ -12,6 +12,7 @@ INCOMPLETE = "standard output is incomplete: No space left on device\n"
 DESCRIBE = ["-m", "datasets.describe", "colored_digits"]
 TRAIN = ["-m", "core", "--method", "erm", "--dataset", "colored_digits", "--epochs", "2"]
 HELP = ["tune.py", "--help"]
+LISTED = ["tune.py", "ls", "methods"]
 WRONG = ["-m", "datasets.prepare", "waterbird"]
 
 COMMAND = """
@@ -74,9 +75,9 @@ def test_exit_codes_do_not_depend_on_the_output(
     ("command", "redirection", "expected"),
     [
         (HELP, "| head -1", 0), (DESCRIBE, ">/dev/full", 1), (TRAIN, ">/dev/full", 1),
-        (WRONG, "2>&-", 2),
+        (WRONG, "2>&-", 2), (LISTED, ">/dev/full", 1),
     ],
-    ids=["help", "describe", "core", "wrong name"],
+    ids=["help", "describe", "core", "wrong name", "list"],
 )  # fmt: skip
 def test_commands_run_through_it(command: list[str], redirection: str, expected: int) -> None:
     done = run_shell(command, redirection, PYTHONIOENCODING="ascii")
