@@ -130,6 +130,7 @@ def test_the_mean_over_tables_has_the_strategies_of_all(curves: TableCurves) -> 
     part = replace(whole, judged=dict(list(whole.judged.items())[:2]))
     lines = list(format_average([whole, part]))
     assert [line.split(" | ")[0] for line in lines[-2:]] == [f"| {BASE}", f"| {names[1]}"]
+    assert any(line.endswith("after more than 40 epochs") for line in format_replays(whole, 2))
     (rows,) = [[line for line in format_replays(part, 2) if line.startswith("| random")]]
     assert rows[0].split(" | ")[5] == lines[-1].split(" | ")[3]
 

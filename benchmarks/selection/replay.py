@@ -178,16 +178,17 @@ def format_replays(table: TableReplays, replays: int) -> Iterator[str]:
     needed: dict[str, str] = {}  # epochs until the mean regret is small
     for (budget, name), found in table.judged.items():
         compared = table.compare(budget, name)
-        needed.setdefault(name, f"more than {budget}")
-        if found.regret <= CLOSE and needed[name].startswith("more"):
-            needed[name] = f"{found.epochs.mean():.0f}"
+        if found.regret <= CLOSE:
+            needed.setdefault(name, f"{found.epochs.mean():.0f}")
         yield (
             f"| {name} | {budget} | {found.epochs.mean():.0f} | {found.values.mean():.3f} "
             f"| {found.regret:.3f} | {format_interval(*compared) if compared else '-'} "
             f"| {found.overtuned.mean():.0%} |"
         )
     yield ""
-    for name, epochs in needed.items():
+    most = max(budget for budget, _ in table.judged)
+    for name in dict.fromkeys(name for _, name in table.judged):
+        epochs = needed.get(name, f"more than {most}")
         yield f"{table.curves.name}, {name}: within one point of the best after {epochs} epochs"
 
 
