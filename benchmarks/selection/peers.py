@@ -15,14 +15,22 @@ import numpy as np
 import optuna
 
 from benchmarks.selection.strategies import Choice, Replay, Strategy, find_configuration
+from common.hyperparameters import list_defaults
 from tuning.search.searchers.tpe import suggest_value
 
 
 def make_optuna(
     make_sampler: Callable[[int], optuna.samplers.BaseSampler],
     make_pruner: Callable[[int], optuna.pruners.BasePruner],
+    has_default: bool = False,
 ) -> Strategy:
-    """Return a study of Optuna as its users write one: ask, report epochs, prune, best trial."""
+    """Return a study of Optuna as its users write one: ask, report epochs, prune, best trial.
+
+    Args:
+        make_sampler: Returns the sampler of a seed.
+        make_pruner: Returns the pruner of trials of so many epochs.
+        has_default: Whether the first trial has the default hyperparameters.
+    """
 
     def run(replay: Replay) -> Choice:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -34,6 +42,8 @@ def make_optuna(
                 sampler=make_sampler(replay.seed),
                 pruner=make_pruner(pool.eligible_epochs),
             )
+            if has_default:
+                study.enqueue_trial(list_defaults(pool.space))
             spent, best, chosen = 0.0, -np.inf, pool.curves[0]
             while spent < replay.budget and pool.left:
                 trial = study.ask()
@@ -128,6 +138,9 @@ def make_optuna_hyperband(epochs: int) -> optuna.pruners.BasePruner:
 PEERS: dict[str, Strategy] = {
     "Optuna, TPE, successive halving": make_optuna(
         lambda seed: optuna.samplers.TPESampler(seed=seed), make_optuna_halving
+    ),
+    "Optuna, TPE from the default, successive halving": make_optuna(
+        lambda seed: optuna.samplers.TPESampler(seed=seed), make_optuna_halving, has_default=True
     ),
     "Optuna, multivariate TPE, hyperband": make_optuna(
         lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True), make_optuna_hyperband
