@@ -1,15 +1,15 @@
 """Measure the first steps of a run: their time and their use of a GPU."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
-from statistics import fmean
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from common.errors import UserError
+from core.batch import Batch
 from core.training.context import EpochPosition
 from core.training.evaluation import MODEL_ERRORS, check_model_fits_data
 from core.training.loader import get_text_lengths
@@ -59,10 +59,45 @@ def take_first_steps(run: Run, stage: int, steps: int) -> Iterator[Trainer]:
         rows = torch.cat(batches)
         longest = lengths[rows].argsort(descending=True)[: len(batches[0])]
         taken[0] = rows[longest]
+    return _take_steps(run, trainer, taken)
+
+
+def _take_steps(run: Run, trainer: Trainer, batches: Iterable[torch.Tensor]) -> Iterator[Trainer]:
     run.model.train()
-    for rows, batch in run.context.loader.load_batches("train", taken):
+    for rows, batch in run.context.loader.load_batches("train", batches):
         trainer.take_step(rows, batch)
         yield trainer
+
+
+def _read_clock(run: Run) -> float:
+    """Return the time in seconds once the device has done all its work."""
+    if run.context.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _time_steps(
+    run: Run, steps: Iterable[object], warmup_steps: int, max_seconds: float
+) -> tuple[float, int]:
+    """Return the seconds of a step, and how many steps were taken.
+
+    Args:
+        run: The run that takes the steps.
+        steps: An iteration per step; at least one.
+        warmup_steps: Steps that are left out of the mean where more follow.
+        max_seconds: The time after which no step begins, of the warm-up and of the rest.
+    """
+    taken, left_out = 0, 0
+    start = warm = _read_clock(run)
+    for _ in steps:
+        if taken == warmup_steps:
+            left_out, start = warmup_steps, warm
+        taken += 1
+        if taken == warmup_steps:
+            warm = _read_clock(run)
+        if time.perf_counter() - start > max_seconds:
+            break
+    return (_read_clock(run) - start) / (taken - left_out), taken
 
 
 def measure_step_seconds(run: Run, stage: int, max_steps: int) -> tuple[float, int]:
@@ -70,18 +105,8 @@ def measure_step_seconds(run: Run, stage: int, max_steps: int) -> tuple[float, i
 
     Fewer are taken where they last longer than :data:`MAX_TIMED_SECONDS`.
     """
-    taken, timed, start = 0, 0, time.perf_counter()
-    for trainer in take_first_steps(run, stage, max_steps):
-        taken += 1
-        timed += 1
-        if taken == WARMUP_STEPS and max_steps > WARMUP_STEPS:
-            timed = 0
-            trainer.mean_losses()  # waits for the device
-            start = time.perf_counter()
-        elif time.perf_counter() - start > MAX_TIMED_SECONDS:
-            break
-    trainer.mean_losses()
-    return (time.perf_counter() - start) / timed, taken
+    steps = take_first_steps(run, stage, max_steps)
+    return _time_steps(run, steps, WARMUP_STEPS, MAX_TIMED_SECONDS)
 
 
 def measure_stage_seconds(run: Run, max_seconds: float) -> tuple[float, ...]:
@@ -109,41 +134,34 @@ def measure_stage_seconds(run: Run, max_seconds: float) -> tuple[float, ...]:
 def _measure_step_and_example(run: Run, stage: int, max_seconds: float) -> tuple[float, float]:
     """Return the seconds of a step, and of the evaluation of an example."""
     trainer, batches = run.prepare_epoch(EpochPosition(stage, 0))
-    whole = len(batches[0])
+    whole, small = len(batches[0]), batches[0][:SMALL_BATCH]
 
-    def time_steps(taken: Iterable[torch.Tensor]) -> list[float]:
-        seconds = []
-        run.model.train()
-        start = time.perf_counter()
-        for rows, batch in run.context.loader.load_batches("train", taken):
-            trainer.take_step(rows, batch)
-            trainer.mean_losses()  # waits for the device
-            seconds.append(time.perf_counter() - start)
-            start = time.perf_counter()
-        return seconds
+    def time_batches(taken: Sequence[torch.Tensor], limit: float) -> float:
+        return _time_steps(run, _take_steps(run, trainer, taken), 1, limit)[0]
 
-    small = batches[0][:SMALL_BATCH]
-    first = time_steps([small])[0]
-    if first * 4 <= max_seconds:  # the first step paid for caches, too
-        first = time_steps([small])[0]
+    first = time_batches([small] * 2, max_seconds / 4)
     step = first * whole / len(small)
     if step * 2 <= max_seconds:
-        taken = time_steps(islice(cycle(batches), min(TIMED_STEPS, int(max_seconds / step))))
-        step = fmean(taken[1:])  # the first of this size pays for memory and compilation
+        count = min(TIMED_STEPS, int(max_seconds / step))
+        step = time_batches(list(islice(cycle(batches), count)), max_seconds)
     elif whole > len(small) and first * 4 <= max_seconds:
-        larger = batches[0][: max(2 * len(small), int(len(small) * max_seconds / 2 / first))]
-        second = time_steps([larger])[0]
+        larger = batches[0][: max(2 * len(small), int(len(small) * max_seconds / 4 / first))]
+        second = time_batches([larger] * 2, max_seconds / 2)
         slope = (second - first) / (len(larger) - len(small))
         step = second + min(max(0.0, slope), second / len(larger)) * (whole - len(larger))
     batch = run.context.loader.load_batch("train", small)
+    evaluation = _time_steps(run, _evaluate_batches(run, [batch] * 2), 1, max_seconds / 4)[0]
+    return step, evaluation / len(small)
+
+
+def _evaluate_batches(run: Run, batches: Iterable[Batch]) -> Iterator[None]:
+    """Compute the outputs of batches as in evaluation, one per iteration."""
     run.model.eval()
-    start = time.perf_counter()
-    with torch.no_grad(), run.context.environment.autocast():
-        image = run.model.image
-        run.model(run.context.augmentation.transform_evaluation(batch.inputs, image))
-    if run.context.device.type == "cuda":
-        torch.cuda.synchronize()
-    return step, (time.perf_counter() - start) / len(small)
+    for batch in batches:
+        with torch.no_grad(), run.context.environment.autocast():
+            image = run.model.image
+            run.model(run.context.augmentation.transform_evaluation(batch.inputs, image))
+        yield
 
 
 def measure_usage(run: Run) -> Usage:
