@@ -40,11 +40,26 @@ def rank_trials(trials: Iterable[C], rule: Rule) -> list[C]:
         trials: The trials.
         rule: The rule that ranks them.
     """
-    candidates = [t for t in trials if t.is_finished and t.status != TrialStatus.FAILED]
+    ended = (trial for trial in trials if trial.is_finished)
+    return _rank_scored(ended, rule)
+
+
+def find_leader(trials: Iterable[C], rule: Rule) -> C | None:
+    """Return the best trial so far, which may still run; None without a score.
+
+    Args:
+        trials: The trials.
+        rule: The rule that ranks them.
+    """
+    return next(iter(_rank_scored(trials, rule)), None)
+
+
+def _rank_scored(trials: Iterable[C], rule: Rule) -> list[C]:
     scored = [
         (score, -trial.number, trial)
-        for trial in candidates
-        if (score := rank_trial(rule, trial.scores)) is not None
+        for trial in trials
+        if trial.status != TrialStatus.FAILED
+        and (score := rank_trial(rule, trial.scores)) is not None
     ]
     return [found[2] for found in sorted(scored, key=lambda ranked: ranked[:2], reverse=True)]
 

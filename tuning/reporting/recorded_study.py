@@ -22,6 +22,7 @@ from tuning.records.run_data import (
 from tuning.records.run_record import RunRecord
 from tuning.search.finalists import find_race
 from tuning.search.recorded_scores import read_selection_rows
+from tuning.search.time_left import TrialTimes
 from tuning.selection import rank_trials
 
 
@@ -76,6 +77,13 @@ class RecordedTrial:
     def seconds(self) -> float:
         """Seconds of these epochs."""
         return sum(row.seconds for curve in self.curves for row in curve)
+
+    @property
+    def times(self) -> TrialTimes:
+        """The times of its epochs, summed over the training seeds."""
+        seconds = [sum(row.seconds for row in rows) for rows in zip(*self.curves, strict=False)]
+        stages = self.key.list_stage_epochs()
+        return TrialTimes(stages, tuple(seconds), self.status, len(self.curves))
 
     @property
     def device_hours(self) -> float:

@@ -9,8 +9,13 @@ from tuning.records.method_records import MethodRecords
 from tuning.records.storage import Storage
 from tuning.reporting.layout.printed_table import format_markdown
 from tuning.reporting.recorded_study import RecordedStudy, RecordedTrial, read_study
-from tuning.search.schedulers.pruning import list_rungs
-from tuning.search.time_left import MethodTimes, TrialTimes, estimate_seconds_left
+from tuning.search.finalist_race import count_finalist_runs
+from tuning.search.time_left import (
+    MethodTimes,
+    PlannedWork,
+    describe_work,
+    estimate_seconds_left,
+)
 
 MAX_FAILURES = 3  # failed trials of a method that are named
 
@@ -128,24 +133,19 @@ def _estimate_time_left(statuses: Sequence[StudyStatus]) -> str:
 
 def describe_times(study: RecordedStudy) -> MethodTimes:
     """Return the times of a study's recorded epochs, and the number of trials still to start."""
-    context = study.context
+    context, further = study.context, study.list_further_runs()
     known = [*study.trials, *study.seeds]
-    return MethodTimes(
+    finalist_runs = count_finalist_runs(context.finalists)
+    planned = PlannedWork(
         stages=known[0].key.list_stage_epochs() if known else (),
-        trials=[_describe_trial(trial) for trial in study.trials],
-        seeds=[_describe_trial(seed) for seed in (*study.list_further_runs(), *study.seeds)],
-        new_trials=max(0, context.trials - len(study.trials)),
-        new_seeds=context.seeds - len(study.seeds),
+        trials=context.trials,
+        further_runs=len(further) if study.is_search_finished else finalist_runs,
+        seeds=context.seeds,
         search_seeds=context.search_seeds,
-        rungs=list_rungs(context.scheduler, context.epochs_per_trial),
-        winner=None if study.winner is None else _describe_trial(study.winner),
+        scheduler=context.scheduler,
+        epochs=context.epochs_per_trial,
     )
-
-
-def _describe_trial(trial: RecordedTrial) -> TrialTimes:
-    seconds = [sum(row.seconds for row in rows) for rows in zip(*trial.curves, strict=False)]
-    stages = trial.key.list_stage_epochs()
-    return TrialTimes(stages, tuple(seconds), trial.status, len(trial.curves))
+    return describe_work(planned, study.trials, [*further, *study.seeds], study.rule)
 
 
 def _describe_trials(status: StudyStatus) -> list[str]:

@@ -4,8 +4,7 @@ The queue asks :meth:`MethodSearch.next_trial` and hands each :class:`EpochRepor
 :meth:`MethodSearch.report_epoch`, which decides whether the trial continues.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 from common.hyperparameters import Hyperparameters
 from core.environment import Environment
@@ -22,10 +21,16 @@ from tuning.search.finalists import FinalistRuns
 from tuning.search.proposal import Proposer, count_trials, make_searcher
 from tuning.search.schedulers.paused_trials import PausedTrials
 from tuning.search.schedulers.promotion import make_promoter
-from tuning.search.schedulers.pruning import list_rungs, make_pruner
+from tuning.search.schedulers.pruning import make_pruner
 from tuning.search.searchers.base import Searcher
 from tuning.search.space import Space
-from tuning.search.time_left import MethodTimes, StageRates, list_work
+from tuning.search.time_left import (
+    MethodTimes,
+    PlannedWork,
+    StageRates,
+    describe_work,
+    list_work,
+)
 from tuning.search.trial import Trial
 from tuning.search.trial_pool import TrialPool
 from tuning.search.trial_records import TrialRecords
@@ -169,34 +174,26 @@ class MethodSearch:
 
     def describe_times(self) -> MethodTimes:
         """Return the times of all epochs so far, and the number of trials still to start."""
-        further = self._finalists.list_trials()
-        times = self._describe_confirmation()
-        return replace(
-            times,
-            seeds=[*(run.times for run in further), *times.seeds],
-            new_seeds=times.new_seeds + self._count_finalist_runs() - len(further),
-        )
+        return self._describe_work(self._finalists.list_trials(), self._count_finalist_runs())
 
-    def _describe_confirmation(self) -> MethodTimes:
-        """Return the times without those of further seeds of finalists."""
+    def _describe_work(self, further: Sequence[Trial], further_runs: int) -> MethodTimes:
+        """Return the times with further seeds of finalists, and the number of those to come."""
         seeds = list(self.seeds.values())
-        confirms = not seeds and not self.is_done
         started = [t for t in self.trials.values() if t.is_finished or not self.is_closed]
-        winner = self.find_incumbent()
-        return MethodTimes(
+        planned = PlannedWork(
             stages=self._default_key.list_stage_epochs(),
-            trials=[trial.times for trial in started],
-            seeds=[seed.times for seed in seeds],
-            new_trials=0 if self.has_proposed_all else self.trial_budget - len(self.trials),
-            new_seeds=self.options.seeds if confirms else 0,
+            trials=len(started) if self.has_proposed_all else self.trial_budget,
+            further_runs=further_runs,
+            seeds=0 if self.is_done else self.options.seeds,
             search_seeds=self.options.search_seeds,
-            rungs=list_rungs(self.options.scheduler, self.epoch_counts.eligible),
-            winner=None if winner is None else winner.times,
+            scheduler=self.options.scheduler,
+            epochs=self.epoch_counts.eligible,
         )
+        return describe_work(planned, started, [*further, *seeds], self.rule)
 
     def estimate_confirmation_seconds(self) -> float:
         """Return the training time of the seeds that are left, as far as epochs are timed."""
-        times = self._describe_confirmation()
+        times = self._describe_work([], 0)
         rates = StageRates(times)
         return 0.0 if rates.mean is None else sum(list_work(times, rates)[1])
 

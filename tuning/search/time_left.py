@@ -11,10 +11,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import Protocol
 
 from core.recipe.recipe import StageEpochs
+from core.training.selection import Rule
 from tuning.records.run_data import TrialStatus
+from tuning.search.schedulers.pruning import list_rungs
 from tuning.search.schedulers.successive_halving import REDUCTION_FACTOR
+from tuning.selection import Candidate, find_leader
 
 PRIOR_TRIALS = 2.0  # weight of the expected share of pruned trials, before any is seen
 
@@ -40,6 +44,11 @@ class TrialTimes:
         """Whether it has ended."""
         return self.status.has_ended
 
+    @property
+    def progress(self) -> float:
+        """The share of its epochs that are trained."""
+        return len(self.seconds) / sum(stage.epochs for stage in self.stages)
+
 
 @dataclass(frozen=True)
 class MethodTimes:
@@ -53,7 +62,7 @@ class MethodTimes:
         new_seeds: Confirmation seeds that do not exist yet.
         search_seeds: Training seeds of a trial of the search.
         rungs: Eligible epochs at which trials are pruned.
-        winner: The best trial so far, which the seeds repeat.
+        leader: The best trial so far, running ones too, which the seeds would repeat.
         assumed: Seconds of an epoch of each stage, where they are known without any trained epoch.
     """
 
@@ -64,8 +73,63 @@ class MethodTimes:
     new_seeds: int = 0
     search_seeds: int = 1
     rungs: Collection[int] = ()
-    winner: TrialTimes | None = None
+    leader: TrialTimes | None = None
     assumed: tuple[float, ...] = ()
+
+
+class TimedTrial(Candidate, Protocol):
+    """A trial, running or recorded, that a rule may select, and the times of its epochs."""
+
+    @property
+    def times(self) -> TrialTimes:
+        """The times of its epochs."""
+
+
+@dataclass(frozen=True)
+class PlannedWork:
+    """The work that a method's study has in all.
+
+    Args:
+        stages: The epochs of each stage of a new trial.
+        trials: Trials of the search.
+        further_runs: Further training seeds of finalists.
+        seeds: Confirmation seeds.
+        search_seeds: Training seeds of a trial of the search.
+        scheduler: The scheduler's name.
+        epochs: Eligible epochs of a trial.
+    """
+
+    stages: tuple[StageEpochs, ...]
+    trials: int
+    further_runs: int
+    seeds: int
+    search_seeds: int
+    scheduler: str
+    epochs: int
+
+
+def describe_work(
+    planned: PlannedWork, trials: Sequence[TimedTrial], seeds: Sequence[TimedTrial], rule: Rule
+) -> MethodTimes:
+    """Return the times of a study's epochs, and the number of trials and seeds still to start.
+
+    Args:
+        planned: All work of the study.
+        trials: The trials of the search so far.
+        seeds: The further runs of finalists and the confirmation seeds so far.
+        rule: The rule that ranks the trials.
+    """
+    leader = find_leader(trials, rule)
+    return MethodTimes(
+        stages=planned.stages,
+        trials=[trial.times for trial in trials],
+        seeds=[seed.times for seed in seeds],
+        new_trials=max(0, planned.trials - len(trials)),
+        new_seeds=max(0, planned.further_runs + planned.seeds - len(seeds)),
+        search_seeds=planned.search_seeds,
+        rungs=list_rungs(planned.scheduler, planned.epochs),
+        leader=None if leader is None else leader.times,
+    )
 
 
 def estimate_seconds_left(methods: Sequence[MethodTimes], slots: int) -> float | None:
@@ -113,7 +177,7 @@ def list_work(
         return trial.runs * _expect_seconds(trial, hazards, rates.list_rates(like, assumed))
 
     new = TrialTimes(method.stages, (), TrialStatus.WAITING, method.search_seeds)
-    best = method.winner or new
+    best = method.leader or new
     seed = TrialTimes(best.stages, (), TrialStatus.WAITING)
     trials = [
         expect(trial, (stopping, pruning), trial)
@@ -126,9 +190,9 @@ def list_work(
         for one in method.seeds
         if not one.is_finished
     ]
-    # The more trials have ended, the more likely is the best one so far to win.
-    ended = sum(trial.is_finished for trial in method.trials)
-    share = ended / max(1, len(method.trials) + method.new_trials)
+    # The more epochs are trained, the more likely is the best trial so far to win.
+    trained = sum(1.0 if trial.is_finished else trial.progress for trial in method.trials)
+    share = trained / max(1, len(method.trials) + method.new_trials)
     repeated, other = (
         expect(seed, (stopping,), best),
         expect(replace(new, runs=1), (stopping,), new),

@@ -168,10 +168,8 @@ def test_the_estimate_is_within_a_factor_of_two_after_a_quarter(
         ratios = study.compare()
         firsts.append(ratios[0])
         shares.append(statistics.fmean(0.5 <= ratio <= 2 for ratio in ratios))
-    # Of jtt, the seeds take the time of the winner, whose repeated errors nobody knows before.
-    least = 0.8 if methods == ["jtt"] else 0.9
     assert 0.7 <= statistics.median(firsts) <= 1.4, firsts
-    assert statistics.fmean(shares) >= least, shares
+    assert statistics.fmean(shares) >= 0.9, shares
 
 
 def test_the_records_of_a_running_study_give_the_same_estimate(tmp_path: Path) -> None:
@@ -202,9 +200,36 @@ def test_stages_count_with_their_own_times() -> None:
     stages = (StageEpochs(5, is_eligible=False), StageEpochs(20, is_eligible=True))
     whole = TrialTimes(stages, (68.0,) * 5 + (402.0,) * 20, TrialStatus.COMPLETED)
     begun = TrialTimes(stages, (68.0,) * 3, TrialStatus.RUNNING)
-    method = MethodTimes(stages, [whole, begun], new_trials=2, new_seeds=5, winner=whole)
+    method = MethodTimes(stages, [whole, begun], new_trials=2, new_seeds=5, leader=whole)
     full = 5 * 68 + 20 * 402
     assert estimate_seconds_left([method], 1) == pytest.approx(8 * full - 3 * 68)
     unknown = MethodTimes(stages, new_trials=1, assumed=(1.0, 10.0))
     assert estimate_seconds_left([unknown], 4) == pytest.approx(205)
     assert estimate_seconds_left([MethodTimes(stages, new_trials=1)], 4) is None
+
+
+def test_seeds_take_the_time_of_a_leader_that_still_runs(tmp_path: Path) -> None:
+    """Epochs of jtt's second stage last as recorded: 402 s where many errors are repeated."""
+    search = search_of(tmp_path, "jtt", trials=2, scheduler="none", seeds=5)
+    for value, later in ((0.5, 68.0), (0.9, 402.0)):
+        trial = search.next_trial()
+        assert trial is not None
+        first, second = (stage.epochs for stage in trial.stages)
+        is_last = value == 0.9
+        for epoch in range(1, first + second + (not is_last)):
+            search.report_epoch(
+                trial,
+                EpochReport(
+                    epoch=epoch,
+                    seconds=68.0 if epoch <= first else later,
+                    score=Score(value, value, -epoch) if epoch > first else None,
+                    status="completed" if epoch == first + second else "",
+                ),
+            )
+    whole = first * 68 + second * 402
+    left = estimate_seconds_left([search.describe_times()], 1)
+    assert left is not None
+    assert 5 * whole * 0.5 <= left <= 5 * whole * 2
+    leader = search.describe_times().leader
+    assert leader is not None
+    assert not leader.is_finished
