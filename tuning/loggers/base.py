@@ -60,6 +60,17 @@ class LoggedRun:
         return self.description.phase == Phase.SEARCH
 
     @property
+    def is_confirmation(self) -> bool:
+        """Whether it is a confirmation seed."""
+        return self.description.phase == Phase.CONFIRM
+
+    @property
+    def may_continue(self) -> bool:
+        """Whether a longer search may promote it, and so write it again with more epochs."""
+        pauses = self.context.scheduler == "asha_promotion"
+        return pauses and self.status == TrialStatus.PRUNED
+
+    @property
     def seed(self) -> int:
         """The training seed."""
         return self.description.key.seed
@@ -68,8 +79,8 @@ class LoggedRun:
     def name(self) -> str:
         """The method, and the trial and its training seed, or the confirmation seed."""
         number = self.description.number
-        is_confirmation = self.description.phase == Phase.CONFIRM
-        where = f"confirmation {number}" if is_confirmation else f"trial {number}, seed {self.seed}"
+        trial = f"trial {number}, seed {self.seed}"
+        where = f"confirmation {number}" if self.is_confirmation else trial
         return f"{self.context.method}, {where}"
 
     @property
@@ -92,6 +103,7 @@ class LoggedRun:
             "key": self.digest,
             "commit": self.description.commit or "",
             "status": self.status,
+            "epochs": str(len(self.epochs)),
             "reason": self.reason[:MAX_TEXT],
         }
 
@@ -101,7 +113,10 @@ class RunLogger(ABC):
 
     @abstractmethod
     def log_run(self, run: LoggedRun) -> None:
-        """Write a run, once: one that an earlier command wrote is left as it is."""
+        """Write a run, once: one that an earlier command wrote is left as it is.
+
+        One that was pruned then, and was promoted in a longer search since, is written again.
+        """
 
     def close(self) -> None:  # noqa: B027  # most have nothing to close
         """Finish writing."""

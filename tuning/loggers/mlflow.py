@@ -16,6 +16,7 @@ METRICS_PER_CALL = 1000  # the server's limits
 PARAMS_PER_CALL = 100
 STUDY = "evenhand.study"
 KEY = "evenhand.key"
+EPOCHS = "evenhand.epochs"
 PARENT = "mlflow.parentRunId"
 
 
@@ -36,12 +37,13 @@ class MlflowLogger(RunLogger):
         self._parents: dict[str, tuple[str, str]] = {}  # experiment and run of each data set
 
     def log_run(self, run: LoggedRun) -> None:
-        """Write a run, unless it is there; one that was only begun is written again."""
+        """Write a run, unless it is there; one that has more epochs since is written again."""
         experiment, parent = self._find_parent(run.context.dataset)
         for found in self.client.search_runs([experiment], f"tags.`{KEY}` = '{run.digest}'"):
             if found.data.tags.get(PARENT) != parent:
                 continue
-            if found.info.status != "RUNNING":
+            epochs = found.data.tags.get(EPOCHS, run.tags["epochs"])
+            if found.info.status != "RUNNING" and epochs == run.tags["epochs"]:
                 return
             self.client.delete_run(found.info.run_id)
         tags = {f"evenhand.{name}": value for name, value in run.tags.items()}

@@ -32,17 +32,18 @@ class OptunaLogger(RunLogger):
         self.results = results
         self._storage: JournalStorage | None = None  # one: each holds all that the file has
         self._studies: dict[str, optuna.study.Study] = {}
-        self._known: dict[str, set[str]] = {}  # keys of the runs of each study
+        self._known: dict[str, set[str]] = {}  # keys and epochs of the runs of each study
 
     def log_run(self, run: LoggedRun) -> None:
-        """Add a trial of a search to its study."""
+        """Add a trial of a search to its study, again if it has more epochs since."""
         if not run.is_search:
             return
         study = self._open_study(run)
         known = self._known[study.study_name]
-        if run.digest not in known:
-            study.add_trial(_make_trial(run))
-            known.add(run.digest)
+        trial = _make_trial(run)
+        if (identity := _identify_trial(trial)) not in known:
+            study.add_trial(trial)
+            known.add(identity)
 
     def _open_study(self, run: LoggedRun) -> optuna.study.Study:
         name = f"{run.context.dataset}/{run.context.method}"
@@ -63,8 +64,13 @@ class OptunaLogger(RunLogger):
                 )
                 study.set_metric_names([run.context.rule])
             self._studies[name] = study
-            self._known[name] = {str(t.user_attrs.get("key")) for t in study.get_trials(False)}
+            self._known[name] = {_identify_trial(trial) for trial in study.get_trials(False)}
         return self._studies[name]
+
+
+def _identify_trial(trial: optuna.trial.FrozenTrial) -> str:
+    """Return the key and the number of epochs of a trial, which an addition repeats."""
+    return f"{trial.user_attrs.get('key')} {len(trial.intermediate_values)}"
 
 
 def _make_trial(run: LoggedRun) -> optuna.trial.FrozenTrial:

@@ -40,9 +40,9 @@ class TensorBoardLogger(RunLogger):
         self.results = results
 
     def log_run(self, run: LoggedRun) -> None:
-        """Write the event file of a run; those of an earlier winner's seed are replaced."""
+        """Write the event file of a run; one of fewer epochs, or of an earlier winner, goes."""
         folder = self.results / run.context.dataset / run.context.method / FOLDER / _name_run(run)
-        target = folder / f"events.out.tfevents.{run.digest}"
+        target = folder / f"events.out.tfevents.{len(run.epochs)}.{run.digest}"
         if target.is_file():
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ class TensorBoardLogger(RunLogger):
 
 
 def _name_run(run: LoggedRun) -> str:
-    if not run.is_search:
+    if run.is_confirmation:
         return f"confirmation/seed_{run.description.number}"
     return f"trial_{run.description.number}/seed_{run.seed}"
 

@@ -32,6 +32,8 @@ class WandbLogger(RunLogger):
     def log_run(self, run: LoggedRun) -> None:
         """Write a run, unless it is there."""
         identity = f"{self.study}-{run.digest}"
+        if run.may_continue:
+            identity += f"-{len(run.epochs)}"
         if any((self.results / FOLDER).glob(f"*run-*-{identity}")):
             return
         self.results.mkdir(parents=True, exist_ok=True)

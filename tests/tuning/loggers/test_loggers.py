@@ -21,7 +21,7 @@ from tuning.loggers.study_logs import StudyLogs, check_loggers, make_study_logs
 from tuning.loggers.tensorboard import TensorBoardLogger, make_tags
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
-from tuning.records.run_data import TrialStatus
+from tuning.records.run_data import Phase, TrialStatus
 
 ODD_GROUPS = ["<script>alert(1)</script>", "a/b, 50% \u202eright to left & =cmd()"]
 SPACE = {"lr": {"log_uniform": [0.01, 1.0], "default": 0.1}}
@@ -111,6 +111,47 @@ def test_a_later_winner_replaces_the_seed_of_an_earlier_one(
     TensorBoardLogger(tmp_path).log_run(run)
     (file,) = (tmp_path / "d" / "erm" / "tensorboard" / "confirmation" / "seed_0").iterdir()
     assert file.name.endswith(new.name)
+
+
+def read_run(records: MethodRecords, number: int, phase: str = "search") -> LoggedRun:
+    """Return a logged run of another role."""
+    context = records.read_context()
+    assert context is not None
+    found = (read_logged_run(context, record) for record in records.list_runs())
+    run = next(r for r in found if r and r.is_search and r.description.number == number)
+    return replace(run, description=replace(run.description, phase=Phase(phase)))
+
+
+def test_further_seeds_of_a_finalist_stand_beside_its_trial(
+    records: MethodRecords, tmp_path: Path
+) -> None:
+    log_all(records, TensorBoardLogger(tmp_path))
+    run = read_run(records, 0, "finalist")
+    key = replace(run.description.key, seed=1001)
+    description = replace(run.description, key=key)
+    TensorBoardLogger(tmp_path).log_run(replace(run, description=description, digest=key.digest))
+    folder = tmp_path / "d" / "erm" / "tensorboard"
+    assert {p.name for p in (folder / "trial_0").iterdir()} == {"seed_1000", "seed_1001"}
+    assert len(list((folder / "confirmation" / "seed_0").iterdir())) == 1
+
+
+def test_a_pruned_trial_that_was_promoted_since_is_written_again(
+    records: MethodRecords, tmp_path: Path
+) -> None:
+    run = read_run(records, 1)
+    pauses = replace(run.context, scheduler="asha_promotion")
+    run = replace(run, context=pauses)
+    pruned = replace(run, status=TrialStatus.PRUNED, epochs=run.epochs[:1])
+    assert (pruned.may_continue, run.may_continue) == (True, False)
+    for make in (TensorBoardLogger, OptunaLogger):
+        for one in (pruned, pruned, run, run):
+            make(tmp_path).log_run(one)
+    (file,) = (tmp_path / "d" / "erm" / "tensorboard" / "trial_1" / "seed_1000").iterdir()
+    steps = [event.step for event in read_events(file)]
+    assert max(steps) == 2
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "optuna.journal"))
+    study = optuna.load_study(study_name="d/erm", storage=optuna.storages.JournalStorage(backend))
+    assert [t.state.name for t in study.trials] == ["PRUNED", "COMPLETE"]
 
 
 def test_the_search_is_a_study_of_optuna(records: MethodRecords, tmp_path: Path) -> None:
