@@ -307,7 +307,9 @@ class Options:
     )
     resume: bool = field(
         default=False,
-        metadata=_option(OUTPUT, "continue a study; with more --trials or --seeds, extend it"),
+        metadata=_option(
+            OUTPUT, "continue a study; with more --trials, --seeds or --finalists, extend it"
+        ),
     )
     keep_models: bool = field(
         default=False,

@@ -33,7 +33,8 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="python tune.py resume",
         description="Continue the study in a folder of results or records with all options that\n"
-        "it was started with. More --trials or --seeds extend it; other options may follow too.",
+        "it was started with. More --trials, --seeds or --finalists extend it; other options may\n"
+        "follow too.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -20,6 +20,7 @@ from tuning.records.run_data import (
     combine_ends,
 )
 from tuning.records.run_record import RunRecord
+from tuning.search.finalist_race import Race
 from tuning.search.finalists import find_race
 from tuning.search.recorded_scores import read_selection_rows
 from tuning.search.time_left import TrialTimes
@@ -116,12 +117,14 @@ class RecordedStudy:
     @cached_property
     def winner(self) -> RecordedTrial | None:
         """The best finished trial, by further seeds where it has; None without a search."""
-        ranked = rank_trials(self.trials, self.rule)
-        finalists = ranked[: self.context.finalists]
-        race = find_race(self.rule, finalists, self.further_runs)
-        if race is None or len(finalists) < 2:
-            return next(iter(ranked), None)
-        return next(trial for trial in finalists if trial.number == race.leader)
+        race = self.find_race(self.context.finalists)
+        found = (trial for trial in self.trials if race and trial.number == race.leader)
+        return next(found, None)
+
+    def find_race(self, finalists: int) -> Race | None:
+        """Return the state of the race of so many finalists; None where no trial has a score."""
+        best = rank_trials(self.trials, self.rule)[:finalists]
+        return find_race(self.rule, best, self.further_runs)
 
     @property
     def all_trials(self) -> list[RecordedTrial]:

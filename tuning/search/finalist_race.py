@@ -4,7 +4,7 @@ Nothing here trains or reads records: the race is a function of the values that 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -69,6 +69,18 @@ def _is_hopeless(trial: int, leader: int, values: Values, seeds: int) -> bool:
     if len(differences) < 2:
         return False
     return fmean(differences) > HOPELESS_ERRORS * stdev(differences) / math.sqrt(seeds)
+
+
+def count_runs_left(race: Race | None, runs: Mapping[int, Sized]) -> int:
+    """Return how many runs a race can take at most beyond those that exist.
+
+    Args:
+        race: The state of the race; None without one.
+        runs: The further runs of each trial, by its number.
+    """
+    if race is None or race.is_decided:
+        return 0
+    return sum(max(0, FINALIST_SEEDS - len(runs.get(number, ()))) for number in race.left)
 
 
 def count_finalist_runs(finalists: int) -> int:

@@ -16,7 +16,7 @@ from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import Phase, TrialStatus
 from tuning.records.storage import StorageError
 from tuning.search.confirmation import ConfirmationSeeds
-from tuning.search.finalist_race import count_finalist_runs
+from tuning.search.finalist_race import count_finalist_runs, count_runs_left
 from tuning.search.finalists import FinalistRuns
 from tuning.search.proposal import Proposer, count_trials, make_searcher
 from tuning.search.schedulers.paused_trials import PausedTrials
@@ -130,10 +130,14 @@ class MethodSearch:
         return max(0, expected - ended)
 
     def _count_finalist_runs(self) -> int:
-        """Return the number of further runs of finalists: at most, until their race begins."""
-        if self.is_closed or self.are_trials_done:
-            return len(self._finalists.list_trials())
-        return count_finalist_runs(self.options.finalists)
+        """Return the number of further runs of finalists: at most, until their race is decided."""
+        created = len(self._finalists.list_trials())
+        if self.is_closed:
+            return created
+        if self.are_trials_done:
+            race = self._finalists.find_race(self._pool.list_best())
+            return created + count_runs_left(race, self._finalists.runs)
+        return count_finalist_runs(min(self.options.finalists, self.trial_budget))
 
     def sum_device_seconds(self) -> float:
         """Return the time of all epochs so far, in seconds of devices."""

@@ -349,6 +349,6 @@ def refuse_existing_study(options: Options, records: Sequence[MethodRecords]) ->
         if existing is not None:
             raise UserError(
                 f"'{existing}' already holds a study of {method} on {options.dataset}: add "
-                "--resume to continue it (more --trials or --seeds extend it), or choose another "
-                "--results folder"
+                "--resume to continue it (more --trials, --seeds or --finalists extend it), or "
+                "choose another --results folder"
             )

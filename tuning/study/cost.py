@@ -21,8 +21,9 @@ from tuning.options import Options
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import Phase, RunDescription
 from tuning.records.run_record import RunRecord
+from tuning.reporting.recorded_study import read_study
 from tuning.resources import Resources
-from tuning.search.finalist_race import count_finalist_runs
+from tuning.search.finalist_race import count_finalist_runs, count_runs_left
 from tuning.search.proposal import count_trials
 from tuning.search.schedulers.pruning import list_rungs
 from tuning.search.schedulers.successive_halving import make_successive_halving
@@ -197,7 +198,7 @@ def _estimate_cost(
     seconds = [recorded.get(index, timed[index] if timed else None) for index in range(len(stages))]
     known = tuple(one for one in seconds if one is not None)
     trials, seeds = _count_left(options, space, runs)
-    further = _count_finalist_runs_left(options, runs)
+    further = _count_finalist_runs_left(options, space, trials)
     times = MethodTimes(
         stages=stages,
         new_trials=trials,
@@ -273,14 +274,25 @@ def _count_left(
     return max(0, trials), max(0, seeds)
 
 
-def _count_finalist_runs_left(
-    options: Options, runs: Sequence[tuple[RunRecord, RunDescription]]
-) -> int:
-    """Return the further runs of finalists that are left, at most."""
-    if options.search == "published":
+def _count_finalist_runs_left(options: Options, space: Space, trials: int) -> int:
+    """Return the further runs of finalists that are left, at most.
+
+    Args:
+        options: The command.
+        space: The search space of the method.
+        trials: Trials of the search that have not ended.
+    """
+    if options.finalists == 1:
         return 0
-    ended = [run for run, found in runs if found.phase == Phase.FINALIST and run.read_end()]
-    return max(0, count_finalist_runs(options.finalists) - len(ended))
+    records = MethodRecords(options.records_of(space.resolved.name))
+    study = None if trials else read_study(records, options.select)
+    if study is None:
+        return count_finalist_runs(min(options.finalists, count_trials(space, options)))
+    ended = {
+        number: [run for run in runs if run.is_finished]
+        for number, runs in study.further_runs.items()
+    }
+    return count_runs_left(study.find_race(options.finalists), ended)
 
 
 def _count_finished(runs: Sequence[tuple[RunRecord, RunDescription]], phase: Phase) -> int:

@@ -11,7 +11,12 @@ from tests.support.made_searches import EPOCHS, drive_search, make_search, train
 from tuning.records.run_data import Phase
 from tuning.reporting.recorded_study import read_study
 from tuning.reporting.summary import make_summary
-from tuning.search.finalist_race import FINALIST_SEEDS, count_finalist_runs, run_race
+from tuning.search.finalist_race import (
+    FINALIST_SEEDS,
+    count_finalist_runs,
+    count_runs_left,
+    run_race,
+)
 from tuning.search.method_search import MethodSearch
 from tuning.study.make_export_context import make_export_context
 
@@ -85,6 +90,19 @@ def test_slots_and_kills_change_no_winner(tmp_path: Path, scheduler: str) -> Non
     summary = make_summary(study)
     assert sum(map(len, summary.finalists.values())) == len(runs)
     assert summary.epochs == sum(t.epochs_done for t in search.list_trials())
+
+
+def test_counts_the_runs_that_a_race_can_take(tmp_path: Path) -> None:
+    search = make_search(tmp_path, 2, finalists=9)
+    assert search.describe_times().new_seeds == 2 * FINALIST_SEEDS + 1
+    assert not drive_search(search, 1, 0, most_epochs=3 * EPOCHS)
+    further = [t for t in search.list_trials() if t.phase == Phase.FINALIST]
+    assert search.describe_times().new_seeds == 2 * FINALIST_SEEDS - len(further) + 1
+    assert drive_search(search, 1, 0)
+    assert search.describe_times().new_seeds <= 1
+    race = run_race([0, 1, 2], {0: [0.9, 0.9], 1: [0.8, 0.9], 2: [0.1, 0.1]})
+    assert count_runs_left(race, {0: [1, 2], 1: [1, 2, 3], 2: [1, 2]}) == 1
+    assert count_runs_left(run_race([3], {}), {}) == count_runs_left(None, {}) == 0
 
 
 def test_more_finalists_are_raced_from_the_same_records(tmp_path: Path) -> None:
