@@ -1,5 +1,7 @@
 """A rehearsal of the check of a GPU, small and on a CPU: python -m benchmarks.gpu."""
 
+import argparse
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from benchmarks.gpu.__main__ import (
     SECONDS,
     TOGETHER,
     TOGETHER_SECONDS,
+    PartProcess,
     Schedule,
     describe_verdict,
 )
@@ -45,6 +48,18 @@ def test_a_run_on_a_cpu_equals_itself() -> None:
 def test_all_parts_end_within_the_time() -> None:
     assert sorted([*TOGETHER, *ALONE_SECONDS]) == sorted(PARTS)
     assert TOGETHER_SECONDS + sum(ALONE_SECONDS.values()) <= SECONDS < 480
+
+
+def test_a_part_that_ends_before_it_begins_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "false")
+    part = PartProcess("d", tmp_path, argparse.Namespace(device="cpu", quick=True))
+    part.process.wait()
+    part.begin(60)
+    assert part.finish()["verdicts"] == [
+        {"part": "d", "verdict": "WRONG", "text": "ended with code 1"}
+    ]
 
 
 def test_parts_share_the_time_that_is_left() -> None:

@@ -39,6 +39,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -107,8 +108,11 @@ class PartProcess:
         """Let it compute for some seconds."""
         assert self.process.stdin is not None
         self.limit, self.end = limit, time.monotonic() + limit
-        self.process.stdin.write(f"{self.end}\n")
-        self.process.stdin.flush()
+        with suppress(
+            BrokenPipeError
+        ):  # of a process that has ended: `finish` says with which code
+            self.process.stdin.write(f"{self.end}\n")
+            self.process.stdin.flush()
 
     def finish(self) -> dict[str, Any]:
         """Wait until it ends, or end it; print its output and return its findings."""
