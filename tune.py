@@ -12,9 +12,7 @@ if sys.stdout and sys.stdout.isatty() and {"--method", "--config", "resume"}.int
 require_package("ray")
 
 from common.terminal import run_command  # noqa: E402
-from tuning.cli.main import main  # noqa: E402
-
-PRINTING = {"ls", "show", "status", "trace", "--plan"}  # their result is what they print
+from tuning.cli.main import main, prints_result  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, prints_result=not PRINTING.isdisjoint(sys.argv[1:])))
+    sys.exit(run_command(main, prints_result=prints_result(sys.argv[1:])))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.project import ROOT
-from tuning.cli.main import main
+from tuning.cli.main import main, prints_result
 from tuning.cli.parser import make_parser
 
 OPTIONS = {
@@ -25,6 +25,21 @@ def test_options_are_pinned() -> None:
         o for action in make_parser()._actions for o in action.option_strings if o.startswith("--")
     }
     assert found == OPTIONS
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("ls methods", True), ("status", True), ("clean", True), ("clean --yes", False),
+        ("resume results --plan", True), ("--simulate records", True), ("", False),
+        ("--method erm --dataset colored_digits --results status", False),
+        ("export --results trace", False), ("compare results", False),
+    ],
+)  # fmt: skip
+def test_commands_without_other_results_fail_where_their_output_is_lost(
+    line: str, expected: bool
+) -> None:
+    assert prints_result(line.split()) == expected
 
 
 def refused(arguments: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> str:

@@ -13,6 +13,7 @@ COMMANDS = (
     "clean", "compare", "doctor", "export", "ls", "publish", "report", "reproduce", "resume",
     "show", "status", "trace", "validate", "verify",
 )  # fmt: skip
+PRINTING = ("ls", "show", "status", "trace")
 
 
 def _check_simulate(args: argparse.Namespace) -> None:
@@ -82,6 +83,14 @@ def _load_command(name: str) -> Callable[[Sequence[str]], int]:
     from tuning.cli.ls import run_ls
 
     return run_ls
+
+
+def prints_result(arguments: Sequence[str]) -> bool:
+    """Return whether the result of a command is its output alone, without files or a verdict."""
+    if arguments and arguments[0] == "clean":
+        return "--yes" not in arguments
+    is_printing = bool(arguments) and arguments[0] in PRINTING
+    return is_printing or not {"--plan", "--simulate"}.isdisjoint(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
