@@ -155,11 +155,17 @@ class RecordedStudy:
         found = self.winning_run
         return {} if found is None else found.hyperparameters
 
-    @property
-    def is_search_finished(self) -> bool:
+    @cached_property
+    def are_trials_finished(self) -> bool:
         """Whether all trials of the search have finished."""
         started = len(self.trials) >= self.context.trials
         return started and all(trial.is_finished for trial in self.trials)
+
+    @cached_property
+    def is_search_finished(self) -> bool:
+        """Whether all trials of the search have finished, and one of the finalists has won."""
+        race = self.find_race(self.context.finalists)
+        return self.are_trials_finished and (race is None or race.is_decided)
 
     @cached_property
     def seeds(self) -> tuple[RecordedTrial, ...]:

@@ -9,7 +9,7 @@ from tuning.records.method_records import MethodRecords
 from tuning.records.storage import Storage
 from tuning.reporting.layout.printed_table import format_markdown
 from tuning.reporting.recorded_study import RecordedStudy, RecordedTrial, read_study
-from tuning.search.finalist_race import count_finalist_runs
+from tuning.search.finalist_race import count_finalist_runs, count_runs_left
 from tuning.search.time_left import (
     MethodTimes,
     PlannedWork,
@@ -135,11 +135,15 @@ def describe_times(study: RecordedStudy) -> MethodTimes:
     """Return the times of a study's recorded epochs, and the number of trials still to start."""
     context, further = study.context, study.list_further_runs()
     known = [*study.trials, *study.seeds]
-    finalist_runs = count_finalist_runs(context.finalists)
+    if study.are_trials_finished:
+        race = study.find_race(context.finalists)
+        further_runs = len(further) + count_runs_left(race, study.further_runs)
+    else:
+        further_runs = count_finalist_runs(min(context.finalists, context.trials))
     planned = PlannedWork(
         stages=known[0].key.list_stage_epochs() if known else (),
         trials=context.trials,
-        further_runs=len(further) if study.is_search_finished else finalist_runs,
+        further_runs=further_runs,
         seeds=context.seeds,
         search_seeds=context.search_seeds,
         scheduler=context.scheduler,

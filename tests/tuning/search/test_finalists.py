@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.support.made_searches import EPOCHS, drive_search, make_search, train_epoch
 from tuning.records.run_data import Phase
 from tuning.reporting.recorded_study import read_study
+from tuning.reporting.status import StudyStatus, describe_times
 from tuning.reporting.summary import make_summary
 from tuning.search.finalist_race import (
     FINALIST_SEEDS,
@@ -123,6 +124,12 @@ def test_a_search_that_is_closed_takes_the_leader(tmp_path: Path) -> None:
     assert further is not None
     assert further.phase == Phase.FINALIST
     assert train_epoch(search, further, 1)
+    search.records.write_context(make_export_context(search, search.options))
+    recorded = read_study(search.records)
+    assert recorded is not None
+    assert (recorded.are_trials_finished, recorded.is_search_finished) == (True, False)
+    assert StudyStatus(recorded, None).phase == "stopped while searching"
+    assert describe_times(recorded).new_seeds == search.describe_times().new_seeds
     search.close()
     assert not search.is_search_done
     assert not train_epoch(search, further, 2)
