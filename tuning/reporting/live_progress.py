@@ -73,8 +73,11 @@ class Progress:
         self.console = console
         self._occupancy = Occupancy()
         self._last_line = time.monotonic()
-        self._reported: set[tuple[str, str]] = {
-            (s.name, t.name) for s in searches for t in s.list_trials() if t.is_finished
+        self._reported = {
+            _identify_end(search, trial)
+            for search in searches
+            for trial in search.list_trials()
+            if trial.is_finished
         }
 
     @contextmanager
@@ -112,16 +115,17 @@ class Progress:
         return handle_change
 
     def _print_end(self, search: MethodSearch, trial: Trial) -> None:
-        """Print a line for the end of a trial, once."""
-        identity = (search.name, trial.name)
-        if trial.is_finished and identity not in self._reported:
+        """Print a line for the end or the pause of a trial, once."""
+        identity = _identify_end(search, trial)
+        rests = trial.is_finished or trial.status == TrialStatus.PAUSED
+        if rests and identity not in self._reported:
             self._reported.add(identity)
             self.console.print(f"{format_elapsed()} {self._describe_end(search, trial)}")
             self._last_line = time.monotonic()
 
     def _print_change(self, search: MethodSearch, trial: Trial) -> None:
-        """Print a line for the end of a trial, and occasionally one for an epoch."""
-        if trial.is_finished:
+        """Print a line for the end or the pause of a trial, and occasionally one for an epoch."""
+        if trial.is_finished or trial.status == TrialStatus.PAUSED:
             self._print_end(search, trial)
         elif time.monotonic() - self._last_line > QUIET_SECONDS:
             self.console.print(f"{format_elapsed()} {self._describe_state(search)}")
@@ -227,6 +231,11 @@ def choose_columns(widths: Mapping[str, int], available: int) -> list[str]:
 def format_elapsed() -> str:
     """Return the time since the command began, as lines of progress begin with it."""
     return f"[{_format_duration(time.monotonic() - COMMAND_START)}]"
+
+
+def _identify_end(search: MethodSearch, trial: Trial) -> tuple[str, str, str, int]:
+    """Return the trial, how it ended or pauses, and after how many epochs."""
+    return search.name, trial.name, trial.status, len(trial.scores)
 
 
 def _make_line(text: str) -> Text:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tests.support.made_searches import make_search, train_epoch
 from tests.tuning.search.test_method_search import search_of, train
+from tuning.records.run_data import TrialStatus
 from tuning.reporting.live_progress import Progress, choose_columns
 from tuning.search.method_search import MethodSearch
 
@@ -77,3 +79,23 @@ def test_the_end_of_a_trial_is_printed_once(terminal: bool, tmp_path: Path) -> N
         for _ in range(2):
             report_change(search, trial)
     assert out.getvalue().count("erm trial 0 completed after 9 epochs") == 1
+
+
+def test_a_pause_is_printed_and_its_end_as_pruned_is_not(tmp_path: Path) -> None:
+    search = make_search(tmp_path, 2, scheduler="asha_promotion")
+    out = io.StringIO()
+    console = Console(width=100, file=out, color_system=None)
+    with Progress([search], 1, console).show() as report_change:
+        first = search.next_trial()
+        assert first is not None
+        train_epoch(search, first, 1)
+        report_change(search, first)
+        report_change(search, first)
+        second = search.next_trial()
+        assert second is not None
+        train_epoch(search, second, 1)
+        report_change(search, second)
+    assert first.status == TrialStatus.PRUNED
+    assert out.getvalue().count("rwg trial 0 paused after 1 epoch") == 1
+    assert out.getvalue().count("rwg trial 1 pruned after 1 epoch") == 1
+    assert out.getvalue().count(" after ") == 2
