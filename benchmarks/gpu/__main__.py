@@ -108,11 +108,9 @@ class PartProcess:
         """Let it compute for some seconds."""
         assert self.process.stdin is not None
         self.limit, self.end = limit, time.monotonic() + limit
-        with suppress(
-            BrokenPipeError
-        ):  # of a process that has ended: `finish` says with which code
-            self.process.stdin.write(f"{self.end}\n")
-            self.process.stdin.flush()
+        # A process that has ended reads nothing; `finish` tells its exit code.
+        with suppress(BrokenPipeError), self.process.stdin as pipe:
+            pipe.write(f"{self.end}\n")
 
     def finish(self) -> dict[str, Any]:
         """Wait until it ends, or end it; print its output and return its findings."""
@@ -127,6 +125,7 @@ class PartProcess:
             problem = "unfinished", f"was ended after {self.limit:.0f} s"
         self.log.seek(0)
         print(f"--- part {self.part}\n{self.log.read()[-30000:]}", flush=True)
+        self.log.close()
         found: dict[str, Any] = {"part": self.part, "verdicts": [], "figures": {}}
         if self.file.exists():
             found = json.loads(self.file.read_text(encoding="utf-8"))
