@@ -48,6 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "locations",
         nargs="*",
+        default=[],
         type=parse_location,
         metavar="RESULTS",
         help=f"results folders, or folders or URLs of records (default: {Options.results})",
