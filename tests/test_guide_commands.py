@@ -1,11 +1,13 @@
-"""Commands and YAML of README and the guides are parsed as they stand, in one process."""
+"""Commands and YAML of README and the guides are parsed, quick ones run, in one process."""
 
 import ast
 import importlib
 import re
 import shlex
+import shutil
 import subprocess
 from argparse import ArgumentParser
+from collections.abc import Iterable
 from itertools import takewhile
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from ray.scripts.scripts import cli
 
 import datasets
 from common.yaml_files import parse_yaml
+from tests.support.study_records import StudyNames, write_studies
 from tests.test_guides import ROOT
 from tuning.cli.main import COMMANDS, main
 from tuning.cli.main import _load_command as load_command
@@ -28,6 +31,42 @@ RUN_BY = {
     "docs/extending.md": "tests/test_guides.py",
     "docs/weighting.md": "tests/test_guides.py",
     "docs/python.md": "tests/tuning/test_python_guide.py",
+}
+# Beginnings of commands that a test runs as they stand; those that train are planned.
+RUN_HERE = (
+    "tune.py --method rwg --dataset colored_digits --search published",
+    "tune.py --method erm rwg jtt --dataset colored_digits --trials 64 --gpus-per-trial 0.25 "
+    "--storage /mnt",
+    "tune.py --config docs/",
+    "tune.py reproduce --plan",
+    "tune.py status",
+    "tune.py compare",
+    "tune.py report$",
+)
+# Beginnings of all others, which are only parsed, with the reason.
+PARSED_ONLY = {
+    "tune.py --help": "every command's help is tested in tests/tuning/test_commands.py",
+    "tune.py --config study.yaml": "tests/tuning/test_study_files.py runs a study from its file",
+    "tune.py --method erm rwg dro jtt --dataset colored_digits": "needs a bucket",
+    "tune.py --method erm_mt_l1 --dataset waterbirds": "needs data",
+    "tune.py --method erm rwg dro --dataset folder:NAME": "needs the reader's data",
+    "tune.py --method ls fairgrad cagrad --dataset two_digits": "times steps for seconds",
+    "tune.py --method stl --dataset two_sums": "needs the guide's data set",
+    "tune.py --method ls fairgrad --dataset mt1": "needs Meta-World",
+    "tune.py --method ls pcgrad fairgrad --dataset mt10": "needs Meta-World",
+    "tune.py clean": "reads temporary folders of the whole machine",
+    "tune.py doctor": "starts Ray",
+    "tune.py export": "tests/tuning/reporting/ exports real records",
+    "tune.py publish": "needs a kept model: tests/tuning/publishing/",
+    "tune.py verify": "needs an archive: tests/tuning/publishing/",
+    "tune.py report ": "draws for seconds: tests/tuning/reporting/report/",
+    "tune.py reproduce$": "trains for days",
+    "tune.py reproduce civilcomments_small": "needs data",
+    "tune.py resume": "continues a study",
+    "tune.py trace": "needs real records",
+    "tune.py validate data/NAME": "needs the reader's data",
+    "-m core": "trains, or needs a model",
+    "-m datasets": "needs data, or downloads them",
 }
 
 
@@ -89,6 +128,42 @@ def test_all_commands_of_the_guides_parse(capsys: pytest.CaptureFixture[str]) ->
             known = {*datasets.list_benchmarks(), "NAME", "D", "signs", "two_sums"}
             assert name in known or name.startswith(("folder", "./")), command
     assert parsed > 25
+
+
+def find_beginnings(command: str, beginnings: Iterable[str]) -> list[str]:
+    """Return the beginnings that a command has; one that ends in ``$`` is a whole command."""
+    return [b for b in beginnings if f"{command}$".startswith(b)]
+
+
+def test_every_command_is_run_or_has_a_reason() -> None:
+    commands = {command for _, command in list_commands()}
+    used = set()
+    for command in commands:
+        found = find_beginnings(command, (*RUN_HERE, *PARSED_ONLY))
+        assert len(found) == 1, f"{command}: add it to RUN_HERE, or to PARSED_ONLY with a reason"
+        used |= set(found)
+    assert used == {*RUN_HERE, *PARSED_ONLY}
+
+
+@pytest.mark.medium
+def test_quick_commands_run_as_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Studies are planned; the rest reads the carried results and the records of a study."""
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    monkeypatch.chdir(tmp_path)
+    commands = sorted({c for _, c in list_commands() if find_beginnings(c, RUN_HERE)})
+    studies = [command for command in commands if command.startswith("tune.py --")]
+    for command in studies:
+        assert main([*shlex.split(command)[1:], "--plan"]) == 0, capsys.readouterr().err
+        assert "nothing was started" in capsys.readouterr().out, command
+    shutil.copytree(ROOT / "results/embedded", tmp_path / "results")
+    names = StudyNames(dataset="colored_digits", methods=("erm",))
+    write_studies(tmp_path / "results.records", names, trials=2, epochs=2)
+    for command in sorted(set(commands) - set(studies)):
+        assert main(shlex.split(command)[1:]) == 0, f"{command}: {capsys.readouterr().err}"
+        assert capsys.readouterr().out, command
+    assert (tmp_path / "results/comparison.csv").is_file()
 
 
 def test_yaml_of_the_guides_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
