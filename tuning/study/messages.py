@@ -89,12 +89,7 @@ def print_summary(
     without_result = [search.name for search in searches if not _has_result(search)]
     closed = [search for search in searches if search.is_closed]
     for search in closed:
-        finished = sum(trial.is_finished for trial in search.trials.values())
-        console.print(
-            f"{search.name}: the search ended after {finished} of "
-            f"{format_count(search.trial_budget, 'trial')}, to "
-            "keep the rest of the budget for the confirmation seeds"
-        )
+        console.print(_describe_early_end(search))
     if stop.reason and without_result:
         console.print(f"no result yet: {', '.join(without_result)}")
     if stop.reason or closed:
@@ -123,6 +118,16 @@ def _describe_budget(options: Options) -> str:
     if options.max_device_hours is None:
         return ""
     return " (--max-device-hours counts all sessions, so it is doubled here)"
+
+
+def _describe_early_end(search: MethodSearch) -> str:
+    """Return the line of a search that a budget has ended: in its trials or in its race."""
+    finished = sum(trial.is_finished for trial in search.trials.values())
+    trials = format_count(search.trial_budget, "trial")
+    ended = f"the search ended after {finished} of {trials}"
+    if finished == search.trial_budget and search.options.finalists > 1:
+        ended += ", before one of its finalists had won"
+    return f"{search.name}: {ended}, to keep the rest of the budget for the confirmation seeds"
 
 
 def _print_failures(search: MethodSearch) -> None:
