@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.gpu.small_runs import make_run
 from core.batch import Batch
 from core.objectives.base import Step
 from core.objectives.end_task import EndTask
 from core.objectives.l1 import L1
 from core.objectives.reconstruction import Reconstruction
+from core.training.context import EpochPosition
 from core.training.step_inputs import LENGTH_MULTIPLE, TrainingInputs, draw_ahead
 from tests.core.objectives.test_auxiliary import make_bert, make_texts
 
@@ -58,3 +60,35 @@ def test_without_auxiliary_objectives_no_text_is_padded() -> None:
     inputs = draw_ahead([EndTask(), L1()], make_bert(), batch, lambda _: batch, 999)
     assert inputs.batch is batch
     assert not inputs.drawn
+
+
+class ExhaustedGraphs:
+    """Graphs whose memory, until it is freed, leaves too little for the first steps."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+
+    def compute_gradients(self, inputs: Any, compute: Any) -> Any:
+        if self.failures:
+            raise torch.OutOfMemoryError
+        return compute(inputs)
+
+    def free(self) -> bool:
+        self.failures -= 1
+        return True
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_steps_repeated_after_graphs_are_freed_keep_their_drawn_examples() -> None:
+    found = []
+    for failures in (0, 2):
+        run = make_run("erm_mt_l1", "colored_digits", "cpu", epochs=1)
+        trainer, parts = run.prepare_epoch(EpochPosition(0, 0))
+        graphs = ExhaustedGraphs(failures)
+        trainer._graphs = graphs  # type: ignore[assignment]
+        run.model.train()
+        for rows, batch in run.context.loader.load_batches("train", parts[:2]):
+            trainer.take_step(rows, batch)
+        assert graphs.failures == 0
+        found.append((trainer.mean_losses(), torch.get_rng_state().tolist()))
+    assert found[0] == found[1]
