@@ -1,5 +1,6 @@
 """The results that the repository carries have the form of what a study writes today."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from common.yaml_files import read_yaml_file
 from core.recipe.method_files import list_methods, load_method
 from tests.support.study_records import StudyNames, write_studies
 from tests.support.summaries import make_summary_of, write_summary_of
-from tools.draw_results import THEMES, draw_picture
+from tools.draw_results import GROUPS, TASKS, THEMES, draw_picture
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
 from tuning.reporting.export_method import export_method
@@ -90,6 +91,22 @@ def test_pictures_show_every_method_of_the_table(dataset: str) -> None:
         marks = drawn.count(f"fill: {theme.worst}"), drawn.count(f"fill: {theme.average}")
         assert carried.count(f"fill: {theme.worst}") == marks[0] >= len(table)
         assert carried.count(f"fill: {theme.average}") == marks[1] >= len(table)
+
+
+@pytest.mark.parametrize("page", ["README.md", "results/README.md"])
+def test_texts_of_pictures_have_the_numbers_of_the_tables(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = re.findall(r'embedded/(\w+)/methods.svg" alt="([^"]*)"', text)
+    assert found
+    for dataset, words in found:
+        table = pd.read_csv(CARRIED / dataset / "table.csv").set_index("method")
+        numbers = re.findall(r"(\w+) ([+-]?\d+\.\d) and ([+-]?\d+\.\d)", words)
+        assert sorted(method for method, _, _ in numbers) == sorted(table.index)
+        picture, signs = (GROUPS, "") if "test_worst_group_accuracy_mean" in table else (TASKS, "+")
+        for method, *given in numbers:
+            row = table.loc[method]
+            means = [row[f"{one.column}_mean"] for one in (picture.worst, picture.average)]
+            assert given == [f"{picture.factor * mean:{signs}.1f}" for mean in means], method
 
 
 def test_a_study_in_the_default_folder_leaves_the_carried_files_alone(tmp_path: Path) -> None:
