@@ -94,6 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     for path in tables:
         table = pd.read_csv(path)
+        if not {f"{picture.worst.column}_mean" for picture in (GROUPS, TASKS)} & set(table):
+            print(f"no picture: {path} is of neither groups nor tasks")
+            continue
         for suffix, theme in THEMES.items():
             target = path.with_name(f"methods{suffix}.svg")
             write_text(target, draw_picture(table, theme))

@@ -15,7 +15,7 @@ from common.yaml_files import read_yaml_file
 from core.recipe.method_files import list_methods, load_method
 from tests.support.study_records import StudyNames, write_studies
 from tests.support.summaries import make_summary_of, write_summary_of
-from tools.draw_results import GROUPS, TASKS, THEMES, draw_picture
+from tools.draw_results import GROUPS, TASKS, THEMES, draw_picture, main
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords
 from tuning.reporting.export_method import export_method
@@ -91,6 +91,17 @@ def test_pictures_show_every_method_of_the_table(dataset: str) -> None:
         marks = drawn.count(f"fill: {theme.worst}"), drawn.count(f"fill: {theme.average}")
         assert carried.count(f"fill: {theme.worst}") == marks[0] >= len(table)
         assert carried.count(f"fill: {theme.average}") == marks[1] >= len(table)
+
+
+def test_tables_of_other_metrics_have_no_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mt10").mkdir()
+    table = tmp_path / "mt10" / "table.csv"
+    table.write_text("method,test_success_mean\nls,0.5\n", encoding="utf-8")
+    assert main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"no picture: {table} is of neither groups nor tasks\n"
+    assert list(table.parent.iterdir()) == [table]
 
 
 @pytest.mark.parametrize("page", ["README.md", "results/README.md"])
