@@ -91,16 +91,15 @@ def parse_domains(texts: Sequence[str]) -> tuple[list[str], dict[str, Hyperparam
     problems: list[str] = []
     for text in texts:
         name, _, given = text.partition("=")
-        kind, colon, rest = given.partition(":")
-        if not colon or not _is_domain(kind, rest):
+        if not _is_domain(given):
             others.append(text)
             continue
         try:
-            values = _parse_domain_values(kind, rest)
+            content = _read_domain(given)
         except UserError as error:
             problems.append(f"--set: received '{text}': {error}")
             continue
-        domain = parse_hyperparameter(f"--set {name}", {kind: values}, problems, False)
+        domain = parse_hyperparameter(f"--set {name}", content, problems, False)
         if domain is not None and name in domains:
             problems.append(f"--set: {name} is given two domains")
         elif domain is not None:
@@ -114,19 +113,26 @@ def parse_domains(texts: Sequence[str]) -> tuple[list[str], dict[str, Hyperparam
     return others, domains
 
 
-def _is_domain(kind: str, rest: str) -> bool:
-    """Return whether a text before a colon is, or resembles, a kind of domain, and no value."""
+def _is_domain(text: str) -> bool:
+    """Return whether a text is a domain: whether a kind, or what resembles one, is before a colon.
+
+    A value may have colons too, such as those of ``task:weight``.
+    """
+    kind, colon, rest = text.partition(":")
+    if not colon:
+        return False
     is_word = re.fullmatch(r"[A-Za-z][\w-]*", kind) is not None
     is_range = re.fullmatch(r"[-+.\deE]+:[-+.\deE]+", rest) is not None  # task:weight is a value
     return kind in KINDS or (is_word and (is_range or bool(suggest_name(kind, KINDS))))
 
 
-def _parse_domain_values(kind: str, rest: str) -> list[object]:
-    """Return the values of a domain's text.
+def _read_domain(text: str) -> dict[str, list[object]]:
+    """Return a domain's text, such as ``choice:8,16``, as a file has it: values by kind.
 
     Raises:
         UserError: If the kind is unknown, or a value is missing or malformed.
     """
+    kind, _, rest = text.partition(":")
     if kind not in KINDS:
         raise UserError(unknown_name_message("domain", kind, KINDS))
     separators = "," if kind == "choice" else "[:,]"
@@ -138,7 +144,7 @@ def _parse_domain_values(kind: str, rest: str) -> list[object]:
         raise UserError(
             f"choices are separated by commas: choice:{rest.strip(':').replace(':', ',')}"
         )
-    return [parse_yaml(part) for part in parts]
+    return {kind: [parse_yaml(part) for part in parts]}
 
 
 def name_space(given: Path | Mapping[str, object]) -> str:
@@ -151,6 +157,8 @@ def read_space(
 ) -> tuple[Hyperparameters, dict[str, Hyperparameter]]:
     """Return the values and domains of ``--space``: a mapping from hyperparameter to either.
 
+    A domain is a mapping such as ``{log_uniform: [1e-4, 1e-1]}``, or a text as ``--set`` has it.
+
     Args:
         given: A YAML file, or the mapping itself, from a study file.
 
@@ -159,17 +167,24 @@ def read_space(
         ValidationErrors: If a value or a domain is malformed.
     """
     where = name_space(given)
-    content: object = read_yaml_file(given, where) if isinstance(given, Path) else given
-    if not isinstance(content, Mapping) or not content:
+    space: object = read_yaml_file(given, where) if isinstance(given, Path) else given
+    if not isinstance(space, Mapping) or not space:
         raise UserError(f"{where}: expected a mapping such as 'lr: {{log_uniform: [1e-4, 1e-1]}}'")
     values: Hyperparameters = {}
     domains: dict[str, Hyperparameter] = {}
     problems: list[str] = []
-    for name, given in content.items():
-        if isinstance(given, (bool, int, float, str)):
+    for name, given in space.items():
+        content: object = given
+        if isinstance(given, str) and _is_domain(given):
+            try:
+                content = _read_domain(given)
+            except UserError as error:
+                problems.append(f"{where}: {name}: received '{given}': {error}")
+                continue
+        elif isinstance(given, (bool, int, float, str)):
             values[str(name)] = given
             continue
-        domain = parse_hyperparameter(f"{where}: {name}", given, problems, needs_default=False)
+        domain = parse_hyperparameter(f"{where}: {name}", content, problems, needs_default=False)
         if domain is not None:
             domains[str(name)] = domain
     if problems:

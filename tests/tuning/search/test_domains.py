@@ -14,7 +14,7 @@ from tests.conftest import EMBEDDED, fitting
 from tuning.cli.main import main
 from tuning.cli.make_options import make_options
 from tuning.cli.parser import make_parser
-from tuning.option_values import parse_domains
+from tuning.option_values import parse_domains, read_space
 from tuning.options import Options
 from tuning.search.searchers.random import RandomSearcher
 from tuning.search.searchers.tpe import TPESearcher
@@ -43,6 +43,10 @@ def test_a_domain_is_read_as_it_is_written(kind: str, values: st.DataObject) -> 
     assert (domains["lr"].kind, domains["lr"].values) == (kind, (low, high))
     assert domains["lr"].find_broken_rule(domains["lr"].default) is None
     assert parse_domains([f"lr={domains['lr'].describe_domain()}"])[1] == domains
+    assert read_space({"lr": domains["lr"].describe_domain(), "batch_size": 8}) == (
+        {"batch_size": 8},
+        domains,
+    )
 
 
 @pytest.mark.parametrize(("method", "name"), fitting(list_methods(), EMBEDDED))
@@ -214,6 +218,11 @@ def test_domains_that_cannot_be_searched_are_refused(
 def test_values_with_a_colon_are_no_domains() -> None:
     texts = ["task_weights=depth:2", "task_weights=depth:2,normals:3"]
     assert parse_domains(texts) == (texts, {})
+
+
+def test_a_wrong_domain_as_a_text_of_a_space_is_one_message() -> None:
+    with pytest.raises(UserError, match=r"space: lr: received 'log_unifrm:.*mean 'log_uniform'"):
+        read_space({"lr": "log_unifrm:1e-3:1e-1"})
 
 
 def test_a_value_and_a_domain_of_one_name_are_refused() -> None:
