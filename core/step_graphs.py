@@ -7,9 +7,7 @@ Weights of a Gram matrix are solved on the host, between two graphs: one compute
 the matrix, the other their weighted sum.
 """
 
-import gc
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -18,25 +16,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
+from core.garbage import pause_garbage_collection
 from core.weighting import GramWeighting, Weighting
 
 MAX_GRAPHS = 256  # shapes of batches; others are computed without a graph
-
-
-@contextmanager
-def hold_garbage() -> Iterator[None]:
-    """Collect no garbage within a ``with`` block, in which a graph is captured.
-
-    The graphs of an earlier run may be garbage. CUDA refuses to free a graph during the capture of
-    another one, which then fails.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def renew_generator() -> None:
@@ -166,7 +149,8 @@ class StepGraphs:
             self._buffers = self._buffers or dict(self._weighting.named_buffers())
         self._restore_buffers()
         torch.cuda.synchronize()
-        with hold_garbage(), torch.cuda.stream(self._stream):
+        # CUDA refuses to free a graph of an earlier run, which is garbage, during a capture.
+        with pause_garbage_collection(), torch.cuda.stream(self._stream):
             record.begin()
             try:
                 result = record.run(self._weighting, compute, inputs)

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from core.garbage import pause_garbage_collection
 from core.reinforcement.learner import Learner, UpdateResult
 from core.reinforcement.replay import Replay
-from core.step_graphs import hold_garbage
 from core.weighting.device_only import stay_on_device
 
 WARM_UP_UPDATES = 3  # before the capture, by which libraries and optimizers make their state
@@ -85,7 +85,7 @@ class Updater:
     def _capture_update(self) -> _Captured:
         graph = torch.cuda.CUDAGraph()
         # Other threads may use the device meanwhile.
-        with hold_garbage(), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with pause_garbage_collection(), torch.cuda.graph(graph, capture_error_mode="thread_local"):
             result = self._take_update_in_place()
             joined = join_result(result)
         return _Captured(graph, result, joined)

@@ -15,9 +15,10 @@ from common.hyperparameters import Hyperparameters
 from core import step_graphs
 from core.batch import Batch
 from core.environment import detect_environment
+from core.garbage import pause_garbage_collection
 from core.recipe.method_files import load_method
 from core.recipe.resolved_method import resolve_method
-from core.step_graphs import StepGradients, StepGraphs, hold_garbage
+from core.step_graphs import StepGradients, StepGraphs
 from core.training.run import Run
 from core.weighting import load_weighting
 from tests.support.dense_files import write_dense
@@ -71,7 +72,7 @@ def test_no_garbage_is_collected_during_a_capture() -> None:
     before = gc.get_threshold()
     gc.set_threshold(1)
     try:
-        with hold_garbage():
+        with pause_garbage_collection():
             reference = weakref.ref(Cycle())
             assert [Cycle() for _ in range(100)]
             assert reference() is not None

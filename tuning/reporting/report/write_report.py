@@ -1,10 +1,8 @@
 """The report as one HTML file, and its figures as files for papers."""
 
 import base64
-import gc
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +12,7 @@ from markupsafe import Markup
 
 from common.errors import UserError
 from common.files import atomic_write, write_text
+from core.garbage import pause_garbage_collection
 from tuning.records.provenance import collect_provenance
 from tuning.reporting.report.chart import Chart, clean_text
 from tuning.reporting.report.comparisons import describe_ranks
@@ -63,7 +62,8 @@ def make_report(sources: Sequence[RecordSource], version: str = "") -> str:
     Raises:
         UserError: If there are no studies.
     """
-    with _pause_garbage_collection(), apply_style():
+    # Figures make cycles by the thousand, for each of which all recorded values would be searched.
+    with pause_garbage_collection(), apply_style():
         sections, data = _make_sections(_read_data(sources))
         return _render_page(sections, data, sources, version)
 
@@ -80,28 +80,12 @@ def save_report(sources: Sequence[RecordSource], path: Path, figures: Path | Non
     Raises:
         UserError: If there are no studies.
     """
-    with _pause_garbage_collection(), apply_style():
+    with pause_garbage_collection(), apply_style():
         sections, data = _make_sections(_read_data(sources))
         write_text(path, _render_page(sections, data, sources, version=""))
         if figures is not None:
             for section in sections:
                 _write_figures(section, figures / make_file_name(section.name))
-
-
-@contextmanager
-def _pause_garbage_collection() -> Iterator[None]:
-    """Run the block without garbage collection.
-
-    Figures make cycles by the thousand, for each of which it would search all recorded values: a
-    third of the time of a large report, and no memory, since figures are kept until all are drawn.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _make_sections(data: ReportData) -> tuple[list[Section], ReportData]:
