@@ -22,10 +22,6 @@ class Candidate(Protocol):
         """How it ended."""
 
     @property
-    def is_finished(self) -> bool:
-        """Whether it has ended."""
-
-    @property
     def scores(self) -> Sequence[Score | None]:
         """The score of each of its epochs."""
 
@@ -34,27 +30,14 @@ C = TypeVar("C", bound=Candidate)
 
 
 def rank_trials(trials: Iterable[C], rule: Rule) -> list[C]:
-    """Return the trials that have ended without failing and have a score, the best one first.
+    """Return the trials that have a score and have not failed, the best one first.
+
+    A trial that has not ended counts with its epochs so far, as one that was pruned does.
 
     Args:
         trials: The trials.
         rule: The rule that ranks them.
     """
-    ended = (trial for trial in trials if trial.is_finished)
-    return _rank_scored(ended, rule)
-
-
-def find_leader(trials: Iterable[C], rule: Rule) -> C | None:
-    """Return the best trial so far, which may still run; None without a score.
-
-    Args:
-        trials: The trials.
-        rule: The rule that ranks them.
-    """
-    return next(iter(_rank_scored(trials, rule)), None)
-
-
-def _rank_scored(trials: Iterable[C], rule: Rule) -> list[C]:
     scored = [
         (score, -trial.number, trial)
         for trial in trials
@@ -65,7 +48,7 @@ def _rank_scored(trials: Iterable[C], rule: Rule) -> list[C]:
 
 
 def select_trial(trials: Iterable[C], rule: Rule) -> C | None:
-    """Return the winner among the trials that have ended without failing; None without a score.
+    """Return the best trial that has not failed; None without a score.
 
     Args:
         trials: The trials.

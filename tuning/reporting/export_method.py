@@ -60,7 +60,8 @@ def _export_study(study: RecordedStudy, records: MethodRecords, results: Path) -
         write_text(folder / "best_config.yaml", _describe_winner(study, study.winning_run))
     write_summary(folder, make_summary(study))
     _export_predictions(records, folder, study.confirmed_seeds)
-    best = select_trial(study.seeds, study.rule) if study.context.keep_models else None
+    finished = [seed for seed in study.seeds if seed.is_finished]
+    best = select_trial(finished, study.rule) if study.context.keep_models else None
     if best is not None and not best.has_files:
         best = None
     _export_model(None if best is None else records.open_run(best.keys[0]), folder)

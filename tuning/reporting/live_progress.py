@@ -1,7 +1,7 @@
 """The progress of a study: timed lines, and on a terminal a live table below them."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
@@ -167,7 +167,7 @@ class Progress:
             "pruned": str(sum(t.status == TrialStatus.PRUNED for t in finished)),
             "failed": str(sum(t.status == TrialStatus.FAILED for t in every)),
             "seeds": f"{sum(t.is_finished for t in seeds)}/{search.options.seeds}",
-            "best": _describe_best(search, trials),
+            "best": _describe_best(search),
             "epochs": str(sum(t.epochs_done for t in every)),
         }
 
@@ -242,13 +242,9 @@ def _make_line(text: str) -> Text:
     return Text(text, no_wrap=True, overflow="ellipsis")
 
 
-def _describe_best(search: MethodSearch, trials: Sequence[Trial]) -> str:
+def _describe_best(search: MethodSearch) -> str:
     """Return the best metric so far, of running trials too, and its trial."""
-    found = search.find_incumbent() or max(
-        (trial for trial in trials if trial.best and trial.status != TrialStatus.FAILED),
-        key=lambda trial: (trial.best, -trial.number),
-        default=None,
-    )
+    found = search.find_incumbent()
     value = search.rule.read_metric(found.best) if found else None
     return "-" if found is None or value is None else f"{value:.4f} (trial {found.number})"
 

@@ -116,14 +116,20 @@ class RecordedStudy:
 
     @cached_property
     def winner(self) -> RecordedTrial | None:
-        """The best finished trial, by further seeds where it has; None without a search."""
+        """The best trial, by further seeds where it has; None without a search."""
         race = self.find_race(self.context.finalists)
         found = (trial for trial in self.trials if race and trial.number == race.leader)
         return next(found, None)
 
     def find_race(self, finalists: int) -> Race | None:
-        """Return the state of the race of so many finalists; None where no trial has a score."""
-        best = rank_trials(self.trials, self.rule)[:finalists]
+        """Return the state of the race of so many finalists; None where no trial has a score.
+
+        A trial that has not ended takes part where it has confirmation seeds: a budget ended its
+        search, and it was the best.
+        """
+        confirmed = [seed.proposed for seed in self.recorded_seeds]
+        ranked = [t for t in self.trials if t.is_finished or t.proposed in confirmed]
+        best = rank_trials(ranked, self.rule)[:finalists]
         return find_race(self.rule, best, self.further_runs)
 
     @property
@@ -169,14 +175,12 @@ class RecordedStudy:
 
     @cached_property
     def seeds(self) -> tuple[RecordedTrial, ...]:
-        """The winner's seeds; before the search has finished, only those that have ended."""
+        """The winner's recorded seeds, those of a search that a budget ended early too."""
         winning = self.winning_hyperparameters
         return tuple(
             seed
             for seed in self.recorded_seeds
-            if seed.number < self.context.seeds
-            and seed.proposed == winning
-            and (seed.is_finished or self.is_search_finished)
+            if seed.number < self.context.seeds and seed.proposed == winning
         )
 
     @property
@@ -197,11 +201,15 @@ class RecordedStudy:
 
     @property
     def has_learned(self) -> bool:
-        """Whether any trial or seed is better than a constant prediction, or has no metric yet."""
-        scores = [trial.best for trial in (*self.trials, *self.seeds) if trial.best is not None]
+        """Whether any trial or seed is better than a constant prediction, or none has ended yet."""
+        runs = (*self.trials, *self.seeds)
+        if not any(run.is_finished and run.best is not None for run in runs):
+            return True
         constant = self.context.constant_metric
-        return not scores or any(
-            selection.exceeds_constant(self.rule, score, constant) for score in scores
+        return any(
+            selection.exceeds_constant(self.rule, run.best, constant)
+            for run in runs
+            if run.best is not None
         )
 
     def sum_device_hours(self) -> float:

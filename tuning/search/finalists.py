@@ -81,7 +81,7 @@ def list_values(rule: Rule, runs: Sequence[Candidate]) -> list[float]:
     """Return the values of the runs that have ended, until the first that has not."""
     values: list[float] = []
     for run in runs:
-        if not run.is_finished:
+        if not run.status.has_ended:
             break
         values.append(read_value(rule, run.scores, run.status))
     return values

@@ -202,15 +202,19 @@ class MethodSearch:
         return 0.0 if rates.mean is None else sum(list_work(times, rates)[1])
 
     def close(self) -> None:
-        """End the search early, so that the best finished trial so far is confirmed.
+        """End the search early, so that the best trial so far is confirmed.
 
         Running trials stop after their epoch, and a resumed study continues them. A search without
-        a finished or paused trial continues until it has one.
+        an epoch that has a score continues until it has one.
         """
-        has_any = self.find_incumbent() is not None or self._pool.list_by_status(TrialStatus.PAUSED)
-        if not self.is_search_done and has_any:
+        self._load_waiting_trials()
+        if not self.is_search_done and self.find_incumbent() is not None:
             self.is_closed = True
-            self._end_paused_trials()
+
+    def _load_waiting_trials(self) -> None:
+        """Load all recorded epochs of trials that have not ended, so that they are compared."""
+        for trial in self._pool.list_by_status(TrialStatus.WAITING):
+            trial.load_epochs(self.rule)
 
     # --- proposal ---
 
@@ -229,7 +233,8 @@ class MethodSearch:
             self._end_paused_trials()
             if self.are_trials_done and not self.is_closed:
                 self._finalists.start_runs(self._pool.list_best())
-            if self.is_search_done:
+            if self.is_search_done and not self.seeds:
+                self._load_waiting_trials()
                 self._confirmation.begin(self.select_hyperparameters())
             trial = self._find_waiting(whole_gpu)
         if trial is not None:
@@ -334,12 +339,12 @@ class MethodSearch:
 
     def _end_paused_trials(self) -> None:
         if self.has_proposed_all:
-            self._paused.end_trials(self.is_closed)
+            self._paused.end_trials()
 
     # --- selection ---
 
     def find_incumbent(self) -> Trial | None:
-        """Return the best finished trial so far, in the end the winner; None if none has a score.
+        """Return the best trial so far, in the end the winner; None if none has a score.
 
         Where nothing is searched there is none.
         """

@@ -18,7 +18,7 @@ from core.training.selection import Rule
 from tuning.records.run_data import TrialStatus
 from tuning.search.schedulers.pruning import list_rungs
 from tuning.search.schedulers.successive_halving import REDUCTION_FACTOR
-from tuning.selection import Candidate, find_leader
+from tuning.selection import Candidate, select_trial
 
 PRIOR_TRIALS = 2.0  # weight of the expected share of pruned trials, before any is seen
 
@@ -119,7 +119,7 @@ def describe_work(
         seeds: The further runs of finalists and the confirmation seeds so far.
         rule: The rule that ranks the trials.
     """
-    leader = find_leader(trials, rule)
+    leader = select_trial(trials, rule)
     return MethodTimes(
         stages=planned.stages,
         trials=[trial.times for trial in trials],

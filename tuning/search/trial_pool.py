@@ -43,17 +43,18 @@ class TrialPool:
         self._contenders.append(trial)
 
     def drop_losers(self) -> None:
-        """Drop finished trials that are not among the best."""
-        best = {trial.number for trial in self.list_best()}
+        """Drop finished trials that are not among the best; an unfinished one may fail yet."""
+        finished = rank_trials([t for t in self._contenders if t.is_finished], self.rule)
+        best = {trial.number for trial in finished[: self.kept]}
         # A new list: the live table reads the old one in a thread of its own.
         self._contenders = [t for t in self._contenders if t.number in best or not t.is_finished]
 
     def find_incumbent(self) -> Trial | None:
-        """Return the best finished trial so far; None if none has a score."""
+        """Return the best trial so far; None if none has a score."""
         return select_trial(list(self._contenders), self.rule)
 
     def list_best(self) -> list[Trial]:
-        """Return the best finished trials so far, the best one first."""
+        """Return the best trials so far, the best one first."""
         return rank_trials(list(self._contenders), self.rule)[: self.kept]
 
     def list_contenders(self) -> list[Trial]:

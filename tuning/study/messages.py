@@ -141,7 +141,8 @@ def _print_failures(search: MethodSearch) -> None:
 
 def _has_result(search: MethodSearch) -> bool:
     """Return whether a confirmation seed has succeeded."""
-    return select_trial(search.seeds.values(), search.rule) is not None
+    finished = (seed for seed in search.seeds.values() if seed.is_finished)
+    return select_trial(finished, search.rule) is not None
 
 
 def _has_learned(search: MethodSearch, options: Options) -> bool:

@@ -32,7 +32,7 @@ def test_budgets_stop_export_and_say_how_to_resume(tmp_path: Path) -> None:
     assert "--resume" in resume
     assert resume[resume.index("--max-device-hours") + 1] == "0.001"
     assert 0 < len(read(results, "erm", "trials.csv")) < 200
-    # A fast machine ends the first trial, closes the search and spends the rest on seeds.
+    assert "Nothing learned" not in done.out  # in a few epochs
     (status,) = read_statuses(LocalStorage(tmp_path / "results.records"))
     assert status.study.sum_device_hours() >= 0.0005
 

@@ -34,22 +34,14 @@ class PausedTrials:
         trial.pause()
         return True
 
-    def end_trials(self, is_closed: bool) -> None:
-        """End all paused trials, unless trials that can promote them have not ended.
-
-        Args:
-            is_closed: Whether the search ends early: promoted trials that wait end too, so that
-                they are compared with the others.
-        """
-        blocking = (
-            [TrialStatus.RUNNING] if is_closed else [TrialStatus.RUNNING, TrialStatus.WAITING]
-        )
-        if self.promoter is None or self.pool.list_by_status(*blocking):
+    def end_trials(self) -> None:
+        """End all paused trials, unless trials that can promote them have not ended."""
+        blocking = self.pool.list_by_status(TrialStatus.RUNNING, TrialStatus.WAITING)
+        if self.promoter is None or blocking:
             return
-        for trial in self.pool.list_by_status(TrialStatus.PAUSED, TrialStatus.WAITING):
-            if trial.scores:
-                trial.write_end(TrialStatus.PRUNED)
-                trial.end(TrialStatus.PRUNED, "")
+        for trial in self.pool.list_by_status(TrialStatus.PAUSED):
+            trial.write_end(TrialStatus.PRUNED)
+            trial.end(TrialStatus.PRUNED, "")
 
     def restore_trials(self, rule: Rule) -> list[Trial]:
         """Let recorded trials pause or continue; return those that pause.
