@@ -61,11 +61,6 @@ class SimulatedTrial:
     scores: Sequence[Score | None]
     status: TrialStatus
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether it has ended."""
-        return self.status.has_ended
-
 
 class SimulatedSearch:
     """A search in which every epoch ends at its recorded time.
