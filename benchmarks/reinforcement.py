@@ -73,11 +73,12 @@ def time_graphs(repeats: int) -> None:
     """Print updates per second of drawing and updating, with the graph and without."""
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
     for tasks, count in BATCHES.items():
+        replay = fill_replay(tasks, "cuda")
         for name in WEIGHTINGS:
             rates = {}
             for use_graph in (False, True):
                 learner = make_learner(tasks, name, "cuda")
-                updater = Updater(learner, fill_replay(tasks, "cuda"), count, use_graph)
+                updater = Updater(learner, replay, count, use_graph)
                 for _ in range(WARM_UP_UPDATES + 2):  # makes the graph too
                     updater.update()
                 torch.cuda.synchronize()

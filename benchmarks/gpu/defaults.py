@@ -1,10 +1,8 @@
 """Part m: settings that the core chooses for GPUs, each against its alternative."""
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -32,11 +30,10 @@ EVALUATION_FACTORS = (1, 8, 32)
 def compare_defaults(report: Report) -> None:
     """Part m: graphs and copies of data on the host, optimizers, evaluation batches."""
     images = MadeImages(*((16, 32) if report.quick else (320, 400)))
-    with tempfile.TemporaryDirectory() as name:
-        resnet, bert = (write_model(kind, report.quick, Path(name)) for kind in ("resnet", "bert"))
-        report.attempt("store", lambda: _compare_store(report, images, resnet))
-        report.attempt("optimizers", lambda: _compare_optimizers(report, images, resnet, bert))
-        report.attempt("evaluation", lambda: _compare_evaluation(report, images, resnet, bert))
+    resnet, bert = (write_model(kind, report.quick, report.folder) for kind in ("resnet", "bert"))
+    report.attempt("store", lambda: _compare_store(report, images, resnet))
+    report.attempt("optimizers", lambda: _compare_optimizers(report, images, resnet, bert))
+    report.attempt("evaluation", lambda: _compare_evaluation(report, images, resnet, bert))
 
 
 def _judge(

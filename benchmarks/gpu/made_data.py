@@ -1,5 +1,6 @@
 """Made-up data and models for :mod:`benchmarks.gpu`: texts, photographs and scenes."""
 
+import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -196,8 +197,11 @@ def write_model(kind: str, tiny: bool, where: Path) -> str:
     Args:
         kind: ``vit`` (ViT-B/16), ``bert`` (BERT-base) or ``resnet`` (ResNet-50).
         tiny: Whether to write a tiny one in its place.
-        where: Where to.
+        where: Where to; a model that is there is kept.
     """
+    path = where / kind
+    if path.exists():
+        return str(path.resolve())
     import core.torchvision_compat  # noqa: F401
 
     # isort: split
@@ -222,7 +226,8 @@ def write_model(kind: str, tiny: bool, where: Path) -> str:
             # On a CPU, torch 2.13 crashes in convolutions of channels-last images by 2 channels.
             sizes = {"depths": [1] * 4, "embedding_size": 16, "hidden_sizes": [16, 16, 32, 32]}
         model = transformers.ResNetModel(transformers.ResNetConfig(**sizes))
-    path = where / kind
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    model.save_pretrained(path)
+    with tempfile.TemporaryDirectory(dir=where) as name:  # its writer may be ended
+        model.save_pretrained(Path(name) / kind)
+        (Path(name) / kind).replace(path)
     return str(path.resolve())

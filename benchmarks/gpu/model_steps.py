@@ -1,13 +1,11 @@
 """Parts g and n: training steps of ViT, BERT, ResNet, SegNet, the CelebA network and QM9's."""
 
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -23,7 +21,8 @@ from benchmarks.gpu.made_data import (
     MadeTexts,
     write_model,
 )
-from benchmarks.gpu.report import Report
+from benchmarks.gpu.matrix_peak import find_peak, measure_products
+from benchmarks.gpu.report import Report, get_device_name
 from benchmarks.gpu.step_shares import make_run, make_steps
 from core.objectives.auxiliary import Auxiliary
 from core.training.loader import RESIDENT_SHARE, get_text_lengths
@@ -34,7 +33,6 @@ from datasets.benchmark import Benchmark
 LAYOUTS = {torch.contiguous_format: " contiguous", torch.channels_last: " channels-last"}
 DRAWN_REPEATS = 8  # of steps whose auxiliary texts make a shape with those of the end task
 PRETRAINED_KINDS = ("vit", "bert", "resnet")
-PEAK_FLOPS = 989e12  # dense bfloat16 operations a second of an H100 or H200, by its data sheet
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Case:
 
 def _list_cases(quick: bool) -> list[Case]:
     texts = 64 if quick else 4000
-    photographs = partial(MadeImages, *((48, 48) if quick else (1200, 400)))
+    photographs = partial(MadeImages, *((48, 48) if quick else (320, 400)))
     pairs, posts = partial(MadeTexts, texts, 128, 38), partial(MadeTexts, texts, 220, 75)
     scenes = partial(MadeScenes, *((8, 48) if quick else (96, 288)))
     faces, molecules = partial(MadeFaces, 64 if quick else 4096), partial(MadeMolecules, texts)
@@ -88,35 +86,27 @@ def _list_cases(quick: bool) -> list[Case]:
     attributes = Case("CelebA-CNN ls", celeba, "ls", 8 * size, faces, half)
     molecule = Case("QM9-MPNN ls", mpnn, "ls", 4 * size, molecules, half)
     resnet = Case("ResNet-50 224 erm", "resnet", "erm", size, photographs, half)
-    families = [vit, bert, dense, attributes, molecule, resnet]
+    families = [vit, bert, attributes, molecule, resnet, dense]
     if quick:
         return families
-    # The first ones are measured where the time does not suffice for all.
+    # The first ones are measured where the time does not suffice for all: each family in each
+    # precision, the quick ones first, then other layouts and methods.
     long_texts = Case("BERT-base posts erm", "bert", "erm", size, posts, half)
-    compiled = [replace(case, is_compiled=True) for case in (vit, bert, resnet, attributes)]
-    other_layouts = [
+    compiled = [replace(case, is_compiled=True) for case in families]
+    full = [replace(case, precision="float32") for case in families]
+    others = [
         *(replace(case, layout=torch.contiguous_format) for case in (resnet, attributes)),
-        replace(dense, layout=torch.channels_last),
-    ]
-    weighted = [
-        replace(case, name=case.name.replace(" ls", " fairgrad"), method="fairgrad")
-        for case in (dense, attributes, molecule)
-    ]
-    return [
-        *families,
-        *compiled[:2],
-        *other_layouts[:2],
-        *weighted,
+        *(
+            replace(case, name=case.name.replace(" ls", " fairgrad"), method="fairgrad")
+            for case in (dense, attributes, molecule)
+        ),
         long_texts,
         replace(bert, name="BERT-base pairs erm_mt_l1", method="erm_mt_l1"),
         replace(long_texts, name="BERT-base posts erm_mt_l1", method="erm_mt_l1"),
-        *(replace(case, precision="float32") for case in (bert, resnet, attributes, molecule, vit)),
-        *compiled[2:],
-        other_layouts[2],
         replace(vit, name="ViT-B/16 384 erm_mt_l1", method="erm_mt_l1"),
-        replace(dense, precision="float32"),
-        *(replace(case, is_compiled=True) for case in (molecule, dense)),
+        replace(dense, layout=torch.channels_last),
     ]
+    return [*families, *compiled[:2], *full[:4], *compiled[2:], *full[4:], *others]
 
 
 def compile_models(report: Report) -> None:
@@ -125,20 +115,19 @@ def compile_models(report: Report) -> None:
     compiled = [c for c in _list_cases(False) if c.is_compiled]
     if report.quick:  # compilation takes a minute on a CPU
         compiled = _list_cases(True)[1:2]
-    with tempfile.TemporaryDirectory() as name:
-        for case in compiled:
-            if report.seconds_left < 0:
-                late.append(case.label)
-                continue
-            report.attempt(case.label, partial(_compile_case, case, Path(name), report))
+    for case in compiled:
+        if report.seconds_left < 0:
+            late.append(case.label)
+            continue
+        report.attempt(case.label, partial(_compile_case, case, report))
     if late:
         report.add_unfinished(f"no time for {', '.join(late)}")
 
 
-def _compile_case(case: Case, folder: Path, report: Report) -> None:
+def _compile_case(case: Case, report: Report) -> None:
     """Take a step with each of the first two shapes of batches: the second makes shapes dynamic."""
     known = case.kind in PRETRAINED_KINDS
-    model = write_model(case.kind, report.quick, folder) if known else case.kind
+    model = write_model(case.kind, report.quick, report.folder) if known else case.kind
     run = make_run(
         case.make(), case.method, model, report.is_cuda, case.precision, case.batch,
         compile=case.is_compiled,
@@ -170,31 +159,39 @@ def time_models(report: Report) -> None:
     rows: list[list[Any]] = []
     late: list[str] = []
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as name:
-        where = Path(name)
-        folders = {kind: write_model(kind, report.quick, where) for kind in PRETRAINED_KINDS}
-        report.print_line(f"  models written: {time.perf_counter() - start:.1f} s")
-        made: dict[Callable[[], Benchmark], Benchmark] = {}
-        operations: dict[str, float] = {}  # of a step, by the case's name
-        for case in _list_cases(report.quick):
-            if report.seconds_left < 0:
-                late.append(case.label)
-                continue
+    folders = {kind: write_model(kind, report.quick, report.folder) for kind in PRETRAINED_KINDS}
+    report.print_line(f"  models written: {time.perf_counter() - start:.1f} s")
+    made: dict[Callable[[], Benchmark], Benchmark] = {}
+    operations: dict[str, float] = {}  # of a step, by the case's name
+    peak = _find_peak(report)
+    for case in _list_cases(report.quick):
+        if report.seconds_left < 0:
+            late.append(case.label)
+            continue
 
-            def measure(case: Case = case) -> None:
-                if case.make not in made:
-                    made[case.make] = case.make()
-                model = folders.get(case.kind, case.kind)
-                row = _measure_case(case, made[case.make], model, report, operations)
-                rows.append(row)
-                report.print_line(f"  {row}")
-                report.add_figure(case.label, dict(zip(head, row, strict=True)))
+        def measure(case: Case = case) -> None:
+            if case.make not in made:
+                made[case.make] = case.make()
+            model = folders.get(case.kind, case.kind)
+            row = _measure_case(case, made[case.make], model, report, operations, peak)
+            rows.append(row)
+            report.print_line(f"  {row}")
+            report.add_figure(case.label, dict(zip(head, row, strict=True)))
 
-            report.attempt(case.label, measure)
+        report.attempt(case.label, measure)
     report.print_table(head, rows)
     if late:
         report.add_unfinished(f"no time for {', '.join(late)}")
     _judge_steps(report, rows)
+
+
+def _find_peak(report: Report) -> float:
+    """Return the operations a second that shares are of: the data sheet's, or else as measured."""
+    measured, sheet = measure_products(report), find_peak(get_device_name(report.device))
+    report.add_figure("operations a second of a matrix product", measured)
+    told = f"{sheet / 1e12:.0f} by the data sheet" if sheet else "no data sheet is known here"
+    report.print_line(f"  a large matrix product: {measured / 1e12:.3g} TFLOP/s; peak: {told}")
+    return sheet or measured
 
 
 def _judge_steps(report: Report, rows: list[list[Any]]) -> None:
@@ -225,8 +222,9 @@ def _judge_steps(report: Report, rows: list[list[Any]]) -> None:
 
 
 def _measure_case(
-    case: Case, benchmark: Benchmark, model: str, report: Report, operations: dict[str, float]
-) -> list[Any]:
+    case: Case, benchmark: Benchmark, model: str, report: Report, operations: dict[str, float],
+    peak: float,
+) -> list[Any]:  # fmt: skip
     """Return the row of a case."""
     run = make_run(
         benchmark, case.method, model, report.is_cuda, case.precision, case.batch,
@@ -249,7 +247,8 @@ def _measure_case(
             _take_steps(run, trainer, counted)
         operations[case.name] = float(counter.get_total_flops()) / len(counted)
     done = operations.get(case.name, float("nan"))
-    return [case.name, case.batch, case.setting, *_time_steps(run, trainer, parts, report, done)]
+    timed = _time_steps(run, trainer, parts, report, done, peak)
+    return [case.name, case.batch, case.setting, *timed]
 
 
 def _warm_up(run: Run, trainer: Trainer, parts: list[Tensor]) -> None:
@@ -267,7 +266,7 @@ def _take_steps(run: Run, trainer: Trainer, parts: list[Tensor]) -> None:
 
 
 def _time_steps(
-    run: Run, trainer: Trainer, parts: list[Tensor], report: Report, operations: float
+    run: Run, trainer: Trainer, parts: list[Tensor], report: Report, operations: float, peak: float
 ) -> list[Any]:
     """Return the columns from milliseconds to memory."""
     marks = [_mark_time(report.is_cuda)]
@@ -288,7 +287,7 @@ def _time_steps(
         sum(len(part) for part in parts) / sum(took),
         tokens / sum(took) if tokens else "-",
         operations / mean / 1e12,
-        operations / mean / PEAK_FLOPS,
+        operations / mean / peak,
         memory,
     ]
 

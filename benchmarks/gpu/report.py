@@ -21,14 +21,14 @@ class Report:
         part: Its letter.
         device: ``cpu`` or ``cuda``.
         quick: Whether sizes are small, to show that the code runs.
-        into: The file that holds the findings, rewritten with every one.
+        into: The file that holds the findings, rewritten with every one. Its folder gets models.
         limit: Seconds after which the part will be ended.
     """
 
     part: str
     device: str
     quick: bool
-    into: Path | None
+    into: Path
     limit: float = float("inf")
     lines: list[str] = field(default_factory=list)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
@@ -40,6 +40,11 @@ class Report:
     def seconds_left(self) -> float:
         """Seconds until the part will be ended, but for some to write its findings."""
         return self.limit - 10 - (time.monotonic() - self.start)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that all parts share."""
+        return self.into.parent
 
     @property
     def is_cuda(self) -> bool:
@@ -88,9 +93,10 @@ class Report:
         self.print_line(f"[{self.part}] {name}: {time.perf_counter() - start:.1f} s")
 
     def save(self) -> None:
-        if self.into is not None:
-            found = asdict(self) | {"into": str(self.into)}
-            self.into.write_text(json.dumps(found, default=str), encoding="utf-8")
+        found = asdict(self) | {"into": str(self.into)}
+        written = self.into.with_suffix(".written")  # a part may be ended while it writes
+        written.write_text(json.dumps(found, default=str), encoding="utf-8")
+        written.replace(self.into)
 
 
 def _format_cell(value: Any) -> str:

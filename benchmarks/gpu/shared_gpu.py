@@ -8,8 +8,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 from benchmarks.gpu.made_data import MadeImages, write_model
@@ -19,42 +21,62 @@ from benchmarks.gpu.step_shares import make_run
 from core.training.run import Run
 
 COUNTS = (1, 2, 4, 8)  # trials at once
+TRIALS = ("small", "middle")
 DAEMON = "nvidia-cuda-mps-control"
 
 
 def time_shared_gpu(report: Report) -> None:
     """Part h: trials side by side on one GPU."""
+    model = write_model("resnet", report.quick, report.folder)
+    counts = COUNTS[:2] if report.quick else COUNTS
     with tempfile.TemporaryDirectory() as name:
-        model = write_model("resnet", report.quick, Path(name))
-        counts = COUNTS[:2] if report.quick else COUNTS
-        rates = _time_trials(report, model, "processes", ("small", "middle"), counts)
+        workers = _start_workers(report, model, counts[-1])
+        has_mps = report.is_cuda and shutil.which(DAEMON) is not None
+        with _name_mps_folders(Path(name)):  # they load their modules beside the first ones
+            others = _start_workers(report, model, counts[-1]) if has_mps else []
+        rates = _time_trials(report, workers, "processes", counts)
         best = max(rates["small"]) / rates["small"][0]
         text = f"small trials at once: up to {best:.2f} times the epochs of one (1.5)"
         report.add_verdict(best > 1.5, text, "fast")
-        if not report.is_cuda or shutil.which(DAEMON) is None:
+        if not has_mps:
             report.print_line(f"  left out: MPS ({DAEMON} is not here)")
             return
-        # A middle trial fills the GPU alone: the small one comes first.
-        with _run_mps(Path(name)):
-            _time_trials(report, model, "with MPS", ("small", "middle"), counts)
+        with _name_mps_folders(Path(name)), _run_mps():
+            _time_trials(report, others, "with MPS", counts)
 
 
-def _time_trials(
-    report: Report, model: str, way: str, trials: tuple[str, ...], counts: tuple[int, ...]
-) -> dict[str, list[float]]:
-    """Return epochs an hour of each trial by the number of processes."""
-    start = time.perf_counter()
+class Worker(NamedTuple):
+    """A process that trains, and the pipe to it.
+
+    Args:
+        pipe: Takes orders.
+        process: The process, which uses the GPU from its first order on.
+    """
+
+    pipe: Connection
+    process: SpawnProcess
+
+
+def _start_workers(report: Report, model: str, count: int) -> list[Worker]:
     context = multiprocessing.get_context("spawn")
-    pipes, processes = [], []
-    for _ in range(counts[-1]):
+    found = []
+    for _ in range(count):
         mine, theirs = context.Pipe()
         given = (theirs, report.device, model, report.quick)
         process = context.Process(target=_run_trials, args=given, daemon=True)
         process.start()
-        pipes.append(mine)
-        processes.append(process)
+        found.append(Worker(mine, process))
+    return found
+
+
+def _time_trials(
+    report: Report, workers: list[Worker], way: str, counts: tuple[int, ...]
+) -> dict[str, list[float]]:
+    """Return epochs an hour of each trial by the number of processes, which then end."""
+    start = time.perf_counter()
+    pipes = [worker.pipe for worker in workers]
     rates: dict[str, list[float]] = {}
-    for trial in trials:
+    for trial in TRIALS:
         for pipe in pipes:
             pipe.send(trial)
         first = max(pipe.recv() for pipe in pipes)
@@ -73,23 +95,29 @@ def _time_trials(
         )
     for pipe in pipes:
         pipe.send(None)
-    for process in processes:
-        process.join(5)
+    for worker in workers:
+        worker.process.join(5)
     return rates
 
 
 @contextmanager
-def _run_mps(folder: Path) -> Iterator[None]:
-    """Run NVIDIA's multi-process service for the processes that begin in a ``with`` block."""
+def _name_mps_folders(folder: Path) -> Iterator[None]:
+    """Let processes that start in a ``with`` block look for the multi-process service there."""
     places = {f"CUDA_MPS_{kind}_DIRECTORY": str(folder / kind) for kind in ("PIPE", "LOG")}
     for place in places.values():
-        Path(place).mkdir()
+        Path(place).mkdir(exist_ok=True)
     with mock.patch.dict(os.environ, places):
-        subprocess.run([DAEMON, "-d"], check=True, timeout=20)
-        try:
-            yield
-        finally:
-            subprocess.run([DAEMON], input="quit\n", text=True, timeout=20)
+        yield
+
+
+@contextmanager
+def _run_mps() -> Iterator[None]:
+    """Run NVIDIA's multi-process service for the processes that use the GPU meanwhile."""
+    subprocess.run([DAEMON, "-d"], check=True, timeout=20)
+    try:
+        yield
+    finally:
+        subprocess.run([DAEMON], input="quit\n", text=True, timeout=20)
 
 
 def _run_trials(pipe: Any, device: str, model: str, quick: bool) -> None:

@@ -2,14 +2,12 @@
 
 import io
 import statistics
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -163,27 +161,26 @@ def _count_kernels(
 
 def _measure_phases(report: Report) -> None:
     steps = 2 if report.quick else 20
-    with tempfile.TemporaryDirectory() as name:
-        bert = write_model("bert", report.quick, Path(name))
-        texts = MadeTexts(64 if report.quick else 1000, 128, 38)
-        digits, two = load_benchmark("colored_digits"), load_benchmark("two_digits")
-        cases: list[tuple[str, Benchmark, str, str, str]] = [
-            ("BERT-base pairs erm", texts, "erm", bert, "bfloat16"),
-            ("colored_digits erm", digits, "erm", "", "bfloat16"),
-            ("two_digits fairgrad", two, "fairgrad", "", "bfloat16"),
-        ]
-        for label, benchmark, method, model, precision in cases:
-            size = 4 if report.quick else 32
-            for graphs in (0, step_graphs.MAX_GRAPHS):
-                with mock.patch.object(step_graphs, "MAX_GRAPHS", graphs):
-                    run = make_run(benchmark, method, model, report.is_cuda, precision, size)
-                    found, kernels = measure_phases(run, size, steps)
-                full = f"{label} {precision}{', graphs' if graphs else ''}"
-                report.add_figure(full, found)
-                report.print_line(f"  {full}: {_describe(found)}")
-                if "BERT" in label and not graphs and kernels:
-                    report.add_figure(f"kernels of {full}", kernels)
-                    report.print_table(["kernel", "ms a step"], list(kernels.items()))
+    bert = write_model("bert", report.quick, report.folder)
+    texts = MadeTexts(64 if report.quick else 1000, 128, 38)
+    digits, two = load_benchmark("colored_digits"), load_benchmark("two_digits")
+    cases: list[tuple[str, Benchmark, str, str, str]] = [
+        ("BERT-base pairs erm", texts, "erm", bert, "bfloat16"),
+        ("colored_digits erm", digits, "erm", "", "bfloat16"),
+        ("two_digits fairgrad", two, "fairgrad", "", "bfloat16"),
+    ]
+    for label, benchmark, method, model, precision in cases:
+        size = 4 if report.quick else 32
+        for graphs in (0, step_graphs.MAX_GRAPHS):
+            with mock.patch.object(step_graphs, "MAX_GRAPHS", graphs):
+                run = make_run(benchmark, method, model, report.is_cuda, precision, size)
+                found, kernels = measure_phases(run, size, steps)
+            full = f"{label} {precision}{', graphs' if graphs else ''}"
+            report.add_figure(full, found)
+            report.print_line(f"  {full}: {_describe(found)}")
+            if "BERT" in label and not graphs and kernels:
+                report.add_figure(f"kernels of {full}", kernels)
+                report.print_table(["kernel", "ms a step"], list(kernels.items()))
     report.print_line("  milliseconds a step; phases are the host's, which graphs do without")
 
 
@@ -220,16 +217,15 @@ def _measure_data_waits(report: Report) -> None:
     rows: list[list[Any]] = []
     size = 4 if report.quick else 32
     photographs = MadeImages(*((48, 48) if report.quick else (320, 400)))
-    with tempfile.TemporaryDirectory() as name:
-        for kind in ("resnet",) if report.quick else ("vit", "resnet"):
-            model = write_model(kind, report.quick, Path(name))
-            run = make_run(photographs, "erm", model, report.is_cuda, "bfloat16", size)
-            shares = _measure_waits(run, size, 2 if report.quick else 8)
-            rows.append([kind, *shares.values()])
-            report.add_figure(f"waits for data, {kind}", shares)
-            for source in ("resident", "store"):
-                text = f"{kind}: {shares[source]:.1%} of a step waits for data, {source}"
-                report.add_verdict(shares[source] <= MAX_WAIT, f"{text} (3%)", "fast")
+    for kind in ("resnet",) if report.quick else ("vit", "resnet"):
+        model = write_model(kind, report.quick, report.folder)
+        run = make_run(photographs, "erm", model, report.is_cuda, "bfloat16", size)
+        shares = _measure_waits(run, size, 2 if report.quick else 8)
+        rows.append([kind, *shares.values()])
+        report.add_figure(f"waits for data, {kind}", shares)
+        for source in ("resident", "store"):
+            text = f"{kind}: {shares[source]:.1%} of a step waits for data, {source}"
+            report.add_verdict(shares[source] <= MAX_WAIT, f"{text} (3%)", "fast")
     report.print_table(["model", "ms a step", "resident", "store", "decoded"], rows)
 
 
