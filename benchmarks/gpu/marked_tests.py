@@ -6,11 +6,16 @@ from benchmarks.gpu.other_commands import run_command
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.small_runs import ROOT
 
+NEEDED = ("pytest", "hypothesis")
 PROCESSES = 4  # at once, where pytest-xdist is installed
 
 
 def run_marked_tests(report: Report) -> None:
-    """Part e: run the tests that are marked ``gpu``."""
+    """Part e: run the tests that are marked ``gpu``, where what tests need is installed."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        report.print_line(f"  left out: the tests, {' and '.join(missing)} not installed")
+        return
     marked = [
         path for path in (ROOT / "tests").rglob("test_*.py")
         if "pytest.mark.gpu" in path.read_text(encoding="utf-8")
