@@ -99,9 +99,9 @@ test-fast: .venv/.installed ## run the tests to use while working: no Ray, few c
 test-cluster: .venv/.installed ## run a study over hosts that fail (root; Debian: openssh-server iproute2 rsync)
 	$(PY) -m pytest -q -s -n 2 --dist loadfile tests/cluster
 
+gpu-check: OUT = build
 gpu-check: .venv/.installed ## check that the core is right and fast on this machine's GPU (8 minutes)
-	@mkdir -p build
-	OUT=build $(PY) -m benchmarks.gpu
+	OUT="$(OUT)" $(PY) -m benchmarks.gpu $(ARGS)
 
 # Interrupted, it goes on with what is there; remove results/embedded.records to start anew.
 results: .venv/.installed ## run the studies of results/embedded, and draw their report and pictures
