@@ -3,9 +3,13 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
+from benchmarks.gpu import host_waits, weightings
 from benchmarks.gpu.__main__ import (
     ALONE_SECONDS,
     PARTS,
@@ -15,13 +19,19 @@ from benchmarks.gpu.__main__ import (
     PartProcess,
     Schedule,
     describe_verdict,
+    run_parts,
+    summarize,
+    write_findings,
 )
 from benchmarks.gpu.compare_runs import compare_run
+from benchmarks.gpu.matrix_peak import find_peak
 from benchmarks.gpu.report import Report
+from core.training.steps import Trainer
+from core.weighting import solve_alpha_fair_on_device
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-# These start processes of their own.
+# These start processes of their own, or take a minute.
 WITH_PROCESSES = {"a", "e", "h", "k"}
 
 
@@ -43,6 +53,82 @@ def test_a_run_on_a_cpu_equals_itself() -> None:
     assert found["again"]
     assert found["resumed"]
     assert found["shipped"] == found["early strict"] == 0
+
+
+def test_a_step_that_reads_a_number_of_the_device_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def clip_gradients(trainer: Trainer) -> None:
+        next(p.grad for p in trainer.shared if p.grad is not None).norm().item()
+
+    monkeypatch.setattr(host_waits, "list_pairs", lambda _: [("erm", "colored_digits")])
+    good, bad = (Report("b", "cpu", True, tmp_path / f"{i}.json") for i in range(2))
+    host_waits.find_host_waits(good)
+    monkeypatch.setattr(Trainer, "_clip_gradients", clip_gradients)
+    host_waits.find_host_waits(bad)
+    assert [v["verdict"] for v in good.verdicts] == ["right"]
+    assert [v["verdict"] for v in bad.verdicts] == ["WRONG"]
+    assert ".norm().item()" in bad.verdicts[0]["text"]
+
+
+def test_a_solver_that_differs_from_the_hosts_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def solve(gram: Tensor, alpha: float) -> Any:
+        found = solve_alpha_fair_on_device(gram, alpha)
+        return found._replace(weights=found.weights * (1 + 1e-5))
+
+    grams = [("K 2", torch.tensor([[2.0, -1.0], [-1.0, 3.0]], dtype=torch.float64))]
+    monkeypatch.setattr(weightings, "_make_grams", lambda _: iter(grams))
+    monkeypatch.setattr(weightings, "solve_alpha_fair_on_device", solve)
+    report = Report("c", "cpu", True, tmp_path / "found.json")
+    weightings._check_solver(report)
+    assert {v["verdict"] for v in report.verdicts} == {"WRONG"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA L40S", 362e12),
+        ("NVIDIA L4", 121e12),
+        ("NVIDIA A10", None),
+    ],
+)
+def test_the_peak_is_that_of_the_card(name: str, expected: float | None) -> None:
+    assert find_peak(name) == expected
+
+
+def test_an_interrupted_check_says_which_parts_did_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 60\n")
+    python.chmod(0o755)
+
+    def interrupt(part: PartProcess) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(PartProcess, "finish", interrupt)
+    found: list[dict[str, Any]] = []
+    given = argparse.Namespace(device="cpu", quick=True, seconds=60)
+    assert not run_parts(given, ["d", "f", "i", "m"], found.append)
+    assert [
+        (part["part"], v["verdict"], v["text"]) for part in found for v in part["verdicts"]
+    ] == [
+        ("d", "unfinished", "was interrupted"),
+        ("f", "unfinished", "had not begun"),
+        ("i", "unfinished", "had not begun"),
+        ("m", "unfinished", "had not begun"),
+    ]
+    write_findings(tmp_path, "made up", "torch", found, summarize(found, 0.0))
+    text = (tmp_path / "gpu.md").read_text()
+    assert text.startswith("## made up, ")
+    assert "right: not judged" in text
+    assert "[d] unfinished was interrupted" in text
 
 
 def test_all_parts_end_within_the_time() -> None:
