@@ -23,7 +23,7 @@ from benchmarks.gpu.__main__ import (
     summarize,
     write_findings,
 )
-from benchmarks.gpu.compare_runs import compare_run
+from benchmarks.gpu.compare_runs import _judge_runs, compare_run
 from benchmarks.gpu.matrix_peak import find_peak
 from benchmarks.gpu.report import Report
 from core.training.steps import Trainer
@@ -129,6 +129,12 @@ def test_an_interrupted_check_says_which_parts_did_not_end(
     assert text.startswith("## made up, ")
     assert "right: not judged" in text
     assert "[d] unfinished was interrupted" in text
+
+
+def test_nothing_is_right_of_runs_that_were_not_compared(tmp_path: Path) -> None:
+    report = Report("a", "cpu", True, tmp_path / "found.json")
+    _judge_runs(report, [])
+    assert report.verdicts == []
 
 
 def test_all_parts_end_within_the_time() -> None:

@@ -25,9 +25,11 @@ def check_memory_caps(report: Report) -> None:
     mine, theirs = context.Pipe()
     neighbor = context.Process(target=_run_neighbor, args=(theirs,), daemon=True)
     neighbor.start()
+    theirs.close()  # so that its end is noticed
     ours, others = context.Pipe()
     capped = context.Process(target=_run_capped, args=(others, 0.25), daemon=True)
     capped.start()
+    others.close()
     mine.recv()
     free_before = torch.cuda.mem_get_info()[0]
     ours.send("begin")

@@ -65,6 +65,7 @@ def _start_workers(report: Report, model: str, count: int) -> list[Worker]:
         given = (theirs, report.device, model, report.quick)
         process = context.Process(target=_run_trials, args=given, daemon=True)
         process.start()
+        theirs.close()  # so that its end is noticed
         found.append(Worker(mine, process))
     return found
 
