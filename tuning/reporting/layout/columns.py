@@ -95,9 +95,9 @@ def find_best(
 ) -> tuple[frozenset[int], frozenset[int]]:
     """Return the rows with the best mean, and those that are not distinguishable from them.
 
-    Seeds are the same for all rows, so that the test is the paired t-test, with Holm's correction
-    for all pairs of rows, at the level of the intervals. Rows with fewer than three seeds in common
-    with the best are not tested, and not among them; a note below the table names those.
+    Seeds are the same for all rows, so that the test is the paired t-test, one-sided, corrected for
+    the number of other rows. Rows with fewer than three seeds in common with the best are not
+    tested, and not among them; a note below the table names those.
 
     Args:
         column: The statistics of each row.
@@ -114,7 +114,7 @@ def find_best(
         return frozenset(), frozenset()
     top = max(sign * one.mean for one in found.values())
     best = frozenset(row for row, one in found.items() if sign * one.mean == top)
-    return best, find_indistinguishable(found, best)
+    return best, find_indistinguishable(found, best, higher_is_better)
 
 
 def name_metric(metric: str) -> str:

@@ -97,7 +97,7 @@ def _explain_marks(columns: Sequence[Column]) -> str:
         words += " Bold: the best of a column."
     if any(column.tied for column in columns):
         level = f"{1 - CONFIDENCE:.2g}"
-        words += rf" $^\ast$: not distinguishable from it (paired t-test, Holm, $p \ge {level}$)."
+        words += rf" $^\ast$: not distinguishable from it (corrected t-test, $p \ge {level}$)."
     return words
 
 

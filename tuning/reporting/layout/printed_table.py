@@ -85,8 +85,8 @@ def explain_marks(columns: Sequence[Column], best: str, tied: str) -> list[str]:
     text = f"{best}: the best of a column." if any(column.best for column in columns) else ""
     if any(column.tied for column in columns):
         text += (
-            f" {tied}: not distinguishable from it (paired t-test over seeds, Holm's correction, "
-            f"p >= {1 - CONFIDENCE:.2g})."
+            f" {tied}: not distinguishable from it (one-sided paired t-test over seeds, p times "
+            f"the number of other methods >= {1 - CONFIDENCE:.2g})."
         )
     return [text] if text else []
 

@@ -22,8 +22,8 @@ def describe_pairs(compared: DataSetComparison) -> tuple[str, ...]:
         return ()
     pairs = compared.list_pairs_with_best()
     first = (
-        "Paired over common seeds; p-values of t-tests after Holm's correction for all "
-        f"{format_count(len(compared.pairs), 'pair')}."
+        "Paired over common seeds; p: one-sided t-test that the first method is better, times the "
+        "number of methods that could be better than the second."
     )
     told = [pair for pair in pairs if not pair.is_distinguished]
     told += [pair for pair in pairs if pair.is_distinguished]

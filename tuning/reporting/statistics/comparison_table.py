@@ -64,7 +64,7 @@ def make_comparison_table(
     columns = (
         Column(("", "difference"), tuple(_format_difference(pair) for pair in pairs)),
         Column((format_confidence(), "interval"), tuple(_format_interval(pair) for pair in pairs)),
-        Column(("p,", "Holm"), tuple(_format_p(pair.adjusted_p_value) for pair in pairs)),
+        Column(("p,", "corrected"), tuple(_format_p(pair.adjusted_p_value) for pair in pairs)),
         Column(("prob.", "better"), tuple(f"{p.difference.improvement.value:.2f}" for p in pairs)),
         Column(("", "seeds"), tuple(str(len(pair.difference.seeds)) for pair in pairs)),
         Column(("seeds", "needed"), tuple(_format_needed(pair) for pair in pairs)),
@@ -121,11 +121,12 @@ def _name_unit(comparison: DataSetComparison) -> str:
 def _write_notes(comparisons: Sequence[DataSetComparison]) -> list[str]:
     notes = [
         f"Difference: mean ± standard deviation over the seeds that both methods have, with "
-        f"Student's {format_confidence()} interval of each pair alone. p: two-sided paired t-test, "
-        "by Holm's correction for all pairs of a data set, and of the permutation test of signs, "
-        "uncorrected, which cannot be below 2 / 2^seeds. Prob. better: probability that a seed of "
-        "the better method is better than one of the other. Seeds needed: for a power of 0.8, if "
-        "the difference and its deviation are as estimated."
+        f"Student's {format_confidence()} interval of each pair alone. p, corrected: one-sided "
+        "paired t-test that the first method is better, times the number of methods that could be "
+        "better than the second, as marks of tables take it. Prob. better: probability that a seed "
+        "of the first is better than one of the second. Seeds needed: for a power of 0.8, if the "
+        "difference and its deviation are as estimated. p, signs: two-sided permutation test, "
+        "uncorrected, which cannot be below 2 / 2^seeds."
     ]
     for comparison in comparisons:
         start = f"{comparison.dataset}: " if len(comparisons) > 1 else ""

@@ -9,8 +9,8 @@ from scipy import stats
 import datasets
 from tests.support.summaries import make_summary_of
 from tuning.reporting.intervals import SHARE, compute_statistics
+from tuning.reporting.layout.columns import find_best
 from tuning.reporting.statistics.method_comparison import compare_methods
-from tuning.reporting.statistics.paired import compute_t_p_value
 from tuning.reporting.statistics.ranks import compare_ranks, compute_critical_difference
 from tuning.reporting.summary import Summary
 from tuning.reporting.table_notes import list_warnings
@@ -43,15 +43,30 @@ def test_all_pairs_are_compared_and_corrected() -> None:
         "old, older: summary.json lacks the values of each seed; compare the by_RULE folder that "
         f"'python tune.py export --select {older.rule}' writes",
     )  # fmt: skip
-    raw = compute_t_p_value(np.subtract(first, second))
-    assert found.pairs[0].adjusted_p_value == pytest.approx(raw)  # the largest of three
+    p_value = 2 * stats.ttest_rel(first, second, alternative="greater").pvalue  # two others
+    assert found.pairs[0].adjusted_p_value == pytest.approx(p_value, abs=1e-9)
     needed = found.pairs[0].needed_seeds
     assert found.pairs[0].describe_result() == (
-        f"5 seeds cannot tell a from b (difference 2.0 points, p = {raw:.2g}); "
+        f"5 seeds cannot tell a from b (difference 2.0 points, p = {p_value:.2g}); "
         f"about {needed} seeds would."
     )
     assert found.pairs[1].is_distinguished
     assert found.pairs[1].describe_result().startswith("a is better than c (difference 31.0 points")
+
+
+@pytest.mark.parametrize("methods", [2, 5, 12])
+def test_pairs_with_the_best_say_the_same_as_marks(methods: int) -> None:
+    random = np.random.default_rng(methods)
+    values = 0.8 - 0.03 * np.arange(methods)[:, None] + 0.03 * random.random((methods, 5))
+    summaries = [make_summary(f"m{row}", found) for row, found in enumerate(values.tolist())]
+    best, tied = find_best([one.metrics[COLUMN] for one in summaries], True, [True] * methods)
+    compared = compare_methods(summaries)
+    pairs = compared.list_pairs_with_best()
+    assert {compared.best} == {f"m{row}" for row in best}
+    assert {pair.second for pair in pairs if not pair.is_distinguished} == {
+        f"m{row}" for row in tied
+    }
+    assert any(pair.is_distinguished for pair in pairs) or methods == 2
 
 
 def test_the_better_method_is_better_on_common_seeds() -> None:
