@@ -59,12 +59,14 @@ class LocalStorage(Storage):
         """Return whether a file exists."""
         return (self.path / name).is_file()
 
-    def read_modification_time(self, name: str) -> float | None:
-        """Return when a file was last written, in seconds since 1970; None where there is none."""
-        try:
-            return (self.path / name).stat().st_mtime
-        except OSError:
-            return None
+    def list_modification_times(self) -> dict[str, float]:
+        """Return when each file was last written, in seconds since 1970, also in subfolders."""
+        found: dict[str, float] = {}
+        for folder, _, names in os.walk(self.path):
+            for path in (Path(folder, name) for name in names):
+                with contextlib.suppress(OSError):  # removed meanwhile
+                    found[path.relative_to(self.path).as_posix()] = path.stat().st_mtime
+        return found
 
     @property
     def name(self) -> str:

@@ -99,10 +99,14 @@ class ObjectStorage(Storage):
         info = self.store.get_file_info(self._full_name(name))
         return bool(info.type == fs.FileType.File)
 
-    def read_modification_time(self, name: str) -> float | None:
-        """Return when an object was written, in seconds since 1970; None where there is none."""
-        written = self.store.get_file_info(self._full_name(name)).mtime
-        return None if written is None else float(written.timestamp())
+    def list_modification_times(self) -> dict[str, float]:
+        """Return when each object was written, in seconds since 1970, by one listing."""
+        selector = fs.FileSelector(self.path, recursive=True, allow_not_found=True)
+        return {
+            info.path.removeprefix(f"{self.path}/"): float(info.mtime.timestamp())
+            for info in self.store.get_file_info(selector)
+            if info.type == fs.FileType.File and info.mtime is not None
+        }
 
     @property
     def name(self) -> str:

@@ -49,8 +49,11 @@ class Storage(ABC):
         """Return whether something is stored under a name."""
 
     @abstractmethod
-    def read_modification_time(self, name: str) -> float | None:
-        """Return when a name was last written, in seconds since 1970; None where unknown."""
+    def list_modification_times(self) -> dict[str, float]:
+        """Return when each name, of any number of parts, was written, in seconds since 1970.
+
+        An object store is asked by one listing for all names.
+        """
 
     @property
     @abstractmethod

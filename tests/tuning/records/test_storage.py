@@ -7,6 +7,7 @@ import pickle
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -89,6 +90,47 @@ def test_names_are_the_first_parts(storage: Storage) -> None:
     assert storage.list_names() == ["b", "runs"]
     assert (storage / "runs").list_names() == ["1", "2"]
     assert (storage / "runs/1").list_names() == ["end.json", "run.json"]
+
+
+def test_modification_times_are_of_all_files_below(storage: Storage) -> None:
+    assert storage.list_modification_times() == {}
+    begin = time.time()
+    for name in ("a", "runs/1/end.json", "runs/2/end.json"):
+        storage.write_bytes(name, b"{}")
+    times = storage.list_modification_times()
+    assert sorted(times) == ["a", "runs/1/end.json", "runs/2/end.json"]
+    assert min(times.values()) >= begin - 2  # a store may keep whole seconds
+    assert (storage / "runs").list_modification_times() == {
+        name.removeprefix("runs/"): when for name, when in times.items() if name != "a"
+    }
+
+
+class CountingHandler(fs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no types
+    """Counts the listings and the requests of single objects."""
+
+    listings = 0
+    lookups = 0
+
+    def get_file_info(self, paths: list[str]) -> list[fs.FileInfo]:
+        self.lookups += len(paths)
+        found: list[fs.FileInfo] = super().get_file_info(paths)
+        return found
+
+    def get_file_info_selector(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
+        self.listings += 1
+        found: list[fs.FileInfo] = super().get_file_info_selector(selector)
+        return found
+
+
+def test_modification_times_take_one_listing(tmp_path: Path) -> None:
+    files = pytest.importorskip("fsspec").filesystem("file", auto_mkdir=True)
+    handler = CountingHandler(files)
+    stored = ObjectStorage(fs.PyFileSystem(handler), str(tmp_path), "s3")
+    for run in range(20):
+        stored.write_bytes(f"runs/{run}/end.json", b"{}")
+    handler.listings = handler.lookups = 0
+    assert len((stored / "runs").list_modification_times()) == 20
+    assert (handler.listings, handler.lookups) == (1, 0)
 
 
 def test_deleting(storage: Storage) -> None:

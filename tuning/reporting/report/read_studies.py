@@ -216,16 +216,12 @@ def _list_busy_times(storage: Storage, trials: Sequence[RecordedTrial]) -> Itera
 
     The runs of its training seeds take turns in its slot.
     """
+    times = (storage / "runs").list_modification_times()
     for trial in trials:
-        ends = [_read_end_time(storage / "runs" / key) for key in trial.keys]
+        ends = [times.get(f"{key}/end.json", times.get(f"{key}/rows.json")) for key in trial.keys]
         known = [end for end in ends if end is not None]
         if known and trial.epochs:
             yield BusyTime(max(known) - trial.seconds, max(known))
-
-
-def _read_end_time(run: Storage) -> float | None:
-    found = run.read_modification_time("end.json")
-    return run.read_modification_time("rows.json") if found is None else found
 
 
 def list_rows(trial: RecordedTrial | None) -> tuple[EpochRow, ...]:

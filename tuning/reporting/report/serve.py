@@ -7,9 +7,10 @@ import time
 from collections.abc import Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import PurePosixPath
 
 from common.errors import UserError
-from tuning.records.storage import Storage, storage_errors
+from tuning.records.storage import storage_errors
 from tuning.reporting.report.read_studies import RecordSource
 from tuning.reporting.report.write_report import make_report
 
@@ -17,6 +18,7 @@ ADDRESS = "127.0.0.1"  # loopback: nobody else on the network sees it
 HOSTS = ("127.0.0.1", "localhost")
 MIN_SECONDS = 10.0  # between two reports
 BUSY_SHARE = 0.2  # of the time that making them may take
+RECORD_FILES = ("export.json", "rows.json", "end.json")
 
 
 class ReportServer(ThreadingHTTPServer):
@@ -128,24 +130,9 @@ def compute_version(sources: Sequence[RecordSource]) -> str:
     """Return a text that changes with the records: which runs there are, and their time stamps."""
     digest = hashlib.sha256()
     for source in sources:
-        for path, time_stamp in _list_times(source.storage):
-            digest.update(f"{path} {time_stamp}\n".encode())
+        with storage_errors(source.storage):
+            times = source.storage.list_modification_times()
+        for path, time_stamp in sorted(times.items()):
+            if PurePosixPath(path).name in RECORD_FILES:
+                digest.update(f"{source.storage} {path} {time_stamp}\n".encode())
     return digest.hexdigest()[:16]
-
-
-def _list_times(root: Storage) -> list[tuple[str, float | None]]:
-    with storage_errors(root):
-        methods = [
-            root / dataset / method
-            for dataset in root.list_names()
-            for method in (root / dataset).list_names()
-        ]
-        runs = [
-            method / "runs" / name for method in methods for name in (method / "runs").list_names()
-        ]
-        contexts = [(str(m), m.read_modification_time("export.json")) for m in methods]
-        return contexts + [
-            (f"{run}/{name}", run.read_modification_time(name))
-            for run in runs
-            for name in ("rows.json", "end.json")
-        ]
