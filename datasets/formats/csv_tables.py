@@ -182,12 +182,23 @@ def read_table(path: Path) -> pd.DataFrame:
     return parse_table(path, read_csv(path, COLUMNS))
 
 
-def parse_table(path: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """Return a common table of texts with numbers, validated as by :func:`read_table`."""
-    numbers = table.split.str.strip().str.lower().map(SPLIT_NUMBERS)
+def parse_table(path: Path, table: pd.DataFrame, split_remedy: str = "") -> pd.DataFrame:
+    """Return a common table of texts with numbers, validated as by :func:`read_table`.
+
+    Args:
+        path: The table, for messages.
+        table: Its rows.
+        split_remedy: An end of the messages on unknown splits.
+    """
+    words = table.split.str.strip().str.lower()
+    numbers = words.map(SPLIT_NUMBERS)
     expected = "0, 1 or 2 (training, validation, test)"
     for name in table.split[numbers.isna()][:1]:
-        expected += suggest_name(name, ("training", "validation", "test"))
+        is_word = len(name) > 4  # True is no test
+        expected += suggest_name(name, ("training", "validation", "test")) if is_word else ""
+    if set(words) == {"1", "2", "3"}:
+        expected += "; subtract 1 from each"
+    expected += split_remedy
     problems = _describe_rows(path, table, "split", numbers.isna(), expected)
     columns = {"split": numbers.fillna(0).astype(np.int64)}
     for column in ("y", "a"):
@@ -239,10 +250,13 @@ def find_missing_splits(path: Path, table: pd.DataFrame) -> list[str]:
 def find_outside_names(path: Path, names: "pd.Series[str]") -> list[str]:
     """Return a sentence for each file name that leads out of its folder."""
     parts = names.str.replace("\\", "/", regex=False)
-    outside = parts.str.startswith("/") | parts.str.contains(r"(?:^|/)\.\.(?:/|$)", regex=True)
+    is_url = parts.str.contains("^[a-z][a-z0-9+.-]+://", case=False, regex=True)
+    outside = (
+        is_url | parts.str.startswith("/") | parts.str.contains(r"(?:^|/)\.\.(?:/|$)", regex=True)
+    )
     return [
         f"{path}: row {row + 1}: filename: received '{names[row]}', expected a name inside the "
-        "data set's folder"
+        f"data set's folder{'; download the files first' * bool(is_url[row])}"
         for row in names.index[outside]
     ]
 
@@ -281,7 +295,28 @@ def _describe_rows(
 ) -> list[str]:
     """Return a sentence for each invalid row; the first row after the header is row 1."""
     rows = table[invalid.to_numpy(dtype=bool)]
-    return [
-        f"{path}: row {row + 1} (id {name}): {column}: received '{value}', expected {expected}"
-        for row, name, value in zip(rows.index, rows.id, rows[column], strict=True)
-    ]
+    return describe_values(path, rows.id, rows[column], column, expected)
+
+
+def describe_values(
+    path: Path, ids: "pd.Series[str]", values: "pd.Series[str]", column: str, expected: str
+) -> list[str]:
+    """Return a sentence for each different value of invalid rows, with the first that has it.
+
+    Args:
+        path: The table.
+        ids: The ids of the rows.
+        values: Their values.
+        column: The column's name in messages.
+        expected: The values that the column takes.
+    """
+    counts = values.value_counts()
+    first = ~values.duplicated()
+    sentences = []
+    for row, name, value in zip(values.index[first], ids[first], values[first], strict=True):
+        more = f" and {counts[value] - 1:,} more" if counts[value] > 1 else ""
+        sentences.append(
+            f"{path}: row {row + 1} (id {name}){more}: {column}: received '{value}', "
+            f"expected {expected}"
+        )
+    return sentences

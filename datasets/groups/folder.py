@@ -51,6 +51,10 @@ from datasets.storage.images import (
 from datasets.storage.named_files import locate_named_files, suggest_file
 from datasets.training_config import TrainingConfig
 
+PUT_TABLE = (
+    f"put a table metadata.csv with the columns {','.join(tables.COLUMNS)} and the images or texts "
+    "there"
+)
 MAX_TOKENS = 220  # to which texts are truncated
 
 
@@ -130,7 +134,12 @@ class Folder(TextBenchmark):
     def _contents(self) -> Contents:
         if not self.folder.is_dir():
             raise truncate_problems(self.find_problems())
-        return read_contents(self.table_path, self.dataset_file)
+        path = self.table_path
+        if not path.exists():
+            raise UserError(
+                f"{self.folder}: no table; {PUT_TABLE}, or a folder of images per class"
+            )
+        return read_contents(path, self.dataset_file)
 
     @property
     def _has_texts(self) -> bool:
@@ -237,11 +246,10 @@ class Folder(TextBenchmark):
     def find_problems(self) -> list[str]:
         """Return a sentence for each file that is missing or malformed."""
         if not self.folder.is_dir():
+            if self.folder.is_file():
+                return [f"{self.folder}: a file, expected its folder: {self.folder.parent}"]
             known = list_own_data(self.data_root, ())
-            return [
-                f"{self.folder}: missing{suggest_name(self.name, known)}; put a table metadata.csv "
-                f"with the columns {','.join(tables.COLUMNS)} and the images or texts there"
-            ]
+            return [f"{self.folder}: missing{suggest_name(self.name, known)}; {PUT_TABLE}"]
         return super().find_problems()
 
     def find_file_problems(self) -> list[str]:

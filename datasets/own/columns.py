@@ -72,6 +72,9 @@ def assign_roles(path: Path, columns: Sequence[str], given: Mapping[str, str]) -
         if fitting:
             roles[role] = fitting[0]
             others.remove(fitting[0])
+    for column in roles.values():
+        if f"{column}.1" in columns:  # as pandas calls the second of a name
+            raise UserError(f"{path}: two columns are called '{column}'; rename or remove one")
     return roles
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from common.errors import UserError, truncate_problems
+from common.text import format_count
 from datasets.benchmark import SPLITS
 from datasets.formats import csv_tables as tables
 from datasets.groups.base import Groups
@@ -18,6 +19,10 @@ from datasets.own.splits import draw_splits, read_split_words
 from datasets.own.table_files import list_tables, read_table_file
 
 PARTS_OF_TRAINING = ("train", "validation")  # into which two shares divide the training rows
+SPLIT_REMEDY = (
+    ", or train, val, test; or remove the column and draw a split with datasets.prepare --split "
+    "0.7/0.1/0.2"
+)
 NO_ATTRIBUTE = "there is no column of attributes: the groups are the classes"
 
 
@@ -70,10 +75,11 @@ def read_contents(path: Path, file: DatasetFile) -> Contents:
         drawn_from = "the training rows of each group" if "split" in table else "each group"
         notes.append(f"the split is drawn: {shares} of {drawn_from}, seed {file.split.seed}")
         table = table.assign(split=drawn)
-    parsed = tables.parse_table(path, table)
+    parsed = tables.parse_table(path, table, split_remedy=SPLIT_REMEDY)
     problems = _find_problems(path, parsed, has_texts, names)
     if problems:
         raise truncate_problems(problems)
+    notes += _describe_repeated_rows(parsed, has_texts)
     groups = Groups(*(_read_names(path, parsed, role, names[role]) for role in ("y", "a")))
     parsed = parsed.assign(group=len(groups.attributes) * parsed.y + parsed.a)
     return Contents(parsed, groups, has_texts, tuple(notes))
@@ -92,7 +98,9 @@ def _read_roles(path: Path, file: DatasetFile) -> tuple[pd.DataFrame, dict[str, 
     notes = [describe_folder_table(read, bool(list_tables(path)))] if path.is_dir() else []
     if "a" not in roles:
         table = table.assign(a="0", a_name="")
-        notes.append(f"{NO_ATTRIBUTE} (the columns are {', '.join(columns)})")
+        others = [column for column in columns if column not in roles.values()]
+        way = f"; to name one: datasets.prepare --columns {others[0]}=attribute" if others else ""
+        notes.append(f"{NO_ATTRIBUTE} (the columns are {', '.join(columns)}){way}")
     return table, {"y": roles["y"], "a": roles.get("a", "a")}, notes
 
 
@@ -169,6 +177,21 @@ def _find_problems(
             for number in sorted(untrained)
         ]
     return problems
+
+
+def _describe_repeated_rows(table: pd.DataFrame, has_texts: bool) -> list[str]:
+    """Return a sentence on images or texts that are in several splits; none without one."""
+    column = "text" if has_texts else "filename"
+    counts = table.groupby(column).split.nunique()
+    repeated = counts.index[counts > 1]
+    if repeated.empty:
+        return []
+    verb = "is" if len(repeated) == 1 else "are"
+    rows = ", ".join(str(row + 1) for row in table.index[table[column] == repeated[0]][:3])
+    return [
+        f"{format_count(len(repeated), 'text' if has_texts else 'file')} {verb} in several splits "
+        f"(rows {rows}{', ...' * (len(repeated) > 1)}), which makes their results too good"
+    ]
 
 
 def _read_names(path: Path, table: pd.DataFrame, role: str, column: str) -> tuple[str, ...]:

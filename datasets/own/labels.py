@@ -1,6 +1,7 @@
 """The classes and attributes of own tables: words or numbers, numbered in sorted order."""
 
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from common.errors import UserError, truncate_problems
+from datasets.formats.csv_tables import describe_values
 
 MISSING = {"", "nan", "na", "n/a", "null", "<na>", "nat"}
 WHOLE_NUMBER = r"[+-]?[0-9]{1,9}(\.0*)?"
@@ -57,11 +59,7 @@ def number_values(path: Path, table: pd.DataFrame, role: str, column: str) -> Nu
             expected = f"{kind} as in the other rows, since numbers and words are not mixed"
     if wrong.any():
         raise truncate_problems(
-            [
-                f"{path}: row {row + 1} (id {table.id[row]}): {column}: received '{text[row]}', "
-                f"expected {expected}"
-                for row in text.index[wrong]
-            ]
+            describe_values(path, table.id[wrong], text[wrong], column, expected)
         )
     different = text.unique()
     if len(different) > max(MAX_UNCHECKED_CLASSES, len(text) / 2):
@@ -71,7 +69,7 @@ def number_values(path: Path, table: pd.DataFrame, role: str, column: str) -> Nu
         )
     if not whole.all():
         number_of = {name: str(number) for number, name in enumerate(sorted(different))}
-        return NumberedColumn(text.map(number_of), text, "")
+        return NumberedColumn(text.map(number_of), text, _describe_similar(column, number_of))
     values = text.astype(float).astype(int)
     ordered = sorted(set(values.tolist()))
     if ordered == list(range(len(ordered))):
@@ -81,3 +79,12 @@ def number_values(path: Path, table: pd.DataFrame, role: str, column: str) -> Nu
     listed = ", ".join(map(str, ordered[:6])) + (", ..." if len(ordered) > 6 else "")
     note = f"column {column}: the values {listed} are the classes 0 to {len(ordered) - 1}"
     return NumberedColumn(values.map(number_of_value), names, note)
+
+
+def _describe_similar(column: str, words: Iterable[str]) -> str:
+    """Return a sentence on words that differ in case or spaces only; empty without such."""
+    similar: dict[str, list[str]] = {}
+    for word in words:
+        similar.setdefault("".join(word.casefold().split()), []).append(word)
+    found = [" and ".join(map(repr, same)) for same in similar.values() if len(same) > 1]
+    return f"column {column}: {'; '.join(found)} are different values" if found else ""

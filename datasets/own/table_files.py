@@ -12,6 +12,7 @@ from datasets.own.folder_tables import are_split_tables, join_split_tables, read
 
 ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl")  # a folder's tables are those of the first found
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+OTHER_ENDINGS = (".json", ".txt", ".gz", ".zip", ".xz", ".bz2", ".feather", ".pkl", ".arrow")
 PREFERRED = ("metadata", "metadata_folder")
 ZIP, OLD_EXCEL = b"PK\3\4", b"\xd0\xcf\x11\xe0"  # the first bytes of spreadsheets' files
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -42,6 +43,8 @@ def find_table(folder: Path) -> Path:
         raise UserError(f"{path}: this is a spreadsheet; {SAVE_AS}")
     if read_class_folders(folder) is not None:
         return folder
+    if len(others := list_tables(folder, *OTHER_ENDINGS)) == 1:
+        raise UserError(f"{others[0]}: expected a table {', '.join(ENDINGS)}; {SAVE_AS}")
     return folder / f"{PREFERRED[0]}{ENDINGS[0]}"
 
 

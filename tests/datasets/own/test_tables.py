@@ -127,6 +127,39 @@ def test_names_are_kept(birds: Path) -> None:
     assert note.endswith("column label: the values 1, 2 are the classes 0 to 1")
 
 
+def test_doubtful_rows_are_noted(birds: Path) -> None:
+    table = read(birds)
+    repeated = pd.concat([table, table[:1].assign(id="x", split="2")])
+    save(repeated.assign(y=rename(repeated.y, "Cat cat")), birds)
+    words, rows = load(birds).list_notices()
+    assert words.endswith("column y: 'Cat' and 'cat' are different values")
+    assert "1 file is in several splits (rows 1, 25)" in rows
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.json", r"a.json: expected a table .csv, .tsv, .parquet, .jsonl; save it as CSV"),
+        ("a.csv.gz", "a.csv.gz: expected a table"),
+        ("", "birds: no table; put a table metadata.csv .* or a folder of images per class"),
+    ],
+)
+def test_folders_without_a_table_say_so(birds: Path, name: str, message: str) -> None:
+    table = birds / "birds" / "metadata.csv"
+    if name:
+        table.rename(table.with_name(name))
+    else:
+        table.unlink()
+    with pytest.raises(UserError, match=message):
+        _ = load(birds).splits
+
+
+def test_a_file_in_place_of_its_folder(birds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = birds / "birds" / "metadata.csv"
+    assert prepare.main([str(path), "--data-root", str(birds)]) == 1
+    assert f"a file, expected its folder: {path.parent}" in capsys.readouterr().err
+
+
 def test_absolute_names_in_the_folder(birds: Path) -> None:
     expected = load(birds)
     _ = expected.splits
