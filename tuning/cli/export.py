@@ -83,6 +83,10 @@ def run_export(arguments: Sequence[str]) -> int:
         get_rule(rule, "--select")
     elif "storage" in given:
         raise UserError("--storage has no effect without --select: only that reads records")
+    if rule is None and not any(scan_summaries(results)):
+        raise UserError(
+            f"--results: no results in '{results}': no <data set>/<method>/summary.json"
+        )
     if dataset and not writes_baseline:
         _check_measured(results, dataset)
     with lock_results(results):

@@ -336,3 +336,11 @@ def test_tables_name_the_confidence_of_their_intervals(
     assert "| 90% interval " in text
     assert "is the 90% confidence interval" in text
     assert "95%" not in text
+
+
+def test_a_folder_without_results_is_no_export(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", "--results", str(tmp_path)]) == 2
+    assert f"no results in '{tmp_path}'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
