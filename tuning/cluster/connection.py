@@ -53,7 +53,7 @@ def join_cluster(address: str | None) -> Iterator[list[Node]]:
             ray.init(
                 **arguments,
                 runtime_env=environment,
-                logging_level=logging.ERROR,
+                logging_level=logging.CRITICAL,  # the error below says it in one line
                 log_to_driver=False,
             )
         except Exception as error:  # Ray has many; none of them is a mistake of this project
@@ -109,10 +109,11 @@ def _explain_start_error(error: Exception, address: str | None) -> str:
         )
     if path.startswith(str(TOKEN.parent)):
         return f"cannot start Ray on this machine: {first}; set HOME to a folder that you can write"
+    busy = "; it may be too busy: try again later" * ("timed out" in first)
     free = shutil.disk_usage(find_existing_parent(Path(folder))).free / 1024**3
     return (
-        f"cannot start Ray on this machine: {first}; its logs are in '{folder}/session_latest/logs'"
-        f", on a disk with {free:.1f} GiB left"
+        f"cannot start Ray on this machine: {first}{busy}; its logs are in "
+        f"'{folder}/session_latest/logs', on a disk with {free:.1f} GiB left"
     )
 
 
