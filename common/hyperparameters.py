@@ -230,7 +230,9 @@ def parse_hyperparameter(
 
 def _find_mistakes(text: object, needs_default: bool) -> Iterator[str]:
     if not isinstance(text, Mapping):
-        yield f"received {text!r}, expected a mapping such as {{uniform: [0, 1], default: 0.5}}"
+        given = f"{{choice: {text}}}" if isinstance(text, list) and text else ""
+        example = given or "{uniform: [0, 1], default: 0.5}"
+        yield f"received {text!r}, expected a mapping such as {example}"
         return
     for key in text:
         if key not in (*KINDS, "default", "when"):
@@ -260,7 +262,8 @@ def _find_condition_mistakes(when: object) -> Iterator[str]:
 
 def _find_domain_mistakes(kind: str, values: Any) -> Iterator[str]:
     if not isinstance(values, list) or not values:
-        yield f"{kind}: received {values!r}, expected a list with at least one value"
+        wanted = "a list with at least one value" if kind == "choice" else "two numbers [low, high]"
+        yield f"{kind}: received {values!r}, expected {wanted}"
         return
     if kind == "choice":
         if not all(isinstance(v, (bool, int, float, str)) for v in values):

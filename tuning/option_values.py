@@ -91,7 +91,13 @@ def parse_domains(texts: Sequence[str]) -> tuple[list[str], dict[str, Hyperparam
     problems: list[str] = []
     for text in texts:
         name, _, given = text.partition("=")
-        if not _is_domain(given):
+        called = re.fullmatch(rf"({'|'.join(KINDS)})\((.*)\)", given)
+        if called:
+            separator = "," if called[1] == "choice" else ":"
+            values = separator.join(re.split(r"[,\s]+", called[2].strip("[] ")))
+            problems.append(f"--set: received '{text}', expected {name}={called[1]}:{values}")
+            continue
+        if not _is_domain(given) or name != name.strip():
             others.append(text)
             continue
         try:
@@ -168,6 +174,8 @@ def read_space(
     """
     where = name_space(given)
     space: object = read_yaml_file(given, where) if isinstance(given, Path) else given
+    if isinstance(space, Mapping) and list(space) == ["search"]:  # as in the files of methods
+        space = space["search"]
     if not isinstance(space, Mapping) or not space:
         raise UserError(f"{where}: expected a mapping such as 'lr: {{log_uniform: [1e-4, 1e-1]}}'")
     values: Hyperparameters = {}

@@ -1,6 +1,7 @@
 """Options that several commands share: their help texts and the values of three of them."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,13 +56,20 @@ def parse_assignments(texts: Sequence[str]) -> Hyperparameters:
     problems = []
     for text in texts:
         name, sign, value_text = text.partition("=")
+        if several := _separate_assignments(text):
+            problems.append(f"--set: received '{text}', expected one each: {several}")
+            continue
+        if name != name.strip() or value_text != value_text.strip():
+            spaced = f"{name.strip()}={value_text.strip()}"
+            problems.append(f"--set: received '{text}': write {spaced} without spaces")
+            continue
         try:
             value = parse_yaml(value_text)
         except UserError as error:
             problems.append(f"--set: received '{text}': {error}")
             continue
         if not sign or not name or not isinstance(value, (bool, int, float, str)):
-            problems.append(f"--set: received '{text}', expected key=value, such as lr=0.01")
+            problems.append(f"--set: received '{text}', expected {_name_expected(name, value)}")
         elif name in found and found[name] != value:
             problems.append(f"--set: {name} is given twice: {found[name]!r} and {value!r}")
         else:
@@ -69,6 +77,18 @@ def parse_assignments(texts: Sequence[str]) -> Hyperparameters:
     if problems:
         raise ValidationErrors(problems)
     return found
+
+
+def _separate_assignments(text: str) -> str:
+    """Return the options of an argument that holds several assignments; empty for one."""
+    parts = re.split(r"[,;\s]+(?=[A-Za-z_]\w*=)", text.strip())
+    return " ".join(f"--set {part}" for part in parts) if len(parts) > 1 else ""
+
+
+def _name_expected(name: str, value: object) -> str:
+    if name and isinstance(value, list) and value:
+        return f"a value or a domain, such as {name}=choice:{','.join(map(str, value))}"
+    return "key=value, such as lr=0.01"
 
 
 def format_assignment(name: str, value: Scalar) -> str:

@@ -102,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise UserError(unknown_name_message("command", given[0], COMMANDS))
             return _load_command(given[0])(given[1:])
         parser = make_parser()
+        parser.name_commands(COMMANDS)
         args = parser.parse_args(given)
         if "simulate" in args:
             from tuning.search.simulate import simulate_searches

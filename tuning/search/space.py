@@ -20,6 +20,9 @@ from datasets.benchmark import Benchmark
 from tuning.options import Options
 from tuning.search.searchers.grid import count_points, make_grid
 
+INTEGER_KINDS = {"uniform": "integer", "log_uniform": "log_integer"}  # in place of decimals
+INNER_POSITION = 0.382  # of a range, where few have an integer
+
 
 @dataclass(frozen=True)
 class Space:
@@ -138,6 +141,7 @@ def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
     space = Space(resolved, fixed, {name: free[name] for name in hyperparameters if name in free})
     configs = _list_ends(space)
     _check_ends(space, configs)
+    _check_decimals(space)
     _check_settings_used(space, options, configs)
     return space
 
@@ -159,6 +163,37 @@ def _check_ends(space: Space, configs: Sequence[Hyperparameters]) -> None:
             problems |= dict.fromkeys(found.problems)
     if problems:
         raise ValidationErrors(list(problems))
+
+
+def _check_decimals(space: Space) -> None:
+    """Refuse ranges with decimals of hyperparameters that are integers.
+
+    Raises:
+        ValidationErrors: One message per range.
+    """
+    problems = []
+    for name, domain in space.free.items():
+        if domain.kind not in INTEGER_KINDS:
+            continue
+        inside = domain.value_at(INNER_POSITION)
+        if _is_valid(space, {name: inside}) or not _is_valid(space, {name: round(float(inside))}):
+            continue
+        where = space.resolved.sources.get(name, space.resolved.name)
+        low, high = domain.values
+        problems.append(
+            f"{where}: {name}: received {domain.describe_domain()}, which holds decimals; expected "
+            f"integers: {INTEGER_KINDS[domain.kind]}:{low}:{high}"
+        )
+    if problems:
+        raise ValidationErrors(problems)
+
+
+def _is_valid(space: Space, values: Hyperparameters) -> bool:
+    try:
+        space.resolved.make_key(space.complete(values), 0, detect_environment(gpu=False))
+    except ValidationErrors:
+        return False
+    return True
 
 
 def _check_settings_used(

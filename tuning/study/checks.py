@@ -1,7 +1,8 @@
 """Checks of a command before its study starts."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def check_study(options: Options, is_plan: bool = False) -> CheckedStudy:
         )
     }
     problems = [
-        f"{options.sources.get(n, '--set')}: {unknown_name_message('hyperparameter', n, known)}"
+        f"{options.sources.get(n, '--set')}: {_describe_unknown(n, known)}"
         for n in (*options.pinned, *options.domains)
         if n not in known
     ]
@@ -352,3 +353,16 @@ def refuse_existing_study(options: Options, records: Sequence[MethodRecords]) ->
                 "--resume to continue it (more --trials, --seeds or --finalists extend it), or "
                 "choose another --results folder"
             )
+
+
+def _describe_unknown(name: str, known: Collection[str]) -> str:
+    """Return the message for a hyperparameter that none of the given methods has."""
+    having = []
+    for other in list_methods():
+        with suppress(UserError):  # a mistake in a file that the command does not use
+            method = load_method(other)
+            having += [other] if name in method.search or name in method.options else []
+    if not having:
+        return unknown_name_message("hyperparameter", name, known)
+    listed = ", ".join(having[:3]) + (", ..." if len(having) > 3 else "")
+    return f"'{name}' is a hyperparameter of {listed}, not of the given methods"

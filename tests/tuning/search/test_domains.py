@@ -202,6 +202,10 @@ def test_a_domain_keeps_the_condition_of_the_method() -> None:
         ("lr=uniform::1", ["a value is empty", "uniform:LOW:HIGH"]),
         ("lr=choice:0.1:0.2", ["separated by commas: choice:0.1,0.2"]),
         ("lr=abc", ["--set: lr: received 'abc'"]),
+        ("lr=log_uniform(1e-4, 1e-1)", ["expected lr=log_uniform:1e-4:1e-1"]),
+        ("lr=choice([1, 2])", ["expected lr=choice:1,2"]),
+        ("batch_size=uniform:8:16", ["holds decimals; expected integers: integer:8:16"]),
+        ("patience=log_uniform:2:4", ["expected integers: log_integer:2:4"]),
         ("learning_rate=uniform:0.1:1", ["unknown hyperparameter", "did you mean 'lr'"]),
     ],
 )
@@ -225,6 +229,11 @@ def test_a_wrong_domain_as_a_text_of_a_space_is_one_message() -> None:
         read_space({"lr": "log_unifrm:1e-3:1e-1"})
 
 
+def test_a_space_may_be_headed_as_in_the_files_of_methods() -> None:
+    content = {"lr": "uniform:0:1", "batch_size": 8}
+    assert read_space({"search": content}) == read_space(content)
+
+
 def test_a_value_and_a_domain_of_one_name_are_refused() -> None:
     with pytest.raises(UserError, match="lr is given a value and a domain"):
         parse_domains(["lr=0.1", "lr=uniform:0.1:1"])
@@ -238,7 +247,8 @@ def test_a_value_and_a_domain_of_one_name_are_refused() -> None:
         ("", "expected a mapping"),
         ("- lr", "expected a mapping"),
         ("lr: {unifrom: [0, 1]}", "did you mean 'uniform'"),
-        ("lr: [0, 1]", "expected a mapping such as"),
+        ("lr: [0, 1]", r"expected a mapping such as \{choice: \[0, 1\]\}"),
+        ("lr: {uniform: 1}", r"uniform: received 1, expected two numbers \[low, high\]"),
         ("momentum: {uniform: [0, 1], when: {optimiser: sgd}}", "did you mean 'optimizer'"),
         ("momentum: {uniform: [0, 1], when: {optimizer: sdg}}", "when.optimizer: received 'sdg'"),
         ("lr: abc", "lr: received 'abc'"),
