@@ -26,6 +26,7 @@ from benchmarks.gpu.__main__ import (
 from benchmarks.gpu.compare_runs import _judge_runs, compare_run
 from benchmarks.gpu.matrix_peak import find_peak
 from benchmarks.gpu.report import Report
+from benchmarks.gpu.small_runs import ROOT
 from core.training.steps import Trainer
 from core.weighting import solve_alpha_fair_on_device
 
@@ -69,6 +70,16 @@ def test_a_step_that_reads_a_number_of_the_device_is_wrong(
     assert [v["verdict"] for v in good.verdicts] == ["right"]
     assert [v["verdict"] for v in bad.verdicts] == ["WRONG"]
     assert ".norm().item()" in bad.verdicts[0]["text"]
+
+
+def test_waits_are_allowed_in_named_functions_only() -> None:
+    for file, names in host_waits.INTENDED_WAITS.items():
+        text = (ROOT / file).read_text()
+        for name in names:
+            assert f"def {name}(" in text
+            assert host_waits.is_intended(f"{file}:31 {name}: line  <- core/a.py:2 f")
+        assert not host_waits.is_intended(f"{file}:31 setup: line  <- core/a.py:2 solve_weights")
+    assert not host_waits.is_intended("core/training/steps.py:31 solve_weights: line  <- a.py:2 f")
 
 
 def test_a_solver_that_differs_from_the_hosts_is_wrong(

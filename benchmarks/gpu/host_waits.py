@@ -26,8 +26,14 @@ from core.weighting import GramWeighting
 
 STORED = ("erm", "erm_mt_l1", "ls", "fairgrad")  # methods that are also fed from a store
 TIMED_STEPS = 3  # of each run, after two that capture
-# Where a wait for the device is meant: solvers on the host get K x K numbers.
-INTENDED_WAITS = ("core/weighting/solvers/", "core/weighting/methods/")
+# The functions in which a wait for the device is meant: they solve for weights on the host, from
+# K x K numbers.
+INTENDED_WAITS = {
+    "core/weighting/solvers/alpha_fair.py": ("solve_alpha_fair",),
+    "core/weighting/solvers/gram.py": ("gram_to_array", "weights_to_tensor"),
+    "core/weighting/methods/imtl.py": ("solve_weights",),
+    "core/weighting/methods/aligned_mtl.py": ("solve_weights",),
+}
 
 
 class WaitRecorder:
@@ -70,6 +76,12 @@ def _describe_place(stack: list[traceback.FrameSummary]) -> str:
     )
 
 
+def is_intended(place: str) -> bool:
+    """Return whether a wait at ``FILE:LINE FUNCTION: ...`` is meant."""
+    file, _, rest = place.partition(":")
+    return rest.split()[1].rstrip(":") in INTENDED_WAITS.get(file, ())
+
+
 def _is_foreign(file: str) -> bool:
     return "/benchmarks/" in file or "/site-packages/" in file
 
@@ -101,7 +113,7 @@ def find_host_waits(report: Report) -> None:
     )
     bad = []
     for place in sorted(places, key=lambda p: -len(who[p])):
-        meant = place.startswith(INTENDED_WAITS)
+        meant = is_intended(place)
         counts = {name: round(count / TIMED_STEPS, 1) for name, count in places[place].items()}
         report.print_line(f"  {'meant' if meant else 'WAITS'} {place}")
         listed = ", ".join(f"{n} {c:g}" for n, c in sorted(counts.items())[:80])
