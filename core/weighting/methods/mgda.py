@@ -46,7 +46,11 @@ class MGDA(GramWeighting):
 
     def transform_losses(self, losses: Tensor) -> Tensor:
         """Return the transformed losses, ``(k,)``, and keep the given ones."""
-        self._losses = losses.detach()
+        given = losses.detach()
+        kept = self._losses
+        if (kept.shape, kept.device, kept.dtype) != (given.shape, given.device, given.dtype):
+            self._losses = torch.empty_like(given)
+        self._losses.copy_(given)  # in place, because the CUDA graphs of all shapes write there
         return super().transform_losses(losses)
 
     def solve_weights(self, gram: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from scipy.optimize import LinearConstraint, minimize, nnls
 
 from core.weighting import GramWeighting, load_weighting, solve_alpha_fair
 from core.weighting.base import compute_inverse_norm_weights
+from core.weighting.methods.mgda import MGDA
 from core.weighting.solvers.active_set import find_min_norm_weights
 from tests.support.gradients import (
     DEVICE,
@@ -298,3 +299,15 @@ def test_the_solver_is_what_fairgrad_returns() -> None:
     torch.testing.assert_close(
         weighting.compute_weights(gram), solve_alpha_fair(gram, 3.0).weights, rtol=1e-6, atol=0
     )
+
+
+def test_mgda_keeps_the_losses_of_each_step_in_one_place() -> None:
+    weighting = load_weighting("mgda", normalization="loss")
+    assert isinstance(weighting, MGDA)
+    weighting.setup(["a", "b"])
+    weighting.transform_losses(torch.tensor([1.0, 2.0]))
+    place = weighting._losses
+    weighting.transform_losses(torch.tensor([3.0, 4.0], requires_grad=True))
+    assert weighting._losses is place  # where a CUDA graph writes, whichever was captured last
+    assert place.tolist() == [3.0, 4.0]
+    assert not place.requires_grad
