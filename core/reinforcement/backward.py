@@ -5,9 +5,9 @@ layer's inputs and of the gradients by its outputs. One backward pass gives the 
 tasks, and batched products the former, where the general :func:`core.weighting.backward` takes a
 pass per task. The weightings are the same objects.
 
-The products are made in pieces that fit a cache, from which they go into the Gram matrix. Where
-that is quicker than to make them again for the weighted sum, they are kept, in the same memory in
-every step; elsewhere memory does not grow with the number of tasks times that of parameters.
+The products are made in pieces, from which they go into the Gram matrix. Where that is quicker than
+to make them again for the weighted sum, they are kept, in the same memory in every step; elsewhere
+memory does not grow with the number of tasks times that of parameters.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,9 @@ from core.weighting.gradients.task_gradients import (
     compute_gram_in_pieces,
 )
 
-PIECE_ENTRIES = 1 << 19  # of gradients that a CPU makes at a time
+# Entries of gradients that a CPU makes at a time. Pieces that fit its cache are no faster: the
+# products of few examples then have too few columns.
+PIECE_ENTRIES = 1 << 23
 # Gradients of more bytes are not kept. Those of few examples are made again as quickly as read.
 MAX_KEPT_BYTES, MIN_KEPT_EXAMPLES = 1 << 30, 64
 
@@ -142,31 +144,31 @@ class LayerGradients:
             keep: Whether to keep the gradients for the weighted sum.
         """
         found = compute_gram(self._of_biases)
-        tasks, _, inputs = self._inputs.shape
-        outputs = self._of_outputs.shape[2]
+        of_outputs, examples = self._of_outputs, self._inputs
         is_on_cpu = found.device.type == "cpu"
+        if is_on_cpu and not keep:  # of few examples, made in float64 as quickly as converted
+            of_outputs = self._copy_wide("outputs", of_outputs)
+            examples = self._copy_wide("inputs", examples)
+        tasks, _, inputs = examples.shape
+        outputs = of_outputs.shape[2]
         entries = PIECE_ENTRIES if is_on_cpu else DEVICE_CHUNK_ENTRIES
         step = min(outputs, max(1, entries // (tasks * inputs)))
         shape = (tasks, outputs if keep else step, inputs)
-        name = f"layer {self._number}" if keep else "piece"
-        made = self._memory.provide(name, shape, self._of_outputs)
-        wide = self._memory.provide(
-            "wide piece", (tasks * step * inputs if is_on_cpu else 0,), found
-        )
-        transposed = self._of_outputs.transpose(1, 2)
+        made = self._memory.provide(f"layer {self._number}" if keep else "piece", shape, examples)
         for start in range(0, outputs, step):
-            columns = transposed[:, start : start + step]
+            columns = of_outputs.transpose(1, 2)[:, start : start + step]
             width = columns.shape[1]
             part = made[:, start : start + width] if keep else made[:, :width]
-            torch.bmm(columns, self._inputs, out=part)
-            if not is_on_cpu:
-                found += compute_gram_in_pieces(part.flatten(1))
-                continue
-            rows = wide[: part.numel()].view(tasks, -1)
-            rows.view(part.shape).copy_(part)
-            found.addmm_(rows, rows.T)
+            torch.bmm(columns, examples, out=part)
+            rows = part.flatten(1)
+            found += compute_gram(rows) if is_on_cpu else compute_gram_in_pieces(rows)
         self._kept = made if keep else None
         return found
+
+    def _copy_wide(self, name: str, values: Tensor) -> Tensor:
+        """Return values in float64."""
+        wide = self._memory.provide(name, values.shape, values.new_empty(0, dtype=torch.float64))
+        return wide.copy_(values)
 
     def accumulate_weighted(self, weights: Tensor) -> None:
         """Add the sum of the gradients with weights, ``(k,)``, to ``.grad``."""
@@ -174,8 +176,9 @@ class LayerGradients:
         if self._kept is not None:
             of_weights = weights @ self._kept.flatten(1)
         else:
-            weighted = (self._of_outputs * weights[:, None, None]).flatten(0, 1)
-            of_weights = weighted.T @ self._inputs.flatten(0, 1)
+            weighted = self._memory.provide("weighted", self._of_outputs.shape, self._of_outputs)
+            torch.mul(self._of_outputs, weights[:, None, None], out=weighted)
+            of_weights = weighted.flatten(0, 1).T @ self._inputs.flatten(0, 1)
         accumulate_gradient(self.layer.weight, of_weights.view_as(self.layer.weight))
         accumulate_gradient(self.layer.bias, weights @ self._of_biases)
 

@@ -1,6 +1,6 @@
 """Task gradients: K losses' gradients of the shared parameters, and their Gram matrix."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,9 @@ from .low_rank import LowRankGradient
 SMALL_PARAMETER_ENTRIES = 1 << 14
 # Entries to process at a time: a chunk fits a CPU's cache, or is worth a kernel.
 CPU_CHUNK_ENTRIES, DEVICE_CHUNK_ENTRIES = 1 << 18, 1 << 22
+# Rows of a block of a Gram matrix, half of whose blocks are computed on a CPU. With fewer, products
+# are slower; matrices of so few rows are one block.
+GRAM_BLOCK_ROWS = 16
 # Length of the products of which accelerators take many at once. Of 40 rows they take half of the
 # time of one long product, of few rows as much (docs/gpu.md).
 DEVICE_PRODUCT_ENTRIES = 1 << 12
@@ -181,22 +184,36 @@ def compute_gram(rows: Tensor | Sequence[Tensor]) -> Tensor:
 
     Products of float32 would take half of the time, and hide gradients that oppose each other.
     """
-    rows = list(rows)
     count, size = len(rows), len(rows[0])
     found = rows[0].new_zeros(count, count, dtype=torch.float64)
     step = max(1, get_chunk_entries(rows[0]) // count)
-    if rows[0].device.type != "cpu":
+    if found.device.type != "cpu":
         for start in range(0, size, step):
             chunk = torch.stack([row[start : start + step] for row in rows])
             found += compute_gram_in_pieces(chunk)
         return found
-    buffer = found.new_empty(count, min(step, size))
+    for chunk in _iterate_chunks(rows, step):
+        for first in range(0, count, GRAM_BLOCK_ROWS):  # the lower triangle of blocks
+            block = chunk[first : first + GRAM_BLOCK_ROWS]
+            found[first:, first : first + GRAM_BLOCK_ROWS].addmm_(chunk[first:], block.T)
+    return found if count <= GRAM_BLOCK_ROWS else found.tril() + found.tril(-1).T
+
+
+def _iterate_chunks(rows: Tensor | Sequence[Tensor], step: int) -> Iterator[Tensor]:
+    """Yield chunks of rows in float64, in memory that the next chunk overwrites."""
+    if isinstance(rows, Tensor) and rows.dtype == torch.float64:
+        yield rows
+        return
+    count, size = len(rows), len(rows[0])
+    buffer = rows[0].new_empty(count, min(step, size), dtype=torch.float64)
     for start in range(0, size, step):
         chunk = buffer[:, : size - start]
-        for target, row in zip(chunk, rows, strict=True):
-            target.copy_(row[start : start + step])
-        found.addmm_(chunk, chunk.T)
-    return found
+        if isinstance(rows, Tensor):
+            chunk.copy_(rows[:, start : start + step])
+        else:
+            for target, row in zip(chunk, rows, strict=True):
+                target.copy_(row[start : start + step])
+        yield chunk
 
 
 def compute_gram_in_pieces(rows: Tensor) -> Tensor:

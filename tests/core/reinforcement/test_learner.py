@@ -17,6 +17,7 @@ from core.reinforcement.networks import SHARING, LayerTrace
 from core.reinforcement.replay import Transitions
 from core.weighting import Weighting, backward, load_weighting
 from core.weighting.base import GradientWeighting, GramWeighting
+from core.weighting.gradients.task_gradients import GRAM_BLOCK_ROWS
 from tests.core.reinforcement.reference import ReferenceLearner
 
 TASKS, OBSERVATIONS, ACTIONS, COUNT = 3, 5, 2, 3
@@ -93,6 +94,19 @@ def test_task_gradients_are_those_of_separate_passes(
         layers = [LayerGradients(*pair, StepMemory()) for pair in zip(traces, found, strict=True)]
         gram = torch.stack([layer.compute_gram(keep) for layer in layers]).sum(0)
         torch.testing.assert_close(gram, flat @ flat.T, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_inner_products_of_float32_gradients_are_float64(keep: bool) -> None:
+    tasks, layer = 2 * GRAM_BLOCK_ROWS + 5, torch.nn.Linear(6, 8)
+    inputs, of_outputs = torch.randn(tasks, 4, 6), torch.randn(tasks, 4, 8)
+    gradients = LayerGradients(LayerTrace(layer, inputs, layer(inputs)), of_outputs, StepMemory())
+    found = gradients.compute_gram(keep)
+    of_weights, of_biases = (part.double() for part in gradients.compute_gradients())
+    if not keep:
+        of_weights = torch.bmm(of_outputs.double().mT, inputs.double()).flatten(1)
+    rows = torch.cat([of_weights, of_biases], dim=1)
+    torch.testing.assert_close(found, rows @ rows.T, rtol=1e-12, atol=1e-10)
 
 
 def make_every_weighting() -> list[str]:

@@ -13,6 +13,7 @@ from core.weighting import (
 )
 from core.weighting.gradients.task_gradients import (
     DEVICE_PRODUCT_ENTRIES,
+    GRAM_BLOCK_ROWS,
     compute_gram,
     compute_gram_in_pieces,
 )
@@ -204,11 +205,16 @@ def test_cached_weights_take_one_pass() -> None:
     assert_same_gradients(found[1], found[0])
 
 
+@pytest.mark.parametrize("count", [3, 2 * GRAM_BLOCK_ROWS + 5])
 @pytest.mark.parametrize("size", [1, DEVICE_PRODUCT_ENTRIES, 2 * DEVICE_PRODUCT_ENTRIES + 3])
-def test_pieces_of_gradients_have_their_inner_products(size: int) -> None:
-    rows = torch.randn(3, size, dtype=torch.float64)
-    torch.testing.assert_close(compute_gram_in_pieces(rows), compute_gram(rows))
-    torch.testing.assert_close(compute_gram(rows), rows @ rows.T)
+def test_pieces_of_gradients_have_their_inner_products(size: int, count: int) -> None:
+    rows = torch.randn(count, size)
+    wide = rows.double()
+    expected = wide @ wide.T
+    torch.testing.assert_close(compute_gram_in_pieces(rows), expected)
+    for given in (rows, list(rows), wide, list(wide)):
+        found = compute_gram(given)
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12 * size)
 
 
 def test_weights_may_be_solved_elsewhere() -> None:
