@@ -26,15 +26,20 @@ from tests.support.dense_files import write_dense
 PAIRS = [
     ("erm", "colored_digits"),
     ("dro", "colored_digits"),
-    *((name, "imbalanced_tasks") for name in ("ls", "uw", "dwa", "rlw", "fairgrad", "cagrad")),
+    *(
+        (name, "imbalanced_tasks")
+        for name in ("ls", "uw", "dwa", "rlw", "fairgrad", "cagrad", "mgda")
+    ),
 ]
+OPTIONS: dict[str, Hyperparameters] = {"mgda": {"normalization": "loss"}}  # by method
 
 
 def make_run(method: str, dataset: str, precision: str) -> Run:
     benchmark = datasets.load_benchmark(dataset)
     environment = detect_environment(True, 1, True, precision)
     resolved = resolve_method(load_method(method), benchmark)
-    return Run(resolved.make_key({"epochs": 3, "batch_size": 64}, 0, environment), benchmark)
+    config: Hyperparameters = {"epochs": 3, "batch_size": 64, **OPTIONS.get(method, {})}
+    return Run(resolved.make_key(config, 0, environment), benchmark)
 
 
 def make_dense_run(method: str, folder: Path) -> Run:
