@@ -156,6 +156,10 @@ def _render_page(
     css, js = (
         Markup((FOLDER / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js")
     )
+    classes: dict[str, str] = {}  # of figures, by their declarations
+    draw_chart = _make_drawer(classes)
+    shown = [_show_section(section, draw_chart) for section in sections]
+    css += Markup("".join(f".{name}{{{text}}}\n" for text, name in classes.items()))
     names = [section.name for section in sections]
     studies = [one for found in data.studies.values() for one in found]
     return (
@@ -172,7 +176,7 @@ def _render_page(
             ranks=describe_ranks(
                 {name: [one.summary for one in found] for name, found in data.studies.items()}
             ),
-            sections=[_show_section(section) for section in sections],
+            sections=shown,
             provenance=_describe_studies(studies),
             machine=_describe_machine(studies),
             left_out=data.left_out,
@@ -205,9 +209,8 @@ def _make_policy(css: str, js: str, is_served: bool) -> str:
     )
 
 
-def _show_section(section: Section) -> dict[str, object]:
+def _show_section(section: Section, show: Callable[[Chart, str], ShownChart]) -> dict[str, object]:
     """Return a section for the template, its figures drawn."""
-    show = _make_drawer(section.id)
     return {
         "id": section.id,
         "name": section.name,
@@ -237,13 +240,13 @@ def _show_section(section: Section) -> dict[str, object]:
     }
 
 
-def _make_drawer(prefix: str) -> Callable[[Chart, str], ShownChart]:
-    """Return a function that draws figures with ids of their own."""
+def _make_drawer(classes: dict[str, str]) -> Callable[[Chart, str], ShownChart]:
+    """Return a function that draws figures with ids of their own and classes of the page."""
     numbers = iter(range(1, 10**6))
 
     def draw_chart(chart: Chart, owner: str) -> ShownChart:
         is_wide = chart.figure.get_figwidth() > PANEL[0]
-        svg = make_svg(chart, f"{prefix}-{next(numbers)}")
+        svg = make_svg(chart, f"f{next(numbers)}", classes)
         return ShownChart(chart.title, owner, svg, is_wide, chart.note)
 
     return draw_chart

@@ -104,7 +104,7 @@ def test_figures_hold_any_text(text: str, hostile: str) -> None:
         axes.plot([0, 1], [0, 1], marker="o", label=clean_text(text + hostile), gid="line")
         axes.legend()
         chart = Chart("name", text, hostile, figure, {"line": [text, hostile, text]})
-        found = parse(make_svg(chart, "a"))
+        found = parse(make_svg(chart, "a", {}))
     check_harmless(found)
     assert set(found.tags) <= {"svg", "g", "path", "use", "defs", "clippath", "rect", "text",
                                "title", "tspan"}  # fmt: skip
@@ -118,7 +118,7 @@ def test_figures_take_the_colors_of_the_page(page: str) -> None:
         assert all(f"--{role}:" in scheme for scheme in schemes), role
     for color, role in ROLES.items():
         assert f"--{role}: {color}" in schemes[0]
-    drawn = re.findall(r'(?:fill|stroke)="(#[0-9a-f]{6})"', page)
+    drawn = re.findall(r'(?:fill|stroke)[:=]"?(#[0-9a-f]{6})', page)
     assert not set(drawn) & set(SERIES)
 
 
