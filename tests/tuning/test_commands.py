@@ -139,3 +139,5 @@ def test_a_finished_study_has_a_status(
     cells = [[cell.strip() for cell in row.split("|")] for row in rows]
     assert [row[3:6] for row in cells] == [["complete", "3/3", "0"]] * 2
     assert all(row.count("3/3") == 2 for row in rows)  # trials and seeds
+    assert main(["status", "--results", f"{undisturbed}.records"]) == 0
+    assert "complete" in capsys.readouterr().out

@@ -213,3 +213,15 @@ def test_an_error_in_one_data_set_ends_no_other_and_is_reported_at_the_end(
     printed = capsys.readouterr()
     assert "data set two_digits ended with an error: no room on the disk" in printed.out
     assert printed.err == "error: data set two_digits: no room on the disk\n"
+
+
+def test_a_folder_in_place_of_a_study_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--config", str(tmp_path)]) == 2
+    assert f"not a file; to continue a study: python tune.py resume {tmp_path}" in (
+        capsys.readouterr().err
+    )
+    (tmp_path / "study.yaml").write_text("method: [erm]")
+    assert main(["--config", str(tmp_path)]) == 2
+    assert f"a folder, expected a file: {tmp_path}/study.yaml" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from common.arguments import Parser
 from common.errors import UserError
@@ -66,6 +67,8 @@ def list_statuses(options: Options) -> list[StudyStatus]:
     Raises:
         UserError: If there are none, or they cannot be read.
     """
+    if options.storage is None and options.results.suffix == ".records":
+        options = replace(options, storage=str(options.results))  # given in place of the results
     root = open_storage(options.records)
     with storage_errors(root):
         statuses = read_statuses(root)

@@ -10,7 +10,7 @@ from common.yaml_files import parse_yaml, read_yaml_file
 from core.recipe.assignments import format_assignment
 from tuning.cli.parser import make_parser
 from tuning.options import FLAGS, OPTION_FIELDS, get_definition
-from tuning.study.study_file import StudyCommand, format_study, name_key
+from tuning.study.study_file import FILE_NAME, StudyCommand, format_study, name_key
 
 FLAG_FIELDS = {field.name for field in OPTION_FIELDS if isinstance(field.default, bool)}
 LIST_FIELDS = {"dataset", *(f.name for f in OPTION_FIELDS if get_definition(f).nargs)}
@@ -24,6 +24,10 @@ def read_study_file(path: Path) -> argparse.Namespace:
         SystemExit: If a value is not one of its option's, after a message.
     """
     where = f"--config '{path}'"
+    if path.is_dir():
+        file = path / FILE_NAME
+        remedy = f"a folder, expected a file: {file}" if file.is_file() else "a folder, not a file"
+        raise UserError(f"{where}: {remedy}; to continue a study: python tune.py resume {path}")
     return parse_study(read_yaml_file(path, where), where)
 
 

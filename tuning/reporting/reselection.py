@@ -79,9 +79,9 @@ def _describe_missing(study: RecordedStudy, results: str) -> list[str]:
     commands = [command]
     if len(missing) < context.seeds:
         commands = [single.replace("--seed 0 ", f"--seed {seed} ") for seed in missing]
-    numbers = ", ".join(map(str, missing))
+    seeds = f"seed{'s' * (len(missing) > 1)} {', '.join(map(str, missing))}"
     return [
-        f"{context.dataset}, {context.method}: no test metrics of confirmation seeds {numbers} at "
+        f"{context.dataset}, {context.method}: no test metrics of confirmation {seeds} at "
         f"the epochs that {context.rule} chooses; train them by:",
         *(f"  {command}" for command in commands),
     ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from common.errors import UserError, unknown_name_message
+from common.text import format_count
 from core.recipe.trial_key import TrialKey
 from tuning.records.method_records import MethodRecords
 from tuning.reporting.intervals import SeedStatistics, format_confidence
@@ -144,9 +145,10 @@ def describe_origin(origin: NumberOrigin) -> list[str]:
         if origin.trial is None
         else f"trial {origin.trial} at epoch {origin.trial_epoch}, value {origin.trial_value:.6g}"
     )
+    seeds = format_count(found.n, "confirmation seed")
     return [
         f"{origin.dataset}, {origin.method}, {origin.column}",
-        f"number:   mean {found.mean:.6g}{std}{interval}, of {found.n} confirmation seeds",
+        f"number:   mean {found.mean:.6g}{std}{interval}, of {seeds}",
         f"records:  {origin.records}",
         f"rule:     {origin.rule}",
         f"search:   {origin.search}",
