@@ -13,7 +13,7 @@ from tuning.options import Options
 from tuning.reporting.damage.find_damage import LeftOutFile
 from tuning.reporting.damage.report_damage import report_left_out
 from tuning.reporting.data_set_table import group_by_data_set
-from tuning.reporting.layout.printed_table import format_terminal
+from tuning.reporting.layout.printed_table import PrintedTable, format_terminal
 from tuning.reporting.layout.table_files import write_table
 from tuning.reporting.statistics.comparison_table import (
     list_comparison_values,
@@ -21,10 +21,16 @@ from tuning.reporting.statistics.comparison_table import (
 )
 from tuning.reporting.statistics.method_comparison import compare_methods
 from tuning.reporting.statistics.ranks import compare_ranks
+from tuning.reporting.statistics.uncertainty_table import (
+    list_told,
+    list_uncertainty_values,
+    make_uncertainty_table,
+)
 from tuning.reporting.summary import Summary, scan_summaries
 from tuning.reporting.tables import lock_results
 
-NAME = "comparison"
+PAIRS, ERRORS = "comparison", "standard_errors"  # files
+MAX_ROWS = 30  # of a table on a terminal
 EPILOG = """\
 examples:
   python tune.py compare results
@@ -39,7 +45,8 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python tune.py compare",
         description="Compare methods over the confirmation seeds that they share: paired "
         "differences with\nintervals, tests and the seeds that a decision would need, and mean "
-        "ranks over several\ndata sets. Writes comparison.csv, .md and .tex into the first folder.",
+        "ranks over several\ndata sets. Writes comparison.csv, .md and .tex into the first folder, "
+        "and\nstandard_errors.csv, .md and .tex with the parts of each method's uncertainty.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -82,14 +89,29 @@ def run_compare(arguments: Sequence[str]) -> int:
             f"nothing to compare in {', '.join(map(str, args.folders))}: expected two methods of a "
             f"data set with confirmation seeds in common{detail}"
         )
-    told = [] if metric else [summary for found in chosen.values() for summary in found]
-    table = make_comparison_table(comparisons, compare_ranks(chosen, metric), told)
-    print("\n".join(format_terminal(table, all_columns=True)))
+    ranks = compare_ranks(chosen, metric)
+    table = make_comparison_table(comparisons, ranks)
+    told = [] if metric else list_told([one for found in chosen.values() for one in found])
+    errors = make_uncertainty_table(told)
     target = args.folders[0]
+    is_long = len(table.names) > MAX_ROWS
+    shown = make_comparison_table(comparisons, ranks, with_best=True) if is_long else table
+    _print_table(shown)
+    if told and not is_long:
+        _print_table(errors)
     with lock_results(target):
-        write_table(target / NAME, list_comparison_values(comparisons), table)
-    print(f"written: {target / NAME}.csv, .md and .tex")
+        write_table(target / PAIRS, list_comparison_values(comparisons), table)
+        if told:
+            write_table(target / ERRORS, list_uncertainty_values(told), errors)
+    if is_long:
+        print(f"these are the best methods' pairs; all {len(table.names)} are in the files")
+    names = " and ".join([PAIRS, ERRORS] if told else [PAIRS])
+    print(f"written to {target}: {names}, each as .csv, .md and .tex")
     return report_left_out(left_out)
+
+
+def _print_table(table: PrintedTable) -> None:
+    print("\n".join([*format_terminal(table, all_columns=True), ""]))
 
 
 def read_folders(folders: Sequence[Path]) -> tuple[list[Summary], list[LeftOutFile]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from common.text import format_count
 from tuning.reporting.intervals import format_confidence
-from tuning.reporting.layout.columns import Column, choose_format, name_metric
+from tuning.reporting.layout.columns import Column, name_metric
 from tuning.reporting.layout.printed_table import PrintedTable
 from tuning.reporting.statistics.method_comparison import (
     DataSetComparison,
@@ -12,7 +12,6 @@ from tuning.reporting.statistics.method_comparison import (
     format_p_value,
 )
 from tuning.reporting.statistics.ranks import RankComparison
-from tuning.reporting.summary import Summary
 from tuning.reporting.table_rows import Row
 
 MAX_SENTENCES = 8  # of a data set, on its best method
@@ -50,16 +49,18 @@ def _make_row(pair: MethodComparison) -> Row:
 def make_comparison_table(
     comparisons: Sequence[DataSetComparison],
     ranks: RankComparison | None,
-    summaries: Sequence[Summary] = (),
+    with_best: bool = False,
 ) -> PrintedTable:
-    """Return the table of all pairs of methods.
+    """Return the table of all pairs of methods, or of each method with the best of its data set.
 
     Args:
         comparisons: The comparison on each data set.
         ranks: The ranks over data sets; None for one data set.
-        summaries: The methods whose uncertainty is told part by part.
+        with_best: Whether the table has the pairs of the best method alone.
     """
-    pairs = [pair for comparison in comparisons for pair in comparison.pairs]
+    pairs = [
+        pair for c in comparisons for pair in (c.list_pairs_with_best() if with_best else c.pairs)
+    ]
     has_data_sets = len(comparisons) > 1
     columns = (
         Column(("", "difference"), tuple(_format_difference(pair) for pair in pairs)),
@@ -88,7 +89,6 @@ def make_comparison_table(
             f"{'; '.join(metrics)}.",
             *_write_notes(comparisons),
             *_describe_ranks(ranks),
-            *_describe_uncertainties(summaries),
         ),
     )
 
@@ -147,34 +147,6 @@ def _describe_ranks(ranks: RankComparison | None) -> list[str]:
             f"at least {ranks.critical_difference:.2f} apart (Nemenyi, {format_confidence()})."
         )
     return [text, *(f"Not ranked: {reason}." for reason in ranks.left_out)]
-
-
-def _describe_uncertainties(summaries: Sequence[Summary]) -> list[str]:
-    """Return the parts of the uncertainty of each method's main test metric."""
-    notes: list[str] = []
-    unknown: list[str] = []
-    for summary in summaries:
-        parts = summary.uncertainty
-        if parts is None:
-            continue
-        form = choose_format(parts.metric, summary.as_percent, [])
-        named = (
-            ("training seed", parts.seed),
-            ("finite group, at most", parts.group),
-            ("choice of configuration", parts.configuration),
-        )
-        listed = ", ".join(
-            f"{name} {form.format_number(value)}" for name, value in named if value is not None
-        )
-        notes.append(
-            f"{summary.method} on {summary.dataset} {form.format_number(parts.total)} ({listed})"
-        )
-        unknown += parts.unknown
-    if not notes:
-        return []
-    text = f"Standard errors of the main test metric, and their parts: {'; '.join(notes)}."
-    reasons = "; ".join(dict.fromkeys(unknown))
-    return [f"{text} Not known: {reasons}." if reasons else text]
 
 
 def _format_difference(pair: MethodComparison) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.tuning.reporting.test_export import CONTEXT, add_run
 from tuning.cli.main import main
+from tuning.cli.results import compare
 from tuning.records.method_records import MethodRecords
 from tuning.reporting.export_method import export_method
 from tuning.reporting.tables import write_tables
@@ -45,6 +46,25 @@ def test_all_pairs_are_written(results: Path, capsys: pytest.CaptureFixture[str]
     assert pairs.difference_mean.tolist()[1] == pytest.approx(0.92 / 3)
     assert pairs.seeds.tolist() == [3] * 6
     assert "| d: rwg - erm " in (results / "comparison.md").read_text(encoding="utf-8")
+    errors = pd.read_csv(results / "standard_errors.csv")
+    assert errors[["dataset", "method"]].to_numpy().tolist()[0] == ["d", "dro"]
+    squares = (
+        errors[["training_seed", "finite_group", "configuration"]].fillna(0).pow(2).sum(axis=1)
+    )
+    assert errors.standard_error.pow(2).tolist() == pytest.approx(squares.tolist())
+
+
+def test_a_terminal_shows_no_more_than_the_pairs_of_the_best(
+    results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "MAX_ROWS", 5)
+    assert main(["compare", str(results)]) == 0
+    out = capsys.readouterr().out
+    first = out[: out.index("Difference:")]
+    assert first.count("d: dro - erm") == first.count("d: dro - rwg") >= 1
+    assert "rwg - erm" not in out
+    assert "all 6 are in the files" in out
+    assert len(pd.read_csv(results / "comparison.csv")) == 6
 
 
 def test_methods_of_two_folders_have_their_names(
