@@ -69,7 +69,9 @@ def number_values(path: Path, table: pd.DataFrame, role: str, column: str) -> Nu
         )
     if not whole.all():
         number_of = {name: str(number) for number, name in enumerate(sorted(different))}
-        return NumberedColumn(text.map(number_of), text, _describe_similar(column, number_of))
+        is_boolean = {name.casefold() for name in number_of} <= {"true", "false"}
+        names = f"{column} = " + text if is_boolean else text
+        return NumberedColumn(text.map(number_of), names, _describe_similar(column, number_of))
     values = text.astype(float).astype(int)
     ordered = sorted(set(values.tolist()))
     if ordered == list(range(len(ordered))):

@@ -121,6 +121,8 @@ def test_names_are_kept(birds: Path) -> None:
     assert load(birds).groups.names == (
         "angry, a = 0", "angry, a = 1", "calm, a = 0", "calm, a = 1",
     )  # fmt: skip
+    save(read(birds).assign(label=[str(i % 2 == 1) for i in range(24)]), birds)
+    assert load(birds).groups.classes == ("label = False", "label = True")
     save(read(birds).assign(label=[str(i % 2 + 1) for i in range(24)]), birds)
     assert load(birds).groups.classes == ("label = 1", "label = 2")
     (note,) = load(birds).list_notices()
