@@ -39,6 +39,17 @@ def at_least(lowest: float) -> Callable[[str], float]:
     return convert_number
 
 
+def parse_hours(text: str) -> float:
+    """Read a number of hours above 0."""
+    try:
+        hours = at_least(0.0)(text)
+    except argparse.ArgumentTypeError:
+        hours = 0.0
+    if not hours:
+        raise argparse.ArgumentTypeError(f"received '{text}', expected a number of hours above 0")
+    return hours
+
+
 def parse_gpus(text: str) -> Gpus:
     """Read a share of a GPU in (0, 1], a number of GPUs, 0 or ``auto``."""
     if text == AUTO:

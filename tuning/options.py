@@ -17,7 +17,7 @@ from core.recipe.assignments import (
     PRECISION_HELP,
     SET_HELP,
 )
-from tuning.option_values import Gpus, at_least, parse_duration, parse_gpus
+from tuning.option_values import Gpus, at_least, parse_duration, parse_gpus, parse_hours
 from tuning.records.open_storage import open_storage
 from tuning.records.storage import Storage, make_absolute
 
@@ -269,7 +269,7 @@ class Options:
             "study, which stops when it is used up",
             "H",
             "no limit",
-            at_least(0.0),
+            parse_hours,
         ),
     )
     time_limit: float | None = field(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UserError, ValidationErrors
-from common.hyperparameters import Hyperparameters, Scalar
+from common.hyperparameters import KINDS, Hyperparameters, Scalar
 from common.yaml_files import parse_yaml
 
 DATA_ROOT_HELP = "folder of the data sets"
@@ -70,6 +70,11 @@ def parse_assignments(texts: Sequence[str]) -> Hyperparameters:
             continue
         if not sign or not name or not isinstance(value, (bool, int, float, str)):
             problems.append(f"--set: received '{text}', expected {_name_expected(name, value)}")
+        elif str(value).partition(":")[0] in KINDS and ":" in str(value):
+            problems.append(
+                f"--set: received '{text}': tune.py searches a domain; one run takes a value, such "
+                f"as {name}=0.01"
+            )
         elif name in found and found[name] != value:
             problems.append(f"--set: {name} is given twice: {found[name]!r} and {value!r}")
         else:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuning.option_values import at_least, parse_duration, parse_gpus
+from tuning.option_values import at_least, parse_duration, parse_gpus, parse_hours
 
 
 @pytest.mark.parametrize(
@@ -32,9 +32,13 @@ def test_other_durations_are_refused(text: str) -> None:
         parse_duration(text)
 
 
-@pytest.mark.parametrize("text", ["1_0", "", "ten", "0", "-1", "1e999"])
+def test_hours_are_numbers() -> None:
+    assert (parse_hours("20"), parse_hours("0.001")) == (20, 0.001)
+
+
+@pytest.mark.parametrize("text", ["1_0", "", "ten", "0", "-1", "1e999", "nan"])
 def test_other_numbers_are_refused(text: str) -> None:
-    for convert in (at_least(1), at_least(1.0)):
+    for convert in (at_least(1), at_least(1.0), parse_hours):
         with pytest.raises(argparse.ArgumentTypeError, match="received"):
             convert(text)
     if text != "0":

@@ -40,7 +40,16 @@ def describe_study(
         f"{format_count(len(nodes), 'node')}"
         + (f", each GPU a slice ({device})" if " MIG " in device else "")
         + (f"; {finished} finished already" if finished else "")
+        + _describe_fewer_trials(searches, options)
     )
+
+
+def _describe_fewer_trials(searches: Sequence[MethodSearch], options: Options) -> str:
+    """Return a clause where a resumed study has more trials than the command asks for."""
+    most = max(search.trial_budget for search in searches)
+    if options.trials is None or options.trials >= most:
+        return ""
+    return f"; --trials {options.trials} takes none of the {most} trials away"
 
 
 def _describe_search(searches: Sequence[MethodSearch], options: Options) -> str:

@@ -29,6 +29,7 @@ from tuning.search.space import make_space
 from tuning.search.trial import Trial
 from tuning.study.checks import choose_rule
 from tuning.study.make_export_context import make_export_context
+from tuning.study.messages import describe_study
 from tuning.study.study import make_run_options, make_work
 from tuning.worker.trial_runner import TrialRunner
 from tuning.worker.trial_work import STORAGE_FAILED, EpochReport, TrialWork
@@ -373,3 +374,11 @@ def test_extension_keeps_finished_trials(changed: dict[str, int], tmp_path: Path
     drive(search_of(tmp_path, **again))
     assert all(path.read_text() == text for path, text in ends.items())
     assert len(list(tmp_path.rglob("end.json"))) > len(ends)
+
+
+def test_a_resumed_study_says_that_it_keeps_its_trials(tmp_path: Path) -> None:
+    drive(search_of(tmp_path, trials=3, search="random", epochs=1))
+    fewer = search_of(tmp_path, trials=2, search="random", epochs=1)
+    told = describe_study([fewer], fewer.options, [], Resources(1, 0))
+    assert told.endswith("5 finished already; --trials 2 takes none of the 3 trials away")
+    assert "away" not in describe_study([search_of(tmp_path, trials=3)], BASE, [], Resources(1, 0))
