@@ -20,12 +20,15 @@ from benchmarks.selection.replay import (
     replay_table,
     split_seeds,
 )
-from benchmarks.selection.strategies import BASE, STRATEGIES, Replay
+from benchmarks.selection.sharing import SharingSearcher, make_sharing
+from benchmarks.selection.strategies import BASE, STRATEGIES, Replay, choose_by_rule
 from benchmarks.selection.train_runs import Metrics, RunResult, read_results
+from tuning.records.run_data import TrialStatus
 
 NAME = TableName("rwg", "colored_digits")
 SEEDS, EPOCHS = 4, 9
 BEST = 7  # the configuration that is best on every seed
+COMPLETED = TrialStatus.COMPLETED
 WHOLE = "random, all epochs, best epoch"
 
 
@@ -149,3 +152,21 @@ def test_no_choice_depends_on_seeds_held_out(table: RecordedTable, curves: Table
         one = strategy(Replay(curves, split.used, seed=1, budget=60))
         assert one == strategy(Replay(other, split.used, seed=1, budget=60)), name
         assert one.epochs <= 60 + 2 * 2 * EPOCHS  # trials that run at the end are trained on
+
+
+def test_a_search_trains_the_best_of_the_others_in_its_second_half(
+    table: RecordedTable, curves: TableCurves
+) -> None:
+    best = {**table.hyperparameters[BEST], "of_the_other": 3.0}
+    searcher = SharingSearcher(curves, 0, [best, best], first=2)
+    proposed = []
+    for number in range(4):
+        proposed.append(searcher.propose_hyperparameters(number))
+        searcher.report_trial(number, curves.list_curves([0])[number].scores, COMPLETED)
+    assert proposed[2] == table.hyperparameters[BEST]
+    assert proposed.count(proposed[2]) == 1
+    other = TableCurves(replace(table, name=TableName("erm", "colored_digits")))
+    share = make_sharing([curves, other], choose_by_rule(1))
+    for seed in range(3):  # what the whole search of the other finds, this one trains too
+        choice = share(Replay(curves, [0, 1], seed, budget=2 * (CONFIGURATIONS + 1) * EPOCHS))
+        assert choice.configuration == BEST

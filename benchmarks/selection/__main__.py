@@ -17,7 +17,8 @@ from benchmarks.selection.peers import PEERS
 from benchmarks.selection.planned_runs import POSTS_TABLE, TABLES
 from benchmarks.selection.recorded_table import pack_tables, read_tables
 from benchmarks.selection.replay import BUDGETS, format_average, format_replays, replay_table
-from benchmarks.selection.strategies import STRATEGIES
+from benchmarks.selection.sharing import make_sharing
+from benchmarks.selection.strategies import STRATEGIES, choose_by_rule
 from benchmarks.selection.train_runs import read_results, train_runs
 from common.paths import parse_path
 
@@ -40,15 +41,18 @@ def main() -> None:
     add("--peers", action="store_true", help="replay Optuna's studies too")
     args = parser.parse_args()
     if args.command == "replay":
-        strategies = {**STRATEGIES, **PEERS} if args.peers else STRATEGIES
+        strategies = {**STRATEGIES, **(PEERS if args.peers else {})}
         chosen = [
             table
             for table in read_tables()
             if len(table.seeds) > 1 and (args.table is None or str(table.name) in args.table)
         ]
         found = []
-        for table in chosen:
-            curves = TableCurves(table)
+        all_curves = [TableCurves(table) for table in chosen]
+        for curves in all_curves:
+            related = [one for one in all_curves if one.name.dataset == curves.name.dataset]
+            if len(related) > 1:
+                strategies["tpe, asha, shared"] = make_sharing(related, choose_by_rule(1))
             found.append(replay_table(curves, strategies, args.replays, args.budget))
             for line in format_replays(found[-1], args.replays):
                 print(line, flush=True)

@@ -1,7 +1,7 @@
 """Peers of the strategies: Optuna's samplers and pruners, as its users run them.
 
-Optuna's CMA-ES and the schedulers of Syne Tune take part where ``cmaes`` and ``syne_tune`` are
-installed, which the project does not require.
+Optuna's CMA-ES and the schedulers of Syne Tune and NePS take part where ``cmaes``, ``syne_tune``
+and ``neps`` are installed, which the project does not require.
 """
 
 import importlib
@@ -13,9 +13,11 @@ from importlib.util import find_spec
 
 import numpy as np
 import optuna
+import torch
 
 from benchmarks.selection.strategies import Choice, Replay, Strategy, find_configuration
 from common.hyperparameters import list_defaults
+from tuning.search.recorded_curves import Curve
 from tuning.search.searchers.tpe import suggest_value
 
 
@@ -135,27 +137,84 @@ def make_optuna_hyperband(epochs: int) -> optuna.pruners.BasePruner:
     )
 
 
-PEERS: dict[str, Strategy] = {
-    "Optuna, TPE, successive halving": make_optuna(
-        lambda seed: optuna.samplers.TPESampler(seed=seed), make_optuna_halving
+def make_neps(name: str) -> Strategy:
+    """Return an algorithm of NePS (``neps.algorithms``), the defaults as its prior and first trial.
+
+    Args:
+        name: Its function.
+    """
+
+    def run(replay: Replay) -> Choice:
+        neps = importlib.import_module("neps")
+        logging.getLogger("neps").setLevel(logging.ERROR)
+        pool = replay.curves.make_pool(replay.seeds[:1])
+        defaults = list_defaults(pool.space)
+        space = {
+            key: neps.HPOCategorical(list(domain.values), prior=defaults[key])
+            if domain.kind == "choice"
+            else neps.HPOFloat(*domain.bounds, log=domain.is_log, prior=defaults[key])
+            for key, domain in pool.space.items()
+        }
+        space["epochs"] = neps.HPOInteger(1, pool.eligible_epochs, is_fidelity=True)
+        torch.manual_seed(replay.seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            algorithm = getattr(neps.algorithms, name)
+            optimizer = neps.AskAndTell(algorithm(neps.SearchSpace(space), sample_prior_first=True))
+            spent, best, chosen = 0.0, -np.inf, pool.curves[0]
+            known: dict[str, tuple[Curve, int]] = {}  # of each trial, with its epochs
+            while spent < replay.budget and pool.left:
+                trial = optimizer.ask()
+                values = dict(trial.config)
+                epochs = int(values.pop("epochs"))
+                earlier = known.get(trial.metadata.previous_trial_id or "")
+                curve, trained = earlier or (pool.find_nearest(values), 0)
+                ineligible = sum(score is None for score in curve.scores)
+                known[trial.metadata.id] = curve, epochs
+                spent += max(0, epochs - trained) + (0 if trained else ineligible)
+                scores = [score.value for score in curve.scores if score is not None]
+                highest = max(scores[:epochs])
+                optimizer.tell(trial, -highest)
+                if highest > best:
+                    best, chosen = highest, curve
+        return Choice(find_configuration(replay, chosen), spent)
+
+    return run
+
+
+SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
+    "TPE": lambda seed: optuna.samplers.TPESampler(seed=seed),
+    "multivariate TPE": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True),
+    "multivariate TPE in groups": lambda seed: optuna.samplers.TPESampler(
+        seed=seed, multivariate=True, group=True
     ),
-    "Optuna, TPE from the default, successive halving": make_optuna(
-        lambda seed: optuna.samplers.TPESampler(seed=seed), make_optuna_halving, has_default=True
+    "TPE after 4 random trials": lambda seed: optuna.samplers.TPESampler(
+        seed=seed, n_startup_trials=4
     ),
-    "Optuna, multivariate TPE, hyperband": make_optuna(
-        lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True), make_optuna_hyperband
-    ),
-    "Optuna, GP, successive halving": make_optuna(
-        lambda seed: optuna.samplers.GPSampler(seed=seed), make_optuna_halving
-    ),
-    "Optuna, random, median": make_optuna(
-        lambda seed: optuna.samplers.RandomSampler(seed=seed),
-        lambda _: optuna.pruners.MedianPruner(),
-    ),
+    "GP": lambda seed: optuna.samplers.GPSampler(seed=seed),
 }
 if find_spec("cmaes") is not None:
-    PEERS["Optuna, CMA-ES, successive halving"] = make_optuna(
-        lambda seed: optuna.samplers.CmaEsSampler(seed=seed), make_optuna_halving
-    )
+    SAMPLERS["CMA-ES"] = lambda seed: optuna.samplers.CmaEsSampler(seed=seed)
+# All but one begin with the default, as the project's searches do: without it they lose most.
+PEERS: dict[str, Strategy] = {
+    "Optuna, TPE, successive halving": make_optuna(SAMPLERS["TPE"], make_optuna_halving),
+    **{
+        f"Optuna, {name} from the default, successive halving": make_optuna(
+            make_sampler, make_optuna_halving, has_default=True
+        )
+        for name, make_sampler in SAMPLERS.items()
+    },
+    "Optuna, multivariate TPE from the default, hyperband": make_optuna(
+        SAMPLERS["multivariate TPE"], make_optuna_hyperband, has_default=True
+    ),
+    "Optuna, random from the default, median": make_optuna(
+        lambda seed: optuna.samplers.RandomSampler(seed=seed),
+        lambda _: optuna.pruners.MedianPruner(),
+        has_default=True,
+    ),
+}
+if find_spec("neps") is not None:
+    PEERS |= {f"NePS, {name} from the default": make_neps(name)
+              for name in ("priorband", "hyperband", "asha")}  # fmt: skip
 if find_spec("syne_tune") is not None:
     PEERS |= {f"Syne Tune, {name}": make_syne_tune(name) for name in ("ASHA", "BOHB")}
