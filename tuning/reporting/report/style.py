@@ -14,13 +14,14 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from matplotlib.typing import RcKeyType
+from matplotlib.typing import LineStyleType, RcKeyType
 
 INK, MUTED, GRID, FAINT, SURFACE = "#1b1f24", "#57606a", "#d5dbe1", "#8a939c", "#ffffff"
 # Paul Tol's schemes, without their light colors.
 SERIES = ("#3568a3", "#bb3311", "#1b7a37", "#8e2f77", "#8a6100", "#00797f", "#5b4fc4", "#4d4d4d")
-LINE_STYLES = ("-", "--", "-.", ":")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+LINE_STYLES: tuple[LineStyleType, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
+# One more than colors, so that a color has another marker when it comes again.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
 HATCHES = ("", "////", "....", "xxxx")
 # Numbers in cells of a heat map keep these, since the map does not change with the page.
 CELL_LIGHT, CELL_DARK = "#fefefe", "#010101"
@@ -85,6 +86,7 @@ def make_panel(
         (left / width, bottom / height, (width - left - right) / width,
          (height - bottom - top) / height)
     )  # fmt: skip
+    axes.tick_params(grid_clip_on=False)  # lines end at the axes, and a file is smaller
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(MAX_TICKS, steps=STEPS))
     # Fixed places: matplotlib would measure all texts to find them.
@@ -127,8 +129,11 @@ def mark_whole_epochs(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(MAX_TICKS, steps=STEPS, integer=True, min_n_ticks=1))
 
 
-def choose_styles(count: int) -> list[tuple[str, str, str]]:
-    """Return color, line style and marker of each of several series; no two are the same."""
+def choose_styles(count: int) -> list[tuple[str, LineStyleType, str]]:
+    """Return color, line style and marker of each of several series.
+
+    No two of up to 40 have the same line style and marker, or the same color and marker.
+    """
     colors, markers = cycle(SERIES), cycle(MARKERS)
     return [
         (color, LINE_STYLES[number // len(SERIES) % len(LINE_STYLES)], marker)

@@ -25,6 +25,7 @@ from tuning.reporting.report.serve import ReportServer, compute_version
 from tuning.reporting.report.style import (
     ROLES,
     SERIES,
+    SURFACE,
     apply_style,
     choose_styles,
     make_panel,
@@ -108,6 +109,24 @@ def test_figures_hold_any_text(text: str, hostile: str) -> None:
     check_harmless(found)
     assert set(found.tags) <= {"svg", "g", "path", "use", "defs", "clippath", "rect", "text",
                                "title", "tspan"}  # fmt: skip
+
+
+def test_hatches_of_two_figures_of_a_page_are_their_own() -> None:
+    classes: dict[str, str] = {}
+    with apply_style():
+        for prefix, color in (("a", SERIES[0]), ("b", SERIES[1])):
+            figure, axes = make_panel("x", "y")
+            axes.barh([0], [1.0], hatch="////", color=color, edgecolor=SURFACE)
+            text = make_svg(Chart("name", "title", "text", figure), prefix, classes)
+            patterns = re.findall(r'<pattern [^>]*id="([^"]*)"', text)
+            assert len(patterns) == 1
+            assert text.count(f'fill="url(#{patterns[0]})"') == 1
+            found = parse(text).attributes
+            used = {name for _, v in found for name in re.findall(r"#([\w.-]+)", v)}
+            ids = {value for name, value in found if name == "id"}
+            assert patterns[0] in used <= ids
+            assert all(name.startswith(f"{prefix}-") for name in ids)
+    assert not any("url(" in declarations for declarations in classes)
 
 
 def test_figures_take_the_colors_of_the_page(page: str) -> None:
@@ -252,9 +271,9 @@ def test_a_served_page_follows_the_records(tmp_path: Path) -> None:
 
 
 def test_series_differ_without_color() -> None:
-    styles = choose_styles(30)
-    assert len(set(styles)) == 30
-    assert len({(line, marker) for _, line, marker in styles}) == 30
+    styles = choose_styles(40)
+    assert len({(line, marker) for _, line, marker in styles}) == 40
+    assert len({(color, marker) for color, _, marker in styles}) == 40
 
 
 def test_a_sixteenth_of_2000_trials_takes_a_sixteenth_of_10_megabytes(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def draw_device_hours(studies: Sequence[ReportedStudy]) -> Chart | None:
                       hatch=hatch, edgecolor=SURFACE, linewidth=0.3, label=kind)  # fmt: skip
         start += values
     axes.set_yticks(range(len(rows)), [one.short_label for one, _ in rows])
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
     add_legend(figure, axes)
