@@ -14,9 +14,12 @@ from tests.support.study_records import StudyNames, write_studies
 from tuning.records.method_records import MethodRecords
 from tuning.records.open_storage import open_storage
 from tuning.reporting.report.figures.cost import measure_idle_share
+from tuning.reporting.report.figures.group_bars import draw_group_bars, draw_task_deltas
 from tuning.reporting.report.figures.pareto_front import find_front
 from tuning.reporting.report.figures.progress import expect_random_best
 from tuning.reporting.report.read_studies import BusyTime, RecordSource, read_studies
+from tuning.reporting.report.scales import find_linear_end, list_ticks, spread_axis
+from tuning.reporting.report.style import apply_style, make_panel
 
 numbers = st.floats(-100, 100).map(lambda value: round(value, 2))
 
@@ -73,3 +76,50 @@ def test_training_seeds_take_turns_in_the_slot_of_their_trial(tmp_path: Path) ->
     assert len(one.busy) == len(one.study.trials) + len(one.study.recorded_seeds)
     epochs = one.study.trials[0].epochs
     assert one.busy[0].end - one.busy[0].start == pytest.approx(2.0 * epochs)
+
+
+def test_an_axis_is_logarithmic_where_a_few_values_would_flatten_the_others() -> None:
+    assert find_linear_end([3, -8, 20, 150, 40]) is None
+    assert find_linear_end([3, -8, 20, 250, 2906]) == 10
+    assert find_linear_end([3, -8, 20, -2906, float("nan"), float("inf"), 0]) == 10
+    assert find_linear_end([0.01, 0.02, 0.9]) is None  # shares keep their scale
+    assert find_linear_end([1, 2, 1, 90], highest_share=100) is None
+    assert find_linear_end([]) is None
+    assert list_ticks(-30, 2906, 10) == [-10, 0, 10, 100, 1000]
+    assert list_ticks(0, 2906, 100) == [0, 100, 200, 500, 1000, 2000]
+    assert list_ticks(0, 2e9, 10) == [0, 10, 1e3, 1e5, 1e7, 1e9]
+
+
+def test_a_logarithmic_axis_says_so_and_shows_all_values(
+    sources: list[RecordSource],
+) -> None:
+    one = read_studies(sources).studies["two_digits"][0]
+    with apply_style():
+        _, axes = make_panel("delta m", "value")
+        axes.plot([3, 4, 2906], [3, 4, 5])
+        spread_axis(one, axes, "x", [3, 4, 2906])
+        spread_axis(one, axes, "y", [3, 4, 5])
+    assert (axes.get_xscale(), axes.get_yscale()) == ("symlog", "linear")
+    assert axes.get_xlabel() == "delta m, symmetric log axis"
+    assert axes.get_title("left") == "value"
+    assert axes.get_xlim()[0] < 3
+    assert axes.get_xlim()[1] > 2906
+
+
+def test_groups_and_tasks_have_a_panel_each_and_methods_a_row(
+    sources: list[RecordSource],
+) -> None:
+    drawn = {"group_accuracy": (2, 4), "task_deltas": (3, 2)}  # methods and panels
+    for studies in read_studies(sources).studies.values():
+        summaries = [one.summary for one in studies]
+        with apply_style():
+            chart = draw_group_bars(studies, summaries) or draw_task_deltas(studies, summaries)
+        assert chart is not None
+        methods, panels = drawn.pop(chart.name)
+        assert len(chart.figure.axes) == panels
+        labels = [text.get_text() for text in chart.figure.axes[0].get_yticklabels()]
+        assert labels == [one.short_label for one in studies]
+        assert len(labels) == methods
+        assert [len(texts) for texts in chart.hints.values()] == [methods] * panels
+        assert not chart.figure.legends
+    assert not drawn

@@ -11,6 +11,7 @@ from tuning.records.run_data import TrialStatus
 from tuning.reporting.report.chart import Chart, list_words, shorten_name
 from tuning.reporting.report.figures.learning_curves import choose_trials, describe_trial
 from tuning.reporting.report.read_studies import ReportedStudy
+from tuning.reporting.report.scales import spread_axis
 from tuning.reporting.report.style import FAINT, PANEL, SERIES, add_legend, make_panel
 from tuning.search.searchers.tpe import make_distribution
 
@@ -134,6 +135,7 @@ def _draw_slice(one: ReportedStudy, name: str, domain: Hyperparameter) -> Chart 
         axes.minorticks_off()
         ticks = np.geomspace(*domain.bounds, 4)
         axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+    spread_axis(one, axes, "y", [one.get_value(trial) or 0.0 for trial in trials])
     if len(hints) > 1:
         add_legend(figure, axes)
     top = max(trials, key=lambda trial: trial.best.value if trial.best else -np.inf)

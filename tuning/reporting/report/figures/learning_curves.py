@@ -10,6 +10,7 @@ from tuning.records.run_data import TrialStatus
 from tuning.reporting.recorded_study import RecordedTrial
 from tuning.reporting.report.chart import Chart
 from tuning.reporting.report.read_studies import ReportedStudy
+from tuning.reporting.report.scales import spread_axis
 from tuning.reporting.report.style import (
     FAINT,
     MUTED,
@@ -49,6 +50,8 @@ def draw_learning_curves(one: ReportedStudy) -> Chart | None:
             points = [c[0] for trial in chosen if len(c := _make_curve(one, trial.scores)) == 1]
             if points:
                 axes.plot(*np.array(points).T, linestyle="", marker="o", color=color, markersize=3)
+    drawn = [value for trial in shown for value in _make_curve(one, trial.scores)[:, 1]]
+    spread_axis(one, axes, "y", drawn)
     axes.autoscale()
     mark_whole_epochs(axes)
     add_legend(figure, axes)

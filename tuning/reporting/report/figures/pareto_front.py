@@ -8,6 +8,7 @@ from tuning.reporting.recorded_study import RecordedTrial
 from tuning.reporting.report.chart import Chart
 from tuning.reporting.report.figures.learning_curves import choose_trials, describe_trial
 from tuning.reporting.report.read_studies import ReportedStudy
+from tuning.reporting.report.scales import spread_axis
 from tuning.reporting.report.style import INK, TALL_PANEL, add_legend, choose_styles, make_panel
 
 # The worst and the average of groups, tasks and environments.
@@ -78,6 +79,8 @@ def draw_pareto_front(studies: Sequence[ReportedStudy]) -> Chart | None:
     axes.step(*np.array(front).T, where="pre" if x_up == y_up else "post", color=INK,
               linewidth=1.1, marker="o", markersize=7, markerfacecolor="none",
               label="Pareto front", zorder=1)  # fmt: skip
+    spread_axis(first, axes, "x", (x for x, _ in points), most=5)
+    spread_axis(first, axes, "y", (y for _, y in points))
     add_legend(figure, axes)
     ends = [front[0], front[-1]]
     x_words, y_words = (name.replace("_", " ") for name in pair)

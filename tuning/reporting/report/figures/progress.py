@@ -9,6 +9,7 @@ import numpy as np
 from tuning.reporting.recorded_study import RecordedTrial
 from tuning.reporting.report.chart import Chart, list_words
 from tuning.reporting.report.read_studies import ReportedStudy
+from tuning.reporting.report.scales import spread_axis
 from tuning.reporting.report.style import (
     MUTED,
     SERIES,
@@ -93,12 +94,14 @@ def draw_progress(one: ReportedStudy, cost: Cost) -> Chart | None:
     figure, axes = make_panel(cost.name, f"best {one.name_axis(one.metric, 'validation')}")
     axes.step(*_thin_out(costs, values), where="post", color=SERIES[0], linewidth=1.6,
               label="this search")  # fmt: skip
+    expected: list[float] = []
     if len(found) >= MIN_EXPECTED:
         expected = expect_random_best(found, one.higher_is_better)
         mean = costs[-1] / max(1, len(one.study.trials))
         steps = [mean * k for k in range(1, len(expected) + 1)]
         axes.plot(*_thin_out(steps, expected), color=MUTED, linestyle="--", linewidth=1.2,
                   label="random order, expected")  # fmt: skip
+    spread_axis(one, axes, "y", (*values, *expected))
     add_legend(figure, axes)
     axes.set_xlim(left=0)
     best = values[-1]
@@ -130,6 +133,7 @@ def draw_all_progress(studies: Sequence[ReportedStudy], cost: Cost) -> Chart | N
                   markersize=4, markevery=[len(x) - 1], label=one.short_label,
                   gid=f"line-{len(hints)}")  # fmt: skip
         hints[f"line-{len(hints)}"] = [f"{one.label}: {values[-1]:.4g}"] * 2
+    spread_axis(first, axes, "y", (value for _, _, values in drawn for value in values))
     add_legend(figure, axes)
     axes.set_xlim(left=0)
     ordered = sorted(drawn, key=lambda item: item[2][-1], reverse=first.higher_is_better)

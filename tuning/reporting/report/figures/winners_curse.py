@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from tuning.reporting.report.chart import Chart
 from tuning.reporting.report.read_studies import ReportedStudy
+from tuning.reporting.report.scales import spread_axis
 from tuning.reporting.report.style import MUTED, PANEL, SERIES, add_legend, make_panel
 from tuning.reporting.summary import Summary
 
@@ -48,6 +49,8 @@ def draw_winners_curse(
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
+    drawn = [value for _, values in rows for value in values if value is not None]
+    spread_axis(first, axes, "x", drawn, most=5)
     add_legend(figure, axes)
     listed = "; ".join(
         f"{one.label}: " + ", ".join(
