@@ -3,9 +3,10 @@
     python -m benchmarks.scale [--trials 2000] [--gpus 64] [--records FOLDER]
 
 One machine poses as a cluster of so many GPUs. The queue, the method's search with its searcher and
-ASHA, and its records, in a temporary folder, are those of a study; only the actors train nothing
-and import no torch: each trial replays a curve, of earlier records where a folder of one method's
-is given, and every epoch sleeps --epoch-seconds shortened by --speed. Prints three verdicts:
+ASHA, its records, in a temporary folder, and the loggers that are always on (--no-logs: none) are
+those of a study; only the actors train nothing and import no torch: each trial replays a curve, of
+earlier records where a folder of one method's is given, and every epoch sleeps --epoch-seconds
+shortened by --speed. Prints three verdicts:
 
 - slots are idle for at most 5% of the time with epochs of --epoch-seconds: between an epoch's end
   and the next one's begin as the actors see it, while one Tuner follows another, and at the end of
@@ -19,6 +20,7 @@ quiet cores. A --speed at which the driver is busy all the time measures its que
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -26,6 +28,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +46,24 @@ from ray import tune  # noqa: E402
 import datasets  # noqa: E402
 from core.environment import detect_environment  # noqa: E402
 from core.recipe.method_files import load_method  # noqa: E402
+from core.training.epoch_row import EpochRow  # noqa: E402
 from core.training.selection import RULES  # noqa: E402
 from tuning.cluster.capacity import Capacity  # noqa: E402
 from tuning.cluster.queue import BATCH_TRIALS, Next, Queue  # noqa: E402
 from tuning.cluster.tuner import run_queue  # noqa: E402
+from tuning.loggers.optuna_journal import OptunaLogger  # noqa: E402
+from tuning.loggers.study_logs import StudyLogs  # noqa: E402
+from tuning.loggers.tensorboard import TensorBoardLogger  # noqa: E402
 from tuning.options import Options  # noqa: E402
 from tuning.records.method_records import MethodRecords  # noqa: E402
+from tuning.records.run_data import RunEnd, TrialStatus  # noqa: E402
+from tuning.records.run_record import RunRecord  # noqa: E402
 from tuning.resources import Resources  # noqa: E402
 from tuning.search.method_search import MethodSearch  # noqa: E402
 from tuning.search.recorded_curves import read_curves  # noqa: E402
 from tuning.search.space import make_space  # noqa: E402
 from tuning.search.trial import Trial  # noqa: E402
+from tuning.study.make_export_context import make_export_context  # noqa: E402
 from tuning.worker.trial_work import EpochReport  # noqa: E402
 
 MAX_IDLE_SHARE = 0.05  # share of the slots' time
@@ -62,7 +72,7 @@ MAX_GROWTH = 1.1  # late reports' time by early ones'
 
 
 class Sleeper(tune.Trainable):
-    """Replays a curve; tells when each epoch began and ended by the machine's one clock."""
+    """Replays and records a curve; tells when each epoch began and ended by one clock."""
 
     def setup(self, config: dict[str, Any]) -> None:
         self.actor = f"{os.getpid()} {time.monotonic()}"
@@ -82,6 +92,10 @@ class Sleeper(tune.Trainable):
         self.done += 1
         value = self.work["curve"][self.done - 1]
         status = "completed" if self.done == len(self.work["curve"]) else ""
+        record = Path(self.work["record"])
+        (record / "rows.json").write_text(json.dumps(self.work["end"]["rows"][: self.done]))
+        if status:
+            (record / "end.json").write_text(json.dumps(self.work["end"]))
         times = {"actor": self.actor, "begin": begin, "end": time.monotonic(),
                  "torch": "torch" in sys.modules}  # fmt: skip
         report = {
@@ -98,6 +112,23 @@ class Sleeper(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         pass
+
+
+class TimedLogs(StudyLogs):
+    """Logs, with the processor seconds of their thread for each trial."""
+
+    def __init__(self, results: Path) -> None:
+        makers = {
+            "TensorBoard": lambda: TensorBoardLogger(results),
+            "Optuna": lambda: OptunaLogger(results),
+        }
+        super().__init__(makers, print)
+        self.seconds: list[float] = []
+
+    def _log_runs(self, records: MethodRecords, runs: Sequence[RunRecord]) -> None:
+        begin = time.thread_time()
+        super()._log_runs(records, runs)
+        self.seconds.append(time.thread_time() - begin)
 
 
 class TimedQueue(Queue):
@@ -176,12 +207,29 @@ def load_curves(records: Path | None, epochs: int) -> list[list[float]]:
     ]
 
 
+def make_end(curve: Sequence[float]) -> dict[str, object]:
+    """Return the record of a trial that completes a curve."""
+    rows = [
+        EpochRow(
+            epoch=epoch, stage=0, stage_epoch=epoch - 1, eligible=True, final=epoch == len(curve),
+            losses={"end_task": 1 / epoch}, lr=0.1, steps=1, seconds=1.0,
+            validation={
+                "worst_group_accuracy": value, "average_accuracy": value,
+                "group_accuracy": [value] * 4, "group_count": [100] * 4,
+            },
+        )
+        for epoch, value in enumerate(curve, start=1)
+    ]  # fmt: skip
+    return RunEnd(TrialStatus.COMPLETED, "", rows).as_dict()
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--gpus", type=int, default=64)
     parser.add_argument("--search", choices=("tpe", "random"), default="tpe")
     parser.add_argument("--scheduler", choices=("asha", "none"), default="asha")
+    parser.add_argument("--logs", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--epochs", type=int, default=10, help="of a made-up curve (10)")
     parser.add_argument("--epoch-seconds", type=float, default=10.0, help="of one epoch (10)")
     parser.add_argument("--speed", type=float, default=10.0, help="by which it is shortened (10)")
@@ -206,30 +254,44 @@ def make_search(asked: argparse.Namespace, epochs: int, folder: str) -> MethodSe
     return MethodSearch(space, options, environment, MethodRecords(folder), rule)
 
 
-def run_search(asked: argparse.Namespace) -> TimedQueue:
+def run_search(asked: argparse.Namespace) -> tuple[TimedQueue, list[float]]:
+    """Run the search; return its queue, and the processor seconds of logging each trial."""
     replayed = load_curves(asked.records, asked.epochs)
+    ends = [make_end(curve) for curve in replayed]
 
     def encode_work(trial: Trial) -> str:
-        curve = replayed[trial.number % len(replayed)]
-        return json.dumps({"curve": curve, "seconds": asked.epoch_seconds / asked.speed})
+        number = trial.number % len(replayed)
+        seconds = asked.epoch_seconds / asked.speed
+        work = {"curve": replayed[number], "seconds": seconds, "end": ends[number]}
+        return json.dumps({**work, "record": trial.runs[0].location})
 
     ray.init(
         address="local", num_cpus=asked.gpus, num_gpus=asked.gpus, include_dashboard=False,
         log_to_driver=False, logging_level=logging.ERROR, object_store_memory=200_000_000,
         runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}},
     )  # fmt: skip
-    try:
-        with tempfile.TemporaryDirectory(prefix="evenhand-") as folder:
-            search = make_search(asked, max(map(len, replayed)), folder)
-            resources = Resources(1, 1.0)
-            capacity = Capacity(resources, lambda: search.count_unfinished())
-            queue = TimedQueue(
-                [search], capacity, encode_work, lambda: False, lambda *_: None, asked.batch
-            )
-            run_queue(queue, capacity, resources, trainable=Sleeper)
-            return queue
-    finally:
-        ray.shutdown()
+    with contextlib.ExitStack() as stack:
+        stack.callback(ray.shutdown)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="evenhand-"))
+        search = make_search(asked, max(map(len, replayed)), folder)
+        search.records.write_context(make_export_context(search, search.options))
+        logs = stack.enter_context(TimedLogs(Path(folder, "results")))
+        resources = Resources(1, 1.0)
+        capacity = Capacity(resources, lambda: search.count_unfinished())
+
+        def handle_change(search: MethodSearch, trial: Trial) -> None:
+            if asked.logs and trial.is_finished:
+                logs.add_runs(search.records, trial.runs)
+
+        queue = TimedQueue(
+            [search], capacity, encode_work, lambda: False, handle_change, asked.batch
+        )
+        run_queue(queue, capacity, resources, trainable=Sleeper)
+        begin = time.monotonic()
+        logs.close()
+        if asked.logs:
+            print(f"logs were written {time.monotonic() - begin:.1f} s after the last trial")
+        return queue, logs.seconds
 
 
 def print_verdict(claim: str, held: bool) -> None:
@@ -239,11 +301,12 @@ def print_verdict(claim: str, held: bool) -> None:
 def main() -> None:
     asked = parse_arguments()
     start = time.monotonic()
-    queue = run_search(asked)
+    queue, logged = run_search(asked)
     seconds = asked.epoch_seconds
     wall = time.monotonic() - start
     print(
-        f"{asked.trials} trials ({asked.search}, {asked.scheduler}), {queue.reports} reports, "
+        f"{asked.trials} trials ({asked.search}, {asked.scheduler}, "
+        f"{'logs' if asked.logs else 'no logs'}), {queue.reports} reports, "
         f"{asked.gpus} declared GPUs, epochs of {seconds / asked.speed:g} s, {wall:.0f} s"
     )
     for name, waits in (("epochs", queue.between_epochs), ("trials", queue.between_trials)):
@@ -266,6 +329,9 @@ def main() -> None:
     )
     first, last = (1000 * np.mean(queue.proposals[i : i + part]) for i in (part, trials - part))
     print(f"the driver computes per proposal: {first:.1f} ms early, {last:.1f} ms late")
+    if logged:
+        first, last = (1000 * np.mean(logged[i : i + part]) for i in (part, trials - part))
+        print(f"and per logged trial, in a thread: {first:.1f} ms early, {last:.1f} ms late")
     busy = queue.measure_per_report(part, trials) / 1000 * asked.gpus / seconds
     print(f"with epochs of {seconds:g} s the driver is busy for {busy:.1%} of the time")
 
