@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from common.files import write_text
+from tuning.reporting.report.scales import spread_axis
 from tuning.reporting.report.style import apply_style
 
 WIDTH, ROW_HEIGHT, MARGINS = 7.0, 0.26, 0.95  # inches
@@ -120,6 +121,9 @@ def draw_picture(table: pd.DataFrame, theme: Theme) -> str:
         axes.set_yticks(range(len(table)), list(table["method"]))
         axes.set_ylim(-0.6, len(table) - 0.4)
         axes.set_xlabel(picture.axis, color=theme.ink)
+        columns = [f"{one.column}_{end}" for one in (picture.worst, picture.average)
+                   for end in ("low", "high")]  # fmt: skip
+        spread_axis(axes, "x", picture.factor * table[columns].to_numpy().ravel(), picture.factor)
         figure.legend(
             *axes.get_legend_handles_labels(), loc="upper left", ncols=2, labelcolor=theme.ink,
             bbox_to_anchor=(0, 1), fontsize=9,

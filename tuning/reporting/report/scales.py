@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from tuning.reporting.report.read_studies import ReportedStudy
 from tuning.reporting.report.style import MAX_TICKS
 
 MAX_RATIO = 10.0  # of the largest to the median absolute value, on a linear axis
@@ -60,23 +59,23 @@ def list_ticks(low: float, high: float, linear_end: float, most: int = MAX_TICKS
 
 
 def spread_axis(
-    one: ReportedStudy,
     axes: Axes,
     name: Literal["x", "y"],
     values: Iterable[float],
+    highest_share: float = 1.0,
     most: int = MAX_TICKS,
 ) -> None:
     """Make an axis symmetric logarithmic where that shows values better, and say so in its label.
 
     Args:
-        one: A study with the metric that is drawn.
         axes: The plot.
         name: The axis.
         values: The values that are drawn.
+        highest_share: The highest value of a share, where the values are shares.
         most: The number of ticks, about.
     """
     drawn = [value for value in values if np.isfinite(value)]
-    end = find_linear_end(drawn, one.scale(1.0))
+    end = find_linear_end(drawn, highest_share)
     if end is None:
         return
     axis, set_scale = (axes.xaxis, axes.set_xscale) if name == "x" else (

@@ -97,8 +97,8 @@ def test_a_logarithmic_axis_says_so_and_shows_all_values(
     with apply_style():
         _, axes = make_panel("delta m", "value")
         axes.plot([3, 4, 2906], [3, 4, 5])
-        spread_axis(one, axes, "x", [3, 4, 2906])
-        spread_axis(one, axes, "y", [3, 4, 5])
+        spread_axis(axes, "x", [3, 4, 2906], one.scale(1.0))
+        spread_axis(axes, "y", [3, 4, 5], one.scale(1.0))
     assert (axes.get_xscale(), axes.get_yscale()) == ("symlog", "linear")
     assert axes.get_xlabel() == "delta m, symmetric log axis"
     assert axes.get_title("left") == "value"

@@ -124,7 +124,9 @@ def _draw_panels(
             f"{one.label}, {of}: {v[0]:.4g} [{v[1]:.4g}, {v[2]:.4g}]" for _, one, v in known
         ]
     panels[0].set_xlabel(x_label)
-    spread_axis(studies[0], panels[0], "x", ends, most=4)  # of all panels, which share it
+    spread_axis(
+        panels[0], "x", ends, studies[0].scale(1.0), most=4
+    )  # of all panels, which share it
     for panel in panels[::COLUMNS]:
         panel.set_xlabel(panels[0].get_xlabel(), loc="left")
         panel.xaxis.set_label_coords(0, -0.24 / (ROW_HEIGHT * max(2, len(rows))))

@@ -135,7 +135,8 @@ def _draw_slice(one: ReportedStudy, name: str, domain: Hyperparameter) -> Chart 
         axes.minorticks_off()
         ticks = np.geomspace(*domain.bounds, 4)
         axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
-    spread_axis(one, axes, "y", [one.get_value(trial) or 0.0 for trial in trials])
+    values = [one.get_value(trial) or 0.0 for trial in trials]
+    spread_axis(axes, "y", values, one.scale(1.0))
     if len(hints) > 1:
         add_legend(figure, axes)
     top = max(trials, key=lambda trial: trial.best.value if trial.best else -np.inf)

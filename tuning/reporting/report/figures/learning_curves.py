@@ -51,7 +51,7 @@ def draw_learning_curves(one: ReportedStudy) -> Chart | None:
             if points:
                 axes.plot(*np.array(points).T, linestyle="", marker="o", color=color, markersize=3)
     drawn = [value for trial in shown for value in _make_curve(one, trial.scores)[:, 1]]
-    spread_axis(one, axes, "y", drawn)
+    spread_axis(axes, "y", drawn, one.scale(1.0))
     axes.autoscale()
     mark_whole_epochs(axes)
     add_legend(figure, axes)

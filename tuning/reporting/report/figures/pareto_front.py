@@ -79,8 +79,8 @@ def draw_pareto_front(studies: Sequence[ReportedStudy]) -> Chart | None:
     axes.step(*np.array(front).T, where="pre" if x_up == y_up else "post", color=INK,
               linewidth=1.1, marker="o", markersize=7, markerfacecolor="none",
               label="Pareto front", zorder=1)  # fmt: skip
-    spread_axis(first, axes, "x", (x for x, _ in points), most=5)
-    spread_axis(first, axes, "y", (y for _, y in points))
+    spread_axis(axes, "x", (x for x, _ in points), first.scale(1.0), most=5)
+    spread_axis(axes, "y", (y for _, y in points), first.scale(1.0))
     add_legend(figure, axes)
     ends = [front[0], front[-1]]
     x_words, y_words = (name.replace("_", " ") for name in pair)

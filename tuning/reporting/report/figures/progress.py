@@ -101,7 +101,7 @@ def draw_progress(one: ReportedStudy, cost: Cost) -> Chart | None:
         steps = [mean * k for k in range(1, len(expected) + 1)]
         axes.plot(*_thin_out(steps, expected), color=MUTED, linestyle="--", linewidth=1.2,
                   label="random order, expected")  # fmt: skip
-    spread_axis(one, axes, "y", (*values, *expected))
+    spread_axis(axes, "y", (*values, *expected), one.scale(1.0))
     add_legend(figure, axes)
     axes.set_xlim(left=0)
     best = values[-1]
@@ -133,7 +133,8 @@ def draw_all_progress(studies: Sequence[ReportedStudy], cost: Cost) -> Chart | N
                   markersize=4, markevery=[len(x) - 1], label=one.short_label,
                   gid=f"line-{len(hints)}")  # fmt: skip
         hints[f"line-{len(hints)}"] = [f"{one.label}: {values[-1]:.4g}"] * 2
-    spread_axis(first, axes, "y", (value for _, _, values in drawn for value in values))
+    ends = (value for _, _, values in drawn for value in values)
+    spread_axis(axes, "y", ends, first.scale(1.0))
     add_legend(figure, axes)
     axes.set_xlim(left=0)
     ordered = sorted(drawn, key=lambda item: item[2][-1], reverse=first.higher_is_better)

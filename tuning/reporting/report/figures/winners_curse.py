@@ -50,7 +50,7 @@ def draw_winners_curse(
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
     drawn = [value for _, values in rows for value in values if value is not None]
-    spread_axis(first, axes, "x", drawn, most=5)
+    spread_axis(axes, "x", drawn, first.scale(1.0), most=5)
     add_legend(figure, axes)
     listed = "; ".join(
         f"{one.label}: " + ", ".join(
