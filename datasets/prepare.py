@@ -16,6 +16,7 @@ from common.files import CannotWrite, lock_file, wrap_os_errors
 from common.interrupts import EXIT_CODE, clean_up_after_signals
 from common.paths import parse_path
 from common.terminal import run_command
+from common.text import format_count
 from datasets.fetch.archives import extract_archive, is_archive
 from datasets.fetch.http import download_file
 from datasets.fetch.sources import SOURCES, Source, mirror_sources, read_sources
@@ -249,7 +250,7 @@ def print_problems(name: str, problems: Sequence[str]) -> None:
     if len(problems) > MAX_PRINTED_PROBLEMS:
         more = len(problems) - MAX_PRINTED_PROBLEMS
         print(f"{name}: ... and {more:,} more", file=sys.stderr)
-    print(f"{name}: not complete: {len(problems):,} missing or damaged", file=sys.stderr)
+    print(f"{name}: not complete: {format_count(len(problems), 'problem')}", file=sys.stderr)
 
 
 def verify_data_set(benchmark: OnDisk) -> list[str]:

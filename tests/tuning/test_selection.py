@@ -23,14 +23,10 @@ from tuning.selection import select_trial
 
 
 @dataclass(frozen=True)
-class Ended:
+class Trial:
     number: int
     status: TrialStatus
     scores: tuple[Score | None, ...]
-
-    @property
-    def is_finished(self) -> bool:
-        return self.status.has_ended
 
 
 WORST = RULES["validation_worst_group_accuracy"]
@@ -66,7 +62,7 @@ def test_ties_between_trials_go_to_the_lower_number_only_at_last() -> None:
     later = select_epoch(score_curves(WORST, [curve((0.1, 0.1), (0.9, 0.6))]))
     for scores, winner in (({0: a, 1: b, 2: b}, 1), ({0: later, 1: b}, 1), ({5: b, 3: b}, 3)):
         trials = [
-            Ended(number, TrialStatus.COMPLETED, (score,)) for number, score in scores.items()
+            Trial(number, TrialStatus.COMPLETED, (score,)) for number, score in scores.items()
         ]
         selected = select_trial(trials, WORST)
         assert selected is not None
@@ -83,7 +79,7 @@ def test_epochs_that_are_not_eligible_never_win() -> None:
 
 def test_undefined_values_never_win() -> None:
     assert select_epoch(score_curves(WORST, [curve((None, 0.9))])) is None
-    assert select_trial([Ended(0, TrialStatus.COMPLETED, (None,))], WORST) is None
+    assert select_trial([Trial(0, TrialStatus.COMPLETED, (None,))], WORST) is None
 
 
 @pytest.mark.deviation("seed-average")
@@ -119,8 +115,8 @@ def test_unknown_rule_is_reported_with_its_source(source: str, start: str) -> No
 
 def test_the_mean_of_the_best_epochs_ranks_trials_and_the_best_one_is_kept() -> None:
     rule = RULES["validation_worst_group_accuracy_best3"]
-    lucky = Ended(0, TrialStatus.COMPLETED, scores(0.2, 0.9, 0.3, 0.1))
-    steady = Ended(1, TrialStatus.COMPLETED, (None, *scores(0.6, 0.7, 0.5, 0.6)))
+    lucky = Trial(0, TrialStatus.COMPLETED, scores(0.2, 0.9, 0.3, 0.1))
+    steady = Trial(1, TrialStatus.COMPLETED, (None, *scores(0.6, 0.7, 0.5, 0.6)))
     assert select_trial([lucky, steady], WORST) is lucky
     assert select_trial([lucky, steady], rule) is steady
     ranked = rank_trial(rule, lucky.scores)
@@ -137,17 +133,18 @@ def scores(*values: float) -> tuple[Score, ...]:
     return tuple(Score(value, 0.5, -epoch) for epoch, value in enumerate(values, start=1))
 
 
-WINNING = (TrialStatus.COMPLETED, TrialStatus.STOPPED_EARLY, TrialStatus.PRUNED)
 BEST = st.none() | st.builds(Score, st.integers(0, 2), st.just(0.5), st.just(-1))
 
 
 @given(st.lists(st.tuples(st.sampled_from(TrialStatus), BEST), max_size=8))
-def test_the_winner_has_ended_without_failing(
+def test_the_best_trial_that_has_not_failed_wins(
     drawn: list[tuple[TrialStatus, Score | None]],
 ) -> None:
-    trials = [Ended(number, status, (best,)) for number, (status, best) in enumerate(drawn)]
+    trials = [Trial(number, status, (best,)) for number, (status, best) in enumerate(drawn)]
     allowed = [
-        (best, -t.number, t) for t in trials if (best := t.scores[0]) and t.status in WINNING
+        (best, -t.number, t)
+        for t in trials
+        if (best := t.scores[0]) and t.status != TrialStatus.FAILED
     ]
     expected = max(allowed)[2] if allowed else None
     assert select_trial(trials, WORST) is expected

@@ -47,7 +47,7 @@ def repeat_options(options: Options) -> Options:
         "--set model=true --set clip=1e-05", "--audit-test --report-training --keep-models",
         "--gpus-per-trial 0.25 --cpus-per-trial 2 --precision float32 --deterministic",
         "--gpus-per-trial 0", "--gpus-per-trial auto --address auto --search-seeds 2",
-        "--time-limit 1h30m --max-device-hours 0.5", "--time-limit 0.5s --max-device-hours 0",
+        "--time-limit 1h30m --max-device-hours 0.5", "--time-limit 0.5s --max-device-hours 1e-3",
         "--storage s3://bucket/records", "--select validation_average_accuracy",
     ],
 )  # fmt: skip

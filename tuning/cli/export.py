@@ -83,7 +83,7 @@ def run_export(arguments: Sequence[str]) -> int:
         get_rule(rule, "--select")
     elif "storage" in given:
         raise UserError("--storage has no effect without --select: only that reads records")
-    if rule is None and not any(scan_summaries(results)):
+    if rule is None and not writes_baseline and not any(scan_summaries(results)):
         raise UserError(
             f"--results: no results in '{results}': no <data set>/<method>/summary.json"
         )

@@ -193,7 +193,7 @@ def test_a_few_unreadable_molecules_are_left_out_and_named(
     capsys.readouterr()
     assert prepare.main(["qm9", "--data-root", str(tmp_path / "broken"), "--check"]) == 1
     error = capsys.readouterr().err
-    assert "3 missing or damaged" in error
+    assert "3 problems" in error
     assert "molecule 8 ('gdb_8', from line " in error
 
 
