@@ -36,7 +36,8 @@ UNPRINTABLE = ("Cc", "Cf", "Cn", "Co", "Cs")  # categories of Unicode
 def shorten_name(name: str) -> str:
     """Return a name as figures show it: on one line, and not too long."""
     text = " ".join(clean_text(name).split())
-    return text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 1]}…"
+    text = text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 1]}…"
+    return f" {text}" if text.startswith("_") else text  # legends leave out what starts with one
 
 
 def list_words(items: Sequence[str], most: int = 12) -> str:

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
@@ -18,7 +18,7 @@ from tests.support.study_records import StudyNames, write_studies
 from tests.tuning.reporting.report.conftest import GROUPS, HOSTILE
 from tuning.cli.main import main
 from tuning.records.open_storage import open_storage
-from tuning.reporting.report.chart import Chart, clean_text
+from tuning.reporting.report.chart import Chart, clean_text, shorten_name
 from tuning.reporting.report.html_table import make_row_table
 from tuning.reporting.report.read_studies import RecordSource, read_studies
 from tuning.reporting.report.serve import ReportServer, compute_version
@@ -99,10 +99,11 @@ def test_tables_hold_any_text(texts: Sequence[str]) -> None:
 
 @settings(max_examples=10)
 @given(st.text(max_size=40), st.sampled_from(HOSTILE))
+@example("_", HOSTILE[0])
 def test_figures_hold_any_text(text: str, hostile: str) -> None:
     with apply_style():
         figure, axes = make_panel("x", "y")
-        axes.plot([0, 1], [0, 1], marker="o", label=clean_text(text + hostile), gid="line")
+        axes.plot([0, 1], [0, 1], marker="o", label=shorten_name(text + hostile), gid="line")
         axes.legend()
         chart = Chart("name", text, hostile, figure, {"line": [text, hostile, text]})
         found = parse(make_svg(chart, "a", {}))
