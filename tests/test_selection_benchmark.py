@@ -5,10 +5,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.selection.curves import TableCurves
-from benchmarks.selection.planned_runs import CONFIGURATIONS, TableName, plan_runs
-from benchmarks.selection.recorded_table import RecordedTable, build_table, read_table, write_table
+from benchmarks.selection.local_search import LocalSearcher, sample_near
+from benchmarks.selection.planned_runs import (
+    CONFIGURATIONS,
+    PlannedRun,
+    TableName,
+    draw_configurations,
+    load_space,
+    plan_runs,
+)
+from benchmarks.selection.recorded_table import (
+    RecordedTable,
+    add_runs,
+    build_table,
+    pack_tables,
+    read_table,
+    write_table,
+)
 from benchmarks.selection.replay import (
     Judged,
     bootstrap_difference,
@@ -22,8 +39,11 @@ from benchmarks.selection.replay import (
 )
 from benchmarks.selection.sharing import SharingSearcher, make_sharing
 from benchmarks.selection.strategies import BASE, STRATEGIES, Replay, choose_by_rule
-from benchmarks.selection.train_runs import Metrics, RunResult, read_results
+from benchmarks.selection.train_runs import Metrics, RunResult, read_results, train_runs
+from common.hyperparameters import Hyperparameter, active_names
+from core.training.selection import Score
 from tuning.records.run_data import TrialStatus
+from tuning.search.searchers.random import sample_hyperparameters
 
 NAME = TableName("rwg", "colored_digits")
 SEEDS, EPOCHS = 4, 9
@@ -71,6 +91,46 @@ def test_a_file_holds_the_table(table: RecordedTable, tmp_path: Path) -> None:
     assert found.seeds == list(range(SEEDS))
     for one, other in ((found.validation, table.validation), (found.test, table.test)):
         np.testing.assert_array_equal(one, other)
+
+
+def test_runs_are_added_to_a_known_table(table: RecordedTable, tmp_path: Path) -> None:
+    numbers = range(CONFIGURATIONS + 1)
+    random = np.random.default_rng(1)
+    write_table(table, tmp_path)
+    results = [make_result(c, s, random) for c in numbers for s in (3, SEEDS)]
+    pack_tables(results, folder=tmp_path)
+    found = read_table(tmp_path / f"{NAME}.npz")
+    assert found.seeds == list(range(SEEDS + 1))
+    assert len(found.list_runs()) == len(numbers) * (SEEDS + 1)
+    new = build_table(NAME, results)
+    for name in ("validation", "test", "seconds"):
+        one, two, three = (getattr(t, name) for t in (found, table, new))
+        np.testing.assert_array_equal(one[:, :3], two[:, :3])
+        np.testing.assert_array_equal(one[:, 3:5], three[:, 3:5])
+    other = replace(new, hyperparameters=[{**new.hyperparameters[0], "lr": 0.5}] * len(numbers))
+    with pytest.raises(ValueError, match="other configurations"):
+        add_runs(other, table)
+
+
+def test_known_runs_are_not_trained_again(table: RecordedTable, tmp_path: Path) -> None:
+    known = [run for run in plan_runs((NAME,)) if run != PlannedRun(NAME, 2, 5)]
+    assert set(table.list_runs()) < set(known)
+    path = tmp_path / "runs.jsonl"
+    train_runs(path, (NAME,), 1, None, known)
+    (result,) = read_results(path)
+    assert result.planned == PlannedRun(NAME, 2, 5)
+    assert len(result.validation) == 20
+    assert result.hyperparameters == draw_configurations(load_space(NAME))[2]
+
+
+def test_a_search_may_begin_with_a_random_configuration(curves: TableCurves) -> None:
+    for name in (BASE, "local, asha, best epoch", "random, asha, best epoch"):
+        found = [
+            STRATEGIES[name](Replay(curves, [0, 1], 3, EPOCHS, start)).configuration
+            for start in (0, BEST)
+        ]
+        assert found[1] == BEST, name
+        assert found[0] != BEST, name
 
 
 def test_first_seeds_of_all_configurations_are_trained_first() -> None:
@@ -170,3 +230,42 @@ def test_a_search_trains_the_best_of_the_others_in_its_second_half(
     for seed in range(3):  # what the whole search of the other finds, this one trains too
         choice = share(Replay(curves, [0, 1], seed, budget=2 * (CONFIGURATIONS + 1) * EPOCHS))
         assert choice.configuration == BEST
+
+
+SPACE = {
+    "lr": Hyperparameter("log_uniform", (1e-4, 1.0), 0.01),
+    "batch_size": Hyperparameter("choice", (16, 32, 64, 128, 256), 64),
+    "layers": Hyperparameter("integer", (0, 8), 4),
+    "width": Hyperparameter("log_integer", (1, 300), 20),
+    "optimizer": Hyperparameter("choice", ("sgd", "adamw"), "sgd"),
+    "nesterov": Hyperparameter("choice", (False, True), False, {"optimizer": ("sgd",)}),
+}
+
+
+@given(st.integers(0, 2**32))
+def test_values_near_others_are_valid(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    center = sample_hyperparameters(SPACE, generator)
+    found = sample_near(SPACE, center, generator)
+    assert list(found) == active_names(SPACE, found)
+    for name, value in found.items():
+        assert SPACE[name].find_broken_rule(value) is None
+        assert type(value) is type(SPACE[name].default)
+
+
+def test_half_of_a_local_search_is_near_the_best_trial() -> None:
+    space = {"x": Hyperparameter("uniform", (0.0, 1.0), 0.5)}
+    searchers = [LocalSearcher(space, 0, "m") for _ in range(2)]
+    drawn = []
+    for number in range(300):
+        values = searchers[0].propose_hyperparameters(number)
+        assert values is not None
+        if number < 150:  # the other one takes over a search that was killed
+            searchers[1].add_trial(number, values)
+        else:
+            assert searchers[1].propose_hyperparameters(number) == values
+        drawn.append(float(values["x"]))
+        for searcher in searchers:
+            searcher.report_trial(number, [Score(1 - abs(drawn[-1] - 0.9), 0.0, -1)], COMPLETED)
+    share = float(np.mean(np.abs(np.array(drawn[50:]) - 0.9) < 0.1))
+    assert 0.35 < share < 0.65  # more than half of a half, and a fifth of the other

@@ -4,9 +4,9 @@
     python -m benchmarks.selection pack --work WORK
     python -m benchmarks.selection replay [--replays 200] [--budget 160] [--peers]
 
-``train`` trains every configuration of every table on every seed and may be stopped and started
-again; ``pack`` writes the tables of this folder from its results; ``replay`` prints what each
-strategy finds in them.
+``train`` trains every configuration of every table on every seed that the tables of this folder
+lack (remove them to train all) and may be stopped and started again; ``pack`` adds its results;
+``replay`` prints what each strategy finds in them.
 """
 
 import argparse
@@ -39,6 +39,11 @@ def main() -> None:
     add("--budget", type=int, nargs="+", default=BUDGETS, help="epochs to spend (40 80 160 320)")
     add("--table", nargs="+", help="names of tables, such as rwg-colored_digits (all)")
     add("--peers", action="store_true", help="replay Optuna's studies too")
+    add(
+        "--random-start",
+        action="store_true",
+        help="begin with a random configuration, not with the default",
+    )
     args = parser.parse_args()
     if args.command == "replay":
         strategies = {**STRATEGIES, **(PEERS if args.peers else {})}
@@ -53,7 +58,9 @@ def main() -> None:
             related = [one for one in all_curves if one.name.dataset == curves.name.dataset]
             if len(related) > 1:
                 strategies["tpe, asha, shared"] = make_sharing(related, choose_by_rule(1))
-            found.append(replay_table(curves, strategies, args.replays, args.budget))
+            found.append(
+                replay_table(curves, strategies, args.replays, args.budget, args.random_start)
+            )
             for line in format_replays(found[-1], args.replays):
                 print(line, flush=True)
         if len(found) > 1:
@@ -64,7 +71,8 @@ def main() -> None:
         tables = TABLES if args.posts is None else (*TABLES, POSTS_TABLE)
         if args.table is not None:
             tables = tuple(known[name] for name in args.table)
-        train_runs(path, tables, args.processes, args.posts)
+        trained = [run for table in read_tables() for run in table.list_runs()]
+        train_runs(path, tables, args.processes, args.posts, trained)
     else:
         pack_tables(read_results(path), args.posts)
 

@@ -125,17 +125,24 @@ class TableCurves:
         epochs = (float(len(seeds)),) * len(scores)
         return Curve(self.table.hyperparameters[configuration], tuple(scores), epochs, epochs)
 
-    def make_pool(self, seeds: Sequence[int], ranked_epochs: int = 1) -> PooledCurves:
+    def make_pool(
+        self, seeds: Sequence[int], ranked_epochs: int = 1, start: int = 0
+    ) -> PooledCurves:
         """Return the curves from which a search proposes, the defaults among them.
 
         Args:
             seeds: The training seeds over which they are averaged.
             ranked_epochs: Best epochs whose mean ranks a trial.
+            start: The configuration that takes the place of the defaults.
         """
         curves = self.list_curves(seeds)
+        values = self.table.hyperparameters[start]
+        space = {
+            name: replace(domain, default=values[name]) for name, domain in self.table.space.items()
+        }
         return PooledCurves(
             str(self.name),
-            self.table.space,
+            space,
             replace(self.rule, ranked_epochs=ranked_epochs),
             curves,
             0,

@@ -36,7 +36,7 @@ def make_optuna(
 
     def run(replay: Replay) -> Choice:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        pool = replay.curves.make_pool(replay.seeds[:1])
+        pool = replay.curves.make_pool(replay.seeds[:1], start=replay.start)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # several are marked experimental
             study = optuna.create_study(
@@ -83,7 +83,7 @@ def make_syne_tune(name: str) -> Strategy:
         spaces = importlib.import_module("syne_tune.config_space")
         backend = importlib.import_module("syne_tune.backend.trial_status")
         make_scheduler = getattr(importlib.import_module("syne_tune.optimizer.baselines"), name)
-        pool = replay.curves.make_pool(replay.seeds[:1])
+        pool = replay.curves.make_pool(replay.seeds[:1], start=replay.start)
         domains = {
             key: spaces.choice(list(domain.values))
             if domain.kind == "choice"
@@ -147,7 +147,7 @@ def make_neps(name: str) -> Strategy:
     def run(replay: Replay) -> Choice:
         neps = importlib.import_module("neps")
         logging.getLogger("neps").setLevel(logging.ERROR)
-        pool = replay.curves.make_pool(replay.seeds[:1])
+        pool = replay.curves.make_pool(replay.seeds[:1], start=replay.start)
         defaults = list_defaults(pool.space)
         space = {
             key: neps.HPOCategorical(list(domain.values), prior=defaults[key])

@@ -2,12 +2,18 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.selection.planned_runs import CONFIGURATIONS, SEEDS, TableName, load_space
+from benchmarks.selection.planned_runs import (
+    CONFIGURATIONS,
+    SEEDS,
+    PlannedRun,
+    TableName,
+    load_space,
+)
 from benchmarks.selection.train_runs import Metrics, RunResult
 from common.files import atomic_write
 from common.hyperparameters import Hyperparameter, Hyperparameters, parse_hyperparameter
@@ -51,6 +57,11 @@ class RecordedTable:
     def seeds(self) -> list[int]:
         """The seeds on which every configuration was trained."""
         return [int(seed) for seed in np.flatnonzero(self.trained.all(axis=0))]
+
+    def list_runs(self) -> list[PlannedRun]:
+        """Return the runs that it has."""
+        pairs = np.argwhere(self.trained)
+        return [PlannedRun(self.name, int(number), int(seed)) for number, seed in pairs]
 
     def get_metric(self, split: str, name: str) -> np.ndarray:
         """Return a metric of a split, ``(configurations, seeds, epochs)``."""
@@ -175,6 +186,30 @@ def read_tables(folder: Path = FOLDER) -> list[RecordedTable]:
     return [read_table(path) for path in sorted(folder.glob("*.npz"))]
 
 
+def add_runs(table: RecordedTable, known: RecordedTable) -> RecordedTable:
+    """Return a table with the runs of another that it lacks.
+
+    Raises:
+        ValueError: If the other has other configurations or metrics.
+    """
+    hyperparameters = [
+        mine or theirs
+        for mine, theirs in zip(table.hyperparameters, known.hyperparameters, strict=True)
+    ]
+    if hyperparameters != known.hyperparameters or table.metrics != known.metrics:
+        raise ValueError(f"{table.name}: the known table has other configurations or metrics")
+    lacking = known.trained & ~table.trained
+    return replace(
+        table,
+        hyperparameters=hyperparameters,
+        validation=np.where(lacking[..., None, None], known.validation, table.validation),
+        test=np.where(lacking[..., None, None], known.test, table.test),
+        seconds=np.where(lacking[..., None], known.seconds, table.seconds),
+        ineligible=np.maximum(known.ineligible, table.ineligible),
+        trained=known.trained | table.trained,
+    )
+
+
 def pack_tables(
     results: Iterable[RunResult], data_root: Path | None = None, folder: Path = FOLDER
 ) -> None:
@@ -183,13 +218,16 @@ def pack_tables(
     Args:
         results: The results.
         data_root: The folder of the posts, for their table.
-        folder: Where to.
+        folder: Where to; the runs of tables that are there are kept.
     """
     found: dict[TableName, list[RunResult]] = {}
     for result in results:
         found.setdefault(result.planned.table, []).append(result)
     for name, runs in found.items():
         table = build_table(name, runs, data_root)
+        path = folder / f"{name}.npz"
+        if path.exists():
+            table = add_runs(table, read_table(path))
         if not table.seeds:
             print(f"{name}: left out, {len(runs)} runs: no seed of all configurations")
             continue

@@ -59,12 +59,20 @@ def split_seeds(seeds: Sequence[int], replay: int) -> SeedSplit:
     return SeedSplit(order[:half], order[half:])
 
 
-def replay_strategy(curves: TableCurves, strategy: Strategy, budget: float, replays: int) -> Judged:
+def replay_strategy(
+    curves: TableCurves,
+    strategy: Strategy,
+    budget: float,
+    replays: int,
+    has_random_start: bool = False,
+) -> Judged:
     """Return the replays of a strategy on a table."""
     values, regrets, overtuned, epochs, searched = [], [], [], [], []
     for number in range(replays):
         split = split_seeds(curves.seeds, number)
-        choice = strategy(Replay(curves, split.used, number, budget))
+        drawn = np.random.default_rng([13, number]).integers(1, len(curves.chosen_test))
+        start = int(drawn) if has_random_start else 0
+        choice = strategy(Replay(curves, split.used, number, budget, start))
         best = int(curves.chosen_test[:, split.used].mean(axis=1).argmax())
         true = curves.chosen_test[:, split.held_out].mean(axis=1)
         lost = np.full(curves.chosen_test.shape[1], np.nan)
@@ -147,7 +155,7 @@ class TableReplays:
     judged: Mapping[tuple[int, str], Judged]
 
     def compare(self, budget: int, name: str) -> tuple[float, np.ndarray] | None:
-        """Return by how much a regret exceeds today's, and that in resamples of the seeds."""
+        """Return by how much a regret exceeds that of ``BASE``, and that in resamples of seeds."""
         found, base = self.judged.get((budget, name)), self.judged.get((budget, BASE))
         if found is None or base is None or name == BASE:
             return None
@@ -156,12 +164,16 @@ class TableReplays:
 
 
 def replay_table(
-    curves: TableCurves, strategies: Mapping[str, Strategy], replays: int, budgets: Sequence[int]
+    curves: TableCurves,
+    strategies: Mapping[str, Strategy],
+    replays: int,
+    budgets: Sequence[int],
+    has_random_start: bool = False,
 ) -> TableReplays:
     """Return the replays of all strategies on a table."""
     usable = list_usable(curves, strategies)
     judged = {
-        (budget, name): replay_strategy(curves, strategy, budget, replays)
+        (budget, name): replay_strategy(curves, strategy, budget, replays, has_random_start)
         for budget in budgets
         for name, strategy in usable.items()
     }

@@ -72,7 +72,7 @@ def make_sharing(tables: Sequence[TableCurves], choose: Chooser) -> Strategy:
                 found = choose(half, search_trials(half, "tpe", "asha"))
                 shared.append(found.curve.hyperparameters)
         alone = search_trials(replace(replay, budget=replay.budget / 2), "tpe", "asha")
-        pool = replay.curves.make_pool(replay.seeds[:1])
+        pool = replay.curves.make_pool(replay.seeds[:1], start=replay.start)
         searcher = SharingSearcher(replay.curves, replay.seed, shared, len(alone))
         search = SimulatedSearch(pool, searcher, "asha", len(pool.curves), SLOTS, replay.budget)
         search.run()

@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.selection.curves import TableCurves
+from benchmarks.selection.local_search import LocalSearcher
 from core.training.selection import select_epoch
 from tuning.records.run_data import TrialStatus
 from tuning.search.finalist_race import FINALIST_SEEDS, run_race
 from tuning.search.finalists import read_value
 from tuning.search.recorded_curves import Curve
+from tuning.search.searchers.base import Searcher
 from tuning.search.simulate import SimulatedSearch, SimulatedTrial, make_simulated_searcher
 from tuning.selection import rank_trials, select_trial
 
@@ -31,12 +33,14 @@ class Replay:
         seeds: The training seeds that it may use, in the order in which it takes them.
         seed: Seed of its own draws.
         budget: Epochs to spend.
+        start: The configuration of the first trial; 0 is the default.
     """
 
     curves: TableCurves
     seeds: Sequence[int]
     seed: int
     budget: float
+    start: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,14 @@ def search_trials(
 ) -> list[SimulatedTrial]:
     """Return the trials of a search by the project's own searcher and scheduler, once made."""
     seeds = tuple(replay.seeds[:training_seeds])
-    key = (search, scheduler, seeds, ranked_epochs, replay.seed, replay.budget)
+    key = (search, scheduler, seeds, ranked_epochs, replay.seed, replay.budget, replay.start)
     known = replay.curves.searches
     if key not in known:
-        pool = replay.curves.make_pool(seeds, ranked_epochs)
-        searcher = make_simulated_searcher(search, pool, replay.seed)
+        pool = replay.curves.make_pool(seeds, ranked_epochs, replay.start)
+        if search == "local":
+            searcher: Searcher = LocalSearcher(pool.space, replay.seed, pool.name)
+        else:
+            searcher = make_simulated_searcher(search, pool, replay.seed)
         most = len(pool.curves)
         simulated = SimulatedSearch(pool, searcher, scheduler, most, SLOTS, replay.budget)
         simulated.run()
@@ -224,6 +231,9 @@ GROUP_STRATEGIES: dict[str, Strategy] = {
 }
 STRATEGIES: dict[str, Strategy] = {
     BASE: make_search("tpe", "asha", choose_by_rule(1)),
+    "local, asha, best epoch": make_search("local", "asha", choose_by_rule(1)),
+    "local, asha, mean of 3 best": make_search("local", "asha", choose_by_rule(3)),
+    "local, all epochs, mean of 3 best": make_search("local", "none", choose_by_rule(3)),
     "tpe, asha, mean of 3 best": make_search("tpe", "asha", choose_by_rule(3)),
     "random, asha, best epoch": make_search("random", "asha", choose_by_rule(1)),
     "random, asha, mean of 3 best": make_search("random", "asha", choose_by_rule(3)),

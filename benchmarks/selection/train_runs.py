@@ -2,7 +2,7 @@
 
 import json
 import multiprocessing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -119,17 +119,22 @@ def read_results(path: Path) -> Iterator[RunResult]:
 
 
 def train_runs(
-    path: Path, tables: tuple[TableName, ...], processes: int, data_root: Path | None
+    path: Path,
+    tables: tuple[TableName, ...],
+    processes: int,
+    data_root: Path | None,
+    known: Iterable[PlannedRun] = (),
 ) -> None:
-    """Train all runs of tables that a file lacks, and append them to it.
+    """Train all runs that neither a file nor known tables have, and append them to the file.
 
     Args:
         path: The file, which may have the results of an earlier call.
         tables: The tables.
         processes: Processes that train at once.
         data_root: The folder of the posts.
+        known: The runs of known tables.
     """
-    done = {result.planned for result in read_results(path)}
+    done = {result.planned for result in read_results(path)} | set(known)
     missing = [planned for planned in plan_runs(tables) if planned not in done]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
