@@ -3,17 +3,24 @@
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.errors import UserError
 from common.hyperparameters import Hyperparameter, Hyperparameters, Scalar
-from core.training.selection import Rule, Score, get_rule, select_epoch
+from core.training.selection import (
+    Rule,
+    Score,
+    SelectionRow,
+    get_rule,
+    score_curves,
+    select_epoch,
+)
 from tuning.records.method_records import MethodRecords
 from tuning.records.run_data import Phase, TrialStatus, combine_ends
 from tuning.records.run_record import RunRecord
 from tuning.records.storage import Storage
-from tuning.search.recorded_scores import score_records
+from tuning.search.recorded_scores import read_selection_rows
 
 MAX_NAMED_RECORDS = 10  # in a message
 MIN_CURVES = 5  # with fewer, a comparison says nothing
@@ -28,12 +35,15 @@ class Curve:
         scores: The score of each epoch; None where it is not eligible.
         seconds: The time of each epoch.
         device_seconds: The same, multiplied by the devices that it took.
+        true_value: The value of its best epoch on a training seed that the scores leave out; None
+            where they leave out none.
     """
 
     hyperparameters: Hyperparameters
     scores: tuple[Score | None, ...]
     seconds: tuple[float, ...]
     device_seconds: tuple[float, ...]
+    true_value: float | None = None
 
     @property
     def best(self) -> Score:
@@ -41,6 +51,19 @@ class Curve:
         best = select_epoch(self.scores)
         assert best is not None  # a trial without any makes no curve
         return best
+
+
+@dataclass(frozen=True)
+class RecordedTrial:
+    """The epochs of a trial that trained to its end.
+
+    Args:
+        hyperparameters: Its values.
+        seeds: The epochs of each training seed, of which at least one is eligible.
+    """
+
+    hyperparameters: Hyperparameters
+    seeds: Sequence[Sequence[SelectionRow]]
 
 
 @dataclass(frozen=True)
@@ -53,6 +76,8 @@ class RecordedCurves:
         rule: Its selection rule.
         curves: Its trials that trained to their end.
         skipped: The number of the others.
+        left_out: The same trials without each of their training seeds in turn, by which the
+            choices of a search can be judged; empty where they have one seed.
     """
 
     name: str
@@ -60,11 +85,18 @@ class RecordedCurves:
     rule: Rule
     curves: Sequence[Curve]
     skipped: int
+    left_out: Sequence[Sequence[Curve]] = ()
 
     @property
     def eligible_epochs(self) -> int:
         """The eligible epochs of the longest curve."""
         return max(sum(score is not None for score in curve.scores) for curve in self.curves)
+
+    def leave_out(self, seed: int) -> "RecordedCurves":
+        """Return the trials without a training seed, counted anew after the last; all with one."""
+        if not self.left_out:
+            return self
+        return replace(self, curves=self.left_out[seed % len(self.left_out)])
 
     def find_nearest(self, values: Hyperparameters) -> Curve:
         """Return the recorded trial nearest to proposed hyperparameters."""
@@ -112,7 +144,8 @@ def read_curves(folder: str | Path) -> RecordedCurves:
     for run, description in records.read_runs():
         if description.phase == Phase.SEARCH:
             runs.setdefault(description.number, []).append(run)
-    curves = [curve for _, seeds in sorted(runs.items()) if (curve := _read_curve(rule, seeds))]
+    trials = [trial for _, seeds in sorted(runs.items()) if (trial := _read_trial(rule, seeds))]
+    curves = [make_curve(rule, trial) for trial in trials]
     if len(curves) < MIN_CURVES:
         raise UserError(
             f"--simulate: '{folder}' holds {len(curves)} trials that trained to their end, "
@@ -120,7 +153,11 @@ def read_curves(folder: str | Path) -> RecordedCurves:
             "many"
         )
     name = f"{definition.dataset}/{records.name}"
-    return RecordedCurves(name, definition.space, rule, curves, len(runs) - len(curves))
+    seeds = min(len(trial.seeds) for trial in trials)
+    left_out = [[make_curve(rule, trial, seed) for trial in trials] for seed in range(seeds)]
+    return RecordedCurves(
+        name, definition.space, rule, curves, len(runs) - len(curves), left_out if seeds > 1 else ()
+    )
 
 
 def _find_records_below(root: Storage) -> list[str]:
@@ -138,19 +175,29 @@ def _name_records(found: Sequence[str]) -> str:
     return f"; below it are {', '.join(found[:MAX_NAMED_RECORDS])}{rest}" if found else ""
 
 
-def _read_curve(rule: Rule, runs: Sequence[RunRecord]) -> Curve | None:
-    """Return the curve of a trial; None if it was pruned, failed or has not ended."""
+def _read_trial(rule: Rule, runs: Sequence[RunRecord]) -> RecordedTrial | None:
+    """Return a trial's epochs; None if it was pruned, failed or has not ended."""
     end = combine_ends([run.read_end() for run in runs])
     if end is None or end.status not in (TrialStatus.COMPLETED, TrialStatus.STOPPED_EARLY):
         return None
-    scores = score_records(rule, runs)
+    seeds = [read_selection_rows(rule, run, run.read_rows()) for run in runs]
     description = runs[0].read_description()
-    if select_epoch(scores) is None or description is None:
+    if description is None or any(select_epoch(score_curves(rule, [s])) is None for s in seeds):
         return None
-    epochs = list(zip(*(run.read_rows() for run in runs), strict=False))
+    return RecordedTrial(dict(description.hyperparameters), seeds)
+
+
+def make_curve(rule: Rule, trial: RecordedTrial, left_out: int | None = None) -> Curve:
+    """Return the curve of a trial over its training seeds, or over all but one of them."""
+    used = [rows for seed, rows in enumerate(trial.seeds) if seed != left_out]
+    epochs = [[row.epoch_row for row in rows] for rows in zip(*used, strict=False)]
+    best = None
+    if left_out is not None:
+        best = select_epoch(score_curves(rule, [trial.seeds[left_out]]))
     return Curve(
-        dict(description.hyperparameters),
-        tuple(scores),
+        trial.hyperparameters,
+        tuple(score_curves(rule, used)),
         seconds=tuple(sum(row.seconds for row in rows) for rows in epochs),
         device_seconds=tuple(sum(row.device_seconds for row in rows) for rows in epochs),
+        true_value=None if best is None else best.value,
     )

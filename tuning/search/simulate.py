@@ -34,6 +34,7 @@ class Outcome:
 
     Args:
         value: The winner's value.
+        true_value: Its value on a training seed that the search did not see; None without one.
         device_hours: The time of all epochs, multiplied by the devices that each took.
         hours: The time of the search.
         pruned: The number of trials that were pruned.
@@ -43,6 +44,7 @@ class Outcome:
     device_hours: float
     hours: float
     pruned: int
+    true_value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ class SimulatedSearch:
         best = None if winner is None else select_epoch(winner.scores)
         pruned = sum(trial.status == TrialStatus.PRUNED for trial in self.ended)
         value = -math.inf if best is None else best.value
-        return Outcome(value, self._spent / 3600, self._now / 3600, pruned)
+        true_value = None if winner is None else winner.curve.true_value
+        return Outcome(value, self._spent / 3600, self._now / 3600, pruned, true_value)
 
     def _end_epoch(self, number: int, scores: Sequence[Score | None]) -> None:
         """Report a trial's epoch; end the trial, pause it, or start its next epoch."""
@@ -170,6 +173,9 @@ def simulate_searches(
 ) -> str:
     """Compare searchers and schedulers on the records of an earlier study; return a table.
 
+    Where trials have several training seeds, each simulated search leaves one of them out, in turn,
+    and the value of its winner on that seed is its true value: the search had no part in it.
+
     Args:
         folder: One method's records.
         trials: Trials of each simulated search; None for as many as are recorded.
@@ -181,20 +187,27 @@ def simulate_searches(
     """
     recorded = read_curves(folder)
     count = trials or len(recorded.curves)
+    judged = ["true value"] if recorded.left_out else []
+    columns = ["search", "scheduler", recorded.rule.name, *judged]
+    columns += ["device-hours", "hours", "pruned"]
     lines = [
         f"{recorded.name}: {len(recorded.curves)} recorded trials"
         + (f" ({recorded.skipped} pruned, failed or unfinished ones skipped)"
            if recorded.skipped else "")
         + f"; {count} trials, {slots} at once, mean ± standard deviation of {repeats} searches",
         "",
-        f"| search | scheduler | {recorded.rule.name} | device-hours | hours | pruned |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| " + " | ".join(columns) + " |",
+        "| " + " | ".join("---" for _ in columns) + " |",
     ]  # fmt: skip
     for name in SEARCHES:
         for scheduler in SCHEDULERS:
             outcomes = [
                 SimulatedSearch(
-                    recorded, make_simulated_searcher(name, recorded, seed), scheduler, count, slots
+                    recorded.leave_out(seed),
+                    make_simulated_searcher(name, recorded, seed),
+                    scheduler,
+                    count,
+                    slots,
                 ).run()
                 for seed in range(repeats)
             ]
@@ -202,15 +215,31 @@ def simulate_searches(
             lines.append(f"| {name} | {scheduler} | {cells} |")
     best = max(curve.best for curve in recorded.curves)
     lines += ["", f"best recorded: {recorded.rule.read_metric(best):.4f}"]
+    if recorded.left_out:
+        blind = fmean(
+            curve.true_value for curves in recorded.left_out for curve in curves
+            if curve.true_value is not None
+        )  # fmt: skip
+        lines.append(
+            "true value: that of the winner on a training seed that its search left out, each of "
+            f"{len(recorded.left_out)} in turn; of a trial drawn blindly: "
+            f"{recorded.rule.rank_metric(blind):.4f}"
+        )
     return "\n".join(lines)
 
 
 def _format_outcomes(rule: Rule, outcomes: Sequence[Outcome], trials: int) -> str:
-    values = [-outcome.value if rule.lower_is_better else outcome.value for outcome in outcomes]
-    deviation = stdev(values) if len(values) > 1 else 0.0
+    true_values = [found.true_value for found in outcomes if found.true_value is not None]
     return (
-        f"{fmean(values):.4f} ± {deviation:.4f} "
-        f"| {fmean(outcome.device_hours for outcome in outcomes):.3g} "
+        f"{_format_values(rule, [outcome.value for outcome in outcomes])} "
+        + (f"| {_format_values(rule, true_values)} " if true_values else "")
+        + f"| {fmean(outcome.device_hours for outcome in outcomes):.3g} "
         f"| {fmean(outcome.hours for outcome in outcomes):.3g} "
         f"| {fmean(outcome.pruned for outcome in outcomes) / trials:.0%}"
     )
+
+
+def _format_values(rule: Rule, values: Sequence[float]) -> str:
+    metrics = [rule.rank_metric(value) for value in values]  # its own inverse
+    deviation = stdev(metrics) if len(metrics) > 1 else 0.0
+    return f"{fmean(metrics):.4f} ± {deviation:.4f}"

@@ -1,5 +1,6 @@
 """Simulated searches on artificial records with a known answer."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,49 @@ def write(folder: Path, count: int, status: TrialStatus = TrialStatus.COMPLETED)
         run = records.open_run(f"run{number:03d}")
         run.write_description(describe_run(number, lr=float(lr)))
         run.write_end(RunEnd(status, "", rows))
+
+
+def write_seeds(folder: Path, values: Mapping[int, tuple[float, ...]]) -> None:
+    """Records of trials that reach a value on each of their training seeds in the second epoch."""
+    records = MethodRecords(folder)
+    space = {"lr": Hyperparameter("log_uniform", (0.001, 1.0), 0.1)}
+    records.write_definition(define_study(space=space, search="random"))
+    for number, reached in values.items():
+        for seed, value in enumerate(reached):
+            rows = [
+                make_row(epoch, worst_group_accuracy=value - 0.1 * abs(epoch - 2))
+                for epoch in (1, 2, 3)
+            ]
+            run = records.open_run(f"run{number:03d}{seed}")
+            run.write_description(describe_run(number, lr=10.0 ** (-3 + number / 2)))
+            run.write_end(RunEnd(TrialStatus.COMPLETED, "", rows))
+
+
+def test_a_winner_is_judged_by_the_seed_that_its_search_left_out(tmp_path: Path) -> None:
+    steady = dict.fromkeys(range(5), (0.5, 0.5, 0.5))
+    write_seeds(tmp_path / "d" / "m", steady | {3: (0.6, 0.6, 0.6), 5: (0.9, 0.9, 0.1)})
+    recorded = read_curves(tmp_path / "d" / "m")
+    assert [curve.best.value for curve in recorded.curves][3:] == pytest.approx([0.6, 0.5, 1.9 / 3])
+    assert all(curve.true_value is None for curve in recorded.curves)
+    assert recorded.leave_out(3) == recorded.leave_out(0) != recorded.leave_out(2)
+    for seed, (best, true_value) in enumerate([(0.6, 0.6), (0.6, 0.6), (0.9, 0.1)]):
+        without = recorded.leave_out(seed)
+        winner = max(without.curves, key=lambda curve: curve.best.value)
+        assert (winner.best.value, winner.true_value) == pytest.approx((best, true_value))
+        assert winner.device_seconds == (4.0,) * 3  # of two seeds, two seconds each
+        searcher = GridSearcher([curve.hyperparameters for curve in without.curves])
+        found = SimulatedSearch(without, searcher, "none", trials=6, slots=2).run()
+        assert (found.value, found.true_value) == pytest.approx((best, true_value))
+    table = simulate_searches(tmp_path / "d" / "m", trials=60, repeats=3)
+    (header,) = [line for line in table.splitlines() if line.startswith("| search")]
+    assert header.count(" | ") == table.splitlines()[3].count(" | ") == 6
+    rows = [line.split(" | ") for line in table.splitlines()[4:10]]
+    # Searches of so many trials find the best of each two seeds: 0.6, 0.6 and 0.9.
+    assert {(row[2], row[3]) for row in rows if "none" in row[1]} == {
+        ("0.7000 ± 0.1732", "0.4333 ± 0.2887")
+    }
+    blind = (4 * 0.5 + 0.6 + 1.9 / 3) / 6
+    assert table.endswith(f"each of 3 in turn; of a trial drawn blindly: {blind:.4f}")
 
 
 def test_times_add_up_without_a_scheduler(tmp_path: Path) -> None:
