@@ -11,7 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from datasets.environments.rendering import Frame, make_frame_renderer
+from datasets.environments.rendering import (
+    Frame,
+    check_graphics_setting,
+    make_frame_renderer,
+)
 
 INSTALL = "pip install --no-deps --require-hashes -r requirements-metaworld.txt"
 GOALS = 50  # that Meta-World draws of a task with one seed
@@ -37,8 +41,9 @@ def import_metaworld() -> Any:
     """Return the library.
 
     Raises:
-        UserError: If it is not installed.
+        UserError: If it is not installed, or ``MUJOCO_GL`` names a library that is not there.
     """
+    check_graphics_setting()
     try:
         import metaworld
     except ImportError as error:

@@ -26,7 +26,8 @@ from core.reinforcement.collector import Collector, draw_random_actions
 from core.reinforcement.run import ReinforcementRun
 from core.reinforcement.video import write_video
 from datasets.environments.config import REINFORCEMENT_FIELDS
-from datasets.environments.rendering import choose_graphics_library
+from datasets.environments.rendering import check_graphics_setting, choose_graphics_library
+from datasets.environments.simulator import import_metaworld
 from datasets.environments.simulators import Goal
 from tests.conftest import ENVIRONMENTS
 from tests.support.simulator import needs_simulator
@@ -243,6 +244,43 @@ def test_machine_without_graphics_library_is_one_message(monkeypatch: pytest.Mon
     monkeypatch.setattr("datasets.environments.rendering.LIBRARIES", {"egl": "NoSuchLibrary"})
     monkeypatch.delitem(sys.modules, "mujoco", raising=False)
     with pytest.raises(UserError, match=r"neither EGL nor OSMesa.*install libegl1"):
+        choose_graphics_library()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("nonsense", "MUJOCO_GL: unknown graphics library 'nonsense'.*known: egl, glfw"),
+        ("EGL2", r"did you mean 'egl'"),
+        ("osmesa", "MUJOCO_GL is osmesa, but OSMesa is not on this machine: install libosmesa6"),
+    ],
+)
+def test_a_graphics_library_that_is_not_there_is_one_message(
+    monkeypatch: pytest.MonkeyPatch, value: str, message: str
+) -> None:
+    monkeypatch.setenv("MUJOCO_GL", value)
+    monkeypatch.setattr("datasets.environments.rendering.find_library", lambda _: None)
+    monkeypatch.delitem(sys.modules, "mujoco", raising=False)
+    for read in (choose_graphics_library, import_metaworld):
+        with pytest.raises(UserError, match=message):
+            read()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [("off", "which draws nothing"), ("glfw", "which needs a screen")]
+)
+def test_a_setting_that_cannot_draw_is_refused_before_training(
+    monkeypatch: pytest.MonkeyPatch, value: str, message: str
+) -> None:
+    monkeypatch.setenv("MUJOCO_GL", value)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delitem(sys.modules, "mujoco", raising=False)
+    check_graphics_setting()
+    with pytest.raises(UserError, match=f"MUJOCO_GL is {value}, {message}"):
+        choose_graphics_library()
+    if value == "glfw":
+        monkeypatch.setenv("DISPLAY", ":0")
         choose_graphics_library()
 
 
