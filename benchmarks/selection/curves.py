@@ -146,7 +146,7 @@ class TableCurves:
             replace(self.rule, ranked_epochs=ranked_epochs),
             curves,
             0,
-            list(range(len(curves))),
+            left=list(range(len(curves))),
         )
 
 

@@ -3,7 +3,6 @@
 It is a candidate for ``--search``; the replays have not shown that it finds more than the others.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 
@@ -19,8 +18,8 @@ from common.hyperparameters import (
 )
 from core.training.selection import RULES, Score, rank_trial
 from tuning.records.run_data import TrialStatus
-from tuning.search.searchers.base import Searcher, make_identity
-from tuning.search.searchers.random import MAX_DRAWS, sample_new_hyperparameters
+from tuning.search.searchers.base import make_identity
+from tuning.search.searchers.random import MAX_DRAWS, RandomSearcher, sample_new_hyperparameters
 
 LOCAL_SHARE = 0.5  # of the trials
 # Shares of a range: the least and the greatest deviation of a trial near another.
@@ -28,7 +27,7 @@ WIDTHS = (0.05, 0.5)
 RANKING = RULES["validation_worst_group_accuracy_best3"]  # by the mean of the three best epochs
 
 
-class LocalSearcher(Searcher):
+class LocalSearcher(RandomSearcher):
     """Proposes the defaults, then each trial near the best one so far or, as often, anywhere.
 
     A trial near another has each hyperparameter drawn from a normal distribution around the
@@ -43,9 +42,7 @@ class LocalSearcher(Searcher):
     """
 
     def __init__(self, hyperparameters: Mapping[str, Hyperparameter], seed: int, salt: str) -> None:
-        super().__init__()
-        self.hyperparameters = hyperparameters
-        self.entropy = [seed, int.from_bytes(hashlib.sha256(salt.encode()).digest()[:8], "little")]
+        super().__init__(hyperparameters, seed, salt)
         self.values: dict[int, Hyperparameters] = {}  # of all trials
         self.ranks: dict[int, tuple[float, float]] = {}  # of trials with eligible epochs
 
