@@ -34,7 +34,8 @@ def make_export_context(
         data_hash=benchmark.data_hash,
         baseline=_describe_baseline(benchmark),
         as_percent=benchmark.as_percent,
-        higher_is_better=dict(benchmark.higher_is_better),
+        # The tasks of a run, and so their metrics, may be the training config's.
+        higher_is_better=dict(benchmark.configure(search.training_config).higher_is_better),
         reported_metrics=list(benchmark.reported_metrics),
         # All that a folder's own file sets is in the command, in case that file changes.
         training_config=_find_default_config(benchmark).as_dict(),

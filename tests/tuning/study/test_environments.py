@@ -55,6 +55,11 @@ def test_killed_study_exports_the_same(dataset: str, tmp_path: Path) -> None:
     assert read_exports(killed, dataset) == read_exports(plain, dataset)
     seeds = pd.read_csv(plain / dataset / "ls" / "seeds.csv")
     assert {"test_success", "test_worst_task_success"} <= set(seeds.columns)
+    if dataset == "mt1":  # the metrics of the tasks that were trained
+        names = {f"test_success_{task}" for task in ("reach-v3", "drawer-close-v3")}
+        assert names <= set(seeds.columns)
+        columns = pd.read_csv(plain / dataset / "table.csv").columns
+        assert {f"{name}_mean" for name in names} <= set(columns)
     table = (plain / dataset / "table.md").read_text()
     assert all(f"| {method}" in table for method in METHODS)
 
