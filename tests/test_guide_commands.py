@@ -53,7 +53,7 @@ PARSED_ONLY = {
     "tune.py --method ls fairgrad cagrad --dataset two_digits": "times steps for seconds",
     "tune.py --method stl --dataset two_sums": "needs the guide's data set",
     "tune.py --method ls fairgrad --dataset mt1": "needs Meta-World",
-    "tune.py --method ls pcgrad fairgrad --dataset mt10": "needs Meta-World",
+    "tune.py --method ls pcgrad fairgrad --dataset mt1": "needs Meta-World",
     "tune.py clean": "reads temporary folders of the whole machine",
     "tune.py doctor": "starts Ray",
     "tune.py export": "tests/tuning/reporting/ exports real records",

@@ -54,7 +54,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class RecordedTrial:
+class TrialEpochs:
     """The epochs of a trial that trained to its end.
 
     Args:
@@ -175,7 +175,7 @@ def _name_records(found: Sequence[str]) -> str:
     return f"; below it are {', '.join(found[:MAX_NAMED_RECORDS])}{rest}" if found else ""
 
 
-def _read_trial(rule: Rule, runs: Sequence[RunRecord]) -> RecordedTrial | None:
+def _read_trial(rule: Rule, runs: Sequence[RunRecord]) -> TrialEpochs | None:
     """Return a trial's epochs; None if it was pruned, failed or has not ended."""
     end = combine_ends([run.read_end() for run in runs])
     if end is None or end.status not in (TrialStatus.COMPLETED, TrialStatus.STOPPED_EARLY):
@@ -184,10 +184,10 @@ def _read_trial(rule: Rule, runs: Sequence[RunRecord]) -> RecordedTrial | None:
     description = runs[0].read_description()
     if description is None or any(select_epoch(score_curves(rule, [s])) is None for s in seeds):
         return None
-    return RecordedTrial(dict(description.hyperparameters), seeds)
+    return TrialEpochs(dict(description.hyperparameters), seeds)
 
 
-def make_curve(rule: Rule, trial: RecordedTrial, left_out: int | None = None) -> Curve:
+def make_curve(rule: Rule, trial: TrialEpochs, left_out: int | None = None) -> Curve:
     """Return the curve of a trial over its training seeds, or over all but one of them."""
     used = [rows for seed, rows in enumerate(trial.seeds) if seed != left_out]
     epochs = [[row.epoch_row for row in rows] for rows in zip(*used, strict=False)]
