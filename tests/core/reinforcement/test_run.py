@@ -1,6 +1,7 @@
 """Training runs in the simulator."""
 
 import multiprocessing
+import os
 import sys
 from contextlib import suppress
 from copy import deepcopy
@@ -286,6 +287,10 @@ def test_a_setting_that_cannot_draw_is_refused_before_training(
 
 @needs_simulator
 @pytest.mark.skipif(not find_library("EGL"), reason="needs EGL")
+@pytest.mark.skipif(
+    "mujoco" in sys.modules and os.environ.get("MUJOCO_GL") != "egl",
+    reason="the simulator was imported with another library",
+)
 def test_video_of_an_episode_has_frames_that_differ(tmp_path: Path) -> None:
     run = make_run(protocol="system2", task="reach-v3")
     choose_graphics_library()
