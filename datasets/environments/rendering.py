@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from ctypes import CDLL
 from ctypes.util import find_library
 from typing import Any
 
@@ -34,11 +35,22 @@ def check_graphics_setting() -> None:
     if name not in LIBRARIES:
         known = (*LIBRARIES, "glfw", "off")
         raise UserError(f"MUJOCO_GL: {unknown_name_message('graphics library', name, known)}")
-    if not find_library(LIBRARIES[name]):
+    if not has_library(LIBRARIES[name]):
         raise UserError(
             f"MUJOCO_GL is {name}, but {LIBRARIES[name]} is not on this machine: install "
             f"{PACKAGES[name]}, or unset MUJOCO_GL"
         )
+
+
+def has_library(name: str) -> bool:
+    """Return whether the system lists a library, or loads it from a path of the environment."""
+    if find_library(name):
+        return True
+    try:
+        CDLL(f"lib{name}.so")
+    except OSError:
+        return False
+    return True
 
 
 def _read_setting() -> str:
@@ -63,7 +75,7 @@ def choose_graphics_library() -> None:
         raise UserError(f"--render: MUJOCO_GL is {name}, which {reason}: set it to egl or osmesa")
     if name or "mujoco" in sys.modules or not sys.platform.startswith("linux"):
         return
-    found = [name for name, library in LIBRARIES.items() if find_library(library)]
+    found = [name for name, library in LIBRARIES.items() if has_library(library)]
     if not found:
         raise UserError(
             f"--render: received a task, but neither EGL nor OSMesa is on this machine: {REMEDY}"

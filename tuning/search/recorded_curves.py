@@ -154,10 +154,12 @@ def read_curves(folder: str | Path) -> RecordedCurves:
         )
     name = f"{definition.dataset}/{records.name}"
     seeds = min(len(trial.seeds) for trial in trials)
-    left_out = [[make_curve(rule, trial, seed) for trial in trials] for seed in range(seeds)]
-    return RecordedCurves(
-        name, definition.space, rule, curves, len(runs) - len(curves), left_out if seeds > 1 else ()
-    )
+    left_out = [
+        [make_curve(rule, trial, seed) for trial in trials]
+        for seed in (range(seeds) if seeds > 1 else ())
+    ]
+    skipped = len(runs) - len(curves)
+    return RecordedCurves(name, definition.space, rule, curves, skipped, left_out)
 
 
 def _find_records_below(root: Storage) -> list[str]:
@@ -188,7 +190,13 @@ def _read_trial(rule: Rule, runs: Sequence[RunRecord]) -> TrialEpochs | None:
 
 
 def make_curve(rule: Rule, trial: TrialEpochs, left_out: int | None = None) -> Curve:
-    """Return the curve of a trial over its training seeds, or over all but one of them."""
+    """Return the curve of a trial over its training seeds, or over all but one of them.
+
+    Args:
+        rule: The rule that scores epochs.
+        trial: The trial's epochs.
+        left_out: The place of the training seed to leave out; None for none.
+    """
     used = [rows for seed, rows in enumerate(trial.seeds) if seed != left_out]
     epochs = [[row.epoch_row for row in rows] for rows in zip(*used, strict=False)]
     best = None
