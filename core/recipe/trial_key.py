@@ -11,7 +11,7 @@ from core.recipe.recipe import Recipe, StageEpochs
 from datasets.environments.config import decode_training_config
 from datasets.training_config import TrainingConfig
 
-VERSION = 7  # raised when the training core computes other numbers from the same key
+VERSION = 8  # raised when the training core computes other numbers from the same key
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from core.weighting.gradients.task_gradients import (
     DEVICE_CHUNK_ENTRIES,
     compute_gram,
     compute_gram_in_pieces,
+    estimate_gram,
 )
 
 # Entries of gradients that a CPU makes at a time. Pieces that fit its cache are no faster: the
@@ -140,15 +141,14 @@ class LayerGradients:
     def compute_gram(self, keep: bool = False) -> Tensor:
         """Return the gradients' inner products, ``(k, k)`` float64.
 
+        A CPU multiplies gradients of float32 as :func:`estimate_gram` does.
+
         Args:
             keep: Whether to keep the gradients for the weighted sum.
         """
         found = compute_gram(self._of_biases)
         of_outputs, examples = self._of_outputs, self._inputs
         is_on_cpu = found.device.type == "cpu"
-        if is_on_cpu and not keep:  # of few examples, made in float64 as quickly as converted
-            of_outputs = self._copy_wide("outputs", of_outputs)
-            examples = self._copy_wide("inputs", examples)
         tasks, _, inputs = examples.shape
         outputs = of_outputs.shape[2]
         entries = PIECE_ENTRIES if is_on_cpu else DEVICE_CHUNK_ENTRIES
@@ -161,14 +161,9 @@ class LayerGradients:
             part = made[:, start : start + width] if keep else made[:, :width]
             torch.bmm(columns, examples, out=part)
             rows = part.flatten(1)
-            found += compute_gram(rows) if is_on_cpu else compute_gram_in_pieces(rows)
+            found += estimate_gram(rows) if is_on_cpu else compute_gram_in_pieces(rows)
         self._kept = made if keep else None
         return found
-
-    def _copy_wide(self, name: str, values: Tensor) -> Tensor:
-        """Return values in float64."""
-        wide = self._memory.provide(name, values.shape, values.new_empty(0, dtype=torch.float64))
-        return wide.copy_(values)
 
     def accumulate_weighted(self, weights: Tensor) -> None:
         """Add the sum of the gradients with weights, ``(k,)``, to ``.grad``."""

@@ -13,9 +13,11 @@ from core.weighting import (
 )
 from core.weighting.gradients.task_gradients import (
     DEVICE_PRODUCT_ENTRIES,
+    FLOAT32_PRODUCT_ENTRIES,
     GRAM_BLOCK_ROWS,
     compute_gram,
     compute_gram_in_pieces,
+    estimate_gram,
 )
 from tests.support.networks import (
     COMBINING,
@@ -215,6 +217,19 @@ def test_pieces_of_gradients_have_their_inner_products(size: int, count: int) ->
     for given in (rows, list(rows), wide, list(wide)):
         found = compute_gram(given)
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12 * size)
+
+
+@pytest.mark.parametrize("count", [3, 2 * GRAM_BLOCK_ROWS + 5])
+@pytest.mark.parametrize("size", [1, FLOAT32_PRODUCT_ENTRIES, 5 * FLOAT32_PRODUCT_ENTRIES + 3])
+def test_estimated_inner_products_are_close(size: int, count: int) -> None:
+    rows = torch.randn(count, size)
+    norms = rows.double().norm(dim=1)
+    found = estimate_gram(rows)
+    assert found.dtype == torch.float64
+    assert ((found - compute_gram(rows)).abs() / (norms[:, None] * norms)).max() < 1e-6
+    torch.testing.assert_close(found, found.T, rtol=0, atol=0)
+    wide = rows.double()
+    torch.testing.assert_close(estimate_gram(wide), compute_gram(wide), rtol=0, atol=0)
 
 
 def test_weights_may_be_solved_elsewhere() -> None:
