@@ -16,7 +16,7 @@ DEMO := $(PY) tune.py --method erm rwg jtt --dataset colored_digits --trials 8 \
 # What `make results` runs: all methods on the data sets that need no download. `results/` itself is
 # the folder of the user's studies, so that these have a folder of their own in it.
 EMBEDDED := results/embedded
-STUDY := $(PY) tune.py --method all --address local --results $(EMBEDDED) --resume
+STUDY := $(PY) tune.py --method all --search tpe --address local --results $(EMBEDDED) --resume
 
 # Exits with 0 where the venv's torch is a CUDA build whose packages are missing.
 define LACKS_CUDA

@@ -21,7 +21,7 @@ from tuning.option_values import Gpus, at_least, parse_duration, parse_gpus, par
 from tuning.records.open_storage import open_storage
 from tuning.records.storage import Storage, make_absolute
 
-SEARCHES = ("tpe", "random", "grid", "published")
+SEARCHES = ("auto", "tpe", "random", "grid", "published")
 SCHEDULERS = ("asha", "asha_promotion", "none")
 LOGGERS = ("mlflow", "wandb")  # besides those that always write
 DEFAULT_TRIALS = 16
@@ -152,10 +152,12 @@ class Options:
         ),
     )
     search: str = field(
-        default="tpe",
+        default="auto",
         metadata=_option(
             SEARCH,
-            "how trials are proposed; published only confirms the published hyperparameters",
+            "how trials are proposed; auto proposes as tpe does, and ranks trials by the rule that "
+            "the benchmarks of docs/search.md favor; published only confirms the published "
+            "hyperparameters",
             choices=SEARCHES,
         ),
     )
@@ -198,7 +200,7 @@ class Options:
             SEARCH,
             "rule that selects the best epoch and trial; available: {rules}",
             "RULE",
-            "the data set's",
+            "the data set's; with --search auto its variant _or_default, or _best3",
         ),
     )
     finalists: int = field(

@@ -3,6 +3,7 @@
 Nothing here reads records: :mod:`tuning.search.recorded_scores` does.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
@@ -22,6 +23,10 @@ class Candidate(Protocol):
         """How it ended."""
 
     @property
+    def is_default(self) -> bool:
+        """Whether it is the search's trial of the default hyperparameters."""
+
+    @property
     def scores(self) -> Sequence[Score | None]:
         """The score of each of its epochs."""
 
@@ -32,7 +37,10 @@ C = TypeVar("C", bound=Candidate)
 def rank_trials(trials: Iterable[C], rule: Rule) -> list[C]:
     """Return the trials that have a score and have not failed, the best one first.
 
-    A trial that has not ended counts with its epochs so far, as one that was pruned does.
+    A trial that has not ended counts with its epochs so far, as one that was pruned does. By a rule
+    with a margin the default hyperparameters come first unless the best trial is better by so many
+    standard errors. The error is that of the difference of two such values on independent examples.
+    Trials share the examples, so it is an upper bound.
 
     Args:
         trials: The trials.
@@ -44,7 +52,14 @@ def rank_trials(trials: Iterable[C], rule: Rule) -> list[C]:
         if trial.status != TrialStatus.FAILED
         and (score := rank_trial(rule, trial.scores)) is not None
     ]
-    return [found[2] for found in sorted(scored, key=lambda ranked: ranked[:2], reverse=True)]
+    scored.sort(key=lambda ranked: ranked[:2], reverse=True)
+    if rule.margin:
+        for i, (score, _, trial) in enumerate(scored):
+            if trial.is_default:
+                if scored[0][0].value <= score.value + rule.margin * math.sqrt(2) * score.error:
+                    scored.insert(0, scored.pop(i))
+                break
+    return [trial for _, _, trial in scored]
 
 
 def select_trial(trials: Iterable[C], rule: Rule) -> C | None:

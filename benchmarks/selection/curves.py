@@ -11,7 +11,15 @@ from benchmarks.selection.planned_runs import TableName
 from benchmarks.selection.recorded_table import RecordedTable
 from common.hyperparameters import Hyperparameters
 from core.training.epoch_row import EpochRow
-from core.training.selection import Rule, Score, SelectionRow, get_rule, score_curves, select_epoch
+from core.training.selection import (
+    Metrics,
+    Rule,
+    Score,
+    SelectionRow,
+    get_rule,
+    score_curves,
+    select_epoch,
+)
 from tuning.search.recorded_curves import Curve, RecordedCurves, compute_distance
 from tuning.search.simulate import SimulatedTrial
 
@@ -85,12 +93,23 @@ class TableCurves:
         } | {self.rule.metric: sign * self.validation}
         configurations, seeds, epochs = self.validation.shape
 
+        groups = [self.table.metrics.index(name) for name in self.table.list_groups()]
+
         def make_rows(configuration: int, seed: int) -> list[SelectionRow]:
             if seed not in self.seeds:
                 return []
             start = int(self.table.ineligible[configuration])
             columns = [array[configuration, seed].tolist() for array in arrays.values()]
-            eligible = [dict(zip(arrays, row, strict=True)) for row in zip(*columns, strict=True)]
+            eligible: list[Metrics] = [
+                dict(zip(arrays, row, strict=True)) for row in zip(*columns, strict=True)
+            ]
+            if groups:
+                of_epochs = np.nan_to_num(self.table.validation[configuration, seed])[:, groups]
+                counts = [float(count) for count in self.table.group_counts]
+                eligible = [
+                    {**one, "group_accuracy": accuracies, "group_count": counts}
+                    for one, accuracies in zip(eligible, of_epochs.tolist(), strict=True)
+                ]
             metrics = [eligible[0]] * start + eligible
             last = start + epochs - 1
             return [_make_row(epoch, start, last, found) for epoch, found in enumerate(metrics)]
@@ -150,7 +169,7 @@ class TableCurves:
         )
 
 
-def _make_row(epoch: int, start: int, last: int, metrics: dict[str, float]) -> SelectionRow:
+def _make_row(epoch: int, start: int, last: int, metrics: Metrics) -> SelectionRow:
     row = EpochRow(
         epoch=epoch + 1,
         stage=int(epoch >= start),

@@ -72,7 +72,7 @@ def replay_strategy(
         split = split_seeds(curves.seeds, number)
         drawn = np.random.default_rng([13, number]).integers(1, len(curves.chosen_test))
         start = int(drawn) if has_random_start else 0
-        choice = strategy(Replay(curves, split.used, number, budget, start))
+        choice = strategy(Replay(curves, split.used, number, budget, start, int(drawn)))
         best = int(curves.chosen_test[:, split.used].mean(axis=1).argmax())
         true = curves.chosen_test[:, split.held_out].mean(axis=1)
         lost = np.full(curves.chosen_test.shape[1], np.nan)

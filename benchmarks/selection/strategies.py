@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.selection.curves import TableCurves
 from benchmarks.selection.local_search import LocalSearcher
-from core.training.selection import select_epoch
+from core.training.selection import RULES, choose_variant, select_epoch
 from tuning.records.run_data import TrialStatus
 from tuning.search.finalist_race import FINALIST_SEEDS, run_race
 from tuning.search.finalists import read_value
@@ -34,6 +34,7 @@ class Replay:
         seed: Seed of its own draws.
         budget: Epochs to spend.
         start: The configuration of the first trial; 0 is the default.
+        random_start: The configuration with which strategies begin that do not know the default.
     """
 
     curves: TableCurves
@@ -41,6 +42,7 @@ class Replay:
     seed: int
     budget: float
     start: int = 0
+    random_start: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,13 @@ def choose_by_rule(ranked_epochs: int) -> Chooser:
     return choose
 
 
+def choose_automatically(replay: Replay, trials: Sequence[SimulatedTrial]) -> SimulatedTrial:
+    """Choose by the rule of ``--search auto``."""
+    found = select_trial(trials, RULES[choose_variant(replay.curves.rule.name)])
+    assert found is not None
+    return found
+
+
 def _choose_by(value: Callable[[Replay, SimulatedTrial], float]) -> Chooser:
     def choose(replay: Replay, trials: Sequence[SimulatedTrial]) -> SimulatedTrial:
         scored = [trial for trial in trials if list_values(trial)]
@@ -152,28 +161,19 @@ def bootstrap_groups(replay: Replay, trial: SimulatedTrial) -> float:
     return float(drawn.min(axis=1).mean())
 
 
-def prefer_default(replay: Replay, trials: Sequence[SimulatedTrial]) -> SimulatedTrial:
-    """Choose the default unless the best trial is more than a standard error better."""
-    best = choose_by_rule(1)(replay, trials)
-    default = next((trial for trial in trials if trial.number == 0), None)
-    if default is None or not list_values(default):
-        return best
-    accuracies, counts = _read_groups(replay, best)
-    worst = int(accuracies.argmin())
-    error = np.sqrt(accuracies[worst] * (1 - accuracies[worst]) / counts[worst])
-    return default if max(list_values(default)) >= max(list_values(best)) - error else best
-
-
 def make_search(
     search: str,
     scheduler: str,
     choose: Chooser,
     training_seeds: int = 1,
     ranked_epochs: int = 1,
+    has_default: bool = True,
 ) -> Strategy:
     """Return a strategy that searches and then chooses among its trials."""
 
     def run(replay: Replay) -> Choice:
+        if not has_default:
+            replay = replace(replay, start=replay.random_start)
         trials = search_trials(replay, search, scheduler, training_seeds, ranked_epochs)
         chosen = choose(replay, trials)
         return Choice(
@@ -222,15 +222,19 @@ def make_finalists(search: str, scheduler: str, count: int, ranked_epochs: int =
     return run
 
 
-BASE = "tpe, asha, best epoch (default)"
+# The search to improve upon, as it was before it began with the default.
+BASE = "tpe, asha, best epoch, no default"
 # Strategies that groups make: they read the accuracy of each.
 GROUP_STRATEGIES: dict[str, Strategy] = {
     "random, asha, bound by group sizes": make_search("random", "asha", _choose_by(bound_groups)),
     "random, asha, bootstrap": make_search("random", "asha", _choose_by(bootstrap_groups)),
-    "random, asha, prefer the default": make_search("random", "asha", prefer_default),
 }
 STRATEGIES: dict[str, Strategy] = {
-    BASE: make_search("tpe", "asha", choose_by_rule(1)),
+    BASE: make_search("tpe", "asha", choose_by_rule(1), has_default=False),
+    "auto": make_search("tpe", "asha", choose_automatically),
+    "auto, random": make_search("random", "asha", choose_automatically),
+    "auto, random, all epochs": make_search("random", "none", choose_automatically),
+    "tpe, asha, best epoch": make_search("tpe", "asha", choose_by_rule(1)),
     "local, asha, best epoch": make_search("local", "asha", choose_by_rule(1)),
     "local, asha, mean of 3 best": make_search("local", "asha", choose_by_rule(3)),
     "local, all epochs, mean of 3 best": make_search("local", "none", choose_by_rule(3)),

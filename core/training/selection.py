@@ -4,8 +4,9 @@ In this order: a :class:`Rule` names the metric; :func:`score_epoch` makes a :cl
 epoch; :func:`select_epoch` takes the best one. :mod:`tuning.selection` chooses among trials.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.errors import UserError, unknown_name_message
 from core.training.epoch_row import EpochRow
@@ -54,6 +55,8 @@ class Rule:
             chooses the best epoch.
         ranked_epochs: Number of best epochs whose mean ranks a trial among others. The best epoch
             alone is the luckiest one; the epoch that is kept is the best one all the same.
+        margin: Standard errors of the difference by which a trial must be better than the default
+            hyperparameters to rank before them; 0 ranks them as any other.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Rule:
     lower_is_better: bool = False
     window: int = 0
     ranked_epochs: int = 1
+    margin: float = 0.0
 
     def read_metric(self, score: "Score | None") -> float | None:
         """Return the metric behind a score, whose value is negated where lower is better."""
@@ -72,6 +76,11 @@ class Rule:
     def rank_metric(self, value: float) -> float:
         """Return the value of a score with a metric, which is greater where it is better."""
         return -value if self.lower_is_better else value
+
+    @property
+    def column(self) -> str:
+        """The metric with its split, as exports name it."""
+        return f"{self.split}_{self.metric}"
 
     @property
     def oracle(self) -> bool:
@@ -88,6 +97,14 @@ RULES = {
             "validation",
             "worst_group_accuracy",
             ranked_epochs=3,
+        ),
+        # One standard error: Breiman et al., Classification and Regression Trees, 1984.
+        Rule(
+            "validation_worst_group_accuracy_or_default",
+            "validation",
+            "worst_group_accuracy",
+            ranked_epochs=3,
+            margin=1.0,
         ),
         Rule("validation_average_accuracy", "validation", "average_accuracy"),
         Rule("validation_worst_class_accuracy", "validation", "worst_class_accuracy"),
@@ -128,6 +145,12 @@ def get_rule(name: str, source: str = "") -> Rule:
     return RULES[name]
 
 
+def choose_variant(name: str) -> str:
+    """Return the variant of a data set's rule that ``--search auto`` takes, or the rule itself."""
+    variants = (f"{name}_or_default", f"{name}_best3")
+    return next((variant for variant in variants if variant in RULES), name)
+
+
 def check_rule(rule: Rule, benchmark: Benchmark) -> None:
     """Refuse a rule that does not fit a benchmark.
 
@@ -163,11 +186,14 @@ class Score:
         value: The rule's metric, negated where lower is better.
         tie_breaker: The average accuracy, minus the worst-task delta, or the worst task's success.
         negated_epoch: Minus the epoch's number: among equal epochs the earlier one wins.
+        error: The standard error of the value by the examples of the worst group; 0 for other
+            metrics.
     """
 
     value: float
     tie_breaker: float
     negated_epoch: int
+    error: float = field(default=0.0, compare=False)
 
     @property
     def epoch(self) -> int:
@@ -196,7 +222,31 @@ def score_epoch(rule: Rule, rows: Sequence[SelectionRow]) -> Score | None:
         return None
     value = (-1 if rule.lower_is_better else 1) * sum(defined) / len(rows)
     tie_breakers = [_read_tie_breaker(one) for one in metrics]
-    return Score(value, sum(tie_breakers) / len(rows), -rows[0].epoch_row.epoch)
+    # Training seeds share the examples, so their errors do not cancel.
+    errors = [_estimate_error(one) for one in metrics] if "worst_group" in rule.metric else [0.0]
+    return Score(
+        value,
+        sum(tie_breakers) / len(rows),
+        -rows[0].epoch_row.epoch,
+        sum(errors) / len(errors),
+    )
+
+
+def _estimate_error(metrics: Metrics) -> float:
+    """Return the binomial standard error of the accuracy of the worst group; 0 where unknown.
+
+    Half of the examples right and half wrong are added, two in all, so that groups that are all
+    right or all wrong have an error too.
+    """
+    accuracies, counts = metrics.get("group_accuracy"), metrics.get("group_count")
+    if not isinstance(accuracies, list) or not isinstance(counts, list):
+        return 0.0
+    known = [(a, n) for a, n in zip(accuracies, counts, strict=True) if a is not None and n]
+    accuracy, count = min(known, default=(0.0, 0.0))
+    if not count:
+        return 0.0
+    share = (accuracy * count + 1) / (count + 2)
+    return math.sqrt(share * (1 - share) / count)
 
 
 def _read_number(metrics: Metrics, name: str) -> float | None:
@@ -267,6 +317,7 @@ def rank_trial(rule: Rule, scores: Iterable[Score | None]) -> Score | None:
         sum(score.value for score in best) / len(best),
         sum(score.tie_breaker for score in best) / len(best),
         best[0].negated_epoch,
+        sum(score.error for score in best) / len(best),
     )
 
 

@@ -9,7 +9,7 @@ def make_row(
     final: bool = False,
     seconds: float = 2.0,
     devices: float = 1.0,
-    **validation: float | None,
+    **validation: float | list[float | None] | None,
 ) -> EpochRow:
     """Return the row of an epoch of the first stage, with these validation metrics."""
     return EpochRow(

@@ -1,6 +1,6 @@
 """Selection: the rule, then the ties, in the order that the design gives."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -11,6 +11,7 @@ from core.training.selection import (
     RULES,
     Score,
     SelectionRow,
+    choose_variant,
     get_rule,
     rank_trial,
     score_curves,
@@ -19,7 +20,7 @@ from core.training.selection import (
 )
 from tests.support.epoch_rows import make_row
 from tuning.records.run_data import TrialStatus
-from tuning.selection import select_trial
+from tuning.selection import rank_trials, select_trial
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Trial:
     number: int
     status: TrialStatus
     scores: tuple[Score | None, ...]
+    is_default: bool = False
 
 
 WORST = RULES["validation_worst_group_accuracy"]
@@ -129,8 +131,56 @@ def test_the_mean_of_the_best_epochs_ranks_trials_and_the_best_one_is_kept() -> 
     assert rank_trial(WORST, lucky.scores) == select_epoch(lucky.scores)
 
 
-def scores(*values: float) -> tuple[Score, ...]:
-    return tuple(Score(value, 0.5, -epoch) for epoch, value in enumerate(values, start=1))
+def test_the_error_is_that_of_the_worst_group() -> None:
+    def rate(accuracies: list[float | None], counts: list[float]) -> float:
+        metrics = make_row(
+            1,
+            True,
+            worst_group_accuracy=min(a for a in accuracies if a is not None),
+            group_accuracy=accuracies,
+            group_count=counts,
+        )
+        found = score_epoch(WORST, [SelectionRow(metrics)] * 2)
+        assert found is not None
+        return found.error
+
+    assert rate([0.9, 0.5, None], [500.0, 98.0, 0.0]) == pytest.approx((0.25 / 98) ** 0.5)
+    assert rate([1.0], [8.0]) == pytest.approx((0.9 * 0.1 / 8) ** 0.5)
+    assert score_epoch(WORST, [row(1, 0.2)]) == Score(0.2, 0.5, -1)
+    one, other = Score(0.2, 0.5, -1, 0.1), Score(0.2, 0.5, -1, 0.3)
+    assert one == other
+    mean = rank_trial(replace(WORST, ranked_epochs=3), [one, other])
+    assert mean is not None
+    assert mean.error == pytest.approx(0.2)
+
+
+@pytest.mark.deviation("kept-default")
+def test_the_defaults_win_unless_a_trial_is_better_by_a_standard_error() -> None:
+    rule = RULES["validation_worst_group_accuracy_or_default"]
+    default = Trial(3, TrialStatus.COMPLETED, scores(0.5, 0.6, 0.4, error=0.1), is_default=True)
+    limit = 0.5 + 2**0.5 * 0.1
+    better = Trial(1, TrialStatus.PRUNED, scores(limit - 0.01, limit - 0.01, error=0.4))
+    far_better = Trial(2, TrialStatus.RUNNING, scores(limit + 0.01, error=0.4))
+    worse = Trial(0, TrialStatus.COMPLETED, scores(0.1, 0.1, 0.1))
+    assert rank_trials([worse, better, default], rule) == [default, better, worse]
+    assert rank_trials([default, far_better, better], rule) == [far_better, better, default]
+    assert select_trial([replace(default, status=TrialStatus.FAILED), better], rule) is better
+    assert select_trial([replace(default, is_default=False), better], rule) is better
+    by_epochs = RULES["validation_worst_group_accuracy_best3"]
+    assert select_trial([default, better], by_epochs) is better
+
+
+def test_the_automatic_rule_is_a_variant_of_the_rule() -> None:
+    for name, rule in RULES.items():
+        found = RULES[choose_variant(name)]
+        assert replace(found, name=name, ranked_epochs=1, margin=0.0) == replace(
+            rule, ranked_epochs=1, margin=0.0
+        )
+        assert found.margin == max(rule.margin, name == "validation_worst_group_accuracy")
+
+
+def scores(*values: float, error: float = 0.0) -> tuple[Score, ...]:
+    return tuple(Score(value, 0.5, -epoch, error) for epoch, value in enumerate(values, start=1))
 
 
 BEST = st.none() | st.builds(Score, st.integers(0, 2), st.just(0.5), st.just(-1))

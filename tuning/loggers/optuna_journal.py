@@ -85,7 +85,7 @@ def _make_trial(run: LoggedRun) -> optuna.trial.FrozenTrial:
         for name, number in run.description.hyperparameters.items()
         if name in domains and domains[name].find_broken_rule(number) is None
     }
-    metric = f"{rule.split}_{rule.metric}"
+    metric = rule.column
     return optuna.trial.create_trial(
         state=state,
         value=value if state == TrialState.COMPLETE else None,

@@ -85,6 +85,7 @@ class ExportContext:
         command: Options for the commands that repeat a run.
         defaults: The value of every hyperparameter, option and training-config field where no
             command sets it.
+        first_proposal: The default hyperparameters of the search, with domains of the command.
         best_published: The published values of the method on the data set, which ``--search
             published`` takes where a command sets none; empty if there are none.
         class_names: The classes of a data set of groups.
@@ -120,6 +121,7 @@ class ExportContext:
     keep_models: bool
     command: CommandOptions
     defaults: Hyperparameters = field(default_factory=dict)
+    first_proposal: Hyperparameters = field(default_factory=dict)
     best_published: Hyperparameters = field(default_factory=dict)
     search_space: Mapping[str, object] = field(default_factory=dict)
     constant_metric: float | None = None

@@ -132,9 +132,8 @@ class Progress:
             self._last_line = time.monotonic()
 
     def _describe_end(self, search: MethodSearch, trial: Trial) -> str:
-        value = (
-            f", {search.rule.name} {search.rule.read_metric(trial.best):.4f}" if trial.best else ""
-        )
+        found = search.rule.read_metric(trial.best)
+        value = "" if found is None else f", {search.rule.column} {found:.4f}"
         reason = f": {trial.reason}" if trial.reason else ""
         status = trial.status.replace("_", " ")
         return (

@@ -44,6 +44,7 @@ class RecordedTrial:
         scores: The score of each epoch that all runs have.
         confirmation: The result of a confirmation seed.
         has_files: Whether predictions and weights in its record are those of that result.
+        is_default: Whether it is the search's trial of the default hyperparameters.
     """
 
     number: int
@@ -58,6 +59,7 @@ class RecordedTrial:
     scores: tuple[Score | None, ...]
     confirmation: Confirmation | None = None
     has_files: bool = True
+    is_default: bool = False
 
     @property
     def is_finished(self) -> bool:
@@ -131,6 +133,11 @@ class RecordedStudy:
         ranked = [t for t in self.trials if t.is_finished or t.proposed in confirmed]
         best = rank_trials(ranked, self.rule)[:finalists]
         return find_race(self.rule, best, self.further_runs)
+
+    @property
+    def keeps_default(self) -> bool:
+        """Whether the default hyperparameters won, no trial being better by a standard error."""
+        return bool(self.rule.margin) and self.winner is not None and self.winner.is_default
 
     @property
     def all_trials(self) -> list[RecordedTrial]:
@@ -308,6 +315,7 @@ def _read_trial(
         scores=scores,
         confirmation=confirmation,
         has_files=has_files,
+        is_default=first.phase == Phase.SEARCH and first.hyperparameters == context.first_proposal,
     )
 
 

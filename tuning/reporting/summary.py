@@ -72,6 +72,8 @@ class Summary:
         search_spread: How much the trials differ beyond noise; None without trials or seeds.
         finalists: The selection metric of each further training seed of a finalist, by the trial's
             number; None of one that failed.
+        keeps_default: Whether the default hyperparameters won because no trial was better by a
+            standard error.
     """
 
     method: str
@@ -107,6 +109,7 @@ class Summary:
     uncertainty: UncertaintyParts | None = None
     search_spread: SearchSpread | None = None
     finalists: Mapping[str, list[float | None]] = field(default_factory=dict)
+    keeps_default: bool = False
 
     @property
     def is_trained_on_all(self) -> bool:
@@ -215,6 +218,7 @@ def make_summary(study: RecordedStudy) -> Summary:
             ]
             for number, runs in study.further_runs.items()
         },
+        keeps_default=study.keeps_default,
     )
 
 

@@ -98,6 +98,12 @@ def list_warnings(summaries: Sequence[Summary]) -> list[str]:
             "far as they tell, a configuration drawn blindly would have served as well: "
             f"{equal}."
         )
+    kept = [s.method for s in summaries if s.keeps_default]
+    if kept:
+        notes.append(
+            "The default hyperparameters are kept, for no trial is better by a standard error: "
+            f"{', '.join(kept)}."
+        )
     incomplete = [s.method for s in summaries if not s.complete]
     if incomplete:
         notes.append(f"Unfinished, or with failed seeds: {', '.join(incomplete)}.")

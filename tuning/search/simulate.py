@@ -63,6 +63,11 @@ class SimulatedTrial:
     scores: Sequence[Score | None]
     status: TrialStatus
 
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the search's trial of the default hyperparameters, which is the first."""
+        return self.number == 0
+
 
 class SimulatedSearch:
     """A search in which every epoch ends at its recorded time.

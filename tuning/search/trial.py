@@ -40,6 +40,7 @@ class Trial:
         retries: Its crashes and failed writes.
         recorded_epochs: Epochs of its record when it started, which its process replays.
         oom_reason: Why a share of a GPU was too small; it then takes a whole one.
+        is_default: Whether it is the search's trial of the default hyperparameters.
     """
 
     phase: Phase
@@ -55,6 +56,7 @@ class Trial:
     retries: Retries = field(default_factory=Retries)
     recorded_epochs: int = 0
     oom_reason: str = ""
+    is_default: bool = False
 
     @property
     def name(self) -> str:

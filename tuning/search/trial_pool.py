@@ -10,7 +10,8 @@ class TrialPool:
     """The trials of a search.
 
     Those that are finished and not among the best are set aside, so that the time per event does
-    not grow with the number of trials.
+    not grow with the number of trials. That of the default hyperparameters stays, for the rule may
+    prefer it.
 
     Args:
         rule: The rule that ranks trials.
@@ -47,7 +48,9 @@ class TrialPool:
         finished = rank_trials([t for t in self._contenders if t.is_finished], self.rule)
         best = {trial.number for trial in finished[: self.kept]}
         # A new list: the live table reads the old one in a thread of its own.
-        self._contenders = [t for t in self._contenders if t.number in best or not t.is_finished]
+        self._contenders = [
+            t for t in self._contenders if t.number in best or t.is_default or not t.is_finished
+        ]
 
     def find_incumbent(self) -> Trial | None:
         """Return the best trial so far; None if none has a score."""

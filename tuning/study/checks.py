@@ -154,16 +154,21 @@ def check_study(options: Options, is_plan: bool = False) -> CheckedStudy:
 def choose_rule(options: Options, benchmark: Benchmark) -> Rule:
     """Return the selection rule of a command: the one that it names, else the benchmark's.
 
+    The search ``auto`` takes a variant of the benchmark's, where there is one.
+
     Raises:
         UserError: If there is no such rule, or if it does not fit the benchmark or the command.
     """
-    rule = (
-        selection.get_rule(options.select, "--select")
-        if options.select
-        else selection.get_rule(
-            benchmark.default_selection_rule, f"data set '{benchmark.name}': default_selection_rule"
+    source = "--select"
+    name = options.select
+    if not name:
+        name, source = (
+            benchmark.default_selection_rule,
+            f"data set '{benchmark.name}': default_selection_rule",
         )
-    )
+        if options.search == "auto":
+            name = selection.choose_variant(name)
+    rule = selection.get_rule(name, source)
     selection.check_rule(rule, benchmark)
     if rule.oracle and not options.audit_test:
         raise UserError(

@@ -24,7 +24,7 @@ def apply_protocol(options: Options, benchmark: Benchmark) -> tuple[Options, lis
     if options.protocol != PUBLISHED:
         return options, []
     given = [f"--search {PUBLISHED}"]
-    if options.search not in ("tpe", PUBLISHED):
+    if options.search not in ("auto", PUBLISHED):
         raise UserError(_refuse("--search", options.search, PUBLISHED))
     options = replace(options, search=PUBLISHED)
     name = benchmark.published_rule or benchmark.default_selection_rule

@@ -172,8 +172,8 @@ def test_a_value_that_is_not_finite_is_a_failed_trial(
 ) -> None:
     context = records.read_context()
     assert context is not None
-    run = read_logged_run(context, next(r for r in records.list_runs() if r.read_end()))
-    assert run is not None
+    runs = (read_logged_run(context, record) for record in records.list_runs())
+    run = next(run for run in runs if run is not None and run.status == TrialStatus.COMPLETED)
     logger = OptunaLogger(tmp_path)
     for value in (math.nan, math.inf, 0.5):
         results = dict.fromkeys(run.results, value)

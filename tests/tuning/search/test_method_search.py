@@ -10,6 +10,7 @@ import optuna
 import pytest
 
 import datasets
+from common.hyperparameters import list_defaults
 from core.environment import detect_environment
 from core.recipe.method_files import load_method
 from core.training import selection
@@ -17,9 +18,9 @@ from core.training.selection import Score
 from tests.support.run_records import end_of, folder_of
 from tuning.cluster.capacity import Capacity
 from tuning.cluster.queue import Queue
-from tuning.options import Options
+from tuning.options import SEARCHES, Options
 from tuning.records.method_records import MethodRecords
-from tuning.records.run_data import RunEnd, TrialStatus
+from tuning.records.run_data import Phase, RunEnd, TrialStatus
 from tuning.records.storage import StorageError
 from tuning.reporting.recorded_study import read_study
 from tuning.resources import Resources
@@ -200,7 +201,7 @@ def test_search_and_confirmation_seeds_are_disjoint(tmp_path: Path) -> None:
 
 
 def test_the_winner_is_confirmed(tmp_path: Path) -> None:
-    search = search_of(tmp_path, trials=3, epochs=2, scheduler="none")
+    search = search_of(tmp_path, trials=3, epochs=2, scheduler="none", search="tpe")
     drive(search)
     best = max(
         search.trials.values(),
@@ -209,6 +210,44 @@ def test_the_winner_is_confirmed(tmp_path: Path) -> None:
     assert search.find_incumbent() is best
     assert all(seed.hyperparameters == best.hyperparameters for seed in search.seeds.values())
     assert search.rule is selection.RULES["validation_worst_group_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "rule"),
+    [
+        ("colored_digits", "validation_worst_group_accuracy"),
+        ("two_digits", "validation_delta_m"),
+        ("mt10", "validation_success"),
+    ],
+)
+def test_the_default_search_ranks_by_a_variant_of_the_rule(dataset: str, rule: str) -> None:
+    benchmark = datasets.load_benchmark(dataset)
+    for search in SEARCHES:
+        options = replace(BASE, dataset=dataset, search=search)
+        expected = selection.choose_variant(rule) if search == Options.search else rule
+        assert choose_rule(options, benchmark).name == expected
+        assert choose_rule(replace(options, select=rule), benchmark).name == rule
+
+
+def test_the_defaults_are_confirmed_where_no_trial_is_better_by_an_error(tmp_path: Path) -> None:
+    search = search_of(tmp_path, trials=3, epochs=3, scheduler="none")
+    assert search.rule is selection.RULES["validation_worst_group_accuracy_or_default"]
+    values = {0: (0.4, 0.5, 0.4), 1: (0.5, 0.5, 0.5), 2: (0.1, 0.1, 0.1)}
+    while (trial := search.next_trial()) is not None and trial.phase == Phase.SEARCH:
+        for number, value in enumerate(values[trial.number], start=1):
+            score = Score(value, 0.5, -number, error=0.05)
+            status = "completed" if number == 3 else ""
+            search.report_epoch(
+                trial, EpochReport(epoch=number, seconds=1.0, score=score, status=status)
+            )
+    incumbent = search.find_incumbent()
+    assert incumbent is search.trials[0]
+    assert incumbent.is_default
+    assert {seed.number for seed in search.seeds.values()} == set(range(2))
+    assert all(
+        seed.hyperparameters == list_defaults(search.space.free) and not seed.is_default
+        for seed in search.seeds.values()
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
