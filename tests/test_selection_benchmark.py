@@ -183,7 +183,7 @@ def test_intervals_are_over_seeds(curves: TableCurves) -> None:
     # With the replays as independent the interval would have no width: all differ by 0.2.
     resampled = bootstrap_difference(one, other, range(4))
     assert set(resampled.round(6)) > {0.1, 0.2, 0.3}
-    assert format_interval(0.2, resampled) == "+0.200 [+0.100, +0.300]"
+    assert format_interval(0.2, resampled) == "+0.2 [+0.1, +0.3]"
     assert not bootstrap_difference(one, one, range(4)).any()
 
 

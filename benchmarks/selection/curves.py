@@ -64,6 +64,11 @@ class TableCurves:
         self._curves: dict[tuple[int, ...], list[Curve]] = {}
 
     @property
+    def points(self) -> float:
+        """The points of a unit of the metric: accuracies are shares, delta-m has percent."""
+        return 1.0 if self.rule.lower_is_better else 100.0
+
+    @property
     def name(self) -> TableName:
         """The table's name."""
         return self.table.name
@@ -105,7 +110,7 @@ class TableCurves:
             ]
             if groups:
                 of_epochs = np.nan_to_num(self.table.validation[configuration, seed])[:, groups]
-                counts = [float(count) for count in self.table.group_counts]
+                counts: list[float | None] = list(map(float, self.table.group_counts))
                 eligible = [
                     {**one, "group_accuracy": accuracies, "group_count": counts}
                     for one, accuracies in zip(eligible, of_epochs.tolist(), strict=True)

@@ -11,12 +11,12 @@ from benchmarks.selection.strategies import BASE, GROUP_STRATEGIES, NEEDED_SEEDS
 BUDGETS = (40, 80, 160, 320)  # epochs: 2, 4, 8 and 16 whole trainings of 20 epochs
 RESAMPLES = 2000  # of the seeds, for an interval
 CONFIDENCE = 95  # percent
-CLOSE = 0.01  # of the best: one point
+CLOSE = 1.0  # point from the best
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The replays of a strategy on a table with one budget.
+    """The replays of a strategy on a table with one budget, all values in points.
 
     Args:
         values: The true value of each choice: its mean test value over the seeds held out.
@@ -74,9 +74,9 @@ def replay_strategy(
         start = int(drawn) if has_random_start else 0
         choice = strategy(Replay(curves, split.used, number, budget, start, int(drawn)))
         best = int(curves.chosen_test[:, split.used].mean(axis=1).argmax())
-        true = curves.chosen_test[:, split.held_out].mean(axis=1)
+        tests = curves.points * curves.chosen_test[:, split.held_out]
+        true = tests.mean(axis=1)
         lost = np.full(curves.chosen_test.shape[1], np.nan)
-        tests = curves.chosen_test[:, split.held_out]
         lost[split.held_out] = tests[best] - tests[choice.configuration]
         values.append(true[choice.configuration])
         regrets.append(lost)
@@ -122,7 +122,7 @@ def bootstrap_difference(one: Judged, other: Judged, seeds: Sequence[int]) -> np
 def format_interval(mean: float, resampled: np.ndarray) -> str:
     """Return a mean and its interval by a bootstrap."""
     low, high = np.percentile(resampled, [(100 - CONFIDENCE) / 2, (100 + CONFIDENCE) / 2])
-    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def describe_table(curves: TableCurves, replays: int) -> str:
@@ -133,11 +133,11 @@ def describe_table(curves: TableCurves, replays: int) -> str:
         np.corrcoef(tests[1:, s.used].mean(axis=1), tests[1:, s.held_out].mean(axis=1))[0, 1]
         for s in halves
     ]
-    means = tests[:, curves.seeds].mean(axis=1)
+    means = curves.points * tests[:, curves.seeds].mean(axis=1)
     return (
         f"{curves.name}: {len(curves.seeds)} seeds of {len(means)} configurations; true values: "
-        f"blind {means[1:].mean():.3f}, deviation {means[1:].std(ddof=1):.3f}, default "
-        f"{means[0]:.3f}, best {means.max():.3f}; correlation of halves {np.mean(correlations):.2f}"
+        f"blind {means[1:].mean():.1f}, deviation {means[1:].std(ddof=1):.1f}, default "
+        f"{means[0]:.1f}, best {means.max():.1f}; correlation of halves {np.mean(correlations):.2f}"
         f". Intervals ({CONFIDENCE}%) are by a bootstrap over the seeds"
     )
 
@@ -193,8 +193,8 @@ def format_replays(table: TableReplays, replays: int) -> Iterator[str]:
         if found.regret <= CLOSE:
             needed.setdefault(name, f"{found.epochs.mean():.0f}")
         yield (
-            f"| {name} | {budget} | {found.epochs.mean():.0f} | {found.values.mean():.3f} "
-            f"| {found.regret:.3f} | {format_interval(*compared) if compared else '-'} "
+            f"| {name} | {budget} | {found.epochs.mean():.0f} | {found.values.mean():.1f} "
+            f"| {found.regret:.1f} | {format_interval(*compared) if compared else '-'} "
             f"| {found.overtuned.mean():.0%} |"
         )
     yield ""

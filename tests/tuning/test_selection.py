@@ -132,7 +132,7 @@ def test_the_mean_of_the_best_epochs_ranks_trials_and_the_best_one_is_kept() -> 
 
 
 def test_the_error_is_that_of_the_worst_group() -> None:
-    def rate(accuracies: list[float | None], counts: list[float]) -> float:
+    def rate(accuracies: list[float | None], counts: list[float | None]) -> float:
         metrics = make_row(
             1,
             True,
