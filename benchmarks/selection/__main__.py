@@ -18,7 +18,7 @@ from benchmarks.selection.planned_runs import POSTS_TABLE, TABLES
 from benchmarks.selection.recorded_table import pack_tables, read_tables
 from benchmarks.selection.replay import BUDGETS, format_average, format_replays, replay_table
 from benchmarks.selection.sharing import make_sharing
-from benchmarks.selection.strategies import STRATEGIES, choose_by_rule
+from benchmarks.selection.strategies import BASE, STRATEGIES, choose_by_rule
 from benchmarks.selection.train_runs import read_results, train_runs
 from common.paths import parse_path
 
@@ -38,6 +38,7 @@ def main() -> None:
     add("--replays", type=int, default=200, help="replays of each strategy (200)")
     add("--budget", type=int, nargs="+", default=BUDGETS, help="epochs to spend (40 80 160 320)")
     add("--table", nargs="+", help="names of tables, such as rwg-colored_digits (all)")
+    add("--strategy", nargs="+", help="names of strategies besides the former search (all)")
     add("--peers", action="store_true", help="replay Optuna's studies too")
     add(
         "--random-start",
@@ -58,9 +59,12 @@ def main() -> None:
             related = [one for one in all_curves if one.name.dataset == curves.name.dataset]
             if len(related) > 1:
                 strategies["tpe, asha, shared"] = make_sharing(related, choose_by_rule(1))
-            found.append(
-                replay_table(curves, strategies, args.replays, args.budget, args.random_start)
-            )
+            asked = {
+                name: strategy
+                for name, strategy in strategies.items()
+                if args.strategy is None or name in (BASE, *args.strategy)
+            }
+            found.append(replay_table(curves, asked, args.replays, args.budget, args.random_start))
             for line in format_replays(found[-1], args.replays):
                 print(line, flush=True)
         if len(found) > 1:

@@ -27,6 +27,7 @@ from core.weighting.gradients.task_gradients import (
     compute_gram,
     compute_gram_in_pieces,
     estimate_gram,
+    has_dependent_rows,
 )
 
 # Entries of gradients that a CPU makes at a time. Pieces that fit its cache are no faster: the
@@ -93,6 +94,9 @@ def backward_tasks(
     keeps = sum(layer.count_bytes() for layer in layers) <= MAX_KEPT_BYTES
     keeps = keeps and (not losses.is_cpu or traces[0].inputs.shape[1] >= MIN_KEPT_EXAMPLES)
     gram = torch.stack([layer.compute_gram(keeps) for layer in layers]).sum(0)
+    if losses.is_cpu and losses.dtype == torch.float32 and has_dependent_rows(gram):
+        # Solvers would take the errors of products of float32 for differences of gradients.
+        gram = torch.stack([layer.compute_gram(keeps, is_exact=True) for layer in layers]).sum(0)
     weights: Tensor | None = None
     if isinstance(weighting, GramWeighting):
         weights = weighting.compute_weights(gram)
@@ -138,17 +142,19 @@ class LayerGradients:
             self._kept = torch.bmm(self._of_outputs.transpose(1, 2), self._inputs)
         return [self._kept.flatten(1), self._of_biases]
 
-    def compute_gram(self, keep: bool = False) -> Tensor:
+    def compute_gram(self, keep: bool = False, is_exact: bool = False) -> Tensor:
         """Return the gradients' inner products, ``(k, k)`` float64.
-
-        A CPU multiplies gradients of float32 as :func:`estimate_gram` does.
 
         Args:
             keep: Whether to keep the gradients for the weighted sum.
+            is_exact: Whether a CPU multiplies gradients of float32 in float64, not as
+                :func:`estimate_gram` does.
         """
         found = compute_gram(self._of_biases)
         of_outputs, examples = self._of_outputs, self._inputs
         is_on_cpu = found.device.type == "cpu"
+        multiply = compute_gram if is_exact else estimate_gram
+        multiply = multiply if is_on_cpu else compute_gram_in_pieces
         tasks, _, inputs = examples.shape
         outputs = of_outputs.shape[2]
         entries = PIECE_ENTRIES if is_on_cpu else DEVICE_CHUNK_ENTRIES
@@ -161,7 +167,7 @@ class LayerGradients:
             part = made[:, start : start + width] if keep else made[:, :width]
             torch.bmm(columns, examples, out=part)
             rows = part.flatten(1)
-            found += estimate_gram(rows) if is_on_cpu else compute_gram_in_pieces(rows)
+            found += multiply(rows)
         self._kept = made if keep else None
         return found
 

@@ -23,6 +23,8 @@ GRAM_BLOCK_ROWS = 16
 DEVICE_PRODUCT_ENTRIES = 1 << 12
 # Length of the products of float32 in an estimate. Longer ones are no faster and less exact.
 FLOAT32_PRODUCT_ENTRIES = 1 << 10
+# Rows of unit length whose Gram matrix has a smaller eigenvalue are nearly dependent.
+MIN_EIGENVALUE = 1e-3
 
 
 class TaskGradients:
@@ -184,7 +186,7 @@ def _sum_weighted(rows: Sequence[tuple[Tensor, Tensor]]) -> Tensor | None:
 def compute_gram(rows: Tensor | Sequence[Tensor]) -> Tensor:
     """Return the inner products of rows, ``(k, n)`` or k of ``(n,)``, in float64, ``(k, k)``.
 
-    Products of float32 would take half of the time, and hide gradients that oppose each other.
+    Products of float32 would take half of the time, and hide nearly dependent gradients.
     """
     count, size = len(rows), len(rows[0])
     found = rows[0].new_zeros(count, count, dtype=torch.float64)
@@ -202,12 +204,11 @@ def compute_gram(rows: Tensor | Sequence[Tensor]) -> Tensor:
 
 
 def estimate_gram(rows: Tensor) -> Tensor:
-    """Return the inner products of rows, ``(k, n)``, those of float32 to some 1e-7 of the norms.
+    """Return the inner products of rows, ``(k, n)``; for float32 accurate to 1e-7 of the norms.
 
     Products of float32 take half of the time. They are short and are added in float64, so that
-    long rows have smaller errors (3e-8 with 160,000 entries). A sum of gradients that oppose each
-    other is known to some 2e-4 of their norms, far below the noise of gradients of some dozens of
-    examples; products of float64 know it to 1e-7, from gradients of float32.
+    long rows have smaller errors (3e-8 with 160,000 entries). Such a matrix can be indefinite: use
+    :func:`compute_gram` where :func:`has_dependent_rows`.
 
     Returns:
         A float64 matrix, ``(k, k)``.
@@ -224,6 +225,18 @@ def estimate_gram(rows: Tensor) -> Tensor:
         products = pieces[:, first:] @ pieces[:, first:last].mT
         found[first:, first:last] += products.sum(0, dtype=torch.float64)
     return found if count <= GRAM_BLOCK_ROWS else found.tril() + found.tril(-1).T
+
+
+def has_dependent_rows(gram: Tensor) -> bool:
+    """Return whether rows of this Gram matrix, scaled to unit length, are nearly dependent.
+
+    Errors of 1e-7 in the products move solutions by up to 1e-7 over the smallest eigenvalue.
+    """
+    norms = gram.diagonal().sqrt()
+    if not gram.isfinite().all() or not norms.all():
+        return True
+    smallest = torch.linalg.eigvalsh(gram / (norms[:, None] * norms))[0]
+    return bool(smallest < MIN_EIGENVALUE)
 
 
 def _iterate_chunks(rows: Tensor | Sequence[Tensor], step: int) -> Iterator[Tensor]:

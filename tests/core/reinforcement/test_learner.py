@@ -17,7 +17,12 @@ from core.reinforcement.networks import SHARING, LayerTrace
 from core.reinforcement.replay import Transitions
 from core.weighting import Weighting, backward, load_weighting
 from core.weighting.base import GradientWeighting, GramWeighting
-from core.weighting.gradients.task_gradients import GRAM_BLOCK_ROWS
+from core.weighting.gradients.task_gradients import (
+    GRAM_BLOCK_ROWS,
+    compute_gram,
+    estimate_gram,
+    has_dependent_rows,
+)
 from tests.core.reinforcement.reference import ReferenceLearner
 from tests.support.networks import FROM_GRAM
 
@@ -108,23 +113,43 @@ def test_inner_products_of_float32_gradients_are_close(keep: bool) -> None:
     assert ((found - rows @ rows.T).abs() / (norms[:, None] * norms)).max() < 1e-6
 
 
-@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("third", [(1.0, 1.0), (-0.3, -0.3), (1.0, 0.0), (0.0, 0.0)])
 @pytest.mark.parametrize("name", FROM_GRAM)
-def test_float32_gradients_that_agree_or_oppose_have_weights(name: str, sign: int) -> None:
-    """Their Gram matrix has rank 1, and rounding can make it indefinite."""
+def test_dependent_float32_gradients_have_the_weights_of_exact_products(
+    name: str, third: tuple[float, float]
+) -> None:
+    """The third task's gradient is a combination of the other two, or 0."""
     torch.manual_seed(0)
-    layer = torch.nn.Linear(60, 80)
-    inputs = torch.randn(1, 4, 60).expand(3, -1, -1)
-    outputs = layer(inputs)
-    weighting = load_weighting(name)
-    weighting.setup(["0", "1", "2"])
-    losses = outputs.square().mean((1, 2)) * torch.tensor([1.0, sign, sign])
-    losses = losses + 1 - losses.detach()  # some need positive ones
-    result = backward_tasks(losses, weighting, [LayerTrace(layer, inputs, outputs)], [])
-    assert result.weights is not None
-    assert result.weights.isfinite().all()
-    assert layer.weight.grad is not None
-    assert layer.weight.grad.isfinite().all()
+    layer = torch.nn.Linear(200, 300)
+    inputs = torch.randn(2, 4, 200)
+    inputs = torch.stack([torch.cat([a, a * 0]) for a in inputs] + [inputs.flatten(0, 1)])
+    factors = torch.ones(3, 8, 1)
+    factors[2] = torch.tensor(third).repeat_interleave(4)[:, None]
+    targets = torch.randn(2, 4, 300)
+    scales = torch.stack([*(torch.cat([t, t * 0]) for t in targets), targets.flatten(0, 1)])
+    found = []
+    for is_exact in (False, True):
+        outputs = layer(inputs)
+        losses = (outputs * scales * factors).sum((1, 2))
+        losses = losses - losses.detach() + 1  # some need positive ones
+        weighting = load_weighting(name)
+        weighting.setup(["0", "1", "2"])
+        torch.manual_seed(1)
+        with pytest.MonkeyPatch.context() as patch:
+            if is_exact:
+                patch.setattr(task_backward, "estimate_gram", compute_gram)
+            trace = LayerTrace(layer, inputs, outputs)
+            found.append(backward_tasks(losses, weighting, [trace], []).weights)
+    assert found[0] is not None
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+
+
+def test_rows_that_depend_on_each_other_are_found() -> None:
+    a, b = torch.randn(2, 5000)
+    for rows in ([a, b, a + b], [a, a * 3, b], [a, b, a * 0], [a, b, a + 1e-3 * b]):
+        assert has_dependent_rows(estimate_gram(torch.stack(rows)))
+    assert not has_dependent_rows(estimate_gram(torch.stack([a, b, a + 0.2 * b + b.flip(0)])))
+    assert has_dependent_rows(torch.full((2, 2), torch.nan, dtype=torch.float64))
 
 
 def make_every_weighting() -> list[str]:
