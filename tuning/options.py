@@ -200,7 +200,8 @@ class Options:
             SEARCH,
             "rule that selects the best epoch and trial; available: {rules}",
             "RULE",
-            "the data set's; with --search auto its variant _or_default, or _best3",
+            "the data set's; --search auto: validation_worst_group_accuracy_or_default on groups, "
+            "validation_delta_m_best3 on tasks",
         ),
     )
     finalists: int = field(

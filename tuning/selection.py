@@ -35,12 +35,10 @@ C = TypeVar("C", bound=Candidate)
 
 
 def rank_trials(trials: Iterable[C], rule: Rule) -> list[C]:
-    """Return the trials that have a score and have not failed, the best one first.
+    """Return the trials that have a score and have not failed, the one that wins first.
 
     A trial that has not ended counts with its epochs so far, as one that was pruned does. By a rule
-    with a margin the default hyperparameters come first unless the best trial is better by so many
-    standard errors. The error is that of the difference of two such values on independent examples.
-    Trials share the examples, so it is an upper bound.
+    with a margin the default hyperparameters come first unless the best trial exceeds it.
 
     Args:
         trials: The trials.
@@ -56,10 +54,23 @@ def rank_trials(trials: Iterable[C], rule: Rule) -> list[C]:
     if rule.margin:
         for i, (score, _, trial) in enumerate(scored):
             if trial.is_default:
-                if scored[0][0].value <= score.value + rule.margin * math.sqrt(2) * score.error:
+                if scored[0][0].value <= score.value + compute_margin(rule, score):
                     scored.insert(0, scored.pop(i))
                 break
     return [trial for _, _, trial in scored]
+
+
+def compute_margin(rule: Rule, default: Score) -> float:
+    """Return by how much a trial must be better than the default hyperparameters.
+
+    The standard error is that of the difference of two such values on independent examples. Trials
+    share the examples, so it is an upper bound.
+
+    Args:
+        rule: The rule.
+        default: The score of the default hyperparameters.
+    """
+    return rule.margin * math.sqrt(2) * default.error
 
 
 def select_trial(trials: Iterable[C], rule: Rule) -> C | None:

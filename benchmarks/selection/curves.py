@@ -65,7 +65,7 @@ class TableCurves:
 
     @property
     def points(self) -> float:
-        """The points of a unit of the metric: accuracies are shares, delta-m has percent."""
+        """The points of a unit of the metric: accuracies are shares, delta-m is in percent."""
         return 1.0 if self.rule.lower_is_better else 100.0
 
     @property

@@ -9,9 +9,10 @@ from benchmarks.selection.curves import TableCurves
 from benchmarks.selection.strategies import BASE, GROUP_STRATEGIES, NEEDED_SEEDS, Replay, Strategy
 
 BUDGETS = (40, 80, 160, 320)  # epochs: 2, 4, 8 and 16 whole trainings of 20 epochs
+MIN_SEEDS = 4  # of a table in the mean over tables
 RESAMPLES = 2000  # of the seeds, for an interval
 CONFIDENCE = 95  # percent
-CLOSE = 1.0  # point from the best
+CLOSE = 1.0  # point below the best
 
 
 @dataclass(frozen=True)
@@ -183,9 +184,8 @@ def replay_table(
 def format_replays(table: TableReplays, replays: int) -> Iterator[str]:
     """Yield the lines of the Markdown table of all strategies on a recorded table."""
     yield from ("", describe_table(table.curves, replays), "")
-    yield (
-        "| strategy | budget | epochs | true value | regret | regret less today's | below default |"
-    )
+    columns = "| strategy | budget | epochs | true value | regret | regret less the former |"
+    yield f"{columns} below default |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"
     needed: dict[str, str] = {}  # epochs until the mean regret is small
     for (budget, name), found in table.judged.items():
@@ -205,9 +205,15 @@ def format_replays(table: TableReplays, replays: int) -> Iterator[str]:
 
 
 def format_average(tables: Sequence[TableReplays]) -> Iterator[str]:
-    """Yield the lines of the Markdown table of the mean over recorded tables."""
+    """Yield the lines of the Markdown table of the mean over recorded tables.
+
+    Tables with fewer than ``MIN_SEEDS`` seeds do not count.
+    """
+    tables = [table for table in tables if len(table.curves.seeds) >= MIN_SEEDS]
+    if not tables:
+        return
     yield from ("", f"Mean of {', '.join(str(t.curves.name) for t in tables)}:", "")
-    yield "| strategy | budget | epochs | regret less today's | below default |"
+    yield "| strategy | budget | epochs | regret less the former | below default |"
     yield "| --- | --- | --- | --- | --- |"
     for budget, name in tables[0].judged:
         found = [judged for t in tables if (judged := t.judged.get((budget, name))) is not None]

@@ -223,7 +223,8 @@ def score_epoch(rule: Rule, rows: Sequence[SelectionRow]) -> Score | None:
     value = (-1 if rule.lower_is_better else 1) * sum(defined) / len(rows)
     tie_breakers = [_read_tie_breaker(one) for one in metrics]
     # Training seeds share the examples, so their errors do not cancel.
-    errors = [_estimate_error(one) for one in metrics] if "worst_group" in rule.metric else [0.0]
+    has_error = rule.metric == "worst_group_accuracy"
+    errors = [_estimate_error(one) if has_error else 0.0 for one in metrics]
     return Score(
         value,
         sum(tie_breakers) / len(rows),

@@ -36,7 +36,7 @@ class CommandOptions:
         baseline: Baseline file of delta-m; None for the data set's own.
         deterministic: Whether CUDA computes the same bits for the same key.
         precision: Number format, as asked.
-        select: Selection rule, as asked; None for the data set's.
+        select: Selection rule, as asked; None for the search's.
         audit_test: Whether test metrics of every epoch are recorded.
         gpus_per_trial: Share or number of GPUs of a trial, as asked.
         cpus_per_trial: CPUs of a trial.
@@ -85,7 +85,8 @@ class ExportContext:
         command: Options for the commands that repeat a run.
         defaults: The value of every hyperparameter, option and training-config field where no
             command sets it.
-        first_proposal: The default hyperparameters of the search, with domains of the command.
+        default_proposal: The default hyperparameters, which a rule with a margin prefers; None
+            without.
         best_published: The published values of the method on the data set, which ``--search
             published`` takes where a command sets none; empty if there are none.
         class_names: The classes of a data set of groups.
@@ -121,7 +122,7 @@ class ExportContext:
     keep_models: bool
     command: CommandOptions
     defaults: Hyperparameters = field(default_factory=dict)
-    first_proposal: Hyperparameters = field(default_factory=dict)
+    default_proposal: Hyperparameters | None = None
     best_published: Hyperparameters = field(default_factory=dict)
     search_space: Mapping[str, object] = field(default_factory=dict)
     constant_metric: float | None = None

@@ -129,15 +129,21 @@ class RecordedStudy:
         A trial that has not ended takes part where it has confirmation seeds: a budget ended its
         search, and it was the best.
         """
+        best = self._rank_trials(self.rule)[:finalists]
+        return find_race(self.rule, best, self.further_runs)
+
+    def _rank_trials(self, rule: selection.Rule) -> list[RecordedTrial]:
         confirmed = [seed.proposed for seed in self.recorded_seeds]
         ranked = [t for t in self.trials if t.is_finished or t.proposed in confirmed]
-        best = rank_trials(ranked, self.rule)[:finalists]
-        return find_race(self.rule, best, self.further_runs)
+        return rank_trials(ranked, rule)
 
     @property
     def keeps_default(self) -> bool:
-        """Whether the default hyperparameters won, no trial being better by a standard error."""
-        return bool(self.rule.margin) and self.winner is not None and self.winner.is_default
+        """Whether the rule preferred the default hyperparameters to a trial that is better."""
+        if not self.rule.margin or self.winner is None or self.context.finalists > 1:
+            return False
+        best = self._rank_trials(replace(self.rule, margin=0.0))[0]
+        return self.winner.is_default and best is not self.winner
 
     @property
     def all_trials(self) -> list[RecordedTrial]:
@@ -315,7 +321,8 @@ def _read_trial(
         scores=scores,
         confirmation=confirmation,
         has_files=has_files,
-        is_default=first.phase == Phase.SEARCH and first.hyperparameters == context.first_proposal,
+        is_default=first.phase == Phase.SEARCH
+        and first.hyperparameters == context.default_proposal,
     )
 
 

@@ -72,8 +72,8 @@ class Summary:
         search_spread: How much the trials differ beyond noise; None without trials or seeds.
         finalists: The selection metric of each further training seed of a finalist, by the trial's
             number; None of one that failed.
-        keeps_default: Whether the default hyperparameters won because no trial was better by a
-            standard error.
+        keeps_default: Whether the rule preferred the default hyperparameters to a trial that is
+            better.
     """
 
     method: str

@@ -101,8 +101,8 @@ def list_warnings(summaries: Sequence[Summary]) -> list[str]:
     kept = [s.method for s in summaries if s.keeps_default]
     if kept:
         notes.append(
-            "The default hyperparameters are kept, for no trial is better by a standard error: "
-            f"{', '.join(kept)}."
+            "The default hyperparameters were kept because no trial was better by a standard "
+            f"error: {', '.join(kept)}."
         )
     incomplete = [s.method for s in summaries if not s.complete]
     if incomplete:

@@ -9,6 +9,7 @@ from common.hyperparameters import (
     Hyperparameters,
     Scalar,
     active_names,
+    list_defaults,
     sort_by_conditions,
 )
 from core.environment import detect_environment
@@ -32,11 +33,19 @@ class Space:
         resolved: The method on the benchmark.
         fixed: Values that the command fixes.
         free: The hyperparameters to search, with conditions among themselves only.
+        has_defaults: Whether their defaults are the method's or given; a domain of the command that
+            holds no default has its middle in its place.
     """
 
     resolved: ResolvedMethod
     fixed: Hyperparameters
     free: dict[str, Hyperparameter]
+    has_defaults: bool = True
+
+    @property
+    def default_proposal(self) -> Hyperparameters | None:
+        """The hyperparameters that a rule with a margin prefers; None without defaults."""
+        return list_defaults(self.free) if self.has_defaults else None
 
     @property
     def method(self) -> Method:
@@ -138,7 +147,16 @@ def make_space(method: Method, benchmark: Benchmark, options: Options) -> Space:
         holds = settled and all(base[other] in allowed for other, allowed in outside.items())
         if name not in fixed and holds:
             free[name] = replace(hyperparameter, when=inside)
-    space = Space(resolved, fixed, {name: free[name] for name in hyperparameters if name in free})
+    free = {name: free[name] for name in hyperparameters if name in free}
+    has_defaults = True
+    if options.domains:
+        plain = resolve_method(method, benchmark).complete_values({})
+        has_defaults = all(
+            domain.has_own_default or free[name].default == plain[name]
+            for name, domain in options.domains.items()
+            if name in free
+        )
+    space = Space(resolved, fixed, free, has_defaults)
     configs = _list_ends(space)
     _check_ends(space, configs)
     _check_decimals(space)

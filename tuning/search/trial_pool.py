@@ -61,5 +61,5 @@ class TrialPool:
         return rank_trials(list(self._contenders), self.rule)[: self.kept]
 
     def list_contenders(self) -> list[Trial]:
-        """Return the unfinished trials and the best ones."""
+        """Return the unfinished trials, the best ones, and that of the defaults."""
         return list(self._contenders)

@@ -1,6 +1,6 @@
 """Creates trials with their keys and records, and finds those of earlier sessions."""
 
-from common.hyperparameters import Hyperparameters, list_defaults
+from common.hyperparameters import Hyperparameters
 from core.environment import Environment
 from tuning.records.method_records import MethodRecords
 from tuning.records.provenance import collect_provenance
@@ -52,7 +52,7 @@ class TrialRecords:
         for key, run in zip(keys, runs, strict=True):
             if run.name not in self._described:
                 run.write_description(RunDescription(phase, number, values, effective, key, commit))
-        is_default = searches and values == list_defaults(self.space.free)
+        is_default = searches and values == self.space.default_proposal
         return Trial(phase, number, values, runs, keys, is_default=is_default)
 
     def read_proposals(self) -> dict[int, Hyperparameters]:

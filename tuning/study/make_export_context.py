@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from common.hyperparameters import list_defaults
 from core.recipe.method import IMPLIED_NEEDS
 from datasets.benchmark import Benchmark
 from datasets.groups.folder import Folder
@@ -68,7 +67,7 @@ def make_export_context(
             dataset=benchmark.reference if isinstance(benchmark, Folder) else "",
         ),
         defaults=search.space.resolved.complete_values({}),
-        first_proposal=list_defaults(search.space.free),
+        default_proposal=search.space.default_proposal,
         best_published=dict(search.space.resolved.published or {}),
         search_space={}
         if search.searcher is None

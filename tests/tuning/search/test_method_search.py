@@ -1,5 +1,6 @@
 """The search of one method, driven by hand, without Ray."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import optuna
 import pytest
 
 import datasets
-from common.hyperparameters import list_defaults
+from common.hyperparameters import list_defaults, parse_hyperparameter
 from core.environment import detect_environment
 from core.recipe.method_files import load_method
 from core.training import selection
@@ -227,6 +228,24 @@ def test_the_default_search_ranks_by_a_variant_of_the_rule(dataset: str, rule: s
         expected = selection.choose_variant(rule) if search == Options.search else rule
         assert choose_rule(options, benchmark).name == expected
         assert choose_rule(replace(options, select=rule), benchmark).name == rule
+
+
+@pytest.mark.parametrize(
+    ("domain", "is_default"),
+    [
+        ({"log_uniform": [1e-3, 1]}, True),
+        ({"log_uniform": [1e-6, 1e-4]}, False),
+        ({"log_uniform": [1e-6, 1e-4], "default": 1e-5}, True),
+    ],
+)
+def test_the_middle_of_a_range_is_no_default(
+    domain: Mapping[str, Any], is_default: bool, tmp_path: Path
+) -> None:
+    found = parse_hyperparameter("lr", domain, [], needs_default=False)
+    assert found is not None
+    search = search_of(tmp_path, search="random", domains={"lr": found})
+    trials = [search.next_trial() for _ in range(2)]
+    assert [trial and trial.is_default for trial in trials] == [is_default, False]
 
 
 def test_the_defaults_are_confirmed_where_no_trial_is_better_by_an_error(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from scipy.special import ndtri
 from core.training.selection import Rule
 from tuning.reporting.intervals import CONFIDENCE, SeedStatistics
 from tuning.reporting.recorded_study import RecordedStudy, RecordedTrial
+from tuning.selection import compute_margin
 
 ACCURACY, COUNT = "group_accuracy[", "group_count["
 
@@ -138,7 +139,8 @@ def _find_group_error(
 def measure_choice(rule: Rule, trials: Sequence[RecordedTrial]) -> float | None:
     """Return the standard deviation that the choice of configuration adds; None where unknown.
 
-    Each search seed alone chooses the trial with its best value; the mean of that trial over the
+    Each search seed alone chooses the trial with its best value, or the defaults within the rule's
+    margin; the mean of that trial over the
     other search seeds is a value of the choice. Such means of a fixed trial vary too, by the
     variance of its values divided by (seeds - 1)²: the mean of this over the choices is subtracted
     from the variance of the values, so that the part is 0 where all seeds choose the same trial.
@@ -147,13 +149,22 @@ def measure_choice(rule: Rule, trials: Sequence[RecordedTrial]) -> float | None:
         rule: The selection rule.
         trials: The trials of the search.
     """
-    values = [value for trial in trials if (value := _list_seed_values(rule, trial)) is not None]
-    seeds = max(map(len, values), default=0)
-    complete = np.array([value for value in values if len(value) == seeds])
+    found = [
+        (trial, values)
+        for trial in trials
+        if (values := _list_seed_values(rule, trial)) is not None
+    ]
+    seeds = max((len(values) for _, values in found), default=0)
+    found = [(trial, values) for trial, values in found if len(values) == seeds]
+    complete = np.array([values for _, values in found])
     if seeds < 2 or len(complete) == 0:
         return None
-    sign = -1 if rule.lower_is_better else 1
-    chosen = (sign * complete).argmax(axis=0)
+    ranked = -complete if rule.lower_is_better else complete
+    chosen = ranked.argmax(axis=0)
+    for number, (trial, _) in enumerate(found):
+        if trial.is_default and trial.best is not None:
+            limits = ranked[number] + compute_margin(rule, trial.best)
+            chosen = np.where(ranked.max(axis=0) <= limits, number, chosen)
     if (chosen == chosen[0]).all():
         return 0.0
     others = [np.delete(complete[trial], seed).mean() for seed, trial in enumerate(chosen)]

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,6 +89,37 @@ def test_the_same_choice_of_all_seeds_adds_nothing() -> None:
     # equal configurations: their choice costs nothing, though seeds choose differently
     equal = [make_trial(n, *np.roll([0.6, 0.7, 0.8], n).tolist()) for n in range(3)]
     assert measure_choice(RULE, equal) == 0
+
+
+def test_seeds_that_keep_the_defaults_choose_the_same_trial() -> None:
+    rule = RULES["validation_worst_group_accuracy_or_default"]
+    trials = [make_trial(0, 0.9, 0.91, 0.5), make_trial(1, 0.4, 0.42, 0.52)]
+    score = Score(0.77, 0.0, -1, error=0.1)
+    kept = [replace(trials[0], is_default=True, scores=(score,)), trials[1]]
+    assert measure_choice(rule, kept) == 0
+    found = measure_choice(RULE, kept)
+    assert found == measure_choice(RULE, trials)
+    assert found
+
+
+def test_the_defaults_are_kept_where_the_rule_prefers_them_to_a_better_trial() -> None:
+    rule = "validation_worst_group_accuracy_or_default"
+    context = replace(CONTEXT, rule=rule, finalists=1)
+
+    def find(default: float, other: float, **changes: Any) -> bool:
+        first = replace(
+            make_trial(0, default), is_default=True, scores=(Score(default, 0.0, -1, 0.05),)
+        )
+        study = RecordedStudy(replace(context, **changes), (first, make_trial(1, other)), ())
+        assert study.winner is not None
+        assert study.keeps_default <= (study.winner is first)
+        return study.keeps_default
+
+    assert find(0.70, 0.75)
+    assert not find(0.70, 0.80)  # better by a standard error
+    assert not find(0.75, 0.70)  # the best trial
+    assert not find(0.70, 0.75, finalists=2)  # its race decides
+    assert not find(0.70, 0.75, rule="validation_worst_group_accuracy_best3")
 
 
 def test_a_winner_beyond_the_prediction_interval_of_its_seeds_is_named() -> None:
