@@ -49,6 +49,7 @@ PARSED_ONLY = {
     "tune.py --config study.yaml": "tests/tuning/test_study_files.py runs a study from its file",
     "tune.py --method erm rwg dro jtt --dataset colored_digits": "needs a bucket",
     "tune.py --method erm_mt_l1 --dataset waterbirds": "needs data",
+    "tune.py --method erm rwg dro erm_mt_l1 --dataset colored_digits": "trains for minutes",
     "tune.py --method erm rwg dro --dataset folder:NAME": "needs the reader's data",
     "tune.py --method ls fairgrad cagrad --dataset two_digits": "times steps for seconds",
     "tune.py --method stl --dataset two_sums": "needs the guide's data set",

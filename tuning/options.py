@@ -155,9 +155,9 @@ class Options:
         default="auto",
         metadata=_option(
             SEARCH,
-            "how trials are proposed; auto proposes as tpe does, and ranks trials by the rule that "
-            "the benchmarks of docs/search.md favor; published only confirms the published "
-            "hyperparameters",
+            "how trials are proposed; auto proposes as tpe does, and on groups keeps the default "
+            "hyperparameters unless a trial is better by a standard error (docs/search.md); "
+            "published only confirms the published hyperparameters",
             choices=SEARCHES,
         ),
     )
