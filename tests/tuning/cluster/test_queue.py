@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from common.errors import UserError
-from tests.tuning.search.test_method_search import search_of, work_of
+from tests.support.real_searches import search_of
+from tests.tuning.search.test_method_search import work_of
 from tuning.cluster.queue import Next, Queue
 from tuning.search.method_search import MethodSearch
 from tuning.search.trial import Trial

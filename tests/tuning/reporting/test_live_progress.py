@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from tests.support.made_searches import make_search, train_epoch
-from tests.tuning.search.test_method_search import search_of, train
+from tests.support.real_searches import search_of
+from tests.tuning.search.test_method_search import train
 from tuning.records.run_data import TrialStatus
 from tuning.reporting.live_progress import Progress, choose_columns
 from tuning.search.method_search import MethodSearch

@@ -15,8 +15,9 @@ from core.environment import detect_environment
 from core.recipe.method_files import load_method
 from core.recipe.recipe import StageEpochs
 from core.training.selection import Score
+from tests.support.real_searches import search_of
 from tests.tuning.cluster.test_queue import ignore_change
-from tests.tuning.search.test_method_search import search_of, train
+from tests.tuning.search.test_method_search import train
 from tuning.cluster.queue import Queue
 from tuning.options import Options
 from tuning.records.method_records import MethodRecords

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -24,6 +23,7 @@ from tests.support.command import (
     run_tune,
     run_tune_in,
 )
+from tests.support.find_winner import find_winner
 from tests.support.undisturbed import ERM, JTT, RUNS, TIMES, once
 from tests.support.undisturbed import undisturbed as undisturbed
 from tuning.cli.main import main
@@ -105,29 +105,6 @@ def test_exports_can_be_regenerated_from_the_records(study: Path, tmp_path: Path
     assert len(paths) > 15
     for path in paths:
         assert (tmp_path / path.relative_to(study)).read_bytes() == path.read_bytes(), path
-
-
-def find_winner(curves: pd.DataFrame) -> int:
-    """Return the winner by the formulas of docs/search.md, from the groups of each epoch."""
-    columns = map(str, curves)
-    groups = [n.partition("[")[2] for n in columns if n.startswith("validation_group_count[")]
-    searched = curves[(curves.phase == "search") & curves.eligible]
-    ranks = {}
-    for trial in sorted({int(number) for number in searched.trial}):
-        found = []
-        for _, row in searched[searched.trial == trial].iterrows():
-            accuracy, count = min(
-                (row[f"validation_group_accuracy[{g}"], row[f"validation_group_count[{g}"])
-                for g in groups
-            )
-            share = (accuracy * count + 1) / (count + 2)
-            error = (share * (1 - share) / count) ** 0.5
-            found.append((accuracy, row.validation_average_accuracy, -row.epoch, error))
-        best = sorted(found, reverse=True)[:3]
-        ranks[trial] = np.mean([one[:2] for one in best], axis=0), np.mean([e[3] for e in best])
-    winner = max(ranks, key=lambda trial: (*ranks[trial][0], -trial))
-    (default, _), error = ranks[0]
-    return 0 if ranks[winner][0][0] <= default + 2**0.5 * error else winner
 
 
 def test_winner_is_the_best_trial_or_the_defaults(study: Path) -> None:

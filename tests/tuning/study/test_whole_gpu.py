@@ -13,8 +13,8 @@ from core.training.epoch_row import EpochRow
 from core.training.run import Run
 from tests.support.command import copy_project, ran_to_end, run_tune_in
 from tests.support.ray_clusters import cluster_with_declared_gpu
+from tests.support.real_searches import search_of
 from tests.support.run_records import end_of
-from tests.tuning.search.test_method_search import search_of
 from tests.tuning.worker.test_recorded_run import folders, numbers, work
 from tuning.records.run_record import RunRecord
 from tuning.worker.trial_runner import TrialRunner
