@@ -38,7 +38,8 @@ def rank_trials(trials: Iterable[C], rule: Rule) -> list[C]:
     """Return the trials that have a score and have not failed, the one that wins first.
 
     A trial that has not ended counts with its epochs so far, as one that was pruned does. By a rule
-    with a margin the default hyperparameters come first unless the best trial exceeds it.
+    with a margin the default hyperparameters come first unless the best trial is better by more
+    than it.
 
     Args:
         trials: The trials.

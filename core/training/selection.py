@@ -236,8 +236,8 @@ def score_epoch(rule: Rule, rows: Sequence[SelectionRow]) -> Score | None:
 def _estimate_error(metrics: Metrics) -> float:
     """Return the binomial standard error of the accuracy of the worst group; 0 where unknown.
 
-    Half of the examples right and half wrong are added, two in all, so that groups that are all
-    right or all wrong have an error too.
+    A right and a wrong example are added, so that groups that are all right or all wrong have an
+    error too.
     """
     accuracies, counts = metrics.get("group_accuracy"), metrics.get("group_count")
     if not isinstance(accuracies, list) or not isinstance(counts, list):
