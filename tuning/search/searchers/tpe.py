@@ -1,6 +1,7 @@
 """Tree-structured Parzen estimator of Optuna."""
 
 import itertools
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,7 +13,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from common.hyperparameters import (
     Hyperparameter,
@@ -28,6 +29,9 @@ from tuning.search.searchers.base import Searcher, make_identity
 from tuning.search.searchers.random import sample_new_hyperparameters
 
 MAX_ASKS = 100  # asks that give known hyperparameters, before they are sampled at random
+MAX_READ = 500  # trials that Optuna reads, so that the time of a proposal stops growing
+MIN_READ = 300  # of these, those kept; from 250 on TPE compares its 25 best with the rest
+BEST_READ = 25  # best trials that are always kept
 
 
 class TPESearcher(Searcher):
@@ -35,7 +39,7 @@ class TPESearcher(Searcher):
 
     The first trial has the defaults. It learns from the running best of the selection value, epoch
     by epoch, and from pruned trials. If Optuna repeats a proposal, it gets the known result and is
-    asked again.
+    asked again. Of more than ``MAX_READ`` trials it reads the best and some of the others.
 
     Args:
         hyperparameters: The hyperparameters.
@@ -52,7 +56,8 @@ class TPESearcher(Searcher):
         self.study = optuna.create_study(direction="maximize", sampler=sampler)
         self.generator = np.random.Generator(np.random.PCG64([seed, 1]))
         self.asked: dict[int, optuna.trial.Trial] = {}  # running trials that Optuna proposed
-        self.added: dict[int, Hyperparameters] = {}  # unfinished trials that it did not propose
+        self.added: dict[int, Hyperparameters] = {}  # unfinished trials that the study did not ask
+        self.copies: dict[int, int] = {}  # the study's copies of those that an earlier study asked
         self.results: dict[str, float] = {}  # best value by identity
         self.values: dict[int, Hyperparameters] = {}  # of all trials
 
@@ -62,6 +67,8 @@ class TPESearcher(Searcher):
         if not number and make_identity(defaults) not in self.proposed:
             self.add_trial(number, defaults)
             return defaults
+        if len(self._list_finished()) > MAX_READ:
+            self._shrink_study()
         for _ in range(MAX_ASKS):
             trial = self.study.ask()
             values: Hyperparameters = {}
@@ -81,6 +88,32 @@ class TPESearcher(Searcher):
         if found is not None:
             self.add_trial(number, found)
         return found
+
+    def _list_finished(self) -> list[FrozenTrial]:
+        states = (TrialState.COMPLETE, TrialState.PRUNED)
+        return self.study.get_trials(deepcopy=False, states=states)
+
+    def _shrink_study(self) -> None:
+        """Begin a study with the best trials, a random sample of the others, and running ones.
+
+        All that Optuna computes for a proposal grows with the number of its trials: it sorts them,
+        and it compares the best 25 with a kernel density of the others, which so many describe as
+        well as all of them do.
+        """
+        ranked = sorted(self._list_finished(), key=rank_observation, reverse=True)
+        best, others = ranked[:BEST_READ], ranked[BEST_READ:]
+        drawn = self.generator.choice(len(others), MIN_READ - BEST_READ, replace=False)
+        kept = [*best, *(others[i] for i in drawn)]
+        earlier = self.study
+        self.study = optuna.create_study(direction="maximize", sampler=earlier.sampler)
+        self.study.add_trials(sorted(kept, key=lambda trial: trial.number))  # old ones weigh less
+        running = self.copies | {number: trial.number for number, trial in self.asked.items()}
+        frozen = earlier.get_trials(deepcopy=False)
+        for number, asked in running.items():
+            self.copies[number] = len(self.study.get_trials(deepcopy=False))
+            self.study.add_trial(frozen[asked])
+            self.added[number] = self.values[number]
+        self.asked.clear()
 
     def add_trial(self, number: int, values: Hyperparameters) -> None:
         """Add a trial that Optuna did not propose; Optuna gets it once it has ended."""
@@ -113,6 +146,8 @@ class TPESearcher(Searcher):
 
     def _report_added_trial(self, number: int, best: list[float], state: TrialState) -> None:
         values = self.added.pop(number, self.values[number])
+        if (copy := self.copies.pop(number, None)) is not None:
+            self.study.tell(copy, state=TrialState.FAIL)
         self.study.add_trial(
             optuna.trial.create_trial(
                 state=state,
@@ -126,6 +161,15 @@ class TPESearcher(Searcher):
                 intermediate_values=dict(enumerate(best, start=1)),
             )
         )
+
+
+def rank_observation(trial: FrozenTrial) -> tuple[bool, float, float]:
+    """Return a key by which TPE ranks finished trials: complete ones, then late-pruned ones."""
+    if trial.state == TrialState.COMPLETE:
+        assert trial.value is not None
+        return True, trial.value, 0.0
+    last = max(trial.intermediate_values, default=0)
+    return False, last, trial.intermediate_values.get(last, -math.inf)
 
 
 def compute_running_best(scores: Iterable[Score | None]) -> list[float]:
