@@ -17,7 +17,7 @@ DOMAINS = {
     "batch_size": Hyperparameter("choice", (16, 32, 64), 32),
 }
 SLOTS = 8
-MAX_READ, MIN_READ = 100, 60  # a fifth of those of a study, so that the tests are short
+MAX_READ, MIN_READ = 60, 50  # a fifth of those of a study, so that the tests are short
 EPOCHS = 9
 
 
@@ -52,7 +52,7 @@ def run_search(trials: int, seed: int) -> tuple[TPESearcher, list[float], set[in
     return searcher, completed, running
 
 
-@pytest.mark.parametrize("trials", [MAX_READ + 30, 3 * MAX_READ])
+@pytest.mark.parametrize("trials", [MAX_READ + 30, 4 * MAX_READ])
 def test_a_long_search_reads_the_best_some_others_and_all_that_run(trials: int) -> None:
     searcher, completed, running = run_search(trials, 0)
     read = searcher.study.get_trials(deepcopy=False)
@@ -97,4 +97,4 @@ def test_proposals_of_a_long_search_repeat_and_stay_near_the_best() -> None:
         for n in range(MAX_READ, MAX_READ + 100)
     ]
     drawn = abs(np.random.default_rng(0).uniform(-4, 0, 1000) + 1.5)
-    assert np.median(late) < np.median(drawn) / 2
+    assert np.median(late) < 0.75 * np.median(drawn)

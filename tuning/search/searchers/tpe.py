@@ -29,8 +29,8 @@ from tuning.search.searchers.base import Searcher, make_identity
 from tuning.search.searchers.random import sample_new_hyperparameters
 
 MAX_ASKS = 100  # asks that give known hyperparameters, before they are sampled at random
-MAX_READ = 500  # trials that Optuna reads, so that the time of a proposal stops growing
-MIN_READ = 300  # of these, those kept; from 250 on TPE compares its 25 best with the rest
+MAX_READ = 300  # trials that Optuna reads, so that the time of a proposal stops growing
+MIN_READ = 250  # of these, those that are kept; of so many or more TPE compares 25 with the rest
 BEST_READ = 25  # best trials that are always kept
 
 
