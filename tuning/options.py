@@ -204,13 +204,14 @@ class Options:
             "validation_delta_m_best3 on tasks",
         ),
     )
-    finalists: int = field(
-        default=1,
+    finalists: int | None = field(
+        default=None,
         metadata=_option(
             SEARCH,
             "best trials of the search that get up to 3 further training seeds in turn, the "
             "hopeless leaving first, before one wins; 1 for none",
             "N",
+            "2 with a rule that prefers the default hyperparameters, else 1",
             convert=at_least(1),
         ),
     )
@@ -350,6 +351,11 @@ class Options:
             UserError: If they cannot be reached.
         """
         return open_storage(self.records) / self.dataset / method
+
+    @property
+    def finalist_count(self) -> int:
+        """The finalists: one, the winner of the search, unless a rule or the command sets more."""
+        return self.finalists or 1
 
     @property
     def fixed(self) -> Hyperparameters:

@@ -61,6 +61,35 @@ def rank_trials(trials: Iterable[C], rule: Rule) -> list[C]:
     return [trial for _, _, trial in scored]
 
 
+def list_finalists(trials: Iterable[C], rule: Rule, count: int) -> list[C]:
+    """Return the trials that a race decides between, the one that wins without it first.
+
+    By a rule with a margin these are the default hyperparameters and the trials that are better.
+
+    Args:
+        trials: The trials.
+        rule: The rule that ranks them.
+        count: The most finalists.
+    """
+    ranked = rank_trials(trials, rule)
+    default = find_default(ranked, rule)
+    if default is None or count == 1:
+        return ranked[:count]
+    least = rank_trial(rule, default.scores)
+    better = [
+        trial
+        for trial in ranked
+        if (score := rank_trial(rule, trial.scores)) and least and score.value > least.value
+    ]
+    finalists = [default, *better[: count - 1]]
+    return sorted(finalists, key=ranked.index)
+
+
+def find_default(trials: Iterable[C], rule: Rule) -> C | None:
+    """Return the trial of the default hyperparameters that a rule prefers; None without."""
+    return next((t for t in trials if t.is_default), None) if rule.margin else None
+
+
 def compute_margin(rule: Rule, default: Score) -> float:
     """Return by how much a trial must be better than the default hyperparameters.
 

@@ -24,7 +24,7 @@ from tuning.search.finalist_race import Race
 from tuning.search.finalists import find_race
 from tuning.search.recorded_scores import read_selection_rows
 from tuning.search.time_left import TrialTimes
-from tuning.selection import rank_trials
+from tuning.selection import list_finalists, select_trial
 
 
 @dataclass(frozen=True)
@@ -129,20 +129,19 @@ class RecordedStudy:
         A trial that has not ended takes part where it has confirmation seeds: a budget ended its
         search, and it was the best.
         """
-        best = self._rank_trials(self.rule)[:finalists]
+        best = list_finalists(self._list_candidates(), self.rule, finalists)
         return find_race(self.rule, best, self.further_runs)
 
-    def _rank_trials(self, rule: selection.Rule) -> list[RecordedTrial]:
+    def _list_candidates(self) -> list[RecordedTrial]:
         confirmed = [seed.proposed for seed in self.recorded_seeds]
-        ranked = [t for t in self.trials if t.is_finished or t.proposed in confirmed]
-        return rank_trials(ranked, rule)
+        return [t for t in self.trials if t.is_finished or t.proposed in confirmed]
 
     @property
     def keeps_default(self) -> bool:
         """Whether the rule preferred the default hyperparameters to a trial that is better."""
-        if not self.rule.margin or self.winner is None or self.context.finalists > 1:
+        if not self.rule.margin or self.winner is None:
             return False
-        best = self._rank_trials(replace(self.rule, margin=0.0))[0]
+        best = select_trial(self._list_candidates(), replace(self.rule, margin=0.0))
         return self.winner.is_default and best is not self.winner
 
     @property

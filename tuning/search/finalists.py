@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 
 from core.training.selection import Rule, Score, rank_trial
 from tuning.records.run_data import Phase, TrialStatus
-from tuning.search.finalist_race import Race, run_race
+from tuning.search.finalist_race import PreferredTrial, Race, run_race
 from tuning.search.trial import Trial
 from tuning.search.trial_records import SEARCH_SEED, TrialRecords
-from tuning.selection import Candidate
+from tuning.selection import Candidate, compute_margin, find_default
 
 
 class FinalistRuns:
@@ -73,8 +73,15 @@ def find_race(
         finalists: The best trials of the search, the best one first.
         runs: The further runs of each, by its number.
     """
+    if not finalists:
+        return None
     values = {number: list_values(rule, found) for number, found in runs.items()}
-    return run_race([trial.number for trial in finalists], values) if finalists else None
+    default = find_default(finalists, rule)
+    score = None if default is None else rank_trial(rule, default.scores)
+    preferred = None
+    if default is not None and score is not None:
+        preferred = PreferredTrial(default.number, compute_margin(rule, score))
+    return run_race([trial.number for trial in finalists], values, preferred)
 
 
 def list_values(rule: Rule, runs: Sequence[Candidate]) -> list[float]:

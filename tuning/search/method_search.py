@@ -68,8 +68,8 @@ class MethodSearch:
         earlier = self._trial_records.read_proposals()
         searcher = make_searcher(space, options, len(earlier))
         self._proposer = Proposer(searcher, count_trials(space, options))
-        self._pool = TrialPool(rule, options.finalists)
-        self._finalists = FinalistRuns(self._trial_records, rule, options.finalists)
+        self._pool = TrialPool(rule, options.finalist_count)
+        self._finalists = FinalistRuns(self._trial_records, rule, options.finalist_count)
         self._confirmation = ConfirmationSeeds(self._trial_records, self.rule, options.seeds)
         self.pruner = make_pruner(options.scheduler, self.epoch_counts.eligible)
         promoter = make_promoter(options.scheduler, rule, self.epoch_counts.eligible)
@@ -137,7 +137,7 @@ class MethodSearch:
         if self.are_trials_done:
             race = self._finalists.find_race(self._pool.list_best())
             return created + count_runs_left(race, self._finalists.runs)
-        return count_finalist_runs(min(self.options.finalists, self.trial_budget))
+        return count_finalist_runs(min(self.options.finalist_count, self.trial_budget))
 
     def sum_device_seconds(self) -> float:
         """Return the time of all epochs so far, in seconds of devices."""

@@ -3,7 +3,7 @@
 from core.training.selection import Rule
 from tuning.records.run_data import TrialStatus
 from tuning.search.trial import Trial
-from tuning.selection import rank_trials, select_trial
+from tuning.selection import list_finalists, rank_trials, select_trial
 
 
 class TrialPool:
@@ -58,7 +58,7 @@ class TrialPool:
 
     def list_best(self) -> list[Trial]:
         """Return the best trials so far, the best one first."""
-        return rank_trials(list(self._contenders), self.rule)[: self.kept]
+        return list_finalists(list(self._contenders), self.rule, self.kept)
 
     def list_contenders(self) -> list[Trial]:
         """Return the unfinished trials, the best ones, and that of the defaults."""

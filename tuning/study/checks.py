@@ -34,6 +34,7 @@ from tuning.records.method_records import MethodRecords
 from tuning.records.open_storage import check_storage, check_writable, open_storage
 from tuning.records.storage import is_url
 from tuning.reporting.summary import read_summaries
+from tuning.search.finalist_race import DEFAULT_FINALISTS
 from tuning.search.proposal import make_searcher
 from tuning.search.space import Space, make_space
 from tuning.search.trial_records import SEARCH_SEED
@@ -87,6 +88,8 @@ def check_study(options: Options, is_plan: bool = False) -> CheckedStudy:
     options = replace(options, dataset=benchmark.name)
     options, expanded = apply_protocol(options, benchmark)
     rule = choose_rule(options, benchmark)
+    if options.finalists is None and rule.margin and options.search != "published":
+        options = replace(options, finalists=DEFAULT_FINALISTS)
     chosen, skipped = _choose_methods(options, benchmark)
     options = replace(options, methods=tuple(method.name for method in chosen))
     can_plan_by_card = is_plan and bool(benchmark.published_sizes)
@@ -303,7 +306,7 @@ def _list_ignored_options(options: Options) -> list[str]:
     ignored = {
         "--trials": options.trials is not None,
         "--search-seeds": options.search_seeds > 1,
-        "--finalists": options.finalists > 1,
+        "--finalists": options.finalist_count > 1,
         "a domain of --set or --space": bool(options.domains),
     }
     flags = [flag for flag, is_given in ignored.items() if is_given]

@@ -282,17 +282,17 @@ def _count_finalist_runs_left(options: Options, space: Space, trials: int) -> in
         space: The search space of the method.
         trials: Trials of the search that have not ended.
     """
-    if options.finalists == 1:
+    if options.finalist_count == 1:
         return 0
     records = MethodRecords(options.records_of(space.resolved.name))
     study = None if trials else read_study(records, options.select)
     if study is None:
-        return count_finalist_runs(min(options.finalists, count_trials(space, options)))
+        return count_finalist_runs(min(options.finalist_count, count_trials(space, options)))
     ended = {
         number: [run for run in runs if run.is_finished]
         for number, runs in study.further_runs.items()
     }
-    return count_runs_left(study.find_race(options.finalists), ended)
+    return count_runs_left(study.find_race(options.finalist_count), ended)
 
 
 def _count_finished(runs: Sequence[tuple[RunRecord, RunDescription]], phase: Phase) -> int:

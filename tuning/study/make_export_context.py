@@ -78,7 +78,7 @@ def make_export_context(
         constant_metric=constants.get(search.rule.name),
         constant_metrics=constants,
         slots=slots,
-        finalists=options.finalists,
+        finalists=options.finalist_count,
     )
 
 

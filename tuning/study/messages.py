@@ -62,9 +62,8 @@ def _describe_search(searches: Sequence[MethodSearch], options: Options) -> str:
     budgets = list(dict.fromkeys(search.trial_budget for search in searches))
     trials = " or ".join(map(str, budgets)) + (" trial" if budgets == [1] else " trials")
     each = " each" if len(searches) > 1 else ""
-    finalists = (
-        "" if options.finalists == 1 else f" {options.finalists} finalists on further seeds,"
-    )
+    count = options.finalist_count
+    finalists = "" if count == 1 else f" up to {count} finalists on further seeds,"
     return f"{trials}{each} ({options.search}, {options.scheduler}) of {epochs},{finalists} then"
 
 
@@ -134,7 +133,7 @@ def _describe_early_end(search: MethodSearch) -> str:
     finished = sum(trial.is_finished for trial in search.trials.values())
     trials = format_count(search.trial_budget, "trial")
     ended = f"the search ended after {finished} of {trials}"
-    if finished == search.trial_budget and search.options.finalists > 1:
+    if finished == search.trial_budget and search.options.finalist_count > 1:
         ended += ", before one of its finalists had won"
     return f"{search.name}: {ended}, to keep the rest of the budget for the confirmation seeds"
 
