@@ -12,6 +12,7 @@ from benchmarks.selection.curves import TableCurves
 from benchmarks.selection.local_search import LocalSearcher, sample_near
 from benchmarks.selection.planned_runs import (
     CONFIGURATIONS,
+    SLOW_SEEDS,
     PlannedRun,
     TableName,
     draw_configurations,
@@ -135,10 +136,11 @@ def test_a_search_may_begin_with_a_random_configuration(curves: TableCurves) -> 
 
 
 def test_first_seeds_of_all_configurations_are_trained_first() -> None:
-    other = TableName("erm", "colored_digits")
-    planned = list(plan_runs((NAME, other)))
-    assert len(planned) == len(set(planned)) == 2 * 8 * (CONFIGURATIONS + 1)
-    assert {run.seed for run in planned[: 2 * 4 * (CONFIGURATIONS + 1)]} == {0, 1, 2, 3}
+    slow = TableName("jtt", "colored_digits")
+    planned = list(plan_runs((NAME, slow)))
+    assert len(planned) == len(set(planned)) == (8 + SLOW_SEEDS) * (CONFIGURATIONS + 1)
+    assert {run.seed for run in planned[: 2 * 2 * (CONFIGURATIONS + 1)]} == {0, 1}
+    assert {run.seed for run in planned if run.table == slow} == set(range(SLOW_SEEDS))
     assert {run.configuration for run in planned[: CONFIGURATIONS + 1]} == set(
         range(CONFIGURATIONS + 1)
     )
@@ -213,6 +215,21 @@ def test_no_choice_depends_on_seeds_held_out(table: RecordedTable, curves: Table
         one = strategy(Replay(curves, split.used, seed=1, budget=60))
         assert one == strategy(Replay(other, split.used, seed=1, budget=60)), name
         assert one.epochs <= 60 + 2 * 2 * EPOCHS  # trials that run at the end are trained on
+
+
+def test_the_automatic_search_takes_only_trials_that_beat_the_defaults_on_other_seeds(
+    table: RecordedTable, curves: TableCurves
+) -> None:
+    whole = Replay(curves, [0, 1], seed=1, budget=2 * (CONFIGURATIONS + 1) * EPOCHS)
+    alone, raced = STRATEGIES["auto, 1 finalist"](whole), STRATEGIES["auto"](whole)
+    assert alone.configuration == raced.configuration == BEST
+    assert raced.epochs == alone.epochs + 2 * EPOCHS  # a further seed of both finalists
+    # The defaults are the equal of the best configuration on the second seed.
+    validation = table.validation.copy()
+    validation[0, 1] = validation[BEST, 1]
+    lucky = replace(whole, curves=TableCurves(replace(table, validation=validation)))
+    assert STRATEGIES["auto, 1 finalist"](lucky).configuration == BEST
+    assert STRATEGIES["auto"](lucky).configuration == 0
 
 
 def test_a_search_trains_the_best_of_the_others_in_its_second_half(

@@ -11,14 +11,14 @@ import numpy as np
 
 from benchmarks.selection.curves import TableCurves
 from benchmarks.selection.local_search import LocalSearcher
-from core.training.selection import RULES, choose_variant, select_epoch
+from core.training.selection import RULES, Rule, Score, choose_variant, select_epoch
 from tuning.records.run_data import TrialStatus
-from tuning.search.finalist_race import FINALIST_SEEDS, run_race
-from tuning.search.finalists import read_value
+from tuning.search.finalist_race import DEFAULT_FINALISTS, FINALIST_SEEDS
+from tuning.search.finalists import find_race
 from tuning.search.recorded_curves import Curve
 from tuning.search.searchers.base import Searcher
 from tuning.search.simulate import SimulatedSearch, SimulatedTrial, make_simulated_searcher
-from tuning.selection import rank_trials, select_trial
+from tuning.selection import list_finalists, select_trial
 
 SLOTS = 2  # trials at once
 BOOTSTRAPS = 200
@@ -114,7 +114,7 @@ def choose_by_rule(ranked_epochs: int) -> Chooser:
 
 def choose_automatically(replay: Replay, trials: Sequence[SimulatedTrial]) -> SimulatedTrial:
     """Choose by the rule of ``--search auto``."""
-    found = select_trial(trials, RULES[choose_variant(replay.curves.rule.name)])
+    found = select_trial(trials, choose_auto_rule(replay.curves.rule))
     assert found is not None
     return found
 
@@ -185,39 +185,82 @@ def make_search(
 
 # --- further seeds for finalists ---
 
+KEPT_SHARE = 2 / 3  # of the most epochs that a race can take: most races end early
 
-def make_finalists(search: str, scheduler: str, count: int, ranked_epochs: int = 3) -> Strategy:
+
+def make_finalists(
+    search: str, scheduler: str, count: int, choose_rule: Callable[[Rule], Rule]
+) -> Strategy:
     """Return a search whose best trials get further training seeds, the hopeless leaving first.
 
     Args:
         search: The searcher.
         scheduler: The scheduler.
-        count: The number of finalists, for whose further seeds two thirds of the most that they
-            may take are kept from the budget.
-        ranked_epochs: Best epochs whose mean ranks a run.
+        count: The number of finalists.
+        choose_rule: Makes the rule of the search from the data set's.
     """
 
     def run(replay: Replay) -> Choice:
+        rule = choose_rule(replay.curves.rule)
         epochs = replay.curves.validation.shape[2] + int(replay.curves.table.ineligible.max())
-        seeds = min(FINALIST_SEEDS, len(replay.seeds) - 1)
-        kept = min(replay.budget / 2, count * seeds * epochs * 2 / 3)
+        seeds = min(FINALIST_SEEDS, len(replay.seeds) - 1, int(replay.budget / (count * epochs)))
+        kept = KEPT_SHARE * count * seeds * epochs
         trials = search_trials(
-            replace(replay, budget=replay.budget - kept), search, scheduler, 1, ranked_epochs
+            replace(replay, budget=replay.budget - kept),
+            search,
+            scheduler,
+            ranked_epochs=rule.ranked_epochs,
         )
-        rule = replace(replay.curves.rule, ranked_epochs=ranked_epochs)
-        ranked = rank_trials(trials, rule)[:count]
-        finalists = [find_configuration(replay, trial.curve) for trial in ranked]
         spent = count_epochs(trials)
-        values: dict[int, list[float]] = {c: [] for c in finalists}
-        race = run_race(finalists, values)
-        while not race.is_decided and race.seeds + 1 < len(replay.seeds):
+        finalists = list_finalists(trials, rule, count)
+        configurations = {t.number: find_configuration(replay, t.curve) for t in finalists}
+        runs: dict[int, list[FurtherRun]] = {number: [] for number in configurations}
+        race = find_race(rule, finalists, runs)
+        while race is not None and not race.is_decided and race.seeds < seeds:
             seed = replay.seeds[race.seeds + 1]  # the first one is that of the search
-            for configuration in race.left:
-                scores = replay.curves.list_curves([seed])[configuration].scores
-                spent += len(scores)
-                values[configuration].append(read_value(rule, scores, TrialStatus.COMPLETED))
-            race = run_race(finalists, values)
-        return Choice(race.leader, spent)
+            for number in race.left:
+                curve = replay.curves.list_curves([seed])[configurations[number]]
+                runs[number].append(FurtherRun(number, curve.scores))
+                spent += len(curve.scores)
+            race = find_race(rule, finalists, runs)
+        assert race is not None
+        return Choice(configurations[race.leader], spent)
+
+    return run
+
+
+@dataclass(frozen=True)
+class FurtherRun:
+    """A finalist's run on a further seed.
+
+    Args:
+        number: The number of the trial.
+        scores: The scores of its epochs.
+    """
+
+    number: int
+    scores: Sequence[Score | None]
+    status = TrialStatus.COMPLETED
+    is_default = False
+
+
+def rank_by_mean(rule: Rule) -> Rule:
+    """Return a rule that ranks by the mean of three epochs."""
+    return replace(rule, ranked_epochs=3)
+
+
+def choose_auto_rule(rule: Rule) -> Rule:
+    """Return the rule of ``--search auto``."""
+    return RULES[choose_variant(rule.name)]
+
+
+def make_auto(search: str, scheduler: str) -> Strategy:
+    """Return ``--search auto`` with another searcher or scheduler."""
+    alone = make_search(search, scheduler, choose_automatically)
+    race = make_finalists(search, scheduler, DEFAULT_FINALISTS, choose_auto_rule)
+
+    def run(replay: Replay) -> Choice:
+        return (race if choose_auto_rule(replay.curves.rule).margin else alone)(replay)
 
     return run
 
@@ -231,9 +274,10 @@ GROUP_STRATEGIES: dict[str, Strategy] = {
 }
 STRATEGIES: dict[str, Strategy] = {
     BASE: make_search("tpe", "asha", choose_by_rule(1), has_default=False),
-    "auto": make_search("tpe", "asha", choose_automatically),
-    "auto, random": make_search("random", "asha", choose_automatically),
-    "auto, random, all epochs": make_search("random", "none", choose_automatically),
+    "auto": make_auto("tpe", "asha"),
+    "auto, random": make_auto("random", "asha"),
+    "auto, random, all epochs": make_auto("random", "none"),
+    "auto, 1 finalist": make_search("tpe", "asha", choose_automatically),
     "tpe, asha, best epoch": make_search("tpe", "asha", choose_by_rule(1)),
     "local, asha, best epoch": make_search("local", "asha", choose_by_rule(1)),
     "local, asha, mean of 3 best": make_search("local", "asha", choose_by_rule(3)),
@@ -246,11 +290,11 @@ STRATEGIES: dict[str, Strategy] = {
     "random, all epochs, best epoch": make_search("random", "none", choose_by_rule(1)),
     "random, all epochs, mean of 3 best": make_search("random", "none", choose_by_rule(3)),
     "random, asha, 2 training seeds": make_search("random", "asha", choose_by_rule(1), 2),
-    "random, asha, 2 finalists": make_finalists("random", "asha", 2),
-    "random, asha, 3 finalists": make_finalists("random", "asha", 3),
-    "tpe, asha, 3 finalists": make_finalists("tpe", "asha", 3),
-    "random, promotion, 3 finalists": make_finalists("random", "asha_promotion", 3),
-    "tpe, promotion, 3 finalists": make_finalists("tpe", "asha_promotion", 3),
+    "random, asha, 2 finalists": make_finalists("random", "asha", 2, rank_by_mean),
+    "random, asha, 3 finalists": make_finalists("random", "asha", 3, rank_by_mean),
+    "tpe, asha, 3 finalists": make_finalists("tpe", "asha", 3, rank_by_mean),
+    "random, promotion, 3 finalists": make_finalists("random", "asha_promotion", 3, rank_by_mean),
+    "tpe, promotion, 3 finalists": make_finalists("tpe", "asha_promotion", 3, rank_by_mean),
     "random, promotion, best epoch": make_search("random", "asha_promotion", choose_by_rule(1)),
     "random, promotion, mean of 3 best": make_search(
         "random", "asha_promotion", choose_by_rule(3), ranked_epochs=3
