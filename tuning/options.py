@@ -156,7 +156,8 @@ class Options:
         metadata=_option(
             SEARCH,
             "how trials are proposed; auto proposes as tpe does, and on groups keeps the default "
-            "hyperparameters unless a trial is better by a standard error (docs/search.md); "
+            "hyperparameters unless the best trial is better by a standard error on further seeds "
+            "(docs/search.md); "
             "published only confirms the published hyperparameters",
             choices=SEARCHES,
         ),
