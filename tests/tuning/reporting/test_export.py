@@ -56,9 +56,10 @@ def add_run(
     lr: float,
     *values: float,
     status: TrialStatus = TrialStatus.COMPLETED,
+    further_seed: int = 0,
 ) -> RunRecord:
     """Record a run; a seed's test metrics are its best validation value less 0.1."""
-    seed = number if phase == "confirm" else 1000
+    seed = number if phase == "confirm" else 1000 + further_seed
     described = describe_run(number, phase, lr=lr)
     key = replace(described.key, version=str(lr), seed=seed)
     run = records.open_run(key.digest)

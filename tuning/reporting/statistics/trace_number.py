@@ -32,6 +32,21 @@ class SeedValue:
 
 
 @dataclass(frozen=True)
+class FinalistValues:
+    """The further seeds of a finalist.
+
+    Args:
+        trial: The trial's number.
+        is_preferred: Whether it has the default hyperparameters, and the rule prefers them.
+        values: The value of each further seed; None for one that failed.
+    """
+
+    trial: int
+    is_preferred: bool
+    values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
 class NumberOrigin:
     """The origin of a number in a table.
 
@@ -48,6 +63,8 @@ class NumberOrigin:
         trial_epoch: Its best epoch.
         trial_value: Its value in the search.
         trial_records: The records of its runs.
+        finalists: The finalists that have further seeds.
+        keeps_default: Whether the rule preferred the default hyperparameters to a better trial.
         command: The command that repeats the seeds.
         command_of_one_seed: The command that repeats one of them without Ray.
     """
@@ -64,6 +81,8 @@ class NumberOrigin:
     trial_epoch: int | None
     trial_value: float | None
     trial_records: tuple[str, ...]
+    finalists: tuple[FinalistValues, ...]
+    keeps_default: bool
     command: str
     command_of_one_seed: str
 
@@ -82,7 +101,8 @@ def trace_number(
         UserError: If the method has no result, or no such column.
     """
     context = study.context
-    metrics = make_summary(study).metrics
+    summary = make_summary(study)
+    metrics = summary.metrics
     name = f"test_{context.reported_metrics[0]}" if column is None else column
     if name not in metrics:
         for ending in ENDINGS:
@@ -122,6 +142,16 @@ def trace_number(
         trial_records=()
         if winner is None
         else tuple(records.open_run(key).location for key in winner.keys),
+        finalists=tuple(
+            FinalistValues(
+                trial.number,
+                bool(study.rule.margin) and trial.is_default,
+                tuple(summary.finalists[str(trial.number)]),
+            )
+            for trial in study.trials
+            if str(trial.number) in summary.finalists
+        ),
+        keeps_default=study.keeps_default,
         command=command,
         command_of_one_seed=single,
     )
@@ -145,6 +175,10 @@ def describe_origin(origin: NumberOrigin) -> list[str]:
         if origin.trial is None
         else f"trial {origin.trial} at epoch {origin.trial_epoch}, value {origin.trial_value:.6g}"
     )
+    if origin.keeps_default:
+        chosen += (
+            "; the default hyperparameters, kept because no trial was better by a standard error"
+        )
     seeds = format_count(found.n, "confirmation seed")
     return [
         f"{origin.dataset}, {origin.method}, {origin.column}",
@@ -152,6 +186,7 @@ def describe_origin(origin: NumberOrigin) -> list[str]:
         f"records:  {origin.records}",
         f"rule:     {origin.rule}",
         f"search:   {origin.search}",
+        *(_describe_finalist(finalist) for finalist in origin.finalists),
         f"chosen:   {chosen}",
         *(f"          {record}" for record in origin.trial_records),
         *(
@@ -162,3 +197,9 @@ def describe_origin(origin: NumberOrigin) -> list[str]:
         f"repeat:   {origin.command}",
         f"one seed: {origin.command_of_one_seed}",
     ]
+
+
+def _describe_finalist(finalist: FinalistValues) -> str:
+    values = ", ".join("failed" if v is None else f"{v:.6g}" for v in finalist.values)
+    preferred = ", the default hyperparameters" if finalist.is_preferred else ""
+    return f"finalist: trial {finalist.trial}{preferred}: {values} on further seeds"

@@ -124,3 +124,30 @@ def test_a_number_is_traced(results: Path, capsys: pytest.CaptureFixture[str]) -
         assert words in capsys.readouterr().err
     assert main(["trace", str(results), "--method", "rwg"]) == 2
     assert "--dataset is required" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("further", "winner"), [(0.4, 0), (0.9, 1)])
+def test_the_trace_names_finalists_and_defaults_that_were_kept(
+    further: float, winner: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = MethodRecords(tmp_path / "results.records" / "d" / "erm")
+    rule = "validation_worst_group_accuracy_or_default"
+    records.write_context(
+        replace(CONTEXT, rule=rule, seeds=1, finalists=2, default_proposal={"lr": 0.1})
+    )
+    for number, (lr, value) in enumerate(((0.1, 0.5), (0.2, 0.6))):
+        add_run(records, "search", number, lr, value, value)
+        for seed in (1, 2, 3) if winner else (1,):
+            found = further if number else 0.7
+            add_run(records, "finalist", number, lr, found, found, further_seed=seed)
+    add_run(records, "confirm", 0, (0.1, 0.2)[winner], 0.7, 0.8)
+    export_method(records, tmp_path / "results")
+    assert main(["trace", str(tmp_path / "results"), "--method", "erm"]) == 0
+    out = capsys.readouterr().out
+    seeds = 3 if winner else 1
+    own, other = (", ".join([f"{value:g}"] * seeds) for value in (0.7, further))
+    assert f"finalist: trial 0, the default hyperparameters: {own} on further seeds\n" in out
+    assert f"finalist: trial 1: {other} on further seeds\n" in out
+    assert f"chosen:   trial {winner} at epoch 1" in out
+    kept = "; the default hyperparameters, kept because no trial was better by a standard error\n"
+    assert (kept in out) == (not winner)
