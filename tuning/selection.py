@@ -65,6 +65,7 @@ def list_finalists(trials: Iterable[C], rule: Rule, count: int) -> list[C]:
     """Return the trials that a race decides between, the one that wins without it first.
 
     By a rule with a margin these are the default hyperparameters and the trials that are better.
+    Two finalists are one where the defaults have no score: the best trial wins.
 
     Args:
         trials: The trials.
@@ -74,7 +75,7 @@ def list_finalists(trials: Iterable[C], rule: Rule, count: int) -> list[C]:
     ranked = rank_trials(trials, rule)
     default = find_default(ranked, rule)
     if default is None or count == 1:
-        return ranked[:count]
+        return ranked[: 1 if rule.margin and count == 2 else count]
     least = rank_trial(rule, default.scores)
     better = [
         trial

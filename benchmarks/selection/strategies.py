@@ -203,7 +203,8 @@ def make_finalists(
     def run(replay: Replay) -> Choice:
         rule = choose_rule(replay.curves.rule)
         epochs = replay.curves.validation.shape[2] + int(replay.curves.table.ineligible.max())
-        seeds = min(FINALIST_SEEDS, len(replay.seeds) - 1, int(replay.budget / (count * epochs)))
+        affordable = int(replay.budget / 2 / (count * epochs))
+        seeds = min(FINALIST_SEEDS, len(replay.seeds) - 1, affordable)
         kept = KEPT_SHARE * count * seeds * epochs
         trials = search_trials(
             replace(replay, budget=replay.budget - kept),

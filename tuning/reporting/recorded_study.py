@@ -124,13 +124,16 @@ class RecordedStudy:
         return next(found, None)
 
     def find_race(self, finalists: int) -> Race | None:
-        """Return the state of the race of so many finalists; None where no trial has a score.
+        """Return the state of the race of so many finalists; None where no trial has a score."""
+        return find_race(self.rule, self.list_finalists(finalists), self.further_runs)
+
+    def list_finalists(self, finalists: int) -> list[RecordedTrial]:
+        """Return the finalists, of so many at most.
 
         A trial that has not ended takes part where it has confirmation seeds: a budget ended its
         search, and it was the best.
         """
-        best = list_finalists(self._list_candidates(), self.rule, finalists)
-        return find_race(self.rule, best, self.further_runs)
+        return list_finalists(self._list_candidates(), self.rule, finalists)
 
     def _list_candidates(self) -> list[RecordedTrial]:
         confirmed = [seed.proposed for seed in self.recorded_seeds]
@@ -250,7 +253,12 @@ def read_study(records: MethodRecords, rule: str | None = None) -> RecordedStudy
     if rule is not None and rule != context.rule:
         command = replace(context.command, select=rule)
         constant = context.constant_metrics.get(rule)
-        context = replace(context, rule=rule, command=command, constant_metric=constant)
+        # The finalists of a rule with a margin are those of no other rule.
+        margins = [selection.get_rule(name).margin for name in (rule, context.rule)]
+        finalists = 1 if any(margins) else context.finalists
+        context = replace(
+            context, rule=rule, command=command, constant_metric=constant, finalists=finalists
+        )
     searched: dict[int, list[tuple[RunRecord, RunDescription]]] = {}
     confirmed: list[tuple[RunRecord, RunDescription]] = []
     further: list[tuple[RunRecord, RunDescription]] = []

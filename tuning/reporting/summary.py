@@ -177,6 +177,7 @@ def make_summary(study: RecordedStudy) -> Summary:
     statuses = [trial.status for trial in study.trials]
     metrics, worst_groups = _summarize_metrics(study), _count_worst_groups(study)
     validation, test = (metrics.get(f"{s}_{study.rule.metric}") for s in ("validation", "test"))
+    finalists = {trial.number for trial in study.list_finalists(context.finalists)}
     return Summary(
         method=context.method,
         dataset=context.dataset,
@@ -217,6 +218,7 @@ def make_summary(study: RecordedStudy) -> Summary:
                 if run.is_finished
             ]
             for number, runs in study.further_runs.items()
+            if number in finalists
         },
         keeps_default=study.keeps_default,
     )

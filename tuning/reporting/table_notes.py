@@ -98,12 +98,13 @@ def list_warnings(summaries: Sequence[Summary]) -> list[str]:
             "far as they tell, a configuration drawn blindly would have served as well: "
             f"{equal}."
         )
-    kept = [s.method for s in summaries if s.keeps_default]
-    if kept:
-        notes.append(
-            "The default hyperparameters were kept because no trial was better by a standard "
-            f"error: {', '.join(kept)}."
-        )
+    for is_raced, where in ((False, ""), (True, " on further training seeds")):
+        kept = [s.method for s in summaries if s.keeps_default and bool(s.finalists) == is_raced]
+        if kept:
+            notes.append(
+                "The default hyperparameters were kept because no trial was better by a standard "
+                f"error{where}: {', '.join(kept)}."
+            )
     incomplete = [s.method for s in summaries if not s.complete]
     if incomplete:
         notes.append(f"Unfinished, or with failed seeds: {', '.join(incomplete)}.")

@@ -21,8 +21,9 @@ class PreferredTrial:
 
     Args:
         number: The trial's number.
-        margin: By how much another one's value must be better if each has one seed. The error of a
-            mean falls with the square root of the number of seeds, and so does the margin.
+        margin: By how much another one's value must be better if each has one seed. It falls with
+            the square root of the number of seeds, as if these had examples of their own. They
+            share them, but few searches of docs/search.md end below the defaults with it.
     """
 
     number: int

@@ -42,7 +42,23 @@ class FinalistRuns:
             if not new:
                 return
             for number in new:
-                self._create_run(by_number[number])
+                run = self._make_run(by_number[number])
+                run.load_end(self.rule)
+                self._add_run(run)
+
+    def load_ended_runs(self, finalists: Sequence[Trial]) -> None:
+        """Load the runs that ended in an earlier session; start none.
+
+        Args:
+            finalists: The best trials of the search.
+        """
+        for finalist in finalists:
+            recorded = self.records.further_seeds.get(finalist.number, set())
+            while self._choose_seed(finalist) in recorded:
+                run = self._make_run(finalist)
+                if not run.load_end(self.rule):
+                    break
+                self._add_run(run)
 
     def find_race(self, finalists: Sequence[Candidate]) -> Race | None:
         """Return the state of the race as far as runs have ended; None without finalists.
@@ -52,15 +68,19 @@ class FinalistRuns:
         """
         return find_race(self.rule, finalists, self.runs) if self.count > 1 else None
 
-    def _create_run(self, finalist: Trial) -> None:
-        runs = self.runs.setdefault(finalist.number, [])
-        seed = SEARCH_SEED + self.records.search_seeds + len(runs)
-        run = self.records.create_trial(
-            Phase.FINALIST, finalist.number, finalist.hyperparameters, seed
-        )
-        if run.load_end(self.rule):
+    def _choose_seed(self, finalist: Trial) -> int:
+        """Return the next further seed of a finalist."""
+        return SEARCH_SEED + self.records.search_seeds + len(self.runs.get(finalist.number, ()))
+
+    def _make_run(self, finalist: Trial) -> Trial:
+        seed = self._choose_seed(finalist)
+        values = finalist.hyperparameters
+        return self.records.create_trial(Phase.FINALIST, finalist.number, values, seed)
+
+    def _add_run(self, run: Trial) -> None:
+        if run.is_finished:
             run.clean_up()
-        runs.append(run)
+        self.runs.setdefault(run.number, []).append(run)
 
 
 def find_race(

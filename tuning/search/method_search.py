@@ -235,6 +235,8 @@ class MethodSearch:
                 self._finalists.start_runs(self._pool.list_best())
             if self.is_search_done and not self.seeds:
                 self._load_waiting_trials()
+                if self.is_closed:
+                    self._finalists.load_ended_runs(self._pool.list_best())
                 self._confirmation.begin(self.select_hyperparameters())
             trial = self._find_waiting(whole_gpu)
         if trial is not None:
@@ -348,14 +350,14 @@ class MethodSearch:
 
         Where nothing is searched there is none.
         """
-        return self._pool.find_incumbent()
+        race = self._finalists.find_race(self._pool.list_best()) if self.are_trials_done else None
+        return self._pool.find_incumbent() if race is None else self.trials[race.leader]
 
     def select_hyperparameters(self) -> Hyperparameters | None:
         """Return the hyperparameters that are confirmed; None if there are none."""
         if self.searcher is None:
             return self.space.published()
-        race = self._finalists.find_race(self._pool.list_best()) if self.are_trials_done else None
-        winner = self.find_incumbent() if race is None else self.trials[race.leader]
+        winner = self.find_incumbent()
         return None if winner is None else winner.hyperparameters
 
     # --- resume ---

@@ -28,6 +28,7 @@ class TrialRecords:
         self.environment = environment
         self.records = records
         self.search_seeds = search_seeds
+        self.further_seeds: dict[int, set[int]] = {}  # on record, of each finalist
         self._described: set[str] = set()  # digests of the runs that earlier sessions described
 
     def create_trial(
@@ -62,4 +63,6 @@ class TrialRecords:
             self._described.add(run.name)
             if description.phase == Phase.SEARCH:
                 proposals[description.number] = dict(description.hyperparameters)
+            elif description.phase == Phase.FINALIST:
+                self.further_seeds.setdefault(description.number, set()).add(description.key.seed)
         return dict(sorted(proposals.items()))

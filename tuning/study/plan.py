@@ -98,7 +98,7 @@ def _format_plan(
             "epochs per trial": "-".join(map(str, dict.fromkeys(e.trial_epochs))),
             **(
                 {"finalists' runs": f"up to {e.further_runs}"}
-                if study.options.finalist_count > 1
+                if any(estimate.further_runs for estimate in estimates)
                 else {}
             ),
             "seeds": str(e.seeds),

@@ -71,6 +71,7 @@ def run_study(
     """
     console = Console(soft_wrap=True, markup=False, highlight=False)
     _print_step(console, "checking methods and data")
+    asked_finalists = options.finalists  # others follow from the rule, which may change
     study = check_study(options)
     options = study.options
     for line in study.notes:
@@ -107,7 +108,7 @@ def run_study(
             check_definition(record, definition)
         for record, definition in zip(records, definitions, strict=True):
             record.write_definition(definition)
-        own = replace(options, dataset=study.benchmark.reference)
+        own = replace(options, dataset=study.benchmark.reference, finalists=asked_finalists)
         command = command or StudyCommand(own, (own.dataset,))
         write_study_file(command, records)
         resources, message = gpu_share.choose_trial_resources(

@@ -49,7 +49,8 @@ def test_the_finalists_are_the_defaults_and_better_trials() -> None:
     assert list_finalists(trials, RULE, 9) == [far, near, default]
     assert list_finalists([default, near, same, worse], RULE, 2) == [default, near]
     assert list_finalists([default, same, worse], RULE, 2) == [default]
-    assert list_finalists([near, far], RULE, 2) == [far, near]
+    assert list_finalists([near, far], RULE, 2) == [far]  # without the defaults
+    assert list_finalists([near, far, worse], RULE, 3) == [far, near, worse]
     plain = replace(RULE, margin=0.0)
     assert list_finalists(trials, plain, 2) == [far, near]
     failed = replace(far, status=TrialStatus.FAILED)

@@ -149,7 +149,7 @@ def trace_number(
                 tuple(summary.finalists[str(trial.number)]),
             )
             for trial in study.trials
-            if str(trial.number) in summary.finalists
+            if summary.finalists.get(str(trial.number))
         ),
         keeps_default=study.keeps_default,
         command=command,
@@ -176,8 +176,10 @@ def describe_origin(origin: NumberOrigin) -> list[str]:
         else f"trial {origin.trial} at epoch {origin.trial_epoch}, value {origin.trial_value:.6g}"
     )
     if origin.keeps_default:
+        where = " on further seeds" if origin.finalists else ""
         chosen += (
             "; the default hyperparameters, kept because no trial was better by a standard error"
+            f"{where}"
         )
     seeds = format_count(found.n, "confirmation seed")
     return [

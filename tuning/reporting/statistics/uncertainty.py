@@ -117,6 +117,8 @@ def split_uncertainty(
         unknown.append("choice of configuration: nothing was searched")
     elif study.context.search_seeds < 2:
         unknown.append("choice of configuration: the search has one training seed (--search-seeds)")
+    elif any(study.further_runs.values()):
+        unknown.append("choice of configuration: further seeds of finalists decided it")
     else:
         configuration = measure_choice(study.rule, study.trials)
         if configuration is None:

@@ -149,5 +149,5 @@ def test_the_trace_names_finalists_and_defaults_that_were_kept(
     assert f"finalist: trial 0, the default hyperparameters: {own} on further seeds\n" in out
     assert f"finalist: trial 1: {other} on further seeds\n" in out
     assert f"chosen:   trial {winner} at epoch 1" in out
-    kept = "; the default hyperparameters, kept because no trial was better by a standard error\n"
+    kept = "kept because no trial was better by a standard error on further seeds\n"
     assert (kept in out) == (not winner)
