@@ -2,7 +2,6 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,7 +42,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Set no deadlines, and try fewer examples of each property with ``--fast``."""
+    """Set no deadlines and one thread; try fewer examples of each property with ``--fast``."""
+    torch.set_num_threads(1)  # for fixtures of modules too
     settings.register_profile("patient", deadline=None)  # a busy machine is no mistake
     settings.register_profile("fast", deadline=None, max_examples=FAST_EXAMPLES)
     settings.load_profile("fast" if config.getoption("--fast") else "patient")
@@ -81,10 +81,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "work"
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Use one thread: at small sizes, threads only wait for each other."""
-    before = torch.get_num_threads()
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Use one thread: at small sizes, and beside other tests, threads only wait for each other."""
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

@@ -30,8 +30,6 @@ from benchmarks.gpu.small_runs import ROOT
 from core.training.steps import Trainer
 from core.weighting import solve_alpha_fair_on_device
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 # These start processes of their own, or take a minute.
 WITH_PROCESSES = {"a", "e", "h", "k"}
 

@@ -78,7 +78,6 @@ class ExhaustedGraphs:
         return True
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_steps_repeated_after_graphs_are_freed_keep_their_drawn_examples() -> None:
     found = []
     for failures in (0, 2):
