@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.selection.curves import TableCurves
+from benchmarks.selection.freeze_thaw import search_by_expected_gain
 from benchmarks.selection.local_search import LocalSearcher, sample_near
 from benchmarks.selection.planned_runs import (
     CONFIGURATIONS,
@@ -45,6 +46,7 @@ from common.hyperparameters import Hyperparameter, active_names
 from core.training.selection import Score
 from tuning.records.run_data import TrialStatus
 from tuning.search.searchers.random import sample_hyperparameters
+from tuning.search.simulate import make_simulated_searcher
 
 NAME = TableName("rwg", "colored_digits")
 SEEDS, EPOCHS = 4, 9
@@ -287,3 +289,22 @@ def test_half_of_a_local_search_is_near_the_best_trial() -> None:
             searcher.report_trial(number, [Score(1 - abs(drawn[-1] - 0.9), 0.0, -1)], COMPLETED)
     share = float(np.mean(np.abs(np.array(drawn[50:]) - 0.9) < 0.1))
     assert 0.35 < share < 0.65  # more than half of a half, and a fifth of the other
+
+
+def test_freeze_thaw_continues_what_promises_most(curves: TableCurves) -> None:
+    budget = 12 * EPOCHS
+    pool = curves.make_pool([0])
+    searcher = make_simulated_searcher("random", pool, 0)
+    trials = search_by_expected_gain(pool, searcher, budget, 0.3)
+    assert sum(len(trial.scores) for trial in trials) == budget
+    assert trials[0].is_default
+    assert [trial.number for trial in trials] == list(range(len(trials)))
+    values = {t.number: max(s.value for s in t.curve.scores if s) for t in trials}
+    best = max(values, key=lambda number: values[number])
+    assert trials[best].status == COMPLETED
+    epochs = [len(trial.scores) for trial in trials]
+    assert epochs[best] == EPOCHS > np.mean(epochs)  # others stop before
+    again = search_by_expected_gain(
+        curves.make_pool([0]), make_simulated_searcher("random", pool, 0), budget, 0.3
+    )
+    assert [t.scores for t in again] == [t.scores for t in trials]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.selection.curves import TableCurves
+from benchmarks.selection.freeze_thaw import search_by_expected_gain
 from benchmarks.selection.local_search import LocalSearcher
 from core.training.selection import RULES, Rule, Score, choose_variant, select_epoch
 from tuning.records.run_data import TrialStatus
@@ -22,6 +23,7 @@ from tuning.selection import list_finalists, select_trial
 
 SLOTS = 2  # trials at once
 BOOTSTRAPS = 200
+GAIN_POINTS = 30.0  # by which trials are expected to differ before there are any
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,24 @@ def search_trials(
         simulated.run()
         known[key] = simulated.ended
     return known[key]
+
+
+def make_freeze_thaw(search: str, choose: Chooser) -> Strategy:
+    """Return a strategy that continues the trial of the greatest expected gain."""
+
+    def run(replay: Replay) -> Choice:
+        key = (search, "freeze-thaw", replay.seeds[0], replay.seed, replay.budget, replay.start)
+        known = replay.curves.searches
+        if key not in known:
+            pool = replay.curves.make_pool(replay.seeds[:1], 1, replay.start)
+            searcher = make_simulated_searcher(search, pool, replay.seed)
+            scale = GAIN_POINTS / replay.curves.points
+            known[key] = search_by_expected_gain(pool, searcher, replay.budget, scale)
+        trials = known[key]
+        chosen = choose(replay, trials)
+        return Choice(find_configuration(replay, chosen.curve), count_epochs(trials))
+
+    return run
 
 
 def count_epochs(trials: Sequence[SimulatedTrial], training_seeds: int = 1) -> float:
@@ -290,6 +310,8 @@ STRATEGIES: dict[str, Strategy] = {
     "random, asha, neighbors smoothed": make_search("random", "asha", _choose_by(smooth_epochs)),
     "random, all epochs, best epoch": make_search("random", "none", choose_by_rule(1)),
     "random, all epochs, mean of 3 best": make_search("random", "none", choose_by_rule(3)),
+    "random, freeze-thaw, mean of 3 best": make_freeze_thaw("random", choose_by_rule(3)),
+    "auto, 1 finalist, freeze-thaw": make_freeze_thaw("random", choose_automatically),
     "random, asha, 2 training seeds": make_search("random", "asha", choose_by_rule(1), 2),
     "random, asha, 2 finalists": make_finalists("random", "asha", 2, rank_by_mean),
     "random, asha, 3 finalists": make_finalists("random", "asha", 3, rank_by_mean),
