@@ -2,7 +2,7 @@
 
 Swersky, Snoek and Adams (arXiv 1406.3896) extrapolate curves by a Gaussian process. Here the gain
 of the next epochs is that of all trials so far at about the same epoch. It is a candidate for
-``--scheduler``; the replays have not shown that it finds more than successive halving.
+``--scheduler``; in the replays it finds no more than successive halving (docs/search.md).
 """
 
 import math
