@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.selection.curves import TableCurves
 from benchmarks.selection.freeze_thaw import search_by_expected_gain
 from benchmarks.selection.local_search import LocalSearcher
-from core.training.selection import RULES, Rule, Score, choose_variant, select_epoch
+from core.training.selection import RULES, Rule, choose_variant, select_epoch
 from tuning.records.run_data import TrialStatus
 from tuning.search.finalist_race import DEFAULT_FINALISTS, FINALIST_SEEDS
 from tuning.search.finalists import find_race
@@ -235,34 +235,20 @@ def make_finalists(
         spent = count_epochs(trials)
         finalists = list_finalists(trials, rule, count)
         configurations = {t.number: find_configuration(replay, t.curve) for t in finalists}
-        runs: dict[int, list[FurtherRun]] = {number: [] for number in configurations}
+        runs: dict[int, list[SimulatedTrial]] = {number: [] for number in configurations}
         race = find_race(rule, finalists, runs)
         while race is not None and not race.is_decided and race.seeds < seeds:
             seed = replay.seeds[race.seeds + 1]  # the first one is that of the search
             for number in race.left:
                 curve = replay.curves.list_curves([seed])[configurations[number]]
-                runs[number].append(FurtherRun(number, curve.scores))
+                further = SimulatedTrial(number, curve, curve.scores, TrialStatus.COMPLETED)
+                runs[number].append(further)
                 spent += len(curve.scores)
             race = find_race(rule, finalists, runs)
         assert race is not None
         return Choice(configurations[race.leader], spent)
 
     return run
-
-
-@dataclass(frozen=True)
-class FurtherRun:
-    """A finalist's run on a further seed.
-
-    Args:
-        number: The number of the trial.
-        scores: The scores of its epochs.
-    """
-
-    number: int
-    scores: Sequence[Score | None]
-    status = TrialStatus.COMPLETED
-    is_default = False
 
 
 def rank_by_mean(rule: Rule) -> Rule:

@@ -107,6 +107,12 @@ def test_exports_can_be_regenerated_from_the_records(study: Path, tmp_path: Path
         assert (tmp_path / path.relative_to(study)).read_bytes() == path.read_bytes(), path
 
 
+def test_the_study_file_has_no_finalists_that_only_follow_from_the_rule(study: Path) -> None:
+    content = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))
+    assert content["search"] == "auto"
+    assert "finalists" not in content
+
+
 def test_winner_is_the_best_trial_or_the_defaults(study: Path) -> None:
     for method in ("dro", "rwg"):
         trials = read(study, method, "trials.csv")

@@ -151,3 +151,7 @@ def test_the_trace_names_finalists_and_defaults_that_were_kept(
     assert f"chosen:   trial {winner} at epoch 1" in out
     kept = "kept because no trial was better by a standard error on further seeds\n"
     assert (kept in out) == (not winner)
+    write_tables(tmp_path / "results")
+    text = (tmp_path / "results" / "d" / "table.md").read_text(encoding="utf-8")
+    kept = "were kept because no trial was better by a standard error on further training seeds"
+    assert (f"{kept}: erm." in " ".join(text.split())) == (not winner)
